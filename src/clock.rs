@@ -1,0 +1,116 @@
+//! Time: when a frame or a period was captured, and what that is in RTP ticks.
+//!
+//! Everything captured is dated on one clock, the kernel's `CLOCK_MONOTONIC`, which V4L2 and ALSA use as
+//! well. Both streams' RTP timestamps are a fixed affine image of it, so a viewer that knows the offset can
+//! tell the capture time of any picture it shows (see `web::signal`), and lip sync follows by itself.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Capture time: microseconds of `CLOCK_MONOTONIC`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pts(u64);
+
+impl Pts {
+    /// The present.
+    pub fn now() -> Self {
+        let mut ts = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: `ts` is a valid timespec for the kernel to fill; CLOCK_MONOTONIC always exists on Linux.
+        unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut ts) };
+        Self(ts.tv_sec as u64 * 1_000_000 + ts.tv_nsec as u64 / 1_000)
+    }
+
+    /// A time given in microseconds of `CLOCK_MONOTONIC`.
+    pub const fn from_micros(us: u64) -> Self {
+        Self(us)
+    }
+
+    /// Microseconds of `CLOCK_MONOTONIC`.
+    pub const fn as_micros(self) -> u64 {
+        self.0
+    }
+
+    /// Time since `earlier`, zero if `earlier` is later.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The wall clock (Unix time) at this moment, by today's relation of the two clocks.
+    pub fn unix(self) -> Duration {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = Self::now();
+        if self <= now { wall.saturating_sub(now.since(self)) } else { wall + self.since(now) }
+    }
+}
+
+impl std::ops::Add<Duration> for Pts {
+    type Output = Self;
+    fn add(self, d: Duration) -> Self {
+        Self(self.0 + d.as_micros() as u64)
+    }
+}
+
+impl std::ops::Sub<Duration> for Pts {
+    type Output = Self;
+    fn sub(self, d: Duration) -> Self {
+        Self(self.0.saturating_sub(d.as_micros() as u64))
+    }
+}
+
+/// RTP clock of video (RFC 6184 section 8.2.1).
+pub const VIDEO_HZ: u32 = 90_000;
+/// RTP clock of Opus (RFC 7587 section 4.1).
+pub const AUDIO_HZ: u32 = 48_000;
+
+/// The fixed relation between capture time and one stream's RTP timestamps.
+#[derive(Clone, Copy, Debug)]
+pub struct RtpClock {
+    /// Ticks per second.
+    pub hz: u32,
+    /// Timestamp at monotonic zero; random by RFC 3550 section 5.1.
+    pub offset: u32,
+}
+
+impl RtpClock {
+    /// The RTP timestamp of capture time `pts` (modulo 2^32).
+    pub fn ticks(self, pts: Pts) -> u32 {
+        let ticks = u128::from(pts.0) * u128::from(self.hz) / 1_000_000;
+        self.offset.wrapping_add(ticks as u32)
+    }
+
+    /// The capture time of RTP timestamp `ticks`: the one nearest to `near`, within 2^31 ticks.
+    pub fn pts(self, ticks: u32, near: Pts) -> Pts {
+        let ahead = ticks.wrapping_sub(self.ticks(near)) as i32;
+        let us = i64::from(ahead) * 1_000_000 / i64::from(self.hz);
+        Pts(near.0.saturating_add_signed(us))
+    }
+}
+
+/// The clocks of this process, the same for all its viewers because units are packetized once.
+#[derive(Clone, Copy, Debug)]
+pub struct Clocks {
+    /// Video, [`VIDEO_HZ`].
+    pub video: RtpClock,
+    /// Audio, [`AUDIO_HZ`].
+    pub audio: RtpClock,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_wrap_and_come_back() {
+        let clock = RtpClock { hz: VIDEO_HZ, offset: u32::MAX - 10 };
+        let pts = Pts::from_micros(86_400_000_000 * 400);
+        let later = pts + Duration::from_millis(1500);
+        assert_eq!(clock.ticks(later).wrapping_sub(clock.ticks(pts)), 135_000);
+        let back = clock.pts(clock.ticks(pts), later);
+        assert!(pts.since(back).max(back.since(pts)) <= Duration::from_micros(12));
+    }
+
+    #[test]
+    fn unix_of_now_is_now() {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+        assert!(Pts::now().unix().abs_diff(wall) < Duration::from_secs(1));
+    }
+}

@@ -1,0 +1,3 @@
+//! The `peercam` command.
+
+fn main() {}

@@ -1,0 +1,71 @@
+//! The one layout that encoders take: three planes, 4:2:0, limited-range BT.601.
+
+use super::frame::Size;
+
+/// A picture in I420, its memory reused from frame to frame. Size is even in both directions.
+#[derive(Clone, Debug)]
+pub struct I420 {
+    size: Size,
+    data: Vec<u8>,
+}
+
+/// The three planes of an [`I420`], without padding: strides are `width`, `width/2`, `width/2`.
+pub struct PlanesMut<'a> {
+    /// Luma.
+    pub y: &'a mut [u8],
+    /// Cb.
+    pub u: &'a mut [u8],
+    /// Cr.
+    pub v: &'a mut [u8],
+}
+
+impl I420 {
+    /// A black picture. An odd width or height loses its last column or row.
+    pub fn new(size: Size) -> Self {
+        let size = Size::new(size.width & !1, size.height & !1);
+        let luma = size.area() as usize;
+        let mut data = vec![128; luma * 3 / 2];
+        data[..luma].fill(16);
+        Self { size, data }
+    }
+
+    /// Its (even) size.
+    pub fn size(&self) -> Size {
+        self.size
+    }
+
+    /// Luma, Cb and Cr, rows without padding.
+    pub fn planes(&self) -> (&[u8], &[u8], &[u8]) {
+        let luma = self.size.area() as usize;
+        let (y, c) = self.data.split_at(luma);
+        let (u, v) = c.split_at(luma / 4);
+        (y, u, v)
+    }
+
+    /// The same, to write.
+    pub fn planes_mut(&mut self) -> PlanesMut<'_> {
+        let luma = self.size.area() as usize;
+        let (y, c) = self.data.split_at_mut(luma);
+        let (u, v) = c.split_at_mut(luma / 4);
+        PlanesMut { y, u, v }
+    }
+}
+
+impl openh264::formats::YUVSource for I420 {
+    fn dimensions(&self) -> (usize, usize) {
+        (self.size.width as usize, self.size.height as usize)
+    }
+    fn strides(&self) -> (usize, usize, usize) {
+        let w = self.size.width as usize;
+        (w, w / 2, w / 2)
+    }
+    fn y(&self) -> &[u8] {
+        self.planes().0
+    }
+    fn u(&self) -> &[u8] {
+        self.planes().1
+    }
+    fn v(&self) -> &[u8] {
+        self.planes().2
+    }
+}

@@ -1,0 +1,7 @@
+//! Pure data of the media path: frames, access units, packets. Nothing here knows of devices or networks.
+
+pub mod frame;
+pub mod h264;
+pub mod i420;
+pub mod packetize;
+pub mod unit;

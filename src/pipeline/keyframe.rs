@@ -1,0 +1,111 @@
+//! When to spend a keyframe: wishes of all viewers become few IDRs. Pure policy; time is an argument.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::clock::Pts;
+
+/// PLI and FIR of all viewers together cause at most one keyframe in this time: an IDR is some ten times
+/// the size of another frame, and one serves everybody.
+const MIN_INTERVAL: Duration = Duration::from_millis(500);
+/// One viewer causes at most one keyframe in this time, so that a bad link costs the others little.
+const MIN_INTERVAL_PER_VIEWER: Duration = Duration::from_secs(3);
+
+/// Who wishes: a number that the hub gives each subscriber.
+pub type SubscriberId = u64;
+
+/// Gathers wishes and grants them by the limits above.
+#[derive(Debug, Default)]
+pub struct Keyframes {
+    wished: bool,
+    at_once: bool,
+    last: Option<Pts>,
+    caused: HashMap<SubscriberId, Pts>,
+}
+
+impl Keyframes {
+    /// A viewer joined: it sees nothing before a keyframe, so this one is not held back.
+    pub fn join(&mut self, who: SubscriberId, now: Pts) {
+        self.at_once = true;
+        self.caused.insert(who, now);
+    }
+
+    /// A viewer lost something (PLI, FIR, or it lagged). A wish over its own limit is dropped: browsers repeat theirs.
+    /// Returns whether it was taken.
+    pub fn wish(&mut self, who: SubscriberId, now: Pts) -> bool {
+        let free = self.caused.get(&who).is_none_or(|t| now.since(*t) >= MIN_INTERVAL_PER_VIEWER);
+        if free {
+            self.caused.insert(who, now);
+            self.wished = true;
+        }
+        free
+    }
+
+    /// Forgets a viewer.
+    pub fn leave(&mut self, who: SubscriberId) {
+        self.caused.remove(&who);
+    }
+
+    /// Whether the frame about to be encoded must be an IDR.
+    pub fn due(&self, now: Pts) -> bool {
+        self.at_once || (self.wished && self.last.is_none_or(|t| now.since(t) >= MIN_INTERVAL))
+    }
+
+    /// An IDR was encoded, asked for or not: it answers every wish there is.
+    pub fn sent(&mut self, now: Pts) {
+        self.wished = false;
+        self.at_once = false;
+        self.last = Some(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Pts {
+        Pts::from_micros(1_000_000_000 + ms * 1000)
+    }
+
+    #[test]
+    fn fifty_wishes_a_second_from_ten_viewers_cost_two_keyframes_a_second() {
+        let mut k = Keyframes::default();
+        let mut sent = vec![];
+        for ms in (0..10_000).step_by(20) {
+            for who in 0..10 {
+                k.wish(who, at(ms));
+            }
+            if k.due(at(ms)) {
+                k.sent(at(ms));
+                sent.push(ms);
+            }
+        }
+        assert!(sent.windows(2).all(|w| w[1] - w[0] >= 500), "{sent:?}");
+        assert!(sent.len() >= 4, "{sent:?}");
+    }
+
+    #[test]
+    fn one_viewer_causes_one_in_three_seconds() {
+        let mut k = Keyframes::default();
+        let mut sent = vec![];
+        for ms in (0..9_000).step_by(20) {
+            k.wish(7, at(ms));
+            if k.due(at(ms)) {
+                k.sent(at(ms));
+                sent.push(ms);
+            }
+        }
+        assert_eq!(sent, [0, 3000, 6000]);
+    }
+
+    #[test]
+    fn a_join_is_not_held_back_and_one_keyframe_serves_several() {
+        let mut k = Keyframes::default();
+        k.sent(at(0));
+        k.join(1, at(10));
+        k.join(2, at(11));
+        assert!(k.due(at(12)));
+        k.sent(at(12));
+        assert!(!k.due(at(13)));
+    }
+}

@@ -1,0 +1,255 @@
+//! What each part is doing now, and counters. The page, `/api/status` and the log all read it from here.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::clock::Pts;
+use crate::media::frame::{PixelFormat, Range, Size};
+
+/// Whether a source delivers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Not opened yet.
+    #[default]
+    Opening,
+    /// Delivering, or ready to as soon as somebody watches.
+    Live,
+    /// Not there; `reason` says why, and it is retried.
+    Gone,
+    /// Switched off in the configuration.
+    Off,
+}
+
+/// Size, rate and layout of video.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Mode {
+    /// Pixels.
+    #[serde(flatten)]
+    pub size: Size,
+    /// Frames per second.
+    pub fps: f64,
+    /// Layout; `None` where any will do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<PixelFormat>,
+    /// Range of raw samples.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub range: Option<Range>,
+}
+
+/// The picture's side.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Video {
+    /// Whether it delivers.
+    pub state: State,
+    /// Why not, in one sentence for the viewer.
+    pub reason: Option<String>,
+    /// "camera" or "pattern".
+    pub source: &'static str,
+    /// What the device calls itself.
+    pub name: String,
+    /// Its node, if it has one.
+    pub device: Option<String>,
+    /// Why this one was chosen.
+    pub why: String,
+    /// By configuration.
+    pub wanted: Option<Mode>,
+    /// By the driver.
+    pub negotiated: Option<Mode>,
+    /// Measured at capture, frames per second.
+    pub delivered_fps: Option<f64>,
+    /// Why delivered differs from negotiated, where we know ("light: exposure_dynamic_framerate is on").
+    pub rate_note: Option<String>,
+    /// The encoder, e.g. "openh264".
+    pub encoder: &'static str,
+    /// `profile-level-id` of the SPS in use, six hexadecimal digits.
+    pub profile_level_id: String,
+    /// Configured bitrate.
+    pub bitrate_bps: u32,
+}
+
+/// The sound's side.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Audio {
+    /// Whether it delivers.
+    pub state: State,
+    /// Why not, in one sentence for the viewer.
+    pub reason: Option<String>,
+    /// "microphone", "tone" or "off".
+    pub source: &'static str,
+    /// What the device calls itself.
+    pub name: String,
+    /// Its ALSA name, if it has one.
+    pub device: Option<String>,
+    /// Why this one was chosen.
+    pub why: String,
+    /// What the device runs at.
+    pub rate_hz: u32,
+    /// What the device delivers.
+    pub device_channels: u32,
+    /// Sample format of the device, as ALSA writes it.
+    pub format: String,
+    /// What is encoded.
+    pub channels: u32,
+    /// Device clock against the monotonic clock, parts per million; positive: the device runs fast.
+    pub drift_ppm: Option<f64>,
+    /// Rest of the correction: how far sample time is from capture time now, milliseconds.
+    pub offset_ms: Option<f64>,
+}
+
+macro_rules! counters {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $field:ident),* $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Default)]
+        pub struct $name { $($(#[$doc])* pub $field: Counter),* }
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                use serde::ser::SerializeMap;
+                let mut map = s.serialize_map(None)?;
+                $(map.serialize_entry(stringify!($field), &self.$field.get())?;)*
+                map.end()
+            }
+        }
+    };
+}
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// One more.
+    pub fn count(&self) {
+        self.add(1);
+    }
+    /// `n` more.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+    /// So far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+counters! {
+    /// Everything counted since the start.
+    Counters {
+        /// Frames dequeued from the camera.
+        captured,
+        /// Frames the driver itself says it lost (gaps in its sequence numbers).
+        sequence_gaps,
+        /// Buffers the driver flagged as damaged.
+        error_buffers,
+        /// MJPEG frames that did not decode.
+        damaged_jpeg,
+        /// Frames replaced in the slot by a newer one before they were taken.
+        superseded,
+        /// Access units published.
+        encoded,
+        /// Bytes of access units published.
+        encoded_bytes,
+        /// IDRs among them.
+        keyframes,
+        /// Encoder failures that led to a new encoder.
+        encoder_errors,
+        /// Times the camera was lost.
+        camera_lost,
+        /// ALSA periods read.
+        periods,
+        /// ALSA overruns recovered.
+        xruns,
+        /// Times the microphone was lost.
+        microphone_lost,
+        /// Opus packets published.
+        opus_packets,
+        /// Viewers that ever connected.
+        viewers_joined,
+        /// Offers refused.
+        offers_refused,
+        /// Times a viewer fell behind and skipped to a keyframe.
+        viewer_lags,
+        /// RTP packets handed to WebRTC for viewers.
+        rtp_packets,
+    }
+}
+
+/// Shared by all parts; cheap to write, read once a second or on change.
+pub struct Status {
+    started: Pts,
+    video: Mutex<Video>,
+    audio: Mutex<Audio>,
+    /// Counters, written without a lock.
+    pub counters: Counters,
+    changed: watch::Sender<u64>,
+}
+
+/// All of it at one moment, as `/api/status` tells it (without the viewers, which their registry knows).
+#[derive(Serialize)]
+pub struct Report<'a> {
+    version: &'static str,
+    uptime_s: u64,
+    video: Video,
+    audio: Audio,
+    counters: &'a Counters,
+}
+
+impl Default for Status {
+    fn default() -> Self {
+        Self {
+            started: Pts::now(),
+            video: Mutex::default(),
+            audio: Mutex::default(),
+            counters: Counters::default(),
+            changed: watch::channel(0).0,
+        }
+    }
+}
+
+impl Status {
+    /// Changes the picture's facts and tells whoever watches them.
+    pub fn video(&self, change: impl FnOnce(&mut Video)) {
+        change(&mut lock(&self.video));
+        self.changed.send_modify(|n| *n += 1);
+    }
+
+    /// Changes the sound's facts and tells whoever watches them.
+    pub fn audio(&self, change: impl FnOnce(&mut Audio)) {
+        change(&mut lock(&self.audio));
+        self.changed.send_modify(|n| *n += 1);
+    }
+
+    /// Changes measured figures (rates, drift) without waking anybody: they are read when somebody looks.
+    pub fn measured(&self, change: impl FnOnce(&mut Video, &mut Audio)) {
+        change(&mut lock(&self.video), &mut lock(&self.audio));
+    }
+
+    /// Wakes its receiver on every change of state.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Everything now.
+    pub fn report(&self) -> Report<'_> {
+        Report {
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_s: Pts::now().since(self.started).as_secs(),
+            video: lock(&self.video).clone(),
+            audio: lock(&self.audio).clone(),
+            counters: &self.counters,
+        }
+    }
+
+    /// How long the daemon has run.
+    pub fn uptime(&self) -> Duration {
+        Pts::now().since(self.started)
+    }
+}
+
+fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
+    m.lock().unwrap_or_else(PoisonError::into_inner)
+}
