@@ -1,14 +1,60 @@
-//! H.264 as it travels: NAL units and the few facts of an SPS that signaling needs.
+//! H.264 as it travels: NAL units, and the few facts of an SPS that signaling needs (ITU-T H.264, RFC 6184).
 
 use std::fmt;
+
+/// `nal_unit_type` of table 7-1.
+pub mod nal {
+    /// A slice of an IDR picture.
+    pub const IDR: u8 = 5;
+    /// Sequence parameter set.
+    pub const SPS: u8 = 7;
+    /// Picture parameter set.
+    pub const PPS: u8 = 8;
+    /// Access unit delimiter: useless over RTP, where the marker bit ends an access unit.
+    pub const AUD: u8 = 9;
+    /// Filler data.
+    pub const FILLER: u8 = 12;
+}
+
+/// `nal_unit_type` of a NAL unit given without start code.
+pub fn nal_type(nal: &[u8]) -> u8 {
+    nal.first().map_or(0, |b| b & 0x1f)
+}
+
+/// A NAL unit without the Annex B start code that encoders put before it.
+pub fn strip_start_code(nal: &[u8]) -> &[u8] {
+    nal.strip_prefix(&[0, 0, 0, 1]).or_else(|| nal.strip_prefix(&[0, 0, 1])).unwrap_or(nal)
+}
 
 /// `profile-level-id` of RFC 6184 section 8.1: the three bytes after an SPS's NAL header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProfileLevelId(pub [u8; 3]);
 
+impl ProfileLevelId {
+    /// Reads it from an SPS given without start code; `None` when this is no SPS.
+    pub fn of_sps(sps: &[u8]) -> Option<Self> {
+        (nal_type(sps) == nal::SPS).then_some(())?;
+        Some(Self(sps.get(1..4)?.try_into().ok()?))
+    }
+}
+
 impl fmt::Display for ProfileLevelId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [profile, constraints, level] = self.0;
         write!(f, "{profile:02x}{constraints:02x}{level:02x}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn profile_level_id_comes_from_the_sps_alone() {
+        let sps = strip_start_code(&[0, 0, 0, 1, 0x67, 0x42, 0xc0, 0x1f, 0x8c]);
+        assert_eq!(ProfileLevelId::of_sps(sps).map(|p| p.to_string()).as_deref(), Some("42c01f"));
+        assert_eq!(ProfileLevelId::of_sps(&[0x68, 1, 2, 3]), None);
+        assert_eq!(ProfileLevelId::of_sps(&[0x67, 0x42]), None);
+        assert_eq!(ProfileLevelId::of_sps(&[]), None);
     }
 }
