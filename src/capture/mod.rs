@@ -1,5 +1,7 @@
 //! Devices in: cameras, microphones, and the test picture and tone that stand in for them.
 
+pub mod pattern;
+
 use std::io;
 use std::time::Duration;
 

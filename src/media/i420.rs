@@ -3,10 +3,22 @@
 use super::frame::Size;
 
 /// A picture in I420, its memory reused from frame to frame. Size is even in both directions.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct I420 {
     size: Size,
     data: Vec<u8>,
+}
+
+impl Clone for I420 {
+    fn clone(&self) -> Self {
+        Self { size: self.size, data: self.data.clone() }
+    }
+
+    /// Reuses this one's memory.
+    fn clone_from(&mut self, source: &Self) {
+        self.size = source.size;
+        self.data.clone_from(&source.data);
+    }
 }
 
 /// The three planes of an [`I420`], without padding: strides are `width`, `width/2`, `width/2`.

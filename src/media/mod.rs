@@ -4,4 +4,6 @@ pub mod frame;
 pub mod h264;
 pub mod i420;
 pub mod packetize;
+pub mod stamp;
+pub mod text;
 pub mod unit;
