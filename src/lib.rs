@@ -1,10 +1,26 @@
-//! peercam: a camera and a microphone, live in any browser.
-#![doc = ""]
+//! peercam: a camera and a microphone, live in any browser, peer to peer over WebRTC.
+//!
+//! ```text
+//!  V4L2, test picture          ALSA, test tone            the way of a picture and of a sound
+//!        | Frame (lent)              | period
+//!      slot (newest wins)         timeline (drift)        capture
+//!        | I420                      | 48 kHz
+//!    OpenH264                      Opus                   encode
+//!        | access unit               | packet
+//!    packetize, once for all viewers                      media
+//!        +------------ hub ----------+                    pipeline
+//!          bounded queue per viewer
+//!        | VideoUnit                 | AudioUnit
+//!      one task and one PeerConnection per viewer         viewer
+//!        | SRTP                      ^ PLI, FIR
+//!      browser  <-- page, WebSocket, WHEP -->  web
+//! ```
+//!
+//! Pictures and sounds carry their capture time ([`clock::Pts`]) from the device to the wire. Nothing waits for a
+//! slow consumer: at each step the newest wins, and what is dropped is counted ([`status::Counters`]).
+
 pub mod capture;
 pub mod clock;
 pub mod config;
-pub mod encode;
 pub mod media;
-pub mod pipeline;
 pub mod status;
-pub mod viewer;

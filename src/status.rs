@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::clock::Pts;
@@ -163,6 +164,8 @@ counters! {
         periods,
         /// ALSA overruns recovered.
         xruns,
+        /// Times a microphone lost samples without telling, or time jumped, and its timeline was begun anew.
+        sound_jumps,
         /// Times the microphone was lost.
         microphone_lost,
         /// Opus packets published.
@@ -196,6 +199,36 @@ pub struct Report<'a> {
     video: Video,
     audio: Audio,
     counters: &'a Counters,
+}
+
+/// What the daemon costs its machine.
+#[derive(Debug, Serialize)]
+pub struct Process {
+    /// Memory held (VmRSS).
+    resident_bytes: u64,
+    /// Operating system threads.
+    threads: u64,
+    /// Open file descriptors.
+    descriptors: usize,
+    /// Tasks of the asynchronous runtime.
+    tasks: usize,
+}
+
+impl Process {
+    /// Read from `/proc` at each call: for those who ask, not for every push.
+    pub fn now() -> Self {
+        let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let number = |key: &str| {
+            let line = text.lines().find_map(|l| l.strip_prefix(key))?;
+            line.split_whitespace().find_map(|w| w.parse::<u64>().ok())
+        };
+        Self {
+            resident_bytes: number("VmRSS:").unwrap_or(0) * 1024,
+            threads: number("Threads:").unwrap_or(0),
+            descriptors: std::fs::read_dir("/proc/self/fd").map_or(0, |d| d.count().saturating_sub(1)),
+            tasks: Handle::try_current().map_or(0, |h| h.metrics().num_alive_tasks()),
+        }
+    }
 }
 
 impl Default for Status {

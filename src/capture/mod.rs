@@ -1,6 +1,13 @@
 //! Devices in: cameras, microphones, and the test picture and tone that stand in for them.
 
+pub mod alsa;
+pub mod cameras;
+pub mod microphones;
+pub mod modes;
 pub mod pattern;
+pub mod source;
+pub mod tone;
+pub mod v4l2;
 
 use std::io;
 use std::time::Duration;
@@ -49,6 +56,11 @@ pub trait VideoSource: Send {
 
     /// The next frame, waiting at most `timeout`; `None` when that passed without one.
     fn next(&mut self, timeout: Duration) -> Result<Option<Frame>, Error>;
+
+    /// Why it may deliver fewer frames than agreed, if it may: in dim light many cameras do.
+    fn rate_note(&self) -> Option<String> {
+        None
+    }
 
     /// Whether frames are made on request, so that the source may rest while nobody watches.
     fn on_request(&self) -> bool {

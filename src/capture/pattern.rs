@@ -1,5 +1,5 @@
 //! The built-in test picture: moving, with a readable clock and frame number, colour bars, a flash once a second
-//! that starts together with the tone's beep (`capture::tone`), and a [stamp](crate::media::stamp).
+//! that starts together with the tone's beep (`capture::tone`), and a [stamp].
 //!
 //! | rows, of the height | what |
 //! |---|---|
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::{Error, VideoSource};
 use crate::clock::Pts;
-use crate::media::frame::{Buffer, Frame, PixelFormat, Range, Size};
+use crate::media::frame::{Buffer, Frame, Matrix, PixelFormat, Range, Size};
 use crate::media::i420::{I420, PlanesMut};
 use crate::media::stamp::{self, Stamp};
 use crate::media::text;
@@ -95,10 +95,8 @@ impl Pattern {
         }
         let at = (pts.as_micros() % (4 * SECOND_US)) as f64 / (4 * SECOND_US) as f64 * 0.9;
         fill(luma, size, (at, 0.43), (at + 0.1, 0.53), WHITE);
-        let scale = text::scale_to_fit(size, "00:00:00.000 UTC   ");
-        let row = |line: u32| size.height * 18 / 100 + line * text::LINE * scale;
-        text::draw_centred(luma, size, scale, row(1), &clock_text(unix));
-        text::draw_centred(luma, size, scale, row(2), &format!("frame {number}"));
+        write_line(luma, size, 1, &clock_text(unix));
+        write_line(luma, size, 2, &format!("frame {number}"));
         Stamp::new(number, unix).draw(luma, size);
         picture
     }
@@ -129,6 +127,7 @@ impl VideoSource for Pattern {
             size: self.mode.size,
             format: PixelFormat::Yu12,
             range: Range::Limited,
+            matrix: Matrix::Bt601,
             strides: [width, width / 2, width / 2],
             buffer: Box::new(Lent { picture: Some(self.draw(number, pts)), pool: self.pool.clone() }),
         }))
@@ -162,9 +161,15 @@ fn still(size: Size) -> I420 {
     let covered = stamp::top(size) / 2 * half.width as usize;
     u[covered..].fill(128);
     v[covered..].fill(128);
-    let title = "peercam test picture";
-    text::draw_centred(y, size, text::scale_to_fit(size, title), size.height * 18 / 100, title);
+    write_line(y, size, 0, "peercam test picture");
     picture
+}
+
+/// Writes one of the three lines of text.
+fn write_line(luma: &mut [u8], size: Size, line: u32, text: &str) {
+    let scale =
+        text::scale_to_fit(size, "peercam test picture").min(size.height / 4 / (3 * text::LINE)).max(1);
+    text::draw_centred(luma, size, scale, size.height * 18 / 100 + line * text::LINE * scale, text);
 }
 
 /// Fills a rectangle given in parts of the plane's size.

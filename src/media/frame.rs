@@ -98,6 +98,16 @@ pub enum Range {
     Full,
 }
 
+/// Which weights of red, green and blue make luma.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Matrix {
+    /// ITU-R BT.601: webcams, and JPEG always.
+    Bt601,
+    /// ITU-R BT.709: HDMI capture of HD pictures.
+    Bt709,
+}
+
 /// Memory lent for one frame; dropping it gives it back to whoever owns it.
 pub trait Buffer: Send {
     /// Bytes of plane `index`, which is below the layout's `planes()`. An MJPEG frame has just the bytes used.
@@ -114,6 +124,8 @@ pub struct Frame {
     pub format: PixelFormat,
     /// Range of raw samples (MJPEG is always full).
     pub range: Range,
+    /// Weights of raw samples (MJPEG is always BT.601).
+    pub matrix: Matrix,
     /// Bytes from row to row, per plane; unused for MJPEG.
     pub strides: [usize; 3],
     /// The bytes.

@@ -1,0 +1,273 @@
+//! A microphone through ALSA: opened as the hardware is, read in periods of about 10 ms, with the time at which
+//! the driver says they were captured.
+//!
+//! The device is opened non-blocking and waited for with a limit, so that the thread can always be stopped.
+//! While nobody listens the stream is stopped, not drained: that costs nothing, and what comes after a start is
+//! new by construction.
+
+use std::ffi::CString;
+use std::io;
+use std::time::Duration;
+
+use alsa::card::Card;
+use alsa::pcm::{self, Access, HwParams, PCM, State, TstampType};
+use alsa::{Direction, Output, ValueOr};
+
+use super::Error;
+use crate::clock::{AUDIO_HZ, Pts};
+use crate::media::pcm::Format;
+
+/// The word in messages like "microphone unplugged".
+const WHAT: &str = "microphone";
+/// Sixteen bits first: 98 dB are more than a room has, and on USB 2 the camera needs the bandwidth.
+const FORMATS: [(Format, pcm::Format); 5] = [
+    (Format::S16, pcm::Format::S16LE),
+    (Format::S24In3, pcm::Format::S243LE),
+    (Format::S24, pcm::Format::S24LE),
+    (Format::S32, pcm::Format::S32LE),
+    (Format::Float, pcm::Format::FloatLE),
+];
+/// In order of preference: our own, then what loses least for least.
+const RATES: [u32; 12] =
+    [AUDIO_HZ, 44_100, 96_000, 88_200, 192_000, 176_400, 32_000, 24_000, 22_050, 16_000, 11_025, 8_000];
+/// A short period keeps the delay low; at 100 wakeups a second the CPU does not notice.
+const PERIOD: Duration = Duration::from_millis(10);
+/// What may pile up while the thread is held up. Longer would only keep sound that is too old to be sent.
+const BUFFER: Duration = Duration::from_millis(200);
+/// A device that delivers nothing for this long has stopped doing so.
+const STALLED: Duration = Duration::from_secs(2);
+/// A driver's timestamp older than this is none.
+const OLDEST_TIMESTAMP: Duration = Duration::from_secs(1);
+
+/// What the device was brought to deliver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// Samples per second, by its own count.
+    pub rate_hz: u32,
+    /// Channels.
+    pub channels: u32,
+    /// Layout of a sample.
+    pub format: Format,
+    /// How often it delivers.
+    pub period: Duration,
+    /// How much it keeps for us.
+    pub buffer: Duration,
+}
+
+/// An open microphone.
+pub struct Microphone {
+    pcm: PCM,
+    spec: Spec,
+    running: bool,
+    /// When something was last delivered, or the stream was started.
+    alive: Pts,
+    bytes: Vec<u8>,
+}
+
+/// What came of waiting for a period.
+#[derive(Debug)]
+pub enum Read<'a> {
+    /// Nothing yet.
+    Nothing,
+    /// All that was waiting.
+    Samples {
+        /// Interleaved, as [`Spec`] says.
+        bytes: &'a [u8],
+        /// So many samples, counted from the first of these, had been captured ...
+        captured: u64,
+        /// ... by this time.
+        at: Pts,
+    },
+    /// The stream was started, or broke off and was started again: samples count from zero.
+    Started {
+        /// It broke off: samples were lost because they were not read in time, or the system slept.
+        lost: bool,
+    },
+}
+
+impl Microphone {
+    /// Opens the PCM called `name`, wanting `channels`, but taking what there is.
+    pub fn open(name: &str, channels: u32) -> Result<Self, Error> {
+        let pcm = open_pcm(name)?;
+        let spec = configure(&pcm, name, channels)?;
+        let frame = spec.format.bytes() * spec.channels as usize;
+        let frames = (spec.buffer.as_secs_f64() * f64::from(spec.rate_hz)).ceil() as usize;
+        Ok(Self { pcm, spec, running: false, alive: Pts::now(), bytes: vec![0; frames * frame] })
+    }
+
+    /// What its card calls itself; `None` where the name given leads to no card (a sound server, say).
+    pub fn card(&self) -> Option<String> {
+        let card = self.pcm.info().ok()?.get_card();
+        (card >= 0).then(|| Card::new(card).get_name().ok()).flatten()
+    }
+
+    /// What it delivers.
+    pub fn spec(&self) -> Spec {
+        self.spec
+    }
+
+    /// The next samples, waiting for them at most `timeout`. Starts the stream if it rests.
+    pub fn read(&mut self, timeout: Duration) -> Result<Read<'_>, Error> {
+        if !self.running {
+            return self.start(false);
+        }
+        match self.pcm.wait(Some(timeout.as_millis() as u32)) {
+            Ok(true) => {}
+            Ok(false) => return self.nothing(),
+            Err(e) => return self.recover(e),
+        }
+        let status = match self.pcm.status() {
+            Ok(status) => status,
+            Err(e) => return self.recover(e),
+        };
+        let now = Pts::now();
+        // `delay` reaches to the converter, `avail` only to the driver's buffer; not every driver fills it in.
+        let (avail, delay) = (status.get_avail().max(0) as u64, status.get_delay().max(0) as u64);
+        let captured =
+            if (avail..avail + u64::from(self.spec.rate_hz)).contains(&delay) { delay } else { avail };
+        let stamp = status.get_htstamp();
+        let stamp = Pts::from_micros(stamp.tv_sec as u64 * 1_000_000 + stamp.tv_nsec as u64 / 1_000);
+        let at = if stamp <= now && now.since(stamp) < OLDEST_TIMESTAMP { stamp } else { now };
+
+        let read = self.pcm.io_bytes().readi(&mut self.bytes);
+        match read {
+            Ok(0) => self.nothing(),
+            Ok(frames) => {
+                self.alive = now;
+                let bytes = frames * self.spec.format.bytes() * self.spec.channels as usize;
+                Ok(Read::Samples { bytes: &self.bytes[..bytes], captured, at })
+            }
+            Err(e) => self.recover(e),
+        }
+    }
+
+    /// Stops the stream until the next [`read`](Self::read); to be called now and then while nobody listens,
+    /// because it also notices when the device is gone.
+    pub fn rest(&mut self) -> Result<(), Error> {
+        if self.running {
+            self.running = false;
+            self.pcm.drop().map_err(broken)?;
+        }
+        if self.unplugged() { Err(Error::Gone(WHAT)) } else { Ok(()) }
+    }
+
+    fn unplugged(&self) -> bool {
+        self.pcm.state_raw() == State::Disconnected as i32
+    }
+
+    fn start(&mut self, lost: bool) -> Result<Read<'_>, Error> {
+        self.pcm.prepare().and_then(|()| self.pcm.start()).map_err(broken)?;
+        self.running = true;
+        self.alive = Pts::now();
+        Ok(Read::Started { lost })
+    }
+
+    fn nothing(&self) -> Result<Read<'_>, Error> {
+        if Pts::now().since(self.alive) > STALLED { Err(Error::Stalled(WHAT)) } else { Ok(Read::Nothing) }
+    }
+
+    /// Starts again after an overrun or a suspend; tells of anything else.
+    fn recover(&mut self, e: alsa::Error) -> Result<Read<'_>, Error> {
+        match e.errno().abs() {
+            libc::EAGAIN => {
+                // Said to be ready and was not. Not to spin on a driver that does that all the time:
+                std::thread::sleep(Duration::from_millis(1));
+                self.nothing()
+            }
+            libc::EINTR => self.nothing(),
+            libc::EPIPE => self.start(true),
+            // Few drivers can resume, none need to: the sound of before the sleep is not wanted.
+            libc::ESTRPIPE => self.start(true),
+            _ => {
+                // While a card is being unplugged it first says EIO and only then what it is about.
+                std::thread::sleep(Duration::from_millis(50));
+                if self.unplugged() { Err(Error::Gone(WHAT)) } else { Err(broken(e)) }
+            }
+        }
+    }
+}
+
+/// Opens a PCM for capture without waiting for whoever has it.
+pub(super) fn open_pcm(name: &str) -> Result<PCM, Error> {
+    keep_quiet();
+    let c_name = CString::new(name).map_err(|_| Error::Unusable(format!("{name:?} is no ALSA name")))?;
+    PCM::open(&c_name, Direction::Capture, true).map_err(|e| match e.errno().abs() {
+        libc::EBUSY | libc::EAGAIN => Error::Busy(name.into()),
+        libc::EACCES | libc::EPERM => Error::Denied(format!("{name} (is the user in the group \"audio\"?)")),
+        libc::ENOENT | libc::ENODEV | libc::ENXIO => Error::None(format!(
+            "there is no microphone {name}; `peercam devices` lists those that are there"
+        )),
+        libc::EINVAL => Error::Unusable(format!("{name:?} is no ALSA name for a microphone")),
+        errno => Error::Io { what: format!("opening {name}"), source: io::Error::from_raw_os_error(errno) },
+    })
+}
+
+/// The formats we can read of those that `hw` allows, the preferred first.
+pub(super) fn formats(hw: &HwParams<'_>) -> impl Iterator<Item = (Format, pcm::Format)> {
+    FORMATS.into_iter().filter(|(_, f)| hw.test_format(*f).is_ok())
+}
+
+/// The usual rates of those that `hw` allows, the preferred first.
+pub(super) fn rates(hw: &HwParams<'_>) -> impl Iterator<Item = u32> {
+    RATES.into_iter().filter(|r| hw.test_rate(*r).is_ok())
+}
+
+/// Has alsa-lib's own messages, which go to stderr at every attempt to open, go nowhere: what matters of them
+/// comes back as an error. It holds for this thread; called again it empties what has gathered.
+pub(super) fn keep_quiet() {
+    let _ = Output::local_error_handler();
+}
+
+/// The device as it is, with as little conversion by alsa-lib as the name allows.
+fn configure(pcm: &PCM, name: &str, channels: u32) -> Result<Spec, Error> {
+    let failed = |what: &str| {
+        let what = format!("{what} of {name}");
+        move |e: alsa::Error| match e.errno().abs() {
+            libc::ENODEV => Error::Gone(WHAT),
+            libc::EBUSY => Error::Busy(what),
+            errno => Error::Io { what, source: io::Error::from_raw_os_error(errno) },
+        }
+    };
+    let advice = if name.starts_with("hw:") { format!("; plug{name} may do") } else { String::new() };
+    let unusable = |why: &str| Error::Unusable(format!("{name} {why}{advice}"));
+
+    let hw = HwParams::any(pcm).map_err(failed("the parameters"))?;
+    let _ = hw.set_rate_resample(false); // our resampler is better than the one in alsa-lib's "plug"
+    hw.set_access(Access::RWInterleaved).map_err(|_| unusable("does not interleave its channels"))?;
+    let (format, alsa_format) =
+        formats(&hw).next().ok_or_else(|| unusable("has no sample format that peercam knows"))?;
+    hw.set_format(alsa_format).map_err(failed("the format"))?;
+    match [channels, 1, 2].into_iter().find(|c| hw.test_channels(*c).is_ok()) {
+        Some(c) => hw.set_channels(c).map_err(failed("the channels"))?,
+        None => drop(hw.set_channels_near(channels).map_err(failed("the channels"))?),
+    }
+    let rate = rates(&hw).next().unwrap_or(AUDIO_HZ);
+    hw.set_rate_near(rate, ValueOr::Nearest).map_err(failed("the rate"))?;
+    hw.set_period_time_near(PERIOD.as_micros() as u32, ValueOr::Nearest).map_err(failed("the period"))?;
+    hw.set_buffer_time_near(BUFFER.as_micros() as u32, ValueOr::Nearest).map_err(failed("the buffer"))?;
+    pcm.hw_params(&hw).map_err(failed("the parameters"))?;
+
+    let period = hw.get_period_size().map_err(failed("the period"))?;
+    let buffer = hw.get_buffer_size().map_err(failed("the buffer"))?;
+    let sw = pcm.sw_params_current().map_err(failed("the parameters"))?;
+    sw.set_avail_min(period).map_err(failed("the period"))?;
+    let _ = sw.set_tstamp_mode(true); // PCMs that are no hardware may refuse these two:
+    let _ = sw.set_tstamp_type(TstampType::Monotonic); // then the time of reading is taken
+    pcm.sw_params(&sw).map_err(failed("the parameters"))?;
+
+    let rate_hz = hw.get_rate().map_err(failed("the rate"))?;
+    let span =
+        |frames: pcm::Frames| Duration::from_secs_f64(frames.max(0) as f64 / f64::from(rate_hz.max(1)));
+    let channels = hw.get_channels().map_err(failed("the channels"))?;
+    Ok(Spec { rate_hz, channels, format, period: span(period), buffer: span(buffer) })
+}
+
+/// What an error in mid-stream means.
+fn broken(e: alsa::Error) -> Error {
+    match e.errno().abs() {
+        libc::ENODEV | libc::ENXIO | libc::EBADFD => Error::Gone(WHAT),
+        errno => {
+            Error::Io { what: format!("reading the {WHAT}"), source: io::Error::from_raw_os_error(errno) }
+        }
+    }
+}

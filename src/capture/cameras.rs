@@ -1,0 +1,306 @@
+//! The cameras of this machine: what there is, and which one to use in which mode.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use v4l::v4l_sys::*;
+
+use super::Error;
+use super::modes::{self, FourCc, Offered, Picked, Wanted};
+use super::v4l2::controls::{self, Control};
+use super::v4l2::node::Caps;
+use super::v4l2::{self, Node};
+use crate::config;
+use crate::media::frame::{PixelFormat, Size};
+
+/// Where udev names cameras by what they are.
+const BY_ID: &str = "/dev/v4l/by-id";
+
+/// One capture node and all it can do.
+#[derive(Debug)]
+pub struct Listing {
+    /// Its node, as "/dev/video0".
+    pub path: PathBuf,
+    /// What the device calls itself.
+    pub name: String,
+    /// Driver, as "uvcvideo".
+    pub driver: String,
+    /// Where it is, as "usb-0000:01:00.0-1.2".
+    pub bus: String,
+    /// Its name below `/dev/v4l/by-id`, which stays when the node's number changes.
+    pub by_id: Option<String>,
+    /// Formats, sizes and rates.
+    pub offered: Vec<Offered>,
+    /// Controls.
+    pub controls: Vec<Control>,
+    /// Why it is no camera that we can use, in one sentence.
+    pub unfit: Option<String>,
+    /// Whether that is because libcamera must process what it gives.
+    pub is_sensor: bool,
+}
+
+/// The camera to open, and how.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// Its node.
+    pub path: PathBuf,
+    /// What the device calls itself.
+    pub name: String,
+    /// Why this one, in one sentence.
+    pub why: String,
+    /// Modes to try in this order; there is at least one.
+    pub modes: Vec<Picked>,
+    /// Controls to set.
+    pub controls: BTreeMap<String, i64>,
+    /// What is wrong with those, one sentence each. They are left out then; `peercam check` calls it a failure.
+    pub problems: Vec<String>,
+}
+
+/// All capture nodes, by number. Ranges of sizes are shown with the rates near `size`. A node that can't be opened is
+/// listed with the reason.
+pub fn list(size: Size) -> Vec<Listing> {
+    let names = by_id();
+    nodes()
+        .into_iter()
+        .filter_map(|path| inspect(&path, size, &names, true).transpose())
+        .map(unopened_too)
+        .collect()
+}
+
+fn unopened_too(listing: Result<Listing, (PathBuf, Error)>) -> Listing {
+    listing.unwrap_or_else(|(path, error)| Listing {
+        path,
+        name: String::new(),
+        driver: String::new(),
+        bus: String::new(),
+        by_id: None,
+        offered: vec![],
+        controls: vec![],
+        unfit: Some(error.to_string()),
+        is_sensor: false,
+    })
+}
+
+/// The camera that `video` means and the modes to try. [`config::Camera::Pattern`] means none.
+pub fn choose(video: &config::Video) -> Result<Choice, Error> {
+    match &video.device {
+        config::Camera::Pattern => Err(Error::None("the test picture is configured, not a camera".into())),
+        config::Camera::Auto => choose_auto(video),
+        config::Camera::Device(name) => {
+            let path = resolve(name)?;
+            let controls = !video.controls.is_empty();
+            let found = inspect(&path, video.size, &by_id(), controls).map_err(|(_, e)| e)?;
+            let listing = found.ok_or_else(|| Error::Unusable(format!("{name} does not capture video")))?;
+            choice(listing, video, "it is the one in the configuration".into())
+        }
+    }
+}
+
+/// The node that a configured name means.
+fn resolve(name: &str) -> Result<PathBuf, Error> {
+    let path = if name.starts_with('/') { PathBuf::from(name) } else { Path::new(BY_ID).join(name) };
+    // Links of udev go away with their camera, so what isn't there isn't plugged in.
+    fs::canonicalize(&path).map_err(|_| Error::None(format!("{name} is not plugged in")))
+}
+
+fn choose_auto(video: &config::Video) -> Result<Choice, Error> {
+    let (names, controls) = (by_id(), !video.controls.is_empty());
+    let (mut fit, mut unfit, mut closed) = (vec![], vec![], None);
+    for path in nodes() {
+        match inspect(&path, video.size, &names, controls) {
+            Ok(Some(listing)) if listing.unfit.is_some() => unfit.push(listing),
+            Ok(Some(listing)) => fit.push(listing),
+            Ok(None) => {}
+            Err((_, error)) => closed = closed.or(Some(error)),
+        }
+    }
+    let suits = |listing: &Listing| !modes::rank(&listing.offered, wanted(video)).is_empty();
+    if fit.iter().any(suits) {
+        fit.retain(suits);
+    }
+    fit.sort_by_key(preference);
+    let count = fit.len();
+    // A camera that somebody else uses comes last: if all are in use, opening it will say by whom.
+    let at = fit.iter().position(|listing| !is_busy(&listing.path)).unwrap_or(0);
+    if at < count {
+        let why = match (count, at) {
+            (1, _) => "it is the only camera".to_owned(),
+            (_, 0) => {
+                format!("it is the first of {count} cameras, those on USB and with colours before others")
+            }
+            _ => format!("it is the first of {count} cameras that no other program uses"),
+        };
+        return choice(fit.swap_remove(at), video, why);
+    }
+    Err(closed.unwrap_or_else(|| no_camera(&unfit)))
+}
+
+/// Why there is no camera. A sensor that needs libcamera is worth telling; codecs and the like are not.
+fn no_camera(unfit: &[Listing]) -> Error {
+    match unfit.iter().find(|listing| listing.is_sensor) {
+        Some(Listing { unfit: Some(why), .. }) => Error::Unusable(why.clone()),
+        _ => Error::None("no camera is plugged in".into()),
+    }
+}
+
+/// Smaller is better.
+fn preference(listing: &Listing) -> (bool, u8) {
+    let colours =
+        listing.offered.iter().filter_map(|o| o.format.pixel_format()).any(|f| f != PixelFormat::Grey);
+    let place = match listing.driver.as_str() {
+        _ if listing.bus.starts_with("usb-") => 0,
+        "vivid" | "v4l2 loopback" => 2,
+        _ => 1,
+    };
+    (!colours, place)
+}
+
+fn is_busy(path: &Path) -> bool {
+    let Ok(node) = Node::open(path) else { return true };
+    node.caps().ok().and_then(|caps| caps.capture_kind()).is_none_or(|kind| node.is_busy(kind))
+}
+
+fn wanted(video: &config::Video) -> Wanted {
+    Wanted { size: video.size, fps: f64::from(video.frame_rate), format: video.pixel_format }
+}
+
+fn choice(listing: Listing, video: &config::Video, why: String) -> Result<Choice, Error> {
+    let shown = format!("{} ({})", listing.path.display(), listing.name);
+    if let Some(unfit) = listing.unfit {
+        return Err(Error::Unusable(unfit));
+    }
+    let modes = modes::rank(&listing.offered, wanted(video));
+    if modes.is_empty() {
+        let format = video.pixel_format.map_or("any format we read", PixelFormat::fourcc);
+        let there = formats(&listing.offered);
+        return Err(Error::Unusable(format!("{shown} does not offer {format}; it offers {there}")));
+    }
+    let problems = controls::problems(&listing.controls, &video.controls);
+    Ok(Choice {
+        path: listing.path,
+        name: listing.name,
+        why,
+        modes,
+        controls: video.controls.clone(),
+        problems,
+    })
+}
+
+/// What a node says of itself, and its `controls` if wanted; `None` if it doesn't capture video.
+fn inspect(
+    path: &Path,
+    size: Size,
+    names: &BTreeMap<PathBuf, String>,
+    controls: bool,
+) -> Result<Option<Listing>, (PathBuf, Error)> {
+    let node = v4l2::open(path).map_err(|e| (path.to_owned(), e))?;
+    // Not a V4L2 node at all, or just unplugged.
+    let Ok(caps) = node.caps() else { return Ok(None) };
+    let Some(kind) = caps.capture_kind() else { return Ok(None) };
+    // Those that are no cameras by their nature are asked for no more: a Pi has a dozen of them, and a daemon that
+    // waits for a camera looks every second.
+    let nature = fitness_of(&caps);
+    let offered = if nature.is_ok() { node.offered(kind, size) } else { vec![] };
+    let unfit = nature.and_then(|()| fitness(&offered)).err();
+    let why = unfit.map(|why| sentence(path, &caps, &offered, why));
+    let Caps { driver, card, bus, .. } = caps;
+    Ok(Some(Listing {
+        path: path.to_owned(),
+        name: card,
+        driver,
+        bus,
+        by_id: names.get(path).cloned(),
+        offered,
+        controls: if controls && why.is_none() { node.controls() } else { vec![] },
+        unfit: why,
+        is_sensor: unfit == Some(Unfit::Sensor),
+    }))
+}
+
+/// Why a capture node is no camera for us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unfit {
+    /// It converts or codes pictures from memory.
+    Codec,
+    /// It gives what a sensor sees; libcamera makes pictures of that.
+    Sensor,
+    /// It offers nothing we read.
+    Formats,
+}
+
+/// Image processors whose capture nodes look like cameras.
+const PROCESSORS: [&str; 4] = ["bcm2835-isp", "bcm2835-codec", "pispbe", "rpivid"];
+
+fn fitness_of(caps: &Caps) -> Result<(), Unfit> {
+    let output = V4L2_CAP_VIDEO_OUTPUT | V4L2_CAP_VIDEO_OUTPUT_MPLANE;
+    let codec = V4L2_CAP_VIDEO_M2M | V4L2_CAP_VIDEO_M2M_MPLANE;
+    // A loopback takes pictures from a program and gives them to another: for us a camera.
+    let loopback = caps.driver == "v4l2 loopback";
+    if caps.flags & codec != 0
+        || caps.flags & output != 0 && !loopback
+        || PROCESSORS.contains(&caps.driver.as_str())
+    {
+        return Err(Unfit::Codec);
+    }
+    // Nodes of a pipeline list all formats there are, whatever sensor is at its other end.
+    if caps.flags & V4L2_CAP_IO_MC != 0 {
+        return Err(Unfit::Sensor);
+    }
+    Ok(())
+}
+
+fn fitness(offered: &[Offered]) -> Result<(), Unfit> {
+    if offered.iter().any(|o| o.format.pixel_format().is_some()) {
+        return Ok(());
+    }
+    let sensor = !offered.is_empty() && offered.iter().all(|o| o.format.is_raw_sensor());
+    Err(if sensor { Unfit::Sensor } else { Unfit::Formats })
+}
+
+fn sentence(path: &Path, caps: &Caps, offered: &[Offered], why: Unfit) -> String {
+    let shown = format!("{} ({})", path.display(), caps.card);
+    match why {
+        Unfit::Codec => format!("{shown} is a codec or image processor, not a camera"),
+        Unfit::Sensor => format!(
+            "{shown} gives raw data of a camera sensor, which libcamera must process: \
+             install libcamera's V4L2 layer (package libcamera-v4l2) and start with `libcamerify peercam`"
+        ),
+        Unfit::Formats => format!("{shown} offers no format we read, only {}", formats(offered)),
+    }
+}
+
+/// The formats offered, each once.
+fn formats(offered: &[Offered]) -> String {
+    let mut all: Vec<FourCc> = vec![];
+    for offer in offered {
+        if !all.contains(&offer.format) {
+            all.push(offer.format);
+        }
+    }
+    if all.is_empty() {
+        return "none".into();
+    }
+    all.iter().map(FourCc::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// `/dev/video*`, by number.
+fn nodes() -> Vec<PathBuf> {
+    let entries = fs::read_dir("/dev").into_iter().flatten().flatten();
+    let number = |name: &str| name.strip_prefix("video")?.parse::<u32>().ok();
+    let mut all: Vec<_> =
+        entries.filter_map(|e| Some((number(e.file_name().to_str()?)?, e.path()))).collect();
+    all.sort();
+    all.into_iter().map(|(_, path)| path).collect()
+}
+
+/// Nodes and their names below `/dev/v4l/by-id`.
+fn by_id() -> BTreeMap<PathBuf, String> {
+    let links = fs::read_dir(BY_ID).into_iter().flatten().flatten();
+    links
+        .filter_map(|l| Some((fs::canonicalize(l.path()).ok()?, l.file_name().into_string().ok()?)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,226 @@
+//! Which microphones there are, and which of them is taken.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use alsa::Direction;
+use alsa::card;
+use alsa::ctl::{Ctl, DeviceIter};
+use alsa::pcm::HwParams;
+
+use super::Error;
+use super::alsa::{self as capture, Microphone};
+use crate::config;
+
+/// What a microphone is attached to; the lower, the likelier it is the one meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// On a USB device that is a camera as well.
+    Camera,
+    /// On another USB device.
+    Usb,
+    /// On the board or its bus.
+    Board,
+    /// Made of software: the kernel's loopback and dummy cards.
+    Virtual,
+}
+
+/// What a microphone can do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Abilities {
+    /// The usual rates among those it has, in hertz, the one that would be taken first.
+    pub rates_hz: Vec<u32>,
+    /// Least and most channels.
+    pub channels: (u32, u32),
+    /// The sample formats it has that we read, as ALSA writes them, the one that would be taken first.
+    pub formats: Vec<String>,
+}
+
+/// A capture device of a sound card.
+#[derive(Debug)]
+pub struct Found {
+    /// The name to give in the configuration; does not change when other cards come and go.
+    pub alsa: String,
+    /// What it calls itself.
+    pub name: String,
+    /// What it is attached to.
+    pub place: Place,
+}
+
+/// What was chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// Its ALSA name; `None` is the tone.
+    pub alsa: Option<String>,
+    /// What it calls itself.
+    pub name: String,
+    /// Why this one, in a sentence.
+    pub why: String,
+}
+
+/// All of them, the preferred first.
+pub fn list() -> Vec<Found> {
+    capture::keep_quiet();
+    let mut found: Vec<Found> = card::Iter::new().flatten().flat_map(|card| of_card(&card)).collect();
+    found.sort_by_key(|f| f.place); // stable: else in the kernel's order
+    found
+}
+
+/// Whether the kernel has any capture device at all, for the price of reading one small file.
+pub fn any() -> bool {
+    fs::read_to_string("/proc/asound/pcm").is_ok_and(|pcms| pcms.contains(": capture"))
+}
+
+/// Asks a microphone what it can do, which needs it to be free.
+pub fn abilities(alsa: &str) -> Result<Abilities, Error> {
+    let pcm = capture::open_pcm(alsa)?;
+    let unusable = |e: alsa::Error| Error::Unusable(format!("{alsa}: {e}"));
+    let hw = HwParams::any(&pcm).map_err(unusable)?;
+    Ok(Abilities {
+        rates_hz: capture::rates(&hw).collect(),
+        channels: (hw.get_channels_min().map_err(unusable)?, hw.get_channels_max().map_err(unusable)?),
+        formats: capture::formats(&hw).map(|(f, _)| f.to_string()).collect(),
+    })
+}
+
+/// Opens what the configuration asks for; `None` beside the choice is the tone. "auto" takes the first that
+/// opens and never fails: where none does, it is the tone. "off" is not asked here.
+pub fn open(config: &config::Audio) -> Result<(Choice, Option<Microphone>), Error> {
+    match &config.device {
+        config::Microphone::Device(alsa) => {
+            let microphone = Microphone::open(alsa, config.channels)?;
+            let name = microphone.card().unwrap_or_else(|| alsa.clone());
+            let why = "the configuration names it".into();
+            Ok((Choice { alsa: Some(alsa.clone()), name, why }, Some(microphone)))
+        }
+        config::Microphone::Auto => {
+            Ok(first_that_opens(list(), |f| Microphone::open(&f.alsa, config.channels)))
+        }
+        config::Microphone::Tone | config::Microphone::Off => {
+            Ok((tone("the configuration asks for it".into()), None))
+        }
+    }
+}
+
+fn first_that_opens<M>(found: Vec<Found>, open: impl Fn(&Found) -> Result<M, Error>) -> (Choice, Option<M>) {
+    let many = found.len() > 1;
+    let mut refused = vec![];
+    for f in found {
+        match open(&f) {
+            Ok(microphone) => {
+                let mut why = match f.place {
+                    _ if !many => "the only microphone there is".to_owned(),
+                    Place::Camera => "it is part of a camera".into(),
+                    Place::Usb => "the first on USB".into(),
+                    Place::Board => "the first there is".into(),
+                    Place::Virtual => "there is no real one".into(),
+                };
+                for reason in refused {
+                    why = format!("{why}; {reason}");
+                }
+                return (Choice { alsa: Some(f.alsa), name: f.name, why }, Some(microphone));
+            }
+            Err(e) => refused.push(e.to_string()),
+        }
+    }
+    let why = if refused.is_empty() { "there is no microphone".into() } else { refused.join("; ") };
+    (tone(why), None)
+}
+
+fn tone(why: String) -> Choice {
+    Choice { alsa: None, name: "test tone".into(), why }
+}
+
+fn of_card(card: &alsa::Card) -> Vec<Found> {
+    // Non-blocking; a card that goes away while we look has no microphones.
+    let Ok(ctl) = Ctl::from_card(card, true) else { return vec![] };
+    let Ok(info) = ctl.card_info() else { return vec![] };
+    let (Ok(id), Ok(driver)) = (info.get_id(), info.get_driver()) else { return vec![] };
+    let place = place(driver, &PathBuf::from(format!("/sys/class/sound/card{}/device", card.get_index())));
+    let mut found: Vec<(u32, Found)> = DeviceIter::new(&ctl)
+        .filter_map(|device| {
+            let device = u32::try_from(device).ok()?;
+            let pcm = ctl.pcm_info(device, 0, Direction::Capture).ok()?;
+            let card_name = info.get_name().unwrap_or(id);
+            let name = match pcm.get_name() {
+                Ok(name) if !name.is_empty() && name != card_name => format!("{card_name}, {name}"),
+                _ => card_name.to_owned(),
+            };
+            Some((device, Found { alsa: format!("hw:CARD={id},DEV={device}"), name, place }))
+        })
+        .collect();
+    if driver == "Loopback" {
+        // Programs play to its first device by default, which is heard on its second.
+        found.sort_by_key(|(device, _)| std::cmp::Reverse(*device));
+    }
+    found.into_iter().map(|(_, f)| f).collect()
+}
+
+/// Judges by the driver's name and the sysfs path of the card's device, which on USB is one of the interfaces.
+fn place(driver: &str, device: &Path) -> Place {
+    if matches!(driver, "Loopback" | "Dummy") {
+        return Place::Virtual;
+    }
+    let Ok(interface) = device.canonicalize() else { return Place::Board };
+    if !fs::read_link(interface.join("subsystem")).is_ok_and(|s| s.ends_with("usb")) {
+        return Place::Board;
+    }
+    let siblings = interface.parent().and_then(|usb_device| fs::read_dir(usb_device).ok());
+    let films = siblings.is_some_and(|all| all.flatten().any(|s| s.path().join("video4linux").is_dir()));
+    if films { Place::Camera } else { Place::Usb }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(names: &[(&str, Place)]) -> Vec<Found> {
+        names
+            .iter()
+            .map(|(n, place)| Found { alsa: format!("hw:{n}"), name: (*n).into(), place: *place })
+            .collect()
+    }
+
+    #[test]
+    fn the_first_that_opens_is_taken_and_the_reason_told() {
+        let all = found(&[("C920", Place::Camera), ("Yeti", Place::Usb), ("Loopback", Place::Virtual)]);
+        let (choice, opened) = first_that_opens(all, |f| Ok(f.name.clone()));
+        assert_eq!((opened.as_deref(), choice.alsa.as_deref()), (Some("C920"), Some("hw:C920")));
+        assert_eq!(choice.why, "it is part of a camera");
+
+        let all = found(&[("C920", Place::Camera), ("Yeti", Place::Usb)]);
+        let busy = |f: &Found| if f.name == "C920" { Err(Error::Busy(f.alsa.clone())) } else { Ok(()) };
+        let (choice, _) = first_that_opens(all, busy);
+        assert_eq!(choice.name, "Yeti");
+        assert_eq!(choice.why, "the first on USB; hw:C920 is busy: another program uses it");
+    }
+
+    #[test]
+    fn where_none_opens_it_is_the_tone() {
+        let (choice, opened) = first_that_opens(vec![], |_| Ok(()));
+        assert_eq!((choice.alsa, opened, choice.why.as_str()), (None, None, "there is no microphone"));
+        let denied = |f: &Found| Err::<(), _>(Error::Denied(f.alsa.clone()));
+        let (choice, _) = first_that_opens(found(&[("C920", Place::Camera)]), denied);
+        assert_eq!((choice.alsa, choice.why.as_str()), (None, "no permission to open hw:C920"));
+    }
+
+    #[test]
+    fn places_are_told_from_sysfs() {
+        let root = std::env::temp_dir().join(format!("peercam-place-{}", std::process::id()));
+        let usb = root.join("devices/usb1/1-1");
+        let bus = root.join("bus/usb");
+        fs::create_dir_all(&bus).expect("bus");
+        for interface in ["1-1:1.0", "1-1:1.2"] {
+            fs::create_dir_all(usb.join(interface)).expect("interface");
+            std::os::unix::fs::symlink(&bus, usb.join(interface).join("subsystem")).expect("link");
+        }
+        let sound = usb.join("1-1:1.2");
+        assert_eq!(place("USB-Audio", &sound), Place::Usb);
+        fs::create_dir_all(usb.join("1-1:1.0/video4linux/video0")).expect("camera");
+        assert_eq!(place("USB-Audio", &sound), Place::Camera);
+        assert_eq!(place("Loopback", &sound), Place::Virtual);
+        assert_eq!(place("simple-card", &root.join("devices")), Place::Board);
+        assert_eq!(place("simple-card", &root.join("nothing")), Place::Board);
+        fs::remove_dir_all(root).expect("cleaned");
+    }
+}

@@ -1,0 +1,270 @@
+//! Which of a camera's modes to take: the wanted size and rate for the least CPU. Pure policy, no device here.
+
+use std::cmp::Ordering;
+use std::fmt;
+
+use crate::media::frame::{PixelFormat, Size};
+
+/// A pixel format as the kernel codes it (`V4L2_PIX_FMT_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FourCc(pub u32);
+
+impl FourCc {
+    /// The code of four characters.
+    pub const fn new(text: &[u8; 4]) -> Self {
+        Self(u32::from_le_bytes(*text))
+    }
+
+    /// The layout it stands for, if it is one we read.
+    pub fn pixel_format(self) -> Option<PixelFormat> {
+        Some(match &self.0.to_le_bytes() {
+            b"YUYV" => PixelFormat::Yuyv,
+            b"UYVY" => PixelFormat::Uyvy,
+            b"NV12" | b"NM12" => PixelFormat::Nv12,
+            b"NV21" | b"NM21" => PixelFormat::Nv21,
+            b"YU12" | b"YM12" => PixelFormat::Yu12,
+            b"GREY" => PixelFormat::Grey,
+            b"MJPG" | b"JPEG" => PixelFormat::Mjpg,
+            _ => return None,
+        })
+    }
+
+    /// Whether it is what a sensor sees before any image processing: a Bayer mosaic, or grey of more than 8 bits.
+    pub fn is_raw_sensor(self) -> bool {
+        let code = self.0.to_le_bytes();
+        let bayer8 = [*b"BA81", *b"GBRG", *b"GRBG", *b"RGGB", *b"BYR2"];
+        // BG10, GB12, ... unpacked; pBAA, pgCC, ... packed; Y10P, Y12 , Y14P: grey.
+        let unpacked = matches!(&code[..2], b"BG" | b"GB" | b"GR" | b"BA" | b"RG" | b"BD");
+        bayer8.contains(&code)
+            || unpacked && code[2] == b'1'
+            || matches!(&code, b"RG16" | b"GR16" | b"GB16")
+            || code[0] == b'p' && matches!(code[1], b'B' | b'G' | b'g' | b'R') && code[2] == code[3]
+            || code[0] == b'Y' && code[1] == b'1'
+    }
+}
+
+impl fmt::Display for FourCc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let code = self.0.to_le_bytes();
+        let text = code.map(|b| if b.is_ascii_graphic() || b == b' ' { char::from(b) } else { '?' });
+        f.write_str(text.iter().collect::<String>().trim_end())
+    }
+}
+
+/// Seconds from frame to frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interval {
+    /// Numerator; not zero.
+    pub num: u32,
+    /// Denominator; not zero.
+    pub den: u32,
+}
+
+impl Interval {
+    /// `fps` frames per second.
+    pub const fn of_rate(fps: u32) -> Self {
+        Self { num: 1, den: fps }
+    }
+
+    /// Frames per second.
+    pub fn fps(self) -> f64 {
+        f64::from(self.den) / f64::from(self.num)
+    }
+}
+
+/// One size, or a range of them, in which a format is offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sizes {
+    /// Just this.
+    One(Size),
+    /// Any from `min` to `max`, in steps from `min`. (Continuous sizes have a step of 1.)
+    Range {
+        /// Smallest.
+        min: Size,
+        /// Largest.
+        max: Size,
+        /// From one to the next; not zero.
+        step: Size,
+    },
+}
+
+impl Sizes {
+    /// The size among these that is nearest to `wanted`, not above it if there is one.
+    pub fn nearest(self, wanted: Size) -> Size {
+        let fit = |wanted: u32, min: u32, max: u32, step: u32| {
+            let clamped = wanted.clamp(min, max.max(min));
+            min + (clamped - min) / step.max(1) * step.max(1)
+        };
+        match self {
+            Self::One(size) => size,
+            Self::Range { min, max, step } => Size::new(
+                fit(wanted.width, min.width, max.width, step.width),
+                fit(wanted.height, min.height, max.height, step.height),
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Sizes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(size) => size.fmt(f),
+            Self::Range { min, max, .. } => write!(f, "{min} to {max}"),
+        }
+    }
+}
+
+/// Frame rates at one size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rates {
+    /// The driver doesn't say.
+    Unknown,
+    /// Just these.
+    List(Vec<Interval>),
+    /// Any between the two.
+    Range {
+        /// Shortest interval.
+        fastest: Interval,
+        /// Longest interval.
+        slowest: Interval,
+    },
+}
+
+impl Rates {
+    /// The interval that comes nearest to `fps`.
+    fn nearest(&self, fps: f64) -> Option<Interval> {
+        let wanted = Interval { num: 1000, den: (fps * 1000.0).round().clamp(1.0, 1e9) as u32 };
+        match self {
+            Self::Unknown => Some(wanted),
+            Self::List(list) => {
+                let distance = |i: &Interval| rate_distance(i.fps(), fps);
+                list.iter().copied().min_by(|a, b| distance(a).total_cmp(&distance(b)))
+            }
+            Self::Range { fastest, .. } if fps >= fastest.fps() => Some(*fastest),
+            Self::Range { slowest, .. } if fps <= slowest.fps() => Some(*slowest),
+            Self::Range { .. } => Some(wanted),
+        }
+    }
+}
+
+impl fmt::Display for Rates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let short =
+            |i: &Interval| format!("{:.2}", i.fps()).trim_end_matches('0').trim_end_matches('.').to_owned();
+        match self {
+            Self::Unknown => f.write_str("any rate"),
+            Self::List(list) => write!(f, "{} fps", list.iter().map(short).collect::<Vec<_>>().join(", ")),
+            Self::Range { fastest, slowest } => write!(f, "{} to {} fps", short(slowest), short(fastest)),
+        }
+    }
+}
+
+/// What a camera can do: one format in one size or range of sizes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offered {
+    /// Format.
+    pub format: FourCc,
+    /// Sizes.
+    pub sizes: Sizes,
+    /// Frame rates at these sizes (for a range: at the one nearest to what is wanted).
+    pub rates: Rates,
+}
+
+/// What the configuration asks for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Wanted {
+    /// Pixels.
+    pub size: Size,
+    /// Frames per second.
+    pub fps: f64,
+    /// Only this layout.
+    pub format: Option<PixelFormat>,
+}
+
+/// A mode to ask the driver for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Picked {
+    /// The kernel's code.
+    pub fourcc: FourCc,
+    /// The layout it stands for.
+    pub format: PixelFormat,
+    /// Pixels.
+    pub size: Size,
+    /// Time from frame to frame.
+    pub interval: Interval,
+}
+
+/// The mode that gives the wanted size and rate for the least CPU, or what comes nearest.
+pub fn pick(offered: &[Offered], wanted: Wanted) -> Option<Picked> {
+    rank(offered, wanted).into_iter().next()
+}
+
+/// The best mode of each layout, best first: what to try when a driver refuses the first after all.
+pub fn rank(offered: &[Offered], wanted: Wanted) -> Vec<Picked> {
+    let mut all: Vec<(f64, Picked)> = offered.iter().filter_map(|offer| rate(offer, wanted)).collect();
+    all.sort_by(|(a, x), (b, y)| better(*a, x, *b, y));
+    let mut best: Vec<Picked> = vec![];
+    for (_, mode) in all {
+        if best.iter().all(|b| b.format != mode.format) {
+            best.push(mode);
+        }
+    }
+    best
+}
+
+fn better(a: f64, x: &Picked, b: f64, y: &Picked) -> Ordering {
+    a.total_cmp(&b).then(cost(x).total_cmp(&cost(y)))
+}
+
+/// The mode of `offer` nearest to what is wanted, and how far it is from that (0: it is that).
+fn rate(offer: &Offered, wanted: Wanted) -> Option<(f64, Picked)> {
+    /// Modes nearer to each other than this are as good: 29.97 for 30 frames per second, 1280x716 for 1280x720.
+    const STEP: f64 = 0.05;
+    /// A picture without colours comes after any with them.
+    const COLOURLESS: f64 = 100.0;
+    let format = offer.format.pixel_format()?;
+    if wanted.format.is_some_and(|only| only != format) {
+        return None;
+    }
+    let size = offer.sizes.nearest(wanted.size);
+    if size.width < 2 || size.height < 2 {
+        return None;
+    }
+    let interval = offer.rates.nearest(wanted.fps)?;
+    let distance = size_distance(size, wanted.size) + rate_distance(interval.fps(), wanted.fps);
+    let colourless = if format == PixelFormat::Grey { COLOURLESS } else { 0.0 };
+    Some((
+        (distance / STEP).round() * STEP + colourless,
+        Picked { fourcc: offer.format, format, size, interval },
+    ))
+}
+
+/// Distances are of logarithms, so that half is as far as double. A larger picture costs CPU and bits that nobody
+/// asked for: it counts half as far again.
+fn size_distance(size: Size, wanted: Size) -> f64 {
+    let side = |got: u32, wanted: u32| (f64::from(got) / f64::from(wanted.max(1))).ln();
+    let (w, h) = (side(size.width, wanted.width), side(size.height, wanted.height));
+    let far = w.abs() + h.abs();
+    if w + h > 0.0 { far * 1.5 } else { far }
+}
+
+/// As for sizes, but it is the slower rate that counts half as far again: stutter is what people see.
+fn rate_distance(fps: f64, wanted: f64) -> f64 {
+    let far = (fps / wanted).ln();
+    if far < 0.0 { far * -1.5 } else { far }
+}
+
+/// CPU per second to get I420 of it, in arbitrary units. The figures are milliseconds per megapixel measured on one
+/// core, times 20: copying rows, splitting chroma, unpacking, and for JPEG decoding.
+fn cost(mode: &Picked) -> f64 {
+    let per_pixel = match mode.format {
+        PixelFormat::Yu12 | PixelFormat::Grey => 1.0,
+        PixelFormat::Nv12 | PixelFormat::Nv21 => 1.3,
+        PixelFormat::Yuyv | PixelFormat::Uyvy => 2.0,
+        PixelFormat::Mjpg => 44.0,
+    };
+    per_pixel * mode.size.area() as f64 * mode.interval.fps()
+}
+
+#[cfg(test)]
+mod tests;

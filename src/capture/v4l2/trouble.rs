@@ -1,0 +1,97 @@
+//! What the kernel's errors mean to a viewer.
+
+use std::path::Path;
+use std::time::Duration;
+use std::{fs, io, thread};
+
+use super::raw::{self, Node, zeroed};
+use crate::capture::Error;
+
+/// How long a driver may take from stopping a stream to taking its node away, and how often we look.
+const VANISHING: Duration = Duration::from_millis(100);
+const LOOKS: u32 = 5;
+
+/// An error from opening or setting up `path`.
+pub fn opening(what: &str, path: &Path, source: io::Error) -> Error {
+    let shown = path.display();
+    match source.raw_os_error() {
+        Some(libc::ENOENT) => Error::None(format!("{shown} is not there")),
+        Some(libc::ENODEV | libc::ENXIO) => Error::Gone("camera"),
+        Some(libc::EBUSY) => Error::Busy(match holder(path) {
+            Some(who) => format!("{shown} (open in {who})"),
+            None => shown.to_string(),
+        }),
+        Some(libc::EACCES | libc::EPERM) => Error::Denied(format!(
+            "{shown} (its group, mostly `video`, may: add this user to it and log in again)"
+        )),
+        Some(libc::ENOSPC) => Error::Unusable(format!(
+            "{shown}: too little USB bandwidth left; use another port, a smaller size, or pixel_format = \"MJPG\""
+        )),
+        Some(libc::EPIPE) => Error::Unusable(format!(
+            "{shown} is part of a camera pipeline that must be set up first; try `libcamerify peercam`"
+        )),
+        _ => Error::Io { what: format!("{what} {shown}"), source },
+    }
+}
+
+/// An error while streaming from `path`, open as `node`: unplugged, or something else.
+pub fn streaming(node: &Node, path: &Path, source: io::Error) -> Error {
+    match source.raw_os_error() {
+        Some(libc::ENODEV | libc::ENXIO) => return Error::Gone("camera"),
+        Some(libc::EPIPE) => return Error::Changed("camera"),
+        _ => {}
+    }
+    // Drivers stop the stream first (EINVAL or EIO here) and remove the node a moment later.
+    for look in 0..LOOKS {
+        if look > 0 {
+            thread::sleep(VANISHING / LOOKS);
+        }
+        if is_gone(node, path) {
+            return Error::Gone("camera");
+        }
+    }
+    Error::Io { what: format!("reading from {}", path.display()), source }
+}
+
+fn is_gone(node: &Node, path: &Path) -> bool {
+    let alive = node.call(raw::QUERYCAP, &mut zeroed());
+    alive.is_err_and(|e| e.raw_os_error() == Some(libc::ENODEV)) || !path.exists()
+}
+
+/// Another program that has `path` open, as far as we may see: "ffmpeg, process 812".
+fn holder(path: &Path) -> Option<String> {
+    let path = fs::canonicalize(path).ok()?;
+    let processes = fs::read_dir("/proc").ok()?.flatten();
+    for process in processes {
+        let name = process.file_name();
+        let Some(id) = name.to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
+        let Ok(files) = fs::read_dir(process.path().join("fd")) else { continue };
+        if files.flatten().any(|fd| fs::read_link(fd.path()).is_ok_and(|to| to == path)) {
+            if id == std::process::id() {
+                continue;
+            }
+            let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+            return Some(format!("{}, process {id}", name.trim()));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opened(errno: i32) -> Error {
+        opening("opening", Path::new("/dev/video9"), io::Error::from_raw_os_error(errno))
+    }
+
+    #[test]
+    fn each_says_what_to_do() {
+        assert!(matches!(opened(libc::ENODEV), Error::Gone("camera")));
+        assert!(opened(libc::EACCES).to_string().contains("group, mostly `video`"));
+        assert!(opened(libc::ENOENT).to_string().contains("/dev/video9 is not there"));
+        assert!(opened(libc::EBUSY).to_string().contains("busy"));
+        assert!(opened(libc::ENOSPC).to_string().contains("MJPG"));
+        assert!(opened(libc::EINVAL).to_string().starts_with("opening /dev/video9: "));
+    }
+}

@@ -1,0 +1,90 @@
+//! What is wrong with a configuration file, as a person reads it in the terminal.
+
+use std::fmt::{self, Write as _};
+use std::io;
+use std::ops::Range;
+use std::path::PathBuf;
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file can't be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The file was read, and these things in it are refused; at least one.
+    #[error("{}", Lines(.0))]
+    Refused(Vec<Problem>),
+}
+
+/// One refused thing and where it stands. Its text is `file:line: key: what is wrong: what is allowed`,
+/// and below that the line of the file with carets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Name of the file, as it was given.
+    pub file: String,
+    /// Line, counted from 1.
+    pub line: usize,
+    /// Full key ("video.frame_rate"); empty where the file is no TOML at all.
+    pub key: String,
+    /// What is wrong, and what is allowed.
+    pub says: String,
+    /// The line, and the columns in it (in characters) that the problem is about.
+    source: (String, Range<usize>),
+}
+
+impl Problem {
+    /// A problem with the bytes `span` of `text`, the content of `file`.
+    pub(super) fn new(file: &str, text: &str, span: Range<usize>, key: &str, says: String) -> Self {
+        let start = floor_char(text, span.start);
+        let line_start = text[..start].rfind('\n').map_or(0, |n| n + 1);
+        let line = text[line_start..].lines().next().unwrap_or_default();
+        let column = text[line_start..start].chars().count();
+        let end = floor_char(text, span.end.clamp(start, line_start + line.len()).max(start));
+        let width = text[start..end].chars().count().max(1);
+        Self {
+            file: file.into(),
+            line: text[..line_start].matches('\n').count() + 1,
+            key: key.into(),
+            says,
+            // Tabs would shift the carets, other control characters could do anything to a terminal.
+            source: (line.replace(char::is_control, " "), column..column + width),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, line, key, says, source: (text, columns) } = self;
+        write!(f, "{file}:{line}: ")?;
+        if !key.is_empty() {
+            write!(f, "{key}: ")?;
+        }
+        let margin = line.to_string().len().max(4);
+        let (before, carets) = (" ".repeat(columns.start), "^".repeat(columns.len()));
+        write!(f, "{says}\n{line:>margin$} | {text}\n{:margin$} | {before}{carets}", "")
+    }
+}
+
+struct Lines<'a>(&'a [Problem]);
+
+impl fmt::Display for Lines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, problem) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_char('\n')?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The nearest character boundary at or before byte `at`.
+fn floor_char(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len())).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0)
+}

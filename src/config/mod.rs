@@ -1,0 +1,284 @@
+//! `device.toml` to a typed [`Config`]; every range is checked while parsing.
+//!
+//! Every mistake in the file is reported at once, each with file, line, key, and what is allowed. The shipped
+//! `device.toml` is the reference of all keys: tests hold it against this module.
+
+mod error;
+mod file;
+mod values;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+
+use crate::media::frame::{PixelFormat, Size};
+
+pub use error::{Error, Problem};
+use file::{File, Section, boolean, integer, list, one_of, text};
+
+/// The whole file. `Config::default()` is what an empty file means.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Config {
+    /// `[video]`
+    pub video: Video,
+    /// `[audio]`
+    pub audio: Audio,
+    /// `[web]`
+    pub web: Web,
+    /// `[ice]`
+    pub ice: Ice,
+}
+
+/// Which camera.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Camera {
+    /// The first that works, or else the test picture.
+    #[default]
+    Auto,
+    /// The built-in test picture.
+    Pattern,
+    /// A node ("/dev/video0", "/dev/v4l/by-id/...") or a name below `/dev/v4l/by-id`.
+    Device(String),
+}
+
+/// How hard the encoder works for its bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Effort {
+    /// Least CPU.
+    #[default]
+    Low,
+    /// Between.
+    Medium,
+    /// Best picture for the bits.
+    High,
+}
+
+/// `[video]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Video {
+    /// `device`
+    pub device: Camera,
+    /// `size`; the camera's nearest is taken.
+    pub size: Size,
+    /// `frame_rate`, frames per second.
+    pub frame_rate: u32,
+    /// `pixel_format`; `None` is "auto".
+    pub pixel_format: Option<PixelFormat>,
+    /// `bitrate_kbps`, here in bits per second.
+    pub bitrate_bps: u32,
+    /// `effort`
+    pub effort: Effort,
+    /// `[video.controls]`: V4L2 controls by the name that `v4l2-ctl -l` and `peercam devices` print.
+    pub controls: BTreeMap<String, i64>,
+}
+
+impl Default for Video {
+    fn default() -> Self {
+        Self {
+            device: Camera::Auto,
+            size: Size::new(1280, 720),
+            frame_rate: 30,
+            pixel_format: None,
+            bitrate_bps: 2_000_000,
+            effort: Effort::Low,
+            controls: BTreeMap::new(),
+        }
+    }
+}
+
+/// Which microphone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Microphone {
+    /// The first that works, or else the tone.
+    #[default]
+    Auto,
+    /// The built-in test tone.
+    Tone,
+    /// No sound at all.
+    Off,
+    /// An ALSA PCM name ("hw:1,0", "plughw:CARD=C920,DEV=0", "default").
+    Device(String),
+}
+
+/// `[audio]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Audio {
+    /// `device`
+    pub device: Microphone,
+    /// `channels`, 1 or 2.
+    pub channels: u32,
+    /// `bitrate_kbps`, here in bits per second.
+    pub bitrate_bps: u32,
+    /// `dtx`: send nothing in silence.
+    pub dtx: bool,
+}
+
+impl Default for Audio {
+    fn default() -> Self {
+        Self { device: Microphone::Auto, channels: 1, bitrate_bps: 48_000, dtx: false }
+    }
+}
+
+/// `[web]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Web {
+    /// `address` to listen on.
+    pub address: IpAddr,
+    /// `port` to listen on; 0 lets the kernel choose.
+    pub port: u16,
+    /// `hosts`: names by which browsers may address the device, besides its addresses and `localhost`.
+    pub hosts: Vec<String>,
+    /// `origins`: pages of other origins that may use WHEP (`https://example.org`).
+    pub origins: Vec<String>,
+    /// `max_viewers`
+    pub max_viewers: usize,
+}
+
+impl Default for Web {
+    fn default() -> Self {
+        Self {
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 8080,
+            hosts: vec![],
+            origins: vec![],
+            max_viewers: 50,
+        }
+    }
+}
+
+/// `[ice]`
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ice {
+    /// `[[ice.servers]]`, handed to browsers.
+    pub servers: Vec<IceServer>,
+}
+
+/// One STUN or TURN server (RFC 7064, RFC 7065).
+#[derive(Clone, Debug, PartialEq)]
+pub struct IceServer {
+    /// `urls`
+    pub urls: Vec<String>,
+    /// `username`, for TURN.
+    pub username: Option<String>,
+    /// `credential`, for TURN.
+    pub credential: Option<String>,
+}
+
+impl Config {
+    /// Reads and checks the file at `path`.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let bytes = fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
+        let name = path.display().to_string();
+        match String::from_utf8(bytes) {
+            Ok(text) => Self::parse(&text, &name),
+            Err(e) => {
+                let bad = e.utf8_error().valid_up_to();
+                let text = String::from_utf8_lossy(e.as_bytes());
+                let says = "this is not UTF-8 text: save the file as UTF-8".into();
+                Err(Error::Refused(vec![Problem::new(&name, &text, bad..bad, "", says)]))
+            }
+        }
+    }
+
+    /// Checks `text`; errors call it `name`.
+    pub fn parse(text: &str, name: &str) -> Result<Self, Error> {
+        File::read(name, text, config)
+    }
+}
+
+/// Video bitrates: below the first nothing is recognisable, above the second no board's encoder follows.
+const VIDEO_KBPS: (i64, i64) = (50, 50_000);
+/// Opus bitrates (RFC 6716 section 2.1.1).
+const OPUS_KBPS: (i64, i64) = (6, 510);
+/// Viewers: each costs about half a megabyte and one socket.
+const MOST_VIEWERS: i64 = 1000;
+
+fn config(root: &mut Section<'_, '_>) -> Config {
+    Config {
+        video: root.section("video", video).unwrap_or_default(),
+        audio: root.section("audio", audio).unwrap_or_default(),
+        web: root.section("web", web).unwrap_or_default(),
+        ice: root.section("ice", ice).unwrap_or_default(),
+    }
+}
+
+fn video(section: &mut Section<'_, '_>) -> Video {
+    let default = Video::default();
+    let mut formats = vec![("auto", None)];
+    formats.extend(PixelFormat::ALL.map(|f| (f.fourcc(), Some(f))));
+    let efforts = [("low", Effort::Low), ("medium", Effort::Medium), ("high", Effort::High)];
+    Video {
+        device: section.get("device", text(values::CAMERA, values::camera)).unwrap_or(default.device),
+        size: section.get("size", text(values::SIZE, values::size)).unwrap_or(default.size),
+        frame_rate: section.get("frame_rate", integer(1, 120)).map_or(default.frame_rate, |n| n as u32),
+        pixel_format: section.get("pixel_format", one_of(&formats)).unwrap_or(default.pixel_format),
+        bitrate_bps: section.get("bitrate_kbps", bps(VIDEO_KBPS)).unwrap_or(default.bitrate_bps),
+        effort: section.get("effort", one_of(&efforts)).unwrap_or(default.effort),
+        controls: section.section("controls", controls).unwrap_or_default(),
+    }
+}
+
+fn controls(section: &mut Section<'_, '_>) -> BTreeMap<String, i64> {
+    section.open(values::control_name, values::control).into_iter().collect()
+}
+
+fn audio(section: &mut Section<'_, '_>) -> Audio {
+    let default = Audio::default();
+    Audio {
+        device: section.get("device", text(values::MICROPHONE, values::microphone)).unwrap_or(default.device),
+        channels: section.get("channels", integer(1, 2)).map_or(default.channels, |n| n as u32),
+        bitrate_bps: section.get("bitrate_kbps", bps(OPUS_KBPS)).unwrap_or(default.bitrate_bps),
+        dtx: section.get("dtx", boolean).unwrap_or(default.dtx),
+    }
+}
+
+fn web(section: &mut Section<'_, '_>) -> Web {
+    let default = Web::default();
+    Web {
+        address: section.get("address", text(values::ADDRESS, values::address)).unwrap_or(default.address),
+        port: section.get("port", integer(0, 65535)).map_or(default.port, |n| n as u16),
+        hosts: section
+            .get("hosts", list(values::HOSTS, text(values::HOST, values::host)))
+            .unwrap_or_default(),
+        origins: section
+            .get("origins", list(values::ORIGINS, text(values::ORIGIN, values::origin)))
+            .unwrap_or_default(),
+        max_viewers: section
+            .get("max_viewers", integer(1, MOST_VIEWERS))
+            .map_or(default.max_viewers, |n| n as usize),
+    }
+}
+
+fn ice(section: &mut Section<'_, '_>) -> Ice {
+    Ice { servers: section.sections("servers", ice_server) }
+}
+
+fn ice_server(section: &mut Section<'_, '_>) -> IceServer {
+    let urls = section.get("urls", list(values::ICE_URLS, text(values::ICE_URL, values::ice_url)));
+    let username = section.get("username", text("a text that is not empty", values::not_empty));
+    let credential = section.get("credential", text("a text that is not empty", values::not_empty));
+    match &urls {
+        None if !section.has("urls") => section.lacks("urls", "is missing: a server needs at least one"),
+        Some(urls) if urls.is_empty() => section.lacks("urls", "is empty: a server needs at least one"),
+        _ => (),
+    }
+    // RFC 8656 section 5: TURN servers want long-term credentials; a browser refuses a turn: URL without them.
+    let turn = urls.iter().flatten().any(|url| url.starts_with("turn"));
+    for (key, other) in [("username", "credential"), ("credential", "username")] {
+        if !section.has(key) && (turn || section.has(other)) {
+            let why = if turn { "a turn: or turns: server needs both" } else { "the two go together" };
+            section.lacks(key, &format!("is missing: {why}, username and credential"));
+        }
+    }
+    IceServer { urls: urls.unwrap_or_default(), username, credential }
+}
+
+/// Kilobits per second in the file, bits per second here.
+fn bps((least, most): (i64, i64)) -> impl Fn(&file::Value<'_>) -> Result<u32, file::Refusal> {
+    let kbps = integer(least, most);
+    move |value| kbps(value).map(|n| n as u32 * 1000)
+}
+
+#[cfg(test)]
+mod tests;

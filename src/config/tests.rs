@@ -1,0 +1,336 @@
+//! Every mistake in a file, with the exact words for it; and the shipped file against the code.
+
+use super::*;
+
+/// What is said about `text`, all problems, without the source lines.
+fn says(text: &str) -> String {
+    match Config::parse(text, "device.toml") {
+        Err(Error::Refused(problems)) => {
+            let first = |p: &Problem| p.to_string().lines().next().unwrap_or_default().to_string();
+            problems.iter().map(first).collect::<Vec<_>>().join("\n")
+        }
+        other => panic!("{text:?} gave {other:?}"),
+    }
+}
+
+#[test]
+fn an_empty_file_is_the_default() {
+    assert_eq!(Config::parse("", "device.toml").expect("fine"), Config::default());
+    assert_eq!(Config::parse("[video]\n[ice]\n", "device.toml").expect("fine"), Config::default());
+}
+
+#[test]
+fn every_key_is_understood() {
+    let text = r#"
+        [video]
+        device = "usb-046d_HD_Pro_Webcam_C920-video-index0"
+        size = "640x480"
+        frame_rate = 15
+        pixel_format = "MJPG"
+        bitrate_kbps = 800
+        effort = "high"
+        [video.controls]
+        exposure_dynamic_framerate = false
+        brightness = -12
+        [audio]
+        device = "plughw:CARD=C920,DEV=0"
+        channels = 2
+        bitrate_kbps = 96
+        dtx = true
+        [web]
+        address = "::"
+        port = 80
+        hosts = ["Camera.Example.org", "192.0.2.7", "[2001:DB8::1]"]
+        origins = ["HTTPS://Example.org:443", "http://[2001:db8::1]:8000"]
+        max_viewers = 3
+        [[ice.servers]]
+        urls = ["stun:stun.example.org", "stun:[2001:db8::1]:3478"]
+        [[ice.servers]]
+        urls = ["turn:turn.example.org:3478?transport=udp"]
+        username = "me"
+        credential = "secret"
+    "#;
+    let server = |urls: &[&str], username: Option<&str>, credential: Option<&str>| IceServer {
+        urls: urls.iter().map(|u| u.to_string()).collect(),
+        username: username.map(String::from),
+        credential: credential.map(String::from),
+    };
+    let expected = Config {
+        video: Video {
+            device: Camera::Device("usb-046d_HD_Pro_Webcam_C920-video-index0".into()),
+            size: Size::new(640, 480),
+            frame_rate: 15,
+            pixel_format: Some(PixelFormat::Mjpg),
+            bitrate_bps: 800_000,
+            effort: Effort::High,
+            controls: [("exposure_dynamic_framerate".into(), 0), ("brightness".into(), -12)].into(),
+        },
+        audio: Audio {
+            device: Microphone::Device("plughw:CARD=C920,DEV=0".into()),
+            channels: 2,
+            bitrate_bps: 96_000,
+            dtx: true,
+        },
+        web: Web {
+            address: "::".parse().expect("an address"),
+            port: 80,
+            hosts: ["camera.example.org", "192.0.2.7", "2001:db8::1"].map(String::from).into(),
+            origins: ["https://example.org", "http://[2001:db8::1]:8000"].map(String::from).into(),
+            max_viewers: 3,
+        },
+        ice: Ice {
+            servers: vec![
+                server(&["stun:stun.example.org", "stun:[2001:db8::1]:3478"], None, None),
+                server(&["turn:turn.example.org:3478?transport=udp"], Some("me"), Some("secret")),
+            ],
+        },
+    };
+    assert_eq!(Config::parse(text, "device.toml").expect("fine"), expected);
+}
+
+#[test]
+fn the_line_is_shown_with_carets() {
+    let error = Config::parse("[video]\n\tframe_rate = 500 # Hz\n", "/etc/x.toml").expect_err("out of range");
+    let expected = "\
+/etc/x.toml:2: video.frame_rate: 500 is out of range: allowed is 1 to 120
+   2 |  frame_rate = 500 # Hz
+     |               ^^^";
+    assert_eq!(error.to_string(), expected);
+    let error = Config::parse("[audio]\r\ndevice = \"é\" \"\r\n", "d").expect_err("no TOML");
+    assert!(error.to_string().ends_with("\n   2 | device = \"é\" \"\n     |              ^"), "{error}");
+}
+
+#[test]
+fn all_problems_are_told_at_once_in_order() {
+    let text = "[web]\nport = 70000\nprot = 1\n[video]\nsize = 720\n";
+    assert_eq!(
+        says(text),
+        "device.toml:2: web.port: 70000 is out of range: allowed is 0 to 65535\n\
+         device.toml:3: web.prot: unknown key (did you mean port?): allowed here are address, port, hosts, origins, max_viewers\n\
+         device.toml:5: video.size: 720 is a whole number, not a text in quotes: allowed is \"WIDTHxHEIGHT\" in even pixels, from 64x64 to 3840x2160"
+    );
+}
+
+#[test]
+fn what_is_refused_and_how() {
+    const SIZE: &str = "allowed is \"WIDTHxHEIGHT\" in even pixels, from 64x64 to 3840x2160";
+    const TURN: &str = "is missing: a turn: or turns: server needs both, username and credential";
+    let table: &[(&str, &str)] = &[
+        // Sections and keys.
+        (
+            "[vidoe]",
+            "1: vidoe: unknown section (did you mean video?): allowed here are [video], [audio], [web], [ice]",
+        ),
+        ("frame_rate = 3", "1: frame_rate: unknown section: allowed here are [video], [audio], [web], [ice]"),
+        (
+            "[video]\nframerate = 3",
+            "2: video.framerate: unknown key (did you mean frame_rate?): allowed here are device, size, frame_rate, pixel_format, bitrate_kbps, effort, controls",
+        ),
+        (
+            "[audio]\nxyz = 3",
+            "2: audio.xyz: unknown key: allowed here are device, channels, bitrate_kbps, dtx",
+        ),
+        ("video = 3", "1: video: 3 is a whole number, not a section: allowed is a section, written [video]"),
+        (
+            "[ice.servers]\nurls = []",
+            "1: ice.servers: [ice.servers] is a section, not a list of sections: allowed is sections, each written [[ice.servers]]",
+        ),
+        (
+            "[ice]\nservers = [1]",
+            "2: ice.servers: [1] is a list, not a list of sections: allowed is sections, each written [[ice.servers]]",
+        ),
+        ("[web]\nport = 1\nport = 2", "3: port: is given twice: allowed is once"),
+        ("[web]\n[web]", "2: web: is given twice: allowed is once"),
+        ("[web\nport = 1", "1: this is not TOML: unclosed table, expected `]`"),
+        // Numbers and switches.
+        ("[video]\nframe_rate = 0", "2: video.frame_rate: 0 is out of range: allowed is 1 to 120"),
+        ("[video]\nframe_rate = 0xFF", "2: video.frame_rate: 0xFF is out of range: allowed is 1 to 120"),
+        ("[video]\nframe_rate = -1", "2: video.frame_rate: -1 is out of range: allowed is 1 to 120"),
+        (
+            "[video]\nframe_rate = 99999999999999999999",
+            "2: video.frame_rate: 99999999999999999999 is out of range: allowed is 1 to 120",
+        ),
+        (
+            "[video]\nframe_rate = 29.97",
+            "2: video.frame_rate: 29.97 is a number with a fraction, not a whole number: allowed is 1 to 120",
+        ),
+        (
+            "[video]\nframe_rate = \"30\"",
+            "2: video.frame_rate: \"30\" is a text, not a whole number: allowed is 1 to 120",
+        ),
+        (
+            "[video]\nbitrate_kbps = 2000000",
+            "2: video.bitrate_kbps: 2000000 is out of range: allowed is 50 to 50000",
+        ),
+        ("[audio]\nbitrate_kbps = 5", "2: audio.bitrate_kbps: 5 is out of range: allowed is 6 to 510"),
+        ("[audio]\nchannels = 6", "2: audio.channels: 6 is out of range: allowed is 1 to 2"),
+        ("[audio]\ndtx = 1", "2: audio.dtx: 1 is a whole number, not a switch: allowed is true or false"),
+        ("[web]\nmax_viewers = 0", "2: web.max_viewers: 0 is out of range: allowed is 1 to 1000"),
+        // Choices.
+        (
+            "[video]\npixel_format = \"MJPEG\"",
+            "2: video.pixel_format: \"MJPEG\" is unknown (did you mean MJPG?): allowed is \"auto\", \"YUYV\", \"UYVY\", \"NV12\", \"NV21\", \"YU12\", \"GREY\", \"MJPG\"",
+        ),
+        (
+            "[video]\neffort = \"best\"",
+            "2: video.effort: \"best\" is unknown: allowed is \"low\", \"medium\", \"high\"",
+        ),
+        (
+            "[video]\neffort = 3",
+            "2: video.effort: 3 is a whole number, not a text in quotes: allowed is \"low\", \"medium\", \"high\"",
+        ),
+        // Sizes.
+        ("[video]\nsize = \"big\"", &format!("2: video.size: \"big\" is no size: {SIZE}")),
+        ("[video]\nsize = \"640*480\"", &format!("2: video.size: \"640*480\" is no size: {SIZE}")),
+        ("[video]\nsize = \"640x+48\"", &format!("2: video.size: \"640x+48\" is no size: {SIZE}")),
+        ("[video]\nsize = \"641x480\"", &format!("2: video.size: \"641x480\" is odd: {SIZE}")),
+        ("[video]\nsize = \"640x481\"", &format!("2: video.size: \"640x481\" is odd: {SIZE}")),
+        ("[video]\nsize = \"62x480\"", &format!("2: video.size: \"62x480\" is too small: {SIZE}")),
+        ("[video]\nsize = \"4096x2160\"", &format!("2: video.size: \"4096x2160\" is too large: {SIZE}")),
+        // Devices.
+        (
+            "[video]\ndevice = \"\"",
+            "2: video.device: \"\" is empty: allowed is \"auto\", \"pattern\", a path like \"/dev/video0\", or a name below /dev/v4l/by-id",
+        ),
+        (
+            "[video]\ndevice = \"video0\"",
+            "2: video.device: \"video0\" is no path (did you mean /dev/video0?): allowed is \"auto\", \"pattern\", a path like \"/dev/video0\", or a name below /dev/v4l/by-id",
+        ),
+        (
+            "[video]\ndevice = \"../x\"",
+            "2: video.device: \"../x\" is a relative path: allowed is \"auto\", \"pattern\", a path like \"/dev/video0\", or a name below /dev/v4l/by-id",
+        ),
+        (
+            "[audio]\ndevice = false",
+            "2: audio.device: false is a switch, not a text in quotes: allowed is \"auto\", \"tone\", \"off\", or an ALSA name like \"default\" or \"plughw:CARD=C920,DEV=0\"",
+        ),
+        (
+            "[video.controls]\nBrightness = 1",
+            "2: video.controls.Brightness: is no control's name: allowed are those that `peercam devices` prints, like \"exposure_dynamic_framerate\"",
+        ),
+        (
+            "[video.controls]\nbrightness = \"1\"",
+            "2: video.controls.brightness: \"1\" is a text, not a whole number: allowed is -2147483648 to 4294967295",
+        ),
+        // Addresses and names.
+        (
+            "[web]\naddress = \"localhost\"",
+            "2: web.address: \"localhost\" is a name (did you mean 127.0.0.1?): allowed is an IP address: \"127.0.0.1\" (this machine only), \"0.0.0.0\" or \"::\" (everybody), or one of this machine's",
+        ),
+        (
+            "[web]\nhosts = \"a\"",
+            "2: web.hosts: \"a\" is a text, not a list: allowed is a list of names like [\"camera.example.org\"]",
+        ),
+        (
+            "[web]\nhosts = [\n\"a\",\n\"http://b\"]",
+            "4: web.hosts: \"http://b\" has a scheme: allowed is a bare name or address, like \"camera.example.org\" or \"192.0.2.7\"",
+        ),
+        (
+            "[web]\nhosts = [\"b:80\"]",
+            "2: web.hosts: \"b:80\" has a port (any port is fine): allowed is a bare name or address, like \"camera.example.org\" or \"192.0.2.7\"",
+        ),
+        (
+            "[web]\nhosts = [\"b c\"]",
+            "2: web.hosts: \"b c\" is no host name: allowed is a bare name or address, like \"camera.example.org\" or \"192.0.2.7\"",
+        ),
+        (
+            "[web]\norigins = [\"example.org\"]",
+            "2: web.origins: \"example.org\" has no scheme: allowed is scheme, name and, if it is not the usual one, port, like \"https://example.org\"",
+        ),
+        (
+            "[web]\norigins = [\"https://example.org/\"]",
+            "2: web.origins: \"https://example.org/\" has a path or a slash at its end: allowed is scheme, name and, if it is not the usual one, port, like \"https://example.org\"",
+        ),
+        (
+            "[web]\norigins = [\"*\"]",
+            "2: web.origins: \"*\" would let in any page: allowed is scheme, name and, if it is not the usual one, port, like \"https://example.org\"",
+        ),
+        // ICE servers.
+        ("[[ice.servers]]", "1: ice.servers.urls: is missing: a server needs at least one"),
+        ("[[ice.servers]]\nurls = []", "2: ice.servers.urls: is empty: a server needs at least one"),
+        (
+            "[[ice.servers]]\nurls = [\"stun://a\"]",
+            "2: ice.servers.urls: \"stun://a\" has slashes after the colon: allowed is stun:HOST, stuns:HOST, turn:HOST or turns:HOST, then :PORT if it is not the usual one, and for turn ?transport=udp or tcp",
+        ),
+        (
+            "[[ice.servers]]\nurls = [\"stun:a:0\"]",
+            "2: ice.servers.urls: \"stun:a:0\" has a port that is no number from 1 to 65535: allowed is stun:HOST, stuns:HOST, turn:HOST or turns:HOST, then :PORT if it is not the usual one, and for turn ?transport=udp or tcp",
+        ),
+        (
+            "[[ice.servers]]\nurls = [\"turn:a\"]\nusername = \"u\"",
+            &format!("1: ice.servers.credential: {TURN}"),
+        ),
+        (
+            "[[ice.servers]]\nurls = [\"turns:a\"]\ncredential = \"u\"",
+            &format!("1: ice.servers.username: {TURN}"),
+        ),
+        (
+            "[[ice.servers]]\nurls = [\"stun:a\"]\nusername = \"u\"",
+            "1: ice.servers.credential: is missing: the two go together, username and credential",
+        ),
+        (
+            "[[ice.servers]]\nurls = [\"turn:a\"]\nusername = \"\"\ncredential = \"c\"",
+            "3: ice.servers.username: \"\" is empty: allowed is a text that is not empty",
+        ),
+    ];
+    let wrong: Vec<_> = table
+        .iter()
+        .map(|(text, expected)| (text, says(text), format!("device.toml:{expected}")))
+        .filter(|(_, said, expected)| said != expected)
+        .map(|(text, said, expected)| format!("{text:?}\n  said {said}\n  not  {expected}"))
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_that_cannot_be_read() {
+    let missing = Config::load(Path::new("/nowhere/device.toml")).expect_err("missing");
+    assert_eq!(missing.to_string(), "/nowhere/device.toml: No such file or directory (os error 2)");
+    let path = std::env::temp_dir().join(format!("peercam-config-{}.toml", std::process::id()));
+    fs::write(&path, b"[video]\n# caf\xe9\n").expect("written");
+    let latin1 = Config::load(&path).expect_err("not UTF-8").to_string();
+    fs::remove_file(&path).expect("removed");
+    let expected = format!("{}:2: this is not UTF-8 text: save the file as UTF-8\n", path.display());
+    assert!(latin1.starts_with(&expected), "{latin1}");
+}
+
+const REFERENCE: &str = include_str!("../../device.toml");
+
+#[test]
+fn the_shipped_file_is_the_default() {
+    assert_eq!(Config::parse(REFERENCE, "device.toml").expect("fine"), Config::default());
+}
+
+#[test]
+fn the_shipped_file_has_every_key_and_its_examples_are_valid() {
+    // Examples are commented out without a space: `#key = value`, `#[section]`.
+    let with_examples: String = REFERENCE
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(example) if example.starts_with(|c: char| c == '[' || c.is_alphabetic()) => example,
+            _ => line,
+        })
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    let (result, keys) = File::read_and_list("device.toml", &with_examples, config);
+    let example = result.expect("examples are valid");
+    assert!(!example.ice.servers.is_empty() && !example.video.controls.is_empty());
+    for key in keys {
+        let (section, name) = key.rsplit_once('.').unwrap_or(("", &key));
+        let mut at = "";
+        let found = with_examples.lines().any(|line| {
+            if line.starts_with('[') {
+                at = line.trim_matches(['[', ']']);
+            }
+            at == key || at == section && line.starts_with(&format!("{name} ="))
+        });
+        assert!(found || key == "ice", "{key} is not in device.toml");
+    }
+}
+
+#[test]
+fn the_readme_shows_the_shipped_file() {
+    let readme = include_str!("../../README.md");
+    let block = readme.split("\n```toml\n").nth(1).and_then(|rest| rest.split("```\n").next());
+    assert_eq!(block, Some(REFERENCE), "copy device.toml into README.md");
+}
