@@ -22,5 +22,7 @@
 pub mod capture;
 pub mod clock;
 pub mod config;
+pub mod encode;
 pub mod media;
+pub mod pipeline;
 pub mod status;

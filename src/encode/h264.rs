@@ -87,7 +87,8 @@ impl H264Encoder {
             .num_threads(1)
             // What cameras give and `media::convert` makes: without it browsers assume BT.709.
             .vui(VuiConfig::bt601());
-        let encoder = Encoder::with_api_config(OpenH264API::from_source(), config)?;
+        let mut encoder = Encoder::with_api_config(OpenH264API::from_source(), config)?;
+        quiet(&mut encoder);
         let mut this = Self { encoder, settings, profile_level_id: ProfileLevelId([0; 3]) };
         let first = this.encode(&I420::new(settings.size), Pts::from_micros(0), true)?;
         let id = first.nals().iter().find_map(|n| ProfileLevelId::of_sps(n));
@@ -125,6 +126,15 @@ impl H264Encoder {
         }
         Ok(unit)
     }
+}
+
+/// OpenH264 prints warnings to stderr; the crate silences it only after the first of them.
+fn quiet(encoder: &mut Encoder) {
+    let mut level = openh264_sys2::WELS_LOG_QUIET;
+    // SAFETY: the trace level takes a pointer to an int, may be set before initialisation, and nothing depends on it.
+    unsafe {
+        encoder.raw_api().set_option(openh264_sys2::ENCODER_OPTION_TRACE_LEVEL, (&raw mut level).cast())
+    };
 }
 
 #[cfg(test)]

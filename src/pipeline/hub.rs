@@ -6,7 +6,7 @@
 //!
 //! The hub is also where demand is known: no subscriber, no work upstream.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +33,8 @@ pub struct Hub {
 #[derive(Default)]
 struct State {
     subscribers: Vec<Arc<Outlet>>,
+    /// Others who need frames for a moment (snapshots).
+    interests: usize,
     keyframes: Keyframes,
 }
 
@@ -44,7 +46,7 @@ struct Outlet {
     /// Raised whenever the queue overflows; units of an older epoch are stale.
     epoch: AtomicU32,
     /// Units may be sent only after an IDR of this epoch.
-    flowing: std::sync::atomic::AtomicBool,
+    flowing: AtomicBool,
     lagged: AtomicU64,
 }
 
@@ -55,6 +57,9 @@ pub struct Subscription {
     video: mpsc::Receiver<(u32, Arc<VideoUnit>)>,
     audio: mpsc::Receiver<Arc<AudioUnit>>,
 }
+
+/// Demand for raw frames alone, as long as it lives.
+pub struct Interest(Arc<Hub>);
 
 /// What a subscription yields.
 #[derive(Clone, Debug)]
@@ -87,18 +92,31 @@ impl Hub {
         Subscription { hub: self.clone(), outlet, video, audio }
     }
 
-    /// How many want the streams.
+    /// Asks for frames without subscribing, until the guard is dropped.
+    pub fn interest(self: &Arc<Self>) -> Interest {
+        self.lock().interests += 1;
+        self.demanded.notify_all();
+        Interest(self.clone())
+    }
+
+    /// How many want the coded streams. Zero: nothing needs to be encoded.
     pub fn demand(&self) -> usize {
         self.lock().subscribers.len()
     }
 
-    /// Waits until somebody wants the streams, at most `timeout`; says whether somebody does.
+    /// Waits until somebody wants frames, at most `timeout`; says whether somebody does.
     pub fn wait_demand(&self, timeout: Duration) -> bool {
-        let (state, _) = self
-            .demanded
-            .wait_timeout_while(self.lock(), timeout, |s| s.subscribers.is_empty())
-            .unwrap_or_else(PoisonError::into_inner);
-        !state.subscribers.is_empty()
+        self.wait_until(timeout, |s| !s.subscribers.is_empty() || s.interests > 0)
+    }
+
+    /// Waits until somebody wants the coded streams, at most `timeout`; says whether somebody does.
+    pub fn wait_viewers(&self, timeout: Duration) -> bool {
+        self.wait_until(timeout, |s| !s.subscribers.is_empty())
+    }
+
+    fn wait_until(&self, timeout: Duration, holds: impl Fn(&State) -> bool) -> bool {
+        let waited = self.demanded.wait_timeout_while(self.lock(), timeout, |s| !holds(s));
+        holds(&waited.unwrap_or_else(PoisonError::into_inner).0)
     }
 
     /// Whether the frame about to be encoded must be an IDR.
@@ -113,7 +131,7 @@ impl Hub {
         if unit.idr {
             state.keyframes.sent(now);
         }
-        let State { subscribers, keyframes } = &mut *state;
+        let State { subscribers, keyframes, .. } = &mut *state;
         for s in subscribers.iter() {
             if !unit.idr && !s.flowing.load(Ordering::Relaxed) {
                 keyframes.wish(s.id, now); // until its IDR comes it keeps wishing, within its limit
@@ -167,6 +185,12 @@ impl Subscription {
     /// How often it fell behind and skipped to a keyframe.
     pub fn lagged(&self) -> u64 {
         self.outlet.lagged.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Interest {
+    fn drop(&mut self) {
+        self.0.lock().interests -= 1;
     }
 }
 

@@ -1,5 +1,10 @@
 //! From devices to viewers: the video and audio threads, each retried in one place, and the hub they publish to.
 
+pub mod audio;
 pub mod hub;
 pub mod keyframe;
+pub mod slate;
 pub mod slot;
+pub mod snapshot;
+pub mod video;
+pub mod worker;

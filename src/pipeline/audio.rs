@@ -1,0 +1,337 @@
+//! The sound: a microphone, or the tone, to Opus packets for the hub. One thread, retried in one place.
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::hub::Hub;
+use super::worker::Worker;
+use crate::capture::Error;
+use crate::capture::alsa::{self, Read, Spec};
+use crate::capture::microphones::{self, Choice};
+use crate::capture::tone::Tone;
+use crate::clock::{AUDIO_HZ, Clocks, Pts, RtpClock};
+use crate::config::{self, Microphone};
+use crate::encode::opus::Encoder;
+use crate::media::pcm::{self, PACKET_FRAMES};
+use crate::media::retime::Retimer;
+use crate::media::unit::AudioUnit;
+use crate::status::{self, State, Status};
+
+/// Longest wait that does not look at the stop token.
+const WAIT: Duration = Duration::from_millis(200);
+/// Packets of the tone that are sent late, in a burst, after the thread was held up. Older sound is left out:
+/// newest wins.
+const MAX_BEHIND: u64 = 3;
+/// How often a microphone that is not there is looked for, and how often measured figures are told.
+const SECOND: Duration = Duration::from_secs(1);
+/// How messages about a lost microphone begin.
+const GONE: &str = "no sound: ";
+
+/// Starts the thread "audio"; `None` when the configuration switches sound off.
+pub fn spawn(
+    config: config::Audio,
+    hub: Arc<Hub>,
+    status: Arc<Status>,
+    clocks: Clocks,
+    stop: &CancellationToken,
+) -> io::Result<Option<Worker>> {
+    if config.device == Microphone::Off {
+        status.audio(|a| {
+            a.state = State::Off;
+            a.source = "off";
+            a.why = "switched off in the configuration".into();
+        });
+        return Ok(None);
+    }
+    status.audio(|a| a.channels = config.channels);
+    let sender = Sender::new(&config, hub.clone(), status.clone(), clocks.audio)?;
+    let sound = Sound { config, hub, status, sender, said: String::new(), heard: false };
+    Worker::spawn("audio", stop, move |stop| sound.run(&stop)).map(Some)
+}
+
+/// All that the thread owns.
+struct Sound {
+    config: config::Audio,
+    hub: Arc<Hub>,
+    status: Arc<Status>,
+    sender: Sender,
+    /// What the log was told last; it is told changes only.
+    said: String,
+    /// A microphone has been open. From then on the tone is no stand-in: silence is what a viewer expects.
+    heard: bool,
+}
+
+impl Sound {
+    fn run(mut self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            if let Err(e) = self.run_once(stop) {
+                self.gone(&e);
+                let again = Pts::now() + SECOND;
+                while !stop.is_cancelled() && Pts::now() < again {
+                    thread::sleep(WAIT);
+                }
+            }
+        }
+    }
+
+    /// Opens what the configuration asks for and runs it until told to stop, or until it is better to open anew.
+    fn run_once(&mut self, stop: &CancellationToken) -> Result<(), Error> {
+        let (choice, microphone) = microphones::open(&self.config)?;
+        match microphone {
+            Some(microphone) => {
+                let result = self.microphone(choice, microphone, stop);
+                self.status.counters.microphone_lost.add(result.is_err().into());
+                result
+            }
+            None if self.heard => Err(Error::None(choice.why)),
+            None => {
+                self.live(choice, None);
+                self.tone(stop);
+                Ok(())
+            }
+        }
+    }
+
+    /// Encodes what the microphone hears while somebody listens.
+    fn microphone(
+        &mut self,
+        choice: Choice,
+        mut microphone: alsa::Microphone,
+        stop: &CancellationToken,
+    ) -> Result<(), Error> {
+        let spec = microphone.spec();
+        let (from, to) = (spec.channels as usize, self.config.channels as usize);
+        let mut retimer = Retimer::new(spec.rate_hz, to, spec.period)
+            .map_err(|e| Error::Unusable(format!("the microphone: {e}")))?;
+        let mut told = Pts::now();
+        // It is told to be live when it has delivered, or when nobody wants it to: one that opens and then stays
+        // mute remains "gone".
+        let mut choice = Some(choice);
+        while !stop.is_cancelled() {
+            if self.hub.demand() == 0 {
+                microphone.rest()?;
+                choice.take().into_iter().for_each(|choice| self.live(choice, Some(spec)));
+                self.hub.wait_viewers(WAIT);
+                continue;
+            }
+            match microphone.read(WAIT)? {
+                Read::Nothing => {}
+                Read::Started { lost } => {
+                    self.status.counters.xruns.add(lost.into());
+                    retimer.restart();
+                }
+                Read::Samples { bytes, captured, at } => {
+                    self.status.counters.periods.count();
+                    choice.take().into_iter().for_each(|choice| self.live(choice, Some(spec)));
+                    let jumped = !retimer.observe(captured, at);
+                    self.status.counters.sound_jumps.add(jumped.into());
+                    spec.format.decode(bytes, from, to, retimer.input());
+                    while let Some((n, samples)) = retimer.next(Pts::now()) {
+                        self.sender.send(n, samples);
+                    }
+                }
+            }
+            let now = Pts::now();
+            if now.since(told) >= SECOND {
+                told = now;
+                self.status.measured(|_, a| {
+                    (a.drift_ppm, a.offset_ms) = (retimer.drift_ppm(), retimer.offset_ms());
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Plays the tone while somebody listens. Where it only stands in for a microphone, returns as soon as there
+    /// might be one; if that can't be opened we are back before anybody hears a gap.
+    fn tone(&mut self, stop: &CancellationToken) {
+        let tone = Tone::default();
+        let channels = self.config.channels as usize;
+        let mut samples = vec![0.0; PACKET_FRAMES * channels];
+        let mut next = 0;
+        let looked = Pts::now();
+        while !stop.is_cancelled() {
+            let stands_in = self.config.device == Microphone::Auto;
+            if stands_in && Pts::now().since(looked) >= SECOND && microphones::any() {
+                return;
+            }
+            if !self.hub.wait_viewers(WAIT) {
+                continue;
+            }
+            // A packet is due when its last sample has "been captured", as with a microphone.
+            let now = Pts::now();
+            if pcm::packet_at(now).saturating_sub(next) > MAX_BEHIND {
+                next = pcm::packet_at(now); // after a rest, or when held up
+            }
+            thread::sleep(pcm::packet_start(next + 1).since(now));
+            tone.fill(next * PACKET_FRAMES as u64, channels, &mut samples);
+            self.sender.send(next, &samples);
+            next += 1;
+        }
+    }
+
+    /// Tells that `choice` delivers.
+    fn live(&mut self, choice: Choice, spec: Option<Spec>) {
+        self.heard |= spec.is_some();
+        let source = if choice.alsa.is_some() { "microphone" } else { "tone" };
+        let mut said = format!("{source}: {}", choice.name);
+        if let Some(alsa) = choice.alsa.as_ref().filter(|alsa| **alsa != choice.name) {
+            said += &format!(" ({alsa})");
+        }
+        said += &format!(", because {}", choice.why);
+        if let Some(spec) = spec {
+            said += &format!("; {} Hz, {} ch, {}", spec.rate_hz, spec.channels, spec.format);
+        }
+        if self.said != said {
+            info!("{said}");
+            self.said = said;
+        }
+        let channels = self.config.channels;
+        self.status.audio(|a| {
+            *a = status::Audio {
+                state: State::Live,
+                source,
+                name: choice.name,
+                device: choice.alsa,
+                why: choice.why,
+                rate_hz: spec.map_or(AUDIO_HZ, |s| s.rate_hz),
+                device_channels: spec.map_or(channels, |s| s.channels),
+                format: spec.map_or_else(String::new, |s| s.format.to_string()),
+                channels,
+                ..Default::default()
+            }
+        });
+    }
+
+    /// Tells that there is no sound, and why.
+    fn gone(&mut self, e: &Error) {
+        // Of one that was unplugged, "unplugged" says more than that it can't be found now.
+        if self.heard && matches!(e, Error::None(_)) && self.said.starts_with(GONE) {
+            return;
+        }
+        let said = format!("{GONE}{e}");
+        if self.said == said {
+            return;
+        }
+        warn!("{said}; looking for it every second");
+        self.said = said;
+        let named = match &self.config.device {
+            Microphone::Device(alsa) => Some(alsa.clone()),
+            _ => None,
+        };
+        self.status.audio(|a| {
+            (a.state, a.reason) = (State::Gone, Some(e.to_string()));
+            (a.source, a.drift_ppm, a.offset_ms) = ("microphone", None, None);
+            if !self.heard {
+                a.name = named.clone().unwrap_or_default();
+                a.device = named;
+                a.why = "the configuration names it".into();
+            }
+        });
+    }
+}
+
+/// Encodes packets of the grid and hands them to the hub.
+struct Sender {
+    encoder: Encoder,
+    hub: Arc<Hub>,
+    status: Arc<Status>,
+    clock: RtpClock,
+    /// Packets before this one have been sent, or are too late to be.
+    next: u64,
+    failing: bool,
+}
+
+impl Sender {
+    fn new(config: &config::Audio, hub: Arc<Hub>, status: Arc<Status>, clock: RtpClock) -> io::Result<Self> {
+        let encoder =
+            Encoder::new(config.channels, config.bitrate_bps, config.dtx).map_err(io::Error::other)?;
+        Ok(Self { encoder, hub, status, clock, next: 0, failing: false })
+    }
+
+    /// Sends packet number `packet`. Its RTP time follows from the number, so whatever is left out leaves a gap
+    /// in RTP time, and a browser's jitter buffer goes on in time.
+    fn send(&mut self, packet: u64, samples: &[f32]) {
+        if packet < self.next {
+            return; // a new source may start within the packet that the old one ended with
+        }
+        self.next = packet + 1;
+        let payload = match self.encoder.encode(samples) {
+            Ok(payload) => payload,
+            Err(e) => {
+                if !self.failing {
+                    warn!("sound: {e}");
+                }
+                self.failing = true;
+                return;
+            }
+        };
+        self.failing = false;
+        let Some(payload) = payload else { return };
+        let pts = pcm::packet_start(packet) - self.encoder.lookahead();
+        self.status.counters.opus_packets.count();
+        self.hub.publish_audio(Arc::new(AudioUnit { pts, rtp_time: self.clock.ticks(pts), payload }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::tone::tests::level;
+    use crate::clock::VIDEO_HZ;
+    use crate::pipeline::hub::Unit;
+
+    fn clocks() -> Clocks {
+        let clock = |hz| RtpClock { hz, offset: 0xffff_0000 };
+        Clocks { video: clock(VIDEO_HZ), audio: clock(AUDIO_HZ) }
+    }
+
+    #[tokio::test]
+    async fn the_tone_is_sent_in_time_and_only_while_somebody_listens() {
+        let (hub, status, stop) =
+            (Arc::new(Hub::default()), Arc::new(Status::default()), CancellationToken::new());
+        let config = config::Audio { device: Microphone::Tone, ..Default::default() };
+        let worker = spawn(config, hub.clone(), status.clone(), clocks(), &stop).expect("starts");
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        assert_eq!(status.counters.opus_packets.get(), 0);
+
+        let mut listener = hub.subscribe();
+        let mut decoder = ::opus::Decoder::new(AUDIO_HZ, ::opus::Channels::Mono).expect("decoder");
+        let (mut out, mut last, mut beeps) = ([0.0; PACKET_FRAMES], None, 0);
+        for n in 0..60 {
+            let Unit::Audio(unit) = listener.recv().await else { panic!("only sound is made here") };
+            assert_eq!(unit.rtp_time, clocks().audio.ticks(unit.pts));
+            if let Some((rtp_time, pts)) = last.replace((unit.rtp_time, unit.pts)) {
+                let ticks = unit.rtp_time.wrapping_sub(rtp_time);
+                assert!(ticks > 0 && ticks.is_multiple_of(960), "{ticks}"); // more than 960: a busy machine
+                assert_eq!(u128::from(ticks) * 20_000 / 960, unit.pts.since(pts).as_micros());
+            }
+            decoder.decode_float(&unit.payload, &mut out, false).expect("decodes");
+            let into_second = unit.pts.as_micros() % 1_000_000;
+            if n > 5 && (10_000..70_000).contains(&into_second) {
+                assert!(level(&out, 3e3) > 0.15, "{into_second}");
+                beeps += 1;
+            } else if n > 5 && (120_000..970_000).contains(&into_second) {
+                assert!(level(&out, 3e3) < 0.02, "{into_second}");
+            }
+            assert!(Pts::now().since(unit.pts) >= pcm::PACKET, "sound from the future");
+        }
+        assert!(beeps >= 2);
+        drop(listener);
+        drop(worker);
+    }
+
+    #[test]
+    fn off_is_off() {
+        let status = Arc::new(Status::default());
+        let config = config::Audio { device: Microphone::Off, ..Default::default() };
+        let worker = spawn(config, Arc::default(), status.clone(), clocks(), &CancellationToken::new());
+        assert!(worker.expect("no error").is_none());
+        assert!(serde_json::to_string(&status.report()).expect("json").contains(r#""state":"off""#));
+    }
+}

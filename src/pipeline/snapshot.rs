@@ -1,0 +1,125 @@
+//! One JPEG picture on request: demand for one frame, served by the encode thread from the picture it has anyway.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::hub::Hub;
+
+/// Requests that may wait at a time; all are served by the same picture.
+const WAITING: usize = 32;
+/// A camera that rests may need a moment for its first frame; past this there is none.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Why there is no picture.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// The queue is full.
+    #[error("too many pictures are asked for at once; try again")]
+    Busy,
+    /// The camera gave none in time.
+    #[error("no picture came within 3 s")]
+    Timeout,
+    /// There is no camera picture; the text says why.
+    #[error("{0}")]
+    Gone(String),
+}
+
+type Reply = Result<Bytes, Error>;
+
+/// The desk where pictures are asked for.
+pub struct Snapshots {
+    hub: Arc<Hub>,
+    waiting: Mutex<Vec<oneshot::Sender<Reply>>>,
+}
+
+impl Snapshots {
+    /// A desk whose requests count as demand at `hub`.
+    pub fn new(hub: Arc<Hub>) -> Self {
+        Self { hub, waiting: Mutex::default() }
+    }
+
+    /// The next picture as JPEG.
+    pub async fn take(&self) -> Reply {
+        let (tx, rx) = oneshot::channel();
+        {
+            let mut waiting = self.lock();
+            waiting.retain(|w| !w.is_closed());
+            if waiting.len() >= WAITING {
+                return Err(Error::Busy);
+            }
+            waiting.push(tx);
+        }
+        let _interest = self.hub.interest();
+        match tokio::time::timeout(PATIENCE, rx).await {
+            Ok(Ok(reply)) => reply,
+            _ => Err(Error::Timeout),
+        }
+    }
+
+    /// Answers everybody who waits with what `make` makes; it is not called when nobody does.
+    pub(super) fn serve(&self, make: impl FnOnce() -> Reply) {
+        let waiting = std::mem::take(&mut *self.lock());
+        if waiting.iter().any(|w| !w.is_closed()) {
+            let reply = make();
+            for w in waiting {
+                let _ = w.send(reply.clone()); // gone meanwhile
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<oneshot::Sender<Reply>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_picture_serves_all_who_wait_and_is_demand_until_then() {
+        let hub = Arc::new(Hub::default());
+        let desk = Arc::new(Snapshots::new(hub.clone()));
+        desk.serve(|| panic!("nobody asked"));
+        let asked: Vec<_> = (0..3)
+            .map(|_| {
+                tokio::spawn({
+                    let d = desk.clone();
+                    async move { d.take().await }
+                })
+            })
+            .collect();
+        while desk.lock().len() < 3 {
+            tokio::task::yield_now().await;
+        }
+        assert!(hub.wait_demand(Duration::from_secs(1)));
+        assert_eq!(hub.demand(), 0, "a snapshot is no viewer");
+        desk.serve(|| Ok(Bytes::from_static(b"jpeg")));
+        for a in asked {
+            assert_eq!(a.await.expect("no panic").expect("a picture"), "jpeg");
+        }
+        assert!(!hub.wait_demand(Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_ever_and_the_queue_is_bounded() {
+        let desk = Arc::new(Snapshots::new(Arc::default()));
+        let all: Vec<_> = (0..WAITING + 1)
+            .map(|_| {
+                tokio::spawn({
+                    let d = desk.clone();
+                    async move { d.take().await }
+                })
+            })
+            .collect();
+        let mut replies = vec![];
+        for a in all {
+            replies.push(a.await.expect("no panic"));
+        }
+        assert_eq!(replies.iter().filter(|r| matches!(r, Err(Error::Timeout))).count(), WAITING);
+        assert_eq!(replies.iter().filter(|r| matches!(r, Err(Error::Busy))).count(), 1);
+    }
+}
