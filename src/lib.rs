@@ -26,3 +26,4 @@ pub mod encode;
 pub mod media;
 pub mod pipeline;
 pub mod status;
+pub mod viewer;

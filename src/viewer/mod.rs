@@ -1,18 +1,72 @@
 //! The people watching: one WebRTC connection each, all known to one registry. The only room that names webrtc.
+//!
+//! ```text
+//!  web ──offer──► registry ──► sdp (is it playable?) ──► peer (answers it) ──► task (one per viewer)
+//!                                                          ▲                     │ subscribes when connected
+//!                           rtcp (an interceptor):         │                     ▼
+//!                           PLI, FIR ──► wish;  SR ◄── capture time          pipeline::hub
+//! ```
+//!
+//! webrtc's callbacks run on its driver, so they only flag or `try_send` (`peer`); everything else happens
+//! in the viewer's own task (`task`). Dropping webrtc's connection without closing it leaks a task and its
+//! sockets for ever, so nobody holds one but `peer::Peer`, which closes on drop.
+//!
+//! webrtc's log lines are silenced by default (`cli::logging`): `rtc_ice` warns every 20 ms until the browser's first
+//! packet, `webrtc` tells an error for each datagram to an address without a route.
 
+mod addresses;
+mod delay;
+mod peer;
+mod registry;
+mod rtcp;
+mod sdp;
+mod task;
+
+pub use registry::Registry;
+
+use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::config;
-use crate::pipeline::hub::Hub;
-use crate::status::Status;
-
 /// Names one viewer; unguessable, because whoever knows it may end or change the connection (a WHEP resource).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct ViewerId(String);
+
+impl ViewerId {
+    /// A new one: 128 random bits in hexadecimal.
+    fn random() -> Result<Self, Error> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).map_err(|e| Error::Internal(format!("no random numbers: {e}")))?;
+        Ok(Self(format!("{:032x}", u128::from_be_bytes(bytes))))
+    }
+
+    /// As it stands in a URL.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for ViewerId {
+    /// A name that somebody claims; whether it exists, the registry says.
+    fn from(claimed: &str) -> Self {
+        Self(claimed.to_owned())
+    }
+}
+
+impl fmt::Display for ViewerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ViewerId {
+    /// Not the id itself: it is a capability and must not come into a log by accident.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ViewerId(..)")
+    }
+}
 
 /// A browser's or player's wish to watch.
 pub struct Offer {
@@ -37,9 +91,9 @@ pub struct Answer {
 }
 
 /// What a viewer's signaling channel must tell it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// One more local candidate (RFC 8839 `candidate:...`, without `a=`).
+    /// One more local candidate (RFC 8839 `candidate:...`, without `a=`); empty: there are no more.
     Candidate {
         /// The candidate attribute's value.
         candidate: String,
@@ -52,6 +106,17 @@ pub enum Event {
     Closed(String),
 }
 
+/// Our side of a restarted ICE session, for a WHEP answer (RFC 8840 `application/trickle-ice-sdpfrag`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fragment {
+    /// `a=ice-ufrag`
+    pub ufrag: String,
+    /// `a=ice-pwd`
+    pub pwd: String,
+    /// Media section and candidate (`candidate:...`, without `a=`). All there are.
+    pub candidates: Vec<(String, String)>,
+}
+
 /// Why a request about a viewer is refused: each variant is another HTTP status.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -62,7 +127,7 @@ pub enum Error {
     #[error("{0}")]
     NotPlayable(String),
     /// 503
-    #[error("all {0} places are taken; try again later")]
+    #[error("every place for viewers is taken ({0} by `web.max_viewers`); try again later")]
     Full(usize),
     /// 404
     #[error("no such viewer; it may have left")]
@@ -92,12 +157,4 @@ pub struct Facts {
     pub sound: bool,
     /// Times it fell behind and skipped to a keyframe.
     pub lagged: u64,
-}
-
-/// All viewers.
-pub struct Registry {
-    hub: Arc<Hub>,
-    status: Arc<Status>,
-    ice: config::Ice,
-    max_viewers: usize,
 }

@@ -1,0 +1,96 @@
+//! How long a browser may hold pictures back (the `playout-delay` RTP header extension).
+//!
+//! A browser's jitter buffer otherwise adds some 30 ms that a still network does not need. Minimum and maximum
+//! both 0 ask for each frame to be shown as it is complete. That also forbids the browser to delay the picture
+//! until its sound is there, so a viewer that listens gets a range instead, within which lip sync decides.
+//!
+//! The newest value received holds, so it is sent only around changes and keyframes.
+//!
+//! A minimum of 0 also switches browsers to showing frames without a time of their own. Back from a range to that, Firefox
+//! drops all further frames as older than those it has shown with a time: it decodes on, and shows nothing more. So with
+//! sound the minimum is 10 ms, and stays that for a viewer who mutes again: Firefox then shows pictures within 5-7 ms.
+//!
+//! Measured in November 2026, test picture of 640x480 and tone over loopback, a busy two-core machine: median of capture
+//! to shown, and by how much the sound comes after the picture.
+//!
+//! | asked for | Chromium 156 | Firefox 153 |
+//! |---|---|---|
+//! | 0 to 0, muted | 6-12 ms | 5-12 ms |
+//! | 0 to 0, with sound | 7 ms, sound +107 ms | 7 ms, sound +149 ms |
+//! | 0 to 0 muted, then nothing, with sound | 8 ms, sound +261 ms | 4 ms, sound +110 ms |
+//! | 0 to 100 ms, with sound | 92 ms, sound +91 ms (at the limit) | 101 ms, sound +94 ms (at the limit) |
+//! | 0 to 200 ms, with sound | 117 ms, sound -13 ms | 112-197 ms, sound -46 to -12 ms |
+//! | 0 to 400 ms, with sound | 55-57 ms, sound +16 to +23 ms | 84-200 ms, sound -32 to +24 ms |
+//!
+//! The delay with sound is thus the browser's own for sound, within any range that is wide enough. Starved of CPU (load 9
+//! on two cores) Firefox once held the picture back by 340 ms, 245 ms too long; Chromium did not.
+
+use bytes::Bytes;
+
+/// The extension's name in SDP.
+pub const URI: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
+
+/// Asked of a viewer that plays no sound: show at once.
+const MUTED: [u8; 3] = pack(0, 0);
+/// Asked of a viewer that has turned its sound off again; see above.
+const MUTED_AGAIN: [u8; 3] = pack(1, 1);
+/// Asked of a viewer with sound: from 10 up to 400 ms. A browser holds sound back by 50 to 200 ms on a still network, and by
+/// more where packets come irregularly; beyond the limit the sound would come after the picture by as much.
+const WITH_SOUND: [u8; 3] = pack(1, 40);
+/// Packets that carry a new value: more than a second of frames, so that a lossy start does not miss it.
+const REPEATS: u8 = 40;
+
+/// Minimum and maximum delay in units of 10 ms, 12 bits each.
+const fn pack(min: u16, max: u16) -> [u8; 3] {
+    [(min >> 4) as u8, ((min << 4) | (max >> 8)) as u8, max as u8]
+}
+
+/// Which packets carry which value, for one viewer.
+#[derive(Debug)]
+pub struct PlayoutDelay {
+    sound: bool,
+    asked: &'static [u8; 3],
+    left: u8,
+}
+
+impl PlayoutDelay {
+    /// For a viewer that starts with sound, or muted.
+    pub fn new(sound: bool) -> Self {
+        Self { sound, asked: if sound { &WITH_SOUND } else { &MUTED }, left: REPEATS }
+    }
+
+    /// The extension's content for the next video packet, if it needs one.
+    pub fn next(&mut self, sound: bool, idr: bool) -> Option<Bytes> {
+        if sound != self.sound {
+            let asked = if sound { &WITH_SOUND } else { &MUTED_AGAIN };
+            *self = Self { sound, asked, left: REPEATS };
+        }
+        let needed = idr || self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        needed.then_some(Bytes::from_static(self.asked))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn twelve_bits_each() {
+        assert_eq!(pack(0, 0), [0, 0, 0]);
+        assert_eq!(pack(0x123, 0xabc), [0x12, 0x3a, 0xbc]);
+        assert_eq!(pack(0, 40), [0, 0, 40]);
+    }
+
+    #[test]
+    fn sent_at_the_start_on_a_switch_and_with_each_keyframe() {
+        let mut delay = PlayoutDelay::new(false);
+        let sent = (0..100).filter_map(|_| delay.next(false, false)).collect::<Vec<_>>();
+        assert_eq!(sent, vec![Bytes::from_static(&MUTED); REPEATS.into()]);
+        assert!(delay.next(false, true).is_some());
+        let sent = (0..100).filter_map(|_| delay.next(true, false)).collect::<Vec<_>>();
+        assert_eq!(sent, vec![Bytes::from_static(&WITH_SOUND); REPEATS.into()]);
+        assert!(delay.next(true, false).is_none());
+        assert_eq!(delay.next(false, false), Some(Bytes::from_static(&MUTED_AGAIN)));
+    }
+}

@@ -1,0 +1,419 @@
+//! One WebRTC connection: made by answering an offer, fed RTP, and always closed.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use rtc::interceptor::{NackResponderBuilder, SenderReportBuilder};
+use rtc::media_stream::MediaStreamTrack;
+use rtc::peer_connection::configuration::media_engine::{MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX};
+use rtc::peer_connection::transport::RTCDtlsTransportState;
+use rtc::rtp;
+use rtc::rtp_transceiver::rtp_sender::{
+    RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters,
+    RTCRtpHeaderExtensionCapability, RtpCodecKind,
+};
+use tokio::sync::{Notify, mpsc, watch};
+use webrtc::media_stream::track_local::TrackLocal;
+use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
+use webrtc::peer_connection::transport::DtlsTransport;
+use webrtc::peer_connection::{
+    MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder,
+    RTCIceCandidateInit, RTCIceGatheringState, RTCIceServer, RTCPeerConnectionIceEvent,
+    RTCPeerConnectionState, RTCSessionDescription, Registry, SettingEngine, SettingEngineBuilder, Slot,
+    configure_twcc_sender_only,
+};
+use webrtc::rtp_transceiver::{RTCRtpTransceiverDirection, RtpSender};
+
+use super::rtcp::{self, NtpClock, Rtcp};
+use super::sdp::{self, Playable};
+use super::{Error, delay};
+use crate::clock::{AUDIO_HZ, Clocks, VIDEO_HZ};
+use crate::config;
+
+/// Between connectivity checks. webrtc's own 200 ms would cost that much of the time to the first picture.
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
+/// Silence after which ICE says disconnected, and failed, and how often it asks (RFC 7675 wants a consent check
+/// every 5 s at least; media itself does not count as consent).
+const ICE_DISCONNECTED: Duration = Duration::from_secs(5);
+const ICE_FAILED: Duration = Duration::from_secs(25);
+const ICE_KEEPALIVE: Duration = Duration::from_secs(2);
+/// Packets kept for retransmission: two seconds at 2 Mbit/s, and at 8 Mbit/s still 600 ms, more than a round trip.
+/// A power of two, at 150 bytes each and a reference to the payload that all viewers share.
+const RETRANSMIT: u16 = 512;
+/// Browsers need two reports of each stream for lip sync.
+const REPORT_INTERVAL: Duration = Duration::from_millis(500);
+/// Without ICE servers gathering only lists our sockets, so this is never waited for.
+const GATHER_LOCAL: Duration = Duration::from_secs(1);
+/// Late candidates of ours waiting for the viewer's task; a further one is dropped.
+const CANDIDATES: usize = 16;
+
+/// What is the same for all connections.
+pub struct Setup {
+    /// Clocks of the two streams.
+    pub clocks: Clocks,
+    /// Wall clock for sender reports.
+    pub ntp: NtpClock,
+    /// Servers configured.
+    pub ice: config::Ice,
+}
+
+/// One connection. Dropping it closes it in the background; [`Peer::close`] waits.
+pub struct Peer {
+    connection: Arc<dyn PeerConnection>,
+    closed: bool,
+    gathered: watch::Sender<bool>,
+    playable: Playable,
+    video: Stream,
+    audio: Option<Stream>,
+    dtls: Option<Arc<dyn DtlsTransport>>,
+    /// Connectivity as webrtc sees it; only the newest counts.
+    pub state: watch::Receiver<RTCPeerConnectionState>,
+    /// Our candidates that came too late for the answer; an empty one says that there are no more.
+    pub candidates: mpsc::Receiver<String>,
+    /// A permit waits here while the viewer wishes for a keyframe.
+    pub wish: Arc<Notify>,
+    /// The media section that our candidates belong to.
+    pub mid: String,
+}
+
+/// One RTP stream to one viewer.
+struct Stream {
+    track: Arc<TrackLocalStaticRTP>,
+    ssrc: u32,
+    payload_type: u8,
+    sequence: u16,
+    /// Identifier of the playout-delay extension, if negotiated.
+    delay_id: Option<u8>,
+}
+
+/// webrtc calls this from its driver, so nothing here may wait.
+struct Callbacks {
+    state: watch::Sender<RTCPeerConnectionState>,
+    gathered: watch::Sender<bool>,
+    candidates: mpsc::Sender<String>,
+}
+
+#[async_trait]
+impl PeerConnectionEventHandler for Callbacks {
+    async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
+        self.state.send_replace(state);
+    }
+
+    async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {
+        if state == RTCIceGatheringState::Complete {
+            self.gathered.send_replace(true);
+            let _ = self.candidates.try_send(String::new()); // full: this viewer did not read the others either
+        }
+    }
+
+    async fn on_ice_candidate(&self, event: RTCPeerConnectionIceEvent) {
+        if let Ok(candidate) = event.candidate.to_json() {
+            let _ = self.candidates.try_send(candidate.candidate); // full: dropped, see CANDIDATES
+        }
+    }
+}
+
+impl Peer {
+    /// Answers an offer from sockets bound to `addresses`. `patience` is how long the answer may wait for candidates
+    /// from ICE servers.
+    pub async fn answer(
+        playable: Playable,
+        addresses: Vec<SocketAddr>,
+        patience: Duration,
+        setup: &Setup,
+    ) -> Result<(Self, String), Error> {
+        let (state_tx, state) = watch::channel(RTCPeerConnectionState::New);
+        let (candidates_tx, candidates) = mpsc::channel(CANDIDATES);
+        let gathered = watch::Sender::new(false);
+        let callbacks = Callbacks { state: state_tx, gathered: gathered.clone(), candidates: candidates_tx };
+        let wish = Arc::new(Notify::new());
+        let [video_ssrc, audio_ssrc, rtx_ssrc] = ssrcs()?;
+
+        let mut media = codecs(&playable).map_err(internal)?;
+        let interceptor = Rtcp::new(video_ssrc, audio_ssrc, setup.clocks, setup.ntp, wish.clone());
+        let registry = Registry::new()
+            .with(Slot::NackResponder, NackResponderBuilder::new().with_size(RETRANSMIT).build())
+            .with(Slot::SenderReport, SenderReportBuilder::new().with_interval(REPORT_INTERVAL).build())
+            .with(rtcp::slot(), interceptor);
+        let registry = configure_twcc_sender_only(registry, &mut media).map_err(internal)?;
+        let connection: Arc<dyn PeerConnection> = Arc::new(
+            PeerConnectionBuilder::new()
+                .with_configuration(RTCConfigurationBuilder::new().with_ice_servers(stun(&setup.ice)).build())
+                .with_media_engine(media)
+                .with_setting_engine(settings())
+                .with_interceptor_registry(registry)
+                .with_handler(Arc::new(callbacks))
+                .with_udp_addrs(addresses)
+                .build()
+                .await
+                .map_err(internal)?,
+        );
+        let video = Stream::new(RtpCodecKind::Video, video_ssrc, Some(rtx_ssrc), &playable);
+        let audio =
+            playable.audio.is_some().then(|| Stream::new(RtpCodecKind::Audio, audio_ssrc, None, &playable));
+        let mut peer = Self {
+            connection,
+            closed: false,
+            gathered,
+            playable,
+            video,
+            audio,
+            dtls: None,
+            state,
+            candidates,
+            wish,
+            mid: String::new(),
+        };
+        let answer = peer.negotiate(true, patience).await?;
+        Ok((peer, answer))
+    }
+
+    /// Answers a later offer on the same connection: an ICE restart.
+    pub async fn renegotiate(&mut self, playable: Playable, patience: Duration) -> Result<String, Error> {
+        self.playable = playable;
+        self.negotiate(false, patience).await
+    }
+
+    async fn negotiate(&mut self, first: bool, patience: Duration) -> Result<String, Error> {
+        let bad = |e: webrtc::error::Error| Error::BadOffer(format!("the offer cannot be answered: {e}"));
+        let offer = RTCSessionDescription::offer(self.playable.offer.clone()).map_err(bad)?;
+        self.connection.set_remote_description(offer).await.map_err(bad)?;
+        if first {
+            // Only now: a track added before gets the extension identifiers of a default, not those of the offer.
+            let sender = self.video.attach(&*self.connection).await?;
+            if let Some(audio) = &mut self.audio {
+                audio.attach(&*self.connection).await?;
+            }
+            self.dtls = sender.transport().await.map_err(internal)?;
+        }
+        // We never receive, and sections beyond one video and one audio get nothing.
+        for transceiver in self.connection.get_transceivers().await {
+            let sends = matches!(transceiver.sender().await, Ok(Some(_)));
+            let direction = if sends {
+                RTCRtpTransceiverDirection::Sendonly
+            } else {
+                RTCRtpTransceiverDirection::Inactive
+            };
+            transceiver.set_direction(direction).await.map_err(internal)?;
+        }
+        let answer = self.connection.create_answer(None).await.map_err(bad)?;
+        let mut gathered = self.gathered.subscribe();
+        self.gathered.send_replace(false);
+        self.connection.set_local_description(answer).await.map_err(bad)?;
+        let _ = tokio::time::timeout(patience, gathered.wait_for(|done| *done)).await; // late ones trickle
+        while self.candidates.try_recv().is_ok() {} // they are in the description by now
+        let local = self.connection.local_description().await;
+        let local = local.ok_or_else(|| Error::Internal("webrtc lost its own answer".into()))?;
+        let answer = self.playable.answer(&local.sdp);
+        self.mid =
+            sdp::ice_of(&answer).and_then(|f| Some(f.candidates.first()?.0.clone())).unwrap_or_default();
+        Ok(answer)
+    }
+
+    /// The offer in effect, as reduced by [`sdp::check`].
+    pub fn offer(&self) -> &str {
+        &self.playable.offer
+    }
+
+    /// One of the viewer's candidates, which [`sdp::usable_candidate`] found usable.
+    pub async fn add_candidate(&self, candidate: &str) -> Result<(), Error> {
+        let candidate = RTCIceCandidateInit { candidate: candidate.to_owned(), ..Default::default() };
+        let added = self.connection.add_ice_candidate(candidate).await;
+        added.map_err(|e| Error::BadOffer(format!("the candidate cannot be used: {e}")))
+    }
+
+    /// Sends one packet of video; `delay` is the playout-delay extension's content. Waits while webrtc's own queue is
+    /// full. An error means that the connection is gone.
+    pub async fn send_video(
+        &mut self,
+        rtp_time: u32,
+        last: bool,
+        payload: Bytes,
+        delay: Option<Bytes>,
+    ) -> Result<(), webrtc::error::Error> {
+        self.video.send(rtp_time, last, payload, delay).await
+    }
+
+    /// Sends one packet of sound, if the viewer wants any.
+    pub async fn send_audio(&mut self, rtp_time: u32, payload: Bytes) -> Result<(), webrtc::error::Error> {
+        match &mut self.audio {
+            // The marker would begin a talkspurt (RFC 3551 section 4.1); without silence suppression there is one.
+            Some(audio) => audio.send(rtp_time, false, payload, None).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the viewer has said goodbye (DTLS close_notify, RFC 5246 section 7.2.1). webrtc makes no event of it, and
+    /// its connection state stays as it was.
+    pub async fn is_closed_by_viewer(&self) -> bool {
+        match &self.dtls {
+            Some(dtls) => matches!(dtls.state().await, Ok(RTCDtlsTransportState::Closed)),
+            None => false,
+        }
+    }
+
+    /// Ends the connection and frees its sockets.
+    pub async fn close(mut self) {
+        self.closed = true;
+        close(&*self.connection).await;
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        if self.closed {
+            return;
+        }
+        let connection = self.connection.clone();
+        // Outside a runtime there is no driver left to stop either.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { close(&*connection).await });
+        }
+    }
+}
+
+async fn close(connection: &dyn PeerConnection) {
+    if let Err(error) = connection.close().await {
+        tracing::warn!(%error, "a connection did not close; its sockets stay open");
+    }
+}
+
+impl Stream {
+    fn new(kind: RtpCodecKind, ssrc: u32, rtx: Option<u32>, playable: &Playable) -> Self {
+        let (codec, name) = match (&playable.audio, kind) {
+            (Some(audio), RtpCodecKind::Audio) => (opus(audio), "sound"),
+            _ => (h264(&playable.video), "picture"),
+        };
+        let rtx = rtx.filter(|_| playable.video.rtx.is_some());
+        let coding = RTCRtpCodingParameters {
+            ssrc: Some(ssrc),
+            rtx: rtx.map(|ssrc| rtc::rtp_transceiver::rtp_sender::RTCRtpRtxParameters { ssrc }),
+            ..Default::default()
+        };
+        let encoding = RTCRtpEncodingParameters {
+            rtp_coding_parameters: coding,
+            active: true,
+            codec: codec.rtp_codec,
+            ..Default::default()
+        };
+        // One stream identifier for both: browsers synchronise what belongs together.
+        let track = MediaStreamTrack::new("peercam".into(), name.into(), name.into(), kind, vec![encoding]);
+        Self {
+            track: Arc::new(TrackLocalStaticRTP::new(track)),
+            ssrc,
+            payload_type: codec.payload_type,
+            sequence: ssrc as u16 & 0x7fff, // unguessable enough, and far from its wrap (RFC 3711 section 3.3.1)
+            delay_id: None,
+        }
+    }
+
+    async fn attach(&mut self, connection: &dyn PeerConnection) -> Result<Arc<dyn RtpSender>, Error> {
+        let track: Arc<dyn TrackLocal> = self.track.clone();
+        let sender = connection.add_track(track).await.map_err(internal)?;
+        let parameters = sender.get_parameters().await.map_err(internal)?.rtp_parameters;
+        let codec =
+            parameters.codecs.first().ok_or_else(|| Error::Internal("webrtc took no codec".into()))?;
+        self.payload_type = codec.payload_type;
+        let extension = parameters.header_extensions.iter().find(|e| e.uri == delay::URI);
+        self.delay_id = extension.and_then(|e| u8::try_from(e.id).ok());
+        Ok(sender)
+    }
+
+    async fn send(
+        &mut self,
+        timestamp: u32,
+        marker: bool,
+        payload: Bytes,
+        delay: Option<Bytes>,
+    ) -> Result<(), webrtc::error::Error> {
+        let mut header = rtp::header::Header {
+            version: 2,
+            marker,
+            payload_type: self.payload_type,
+            sequence_number: self.sequence,
+            timestamp,
+            ssrc: self.ssrc,
+            ..Default::default()
+        };
+        self.sequence = self.sequence.wrapping_add(1);
+        if let (Some(id), Some(delay)) = (self.delay_id, delay) {
+            header.set_extension(id, delay)?;
+        }
+        self.track.write_rtp(rtp::Packet { header, payload }).await
+    }
+}
+
+/// Three different random numbers.
+fn ssrcs() -> Result<[u32; 3], Error> {
+    let mut bytes = [0; 4];
+    getrandom::fill(&mut bytes).map_err(|e| Error::Internal(format!("no random numbers: {e}")))?;
+    let first = u32::from_ne_bytes(bytes);
+    Ok([first, first.wrapping_add(1), first.wrapping_add(2)])
+}
+
+fn settings() -> SettingEngine {
+    SettingEngineBuilder::new()
+        // Queries would need a socket on port 5353 for each viewer, and a multicast route.
+        .with_multicast_dns_mode(rtc::ice::mdns::MulticastDnsMode::Disabled)
+        .with_ice_connection_attempts(Some(CHECK_INTERVAL), None)
+        .with_ice_timeouts(Some(ICE_DISCONNECTED), Some(ICE_FAILED), Some(ICE_KEEPALIVE))
+        .build()
+}
+
+/// Those that tell us our public address. Relays are the viewer's side to use: one relay serves both.
+fn stun(ice: &config::Ice) -> Vec<RTCIceServer> {
+    let urls = ice.servers.iter().flat_map(|s| &s.urls).filter(|u| u.starts_with("stun:"));
+    let urls: Vec<String> = urls.cloned().collect();
+    if urls.is_empty() { vec![] } else { vec![RTCIceServer { urls, ..Default::default() }] }
+}
+
+/// How long an answer may wait for candidates from servers: see [`GATHER_LOCAL`] where there are none.
+pub fn patience(ice: &config::Ice, remote: Duration) -> Duration {
+    if stun(ice).is_empty() { GATHER_LOCAL } else { remote }
+}
+
+fn codecs(playable: &Playable) -> Result<MediaEngine, webrtc::error::Error> {
+    let mut media = MediaEngine::default();
+    media.register_codec(h264(&playable.video), RtpCodecKind::Video)?;
+    if let Some(payload_type) = playable.video.rtx {
+        let fmtp = format!("apt={}", playable.video.payload_type);
+        let rtx = codec(MIME_TYPE_RTX, VIDEO_HZ, 0, fmtp, &[]);
+        media.register_codec(RTCRtpCodecParameters { rtp_codec: rtx, payload_type }, RtpCodecKind::Video)?;
+    }
+    if let Some(audio) = &playable.audio {
+        media.register_codec(opus(audio), RtpCodecKind::Audio)?;
+    }
+    let delay = RTCRtpHeaderExtensionCapability { uri: delay::URI.to_owned() };
+    media.register_header_extension(delay, RtpCodecKind::Video, None)?;
+    Ok(media)
+}
+
+fn h264(video: &sdp::Video) -> RTCRtpCodecParameters {
+    let feedback = [("ccm", "fir"), ("nack", ""), ("nack", "pli")];
+    let rtp_codec = codec(MIME_TYPE_H264, VIDEO_HZ, 0, video.fmtp.clone(), &feedback);
+    RTCRtpCodecParameters { rtp_codec, payload_type: video.payload_type }
+}
+
+fn opus(audio: &sdp::Audio) -> RTCRtpCodecParameters {
+    let rtp_codec = codec(MIME_TYPE_OPUS, AUDIO_HZ, 2, audio.fmtp.clone(), &[]);
+    RTCRtpCodecParameters { rtp_codec, payload_type: audio.payload_type }
+}
+
+fn codec(mime: &str, clock_rate: u32, channels: u16, fmtp: String, feedback: &[(&str, &str)]) -> RTCRtpCodec {
+    let feedback =
+        feedback.iter().map(|(typ, p)| RTCPFeedback { typ: (*typ).into(), parameter: (*p).into() });
+    RTCRtpCodec {
+        mime_type: mime.to_owned(),
+        clock_rate,
+        channels,
+        sdp_fmtp_line: fmtp,
+        rtcp_feedback: feedback.collect(),
+    }
+}
+
+fn internal(error: webrtc::error::Error) -> Error {
+    Error::Internal(format!("the connection could not be set up: {error}"))
+}

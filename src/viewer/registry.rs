@@ -1,0 +1,262 @@
+//! All viewers: who is there, who may come, and the way to each one's task.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::peer::{self, Peer, Setup};
+use super::rtcp::NtpClock;
+use super::task::{Command, Task};
+use super::{Answer, Error, Facts, Fragment, Offer, ViewerId, addresses, sdp};
+use crate::clock::Clocks;
+use crate::config;
+use crate::media::h264::ProfileLevelId;
+use crate::pipeline::hub::Hub;
+use crate::status::Status;
+
+/// Commands waiting for one viewer's task, which reads them at once: a caller waits when it is full.
+const COMMANDS: usize = 16;
+/// Events waiting for one viewer's signaling channel: a connection's worth of candidates and two more.
+const EVENTS: usize = 32;
+/// How long an answer waits for candidates from ICE servers, where the player cannot be told them later (WHEP)...
+const PATIENCE: Duration = Duration::from_secs(1);
+/// ... and where it can: just so long that our own addresses are all in.
+const PATIENCE_PAGE: Duration = Duration::from_millis(20);
+/// How long one leave may take: closing sends a goodbye and frees sockets.
+const LEAVE: Duration = Duration::from_secs(1);
+
+/// All viewers.
+pub struct Registry {
+    shared: Arc<Shared>,
+    listen: IpAddr,
+    max_viewers: usize,
+    /// A place is taken from the offer on, and given back when the viewer's sockets are closed.
+    places: Arc<Semaphore>,
+    joined: AtomicU64,
+}
+
+/// What the registry and the viewers' tasks have in common.
+pub struct Shared {
+    /// Where media comes from.
+    pub hub: Arc<Hub>,
+    /// Where counters go.
+    pub status: Arc<Status>,
+    /// What all connections are made of.
+    pub setup: Setup,
+    /// What the encoder emits.
+    pub h264: watch::Receiver<ProfileLevelId>,
+    viewers: Mutex<HashMap<ViewerId, Arc<Viewer>>>,
+}
+
+/// The public side of one viewer.
+pub struct Viewer {
+    /// Short, for lists and logs.
+    pub name: String,
+    /// When it offered.
+    pub since: Instant,
+    /// Whether it plays the sound.
+    pub sound: AtomicBool,
+    /// Whether it ever connected.
+    pub live: AtomicBool,
+    /// Times it fell behind.
+    pub lagged: AtomicU64,
+    /// Cancelled when its sockets are closed.
+    pub gone: CancellationToken,
+    from: SocketAddr,
+    via: &'static str,
+    commands: mpsc::Sender<Command>,
+}
+
+impl Registry {
+    /// Nobody yet. `listen` is the address that the page is served on, `h264` what the encoder emits.
+    pub fn new(
+        hub: Arc<Hub>,
+        status: Arc<Status>,
+        clocks: Clocks,
+        ice: config::Ice,
+        listen: IpAddr,
+        max_viewers: usize,
+        h264: watch::Receiver<ProfileLevelId>,
+    ) -> Arc<Self> {
+        let setup = Setup { clocks, ntp: NtpClock::now(), ice };
+        let shared = Shared { hub, status, setup, h264, viewers: Mutex::default() };
+        Arc::new(Self {
+            shared: Arc::new(shared),
+            listen,
+            max_viewers,
+            places: Arc::new(Semaphore::new(max_viewers)),
+            joined: AtomicU64::new(0),
+        })
+    }
+
+    /// Answers an offer. Media flows, and is asked for, once the connection is up.
+    pub async fn join(&self, offer: Offer) -> Result<Answer, Error> {
+        let (from, via) = (offer.from, offer.via);
+        let answer = self.admit(offer).await;
+        if let Err(error) = &answer {
+            self.shared.status.counters.offers_refused.count();
+            tracing::info!(%from, via, %error, "offer refused");
+        }
+        answer
+    }
+
+    async fn admit(&self, offer: Offer) -> Result<Answer, Error> {
+        let since = Instant::now();
+        let own = *self.shared.h264.borrow();
+        let playable = sdp::check(&offer.sdp, own)?;
+        let place = self.places.clone().try_acquire_owned().map_err(|_| Error::Full(self.max_viewers))?;
+        let id = ViewerId::random()?;
+        let patience = peer::patience(
+            &self.shared.setup.ice,
+            if offer.via == "page" { PATIENCE_PAGE } else { PATIENCE },
+        );
+        let addresses = addresses::candidates(self.listen);
+        let (peer, sdp) = Peer::answer(playable, addresses, patience, &self.shared.setup).await?;
+        let (commands_tx, commands) = mpsc::channel(COMMANDS);
+        let (events_tx, events) = mpsc::channel(EVENTS);
+        let viewer = Arc::new(Viewer {
+            name: format!("viewer-{}", self.joined.fetch_add(1, Ordering::Relaxed) + 1),
+            since,
+            sound: offer.sound.into(),
+            live: false.into(),
+            lagged: 0.into(),
+            gone: CancellationToken::new(),
+            from: offer.from,
+            via: offer.via,
+            commands: commands_tx,
+        });
+        tracing::info!(viewer = viewer.name, from = %offer.from, via = offer.via, "viewer joined");
+        self.shared.lock().insert(id.clone(), viewer.clone());
+        let task = Task {
+            id: id.clone(),
+            viewer,
+            shared: self.shared.clone(),
+            peer,
+            commands,
+            events: events_tx,
+            place,
+        };
+        tokio::spawn(task.run());
+        Ok(Answer { id, sdp, events })
+    }
+
+    /// One of the viewer's candidates (RFC 8839 `candidate:...`). An empty one, that there are no more, needs nothing.
+    pub async fn add_candidate(
+        &self,
+        id: &ViewerId,
+        candidate: &str,
+        _mid: Option<&str>,
+    ) -> Result<(), Error> {
+        let viewer = self.find(id)?;
+        if candidate.is_empty() {
+            return Ok(());
+        }
+        if !candidate.starts_with("candidate:") {
+            return Err(Error::BadOffer("an ICE candidate begins with \"candidate:\" (RFC 8839)".into()));
+        }
+        match sdp::usable_candidate(candidate) {
+            Some(usable) => viewer.command(Command::Candidate(usable.to_owned())).await,
+            None => Ok(()), // TCP, a name, a second component: no use, no fault
+        }
+    }
+
+    /// A new offer from a viewer: an ICE restart. Returns the answer. What was sent before is sent on.
+    pub async fn restart(&self, id: &ViewerId, offer_sdp: &str) -> Result<String, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.find(id)?.command(Command::Restart(offer_sdp.to_owned(), reply)).await?;
+        answer.await.map_err(|_| Error::Unknown)?
+    }
+
+    /// An ICE restart by new credentials and candidates alone (WHEP's PATCH, RFC 8840): (media section, candidate).
+    pub async fn restart_fragment(
+        &self,
+        id: &ViewerId,
+        ufrag: &str,
+        pwd: &str,
+        candidates: &[(String, String)],
+    ) -> Result<Fragment, Error> {
+        let (reply, answer) = oneshot::channel();
+        let (ufrag, pwd, candidates) = (ufrag.to_owned(), pwd.to_owned(), candidates.to_vec());
+        self.find(id)?.command(Command::RestartIce { ufrag, pwd, candidates, reply }).await?;
+        answer.await.map_err(|_| Error::Unknown)?
+    }
+
+    /// The viewer turns its sound on or off: another playout delay is asked for.
+    pub fn set_sound(&self, id: &ViewerId, on: bool) -> Result<(), Error> {
+        self.find(id)?.sound.store(on, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Ends a viewer; returns when its sockets are closed.
+    pub async fn leave(&self, id: &ViewerId, why: &str) -> Result<(), Error> {
+        self.find(id)?.end(why).await;
+        Ok(())
+    }
+
+    /// Everybody's facts, the longest there first.
+    pub fn list(&self) -> Vec<Facts> {
+        let mut viewers: Vec<_> = self.shared.lock().values().cloned().collect();
+        viewers.sort_by_key(|v| v.since);
+        viewers.iter().map(|v| v.facts()).collect()
+    }
+
+    /// How many are there, connecting ones too.
+    pub fn count(&self) -> usize {
+        self.shared.lock().len()
+    }
+
+    /// Ends all viewers, and lets no more in.
+    pub async fn close_all(&self, why: &str) {
+        self.places.close();
+        let viewers: Vec<_> = self.shared.lock().values().cloned().collect();
+        futures_util::future::join_all(viewers.iter().map(|v| v.end(why))).await;
+    }
+
+    fn find(&self, id: &ViewerId) -> Result<Arc<Viewer>, Error> {
+        self.shared.lock().get(id).cloned().ok_or(Error::Unknown)
+    }
+}
+
+impl Shared {
+    /// Its requests are answered with [`Error::Unknown`] from now on.
+    pub fn forget(&self, id: &ViewerId) {
+        self.lock().remove(id);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ViewerId, Arc<Viewer>>> {
+        self.viewers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Viewer {
+    async fn command(&self, command: Command) -> Result<(), Error> {
+        self.commands.send(command).await.map_err(|_| Error::Unknown)
+    }
+
+    async fn end(&self, why: &str) {
+        let ended = async {
+            let _ = self.command(Command::Leave(why.to_owned())).await; // it may be ending by itself
+            self.gone.cancelled().await;
+        };
+        if tokio::time::timeout(LEAVE, ended).await.is_err() {
+            tracing::warn!(viewer = self.name, "viewer takes long to leave");
+        }
+    }
+
+    fn facts(&self) -> Facts {
+        Facts {
+            name: self.name.clone(),
+            address: self.from.ip().to_string(),
+            via: self.via,
+            state: if self.live.load(Ordering::Relaxed) { "live" } else { "connecting" },
+            since_s: self.since.elapsed().as_secs(),
+            sound: self.sound.load(Ordering::Relaxed),
+            lagged: self.lagged.load(Ordering::Relaxed),
+        }
+    }
+}

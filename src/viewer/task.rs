@@ -1,0 +1,253 @@
+//! One viewer's task: from its answer to its end, it alone holds the connection.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior};
+use webrtc::peer_connection::RTCPeerConnectionState;
+
+use super::delay::PlayoutDelay;
+use super::peer::{self, Peer};
+use super::registry::{Shared, Viewer};
+use super::{Error, Event, Fragment, ViewerId, sdp};
+use crate::pipeline::hub::{Subscription, Unit};
+
+/// From the offer, or a restart, to a connection. Browsers give up after as long.
+const CONNECT: Duration = Duration::from_secs(30);
+/// From losing the path (5 s of silence by then) to the end. A browser that changes networks notices within that
+/// and restarts ICE; one that is gone without a word costs a socket, and uplink, for 10 s in all.
+const GRACE: Duration = Duration::from_secs(5);
+/// How often to see whether it said goodbye, of which webrtc tells nothing by itself.
+const LOOK: Duration = Duration::from_secs(1);
+/// Candidates a viewer may trickle in one ICE session; each is pinged from each of our sockets.
+const MOST_CANDIDATES: usize = 32;
+/// How long a restarted answer waits for candidates from ICE servers: it has another way of trickling only over
+/// the page's WebSocket, and the old ones are known already.
+const RESTART_PATIENCE: Duration = Duration::from_millis(200);
+
+/// What the registry asks of a viewer's task.
+pub enum Command {
+    /// One of its candidates, usable.
+    Candidate(String),
+    /// A new offer.
+    Restart(String, oneshot::Sender<Result<String, Error>>),
+    /// New ICE credentials and candidates.
+    RestartIce {
+        /// `a=ice-ufrag`
+        ufrag: String,
+        /// `a=ice-pwd`
+        pwd: String,
+        /// Media section and candidate.
+        candidates: Vec<(String, String)>,
+        /// For ours.
+        reply: oneshot::Sender<Result<Fragment, Error>>,
+    },
+    /// The end, and why.
+    Leave(String),
+}
+
+/// Everything the task owns.
+pub struct Task {
+    /// Its name in the registry.
+    pub id: ViewerId,
+    /// Its public side.
+    pub viewer: Arc<Viewer>,
+    /// What all viewers share.
+    pub shared: Arc<Shared>,
+    /// Its connection.
+    pub peer: Peer,
+    /// From the registry.
+    pub commands: mpsc::Receiver<Command>,
+    /// To its signaling channel; what does not fit is dropped, because that channel does not read.
+    pub events: mpsc::Sender<Event>,
+    /// Its place among `max_viewers`, until its sockets are closed.
+    pub place: OwnedSemaphorePermit,
+}
+
+impl Task {
+    /// Until the viewer is gone.
+    pub async fn run(mut self) {
+        let why = self.watch().await;
+        self.shared.forget(&self.id);
+        self.peer.close().await;
+        drop(self.place);
+        let _ = self.events.try_send(Event::Closed(why.clone()));
+        let Viewer { name, since, .. } = &*self.viewer;
+        tracing::info!(viewer = name, why, seconds = since.elapsed().as_secs(), "viewer left");
+        self.viewer.gone.cancel();
+    }
+
+    /// Serves the viewer; returns why it ended.
+    async fn watch(&mut self) -> String {
+        let mut subscription: Option<Subscription> = None;
+        let mut deadline = Some(Instant::now() + CONNECT);
+        let mut delay = PlayoutDelay::new(self.viewer.sound.load(Ordering::Relaxed));
+        let mut trickled = 0;
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                Some(command) = self.commands.recv() => {
+                    if let Err(why) = self.obey(command, &mut trickled).await {
+                        return why;
+                    }
+                }
+                Ok(()) = self.peer.state.changed() => {
+                    let state = *self.peer.state.borrow_and_update();
+                    let now = Instant::now();
+                    deadline = match state {
+                        RTCPeerConnectionState::Connected => None,
+                        RTCPeerConnectionState::Disconnected => Some(now + GRACE),
+                        RTCPeerConnectionState::Failed => return "the network path to the viewer failed".into(),
+                        RTCPeerConnectionState::Closed => return "the viewer closed the connection".into(),
+                        _ => Some(now + CONNECT),
+                    };
+                    if state == RTCPeerConnectionState::Connected {
+                        self.connected(&mut subscription);
+                    }
+                }
+                Some(candidate) = self.peer.candidates.recv() => {
+                    let mid = self.peer.mid.clone();
+                    let _ = self.events.try_send(Event::Candidate { candidate, mid });
+                }
+                () = self.peer.wish.notified() => {
+                    if let Some(s) = &subscription {
+                        s.wish_keyframe();
+                    }
+                }
+                _ = look.tick() => {
+                    if self.peer.is_closed_by_viewer().await {
+                        return "the viewer closed the connection".into();
+                    }
+                }
+                () = sleep_until(deadline) => {
+                    return match subscription {
+                        None => "no network path to the viewer was found within 30 s".into(),
+                        Some(_) => "the viewer stopped answering".into(),
+                    };
+                }
+                unit = next(&mut subscription) => {
+                    if let Err(error) = self.send(unit, &mut delay).await {
+                        return format!("the connection broke: {error}");
+                    }
+                    if let Some(s) = &subscription {
+                        self.count_lags(s);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The connection is up, for the first time or again: only now is there demand, and an IDR.
+    fn connected(&self, subscription: &mut Option<Subscription>) {
+        if let Some(s) = subscription {
+            s.wish_keyframe(); // what was sent meanwhile is lost
+            return;
+        }
+        *subscription = Some(self.shared.hub.subscribe());
+        self.viewer.live.store(true, Ordering::Relaxed);
+        self.shared.status.counters.viewers_joined.count();
+        let _ = self.events.try_send(Event::Connected);
+        let Viewer { name, since, .. } = &*self.viewer;
+        tracing::info!(viewer = name, ms = since.elapsed().as_millis() as u64, "viewer connected");
+    }
+
+    /// An error is why the viewer ends.
+    async fn obey(&mut self, command: Command, trickled: &mut usize) -> Result<(), String> {
+        match command {
+            Command::Leave(why) => return Err(why),
+            Command::Candidate(candidate) => {
+                *trickled += 1;
+                if *trickled <= MOST_CANDIDATES
+                    && let Err(error) = self.peer.add_candidate(&candidate).await
+                {
+                    tracing::debug!(viewer = self.viewer.name, %error, candidate);
+                }
+            }
+            Command::Restart(offer, reply) => {
+                *trickled = 0;
+                let answer = self.restart(&offer).await;
+                return answered(answer, reply);
+            }
+            Command::RestartIce { ufrag, pwd, candidates, reply } => {
+                *trickled = 0;
+                let answer = match sdp::restarted(self.peer.offer(), &ufrag, &pwd, &candidates) {
+                    Ok(offer) => self.restart(&offer).await,
+                    Err(error) => Err((error, false)),
+                };
+                let lost = || (Error::Internal("webrtc's answer has no ICE credentials".into()), true);
+                return answered(answer.and_then(|a| sdp::ice_of(&a).ok_or_else(lost)), reply);
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers a new offer. With an error: whether the connection is lost by it.
+    async fn restart(&mut self, offer: &str) -> Result<String, (Error, bool)> {
+        let own = *self.shared.h264.borrow();
+        let playable = sdp::check(offer, own).map_err(|e| (e, false))?;
+        let patience = peer::patience(&self.shared.setup.ice, RESTART_PATIENCE);
+        // webrtc has no way back from an offer that it has half applied.
+        self.peer.renegotiate(playable, patience).await.map_err(|e| (e, true))
+    }
+
+    async fn send(&mut self, unit: Unit, delay: &mut PlayoutDelay) -> Result<(), webrtc::error::Error> {
+        match unit {
+            Unit::Audio(audio) => {
+                self.peer.send_audio(audio.rtp_time, audio.payload.clone()).await?;
+                self.shared.status.counters.rtp_packets.count();
+            }
+            Unit::Video(video) => {
+                let sound = self.viewer.sound.load(Ordering::Relaxed);
+                let mut payloads = video.payloads.iter().peekable();
+                while let Some(payload) = payloads.next() {
+                    let delay = delay.next(sound, video.idr);
+                    let last = payloads.peek().is_none();
+                    self.peer.send_video(video.rtp_time, last, payload.clone(), delay).await?;
+                }
+                self.shared.status.counters.rtp_packets.add(video.payloads.len() as u64);
+            }
+        }
+        Ok(())
+    }
+
+    fn count_lags(&self, subscription: &Subscription) {
+        let lagged = subscription.lagged();
+        let known = self.viewer.lagged.swap(lagged, Ordering::Relaxed);
+        self.shared.status.counters.viewer_lags.add(lagged.saturating_sub(known));
+    }
+}
+
+/// Passes the result on. An error returned is why the viewer ends.
+fn answered<T>(
+    result: Result<T, (Error, bool)>,
+    reply: oneshot::Sender<Result<T, Error>>,
+) -> Result<(), String> {
+    let (result, end) = match result {
+        Ok(answer) => (Ok(answer), Ok(())),
+        Err((error, false)) => (Err(error), Ok(())),
+        Err((error, true)) => {
+            let why = format!("the connection could not be restarted: {error}");
+            (Err(error), Err(why))
+        }
+    };
+    let _ = reply.send(result); // whoever asked may be gone
+    end
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next(subscription: &mut Option<Subscription>) -> Unit {
+    match subscription {
+        Some(s) => s.recv().await,
+        None => std::future::pending().await,
+    }
+}
