@@ -27,3 +27,4 @@ pub mod media;
 pub mod pipeline;
 pub mod status;
 pub mod viewer;
+pub mod web;

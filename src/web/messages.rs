@@ -1,0 +1,245 @@
+//! The JSON messages of [`super::signal`], as types.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Number, Value};
+
+use crate::clock::{Clocks, RtpClock};
+use crate::config;
+
+/// What a page sends. Fields that we don't know are ignored, so that a newer page works with us.
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum FromPage {
+    /// Joins, or renegotiates.
+    Offer {
+        /// Session description.
+        sdp: String,
+        /// Whether it plays the sound; by default not, or as before.
+        sound: Option<bool>,
+    },
+    /// One more of its candidates.
+    Candidate {
+        /// `candidate:...`, or empty: no more will come.
+        candidate: String,
+        /// Media section.
+        mid: Option<String>,
+    },
+    /// Asks for our clock.
+    Clock {
+        /// Comes back as it is.
+        t0: Number,
+    },
+    /// Plays the sound from now on, or no longer.
+    Sound {
+        /// Whether.
+        on: bool,
+    },
+    /// Takes over a viewer of a socket that is gone.
+    Resume {
+        /// Its name, from the answer.
+        viewer: String,
+    },
+    /// Leaves.
+    Bye,
+}
+
+/// What we send.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum ToPage<'a> {
+    /// First of all.
+    Hello {
+        /// Ours.
+        version: &'a str,
+        /// For `RTCPeerConnection`.
+        ice_servers: Vec<IceServer<'a>>,
+        /// What RTP timestamps of video mean.
+        video_clock: Clock,
+        /// What RTP timestamps of audio mean.
+        audio_clock: Clock,
+        /// Whether there is sound.
+        has_audio: bool,
+    },
+    /// To an offer.
+    Answer {
+        /// The viewer's name.
+        viewer: &'a str,
+        /// Session description.
+        sdp: &'a str,
+    },
+    /// One more of our candidates.
+    Candidate {
+        /// `candidate:...`, or empty: no more will come.
+        candidate: &'a str,
+        /// Media section.
+        mid: &'a str,
+    },
+    /// Our clock.
+    Clock {
+        /// As it came.
+        t0: Number,
+        /// `CLOCK_MONOTONIC` now, microseconds.
+        mono_us: u64,
+    },
+    /// What each part is doing.
+    Status(Map<String, Value>),
+    /// Media flows.
+    Connected,
+    /// The viewer was taken over.
+    Resumed,
+    /// The viewer ended.
+    Closed {
+        /// Why, in one sentence.
+        reason: &'a str,
+    },
+    /// Something was refused.
+    Error {
+        /// As in HTTP.
+        status: u16,
+        /// Why, in one sentence.
+        message: &'a str,
+    },
+}
+
+/// `RTCIceServer` of the WebRTC API.
+#[derive(Debug, Serialize)]
+pub struct IceServer<'a> {
+    urls: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credential: Option<&'a str>,
+}
+
+/// An RTP clock.
+#[derive(Debug, Serialize)]
+pub struct Clock {
+    hz: u32,
+    offset: u32,
+}
+
+impl From<RtpClock> for Clock {
+    fn from(RtpClock { hz, offset }: RtpClock) -> Self {
+        Self { hz, offset }
+    }
+}
+
+impl<'a> ToPage<'a> {
+    /// The first message.
+    pub fn hello(ice: &'a config::Ice, clocks: Clocks, has_audio: bool) -> Self {
+        let server = |s: &'a config::IceServer| IceServer {
+            urls: &s.urls,
+            username: s.username.as_deref(),
+            credential: s.credential.as_deref(),
+        };
+        Self::Hello {
+            version: env!("CARGO_PKG_VERSION"),
+            ice_servers: ice.servers.iter().map(server).collect(),
+            video_clock: clocks.video.into(),
+            audio_clock: clocks.audio.into(),
+            has_audio,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn parse(text: &str) -> Option<FromPage> {
+        serde_json::from_str(text).ok()
+    }
+
+    #[test]
+    fn what_a_page_sends() {
+        assert_eq!(
+            parse(r#"{"type":"offer","sdp":"v=0\r\n","sound":false}"#),
+            Some(FromPage::Offer { sdp: "v=0\r\n".into(), sound: Some(false) })
+        );
+        assert_eq!(
+            parse(r#"{"sdp":"v=0","extra":[1,{"a":null}],"type":"offer"}"#),
+            Some(FromPage::Offer { sdp: "v=0".into(), sound: None })
+        );
+        assert_eq!(
+            parse(r#"{"type":"candidate","candidate":"","mid":null}"#),
+            Some(FromPage::Candidate { candidate: "".into(), mid: None })
+        );
+        assert_eq!(parse(r#"{"type":"bye","why":"tired"}"#), Some(FromPage::Bye));
+        assert_eq!(parse(r#"{"type":"sound","on":true}"#), Some(FromPage::Sound { on: true }));
+        assert_eq!(
+            parse(r#"{"type":"resume","viewer":"abc"}"#),
+            Some(FromPage::Resume { viewer: "abc".into() })
+        );
+    }
+
+    #[test]
+    fn garbage_is_no_message() {
+        let deep = "[".repeat(100_000);
+        for text in [
+            "",
+            "null",
+            "[]",
+            "offer",
+            "{}",
+            r#"{"type":"offer"}"#,
+            r#"{"type":"offer","sdp":5}"#,
+            r#"{"type":"Offer","sdp":""}"#,
+            r#"{"type":"stats"}"#,
+            r#"{"type":["bye"]}"#,
+            r#"{"type":"clock","t0":"5"}"#,
+            r#"{"type":"clock","t0":1e999}"#,
+            r#"{"type":"sound","on":1}"#,
+            r#"{"type":"bye"} {"type":"bye"}"#,
+            r#"{"type":"bye""#,
+            &format!(r#"{{"type":"bye","x":{deep}"#),
+            "\u{0}",
+        ] {
+            assert_eq!(parse(text), None, "{text:.60}");
+        }
+    }
+
+    #[test]
+    fn t0_comes_back_as_it_is() {
+        for t0 in ["0", "-5", "1234.5678", "18446744073709551615", "1763600000000.25"] {
+            let Some(FromPage::Clock { t0: number }) = parse(&format!(r#"{{"type":"clock","t0":{t0}}}"#))
+            else {
+                panic!("{t0}");
+            };
+            let back = serde_json::to_string(&ToPage::Clock { t0: number, mono_us: 7 }).unwrap();
+            assert_eq!(back, format!(r#"{{"type":"clock","t0":{t0},"mono_us":7}}"#));
+        }
+    }
+
+    #[test]
+    fn what_we_send() {
+        let ice = config::Ice {
+            servers: vec![
+                config::IceServer { urls: vec!["stun:a".into()], username: None, credential: None },
+                config::IceServer {
+                    urls: vec!["turn:b".into()],
+                    username: Some("u".into()),
+                    credential: Some("c".into()),
+                },
+            ],
+        };
+        let clocks =
+            Clocks { video: RtpClock { hz: 90_000, offset: 1 }, audio: RtpClock { hz: 48_000, offset: 2 } };
+        let value = |m: &ToPage| serde_json::to_value(m).unwrap();
+        assert_eq!(
+            value(&ToPage::hello(&ice, clocks, true)),
+            json!({"type": "hello", "version": env!("CARGO_PKG_VERSION"),
+                   "ice_servers": [{"urls": ["stun:a"]}, {"urls": ["turn:b"], "username": "u", "credential": "c"}],
+                   "video_clock": {"hz": 90000, "offset": 1}, "audio_clock": {"hz": 48000, "offset": 2},
+                   "has_audio": true})
+        );
+        let mut facts = Map::new();
+        facts.insert("uptime_s".into(), json!(3));
+        assert_eq!(value(&ToPage::Status(facts)), json!({"type": "status", "uptime_s": 3}));
+        assert_eq!(value(&ToPage::Connected), json!({"type": "connected"}));
+        assert_eq!(
+            value(&ToPage::Error { status: 406, message: "no" }),
+            json!({"type": "error", "status": 406, "message": "no"})
+        );
+    }
+}

@@ -1,0 +1,58 @@
+//! The door for browsers and players: HTTP, the page, signaling by WebSocket and by WHEP.
+//!
+//! | path | methods | what |
+//! |---|---|---|
+//! | `/`, `/page.js`, ... | GET | the page ([`page`]) |
+//! | `/api/signal` | GET, upgraded | the page's WebSocket ([`signal`]) |
+//! | `/whep`, `/whep/{id}` | POST, PATCH, DELETE, OPTIONS | players ([`whep`]) |
+//! | `/api/status`, `/healthz` | GET | facts and health ([`status`]) |
+//! | `/snapshot.jpg` | GET | one picture, fresh; it counts as demand for one frame |
+//!
+//! A request passes [`server`] (limits), then `routes`, where [`guard`] judges `Host` and `Origin` before any
+//! route is looked at, then the route. Errors are `application/problem+json` ([`problem`]), except for what hyper
+//! refuses before it is a request (400 for what is no HTTP, 431 for headers over the limit), which has no body.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))] // tests may; the lint still sees everything else when it isn't a test
+
+pub mod body;
+pub mod guard;
+mod machine;
+pub mod messages;
+pub mod page;
+pub mod problem;
+mod routes;
+pub mod sdpfrag;
+pub mod server;
+pub mod sessions;
+pub mod signal;
+pub mod status;
+pub mod whep;
+
+use std::sync::Arc;
+
+use crate::clock::Clocks;
+use crate::config;
+use crate::pipeline::snapshot::Snapshots;
+use crate::status::Status;
+use crate::viewer::Registry;
+
+pub use server::{Error, bind, serve};
+
+/// What the web reaches of the rest of the daemon.
+pub struct Context {
+    /// All viewers.
+    pub registry: Arc<Registry>,
+    /// What every part is doing.
+    pub status: Arc<Status>,
+    /// Pictures on request.
+    pub snapshots: Arc<Snapshots>,
+    /// `[web]`
+    pub config: config::Web,
+    /// `[ice]`, handed to browsers and players.
+    pub ice: config::Ice,
+    /// What RTP timestamps mean, for the page's measurement of delay.
+    pub clocks: Clocks,
+}
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,47 @@
+// One WebSocket to the daemon, from opening to closing. It does not reopen itself: session.js does.
+
+export class Link {
+  #socket;
+  #life = new AbortController();
+  /** When the daemon last said anything (`performance.now()`); it says something every 2 s. */
+  heard_ms = performance.now();
+  open = false;
+
+  /**
+   * `message(object)` for each message, `closed()` once when the other side or the network ends it.
+   * Neither is called after `close()`. Throws where the browser forbids the socket.
+   */
+  constructor(url, { message, closed }) {
+    this.#socket = new WebSocket(url);
+    const on = (type, act) => this.#socket.addEventListener(type, act, { signal: this.#life.signal });
+    on('open', () => {
+      this.open = true;
+      this.heard_ms = performance.now();
+    });
+    on('message', ({ data }) => {
+      this.heard_ms = performance.now();
+      let parsed;
+      try {
+        parsed = JSON.parse(data);
+      } catch {
+        return; // Not ours; a later daemon may send what this page does not know.
+      }
+      message(parsed);
+    });
+    on('close', () => {
+      this.close();
+      closed();
+    });
+  }
+
+  /** Sends if the socket is open; else drops it, since what it was about has gone with the socket. */
+  send(message) {
+    if (this.open) this.#socket.send(JSON.stringify(message));
+  }
+
+  close() {
+    this.open = false;
+    this.#life.abort();
+    this.#socket.close();
+  }
+}

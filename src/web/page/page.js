@@ -1,0 +1,228 @@
+// Puts the parts together: session, picture, what they say, and the controls.
+
+import { Recent, age_ms, plausible } from './delay.js';
+import { figures } from './figures.js';
+import { Fullscreen } from './fullscreen.js';
+import { Picture } from './picture.js';
+import { Session } from './session.js';
+import { View } from './view.js';
+import { describe } from './words.js';
+
+/** The line with its seconds, and the session's deadlines, are looked at this often. */
+const TICK_MS = 250;
+/** Statistics are read, and figures change, this often. */
+const FIGURES_MS = 1000;
+/** The delay told is the median of this many pictures, two seconds at 30 a second. */
+const DELAYS = 60;
+
+const view = new View();
+const delays = new Recent(DELAYS);
+/** Figures of the present session, see figures.js. */
+let measured = null;
+/** How long the browser held pictures back when it played no sound, ms. */
+let heldMuted_ms = 0;
+/** Since when nothing new was decoded. */
+let decoded_ms = null;
+/** Whether the browser tells the RTP timestamp of what it shows: `null` until it showed something. */
+let measurable = null;
+/** Since when the page tries to get a picture. */
+let since_ms = performance.now();
+let everLive = false;
+/** A stream that is not shown yet. */
+let coming = null;
+
+const picture = new Picture(view.video, { frame: shown, changed: draw });
+const fullscreen = new Fullscreen(view.app, view.video, draw);
+const session = new Session(document.baseURI, {
+  stream(stream) {
+    coming = stream;
+    follow();
+  },
+  changed: follow,
+});
+let said = describe(known(), performance.now());
+
+view.controls({
+  sound: () => setSound(!picture.sound),
+  full: () => fullscreen.toggle(),
+  play: () => picture.play(),
+});
+view.video.addEventListener('volumechange', () => session.setSound(picture.sound));
+
+addEventListener('pagehide', () => session.stop());
+addEventListener('pageshow', ({ persisted }) => persisted && begin());
+addEventListener('online', () => session.nudge());
+navigator.connection?.addEventListener?.('change', () => session.nudge());
+document.addEventListener('visibilitychange', () => {
+  if (document.hidden) return;
+  session.nudge();
+  if (view.video.paused) picture.play();
+});
+
+/**
+ * The facts that this page shows, for tests and for support; reading changes nothing. Numbers are `null` while
+ * they are not known. `state` is one of: connecting, live, frozen, camera-gone, blocked, no-h264, unsupported,
+ * full, refused, ended, no-path, away.
+ */
+Object.defineProperty(window, 'peercam', { value: Object.freeze({ get facts() { return facts(); } }) });
+
+begin();
+setInterval(tick, TICK_MS);
+setInterval(readFigures, FIGURES_MS);
+
+function begin() {
+  since_ms = performance.now();
+  session.start();
+}
+
+/** The last picture of an older session stays until the new one's media can come: a still is better than nothing. */
+function follow() {
+  if (coming && (!everLive || session.media === 'up')) {
+    startOver();
+    picture.show(coming);
+    coming = null;
+  }
+  draw();
+}
+
+/** A new stream: what was measured belongs to the one before. */
+function startOver() {
+  delays.clear();
+  measured = null;
+  decoded_ms = null;
+  picture.restarted();
+}
+
+async function setSound(on) {
+  delays.clear();
+  await picture.setSound(on);
+}
+
+/**
+ * A frame is on the screen, or about to be: takes its delay. The browser's expectation of when it is seen counts only
+ * if it lies ahead; some put it on the screen's last refresh, which was before the frame had even come.
+ */
+function shown(metadata, now_ms) {
+  if (!everLive || said.state !== 'live') queueMicrotask(draw);
+  everLive = true;
+  decoded_ms = now_ms;
+  measurable = metadata.rtpTimestamp !== undefined;
+  const clock = session.clock.best(now_ms);
+  if (!measurable || !clock || !session.hello) return;
+  const seen_ms = Math.max(now_ms, metadata.expectedDisplayTime ?? 0);
+  const delay = age_ms(session.hello.video_clock, metadata.rtpTimestamp, (seen_ms + clock.offset_ms) * 1000);
+  if (plausible(delay)) delays.add(delay);
+}
+
+async function readFigures() {
+  const report = await session.stats();
+  if (!report) {
+    measured = null;
+    return;
+  }
+  const now_ms = performance.now();
+  const before = measured;
+  measured = figures(report, before);
+  if (measured.decoded !== null && measured.decoded > (before?.decoded ?? 0)) {
+    decoded_ms = now_ms;
+    // A hidden page is shown nothing, and an old browser tells nothing: then decoding has to do.
+    if (document.hidden || !picture.tells) picture.decoded(now_ms);
+  }
+  if (!picture.sound && measured.held_ms !== null) heldMuted_ms = measured.held_ms;
+  if (measurable === false) delayFromReport(now_ms);
+}
+
+/**
+ * The other way, for browsers that do not tell the RTP timestamp of a shown frame: the sender's wall clock at the
+ * capture of what plays now, which the browser derives from RTCP sender reports.
+ */
+function delayFromReport(now_ms) {
+  const clock = session.clock.best(now_ms);
+  const daemon = session.status?.clock;
+  if (measured.playout_unix_ms === null || !clock || !daemon) return;
+  const unix_ms = now_ms + clock.offset_ms + daemon.unix_ms - daemon.mono_us / 1000;
+  const delay = unix_ms - measured.playout_unix_ms;
+  if (plausible(delay)) delays.add(delay);
+}
+
+function tick() {
+  const now_ms = performance.now();
+  // A hidden page is shown nothing, and some browsers do not tell.
+  const seen_ms = document.hidden || !picture.tells ? decoded_ms : picture.shown_ms;
+  session.tick(now_ms, decoded_ms, seen_ms);
+  draw();
+}
+
+function known() {
+  return {
+    socket: session.socket,
+    media: session.media,
+    trouble: session.trouble,
+    retry_ms: session.retry_ms,
+    status: session.status,
+    everLive,
+    since_ms,
+    shown_ms: picture.shown_ms,
+    blocked: picture.blocked,
+    offline: navigator.onLine === false,
+  };
+}
+
+function facts() {
+  const now_ms = performance.now();
+  const clock = session.clock.best(now_ms);
+  const { width, height } = picture.size;
+  const { sound } = picture;
+  const held_ms = measured?.held_ms ?? null;
+  return {
+    state: said.state,
+    /** The whole line as it is read. */
+    text: [said.head, said.text].filter(Boolean).join('. '),
+    /** Median from capture to shown, ms, and the slowest twentieth. */
+    delay_ms: delays.quantile(0.5),
+    delay_p95_ms: delays.quantile(0.95),
+    /** Part of it by which the picture waits for the sound: what the browser holds it back more than muted. */
+    sync_ms: sound && held_ms !== null ? Math.max(0, held_ms - heldMuted_ms) : null,
+    /** What is left between the two, as the browser estimates it; positive: the sound is late. */
+    sound_behind_ms: sound ? (measured?.sound_behind_ms ?? null) : null,
+    /** Bound of the clock error in `delay_ms`. */
+    clock_error_ms: clock?.error_ms ?? null,
+    width: width || null,
+    height: height || null,
+    fps: picture.fps(now_ms) ?? measured?.decoded_fps ?? null,
+    bitrate_bps: measured?.video_bps == null ? null : measured.video_bps + (measured.audio_bps ?? 0),
+    /** Of the media path; where the browser does not tell, of the WebSocket. */
+    rtt_ms: measured?.rtt_ms ?? clock?.rtt_ms ?? null,
+    /** Shown since the page was opened. */
+    frames: picture.frames,
+    /** Decoded in this session. */
+    decoded: measured?.decoded ?? null,
+    dropped: measured?.dropped ?? null,
+    lost_share: measured?.lost_share ?? null,
+    sound,
+    viewer: session.viewer,
+    /** Sessions begun since the page was opened. */
+    generation: session.generation,
+    socket: session.socket,
+    media: session.media,
+  };
+}
+
+function draw() {
+  const now_ms = performance.now();
+  said = describe(known(), now_ms);
+  if (said.state !== 'connecting') since_ms = now_ms;
+  view.draw({
+    said,
+    facts: facts(),
+    measured,
+    measurable,
+    status: session.status,
+    hello: session.hello,
+    clockRtt_ms: session.clock.best(now_ms)?.rtt_ms ?? null,
+    hasPicture: everLive,
+    blocked: picture.blocked,
+    sound: { on: picture.sound, refused: picture.soundRefused, possible: session.hello?.has_audio ?? true },
+    full: { possible: fullscreen.possible, active: fullscreen.active },
+  });
+}

@@ -1,0 +1,147 @@
+// One RTCPeerConnection, from its first offer to its end. A new session is a new Peer: callbacks of an old one
+// are cut off by its AbortController, so nothing stale can reach the page.
+
+export class Peer {
+  #pc;
+  #life = new AbortController();
+  #send;
+  #offer;
+  /** Remote candidates that came before the answer they belong to; they are few (one per address). */
+  #early = [];
+  /** Ours that came before our offer was sent. */
+  #unsent = [];
+  /** Whether the present offer has gone to the daemon. */
+  sent = false;
+  #again = false;
+  #wasUp = false;
+  /** Whether an offer of ours may have reached the daemon without its answer reaching us: only a new one tells. */
+  unsettled = false;
+  /** The viewer's id, once the daemon has answered. */
+  viewer = null;
+  /** connecting, up, interrupted or failed */
+  media = 'connecting';
+  since_ms = performance.now();
+
+  /**
+   * `send(message)` reaches the daemon, `stream(MediaStream)` brings the media, `changed()` says that `media` did.
+   * The first offer is made at once, while the socket is still opening: it needs nothing from the daemon.
+   */
+  constructor({ send, stream, changed }) {
+    this.#send = send;
+    this.#pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
+    const on = (type, act) => this.#pc.addEventListener(type, act, { signal: this.#life.signal });
+    const tracks = new MediaStream();
+    on('track', ({ track }) => {
+      tracks.addTrack(track);
+      stream(tracks);
+    });
+    on('icecandidate', ({ candidate }) => {
+      if (candidate?.candidate === '') return; // Firefox says twice that there are no more; null is the end.
+      const message = { type: 'candidate', candidate: candidate?.candidate ?? '', mid: candidate?.sdpMid ?? '0' };
+      if (this.sent) this.#send(message);
+      else this.#unsent.push(message);
+    });
+    const follow = () => {
+      const media = mediaState(this.#pc, this.#wasUp);
+      if (media === this.media) return;
+      this.#wasUp ||= media === 'up';
+      this.media = media;
+      this.since_ms = performance.now();
+      changed();
+    };
+    on('connectionstatechange', follow);
+    on('iceconnectionstatechange', follow);
+    this.#pc.addTransceiver('video', { direction: 'recvonly' });
+    this.#pc.addTransceiver('audio', { direction: 'recvonly' });
+    this.#offer = this.#pc.createOffer();
+    this.#offer.catch(() => {}); // Told by join(), which awaits it.
+  }
+
+  /** Sends the first offer; gathering goes on behind it and its candidates trickle. */
+  async join(iceServers, sound) {
+    const offer = await this.#offer;
+    if (this.#life.signal.aborted) return;
+    this.#pc.setConfiguration({ ...this.#pc.getConfiguration(), iceServers });
+    await this.#describe(offer, sound);
+  }
+
+  /** Looks for a new path for the media: the same viewer, new ICE credentials (RFC 8839 section 4.4.1.1.1). */
+  async restart(sound) {
+    if (this.#life.signal.aborted) return;
+    if (this.#pc.signalingState !== 'stable') {
+      this.#again = true; // An offer is out: after its answer.
+      return;
+    }
+    this.sent = false;
+    this.#unsent = [];
+    await this.#describe(await this.#pc.createOffer({ iceRestart: true }), sound);
+  }
+
+  /** The socket is gone, and with it the answer to an offer that is out: takes that back, so that another can be made. */
+  async offerLost() {
+    this.#again = false;
+    if (this.#pc.signalingState !== 'have-local-offer') return;
+    this.unsettled = true;
+    await this.#pc.setLocalDescription({ type: 'rollback' });
+  }
+
+  async #describe(offer, sound) {
+    await this.#pc.setLocalDescription(offer);
+    if (this.#life.signal.aborted) return;
+    this.#send({ type: 'offer', sdp: offer.sdp, sound });
+    this.sent = true;
+    for (const message of this.#unsent.splice(0)) this.#send(message);
+  }
+
+  /** Takes the daemon's answer. */
+  async answer(sdp, sound) {
+    await this.#pc.setRemoteDescription({ type: 'answer', sdp });
+    this.unsettled = false;
+    for (const early of this.#early.splice(0)) this.candidate(early.candidate, early.sdpMid);
+    if (this.#again) {
+      this.#again = false;
+      await this.restart(sound);
+    }
+  }
+
+  /** Takes one of the daemon's candidates; one that the browser cannot use costs nothing. */
+  candidate(candidate, mid) {
+    const init = { candidate, sdpMid: mid ?? '0' };
+    if (!this.#pc.remoteDescription || this.#pc.signalingState !== 'stable') this.#early.push(init);
+    else this.#pc.addIceCandidate(init).catch((e) => console.debug('candidate not usable:', candidate, e.message));
+  }
+
+  /** The raw statistics, or `null` when it is closed. */
+  async stats() {
+    const report = await this.#pc.getStats().catch(() => null);
+    return this.#life.signal.aborted ? null : report;
+  }
+
+  close() {
+    this.#life.abort();
+    this.#pc.close();
+  }
+}
+
+/**
+ * One word for two state machines: Firefox tells of an interruption in ICE first, and the checks of an ICE restart
+ * look like connecting in both.
+ */
+export function mediaState({ connectionState, iceConnectionState }, wasUp) {
+  const states = [connectionState, iceConnectionState];
+  if (states.includes('failed') || states.includes('closed')) return 'failed';
+  if (states.includes('disconnected')) return 'interrupted';
+  if (connectionState === 'connected') return 'up';
+  return wasUp ? 'interrupted' : 'connecting';
+}
+
+/**
+ * Whether this browser can receive H.264 as the daemon sends it (packetization-mode 1, RFC 6184 section 6.2).
+ * `null` where the browser does not tell.
+ */
+export function receivesH264(capabilities) {
+  if (!capabilities?.codecs) return null;
+  return capabilities.codecs.some(
+    (c) => c.mimeType.toLowerCase() === 'video/h264' && /(^|;)\s*packetization-mode=1/.test(c.sdpFmtpLine ?? ''),
+  );
+}

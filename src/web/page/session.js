@@ -1,0 +1,445 @@
+// The life of the connection: socket, viewer, media path, and getting each of them back by itself.
+//
+// Two things can break apart: the socket (offers, status) and the media path. A lost socket leaves the picture
+// alone and is reopened with `resume`; an interrupted media path is mended by an ICE restart over the socket;
+// only what cannot be mended is begun anew, with a new Peer and a new socket.
+
+import { Backoff } from './backoff.js';
+import { ClockOffset } from './clock.js';
+import { Link } from './link.js';
+import { Peer, receivesH264 } from './peer.js';
+
+/** The daemon speaks every 2 s; three times missed and the socket is dead, whatever TCP believes. */
+const SILENCE_MS = 7000;
+/** After waking up or a change of network we ask, and a living daemon answers within this. */
+const PROBE_MS = 2500;
+/** Longest wait for each step of connecting before it is begun anew. */
+const STEP_MS = { hello: 6000, resumed: 6000, answer: 10_000 };
+/** From the answer to media: several rounds of ICE checks over a slow path. */
+const MEDIA_MS = 15_000;
+/** How long an ICE restart may take to mend an interrupted path. */
+const MEND_MS = 10_000;
+/** No picture decoded for so long although daemon and path are well: this decoder will not come back. */
+const STUCK_MS = 8000;
+/** Decoded but not shown: Firefox drops every picture that is due before the last one, for good (libwebrtc 7253). */
+const UNSEEN_MS = 3000;
+/** Between clock bursts, and exchanges in one: the best of five is within a fraction of a ms on a LAN. */
+const CLOCK_MS = 10_000;
+const CLOCK_BURST = 5;
+/** Retry after a refusal that time alone can change: too many viewers, or a daemon configured anew. */
+const REFUSED_MS = { 406: 60_000, 503: 8000 };
+/** A gap this long between ticks means that the machine or the tab slept. */
+const SLEPT_MS = 5000;
+
+export class Session {
+  #base;
+  #hooks;
+  #link = null;
+  #peer = null;
+  #backoff = new Backoff();
+  #retry = null;
+  #step = null;
+  #clockBurst = 0;
+  #clockAsked_ms = -Infinity;
+  #probe = null;
+  #ticked_ms = performance.now();
+  #sound = false;
+
+  /** hello of the daemon that we are, or were last, connected to. */
+  hello = null;
+  /** Its last status message. */
+  status = null;
+  /** This page's clock against the daemon's. */
+  clock = new ClockOffset();
+  /** Sessions begun since the page was opened. */
+  generation = 0;
+  /** Why there is none: { kind: 'unsupported'|'h264'|'full'|'refused'|'ended'|'away'|'path', message }. */
+  trouble = null;
+  /** When the next attempt starts (`performance.now()`), while waiting for it. */
+  retry_ms = null;
+
+  /** `base` is the page's own address; `stream(MediaStream)` brings media, `changed()` says something did. */
+  constructor(base, { stream, changed }) {
+    this.#base = base;
+    this.#hooks = { stream, changed };
+  }
+
+  /** 'opening', 'open' (hello came) or 'closed' */
+  get socket() {
+    if (!this.#link) return 'closed';
+    return this.#step?.what === 'hello' ? 'opening' : 'open';
+  }
+  /** As of the Peer, or 'none'. */
+  get media() {
+    return this.#peer?.media ?? 'none';
+  }
+  get viewer() {
+    return this.#peer?.viewer ?? null;
+  }
+
+  /** The raw statistics of the media path, or `null`. */
+  stats() {
+    return this.#peer?.stats() ?? Promise.resolve(null);
+  }
+
+  /** Connects, and stays connected until `stop`. */
+  start() {
+    this.#backoff.reset();
+    this.#open();
+  }
+
+  /** Leaves for good or until `start`: the daemon is told even while the page is being closed. */
+  stop() {
+    const viewer = this.viewer;
+    if (viewer) {
+      const url = new URL(`whep/${encodeURIComponent(viewer)}`, this.#base);
+      fetch(url, { method: 'DELETE', keepalive: true }).catch(() => {}); // Nobody is left to be told.
+    }
+    this.#cancel();
+    this.#closeLink();
+    this.#closePeer();
+  }
+
+  /** The person listens, or no longer: the daemon trades delay for lip sync by it. */
+  setSound(on) {
+    this.#sound = on;
+    if (this.viewer) this.#send({ type: 'sound', on });
+  }
+
+  /** Something around us changed (awake, visible, network): find out now instead of waiting for a timeout. */
+  nudge() {
+    if (this.#retry) {
+      this.#backoff.reset();
+      this.#retry.act();
+    } else if (this.socket === 'open') {
+      this.#probe = { at_ms: performance.now(), link: this.#link };
+      this.#askClock();
+      this.#mendIfSilent();
+    }
+  }
+
+  /** Called a few times a second. When the last picture was decoded, and seen: `null` if none ever was. */
+  tick(now_ms, decoded_ms, seen_ms) {
+    const slept = now_ms - this.#ticked_ms > SLEPT_MS;
+    this.#ticked_ms = now_ms;
+    if (slept) {
+      // What arrived meanwhile has not been delivered yet, so no deadline may be judged now.
+      this.clock.clear();
+      if (this.#step) this.#step.by_ms = now_ms + STEP_MS.hello;
+      if (this.#link) this.#link.heard_ms = now_ms;
+      if (this.#peer) this.#peer.since_ms = now_ms;
+      this.nudge();
+      return;
+    }
+    if (this.#step && now_ms > this.#step.by_ms) return this.#overdue();
+    const link = this.#link;
+    if (link && this.socket === 'open') {
+      if (this.#probe && this.#probe.link !== link) this.#probe = null;
+      const asked = this.#probe && link.heard_ms < this.#probe.at_ms ? this.#probe.at_ms + PROBE_MS : Infinity;
+      if (this.#probe && link.heard_ms >= this.#probe.at_ms) this.#probe = null;
+      if (now_ms > Math.min(asked, link.heard_ms + SILENCE_MS)) return this.#linkLost('The server has gone silent');
+      if (now_ms - this.#clockAsked_ms > CLOCK_MS) this.#askClock();
+    }
+    const peer = this.#peer;
+    if (!peer?.viewer || this.#retry || this.socket !== 'open') return;
+    const since = now_ms - peer.since_ms;
+    if (peer.media === 'connecting' && since > MEDIA_MS) this.#begin('path', null);
+    else if (peer.media === 'interrupted' && since > MEND_MS) this.#begin('path', null);
+    else if (peer.media === 'up' && this.#delivers()) {
+      const undecoded = now_ms - Math.max(decoded_ms ?? 0, peer.since_ms);
+      const unseen = decoded_ms === null ? 0 : decoded_ms - Math.max(seen_ms ?? 0, peer.since_ms);
+      if (undecoded > STUCK_MS || unseen > UNSEEN_MS) this.#begin('stuck', null);
+    }
+  }
+
+  // ---- socket ----
+
+  #open() {
+    this.#cancel();
+    this.#closeLink();
+    if (!('RTCPeerConnection' in globalThis)) {
+      return this.#say('unsupported', 'This browser has no WebRTC, or it is switched off');
+    }
+    if (receivesH264(globalThis.RTCRtpReceiver?.getCapabilities?.('video')) === false) {
+      // Firefox fetches its decoder some time after its first start: look again now and then.
+      this.#say('h264', null);
+      return this.#later(10_000, () => this.#open(), true);
+    }
+    if (!this.#peer && !this.#newPeer()) return;
+    const url = new URL('api/signal', this.#base);
+    url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
+    let link;
+    try {
+      link = new Link(url, {
+        message: (m) => this.#message(link, m),
+        closed: () => this.#linkLost(null),
+      });
+    } catch (e) {
+      return this.#say('unsupported', `The browser forbids the connection: ${e.message}`);
+    }
+    this.#link = link;
+    this.#expect('hello');
+    this.#hooks.changed();
+  }
+
+  async #message(link, m) {
+    switch (m.type) {
+      case 'hello':
+        return this.#hello(m);
+      case 'clock':
+        return this.#clockAnswer(m);
+      case 'status':
+        this.status = m;
+        return this.#hooks.changed();
+      case 'candidate':
+        return this.#peer?.candidate(m.candidate, m.mid);
+      case 'answer':
+        return this.#answer(link, m);
+      case 'resumed':
+        this.#expect(null);
+        this.trouble = null;
+        this.#backoff.up(performance.now());
+        this.#send({ type: 'sound', on: this.#sound });
+        if (this.media === 'interrupted' || this.#peer?.unsettled) this.#mend();
+        return this.#hooks.changed();
+      case 'connected':
+        return this.#hooks.changed();
+      case 'closed':
+        this.#closePeer();
+        this.#expect(null);
+        this.#say('ended', m.reason ?? null);
+        return this.#later(this.#backoff.down(performance.now()), () => this.#join());
+      case 'error':
+        return this.#refused(m);
+    }
+  }
+
+  #hello(hello) {
+    const before = this.hello;
+    const same = before?.video_clock.offset === hello.video_clock.offset && before.audio_clock.offset === hello.audio_clock.offset;
+    if (!same) this.clock.clear();
+    this.hello = hello;
+    this.#expect(null);
+    this.#askClock();
+    // A daemon with other RTP clocks is another process, which knows no viewer of the one before.
+    if (same && this.viewer && this.media !== 'failed') {
+      this.#expect('resumed');
+      this.#send({ type: 'resume', viewer: this.viewer });
+      this.#hooks.changed();
+    } else {
+      this.#join();
+    }
+  }
+
+  #linkLost(why) {
+    this.#closeLink();
+    this.#probe = null;
+    // A peer that waits for its first answer has lost its way to get one.
+    if (this.#peer?.sent && !this.viewer) this.#closePeer();
+    this.#peer?.offerLost().catch((e) => console.debug('offer not taken back:', e.message));
+    // The last word of a daemon that stops is why it is away.
+    this.#say('away', why ?? (this.trouble?.kind === 'ended' ? this.trouble.message : null));
+    if (this.hello === null || this.#step?.what === 'hello') this.#explain();
+    this.#expect(null);
+    this.#later(this.#backoff.down(performance.now()), () => this.#open());
+  }
+
+  /** A browser tells no reason why a socket did not open; plain HTTP from the same daemon does. */
+  async #explain() {
+    const reply = await fetch(new URL('healthz', this.#base), { cache: 'no-store' }).catch(() => null);
+    if (!reply || this.trouble?.kind !== 'away') return;
+    const text = (await reply.text().catch(() => '')).trim();
+    let sentence = text;
+    try {
+      sentence = JSON.parse(text).detail ?? text;
+    } catch {
+      // Not a problem document: the text is the sentence.
+    }
+    this.#say('away', reply.ok ? 'The server answers, but the WebSocket to it does not open' : sentence || null);
+  }
+
+  // ---- viewer ----
+
+  /** Offers, on the open socket, as a new viewer. */
+  async #join() {
+    this.#cancel();
+    if (this.socket !== 'open') return this.#open();
+    if ((!this.#peer || this.viewer) && !this.#newPeer()) return;
+    this.#expect('answer');
+    const peer = this.#peer;
+    try {
+      await peer.join(this.hello.ice_servers ?? [], this.#sound);
+    } catch (e) {
+      if (peer === this.#peer) this.#begin('refused', `The browser cannot make an offer: ${e.message}`);
+    }
+  }
+
+  async #answer(link, m) {
+    const peer = this.#peer;
+    if (!peer || link !== this.#link) return;
+    this.#expect(null);
+    if (!peer.viewer) peer.since_ms = performance.now();
+    peer.viewer = m.viewer;
+    // It is neither away nor full; whether the path is found remains to be seen.
+    if (!['path', 'stuck'].includes(this.trouble?.kind)) this.trouble = null;
+    try {
+      await peer.answer(m.sdp, this.#sound);
+    } catch (e) {
+      if (peer === this.#peer) this.#begin('refused', `The browser does not take the answer: ${e.message}`);
+    }
+    this.#hooks.changed();
+  }
+
+  #refused({ status, message }) {
+    const step = this.#step?.what;
+    if (step === 'resumed') {
+      this.#expect(null);
+      return this.#join();
+    }
+    if (step !== 'answer') return console.debug('refused:', status, message);
+    this.#expect(null);
+    if (this.viewer) return this.#begin('path', null); // A restart that the daemon does not take.
+    this.#closePeer();
+    this.#say(status === 406 ? 'h264' : status === 503 ? 'full' : 'refused', message ?? null);
+    this.#later(REFUSED_MS[status] ?? this.#backoff.down(performance.now()), () => this.#join());
+  }
+
+  #newPeer() {
+    this.#closePeer();
+    let peer;
+    try {
+      peer = new Peer({
+        send: (m) => this.#send(m),
+        stream: (s) => this.#hooks.stream(s),
+        changed: () => this.#mediaChanged(peer),
+      });
+    } catch (e) {
+      this.#say('unsupported', `The browser cannot start WebRTC: ${e.message}`);
+      return false;
+    }
+    this.#peer = peer;
+    this.generation += 1;
+    return true;
+  }
+
+  // ---- media path ----
+
+  #mediaChanged(peer) {
+    if (peer.media === 'up') {
+      this.trouble = null;
+      this.#backoff.up(performance.now());
+    } else if (peer.media === 'interrupted') {
+      this.#mend();
+    } else if (peer.media === 'failed' && !this.#retry) {
+      // With the socket gone too, its reopening finds the failed path and joins anew.
+      if (this.socket === 'open') return this.#begin('path', null);
+    }
+    this.#hooks.changed();
+  }
+
+  /** Whether the daemon should be sending pictures now (a slate counts). */
+  #delivers() {
+    return this.status?.video?.state === 'live' || this.status?.video?.state === 'gone';
+  }
+
+  #mend() {
+    if (this.socket !== 'open' || !this.viewer || this.#step) return;
+    this.#expect('answer');
+    this.#peer.restart(this.#sound).catch((e) => console.debug('no ICE restart:', e.message));
+  }
+
+  /** Restarts ICE if nothing arrives on the path any more: sooner than ICE itself would notice. */
+  async #mendIfSilent() {
+    const peer = this.#peer;
+    if (!peer || peer.media !== 'up') return;
+    const before = received(await peer.stats());
+    await new Promise((done) => setTimeout(done, 1200));
+    const after = received(await peer.stats());
+    if (peer === this.#peer && after !== null && after === before) this.#mend();
+  }
+
+  /** Gives this viewer up and begins anew, on a new socket: the old one belongs to the old viewer. */
+  #begin(kind, message) {
+    this.#send({ type: 'bye' });
+    this.#closeLink();
+    this.#closePeer();
+    this.#expect(null);
+    this.#say(kind, message);
+    this.#later(this.#backoff.down(performance.now()), () => this.#open());
+  }
+
+  // ---- clock ----
+
+  #askClock() {
+    this.#clockBurst = CLOCK_BURST;
+    this.#clockAsked_ms = performance.now();
+    this.#send({ type: 'clock', t0: this.#clockAsked_ms });
+  }
+
+  #clockAnswer({ t0, mono_us }) {
+    this.clock.add(t0, mono_us, performance.now());
+    this.#clockBurst -= 1;
+    if (this.#clockBurst > 0) this.#send({ type: 'clock', t0: performance.now() });
+  }
+
+  // ---- small things ----
+
+  #send(message) {
+    this.#link?.send(message);
+  }
+
+  /** The next answer that the connection hangs on, by a deadline; `null`: none. */
+  #expect(what) {
+    this.#step = what && { what, by_ms: performance.now() + STEP_MS[what] };
+  }
+
+  #overdue() {
+    const { what } = this.#step;
+    if (what === 'answer') this.#begin('refused', 'The server does not answer the offer');
+    else this.#linkLost('The server does not answer');
+  }
+
+  #say(kind, message) {
+    this.trouble = { kind, message };
+    this.#hooks.changed();
+  }
+
+  /** One attempt is waiting at a time. `quiet`: without a countdown on the page. */
+  #later(pause_ms, act, quiet = false) {
+    this.#cancel();
+    const timer = setTimeout(() => this.#retry?.act(), pause_ms);
+    this.#retry = {
+      timer,
+      act: () => {
+        this.#cancel();
+        act();
+      },
+    };
+    this.retry_ms = quiet ? null : performance.now() + pause_ms;
+    this.#hooks.changed();
+  }
+
+  #cancel() {
+    clearTimeout(this.#retry?.timer);
+    this.#retry = null;
+    this.retry_ms = null;
+  }
+
+  #closeLink() {
+    this.#link?.close();
+    this.#link = null;
+  }
+
+  #closePeer() {
+    this.#peer?.close();
+    this.#peer = null;
+  }
+}
+
+/** Bytes that came over the path in all, or `null`. */
+function received(report) {
+  if (!report) return null;
+  let bytes = 0;
+  for (const s of report.values()) if (s.type === 'inbound-rtp') bytes += s.bytesReceived ?? 0;
+  return bytes;
+}

@@ -1,0 +1,175 @@
+// Everything that touches the document. It is told a model and writes what differs from what it wrote before.
+
+import { bitrate, delayWords, duration, fps, mode, ms, title } from './words.js';
+
+/** In full screen the bar goes away when nothing has moved for this long. */
+const IDLE_MS = 3000;
+
+const $ = (id) => document.getElementById(id);
+
+export class View {
+  app = $('app');
+  video = $('video');
+  #written = new Map();
+  #idle = null;
+
+  /** Ties buttons and keys to what they do. */
+  controls({ sound, full, play }) {
+    const details = () => this.#toggleDetails();
+    $('sound').addEventListener('click', sound);
+    $('full').addEventListener('click', full);
+    $('info').addEventListener('click', details);
+    $('close').addEventListener('click', details);
+    $('play').addEventListener('click', play);
+    this.video.addEventListener('dblclick', full);
+    const keys = {
+      m: () => !$('sound').disabled && sound(),
+      f: () => !$('full').hidden && full(),
+      i: details,
+    };
+    document.addEventListener('keydown', (event) => {
+      this.#awake();
+      if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+      if (event.key === 'Escape' && !$('details').hidden && !document.fullscreenElement) return details();
+      const act = keys[event.key.toLowerCase()];
+      if (!act) return;
+      event.preventDefault();
+      act();
+    });
+    for (const type of ['pointermove', 'pointerdown', 'focusin']) {
+      document.addEventListener(type, () => this.#awake(), { passive: true });
+    }
+    this.#awake();
+  }
+
+  draw(model) {
+    const { said, facts, sound, full } = model;
+    this.#data('state', said.state);
+    this.#data('tone', said.tone);
+    this.#data('full', String(full.active));
+    this.#text('head', said.head);
+    this.#text('text', said.text);
+    this.#text('spoken', said.spoken);
+    this.#text('mark', said.mark ?? '');
+    this.#hide('mark', !said.mark || !model.hasPicture);
+    const notice = !model.hasPicture && !model.blocked;
+    this.#hide('notice', !notice);
+    this.#hide('text', notice); // Once is enough.
+    this.#text('notice-head', said.head);
+    this.#text('notice-text', said.text);
+    this.#hide('play', !model.blocked);
+    this.#once('title', title(said), (t) => (document.title = t));
+    this.#once('icon', said.tone === 'ok' ? 'icon-live.svg' : said.tone === 'bad' ? 'icon-away.svg' : 'icon.svg', (href) => {
+      $('icon').href = href;
+    });
+    this.#once('ratio', facts.width && `${facts.width} / ${facts.height}`, (ratio) => {
+      if (ratio) this.app.style.setProperty('--ratio', ratio);
+    });
+    this.#sound(sound);
+    this.#hide('full', !full.possible);
+    this.#text('full-label', full.active ? 'Leave full screen' : 'Full screen');
+    this.#line(model);
+    if (!$('details').hidden) this.#details(model);
+  }
+
+  #sound({ on, refused, possible }) {
+    this.#once('sound-on', on, () => $('sound').setAttribute('aria-pressed', String(on)));
+    this.#once('sound-possible', possible, () => ($('sound').disabled = !possible));
+    this.#text('sound-word', !possible ? 'none' : on ? 'on' : 'off');
+    this.#hide('refused', !refused);
+  }
+
+  /** The figures that are always visible, while there is a picture to measure. */
+  #line({ said, facts, measurable }) {
+    const live = said.state === 'live' || said.state === 'camera-gone';
+    this.#hide('figures', !live);
+    this.#text('size', (live && facts.width && `${facts.width}×${facts.height}`) || '');
+    this.#text('fps', (live && fps(facts.fps)) || '');
+    this.#text('rate', (live && bitrate(facts.bitrate_bps)) || '');
+    this.#text('rtt', (live && facts.rtt_ms !== null && `${ms(facts.rtt_ms)} round trip`) || '');
+    const delay = delayWords(facts.delay_ms, facts.sync_ms);
+    this.#text('delay', !live ? '' : delay ? `delay ${delay}` : measurable === false ? 'delay not measurable here' : '');
+  }
+
+  #details({ facts, measured, measurable, status, hello, clockRtt_ms }) {
+    const { video, audio } = status ?? {};
+    const percent = (share) => (share === null ? null : `${(share * 100).toFixed(1)} %`);
+    const join = (...parts) => parts.filter(Boolean).join(', ') || null;
+    const rows = {
+      'd-source': join(video?.source === 'pattern' ? 'built-in test picture' : video?.name, video?.device),
+      'd-why': video?.why,
+      'd-reason': video?.state === 'gone' ? video.reason : null,
+      'd-mode': mode(video?.negotiated),
+      'd-wanted': differs(video) ? mode(video.wanted) : null,
+      'd-delivered': join(fps(video?.delivered_fps), video?.rate_note),
+      'd-encoder': join(video?.encoder, video?.bitrate_bps && bitrate(video.bitrate_bps)),
+      'd-shown': join(facts.width && `${facts.width}×${facts.height}`, fps(facts.fps)),
+      'd-codec': join(measured?.codec, measured?.decoder),
+      'd-dropped': measured?.dropped ? `${measured.dropped} frames` : null,
+      'd-video-rate': bitrate(measured?.video_bps),
+      'd-delay': delayWords(facts.delay_ms, facts.sync_ms) ?? (measurable === false ? 'not measurable in this browser' : null),
+      'd-slowest': ms(facts.delay_p95_ms),
+      'd-behind': facts.sound_behind_ms === null ? null : `${Math.round(facts.sound_behind_ms)} ms`,
+      'd-clock': facts.clock_error_ms === null ? null : `± ${facts.clock_error_ms.toFixed(1)} ms`,
+      'd-rtt': ms(measured?.rtt_ms),
+      'd-ws-rtt': ms(clockRtt_ms),
+      'd-lost': percent(measured?.lost_share ?? null),
+      'd-path': measured?.path,
+      'd-audio': join(audio?.source === 'tone' ? 'built-in test tone' : audio?.source === 'off' ? 'off' : audio?.name, audio?.device),
+      'd-audio-why': audio?.why,
+      'd-audio-reason': audio?.state === 'gone' ? audio.reason : null,
+      'd-audio-rate': bitrate(measured?.audio_bps),
+      'd-drift': audio?.drift_ppm == null ? null : `${audio.drift_ppm.toFixed(1)} ppm`,
+      'd-viewers': status?.viewers?.count === undefined ? null : `${status.viewers.count}${status.viewers.max ? ` of ${status.viewers.max}` : ''}`,
+      'd-uptime': status?.uptime_s === undefined ? null : duration(status.uptime_s),
+      'd-version': hello?.version,
+      'd-viewer': facts.viewer,
+    };
+    for (const [id, value] of Object.entries(rows)) {
+      this.#text(id, value ?? '');
+      this.#once(`row ${id}`, !value, (empty) => ($(id).parentElement.hidden = empty));
+    }
+  }
+
+  #toggleDetails() {
+    const panel = $('details');
+    const open = panel.hidden;
+    const inside = panel.contains(document.activeElement);
+    panel.hidden = !open;
+    $('info').setAttribute('aria-expanded', String(open));
+    this.app.classList.toggle('with-details', open);
+    if (open) panel.scrollTop = 0;
+    else if (inside) $('info').focus();
+  }
+
+  #awake() {
+    this.app.classList.remove('idle');
+    clearTimeout(this.#idle);
+    this.#idle = setTimeout(() => this.app.classList.add('idle'), IDLE_MS);
+  }
+
+  #text(id, value) {
+    this.#once(`text ${id}`, value, () => ($(id).textContent = value));
+  }
+
+  #hide(id, hidden) {
+    this.#once(`hide ${id}`, hidden, () => ($(id).hidden = hidden));
+  }
+
+  #data(name, value) {
+    this.#once(`data ${name}`, value, () => (this.app.dataset[name] = value));
+  }
+
+  /** The document is written only on change: a screen reader and the layout notice each write. */
+  #once(key, value, write) {
+    if (this.#written.get(key) === value) return;
+    this.#written.set(key, value);
+    write(value);
+  }
+}
+
+function differs(video) {
+  const { wanted, negotiated } = video ?? {};
+  if (!wanted || !negotiated) return false;
+  return wanted.width !== negotiated.width || wanted.height !== negotiated.height || Math.abs(wanted.fps - negotiated.fps) > 0.5;
+}

@@ -1,0 +1,170 @@
+// What is happening, in plain words. Pure: from what is known to one state, one sentence, one title.
+
+/** A picture older than this is said to be frozen; slow cameras get two and a half of their intervals. */
+const FROZEN_MS = 1000;
+/** Connecting longer than this deserves a word on what it waits for. */
+const LONG_MS = 4000;
+
+/**
+ * `known`: { socket, media, trouble, retry_ms, status, everLive, since_ms, shown_ms, blocked, offline } at
+ * `now_ms`, where `shown_ms` is when the last picture came (`null`: none in this session), `since_ms` when
+ * connecting began, `everLive` whether a picture was ever shown, `blocked` whether the browser refuses to play,
+ * `offline` whether it believes to be without a network.
+ *
+ * Answers { state, tone, head, text, spoken, mark }: `state` for programs; `tone` ok, busy, warn or bad; `head`
+ * two or three words; `text` the rest of the sentence; `spoken` without figures that change every second; `mark`
+ * what to write on a picture that is not live, or `null`.
+ */
+export function describe(known, now_ms) {
+  const { socket, media, trouble, status } = known;
+  const again = countdown(known.retry_ms, now_ms);
+  const age_ms = known.shown_ms === null ? null : now_ms - known.shown_ms;
+  const camera = status?.video;
+
+  if (trouble?.kind === 'unsupported') {
+    return say('unsupported', 'bad', 'Cannot play here', sentence(trouble.message));
+  }
+  if (trouble?.kind === 'h264') {
+    const why = sentence(trouble.message ?? 'The picture comes as H.264, which this browser cannot decode');
+    return say('no-h264', 'bad', 'No H.264 in this browser', `${why} Another browser can; in Firefox the OpenH264 plug-in does.`);
+  }
+  if (known.blocked && media === 'up') {
+    return say('blocked', 'warn', 'Ready', 'The browser waits for a click before it plays.');
+  }
+
+  if (age_ms !== null && (media === 'up' || media === 'interrupted')) {
+    const stale = age_ms > frozenAfter(camera);
+    const mark = stale ? `Frozen for ${seconds(age_ms)}` : null;
+    if (camera?.state === 'gone' && socket === 'open') {
+      return say('camera-gone', 'warn', 'Camera gone', gone(camera.reason), { mark });
+    }
+    if (!stale) {
+      const note = socket === 'closed' ? 'Control connection lost, reopening it.' : '';
+      return say('live', note ? 'warn' : 'ok', 'Live', [sources(status), note].filter(Boolean).join(' '));
+    }
+    if (socket === 'open') {
+      const why = media === 'interrupted' ? 'The path is interrupted; looking for another.' : 'No new picture comes.';
+      return say('frozen', 'bad', mark, why, { mark, spokenHead: 'The picture is frozen' });
+    }
+  }
+
+  const mark = known.everLive ? 'Not live' : null;
+  switch (trouble?.kind) {
+    case 'full':
+      return say('full', 'warn', 'Full', `${sentence(trouble.message ?? 'No more viewers fit')}`, { again, mark });
+    case 'refused':
+      return say('refused', 'bad', 'Refused', sentence(trouble.message ?? 'The server refused'), { again, mark });
+    case 'ended':
+      return say('ended', 'warn', 'Ended', sentence(trouble.message ?? 'The server ended this viewer'), { again, mark });
+    case 'path':
+      return say(
+        'no-path',
+        'bad',
+        'No path for the picture',
+        'The server answers, but its picture does not get through: a firewall may block UDP.',
+        { again, mark },
+      );
+    case 'stuck':
+      return say('frozen', 'bad', 'The picture is frozen', 'Starting it anew.', { again, mark });
+    case 'away': {
+      if (socket !== 'closed' && !known.everLive) break;
+      const nobody = known.offline ? 'This device has no network' : 'Nobody answers at this address';
+      const text = sentence(trouble.message ?? nobody);
+      return say('away', 'bad', 'Server away', text, { again, mark });
+    }
+  }
+
+  const waited = now_ms - known.since_ms > LONG_MS;
+  if (media === 'up') {
+    const opening = camera?.state === 'opening' ? 'The camera is being opened.' : 'Waiting for the first picture.';
+    return say('connecting', 'busy', 'Connected', camera?.state === 'gone' ? gone(camera.reason) : opening, { mark });
+  }
+  const step = socket === 'open' ? 'Looking for a path for the picture.' : 'Waiting for the server.';
+  return say('connecting', 'busy', 'Connecting', waited ? step : '', { mark });
+}
+
+/** The words of the browser's tab. */
+export function title({ state, head }) {
+  return state === 'live' ? '● live — peercam' : `${head.toLowerCase().replace('h.264', 'H.264')} — peercam`;
+}
+
+/** When a picture counts as frozen, ms: a slow camera is not a frozen one. */
+export function frozenAfter(camera) {
+  const fps = camera?.delivered_fps || camera?.negotiated?.fps;
+  return fps > 0 ? Math.max(FROZEN_MS, 2500 / fps) : FROZEN_MS;
+}
+
+/** What stands in for devices, and what is missing: nothing to say with a camera and a microphone. */
+export function sources(status) {
+  if (!status) return '';
+  const { video, audio } = status;
+  const picture = video?.source === 'pattern';
+  const tone = audio?.source === 'tone';
+  const said = [];
+  if (picture && tone) said.push('Test picture and test tone, not a camera and a microphone.');
+  else if (picture) said.push('Test picture, not a camera.');
+  else if (tone) said.push('Test tone, not a microphone.');
+  if (audio?.state === 'gone') said.push(`No sound: ${sentence(audio.reason ?? 'the microphone is gone')}`);
+  return said.join(' ');
+}
+
+/** "46 ms", or with its part for lip sync "46 ms (35 ms of it for lip sync)" */
+export function delayWords(delay_ms, sync_ms) {
+  if (delay_ms === null) return null;
+  const part = sync_ms !== null && sync_ms >= 1 ? ` (${Math.round(sync_ms)} ms of it for lip sync)` : '';
+  return `${ms(delay_ms)}${part}`;
+}
+
+export function ms(value) {
+  if (value === null || value === undefined) return null;
+  return value < 1 ? '< 1 ms' : `${Math.round(value)} ms`;
+}
+
+export function bitrate(bps) {
+  if (bps === null || bps === undefined) return null;
+  return bps >= 1e6 ? `${(bps / 1e6).toFixed(1)} Mbit/s` : `${Math.round(bps / 1000)} kbit/s`;
+}
+
+export function fps(value) {
+  if (value === null || value === undefined) return null;
+  return `${value >= 9.95 ? Math.round(value) : value.toFixed(1)} fps`;
+}
+
+/** "640×480, 30 fps, YUYV" of a mode as the status tells it. */
+export function mode(m) {
+  if (!m) return null;
+  return [`${m.width}×${m.height}`, fps(m.fps), m.format].filter(Boolean).join(', ');
+}
+
+/** "3 d 4 h", "2 h 5 min", "12 min", "40 s" */
+export function duration(s) {
+  const [d, h, min] = [Math.floor(s / 86_400), Math.floor(s / 3600) % 24, Math.floor(s / 60) % 60];
+  if (d) return `${d} d ${h} h`;
+  if (h) return `${h} h ${min} min`;
+  return min ? `${min} min` : `${Math.floor(s)} s`;
+}
+
+function say(state, tone, head, text, { again = '', mark = null, spokenHead = head } = {}) {
+  const line = [text, again].filter(Boolean).join(' ');
+  return { state, tone, head, text: line, spoken: [`${spokenHead}.`, text].filter(Boolean).join(' '), mark };
+}
+
+function gone(reason) {
+  return `${sentence(reason ?? 'It no longer delivers')} The picture comes back by itself.`;
+}
+
+/** With a capital and a full stop, whoever wrote it. */
+function sentence(text) {
+  const s = text.trim();
+  return s.charAt(0).toUpperCase() + s.slice(1) + (/[.!?]$/.test(s) ? '' : '.');
+}
+
+function seconds(ms) {
+  return `${Math.floor(ms / 1000)} s`;
+}
+
+function countdown(retry_ms, now_ms) {
+  if (retry_ms === null || retry_ms === undefined) return '';
+  const left = Math.ceil((retry_ms - now_ms) / 1000);
+  return left > 0 ? `Trying again in ${left} s.` : 'Trying again.';
+}

@@ -1,0 +1,198 @@
+//! All routes, and what every request and response passes on its way to them and back.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
+use hyper::service::Service;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
+use warp::filters::BoxedFilter;
+use warp::{Filter, Rejection, reply};
+
+use super::guard::{self, Area, Caller};
+use super::machine::Here;
+use super::problem::Problem;
+use super::server::Limits;
+use super::sessions::Sessions;
+use super::{Context, page, signal, status, whep};
+
+/// Shared by all routes.
+pub struct State {
+    /// The rest of the daemon.
+    pub context: Arc<Context>,
+    /// Viewers that came through the web.
+    pub sessions: Arc<Sessions>,
+    /// Sizes and deadlines.
+    pub limits: Limits,
+    /// Cancelled when the daemon stops.
+    pub stop: CancellationToken,
+}
+
+/// The connection by which a request came.
+#[derive(Clone)]
+pub struct Peer {
+    /// The other end.
+    pub remote: SocketAddr,
+    /// Our end.
+    pub local: IpAddr,
+    /// Its place among the connections allowed; kept by a WebSocket after HTTP is done with it.
+    pub _place: Arc<OwnedSemaphorePermit>,
+}
+
+/// The tree of routes. Whatever none of them takes is 404.
+pub fn routes(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
+    let with = |state: &Arc<State>| {
+        let state = state.clone();
+        warp::any().map(move || state.clone())
+    };
+    let facts = warp::path!("api" / "status")
+        .and(only("GET, HEAD"))
+        .and(with(state))
+        .map(|state: Arc<State>| status::response(&state.context));
+    let health = warp::path!("healthz")
+        .and(only("GET, HEAD"))
+        .and(with(state))
+        .map(|state: Arc<State>| status::health(&state.context, state.stop.is_cancelled()));
+    let snapshot = warp::path!("snapshot.jpg").and(only("GET, HEAD")).and(with(state)).then(snapshot);
+    page::routes()
+        .or(signal::route(state))
+        .unify()
+        .or(whep::routes(state))
+        .unify()
+        .or(facts)
+        .unify()
+        .or(health)
+        .unify()
+        .or(snapshot)
+        .unify()
+        .recover(|rejection: Rejection| async move { Ok::<_, Infallible>(refuse(&rejection).response()) })
+        .unify()
+        .boxed()
+}
+
+/// Lets only `methods` pass, listed as in the `Allow` header that the others are answered with (405).
+pub fn only(methods: &'static str) -> impl Filter<Extract = (), Error = Rejection> + Copy {
+    warp::method()
+        .and_then(move |method: Method| async move {
+            if methods.split(", ").any(|m| m == method.as_str()) {
+                return Ok(());
+            }
+            let problem =
+                Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not possible here"));
+            Err(warp::reject::custom(problem.with(header::ALLOW, HeaderValue::from_static(methods))))
+        })
+        .untuple_one()
+}
+
+fn refuse(rejection: &Rejection) -> Problem {
+    match rejection.find::<Problem>() {
+        Some(problem) => problem.clone(),
+        None if rejection.is_not_found() => {
+            Problem::new(StatusCode::NOT_FOUND, "there is nothing of that name")
+        }
+        None => Problem::new(StatusCode::BAD_REQUEST, "the request makes no sense here"),
+    }
+}
+
+async fn snapshot(state: Arc<State>) -> reply::Response {
+    match state.context.snapshots.take().await {
+        Ok(jpeg) => {
+            let mut response = Response::new(jpeg.into());
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("image/jpeg"));
+            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            response
+        }
+        Err(error) => Problem::from(error).response(),
+    }
+}
+
+/// Answers one request: the guard first, then the routes, then the headers that all responses carry.
+pub async fn answer<S, B>(
+    service: S,
+    state: Arc<State>,
+    peer: Peer,
+    mut request: Request<B>,
+) -> reply::Response
+where
+    S: Service<Request<B>, Response = reply::Response, Error = Infallible>,
+{
+    let path = request.uri().path();
+    let area = if path == "/whep" || path.starts_with("/whep/") { Area::Shared } else { Area::Own };
+    let machine = Here { local: peer.local };
+    let caller = guard::check(request.uri(), request.headers(), area, &state.context.config, &machine);
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    let preflight = request.method() == Method::OPTIONS;
+    let caller = caller.and_then(|caller| has_path(request.uri()).map(|()| caller));
+    let mut response = match &caller {
+        Ok(_) => {
+            if request.version() < Version::HTTP_11 {
+                request.headers_mut().remove(header::UPGRADE); // RFC 9110 section 7.8
+            }
+            request.extensions_mut().insert(peer);
+            match service.call(request).await {
+                Ok(response) => response,
+            }
+        }
+        Err(problem) => {
+            tracing::debug!("refused a request from {}: {}", peer.remote, problem.detail);
+            problem.response()
+        }
+    };
+    let headers = response.headers_mut();
+    protect(headers);
+    if area == Area::Shared {
+        headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+        if let (Ok(Caller::Listed), Some(origin)) = (caller, origin) {
+            share(headers, origin, preflight);
+        }
+    }
+    response
+}
+
+/// A target in authority form (`CONNECT host:port`) has no path, and warp 0.4.3 panics where it looks for one
+/// (`http` 1.5 takes "" for no valid path).
+fn has_path(target: &Uri) -> Result<(), Problem> {
+    match target.path_and_query() {
+        Some(_) => Ok(()),
+        None => Err(Problem::new(StatusCode::BAD_REQUEST, "the request names no path; this is no proxy")),
+    }
+}
+
+/// What browsers must not do with our responses. `'self'` covers `ws:` of the same host and port by CSP level 3
+/// (section 6.7.2.8), which Chromium, Firefox and Safari from 16 on follow. `same-origin` keeps foreign pages from
+/// showing the snapshot, which needs no `Origin` to be fetched.
+fn protect(headers: &mut HeaderMap) {
+    const ALWAYS: [(HeaderName, &str); 4] = [
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+             base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        ),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ];
+    for (name, value) in ALWAYS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}
+
+/// CORS (<https://fetch.spec.whatwg.org/#http-cors-protocol>) for a page of `web.origins`.
+fn share(headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    let further: &[_] = if preflight {
+        &[
+            (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, PATCH, DELETE, OPTIONS"),
+            (header::ACCESS_CONTROL_ALLOW_HEADERS, "content-type, if-match, authorization"),
+            (header::ACCESS_CONTROL_MAX_AGE, "600"),
+        ]
+    } else {
+        &[(header::ACCESS_CONTROL_EXPOSE_HEADERS, "location, link, etag, accept-patch, retry-after")]
+    };
+    for (name, value) in further {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}

@@ -1,0 +1,292 @@
+#![doc = include_str!("signal.md")]
+
+use std::sync::Arc;
+
+use futures_util::{SinkExt, StreamExt};
+use http::StatusCode;
+use http::header::{HeaderValue, UPGRADE};
+use tokio::sync::mpsc;
+use tokio::time::{Duration, Instant, sleep_until, timeout};
+use warp::filters::BoxedFilter;
+use warp::ws::{Message, WebSocket};
+use warp::{Filter, Rejection, Reply, reply};
+
+use super::messages::{FromPage, ToPage};
+use super::problem::{self, Problem};
+use super::routes::{Peer, State, only};
+use super::sessions::{Session, Told};
+use super::status;
+use crate::clock::Pts;
+use crate::viewer::{Error, Event, Offer};
+
+/// At most five status messages a second, however often something changes.
+const STATUS_MIN: Duration = Duration::from_millis(200);
+/// And one after this time if nothing does: figures move, and it shows that we are alive.
+const STATUS_MAX: Duration = Duration::from_secs(2);
+/// So many messages that make no sense, and the socket is closed: whoever sends them isn't our page.
+const MAX_BAD: u32 = 3;
+
+/// Close codes of RFC 6455 section 7.4.1.
+mod code {
+    pub const NORMAL: u16 = 1000;
+    pub const GOING_AWAY: u16 = 1001;
+    pub const PROTOCOL_ERROR: u16 = 1002;
+    pub const POLICY: u16 = 1008;
+    pub const TOO_BIG: u16 = 1009;
+}
+
+/// `GET /api/signal`.
+pub fn route(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
+    let state = state.clone();
+    let upgrade = warp::ws().or_else(|_: Rejection| async {
+        let problem =
+            Problem::new(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket (RFC 6455, version 13)");
+        let problem = problem.with(UPGRADE, HeaderValue::from_static("websocket"));
+        Err::<(warp::ws::Ws,), _>(warp::reject::custom(problem))
+    });
+    warp::path!("api" / "signal")
+        .and(only("GET"))
+        .and(upgrade)
+        .and(warp::ext::get::<Peer>())
+        .map(move |ws: warp::ws::Ws, peer: Peer| {
+            let state = state.clone();
+            // Twice the limit is read, so that what is over it gets its close code and not just a broken line.
+            let bytes = state.limits.message_bytes * 2;
+            ws.max_message_size(bytes)
+                .max_frame_size(bytes)
+                .on_upgrade(move |ws| Line { ws, state, peer, viewer: None, bad: 0 }.run())
+                .into_response()
+        })
+        .boxed()
+}
+
+/// One WebSocket.
+struct Line {
+    ws: WebSocket,
+    state: Arc<State>,
+    /// Also holds its place among the connections.
+    peer: Peer,
+    viewer: Option<Attached>,
+    bad: u32,
+}
+
+/// The viewer of a socket.
+struct Attached {
+    session: Arc<Session>,
+    told: mpsc::Receiver<Told>,
+}
+
+/// Why a socket ends.
+enum End {
+    /// The other end went, or can't be written to.
+    Gone,
+    /// We close it.
+    Close(u16, &'static str),
+}
+
+impl Line {
+    async fn run(mut self) {
+        let end = self.converse().await.err();
+        // What we close the other end may answer; what it closed it has answered already.
+        let Some(End::Close(code, reason)) = end else { return };
+        let _ = timeout(self.state.limits.close, async {
+            self.ws.send(Message::close_with(code, reason)).await?;
+            while self.ws.next().await.transpose()?.is_some() {}
+            Ok::<_, warp::Error>(())
+        })
+        .await;
+    }
+
+    /// Never returns `Ok`; the viewer outlives the socket.
+    async fn converse(&mut self) -> Result<(), End> {
+        let context = self.state.context.clone();
+        let stop = self.state.stop.clone();
+        let limits = self.state.limits;
+        let mut changes = context.status.changes();
+        self.send(&ToPage::hello(&context.ice, context.clocks, status::has_audio(&context))).await?;
+        let mut status_at = Instant::now();
+        let mut status_sent = status_at;
+        let mut heard = Instant::now();
+        let mut ping_at = heard + limits.ping;
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {
+                    let reason = "the device is shutting down";
+                    self.send(&ToPage::Closed { reason }).await?;
+                    return Err(End::Close(code::GOING_AWAY, reason));
+                }
+                told = told(&mut self.viewer) => self.tell(told.ok_or(End::Gone)?).await?,
+                () = sleep_until(status_at) => {
+                    self.send(&ToPage::Status(status::public(&context))).await?;
+                    status_sent = Instant::now();
+                    status_at = status_sent + STATUS_MAX;
+                }
+                Ok(()) = changes.changed() => status_at = status_at.min(status_sent + STATUS_MIN),
+                message = self.ws.next() => match message {
+                    None => return Err(End::Gone),
+                    Some(Err(e)) => {
+                        tracing::debug!("signaling with {}: {e}", self.peer.remote);
+                        return Err(End::Close(code::PROTOCOL_ERROR, "that is no WebSocket message"));
+                    }
+                    Some(Ok(message)) => {
+                        heard = Instant::now();
+                        self.receive(&message).await?;
+                    }
+                },
+                () = sleep_until(heard + limits.idle) => return Err(End::Gone),
+                () = sleep_until(ping_at) => {
+                    self.put(Message::ping(Vec::new())).await?;
+                    ping_at = Instant::now() + limits.ping;
+                }
+            }
+        }
+    }
+
+    async fn receive(&mut self, message: &Message) -> Result<(), End> {
+        if message.as_bytes().len() > self.state.limits.message_bytes {
+            return Err(End::Close(code::TOO_BIG, "the message is too large"));
+        }
+        if message.is_ping() || message.is_pong() || message.is_close() {
+            return Ok(()); // answered below us; after a close nothing more comes
+        }
+        let parsed = message.to_str().ok().map(serde_json::from_str::<FromPage>);
+        match parsed {
+            Some(Ok(message)) => self.handle(message).await,
+            Some(Err(e)) => self.bad(&format!("the message is not understood: {e}")).await,
+            None => self.bad("messages are JSON text").await,
+        }
+    }
+
+    async fn bad(&mut self, why: &str) -> Result<(), End> {
+        self.send(&ToPage::Error { status: 400, message: why }).await?;
+        self.bad += 1;
+        if self.bad < MAX_BAD { Ok(()) } else { Err(End::Close(code::POLICY, "too many bad messages")) }
+    }
+
+    async fn handle(&mut self, message: FromPage) -> Result<(), End> {
+        match message {
+            FromPage::Clock { t0 } => self.send(&ToPage::Clock { t0, mono_us: Pts::now().as_micros() }).await,
+            FromPage::Offer { sdp, sound } => match self.session() {
+                Some(session) => self.renegotiate(&session, sdp, sound).await,
+                None => self.join(sdp, sound.unwrap_or(false)).await,
+            },
+            FromPage::Resume { viewer } => match self.state.sessions.get(&viewer) {
+                Some(session) => {
+                    self.viewer = Some(Attached { told: session.attach(), session });
+                    self.send(&ToPage::Resumed).await
+                }
+                None => self.refuse(Error::Unknown).await,
+            },
+            // The rest concerns a viewer. Without one it was sent before our refusal, or the viewer's end, was read.
+            FromPage::Candidate { candidate, mid } => {
+                let Some(session) = self.session() else { return Ok(()) };
+                let registry = &self.state.context.registry;
+                let added = registry.add_candidate(&session.id, &candidate, mid.as_deref()).await;
+                self.refuse_if(added).await
+            }
+            FromPage::Sound { on } => {
+                let Some(session) = self.session() else { return Ok(()) };
+                let set = self.state.context.registry.set_sound(&session.id, on);
+                self.refuse_if(set).await
+            }
+            FromPage::Bye => {
+                if let Some(Attached { session, .. }) = self.viewer.take() {
+                    let _ = self.state.context.registry.leave(&session.id, "left").await; // gone already: as wished
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn join(&mut self, sdp: String, sound: bool) -> Result<(), End> {
+        let offer = Offer { sdp, from: self.peer.remote, via: "page", sound };
+        match self.state.sessions.join(&self.state.context.registry, offer).await {
+            Ok((session, sdp)) => {
+                self.viewer = Some(Attached { told: session.attach(), session: session.clone() });
+                self.send(&ToPage::Answer { viewer: session.id.as_str(), sdp: &sdp }).await
+            }
+            Err(error) => self.refuse(error).await,
+        }
+    }
+
+    async fn renegotiate(&mut self, session: &Session, sdp: String, sound: Option<bool>) -> Result<(), End> {
+        let mut ice = session.ice.lock().await;
+        let restarted = self.state.context.registry.restart(&session.id, &sdp).await;
+        if let Ok(answer) = &restarted {
+            ice.renegotiated(&sdp, answer);
+        }
+        drop(ice);
+        match restarted {
+            Ok(answer) => {
+                self.send(&ToPage::Answer { viewer: session.id.as_str(), sdp: &answer }).await?;
+                match sound {
+                    Some(on) => self.refuse_if(self.state.context.registry.set_sound(&session.id, on)).await,
+                    None => Ok(()),
+                }
+            }
+            Err(error) => self.refuse(error).await,
+        }
+    }
+
+    async fn tell(&mut self, told: Told) -> Result<(), End> {
+        match told {
+            Told::Event(Event::Candidate { candidate, mid }) => {
+                self.send(&ToPage::Candidate { candidate: &candidate, mid: &mid }).await
+            }
+            Told::Event(Event::Connected) => self.send(&ToPage::Connected).await,
+            Told::Event(Event::Closed(reason)) => {
+                self.viewer = None;
+                self.send(&ToPage::Closed { reason: &reason }).await
+            }
+            Told::TakenOver => Err(End::Close(code::NORMAL, "another socket took the viewer over")),
+        }
+    }
+
+    async fn refuse_if(&mut self, result: Result<(), Error>) -> Result<(), End> {
+        match result {
+            Ok(()) => Ok(()),
+            Err(error) => self.refuse(error).await,
+        }
+    }
+
+    async fn refuse(&mut self, error: Error) -> Result<(), End> {
+        if matches!(error, Error::Unknown) {
+            self.viewer = None; // the next offer joins anew
+        }
+        let status = problem::status(&error).as_u16();
+        self.send(&ToPage::Error { status, message: &error.to_string() }).await
+    }
+
+    async fn send(&mut self, message: &ToPage<'_>) -> Result<(), End> {
+        let text = serde_json::to_string(message).map_err(|e| {
+            tracing::error!("a message can't be written as JSON: {e}");
+            End::Gone
+        })?;
+        self.put(Message::text(text)).await
+    }
+
+    async fn put(&mut self, message: Message) -> Result<(), End> {
+        match timeout(self.state.limits.write, self.ws.send(message)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(End::Gone),
+        }
+    }
+
+    fn session(&self) -> Option<Arc<Session>> {
+        self.viewer.as_ref().map(|v| v.session.clone())
+    }
+}
+
+/// What the viewer's socket is told next; waits for ever where there is no viewer. `None`: this socket was too slow
+/// to be told all, so another one has to ask.
+async fn told(viewer: &mut Option<Attached>) -> Option<Told> {
+    match viewer {
+        Some(attached) => attached.told.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+#[path = "signal_tests.rs"]
+mod tests;

@@ -1,0 +1,127 @@
+//! `GET /api/status`: all facts as JSON, and `GET /healthz` for monitors.
+//!
+//! ```json
+//! {"version": "0.1.0", "uptime_s": 12, "video": {"state": "live", ...}, "audio": {...}, "counters": {...},
+//!  "clock": {"mono_us": 123456789, "unix_ms": 1763600000000},
+//!  "viewers": {"count": 1, "max": 50, "list": [{"name": ..., "address": ..., "state": "live", ...}]}}
+//! ```
+//!
+//! `clock` relates the capture clock (microseconds of `CLOCK_MONOTONIC`) to Unix time at that moment. `/healthz`
+//! answers 200 while the daemon serves, also when a device is gone (that is retried, and restarting us won't
+//! bring it back; the text says so), and 503 once it stops.
+
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::{Response, StatusCode};
+use serde_json::{Map, Value, json};
+use warp::reply;
+
+use super::Context;
+use super::problem::Problem;
+use crate::clock::Pts;
+use crate::status::Process;
+
+/// Everything, as `/api/status` tells it.
+pub fn full(context: &Context) -> Value {
+    let mut all = common(context);
+    let list = context.registry.list();
+    all.insert(
+        "viewers".into(),
+        json!({"count": list.len(), "max": context.config.max_viewers, "list": list}),
+    );
+    all.insert("process".into(), json!(Process::now()));
+    Value::Object(all)
+}
+
+/// What every viewer's page is told: no counters, and of the other viewers only their number.
+pub fn public(context: &Context) -> Map<String, Value> {
+    let mut all = common(context);
+    all.remove("counters");
+    all.insert("viewers".into(), json!({"count": context.registry.count()}));
+    all
+}
+
+/// Whether there is sound at all, working now or not.
+pub fn has_audio(context: &Context) -> bool {
+    report(context).get("audio").and_then(|a| a.get("state")).is_some_and(|state| state != "off")
+}
+
+fn common(context: &Context) -> Map<String, Value> {
+    let mut all = report(context);
+    let now = Pts::now();
+    all.insert(
+        "clock".into(),
+        json!({"mono_us": now.as_micros(), "unix_ms": u64::try_from(now.unix().as_millis()).unwrap_or_default()}),
+    );
+    all
+}
+
+fn report(context: &Context) -> Map<String, Value> {
+    match serde_json::to_value(context.status.report()) {
+        Ok(Value::Object(all)) => all,
+        other => {
+            tracing::error!("the status is no JSON object: {other:?}");
+            Map::new()
+        }
+    }
+}
+
+/// `GET /api/status`.
+pub fn response(context: &Context) -> reply::Response {
+    uncached("application/json", full(context).to_string())
+}
+
+/// `GET /healthz`.
+pub fn health(context: &Context, stopping: bool) -> reply::Response {
+    if stopping {
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the device is shutting down").response();
+    }
+    let report = report(context);
+    let gone = |part: &str| {
+        let part = report.get(part)?;
+        (part.get("state")? == "gone")
+            .then(|| part.get("reason").and_then(Value::as_str).unwrap_or("device gone"))
+    };
+    let reasons: Vec<_> = ["video", "audio"].into_iter().filter_map(gone).collect();
+    let text = if reasons.is_empty() { "ok\n".into() } else { format!("degraded: {}\n", reasons.join("; ")) };
+    uncached("text/plain; charset=utf-8", text)
+}
+
+fn uncached(kind: &'static str, text: String) -> reply::Response {
+    let mut response = Response::new(text.into());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{status::State, web::testing};
+
+    #[tokio::test]
+    async fn the_page_sees_no_counters_and_nobody_elses_address() {
+        let context = testing::context();
+        let (full, public) = (full(&context), public(&context));
+        assert_eq!(full["viewers"], json!({"count": 0, "max": context.config.max_viewers, "list": []}));
+        assert!(full["counters"]["captured"].is_u64() && full["uptime_s"].is_u64());
+        assert!(public["clock"]["mono_us"].is_u64() && public["clock"]["unix_ms"].is_u64());
+        assert!(public.get("counters").is_none());
+        assert_eq!(public["viewers"], json!({"count": 0}));
+    }
+
+    #[tokio::test]
+    async fn sound_that_is_off_is_not_promised() {
+        let context = testing::context();
+        assert!(has_audio(&context));
+        context.status.audio(|a| a.state = State::Off);
+        assert!(!has_audio(&context));
+    }
+
+    #[tokio::test]
+    async fn a_lost_camera_is_degraded_but_healthy() {
+        let context = testing::context();
+        context.status.video(|v| (v.state, v.reason) = (State::Gone, Some("camera unplugged".into())));
+        assert_eq!(health(&context, false).status(), 200);
+        assert_eq!(health(&context, true).status(), 503);
+    }
+}

@@ -1,0 +1,253 @@
+#![doc = include_str!("whep.md")]
+
+use std::sync::Arc;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Response, StatusCode};
+use warp::filters::BoxedFilter;
+use warp::{Filter, reply};
+
+use super::body::{self, Body};
+use super::problem::Problem;
+use super::routes::{Peer, State, only};
+use super::sdpfrag::{Credentials, Fragment};
+use super::sessions::Session;
+use crate::config;
+use crate::viewer::{Error, Offer};
+
+const SDP: &str = "application/sdp";
+const SDPFRAG: &str = "application/trickle-ice-sdpfrag";
+/// Not among the names that `http` knows.
+const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
+const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
+
+/// A request whose body has not been read.
+struct Request {
+    method: Method,
+    headers: HeaderMap,
+    peer: Peer,
+    body: Body,
+}
+
+/// `/whep` and `/whep/{id}`.
+pub fn routes(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
+    let with = |state: &Arc<State>| {
+        let state = state.clone();
+        warp::any().map(move || state.clone())
+    };
+    let request = warp::method()
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::get::<Peer>())
+        .and(body::unread())
+        .map(|method, headers, peer, body| Request { method, headers, peer, body });
+    let whole = warp::path!("whep")
+        .and(only("GET, HEAD, OPTIONS, POST"))
+        .and(with(state))
+        .and(request)
+        .then(endpoint);
+    let one = warp::path!("whep" / String)
+        .and(only("DELETE, GET, HEAD, OPTIONS, PATCH"))
+        .and(with(state))
+        .and(request)
+        .then(resource);
+    whole.or(one).unify().boxed()
+}
+
+async fn endpoint(state: Arc<State>, request: Request) -> reply::Response {
+    let result = match request.method {
+        Method::POST => join(&state, request).await,
+        Method::OPTIONS => Ok(empty(
+            StatusCode::OK,
+            [(header::ALLOW, "GET, HEAD, OPTIONS, POST"), (ACCEPT_POST, SDP), (ACCEPT_PATCH, SDPFRAG)],
+        )),
+        // GET and HEAD: nothing to see, but players recognise an endpoint by this.
+        _ => Ok(empty(StatusCode::OK, [(header::CONTENT_TYPE, SDP), (ACCEPT_POST, SDP)])),
+    };
+    result.unwrap_or_else(|problem| problem.response())
+}
+
+async fn resource(id: String, state: Arc<State>, request: Request) -> reply::Response {
+    let result = match request.method {
+        // Also for names that don't exist: a preflight must succeed, so that the page can read the 404 that follows.
+        Method::OPTIONS => Ok(empty(
+            StatusCode::OK,
+            [
+                (header::ALLOW, "DELETE, GET, HEAD, OPTIONS, PATCH"),
+                (ACCEPT_POST, SDP),
+                (ACCEPT_PATCH, SDPFRAG),
+            ],
+        )),
+        Method::PATCH => patch(&state, &id, request).await,
+        Method::DELETE => leave(&state, &id).await,
+        _ => session(&state, &id).map(|_| empty(StatusCode::NO_CONTENT, [(ACCEPT_PATCH, SDPFRAG)])),
+    };
+    result.unwrap_or_else(|problem| problem.response())
+}
+
+async fn join(state: &State, request: Request) -> Result<reply::Response, Problem> {
+    body::expect_type(&request.headers, SDP)
+        .map_err(|p| p.with(ACCEPT_POST, HeaderValue::from_static(SDP)))?;
+    let limits = &state.limits;
+    let sdp = body::read(&request.headers, request.body, limits.body_bytes, limits.body).await?;
+    // A player that asks for sound will play it.
+    let sound = sdp.lines().any(|l| l.starts_with("m=audio ") && !l.starts_with("m=audio 0 "));
+    let offer = Offer { sdp, from: request.peer.remote, via: "whep", sound };
+    let (session, sdp) = state.sessions.join(&state.context.registry, offer).await?;
+    let mut response = Response::new(sdp.into());
+    *response.status_mut() = StatusCode::CREATED;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(SDP));
+    headers.insert(ACCEPT_PATCH, HeaderValue::from_static(SDPFRAG));
+    headers.insert(header::LOCATION, text(format!("/whep/{}", session.id.as_str()))?);
+    headers.insert(header::ETAG, text(session.ice.lock().await.etag())?);
+    for link in links(&state.context.ice) {
+        headers.append(header::LINK, link);
+    }
+    Ok(response)
+}
+
+async fn patch(state: &Arc<State>, id: &str, request: Request) -> Result<reply::Response, Problem> {
+    let session = session(state, id)?;
+    body::expect_type(&request.headers, SDPFRAG)
+        .map_err(|p| p.with(ACCEPT_PATCH, HeaderValue::from_static(SDPFRAG)))?;
+    let condition = IfMatch::of(&request.headers).ok_or_else(|| {
+        Problem::new(
+            StatusCode::PRECONDITION_REQUIRED,
+            "name the ICE session with If-Match, or restart with *",
+        )
+    })?;
+    let limits = &state.limits;
+    let body = body::read(&request.headers, request.body, limits.body_bytes, limits.body).await?;
+    let fragment = Fragment::parse(&body).map_err(|why| Problem::new(StatusCode::BAD_REQUEST, why))?;
+    // On its own task, so that a player whose connection breaks now doesn't leave a restart half done.
+    let state = state.clone();
+    tokio::spawn(async move { apply(&state, &session, &condition, fragment).await }).await.unwrap_or_else(
+        |_| Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the fragment could not be handled")),
+    )
+}
+
+async fn apply(
+    state: &State,
+    session: &Session,
+    condition: &IfMatch,
+    fragment: Fragment,
+) -> Result<reply::Response, Problem> {
+    let registry = &state.context.registry;
+    let mut ice = session.ice.lock().await;
+    if !condition.holds_for(&ice.etag()) {
+        return Err(Error::Stale.into());
+    }
+    let restart = fragment.credentials.filter(|given| match &ice.remote {
+        Some(current) => given != current,
+        None => *condition == IfMatch::Any,
+    });
+    let Some(remote) = restart else {
+        for candidate in &fragment.candidates {
+            match registry.add_candidate(&session.id, &candidate.value, candidate.mid.as_deref()).await {
+                // One that ICE can't use is discarded without a word (draft, "Trickle ICE").
+                Ok(()) | Err(Error::BadOffer(_) | Error::NotPlayable(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        return Ok(empty(StatusCode::NO_CONTENT, []));
+    };
+    let candidates: Vec<_> = fragment
+        .candidates
+        .into_iter()
+        .map(|c| (c.mid.unwrap_or_else(|| ice.skeleton.mid().to_owned()), c.value))
+        .collect();
+    let ours = registry.restart_fragment(&session.id, &remote.ufrag, &remote.pwd, &candidates).await?;
+    ice.restarted(Some(remote));
+    let mut values: Vec<&str> = vec![]; // all sections share a transport, which may have been listed for each
+    for (_, value) in &ours.candidates {
+        if !value.is_empty() && !values.contains(&value.as_str()) {
+            values.push(value);
+        }
+    }
+    let credentials = Credentials { ufrag: ours.ufrag, pwd: ours.pwd };
+    let mut response = Response::new(ice.skeleton.fragment(&credentials, &values).into());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(SDPFRAG));
+    response.headers_mut().insert(header::ETAG, text(ice.etag())?);
+    Ok(response)
+}
+
+async fn leave(state: &State, id: &str) -> Result<reply::Response, Problem> {
+    let session = session(state, id)?;
+    state.context.registry.leave(&session.id, "left").await?;
+    Ok(empty(StatusCode::OK, []))
+}
+
+fn session(state: &State, id: &str) -> Result<Arc<Session>, Problem> {
+    state.sessions.get(id).ok_or_else(|| Error::Unknown.into())
+}
+
+fn empty<const N: usize>(status: StatusCode, headers: [(HeaderName, &'static str); N]) -> reply::Response {
+    let mut response = Response::new("".into());
+    *response.status_mut() = status;
+    for (name, value) in headers {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn text(value: String) -> Result<HeaderValue, Problem> {
+    // Viewers' names and tags are ASCII; were they not, this is no reason to panic.
+    HeaderValue::try_from(value).map_err(|e| Error::Internal(e.to_string()).into())
+}
+
+/// `Link` headers that name the ICE servers (RFC 9725 section 4.6, which the draft refers to), one for each URL.
+fn links(ice: &config::Ice) -> Vec<HeaderValue> {
+    let quoted = |s: &str| format!("\"{}\"", s.replace('\\', "\\\\").replace('"', "\\\""));
+    let link = |url: &String, server: &config::IceServer| {
+        let mut link = format!("<{url}>; rel=\"ice-server\"");
+        if let (Some(username), Some(credential)) = (&server.username, &server.credential) {
+            link += &format!("; username={}; credential={}", quoted(username), quoted(credential));
+            link += "; credential-type=\"password\"";
+        }
+        let value = HeaderValue::from_bytes(link.as_bytes());
+        if value.is_err() || url.contains('>') {
+            tracing::warn!("the ICE server {url} can't be told to players: its text doesn't fit a header");
+            return None;
+        }
+        value.ok()
+    };
+    ice.servers.iter().flat_map(|s| s.urls.iter().filter_map(move |u| link(u, s))).collect()
+}
+
+/// `If-Match` (RFC 9110 section 13.1.1).
+#[derive(Debug, PartialEq, Eq)]
+enum IfMatch {
+    /// `*`
+    Any,
+    /// Entity-tags, with their quotes.
+    Tags(Vec<String>),
+}
+
+impl IfMatch {
+    /// `None` if there is none; one that can't be read matches nothing.
+    fn of(headers: &HeaderMap) -> Option<Self> {
+        let mut tags = vec![];
+        let mut present = false;
+        for value in headers.get_all(header::IF_MATCH) {
+            present = true;
+            let value = value.to_str().unwrap_or_default();
+            // Our tags hold no comma, so one inside of a foreign tag does no harm.
+            tags.extend(value.split(',').map(|tag| tag.trim().to_owned()));
+        }
+        // The draft's example of a restart writes "*" in quotes, and so do players.
+        let any = |t: &String| t == "*" || t == "\"*\"";
+        present.then(|| if tags.iter().any(any) { Self::Any } else { Self::Tags(tags) })
+    }
+
+    /// Strong comparison: `W/"1"` is not `"1"`.
+    fn holds_for(&self, etag: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Tags(tags) => tags.iter().any(|t| t == etag),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "whep_tests.rs"]
+mod tests;

@@ -1,0 +1,172 @@
+//! The resource's life, over real sockets and with real viewers (of whom no media comes).
+
+use super::super::sdpfrag;
+use super::super::testing::{OFFER, QUICK, Server, context, context_with};
+use super::*;
+
+const AS_SDP: &str = "Content-Type: application/sdp";
+const AS_FRAG: &str = "Content-Type: application/trickle-ice-sdpfrag";
+const CANDIDATE: &str = "a=candidate:1 1 udp 2113937151 192.0.2.7 50000 typ host\r\n";
+
+fn fragment(ufrag: &str, pwd: &str) -> String {
+    format!("a=ice-ufrag:{ufrag}\r\na=ice-pwd:{pwd}\r\nm=video 9 RTP/AVP 0\r\na=mid:0\r\n{CANDIDATE}")
+}
+
+fn with_stun() -> config::Ice {
+    let url = "stun:127.0.0.1:9".to_owned();
+    config::Ice { servers: vec![config::IceServer { urls: vec![url], username: None, credential: None }] }
+}
+
+#[tokio::test]
+async fn from_post_to_delete() {
+    let server = Server::start(QUICK, context_with(config::Web::default(), with_stun()));
+    let reply = server.ask("POST", "/whep", &["Content-Type: Application/SDP; charset=utf-8"], OFFER).await;
+    assert_eq!((reply.status, reply.header("content-type")), (201, SDP));
+    assert_eq!(reply.all("link"), ["<stun:127.0.0.1:9>; rel=\"ice-server\""]);
+    assert_eq!(reply.header("accept-patch"), SDPFRAG);
+    let (at, first) = (reply.header("location").to_owned(), reply.header("etag").to_owned());
+    assert!(at.starts_with("/whep/") && first.starts_with('"'));
+    let answered = sdpfrag::credentials(&reply.body).unwrap();
+    assert_eq!(server.ask("GET", &at, &[], "").await.status, 204);
+    assert_eq!(server.context.registry.list()[0].via, "whep");
+
+    // Trickle: the offer's credentials.
+    let theirs = sdpfrag::credentials(OFFER).unwrap();
+    let trickle = fragment(&theirs.ufrag, &theirs.pwd);
+    let same = format!("If-Match: {first}");
+    for (headers, body, status) in [
+        (&[AS_FRAG, same.as_str()][..], trickle.as_str(), 204),
+        (&[AS_FRAG, &same], "a=mid:0\r\na=end-of-candidates\r\n", 204),
+        (&[AS_FRAG, "If-Match: *"], &trickle, 204),
+        (&[AS_FRAG], &trickle, 428),
+        (&[AS_FRAG, "If-Match: \"other\""], &trickle, 412),
+        (&[AS_FRAG, &same], "nonsense", 400),
+        (&[AS_SDP, &same], &trickle, 415),
+        (&[&same], &trickle, 415),
+    ] {
+        let reply = server.ask("PATCH", &at, headers, body).await;
+        assert_eq!(reply.status, status, "{headers:?}: {}", reply.body);
+        assert_eq!(reply.header("etag"), "");
+    }
+
+    // Restart: others.
+    let restart = fragment("nEw1", "0123456789abcdefghijkLMN");
+    let reply = server.ask("PATCH", &at, &[AS_FRAG, "If-Match: *"], &restart).await;
+    assert_eq!((reply.status, reply.header("content-type")), (200, SDPFRAG), "{}", reply.body);
+    let second = reply.header("etag").to_owned();
+    assert_ne!(first, second);
+    let parsed = Fragment::parse(&reply.body).unwrap();
+    assert_ne!(parsed.credentials, Some(answered));
+    assert!(parsed.candidates.len() > 1 && parsed.candidates[0].mid.is_some(), "{}", reply.body);
+    // What was on its way for the session before comes too late.
+    assert_eq!(server.ask("PATCH", &at, &[AS_FRAG, &same], &trickle).await.status, 412);
+    let second = format!("If-Match: {second}");
+    assert_eq!(server.ask("PATCH", &at, &[AS_FRAG, &second], &restart).await.status, 204);
+
+    assert_eq!(server.ask("DELETE", &at, &["If-Match: \"whatever\""], "").await.status, 200);
+    assert_eq!(server.context.registry.count(), 0);
+    assert_eq!(server.ask("DELETE", &at, &[], "").await.status, 404);
+    assert_eq!(server.ask("PATCH", &at, &[AS_FRAG, "If-Match: *"], &restart).await.status, 404);
+    assert_eq!(server.ask("GET", &at, &[], "").await.status, 404);
+}
+
+#[tokio::test]
+async fn refused_offers_are_told_and_leave_nothing_behind() {
+    let server = Server::start(QUICK, context());
+    let no_h264 = OFFER.replace("H264", "H265");
+    let no_ice = OFFER.replace("a=ice-ufrag:", "a=x-ufrag:");
+    for (headers, body, status) in [
+        (&[AS_SDP][..], "", 400),
+        (&[AS_SDP], "v=0\r\n", 400),
+        (&[AS_SDP], "\0\0\0", 400),
+        (&[AS_SDP], &no_h264, 406),
+        (&[AS_SDP], &no_ice, 400),
+        (&["Content-Type: application/json"], "{}", 415),
+        (&[AS_SDP, "Content-Encoding: gzip"], OFFER, 415),
+        (&[], OFFER, 415),
+    ] {
+        let reply = server.ask("POST", "/whep", headers, body).await;
+        assert_eq!(
+            (reply.status, reply.header("content-type")),
+            (status, "application/problem+json"),
+            "{headers:?}"
+        );
+        let problem: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
+        assert_eq!(problem["status"], status);
+        assert!(problem["detail"].as_str().unwrap().len() > 10, "{problem}");
+        assert_eq!(reply.header("accept-post"), if status == 415 { SDP } else { "" });
+    }
+    assert_eq!(server.context.registry.count(), 0);
+}
+
+#[tokio::test]
+async fn no_place_left_is_503() {
+    let web = config::Web { max_viewers: 1, ..Default::default() };
+    let server = Server::start(QUICK, context_with(web, config::Ice::default()));
+    assert_eq!(server.ask("POST", "/whep", &[AS_SDP], OFFER).await.status, 201);
+    let reply = server.ask("POST", "/whep", &[AS_SDP], OFFER).await;
+    assert_eq!((reply.status, reply.header("retry-after")), (503, "5"));
+}
+
+#[tokio::test]
+async fn an_endpoint_is_recognised() {
+    let server = Server::start(QUICK, context());
+    for method in ["GET", "HEAD"] {
+        let reply = server.ask(method, "/whep", &[], "").await;
+        assert_eq!((reply.status, reply.header("content-type"), reply.body.as_str()), (200, SDP, ""));
+    }
+    for (path, allow) in [("/whep", "POST"), ("/whep/whatever", "PATCH")] {
+        let reply = server.ask("OPTIONS", path, &[], "").await;
+        assert_eq!((reply.status, reply.header("accept-post")), (200, SDP));
+        assert!(reply.header("allow").contains(allow));
+    }
+}
+
+fn if_match(values: &[&'static str]) -> Option<IfMatch> {
+    let mut headers = HeaderMap::new();
+    for value in values {
+        headers.append(header::IF_MATCH, HeaderValue::from_static(value));
+    }
+    IfMatch::of(&headers)
+}
+
+#[test]
+fn preconditions() {
+    assert_eq!(if_match(&[]), None);
+    for any in ["*", " * ", "\"*\""] {
+        assert_eq!(if_match(&[any]), Some(IfMatch::Any));
+    }
+    let holds = |values: &[&'static str]| if_match(values).unwrap().holds_for("\"2\"");
+    assert!(holds(&["\"2\""]) && holds(&["\"1\", \"2\""]) && holds(&["\"1\"", "\"2\""]));
+    assert!(
+        !holds(&["\"1\""]) && !holds(&["2"]) && !holds(&["W/\"2\""]) && !holds(&[""]) && !holds(&["\"22\""])
+    );
+}
+
+#[test]
+fn ice_servers_are_links() {
+    let server = |urls: &[&str], username: Option<&str>| config::IceServer {
+        urls: urls.iter().map(|u| u.to_string()).collect(),
+        username: username.map(Into::into),
+        credential: username.map(|_| "a \"b\" \\c".into()),
+    };
+    let ice = config::Ice {
+        servers: vec![
+            server(&["stun:stun.example.net"], None),
+            server(&["turn:turn.example.net?transport=udp", "turns:turn.example.net"], Some("user")),
+            server(&["turn:evil\r\nSet-Cookie: a"], None),
+            server(&["turn:evil>; rel=next"], None),
+        ],
+    };
+    let told: Vec<_> = links(&ice).iter().map(|v| v.to_str().unwrap().to_owned()).collect();
+    let password =
+        r#"rel="ice-server"; username="user"; credential="a \"b\" \\c"; credential-type="password""#;
+    assert_eq!(
+        told,
+        [
+            r#"<stun:stun.example.net>; rel="ice-server""#.to_owned(),
+            format!("<turn:turn.example.net?transport=udp>; {password}"),
+            format!("<turns:turn.example.net>; {password}"),
+        ]
+    );
+}
