@@ -19,7 +19,9 @@
 //! Pictures and sounds carry their capture time ([`clock::Pts`]) from the device to the wire. Nothing waits for a
 //! slow consumer: at each step the newest wins, and what is dropped is counted ([`status::Counters`]).
 
+pub mod app;
 pub mod capture;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod encode;

@@ -1,0 +1,285 @@
+//! `peercam check`: what `peercam run` would use and why, tried out.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::args::Check;
+use super::table::columns;
+use super::{FAILED, load_config, print};
+use crate::capture::alsa::{Microphone, Read};
+use crate::capture::cameras::{self, Choice};
+use crate::capture::{self, VideoSource, microphones, v4l2};
+use crate::config::{self, Camera};
+use crate::encode::h264::{H264Encoder, Settings};
+use crate::encode::opus;
+use crate::media::frame::PixelFormat;
+use crate::status::{Mode, Status};
+
+/// The first frame may have to wait for a long exposure, or for a camera that wakes up.
+const FIRST_FRAME: Duration = Duration::from_secs(5);
+/// Long enough to tell 15 frames a second from 30, short enough to wait for.
+const MEASURE: Duration = Duration::from_secs(2);
+/// Long enough for a room's noise.
+const LISTEN: Duration = Duration::from_secs(1);
+
+/// Checks the file and, unless told otherwise, tries the devices.
+pub fn run(args: &Check) -> anyhow::Result<ExitCode> {
+    let (config, source) = load_config(args.config.file.as_deref())?;
+    let mut report = Report::default();
+    report.line("configuration", &source);
+    if !args.config_only {
+        page(&mut report, &config.web);
+        picture(&mut report, &config.video);
+        sound(&mut report, &config.audio);
+    }
+    print(&report.text())?;
+    Ok(ExitCode::from(if report.problems == 0 { super::OK } else { FAILED }))
+}
+
+/// What was found, line by line.
+#[derive(Default)]
+struct Report {
+    lines: Vec<[String; 2]>,
+    problems: usize,
+}
+
+impl Report {
+    fn line(&mut self, what: &str, says: &str) {
+        self.lines.push([what.into(), says.into()]);
+    }
+
+    /// Something that will not work as configured.
+    fn problem(&mut self, says: &str) {
+        self.problems += 1;
+        self.line("  PROBLEM", says);
+    }
+
+    fn text(&self) -> String {
+        let end = match self.problems {
+            0 => "all well".into(),
+            1 => "1 problem".into(),
+            n => format!("{n} problems"),
+        };
+        columns(0, &self.lines) + &end + "\n"
+    }
+}
+
+fn page(report: &mut Report, web: &config::Web) {
+    let address = SocketAddr::new(web.address, web.port);
+    report.line("page", &format!("http://{address}"));
+    match TcpListener::bind(address).map_err(|e| (e.kind(), e)) {
+        Ok(_) => (),
+        Err((io::ErrorKind::AddrInUse, _)) => {
+            report
+                .problem(&format!("port {} is taken; if that is a running peercam, stop it first", web.port));
+        }
+        Err((io::ErrorKind::AddrNotAvailable, _)) => {
+            report.problem(&format!("web.address: {} is no address of this machine", web.address));
+        }
+        Err((io::ErrorKind::PermissionDenied, _)) => {
+            report.problem(&format!("web.port: {} needs a privilege; ports from 1024 do not", web.port));
+        }
+        Err((_, e)) => report.problem(&format!("can't listen on {address}: {e}")),
+    }
+}
+
+fn picture(report: &mut Report, video: &config::Video) {
+    let wanted =
+        Mode { size: video.size, fps: f64::from(video.frame_rate), format: video.pixel_format, range: None };
+    let mode = if video.device == Camera::Pattern {
+        report.line("camera", "the test picture: it is the one in the configuration");
+        wanted
+    } else {
+        match cameras::choose(video) {
+            Ok(choice) => camera(report, &choice, &wanted).unwrap_or(wanted),
+            Err(capture::Error::None(why)) if video.device == Camera::Auto => {
+                report.line("camera", &format!("the test picture: {why}"));
+                wanted
+            }
+            Err(e) => {
+                report.line("camera", "none");
+                report.problem(&e.to_string());
+                wanted
+            }
+        }
+    };
+    let settings = Settings {
+        size: mode.size,
+        fps: mode.fps as f32,
+        bitrate_bps: video.bitrate_bps,
+        effort: video.effort,
+    };
+    match H264Encoder::new(settings) {
+        Ok(encoder) => report.line(
+            "  encoder",
+            &format!(
+                "OpenH264, profile-level-id {}, {} kbit/s",
+                encoder.profile_level_id(),
+                video.bitrate_bps / 1000
+            ),
+        ),
+        Err(e) => report.problem(&e.to_string()),
+    }
+}
+
+/// Opens the camera, tells wanted, negotiated and delivered, and returns what was negotiated.
+fn camera(report: &mut Report, choice: &Choice, wanted: &Mode) -> Option<Mode> {
+    report.line("camera", &format!("{} ({}): {}", choice.name, choice.path.display(), choice.why));
+    report.line("  wanted", &show(wanted));
+    for problem in &choice.problems {
+        report.problem(problem);
+    }
+    let mut camera = match v4l2::Camera::open(choice, &Arc::new(Status::default())) {
+        Ok(camera) => camera,
+        Err(e) => {
+            report.problem(&e.to_string());
+            return None;
+        }
+    };
+    let negotiated = camera.mode();
+    report.line("  negotiated", &show(&negotiated));
+    match delivered(&mut camera) {
+        Ok(fps) => {
+            // A quarter less is no jitter but a camera that takes its time.
+            let note = camera.rate_note().filter(|_| fps < negotiated.fps * 0.75);
+            let note = note.map(|n| format!(": {n}")).unwrap_or_default();
+            report.line("  delivered", &format!("{fps:.1} fps{note}"));
+        }
+        Err(e) => report.problem(&e.to_string()),
+    }
+    Some(negotiated)
+}
+
+/// Frames per second by their capture times.
+fn delivered(camera: &mut impl VideoSource) -> Result<f64, capture::Error> {
+    let first = camera.next(FIRST_FRAME)?.ok_or(capture::Error::Stalled("camera"))?.pts;
+    let (mut last, mut frames) = (first, 0);
+    let end = Instant::now() + MEASURE;
+    while let Some(left) = end.checked_duration_since(Instant::now()) {
+        if let Some(frame) = camera.next(left)? {
+            last = frame.pts;
+            frames += 1;
+        }
+    }
+    let time = last.since(first).as_secs_f64();
+    Ok(if time > 0.0 { f64::from(frames) / time } else { 0.0 })
+}
+
+fn sound(report: &mut Report, audio: &config::Audio) {
+    if audio.device == config::Microphone::Off {
+        report.line("microphone", "off: it is switched off in the configuration");
+        return;
+    }
+    match microphones::open(audio) {
+        Ok((choice, None)) => report.line("microphone", &format!("the test tone: {}", choice.why)),
+        Ok((choice, Some(opened))) => microphone(report, &choice, opened),
+        Err(e) => {
+            report.line("microphone", "none");
+            report.problem(&e.to_string());
+        }
+    }
+    match opus::Encoder::new(audio.channels, audio.bitrate_bps, audio.dtx) {
+        Ok(_) => {
+            let dtx = if audio.dtx { ", nothing in silence" } else { "" };
+            let (channels, kbps) = (count(audio.channels, "channel"), audio.bitrate_bps / 1000);
+            report.line("  encoder", &format!("Opus, {channels}, {kbps} kbit/s{dtx}"));
+        }
+        Err(e) => report.problem(&e.to_string()),
+    }
+}
+
+/// Tells what the microphone runs at, and whether it hears anything.
+fn microphone(report: &mut Report, choice: &microphones::Choice, mut opened: Microphone) {
+    let alsa = choice.alsa.as_deref().unwrap_or_default();
+    report.line("microphone", &format!("{} ({alsa}): {}", choice.name, choice.why));
+    let spec = opened.spec();
+    let channels = count(spec.channels, "channel");
+    report.line("  negotiated", &format!("{} Hz, {channels}, {}", spec.rate_hz, spec.format));
+    match loudest(&mut opened) {
+        Ok(0.0) => report.line("  heard", "nothing at all: it may be muted (`alsamixer` shows its switches)"),
+        Ok(peak) => report.line("  heard", &format!("up to {:.0} dB below full scale", -20.0 * peak.log10())),
+        Err(e) => report.problem(&e.to_string()),
+    }
+}
+
+/// The highest sample of all channels within a second, 1 being full scale.
+fn loudest(microphone: &mut Microphone) -> Result<f32, capture::Error> {
+    let spec = microphone.spec();
+    let mut samples = vec![];
+    let (mut peak, mut heard) = (0.0_f32, false);
+    let end = Instant::now() + LISTEN;
+    while let Some(left) = end.checked_duration_since(Instant::now()) {
+        if let Read::Samples { bytes, .. } = microphone.read(left)? {
+            heard = true;
+            samples.clear();
+            // As if there were one channel: it is the highest sample of any that counts.
+            spec.format.decode(bytes, 1, 1, &mut samples);
+            peak = samples.iter().fold(peak, |peak, s| peak.max(s.abs()));
+        }
+    }
+    if heard { Ok(peak) } else { Err(capture::Error::Stalled("microphone")) }
+}
+
+fn count(n: u32, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+fn show(mode: &Mode) -> String {
+    let format = mode.format.map_or("any format", PixelFormat::fourcc);
+    let fps = format!("{:.2}", mode.fps);
+    let fps = fps.trim_end_matches('0').trim_end_matches('.');
+    format!("{}, {fps} fps, {format}", mode.size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Audio, Microphone, Video, Web};
+
+    fn said(check: impl FnOnce(&mut Report)) -> (String, usize) {
+        let mut report = Report::default();
+        check(&mut report);
+        (report.text(), report.problems)
+    }
+
+    #[test]
+    fn what_needs_no_device_is_always_well() {
+        let video = Video { device: Camera::Pattern, ..Video::default() };
+        let (text, problems) = said(|r| picture(r, &video));
+        assert!(text.contains("the test picture: it is the one in the configuration\n"), "{text}");
+        assert!(text.contains("OpenH264, profile-level-id 42c01f, 2000 kbit/s\nall well\n"), "{text}");
+        assert_eq!(problems, 0);
+        let (text, problems) = said(|r| sound(r, &Audio { device: Microphone::Off, ..Audio::default() }));
+        assert!(text.starts_with("microphone  off"), "{text}");
+        assert_eq!(problems, 0);
+    }
+
+    #[test]
+    fn devices_that_are_not_there_are_problems() {
+        let video = Video { device: Camera::Device("/dev/video999".into()), ..Video::default() };
+        let (text, problems) = said(|r| picture(r, &video));
+        assert!(text.contains("  PROBLEM  /dev/video999"), "{text}");
+        assert_eq!(problems, 1);
+        let audio = Audio { device: Microphone::Device("hw:CARD=nowhere".into()), ..Audio::default() };
+        let (text, problems) = said(|r| sound(r, &audio));
+        assert!(text.contains("  PROBLEM") && text.ends_with("\n1 problem\n"), "{text}");
+        assert_eq!(problems, 1);
+    }
+
+    #[test]
+    fn addresses_are_tried() {
+        let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = taken.local_addr().expect("an address").port();
+        let (text, problems) = said(|r| page(r, &Web { port, ..Web::default() }));
+        assert!(text.contains(&format!("port {port} is taken")) && problems == 1, "{text}");
+        // TEST-NET-1 (RFC 5737) is nobody's address.
+        let foreign = Web { address: "192.0.2.1".parse().expect("an address"), ..Web::default() };
+        let (text, problems) = said(|r| page(r, &foreign));
+        assert!(text.contains("192.0.2.1 is no address of this machine") && problems == 1, "{text}");
+        let (text, problems) = said(|r| page(r, &Web { port: 0, ..Web::default() }));
+        assert!(problems == 0, "{text}");
+    }
+}

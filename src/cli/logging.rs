@@ -1,0 +1,102 @@
+//! Where log lines go and what they look like: standard error, for a person or for the journal.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, IsTerminal as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
+
+use tracing::{Event, Level as Severity, Subscriber};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::{Format, Full, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+/// What holds unless the user says otherwise: dependencies speak up only when something is wrong, and the WebRTC
+/// stack, which takes every stray datagram for worth a warning, only in real trouble. Targets match by their
+/// beginning, so "rtc" is all of its crates.
+const DEPENDENCIES: &str = "warn,webrtc=error,rtc=error";
+
+/// What is logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Level(String);
+
+impl Level {
+    /// `level` ("info") for our own parts and little from dependencies.
+    pub fn ours(level: &str) -> Self {
+        Self(format!("{DEPENDENCIES},peercam={level}"))
+    }
+}
+
+/// Understands a level, or directives by part as `tracing_subscriber::EnvFilter` defines them.
+pub fn parse(s: &str) -> Result<Level, String> {
+    // A bare level is about us; more than that is about whatever it names, on top of the usual.
+    let level = match s.split_once(',').map_or((s, ""), |(first, rest)| (first, rest)) {
+        (first, rest) if first.parse::<Severity>().is_ok() || first == "off" => {
+            Level(format!("{DEPENDENCIES},peercam={first},{rest}"))
+        }
+        _ => Level(format!("{DEPENDENCIES},peercam=info,{s}")),
+    };
+    match EnvFilter::builder().parse(&level.0) {
+        Ok(_) if !s.is_empty() => Ok(level),
+        _ => Err("allowed is error, warn, info, debug, trace or off, and after a comma PART=LEVEL".into()),
+    }
+}
+
+/// Sends log lines to standard error from now on. Called once.
+pub fn start(level: &Level) {
+    // `parse` and `ours` made it, so no directive is lost here.
+    let filter = EnvFilter::builder().parse_lossy(&level.0);
+    let log = tracing_subscriber::fmt().with_writer(io::stderr).with_env_filter(filter);
+    if is_journal() {
+        let plain = Format::default().without_time().with_level(false).with_ansi(false);
+        log.with_ansi(false).event_format(ForJournal(plain)).init();
+    } else {
+        log.with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).init();
+    }
+}
+
+/// Whether standard error is the journal, as systemd.exec(5) says to find out about `JOURNAL_STREAM`.
+fn is_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    let Ok(metadata) = io::stderr().as_fd().try_clone_to_owned().and_then(|fd| File::from(fd).metadata())
+    else {
+        return false;
+    };
+    stream == format!("{}:{}", metadata.dev(), metadata.ino())
+}
+
+/// Without time, which the journal knows, and with the level as sd-daemon(3) wants it, for `journalctl -p`.
+struct ForJournal(Format<Full, ()>);
+
+impl<S, N> FormatEvent<S, N> for ForJournal
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, ctx: &FmtContext<'_, S, N>, mut w: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        w.write_str(match *event.metadata().level() {
+            Severity::ERROR => "<3>",
+            Severity::WARN => "<4>",
+            Severity::INFO => "<6>",
+            Severity::DEBUG | Severity::TRACE => "<7>",
+        })?;
+        self.0.format_event(ctx, w, event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_is_about_us() {
+        assert_eq!(parse("debug"), Ok(Level("warn,webrtc=error,rtc=error,peercam=debug,".into())));
+        assert_eq!(parse("off"), Ok(Level("warn,webrtc=error,rtc=error,peercam=off,".into())));
+        let parts = parse("peercam::viewer=trace,rtc=debug");
+        assert_eq!(parts, Ok(Level(format!("{DEPENDENCIES},peercam=info,peercam::viewer=trace,rtc=debug"))));
+        for bad in ["", "=loud", "debug,peercam=loud", "peercam=verbose"] {
+            assert!(parse(bad).is_err(), "{bad:?}");
+        }
+    }
+}
