@@ -1,0 +1,38 @@
+# make help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+export PATH := $(shell tests/setup.sh path):$(PATH)
+ARGS ?=
+TESTS ?=
+
+.PHONY: help run test check bench test-fresh
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+run: ## install what is missing, build and start the daemon: make run ARGS='--config my.toml'
+	@tests/setup.sh build
+	cargo build --release --locked
+	exec target/release/peercam $(ARGS)
+
+test: ## install what the tests need and run them all: make test TESTS=browser for those with that name
+	@tests/setup.sh build net browser board peers
+	# Once for all, and before the network is left behind.
+	cargo test --locked --no-run
+	env $$(tests/setup.sh places) tests/net.sh cargo test --locked --offline --no-fail-fast $(TESTS) -- --test-threads=1
+	node --test tests/browser/unit/*.test.mjs
+
+check: ## formatting, lints, documentation, licences and sources of dependencies
+	@tests/setup.sh check
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
+	# Known vulnerabilities are not looked up: that takes the advisory database, which is a repository of its own.
+	env $$(tests/setup.sh places) sh -c 'exec "$$PEERCAM_DENY" --offline --locked check --hide-inclusion-graph bans licenses sources'
+
+bench: ## measure; the figures of the README
+	@tests/setup.sh build net browser
+	tests/net.sh cargo bench --locked --offline $(TESTS)
+
+test-fresh: ## prove `make run` and `make test` in a bare Debian root made for it (as root, 30 to 60 minutes)
+	@tests/fresh.sh

@@ -1,0 +1,157 @@
+//! What peercam costs and how quick it is, as the table of the README. Run by `make bench`; `make bench TESTS=delay`
+//! runs the sections with that name.
+//!
+//! Figures of one run on one machine: compare ratios, and quote the machine. Each section says what it measures.
+
+#![allow(missing_docs, clippy::unwrap_used, dead_code, unused_imports)] // of the tests' helpers only a part is used here
+
+#[path = "../../tests/it/browser.rs"]
+mod browser;
+#[path = "../../tests/it/client.rs"]
+mod client;
+#[path = "../../tests/it/daemon.rs"]
+mod daemon;
+#[path = "../../tests/it/http.rs"]
+mod http;
+#[path = "../../tests/it/process.rs"]
+mod process;
+
+mod crowd;
+mod stages;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use browser::{Browser, number};
+use daemon::Daemon;
+use serde_json::json;
+
+fn place(name: &str) -> PathBuf {
+    std::env::var_os(name).unwrap_or_else(|| panic!("{name} is not set: run `make bench`")).into()
+}
+
+fn file(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests").join(path)
+}
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+    if let [role, url, viewers] = &args[..]
+        && role == "crowd"
+    {
+        return crowd::watch(url, viewers.parse().expect("a number"));
+    }
+    let sections: [(&str, fn()); 5] = [
+        ("start", start),
+        ("stages", stages::measure),
+        ("crowd", crowd::measure),
+        ("join", join),
+        ("delay", delay),
+    ];
+    for (name, section) in sections {
+        if args.is_empty() || args.iter().any(|a| name.contains(a.as_str())) {
+            section();
+        }
+    }
+}
+
+/// One line of the README's table.
+pub fn row(what: &str, figure: &str) {
+    println!("| {what} | {figure} |");
+}
+
+/// The value below which `part` of all lie.
+pub fn quantile(values: &mut [f64], part: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[((values.len() - 1) as f64 * part).round() as usize]
+}
+
+fn config(size: &str) -> String {
+    format!("[video]\ndevice = \"pattern\"\nsize = \"{size}\"\n[audio]\ndevice = \"tone\"\n")
+}
+
+/// CPU time that a process has used, user and system.
+pub fn cpu(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+    let after_name = stat.rsplit(')').next().expect("a name");
+    let ticks: u64 =
+        after_name.split_whitespace().skip(11).take(2).map(|t| t.parse::<u64>().expect("ticks")).sum();
+    Duration::from_millis(ticks * 10) // USER_HZ is 100 on all Linux architectures we build for
+}
+
+/// Share of one core that a process uses, in percent, and its resident memory in MB.
+fn usage(daemon: &Daemon, time: Duration) -> (f64, f64) {
+    let before = cpu(daemon.id());
+    std::thread::sleep(time);
+    let used = cpu(daemon.id()) - before;
+    let resident = daemon.status()["process"]["resident_bytes"].as_f64().expect("bytes");
+    (100.0 * used.as_secs_f64() / time.as_secs_f64(), resident / 1e6)
+}
+
+/// Size, start, and cost with nobody and with one viewer (of the same WebRTC library, in this process).
+fn start() {
+    let size = std::fs::metadata(env!("CARGO_BIN_EXE_peercam")).expect("built").len();
+    row("binary, stripped", &format!("{:.1} MB", size as f64 / 1e6));
+    let mut starts: Vec<f64> = (0..10)
+        .map(|_| {
+            let began = Instant::now();
+            let _daemon = Daemon::start(&config("1280x720"));
+            began.elapsed().as_secs_f64() * 1e3
+        })
+        .collect();
+    row("start to listening, p50", &format!("{:.0} ms", quantile(&mut starts, 0.5)));
+    let daemon = Daemon::start(&config("1280x720"));
+    std::thread::sleep(Duration::from_secs(2));
+    let (cpu, resident) = usage(&daemon, Duration::from_secs(20));
+    row("nobody watching", &format!("{cpu:.2} % of a core, {resident:.1} MB"));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _viewer = runtime.block_on(crowd::join(daemon.address()));
+    std::thread::sleep(Duration::from_secs(5));
+    let (cpu, resident) = usage(&daemon, Duration::from_secs(20));
+    row(
+        "720p30 test picture, drawn and encoded, one viewer",
+        &format!("{cpu:.1} % of a core, {resident:.1} MB"),
+    );
+}
+
+/// Chromium, page and daemon on one machine: from the page's offer to the first decoded frame, and from opening the page to
+/// the first picture shown.
+fn join() {
+    let daemon = Daemon::start(&config("640x480"));
+    let mut browser = Browser::start("chromium");
+    let (mut offers, mut pages) = (vec![], vec![]);
+    for _ in 0..10 {
+        browser.open(&daemon.url("/"));
+        let timing = browser.tell(&json!({"do": "eval", "code": "window.probe.timing()"}));
+        offers.push(number(&timing, "/shown") - number(&timing, "/offered"));
+        pages.push(number(&timing, "/shown"));
+    }
+    for (what, times) in [("offer to first picture", &mut offers), ("page open to first picture", &mut pages)]
+    {
+        let (p50, p95) = (quantile(times, 0.5), quantile(times, 0.95));
+        row(&format!("{what}, Chromium, p50 / p95"), &format!("{p50:.0} / {p95:.0} ms"));
+    }
+}
+
+/// From the stamp in the picture (its capture) to the moment Chromium presents it.
+fn delay() {
+    for size in ["640x480", "1280x720", "1920x1080"] {
+        let daemon = Daemon::start(&config(size));
+        let mut browser = Browser::start("chromium");
+        browser.open(&daemon.url("/"));
+        browser.frames(90, 30);
+        for sound in [false, true] {
+            if sound {
+                browser.click_sound();
+                browser.settle();
+            }
+            let seen = browser.watch(15);
+            let (p50, p95) = (number(&seen, "/delay/p50"), number(&seen, "/delay/p95"));
+            let how = if sound { "with sound" } else { "muted" };
+            row(
+                &format!("stamp to screen, {size} at 30 fps, {how}, p50 / p95"),
+                &format!("{p50:.0} / {p95:.0} ms"),
+            );
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Delay inside the daemon, stage by stage: capture to the encode thread, conversion and encoding, and from there to a
+//! viewer's socket on loopback (queue, SRTP, UDP).
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use peercam::clock::{AUDIO_HZ, Clocks, Pts, RtpClock, VIDEO_HZ};
+use peercam::config;
+use peercam::media::frame::Size;
+use peercam::media::h264::ProfileLevelId;
+use peercam::pipeline::hub::{Hub, Unit};
+use peercam::pipeline::snapshot::Snapshots;
+use peercam::pipeline::video::{Context, Video};
+use peercam::status::Status;
+use peercam::viewer::{Offer, Registry};
+use rtc::interceptor::Packet;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use webrtc::peer_connection::RTCPeerConnectionState::Connected;
+
+use crate::client::Client;
+use crate::{quantile, row};
+
+const CLOCKS: Clocks =
+    Clocks { video: RtpClock { hz: VIDEO_HZ, offset: 7 }, audio: RtpClock { hz: AUDIO_HZ, offset: 7 } };
+const FRAMES: usize = 300;
+
+/// All sizes.
+pub fn measure() {
+    for size in [Size::new(640, 480), Size::new(1280, 720)] {
+        tokio::runtime::Runtime::new().expect("a runtime").block_on(one(size));
+    }
+}
+
+async fn one(size: Size) {
+    let (hub, status) = (Arc::new(Hub::default()), Arc::new(Status::default()));
+    let (profile, profile_seen) = watch::channel(ProfileLevelId([0x42, 0xc0, 0x1f]));
+    let _video = Video::spawn(Context {
+        config: config::Video { device: config::Camera::Pattern, size, ..Default::default() },
+        hub: hub.clone(),
+        status: status.clone(),
+        snapshots: Arc::new(Snapshots::new(hub.clone())),
+        clock: CLOCKS.video,
+        profile,
+        stop: CancellationToken::new(),
+    })
+    .expect("threads");
+    let (listen, ice) = (IpAddr::V4(Ipv4Addr::LOCALHOST), config::Ice::default());
+    let registry = Registry::new(hub.clone(), status, CLOCKS, ice, listen, 10, profile_seen);
+    let mut client = Client::new(false).await;
+    let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
+    let offer = Offer { sdp: client.offer().await, from, via: "whep", sound: false };
+    let answer = registry.join(offer).await.expect("an answer");
+    client.accept(&answer.sdp).await;
+    client.until(Connected).await;
+
+    let mut beside = hub.subscribe();
+    let (mut wait, mut work, mut wire, mut all) = (vec![], vec![], vec![], vec![]);
+    let ms = |d: Duration| d.as_secs_f64() * 1e3;
+    let mut units = std::collections::HashMap::new();
+    while all.len() < FRAMES {
+        tokio::select! {
+            unit = beside.recv() => if let Unit::Video(unit) = unit { units.insert(unit.rtp_time, unit); },
+            packet = client.packets.recv() => {
+                let Some(Packet::Rtp(packet)) = packet else { continue };
+                let Some(unit) = units.remove(&packet.header.timestamp).filter(|_| packet.header.marker) else { continue };
+                let now = Pts::now();
+                wait.push(ms(unit.taken.since(unit.pts)));
+                work.push(ms(unit.ready.since(unit.taken)));
+                wire.push(ms(now.since(unit.ready)));
+                all.push(ms(now.since(unit.pts)));
+            }
+        }
+    }
+    registry.close_all("measured").await;
+    for (what, times) in [
+        ("capture to last packet received", &mut all),
+        ("of it: drawing and the slot", &mut wait),
+        ("of it: conversion and encoding", &mut work),
+        ("of it: hub, viewer, SRTP, UDP", &mut wire),
+    ] {
+        let (p50, p99) = (quantile(times, 0.5), quantile(times, 0.99));
+        row(&format!("{what}, {size} at 30 fps, p50 / p99"), &format!("{p50:.1} / {p99:.1} ms"));
+    }
+}

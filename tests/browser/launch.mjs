@@ -1,0 +1,42 @@
+// How the tests start Debian's browsers.
+import puppeteer from 'puppeteer-core';
+
+const BROWSERS = {
+  chromium: {
+    browser: 'chrome',
+    executablePath: '/usr/bin/chromium',
+    // Its end of a pipe closes with this process, however that ends, and then the browser ends too.
+    pipe: true,
+    args: [
+      // As root there is no sandbox to be had, and nothing but our own page is opened.
+      '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+      '--disable-component-update', '--disable-sync',
+      ...(process.env.CHROMIUM_FLAGS?.split(' ') ?? []),
+    ],
+  },
+  firefox: {
+    browser: 'firefox',
+    executablePath: '/usr/bin/firefox-esr',
+    extraPrefsFirefox: {
+      // Debian's Firefox has no OpenH264 plug-in; these let WebRTC decode by the system's libavcodec.
+      'media.webrtc.hw.h264.enabled': true,
+      'gfx.blacklist.webrtc.hw.acceleration.h264': 1,
+      'media.peerconnection.ice.obfuscate_host_addresses': false,
+      // Whole microseconds, for the times of frames.
+      'privacy.reduceTimerPrecision': false,
+    },
+  },
+};
+
+export const NAMES = Object.keys(BROWSERS);
+
+/** Starts one of NAMES without a window, in a profile of its own. DUMPIO=1 shows what it says itself. */
+export function launch(name) {
+  return puppeteer.launch({
+    ...BROWSERS[name],
+    headless: true,
+    dumpio: !!process.env.DUMPIO,
+    handleSIGTERM: false, // whoever called closes the browser
+    protocolTimeout: 60_000,
+  });
+}

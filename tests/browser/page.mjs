@@ -1,0 +1,418 @@
+// The page in a real browser, against a running daemon:
+//
+//   node page.mjs --url URL --browser chromium|firefox --scenario NAME [--pid DAEMON] [--out DIR]
+//
+// Prints one JSON object: { scenario, browser, failures: [sentence], ... what was seen }. Exits non-zero only when
+// it could not look at all. Scenarios:
+//
+//   axe          accessibility, light and dark, phone and desktop, with and without the details
+//   keyboard     every control by keys, focus visible and in order
+//   states       each state that the page can tell, and that it comes back (some need --pid to stop the daemon)
+//   sound        a browser that refuses sound without a click, and the click
+//   full         a second page at a daemon that allows one viewer
+//   screenshots  pictures of it all into --out
+import { mkdir } from 'node:fs/promises';
+import { parseArgs } from 'node:util';
+import axe from 'axe-core';
+import { NAMES, launch } from './launch.mjs';
+
+const { values: args } = parseArgs({
+  options: {
+    url: { type: 'string' },
+    browser: { type: 'string', default: 'chromium' },
+    scenario: { type: 'string' },
+    pid: { type: 'string' },
+    out: { type: 'string' },
+  },
+});
+
+/** Long enough for a loaded machine; nothing here measures speed. */
+const PATIENCE_MS = 20_000;
+
+const SIZES = { desktop: [1280, 800], phone: [390, 844], lying: [844, 390] };
+/** Only Chromium lets a driver choose. */
+const SCHEMES = args.browser === 'chromium' ? ['light', 'dark'] : ['light'];
+
+const failures = [];
+const errors = [];
+
+function check(ok, sentence) {
+  if (!ok) failures.push(sentence);
+  return ok;
+}
+
+const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+
+/** Runs in the page before its own scripts: a hold on its sockets and connections, and on what the daemon says. */
+function hold() {
+  const held = (window.held = { sockets: [], connections: [], alter: null });
+  window.WebSocket = class extends WebSocket {
+    constructor(...args) {
+      super(...args);
+      held.sockets.push(this);
+    }
+    addEventListener(type, listener, options) {
+      if (type !== 'message') return super.addEventListener(type, listener, options);
+      const altering = (event) => {
+        const message = JSON.parse(event.data);
+        held.alter?.(message);
+        listener({ data: JSON.stringify(message) });
+      };
+      return super.addEventListener(type, altering, options);
+    }
+  };
+  if (window.RTCPeerConnection) {
+    window.RTCPeerConnection = class extends RTCPeerConnection {
+      constructor(...args) {
+        super(...args);
+        held.connections.push(this);
+      }
+    };
+  }
+}
+
+/** Runs in the page before its own scripts: a browser without H.264. */
+function blind() {
+  RTCRtpReceiver.getCapabilities = () => ({ codecs: [{ mimeType: 'video/VP8', clockRate: 90_000 }], headerExtensions: [] });
+}
+
+async function open(browser, ...before) {
+  const page = await browser.newPage();
+  page.on('pageerror', (e) => {
+    // Firefox calls a WebSocket that does not open an uncaught error; the page knows and deals with it.
+    if (!/ wss?:\/\//.test(e.message)) errors.push(`uncaught: ${e.message}`);
+  });
+  page.on('console', (m) => {
+    // Firefox and Chromium both name the policy in what they refuse.
+    if (/Content.Security.Policy/i.test(m.text())) errors.push(m.text());
+  });
+  await page.evaluateOnNewDocument(hold);
+  for (const script of before) await page.evaluateOnNewDocument(script);
+  await page.setViewport({ width: SIZES.desktop[0], height: SIZES.desktop[1] });
+  await page.goto(args.url, { waitUntil: 'domcontentloaded' });
+  return page;
+}
+
+const facts = (page) => page.evaluate(() => window.peercam.facts);
+
+/** Waits for a state and answers the facts then; a failure says what came instead. */
+async function until(page, state, sentence = `says ${state}`) {
+  const end = performance.now() + PATIENCE_MS;
+  let last;
+  while (performance.now() < end) {
+    last = await facts(page).catch(() => null); // Between two documents.
+    if (last?.state === state) return { ...last, title: await page.title() };
+    await pause(50);
+  }
+  check(false, `${sentence}: it still says ${JSON.stringify(last?.text ?? null)}`);
+  return last;
+}
+
+async function look(page, size, scheme) {
+  await page.setViewport({ width: SIZES[size][0], height: SIZES[size][1] });
+  if (SCHEMES.length > 1) await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }]);
+  await pause(300);
+}
+
+const shown = (page, id) => page.evaluate((i) => Boolean(document.getElementById(i).checkVisibility()), id);
+
+// ---- scenarios ----
+
+async function accessibility(browser) {
+  let page = await open(browser);
+  await until(page, 'live');
+  const seen = [];
+  const inspect = async (where) => {
+    await page.evaluate(axe.source);
+    const { violations, passes } = await page.evaluate(() => window.axe.run(document));
+    check(passes.length > 10, `${where}: axe looked at next to nothing`);
+    for (const { id, impact, help, nodes } of violations) {
+      seen.push({ where, id, impact, help, nodes: nodes.map((n) => n.html.slice(0, 200)) });
+      if (impact === 'serious' || impact === 'critical') check(false, `${where}: ${help} (${id})`);
+    }
+  };
+  for (const size of Object.keys(SIZES)) {
+    for (const scheme of SCHEMES) {
+      await look(page, size, scheme);
+      await inspect(`${size} ${scheme}`);
+      await page.click('#info');
+      await pause(300);
+      await inspect(`${size} ${scheme}, details`);
+      await page.click('#info');
+    }
+  }
+  await page.evaluate(() => {
+    window.held.alter = (m) => m.type === 'status' && Object.assign(m.video, { state: 'gone', reason: 'the camera was unplugged' });
+  });
+  await until(page, 'camera-gone');
+  for (const scheme of SCHEMES) {
+    await look(page, 'desktop', scheme);
+    await inspect(`camera gone, ${scheme}`);
+  }
+  await page.close();
+  page = await open(browser, blind);
+  await until(page, 'no-h264');
+  for (const size of ['desktop', 'phone']) {
+    for (const scheme of SCHEMES) {
+      await look(page, size, scheme);
+      await inspect(`no H.264, ${size} ${scheme}`);
+    }
+  }
+  return { violations: seen };
+}
+
+async function keyboard(browser) {
+  const page = await open(browser);
+  await until(page, 'live');
+  const pressed = () => page.$eval('#sound', (b) => b.getAttribute('aria-pressed'));
+  const expanded = () => page.$eval('#info', (b) => b.getAttribute('aria-expanded'));
+  const full = () => page.evaluate(() => Boolean(document.fullscreenElement));
+  const later = async (read, value, sentence) => {
+    for (let i = 0; i < 40 && (await read()) !== value; i++) await pause(50);
+    check((await read()) === value, sentence);
+  };
+
+  check((await pressed()) === 'false', 'sound starts off');
+  await page.keyboard.press('m');
+  await later(pressed, 'true', 'm turns the sound on');
+  check((await facts(page)).sound === true, 'the facts say that the sound is on');
+  check(!(await page.$eval('#video', (v) => v.muted)), 'the element is no longer muted');
+  await page.keyboard.press('m');
+  await later(pressed, 'false', 'm turns it off again');
+
+  await page.keyboard.press('i');
+  await later(expanded, 'true', 'i opens the details');
+  check(await shown(page, 'details'), 'the details are visible');
+  await page.keyboard.press('Escape');
+  await later(expanded, 'false', 'Escape closes the details');
+  check(!(await shown(page, 'details')), 'the details are gone');
+
+  await page.keyboard.press('f');
+  await later(full, true, 'f fills the screen');
+  await page.keyboard.press('f');
+  await later(full, false, 'f leaves full screen');
+
+  await page.keyboard.down('Control');
+  await page.keyboard.press('m');
+  await page.keyboard.up('Control');
+  check((await pressed()) === 'false', 'Control and m is not ours');
+
+  const order = [];
+  for (let i = 0; i < 3; i++) {
+    await page.keyboard.press('Tab');
+    order.push(
+      await page.evaluate(() => {
+        const style = getComputedStyle(document.activeElement);
+        return { id: document.activeElement.id, outline: style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2 };
+      }),
+    );
+  }
+  check(order.map((o) => o.id).join() === 'sound,full,info', `focus goes through the controls in order, not ${JSON.stringify(order)}`);
+  check(order.every((o) => o.outline), 'focus is visible on every control');
+  await page.keyboard.press('Enter');
+  await later(expanded, 'true', 'Enter presses the focused button');
+  await page.keyboard.press(' ');
+  await later(expanded, 'false', 'so does space');
+  const spoken = await page.$eval('#spoken', (e) => [e.getAttribute('role'), e.textContent]);
+  check(spoken[0] === 'status' && spoken[1].startsWith('Live'), `a screen reader is told the state, not ${spoken}`);
+  return { order, spoken: spoken[1] };
+}
+
+async function states(browser) {
+  const seen = {};
+  const page = await open(browser);
+  seen.live = await until(page, 'live');
+  check(seen.live.title === '● live — peercam', `the title says so, not ${seen.live.title}`);
+  check(seen.live.text.includes('Test picture') && seen.live.text.includes('test tone'), 'test picture and tone are said plainly');
+
+  // Figures need a second or two.
+  await page.waitForFunction(() => window.peercam.facts.bitrate_bps > 0 && window.peercam.facts.delay_ms !== null, { timeout: PATIENCE_MS })
+    .catch(() => check(false, 'bitrate and delay are measured'));
+  seen.figures = await facts(page);
+  check(seen.figures.width > 0 && seen.figures.fps > 0 && seen.figures.rtt_ms !== null, 'size, rate and round trip are told');
+  check(seen.figures.delay_ms > -5 && seen.figures.delay_ms < 5000, `a delay that can be: ${seen.figures.delay_ms} ms`);
+
+  // The socket alone is lost: the picture stays, the same viewer is taken over.
+  const frames = seen.figures.frames;
+  await page.evaluate(() => window.held.sockets.at(-1).close());
+  await page.waitForFunction(() => window.held.sockets.length > 1 && window.peercam.facts.socket === 'open', { timeout: PATIENCE_MS })
+    .catch(() => check(false, 'a lost socket is reopened'));
+  await pause(500);
+  seen.resumed = await facts(page);
+  check(seen.resumed.viewer === seen.live.viewer && seen.resumed.generation === 1, 'the viewer survives its socket');
+  check(seen.resumed.state === 'live' && seen.resumed.frames > frames, 'and so does the picture');
+
+  // The daemon ends the viewer: told, and begun anew by itself.
+  const ended = await page.evaluate((viewer) => fetch(`whep/${viewer}`, { method: 'DELETE' }).then((r) => r.status), seen.live.viewer);
+  check(ended < 300, `DELETE of the viewer is answered ${ended}`);
+  await page.waitForFunction((v) => ![null, v].includes(window.peercam.facts.viewer), { timeout: PATIENCE_MS }, seen.live.viewer)
+    .catch(() => check(false, 'a viewer that was ended joins anew'));
+  seen.rejoined = await until(page, 'live', 'is live again after its viewer was ended');
+
+  // Many sessions leave one connection behind.
+  for (let i = 0; i < 5; i++) {
+    const { viewer } = await facts(page);
+    await page.evaluate((v) => fetch(`whep/${v}`, { method: 'DELETE' }), viewer);
+    await page.waitForFunction((v) => ![null, v].includes(window.peercam.facts.viewer), { timeout: PATIENCE_MS }, viewer)
+      .catch(() => check(false, `session ${i} begins anew`));
+  }
+  await until(page, 'live', 'is live after many sessions');
+  seen.connections = await page.evaluate(() => window.held.connections.map((c) => c.signalingState));
+  check(seen.connections.filter((s) => s !== 'closed').length === 1, `one connection is left, not ${seen.connections}`);
+
+  // No kernel takes a test picture away, so the daemon's words are put into its mouth.
+  await page.evaluate(() => {
+    window.held.alter = (m) => m.type === 'status' && Object.assign(m.video, { state: 'gone', reason: 'the camera was unplugged' });
+  });
+  seen.cameraGone = await until(page, 'camera-gone');
+  check(seen.cameraGone?.text.includes('The camera was unplugged'), 'the reason of the daemon is told');
+  await page.evaluate(() => (window.held.alter = null));
+  await until(page, 'live', 'is live again when the camera is back');
+
+  if (args.pid) {
+    process.kill(Number(args.pid), 'SIGSTOP');
+    try {
+      seen.frozen = await until(page, 'frozen');
+      check(/^Frozen for \d+ s/.test(seen.frozen?.text), 'how long it is frozen is told');
+      seen.mark = await page.$eval('#mark', (e) => !e.hidden && e.textContent);
+      check(/^Frozen for \d+ s$/.test(seen.mark), 'the picture is marked');
+      seen.away = await until(page, 'away', 'says that the server is away when it has gone silent');
+    } finally {
+      process.kill(Number(args.pid), 'SIGCONT');
+    }
+    seen.back = await until(page, 'live', 'is live again when the server is back');
+  }
+
+  // Leaving: the daemon hears it from the page, not from a timeout.
+  const viewers = () => fetch(new URL('api/status', args.url)).then((r) => r.json()).then((s) => s.viewers.count);
+  const count = await viewers();
+  await page.goto('about:blank');
+  let left = count;
+  for (let i = 0; i < 40 && left >= count; i++) {
+    await pause(50);
+    left = await viewers();
+  }
+  check(left === count - 1, `leaving the page ends its viewer: ${count} before, ${left} after`);
+  await page.goBack();
+  seen.returned = await until(page, 'live', 'is live again after going back to it');
+  await page.close();
+
+  const without264 = await open(browser, blind);
+  seen.noH264 = await until(without264, 'no-h264', 'sees by itself that the browser has no H.264');
+  await without264.close();
+
+  const refused = await open(browser, () => {
+    const add = RTCPeerConnection.prototype.addTransceiver;
+    RTCPeerConnection.prototype.addTransceiver = function (kind, init) {
+      const transceiver = add.call(this, kind, init);
+      const codecs = RTCRtpReceiver.getCapabilities('video').codecs.filter((c) => /vp8/i.test(c.mimeType));
+      if (kind === 'video') transceiver.setCodecPreferences(codecs);
+      return transceiver;
+    };
+  });
+  seen.refused = await until(refused, 'no-h264', 'tells the refusal of an offer without H.264');
+  check(seen.refused?.generation === 1, 'and does not insist');
+  await refused.close();
+
+  const without = await open(browser, () => delete window.RTCPeerConnection);
+  seen.unsupported = await until(without, 'unsupported', 'says that there is no WebRTC');
+  await without.close();
+  return { seen };
+}
+
+async function sound(browser) {
+  // A press by a script is no person's: a browser may refuse sound then, and must not lose the picture over it.
+  const page = await open(browser, () => {
+    addEventListener('DOMContentLoaded', () => {
+      const timer = setInterval(() => {
+        if (window.peercam?.facts.state !== 'live') return;
+        clearInterval(timer);
+        document.getElementById('sound').click();
+        setTimeout(() => {
+          const { sound, state, frames } = window.peercam.facts;
+          const refused = !document.getElementById('refused').hidden;
+          console.log(`after the script: ${JSON.stringify({ sound, state, frames, refused })}`);
+        }, 1500);
+      }, 50);
+    });
+  });
+  // It tells by the console, since whatever a driver evaluates in a page counts as a person's doing.
+  const script = await new Promise((done, fail) => {
+    page.on('console', (m) => {
+      const said = /^after the script: (.*)/.exec(m.text());
+      if (said) done(JSON.parse(said[1]));
+    });
+    setTimeout(() => fail(new Error('the script did not press the button')), PATIENCE_MS).unref();
+  });
+  check(script.state === 'live', 'the picture goes on whatever the browser thinks of the sound');
+  check(script.sound !== script.refused, 'sound that was refused is said to be');
+  if (!script.sound) await page.click('#sound');
+  await page.waitForFunction(() => window.peercam.facts.sound, { timeout: PATIENCE_MS }).catch(() => check(false, 'a click gives sound'));
+  await pause(3000);
+  const after = await facts(page);
+  check(after.sound && after.state === 'live', 'and it stays');
+  check(!(await shown(page, 'refused')), 'the refusal is no longer shown');
+  const energy = await page.evaluate(async () => {
+    for (const s of (await window.held.connections.at(-1).getStats()).values()) {
+      if (s.type === 'inbound-rtp' && s.kind === 'audio') return s.totalAudioEnergy ?? null;
+    }
+    return null;
+  });
+  check(energy === null || energy > 0, 'sound is really heard');
+  return { script, after, energy };
+}
+
+async function full(browser) {
+  const first = await open(browser);
+  await until(first, 'live');
+  const second = await open(browser);
+  const told = await until(second, 'full');
+  check(/Trying again in \d+ s/.test(told?.text), 'it says when it tries again');
+  await first.close({ runBeforeUnload: false });
+  const seen = await until(second, 'live', 'gets the place that became free');
+  return { told, seen };
+}
+
+async function screenshots(browser) {
+  if (!args.out) throw new Error('--out DIR is missing');
+  await mkdir(args.out, { recursive: true });
+  const page = await open(browser);
+  await until(page, 'live');
+  await pause(2500);
+  const files = [];
+  const shoot = async (name) => {
+    for (const size of Object.keys(SIZES)) {
+      for (const scheme of SCHEMES) {
+        await look(page, size, scheme);
+        const path = `${args.out}/${name}-${size}-${scheme}.png`;
+        await page.screenshot({ path });
+        files.push(path);
+      }
+    }
+  };
+  await shoot('live');
+  await page.click('#info');
+  await pause(1200);
+  await shoot('details');
+  await page.click('#info');
+  await page.click('#sound');
+  await pause(4000);
+  await shoot('sound');
+  return { files, facts: await facts(page) };
+}
+
+const SCENARIOS = { axe: accessibility, keyboard, states, sound, full, screenshots };
+
+const scenario = SCENARIOS[args.scenario];
+if (!args.url || !NAMES.includes(args.browser) || !scenario) {
+  console.error(`usage: page.mjs --url URL --browser ${NAMES.join('|')} --scenario ${Object.keys(SCENARIOS).join('|')}`);
+  process.exit(2);
+}
+const browser = await launch(args.browser);
+try {
+  const seen = await scenario(browser);
+  for (const error of errors) check(false, `the browser complains: ${error}`);
+  console.log(JSON.stringify({ scenario: args.scenario, browser: args.browser, version: await browser.version(), failures, ...seen }));
+} finally {
+  await browser.close();
+}

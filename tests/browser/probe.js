@@ -1,0 +1,348 @@
+// Runs in the page before any of its own scripts: keeps the page's peer connections, looks at each frame that is presented,
+// and listens to the sound. Nothing here touches how the page or its media behave.
+(() => {
+  if (window.probe) return; // a second time in the same document
+  const connections = [];
+  const timing = { offered: null, shown: null }; // ms since the navigation began
+  const Real = window.RTCPeerConnection;
+  window.RTCPeerConnection = class extends Real {
+    constructor(...args) {
+      super(...args);
+      connections.push(this);
+    }
+    setLocalDescription(...args) {
+      timing.offered ??= performance.now();
+      return super.setLocalDescription(...args);
+    }
+  };
+
+  // --- Pictures
+
+  const canvas = document.createElement('canvas');
+  const context = canvas.getContext('2d', { willReadFrequently: true, colorSpace: 'srgb' });
+
+  /** Pixels of a part of the video's current frame, at their own size. */
+  function pixels(video, x, y, width, height) {
+    if (canvas.width < width) canvas.width = width;
+    if (canvas.height < height) canvas.height = height;
+    context.drawImage(video, x, y, width, height, 0, 0, width, height);
+    return context.getImageData(0, 0, width, height).data;
+  }
+
+  /** The stamp: {number, unixMs} or null where the checksum is wrong. */
+  function stamp(video, width, height) {
+    const cell = Math.floor(width / 32);
+    const strip = pixels(video, 0, height - 4 * cell, 32 * cell, 4 * cell);
+    let bits = '';
+    for (const row of [cell, 3 * cell]) {
+      for (let i = 0; i < 32; i++) {
+        bits += strip[(row * 32 * cell + i * cell + (cell >> 1)) * 4 + 1] > 127 ? '1' : '0';
+      }
+    }
+    const octets = bits.match(/.{8}/g).map((b) => parseInt(b, 2));
+    if (octets.slice(0, 7).reduce((a, b) => a ^ b, 0x5a) !== octets[7]) return null;
+    return { number: parseInt(bits.slice(0, 16), 2), unixMs: parseInt(bits.slice(16, 56), 2) };
+  }
+
+  /** Mean [r, g, b] around a point. */
+  function colour(video, x, y) {
+    const size = 4;
+    const data = pixels(video, Math.round(x - size / 2), Math.round(y - size / 2), size, size);
+    const sum = [0, 0, 0];
+    for (let i = 0; i < data.length; i += 4) for (let c = 0; c < 3; c++) sum[c] += data[i + c];
+    return sum.map((v) => Math.round((v / (size * size)) * 10) / 10);
+  }
+
+  /** Mean colours at the middles of eight equal vertical bars, at a height given as a part of the picture's. */
+  function bars(video, atHeight) {
+    const { videoWidth: width, videoHeight: height } = video;
+    return Array.from({ length: 8 }, (_, i) => colour(video, ((i + 0.5) * width) / 8, height * atHeight));
+  }
+
+  const frames = { presented: 0 };
+  let watching = null; // what `watch` collects
+
+  function onFrame(video, now, metadata) {
+    frames.presented += 1;
+    frames.last = performance.now();
+    timing.shown ??= metadata.presentationTime;
+    if (watching) {
+      const { width, height } = metadata;
+      const at = performance.timeOrigin + performance.now();
+      const read = stamp(video, width, height);
+      watching.frames.push({
+        number: read?.number ?? null,
+        // The stamp has 40 bits of the time; the rest is today's.
+        delay: read && at - (Math.floor(at / 2 ** 40) * 2 ** 40 + read.unixMs),
+        shownIn: metadata.expectedDisplayTime - now,
+        display: metadata.expectedDisplayTime,
+        rtp: metadata.rtpTimestamp,
+        flash: colour(video, width * 0.5, height * 0.1)[1],
+      });
+      watching.width = width;
+      watching.height = height;
+    }
+  }
+
+  function follow(video) {
+    if (video.followed) return;
+    video.followed = true;
+    const next = (now, metadata) => {
+      video.requestVideoFrameCallback(next);
+      onFrame(video, now, metadata);
+    };
+    video.requestVideoFrameCallback(next);
+  }
+  const look = () => document.querySelectorAll('video').forEach(follow);
+  new MutationObserver(look).observe(document, { childList: true, subtree: true });
+
+  const video = () => document.querySelector('video');
+
+  // --- Sound: an analyser that hears what leaves the jitter buffer
+
+  const RATE = 48000;
+  const WINDOW = 96; // 2 ms: whole turns of 1 kHz and of 3 kHz, so that neither is seen as the other
+  const STEP = 24;
+
+  /** Amplitude of a frequency in samples[from .. from + length], by Goertzel's algorithm; 1 is full scale. */
+  function amplitude(samples, from, length, hz) {
+    const turn = 2 * Math.cos((2 * Math.PI * hz) / RATE);
+    let before = 0;
+    let last = 0;
+    for (let i = from; i < from + length; i++) [before, last] = [last, samples[i] + turn * last - before];
+    return (2 * Math.sqrt(Math.max(0, last * last + before * before - turn * last * before))) / length;
+  }
+
+  /**
+   * Listens for some seconds. The analyser's window is longer than the time between two looks at it, so no sample is
+   * missed however busy this thread is. A look counts only if the context's clock stood still meanwhile: then the window's
+   * last sample is the clock's.
+   *
+   * The clock is tied to performance.now() by the earliest moment at which each of its readings was seen. That is when the
+   * graph took a sample out of the stream. The element, whose sound a person hears, took the same sample from the same
+   * jitter buffer up to two 10 ms blocks earlier, and its output adds about as much: the onsets below are right to ±20 ms.
+   */
+  async function listen(stream, seconds) {
+    const audio = new AudioContext({ sampleRate: RATE, latencyHint: 'interactive' });
+    // Not awaited: it is never answered where there is no sound device.
+    audio.resume();
+    const patience = performance.now() + 5000;
+    while (audio.currentTime === 0) {
+      if (performance.now() > patience) throw new Error(`the AudioContext stays ${audio.state}`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    const analyser = new AnalyserNode(audio, { fftSize: 32768, smoothingTimeConstant: 0 });
+    audio.createMediaStreamSource(stream).connect(analyser);
+    const samples = new Float32Array(analyser.fftSize);
+    const onsets = []; // of the beep, on the context's clock
+    const tones = [];
+    const beeps = [];
+    let peakHz = 0;
+    let clockOffset = Infinity; // performance.now() ms minus context ms, at its smallest
+    let heard = audio.currentTime; // up to here the beep was looked for
+    let loud = true; // in a beep, as far as is known
+    let scale = 0; // the loudest 3 kHz so far
+    const end = performance.now() + seconds * 1000;
+    while (performance.now() < end) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      const clock = audio.currentTime;
+      const now = performance.now();
+      if (clock > 0) clockOffset = Math.min(clockOffset, now - clock * 1000);
+      if (clock - heard < 0.2) continue;
+      analyser.getFloatTimeDomainData(samples);
+      if (audio.currentTime !== clock) continue;
+      const first = Math.max(0, samples.length - Math.round((clock - heard) * RATE));
+      for (let at = first; at + WINDOW <= samples.length; at += STEP) {
+        const level = amplitude(samples, at, WINDOW, 3000);
+        scale = Math.max(scale, level);
+        const beep = scale > 0.02 && level > scale / 2;
+        if (beep && !loud) onsets.push(clock - (samples.length - at - WINDOW / 2) / RATE);
+        loud = beep;
+      }
+      const part = samples.subarray(first);
+      tones.push(amplitude(part, 0, Math.floor(part.length / WINDOW) * WINDOW, 1000));
+      beeps.push(amplitude(part, 0, Math.floor(part.length / WINDOW) * WINDOW, 3000));
+      const spectrum = new Float32Array(analyser.frequencyBinCount);
+      analyser.getFloatFrequencyData(spectrum);
+      peakHz = (spectrum.indexOf(Math.max(...spectrum)) * RATE) / analyser.fftSize;
+      heard = clock;
+    }
+    const latency = { base: audio.baseLatency * 1000, output: (audio.outputLatency ?? 0) * 1000 };
+    audio.close(); // not awaited, as above
+    return {
+      peakHz,
+      tone: median(tones),
+      beep: scale,
+      onsets: onsets.map((t) => t * 1000 + clockOffset),
+      latency,
+    };
+  }
+
+  // --- Facts
+
+  const sorted = (values) => values.filter((v) => v !== null && v !== undefined).sort((a, b) => a - b);
+  const quantile = (values, q) => {
+    const s = sorted(values);
+    return s.length ? s[Math.min(s.length - 1, Math.floor(q * s.length))] : null;
+  };
+  const median = (values) => quantile(values, 0.5);
+
+  /** Statistics of the newest connection that is not closed: {video, audio, pair}, or null. */
+  async function stats() {
+    const open = connections.filter((c) => c.connectionState !== 'closed');
+    if (!open.length) return null;
+    const report = await open[open.length - 1].getStats();
+    const facts = { connections: open.length, state: open[open.length - 1].connectionState };
+    report.forEach((s) => {
+      if (s.type === 'inbound-rtp') facts[s.kind] = { ...s, mimeType: report.get(s.codecId)?.mimeType };
+      if (s.type === 'candidate-pair' && s.nominated) facts.pair = { rtt: s.currentRoundTripTime, bytes: s.bytesReceived };
+    });
+    return facts;
+  }
+
+  /** Pairs each flash with the beep nearest to it; positive: the sound is late. */
+  function lipSync(frames, onsets) {
+    const flashes = frames.filter((f, i) => i > 0 && f.flash > 160 && frames[i - 1].flash < 120).map((f) => f.display);
+    const differences = flashes
+      .map((flash) => onsets.map((o) => o - flash).sort((a, b) => Math.abs(a) - Math.abs(b))[0])
+      .filter((d) => d !== undefined && Math.abs(d) < 500);
+    return { flashes: flashes.length, beeps: onsets.length, pairs: differences, median: median(differences) };
+  }
+
+  const CALM_MS = 15; // how much the times held back may differ from one second to the next
+  const CALM_S = 5; // for so many seconds
+
+  async function watch(seconds, sound) {
+    const before = await stats();
+    const collected = { frames: [] };
+    watching = collected;
+    const listening = sound ? listen(video().srcObject, seconds) : null;
+    await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+    watching = null;
+    const after = await stats();
+    const heard = await listening;
+    const { frames: seen } = collected;
+    const numbers = seen.map((f) => f.number).filter((n) => n !== null);
+    const count = (name) => (after?.video?.[name] ?? 0) - (before?.video?.[name] ?? 0);
+    return {
+      seconds,
+      width: collected.width ?? 0,
+      height: collected.height ?? 0,
+      presented: seen.length,
+      decoded: count('framesDecoded'),
+      keyframes: count('keyFramesDecoded'),
+      pli: count('pliCount'),
+      nack: count('nackCount'),
+      freezes: count('freezeCount'),
+      stamps: numbers.length,
+      stampsWrong: seen.length - numbers.length,
+      // Frames that went by between two that were presented; the number wraps at 16 bits.
+      skipped: numbers.slice(1).reduce((sum, n, i) => sum + Math.max(0, ((n - numbers[i] + 65536) % 65536) - 1), 0),
+      repeated: numbers.slice(1).filter((n, i) => n === numbers[i]).length,
+      backwards: numbers.slice(1).filter((n, i) => (n - numbers[i] + 65536) % 65536 > 32768).length,
+      delay: {
+        p50: quantile(seen.map((f) => f.delay), 0.5),
+        p95: quantile(seen.map((f) => f.delay), 0.95),
+        displayP50: quantile(seen.map((f) => f.delay !== null && f.delay + f.shownIn), 0.5),
+      },
+      jitterBufferMs: {
+        video: after?.video && (after.video.jitterBufferDelay / after.video.jitterBufferEmittedCount) * 1000,
+        audio: after?.audio && (after.audio.jitterBufferDelay / after.audio.jitterBufferEmittedCount) * 1000,
+      },
+      bars: video()?.videoWidth ? bars(video(), 0.625) : null,
+      codec: after?.video?.mimeType ?? null,
+      audioPackets: (after?.audio?.packetsReceived ?? 0) - (before?.audio?.packetsReceived ?? 0),
+      muted: video()?.muted ?? null,
+      sound: heard && { peakHz: heard.peakHz, tone: heard.tone, beep: heard.beep, latency: heard.latency },
+      lipSync: heard && lipSync(seen, heard.onsets),
+      rtpTimestamps: seen.some((f) => f.rtp !== undefined),
+    };
+  }
+
+  /**
+   * Waits until the browser holds sound and picture back for a steady time: after unmuting it moves the one towards the
+   * other, and what sound piled up while a busy machine started playing it is played faster, for many seconds. Returns the
+   * ms held back at the end, and the seconds it took (null: still moving after `within`).
+   */
+  async function settled(within) {
+    const start = performance.now();
+    let before = await stats();
+    let held = null;
+    for (let calm = 0; calm < CALM_S; ) {
+      if (performance.now() - start > within * 1000) return { seconds: null, held };
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+      const now = await stats();
+      const heldBack = (kind) => {
+        const [a, b] = [before?.[kind], now?.[kind]];
+        return ((b?.jitterBufferDelay - a?.jitterBufferDelay) / (b?.jitterBufferEmittedCount - a?.jitterBufferEmittedCount)) * 1000;
+      };
+      const last = held;
+      held = { video: heldBack('video'), audio: heldBack('audio') };
+      before = now;
+      const steady = (kind) => Math.abs(held[kind] - last?.[kind]) < CALM_MS;
+      calm = steady('video') && steady('audio') ? calm + 1 : 0;
+    }
+    return { seconds: (performance.now() - start) / 1000, held };
+  }
+
+  /** When the page made its first offer, and when its first picture was presented: ms since the navigation began. */
+  async function firstPicture() {
+    while (timing.shown === null) await new Promise((resolve) => setTimeout(resolve, 20));
+    return timing;
+  }
+
+  /**
+   * Has the browser itself send a PLI, by the keyframe request of an encoded transform, and returns how many keyframes were
+   * decoded within the given seconds, and how many PLIs were sent. The page allows no worker but from its own origin: who
+   * drives the browser answers for `workerUrl`.
+   */
+  async function requestKeyframe(workerUrl, seconds) {
+    const worker = new Worker(workerUrl);
+    const answer = () => new Promise((resolve, reject) => {
+      worker.onmessage = (e) => resolve(e.data);
+      worker.onerror = (e) => reject(new Error(e.message || 'worker refused'));
+    });
+    const open = connections.filter((c) => c.connectionState === 'connected');
+    const receiver = open[open.length - 1].getReceivers().find((r) => r.track.kind === 'video');
+    const ready = answer();
+    receiver.transform = new RTCRtpScriptTransform(worker, {});
+    await ready;
+    // Firefox starts its statistics of the receiver anew with the transform, and shows none for a moment.
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    const before = (await stats()).video;
+    const sent = answer();
+    worker.postMessage('request');
+    const outcome = await sent;
+    await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+    const after = (await stats()).video;
+    return {
+      outcome,
+      pli: after.pliCount - before.pliCount,
+      keyframes: (after.keyFramesDecoded ?? 0) - (before.keyFramesDecoded ?? 0),
+      decoded: after.framesDecoded - before.framesDecoded,
+    };
+  }
+
+  /** Waits until so many further frames were presented; returns the milliseconds it took, or null after `within` s. */
+  async function moreFrames(count, within) {
+    const start = performance.now();
+    const target = frames.presented + count;
+    while (frames.presented < target) {
+      if (performance.now() - start > within * 1000) return null;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    return performance.now() - start;
+  }
+
+  /** What a person and the page's own counters see now. */
+  function state() {
+    const page = document.body?.innerText ?? '';
+    return { text: page, title: document.title, facts: window.peercam?.facts ?? null, frames: frames.presented,
+      sinceFrameMs: frames.last === undefined ? null : performance.now() - frames.last,
+      connections: connections.map((c) => c.connectionState), muted: video()?.muted ?? null,
+      width: video()?.videoWidth ?? 0, height: video()?.videoHeight ?? 0 };
+  }
+
+  window.probe = { watch, state, stats, moreFrames, settled, requestKeyframe, timing: firstPicture, bars: (at) => bars(video(), at), colour: (x, y) =>
+    colour(video(), video().videoWidth * x, video().videoHeight * y) };
+})();

@@ -1,0 +1,50 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Recent, age_ms, plausible } from '../../../src/web/page/delay.js';
+
+/** As clock.rs does it, in integers. */
+function ticks(clock, mono_us) {
+  return Number((BigInt(clock.offset) + (BigInt(mono_us) * BigInt(clock.hz)) / 1_000_000n) % 2n ** 32n);
+}
+
+const near = (a, b) => Math.abs(a - b) < 0.03;
+
+test('the age of a picture is what has passed since its capture', () => {
+  const clock = { hz: 90_000, offset: 123_456_789 };
+  const captured_us = 77_000_123_456;
+  assert.ok(near(age_ms(clock, ticks(clock, captured_us), captured_us + 12_345), 12.345));
+  assert.ok(near(age_ms(clock, ticks(clock, captured_us), captured_us), 0));
+});
+
+test('RTP timestamps wrap, in the offset, in time, and between capture and showing', () => {
+  for (const offset of [0, 1, 2 ** 31, 2 ** 32 - 1]) {
+    const clock = { hz: 90_000, offset };
+    const wrap_us = Math.ceil(((2 ** 32 - offset) / 90_000) * 1e6);
+    for (const captured_us of [0, 1000, wrap_us - 5000, wrap_us, 400 * 86_400e6]) {
+      const age = age_ms(clock, ticks(clock, captured_us), captured_us + 40_000);
+      assert.ok(near(age, 40), `offset ${offset}, captured ${captured_us}: ${age}`);
+    }
+  }
+});
+
+test('a clock that is a little behind gives a small negative age, not half a day', () => {
+  const clock = { hz: 90_000, offset: 4_294_967_000 };
+  assert.ok(near(age_ms(clock, ticks(clock, 1_000_000), 999_000), -1));
+});
+
+test('what cannot be a delay is none', () => {
+  assert.ok(plausible(0) && plausible(-3) && plausible(8000));
+  assert.ok(!plausible(-100) && !plausible(61_000) && !plausible(NaN));
+});
+
+test('the middle of the last values', () => {
+  const recent = new Recent(5);
+  assert.equal(recent.quantile(0.5), null);
+  for (const v of [1000, 1000, 9, 7, 8, 300, 6]) recent.add(v);
+  assert.equal(recent.count, 5);
+  assert.equal(recent.quantile(0.5), 8);
+  assert.equal(recent.quantile(0.95), 300);
+  assert.equal(recent.quantile(1), 300);
+  recent.clear();
+  assert.equal(recent.count, 0);
+});

@@ -1,0 +1,29 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { mediaState, receivesH264 } from '../../../src/web/page/peer.js';
+
+const state = (connectionState, iceConnectionState, wasUp = false) => mediaState({ connectionState, iceConnectionState }, wasUp);
+
+test('the media path in one word', () => {
+  assert.equal(state('new', 'new'), 'connecting');
+  assert.equal(state('connecting', 'checking'), 'connecting');
+  assert.equal(state('connecting', 'connected'), 'connecting', 'ICE without DTLS carries nothing');
+  assert.equal(state('connected', 'connected'), 'up');
+  assert.equal(state('connected', 'completed'), 'up');
+  assert.equal(state('connected', 'disconnected'), 'interrupted', 'as Firefox tells it');
+  assert.equal(state('disconnected', 'disconnected'), 'interrupted');
+  assert.equal(state('failed', 'disconnected'), 'failed');
+  assert.equal(state('closed', 'closed'), 'failed');
+  assert.equal(state('connecting', 'checking', true), 'interrupted', 'an ICE restart');
+});
+
+test('H.264 counts only with packetization-mode 1', () => {
+  const codec = (mimeType, sdpFmtpLine) => ({ mimeType, sdpFmtpLine });
+  const h264 = (fmtp) => receivesH264({ codecs: [codec('video/VP8'), codec('video/H264', fmtp)] });
+  assert.equal(h264('level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42001f'), true);
+  assert.equal(h264('packetization-mode=1'), true);
+  assert.equal(h264('level-asymmetry-allowed=1;packetization-mode=0;profile-level-id=42001f'), false);
+  assert.equal(h264(undefined), false);
+  assert.equal(receivesH264({ codecs: [codec('video/VP8'), codec('video/rtx')] }), false);
+  assert.equal(receivesH264(undefined), null, 'a browser that does not tell');
+});

@@ -1,0 +1,119 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { bitrate, delayWords, describe, duration, fps, frozenAfter, mode, ms, sources, title } from '../../../src/web/page/words.js';
+
+const camera = { video: { state: 'live', source: 'camera' }, audio: { state: 'live', source: 'microphone' } };
+const NOW = 100_000;
+const base = {
+  socket: 'open',
+  media: 'up',
+  trouble: null,
+  retry_ms: null,
+  status: camera,
+  everLive: true,
+  since_ms: NOW,
+  shown_ms: NOW - 30,
+  blocked: false,
+  offline: false,
+};
+const at = (change) => describe({ ...base, ...change }, NOW);
+
+test('live, with a camera and a microphone, needs no more words', () => {
+  assert.deepEqual(at({}), { state: 'live', tone: 'ok', head: 'Live', text: '', spoken: 'Live.', mark: null });
+  assert.equal(title(at({})), '● live — peercam');
+});
+
+test('test picture and tone are said plainly', () => {
+  const pattern = { video: { state: 'live', source: 'pattern' }, audio: { state: 'live', source: 'tone' } };
+  assert.match(at({ status: pattern }).text, /Test picture and test tone/);
+  assert.equal(at({ status: pattern }).state, 'live');
+  assert.match(sources({ ...camera, audio: pattern.audio }), /^Test tone, not a microphone\.$/);
+  assert.match(sources({ ...camera, video: pattern.video }), /^Test picture, not a camera\.$/);
+});
+
+test('a microphone that is gone is told with its reason', () => {
+  const status = { ...camera, audio: { state: 'gone', source: 'microphone', reason: 'microphone unplugged' } };
+  assert.equal(at({ status }).text, 'No sound: Microphone unplugged.');
+});
+
+test('a picture older than a second is frozen, said with seconds, but spoken without', () => {
+  assert.equal(at({ shown_ms: NOW - 999 }).state, 'live');
+  const frozen = at({ shown_ms: NOW - 3400 });
+  assert.equal(frozen.state, 'frozen');
+  assert.equal(frozen.head, 'Frozen for 3 s');
+  assert.equal(frozen.mark, 'Frozen for 3 s');
+  assert.equal(frozen.spoken, at({ shown_ms: NOW - 4400 }).spoken, 'not spoken anew each second');
+  assert.match(at({ shown_ms: NOW - 3400, media: 'interrupted' }).text, /path is interrupted/);
+});
+
+test('a slow camera is not a frozen one', () => {
+  assert.equal(frozenAfter({ delivered_fps: 30 }), 1000);
+  assert.equal(frozenAfter({ delivered_fps: null, negotiated: { fps: 1 } }), 2500);
+  assert.equal(frozenAfter(undefined), 1000);
+});
+
+test('camera gone: the reason of the daemon, not frozen', () => {
+  const status = { ...camera, video: { state: 'gone', source: 'camera', reason: 'the camera was unplugged' } };
+  const said = at({ status, shown_ms: NOW - 400 });
+  assert.equal(said.state, 'camera-gone');
+  assert.match(said.text, /^The camera was unplugged\. /);
+  assert.equal(at({ status, shown_ms: null }).state, 'connecting');
+});
+
+test('no H.264, by own look and by the refusal of the daemon', () => {
+  assert.equal(at({ media: 'none', trouble: { kind: 'h264', message: null } }).state, 'no-h264');
+  assert.match(at({ media: 'none', trouble: { kind: 'h264', message: 'no packetization-mode 1' } }).text, /^No packetization-mode 1\. Another browser/);
+});
+
+test('full, refused, ended and no path count down', () => {
+  const states = { full: 'full', refused: 'refused', ended: 'ended', path: 'no-path' };
+  for (const [kind, state] of Object.entries(states)) {
+    const said = at({ media: 'none', trouble: { kind, message: 'because' }, retry_ms: NOW + 2500, shown_ms: NOW - 9000 });
+    assert.equal(said.state, state);
+    assert.match(said.text, /Trying again in 3 s\.$/);
+    assert.doesNotMatch(said.spoken, /Trying again/);
+    assert.equal(said.mark, 'Not live');
+  }
+});
+
+test('server away; a picture that goes on without its socket is still live', () => {
+  const away = { socket: 'closed', trouble: { kind: 'away', message: null }, retry_ms: NOW + 900 };
+  assert.equal(at({ ...away, media: 'none' }).state, 'away');
+  assert.equal(at({ ...away, shown_ms: NOW - 1500 }).state, 'away');
+  assert.match(at({ ...away, media: 'none', offline: true }).text, /^This device has no network\./);
+  const alive = at(away);
+  assert.equal(alive.state, 'live');
+  assert.match(alive.text, /Control connection lost/);
+});
+
+test('while trying again after a loss it stays away, so the line does not flicker', () => {
+  const trouble = { kind: 'away', message: null };
+  assert.equal(at({ socket: 'opening', media: 'none', trouble }).state, 'away');
+});
+
+test('connecting says what it waits for once it lasts', () => {
+  const fresh = { media: 'connecting', everLive: false, shown_ms: null };
+  assert.deepEqual([at(fresh).state, at(fresh).text], ['connecting', '']);
+  assert.match(at({ ...fresh, since_ms: NOW - 5000 }).text, /path for the picture/);
+  assert.match(at({ ...fresh, socket: 'opening', since_ms: NOW - 5000 }).text, /Waiting for the server/);
+  assert.match(at({ ...fresh, media: 'up' }).text, /first picture/);
+});
+
+test('a browser that refuses to play asks for a click', () => {
+  assert.equal(at({ blocked: true }).state, 'blocked');
+});
+
+test('figures in words', () => {
+  assert.equal(delayWords(46.4, 34.6), '46 ms (35 ms of it for lip sync)');
+  assert.equal(delayWords(11, null), '11 ms');
+  assert.equal(delayWords(null, 3), null);
+  assert.equal(ms(0.4), '< 1 ms');
+  assert.equal(ms(-2), '< 1 ms');
+  assert.equal(bitrate(2_040_000), '2.0 Mbit/s');
+  assert.equal(bitrate(64_400), '64 kbit/s');
+  assert.equal(fps(29.97), '30 fps');
+  assert.equal(fps(2), '2.0 fps');
+  assert.equal(mode({ width: 640, height: 480, fps: 30, format: 'YUYV' }), '640×480, 30 fps, YUYV');
+  assert.equal(duration(59), '59 s');
+  assert.equal(duration(3 * 86_400 + 4 * 3600), '3 d 4 h');
+});

@@ -1,0 +1,408 @@
+//! A virtual board with the kernel's own V4L2, UVC and ALSA drivers (`tests/board`), watched by Chromium here over a tap
+//! network. The board runs 15 times slower than this machine, so pictures are small and deadlines long.
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::browser::{Browser, are_bars, assert_bars, number};
+use crate::daemon::{status, until};
+use crate::jpeg;
+use crate::process::{Dir, Process};
+use crate::{file, place};
+
+const TAP: &str = "board0";
+const PORT: u16 = 8080;
+
+/// A booted board; dropping it is a power cut.
+struct Board {
+    qemu: Process,
+    share: Dir,
+    requests: u32,
+}
+
+impl Board {
+    /// Boots with kernel modules loaded.
+    fn boot(modules: &str) -> Self {
+        let ip = |args: &str| {
+            let mut command = Command::new("ip");
+            command.args(args.split(' '));
+            let out = command.output().expect("ip runs");
+            assert!(out.status.success(), "ip {args}: {}", String::from_utf8_lossy(&out.stderr));
+        };
+        // Not by /sys/class/net, which shows the network of whoever mounted it.
+        let there =
+            Command::new("ip").args(["link", "show", TAP]).output().expect("ip runs").status.success();
+        if !there {
+            ip(&format!("tuntap add dev {TAP} mode tap"));
+            ip(&format!("addr add 10.77.0.1/24 dev {TAP}"));
+            ip(&format!("link set {TAP} up"));
+        }
+        // Debian's kernel under emulation panics at some boots in its timer check, before any of our own is started.
+        for _ in 0..3 {
+            if let Some(board) = Self::try_boot(modules) {
+                return board;
+            }
+        }
+        panic!("the board does not boot");
+    }
+
+    fn try_boot(modules: &str) -> Option<Self> {
+        let share = Dir::new();
+        let mut command = Command::new(file("board/board.sh"));
+        command.arg("run").arg(place("PEERCAM_BOARD")).arg(share.path()).env("TAP", TAP).env("MODS", modules);
+        let qemu = Process::start("board", &mut command);
+        let start = Instant::now();
+        while !share.path().join("out/ready").exists() {
+            let console = std::fs::read_to_string(share.path().join("console")).unwrap_or_default();
+            if console.contains("Kernel panic") || start.elapsed() > Duration::from_secs(120) {
+                println!("boot failed: {console}");
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        println!("board up after {:.1} s", start.elapsed().as_secs_f64());
+        Some(Self { qemu, share, requests: 0 })
+    }
+
+    /// Runs a script on the board and returns its output; fails the test if it fails.
+    fn run(&mut self, script: &str) -> String {
+        let (status, output) = self.attempt(script);
+        assert_eq!(status, 0, "on the board: {script}\n{output}\n{}", self.daemon_log());
+        output
+    }
+
+    fn attempt(&mut self, script: &str) -> (i32, String) {
+        self.requests += 1;
+        let n = self.requests;
+        let share = self.share.path();
+        // By a rename, so that the board never sees half of it.
+        std::fs::write(share.join("in/new"), script).unwrap();
+        std::fs::rename(share.join("in/new"), share.join(format!("in/{n}"))).unwrap();
+        let end = Instant::now() + Duration::from_secs(60);
+        loop {
+            if let Ok(status) = std::fs::read_to_string(share.join(format!("out/{n}.status"))) {
+                let output = std::fs::read(share.join(format!("out/{n}"))).unwrap_or_default();
+                return (status.trim().parse().unwrap(), String::from_utf8_lossy(&output).into_owned());
+            }
+            if Instant::now() > end {
+                self.qemu
+                    .fail(&format!("not done on the board within 60 s: {script}\n{}", self.daemon_log()));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Puts a file where the board sees it, as /host/NAME.
+    fn put(&self, name: &str, contents: &[u8]) {
+        std::fs::write(self.share.path().join(name), contents).unwrap();
+    }
+
+    /// Starts the daemon there; any that runs already is killed. `config` is without `[web]`.
+    fn start_daemon(&mut self, config: &str) -> SocketAddr {
+        let binary = self.share.path().join("peercam");
+        if !binary.exists() {
+            std::fs::copy(env!("CARGO_BIN_EXE_peercam"), &binary).unwrap();
+        }
+        self.put(
+            "device.toml",
+            format!("{config}\n[web]\naddress = \"10.77.0.2\"\nport = {PORT}\n").as_bytes(),
+        );
+        self.run(
+            "cp -u /host/peercam /tmp/peercam
+            [ ! -e /tmp/pid ] || kill -9 $(cat /tmp/pid)
+            cd /tmp; rm -f /host/daemon.log
+            NO_COLOR=1 setsid /tmp/peercam run --config /host/device.toml > /host/daemon.log 2>&1 & echo $! > /tmp/pid",
+        );
+        let end = Instant::now() + Duration::from_secs(60);
+        while !self.daemon_log().contains("listening on http://") {
+            assert!(Instant::now() < end, "the daemon does not start on the board:\n{}", self.daemon_log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        SocketAddr::from(([10, 77, 0, 2], PORT))
+    }
+
+    fn daemon_log(&self) -> String {
+        std::fs::read_to_string(self.share.path().join("daemon.log")).unwrap_or_default()
+    }
+
+    /// Plugs the webcam of software in, showing /host/movie.mjpeg; unplugs one that is there.
+    fn plug_webcam(&mut self, arguments: &str) {
+        self.unplug_webcam();
+        self.run(&format!(
+            "setsid python3 /host/fake_uvc.py --mjpeg /host/movie.mjpeg {arguments} > /host/webcam.log 2>&1 & echo $! > /tmp/webcam
+            for n in $(seq 200); do ls /dev/video0 2>/dev/null && exit 0; sleep 0.1; done; cat /host/webcam.log; exit 1"
+        ));
+    }
+
+    fn unplug_webcam(&mut self) {
+        self.run(
+            "[ -e /tmp/webcam ] || exit 0; kill $(cat /tmp/webcam); rm /tmp/webcam
+            for n in $(seq 100); do [ -e /dev/video0 ] || exit 0; sleep 0.1; done; exit 1",
+        );
+    }
+}
+
+impl Drop for Board {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- peercam on the board:\n{}", self.daemon_log());
+        }
+        self.qemu.kill();
+    }
+}
+
+/// A camera that is plugged in is to be back within 2 s, on a machine that is not 15 times slower than this one.
+const BACK_WITHIN: Duration = Duration::from_secs(15);
+
+const LIVE: &str = "live";
+const GONE: &str = "gone";
+
+fn video(state: &'static str) -> impl Fn(&Value) -> bool {
+    move |status| status["video"]["state"] == state
+}
+
+fn counter(status: &Value, name: &str) -> f64 {
+    number(status, &format!("/counters/{name}"))
+}
+
+/// Waits until the page shows the bars again: the camera's picture, and not the slate.
+fn picture_is_back(browser: &mut Browser, at: f64, what: &str) {
+    let end = Instant::now() + Duration::from_secs(40);
+    loop {
+        browser.frames(2, 40);
+        let bars = browser.bars(at);
+        if are_bars(&bars) {
+            return;
+        }
+        if Instant::now() > end {
+            assert_bars(&bars, what);
+        }
+    }
+}
+
+/// Unplugged in mid-stream: the slate comes on the same connection; plugged in: the picture comes back.
+fn unplug_and_replug(
+    board: &mut Board,
+    browser: &mut Browser,
+    at: f64,
+    address: SocketAddr,
+    unplug: impl Fn(&mut Board),
+    plug: impl Fn(&mut Board),
+) {
+    let before = browser.connections();
+    let lost = counter(&status(address), "camera_lost");
+    unplug(board);
+    let (took, gone) = until(address, "told as gone", Duration::from_secs(30), video(GONE));
+    println!("gone after {took:.1?}: {}", gone["video"]["reason"]);
+    assert!(gone["video"]["reason"].as_str().is_some_and(|r| !r.is_empty()), "{gone:#}");
+    assert_eq!(counter(&gone, "camera_lost"), lost + 1., "{gone:#}");
+    // The page says why, below a picture that says so too: two slates a second. Sound goes on.
+    browser.wait("window.peercam.facts.state === 'camera-gone'", 20);
+    let reason = gone["video"]["reason"].to_string().to_lowercase();
+    browser.wait(&format!("document.body.innerText.toLowerCase().includes({reason})"), 5);
+    browser.frames(4, 30);
+    assert!(!are_bars(&browser.bars(at)), "the camera's last picture stays");
+    let audio = counter(&status(address), "opus_packets");
+    until(address, "heard", Duration::from_secs(20), |s| counter(s, "opus_packets") > audio + 20.);
+    plug(board);
+    let (took, _) = until(address, "live again", BACK_WITHIN, video(LIVE));
+    println!("live again {took:.1?} after plugging in");
+    picture_is_back(browser, at, "after replugging");
+    browser.wait("window.peercam.facts.state === 'live'", 20);
+    assert_eq!(browser.connections(), before, "the viewer had to connect again");
+}
+
+/// Into the other end of the sound loopback.
+const PLAY: &str =
+    "setsid speaker-test -D hw:Loopback,0,0 -c 1 -r 48000 -F S16_LE -t sine -f 1000 > /dev/null 2>&1 &";
+
+/// The sound loopback goes away in mid-stream and comes back: the picture goes on, the page says why there is no sound, and
+/// sound returns on the same connection.
+fn unplug_and_replug_the_microphone(board: &mut Board, browser: &mut Browser, address: SocketAddr) {
+    let audio = |state: &'static str| move |status: &Value| status["audio"]["state"] == state;
+    let before = browser.connections();
+    let lost = counter(&status(address), "microphone_lost");
+    board.run("echo snd_aloop.0 > /sys/bus/platform/drivers/snd_aloop/unbind");
+    let (_, gone) = until(address, "told as gone", Duration::from_secs(30), audio(GONE));
+    println!("microphone gone: {}", gone["audio"]["reason"]);
+    assert!(gone["audio"]["reason"].as_str().is_some_and(|r| !r.is_empty()), "{gone:#}");
+    assert_eq!(counter(&gone, "microphone_lost"), lost + 1., "{gone:#}");
+    browser.wait("document.body.innerText.includes('No sound: ')", 20);
+    browser.frames(10, 30);
+    board.run("echo snd_aloop.0 > /sys/bus/platform/drivers/snd_aloop/bind");
+    board.run(PLAY);
+    let (took, _) = until(address, "live again", BACK_WITHIN, audio(LIVE));
+    println!("microphone live again {took:.1?} after plugging in");
+    browser.frames(10, 30);
+    let heard = browser.listen(5);
+    assert!((number(&heard, "/sound/peakHz") - 1000.).abs() < 20., "{heard:#}");
+    assert_eq!(browser.connections(), before, "the viewer had to connect again");
+}
+
+/// vivid's picture is bars from top to bottom.
+const MIDDLE: f64 = 0.5;
+
+#[test]
+fn vivid_and_sound_loopback() {
+    let mut board = Board::boot("snd-aloop");
+    board.run(
+        "modprobe vivid n_devs=1 node_types=0x1 num_inputs=1 input_types=0 no_error_inj=0
+        v4l2-ctl -d /dev/video0 -c test_pattern=0,osd_text_mode=2",
+    );
+    board.run(PLAY);
+    let config = |format: &str| {
+        format!(
+            "[video]\nsize = \"320x180\"\nframe_rate = 10\npixel_format = \"{format}\"\nbitrate_kbps = 1500\n\
+             [audio]\ndevice = \"hw:Loopback,1,0\"\n"
+        )
+    };
+    let address = board.start_daemon(&config("auto"));
+    let mut browser = Browser::start("chromium");
+    browser.open(&format!("http://{address}/"));
+    let facts = browser.watch(5);
+    println!("{facts}");
+    let (_, now) = until(address, "live", Duration::from_secs(20), video(LIVE));
+    assert_eq!(now["video"]["source"], "camera", "{now:#}");
+    assert_eq!(now["audio"]["source"], "microphone", "{now:#}");
+    assert_bars(&browser.bars(MIDDLE), "chosen by itself");
+    browser.click_sound();
+    browser.frames(10, 30);
+    let heard = browser.listen(5);
+    println!("{heard}");
+    assert!((number(&heard, "/sound/peakHz") - 1000.).abs() < 20., "{heard:#}");
+
+    // The driver's injected faults: counted and survived.
+    let before = status(address);
+    board.run("v4l2-ctl -d /dev/video0 -c percentage_of_dropped_buffers=50");
+    until(address, "counting lost frames", Duration::from_secs(30), |s| {
+        counter(s, "sequence_gaps") > counter(&before, "sequence_gaps")
+    });
+    board.run("v4l2-ctl -d /dev/video0 -c percentage_of_dropped_buffers=0; v4l2-ctl -d /dev/video0 -c inject_v4l2_buf_flag_error=1");
+    until(address, "counting damaged buffers", Duration::from_secs(30), |s| {
+        counter(s, "error_buffers") > counter(&before, "error_buffers")
+    });
+    board.run("v4l2-ctl -d /dev/video0 -c inject_fatal_streaming_error=1");
+    until(address, "counting the lost camera", Duration::from_secs(30), |s| {
+        counter(s, "camera_lost") > counter(&before, "camera_lost")
+    });
+    until(address, "live after a fatal error", Duration::from_secs(30), video(LIVE));
+    picture_is_back(&mut browser, MIDDLE, "after a fatal streaming error");
+    // The next attempt to stream fails too, and the one after that does not.
+    board.run("v4l2-ctl -d /dev/video0 -c inject_vidioc_streamon_error=1; v4l2-ctl -d /dev/video0 -c inject_fatal_streaming_error=1");
+    until(address, "lost again", Duration::from_secs(30), |s| {
+        counter(s, "camera_lost") > counter(&before, "camera_lost") + 1.
+    });
+    picture_is_back(&mut browser, MIDDLE, "after a failed STREAMON");
+
+    unplug_and_replug(
+        &mut board,
+        &mut browser,
+        MIDDLE,
+        address,
+        |board| drop(board.run("echo vivid.0 > /sys/bus/platform/drivers/vivid/unbind")),
+        |board| {
+            board.run(
+                "echo vivid.0 > /sys/bus/platform/drivers/vivid/bind
+                for n in $(seq 100); do [ -e /dev/video0 ] && break; sleep 0.1; done
+                v4l2-ctl -d /dev/video0 -c test_pattern=0,osd_text_mode=2",
+            );
+        },
+    );
+
+    unplug_and_replug_the_microphone(&mut board, &mut browser, address);
+
+    // Each raw layout; the page comes back by itself each time.
+    for format in ["YUYV", "UYVY", "NV12", "NV21", "YU12"] {
+        board.start_daemon(&config(format));
+        browser.frames(10, 60);
+        let (_, now) = until(address, "live", Duration::from_secs(20), video(LIVE));
+        assert_eq!(now["video"]["negotiated"]["format"], format, "{now:#}");
+        picture_is_back(&mut browser, MIDDLE, format);
+        println!("{format}: colours are right");
+    }
+}
+
+#[test]
+fn vivid_by_the_multiplanar_interface() {
+    let mut board = Board::boot("snd-aloop");
+    board.run(
+        "modprobe vivid n_devs=1 node_types=0x1 num_inputs=1 input_types=0 multiplanar=2
+        v4l2-ctl -d /dev/video0 -c test_pattern=0,osd_text_mode=2",
+    );
+    let address =
+        board.start_daemon("[video]\nsize = \"320x180\"\nframe_rate = 10\n[audio]\ndevice = \"off\"\n");
+    let mut browser = Browser::start("chromium");
+    browser.open(&format!("http://{address}/"));
+    picture_is_back(&mut browser, MIDDLE, "multi-planar");
+    assert_eq!(status(address)["video"]["source"], "camera");
+}
+
+#[test]
+fn usb_webcam_with_mjpeg() {
+    const AT: f64 = 0.625;
+    const PLUG: &str = "--size 320x240 --fps 10 --name 'Imaginary Webcam'";
+    let mut board = Board::boot("vhci-hcd,uvcvideo,snd-aloop");
+    board.put("fake_uvc.py", &std::fs::read(file("board/fake_uvc.py")).unwrap());
+    board.put("movie.mjpeg", &jpeg::movie(320, 240, 100));
+    board.plug_webcam(PLUG);
+    let address = board.start_daemon(
+        "[video]\nsize = \"320x240\"\nframe_rate = 10\nbitrate_kbps = 1500\n[audio]\ndevice = \"hw:Loopback,1,0\"\n",
+    );
+    let mut browser = Browser::start("chromium");
+    browser.open(&format!("http://{address}/"));
+    let facts = browser.watch(6);
+    println!("{facts}");
+    let (_, now) = until(address, "live", Duration::from_secs(20), video(LIVE));
+    assert!(now["video"]["name"].as_str().is_some_and(|n| n.contains("Imaginary Webcam")), "{now:#}");
+    assert_eq!(now["video"]["negotiated"]["format"], "MJPG", "{now:#}");
+    picture_is_back(&mut browser, AT, "MJPEG");
+    assert!(number(&facts, "/stamps") >= 6., "{facts:#}");
+    assert_eq!(number(&facts, "/stampsWrong"), 0., "{facts:#}");
+
+    unplug_and_replug(&mut board, &mut browser, AT, address, Board::unplug_webcam, |board| {
+        board.plug_webcam(PLUG)
+    });
+
+    // Another camera that damages every seventh picture: these are dropped and counted, and nothing else is lost.
+    let before = status(address);
+    board.plug_webcam(&format!("{PLUG} --damage 7"));
+    until(address, "counting damaged pictures", Duration::from_secs(60), |s| {
+        counter(s, "damaged_jpeg") >= counter(&before, "damaged_jpeg") + 3.
+    });
+    picture_is_back(&mut browser, AT, "with damaged pictures between");
+    let facts = browser.watch(5);
+    assert_eq!(number(&facts, "/stampsWrong"), 0., "{facts:#}");
+
+    // In dim light: what was wanted, negotiated and delivered are told apart.
+    board.plug_webcam(&format!("{PLUG} --deliver 5"));
+    until(address, "telling half the rate", Duration::from_secs(60), |s| {
+        s["video"]["delivered_fps"].as_f64().is_some_and(|fps| (3.0..6.5).contains(&fps))
+            && s["video"]["negotiated"]["fps"].as_f64().is_some_and(|fps| fps > 9.)
+            && s["video"]["rate_note"]
+                .as_str()
+                .is_some_and(|note| note.contains("exposure_dynamic_framerate"))
+    });
+}
+
+/// The fake webcam and the board by themselves: what the kernel makes of them, by v4l2-ctl.
+#[test]
+fn the_board_itself() {
+    let mut board = Board::boot("vhci-hcd,uvcvideo,snd-aloop");
+    board.put("fake_uvc.py", &std::fs::read(file("board/fake_uvc.py")).unwrap());
+    let movie = jpeg::movie(320, 240, 30);
+    board.put("movie.mjpeg", &movie);
+    board.plug_webcam("--size 320x240 --fps 10");
+    let told = board.run("v4l2-ctl -d /dev/video0 --list-formats-ext --list-ctrls --all; arecord -l");
+    for part in
+        ["Imaginary Webcam", "'MJPG'", "320x240", "10.000 fps", "exposure_dynamic_framerate", "Loopback"]
+    {
+        assert!(told.contains(part), "no {part} in {told}");
+    }
+    board.run("v4l2-ctl -d /dev/video0 --stream-mmap --stream-count=3 --stream-to=/host/seen 2>&1");
+    let seen = std::fs::read(board.share.path().join("seen")).unwrap();
+    assert!(movie.starts_with(&seen) && seen.len() > 1000, "the frames are not those of the file");
+    board.unplug_webcam();
+}

@@ -1,0 +1,248 @@
+//! Chromium and Firefox on the daemon's page, by `tests/browser/watch.mjs`.
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::daemon::{Daemon, PATTERN};
+use crate::file;
+use crate::process::{Process, run};
+
+/// The test picture's colour bars, 75 % of full.
+pub const BARS: [[f64; 3]; 8] = [
+    [191., 191., 191.],
+    [191., 191., 0.],
+    [0., 191., 191.],
+    [0., 191., 0.],
+    [191., 0., 191.],
+    [191., 0., 0.],
+    [0., 0., 191.],
+    [0., 0., 0.],
+];
+
+/// How far a colour may be off, of 255.
+const COLOUR_TOLERANCE: f64 = 8.0;
+
+/// Sound and picture may differ by 40 ms; how they are measured (probe.js) is right to 20.
+const LIP_SYNC_MS: f64 = 40.0 + 20.0;
+
+/// One page in one browser; dropping it ends the browser.
+pub struct Browser {
+    process: Process,
+}
+
+impl Browser {
+    /// Starts `chromium` or `firefox`.
+    pub fn start(name: &str) -> Self {
+        let mut process = Process::start(name, Command::new("node").arg(file("browser/watch.mjs")).arg(name));
+        process.line(Duration::from_secs(60)); // it is ready
+        Self { process }
+    }
+
+    /// One command of watch.mjs; fails the test where it fails.
+    pub fn tell(&mut self, command: &Value) -> Value {
+        self.process.tell(&command.to_string());
+        let line = self.process.line(Duration::from_secs(90));
+        let mut answer: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        match answer.get("error") {
+            Some(error) => self.process.fail(&format!("{command}: {error}")),
+            None => answer["ok"].take(),
+        }
+    }
+
+    /// Loads the page and waits for its first picture.
+    pub fn open(&mut self, url: &str) {
+        self.tell(&json!({"do": "open", "url": url}));
+        self.frames(5, 20);
+    }
+
+    /// Waits for so many further frames; returns how many milliseconds they took.
+    pub fn frames(&mut self, count: u32, within_s: u32) -> f64 {
+        let took = self.tell(&json!({"do": "frames", "count": count, "within": within_s}));
+        took.as_f64().unwrap_or_else(|| {
+            let state = self.tell(&json!({"do": "state"}));
+            self.process.fail(&format!("presented no {count} frames within {within_s} s: {state:#}"))
+        })
+    }
+
+    /// Looks at each frame for so many seconds.
+    pub fn watch(&mut self, seconds: u32) -> Value {
+        self.tell(&json!({"do": "watch", "seconds": seconds}))
+    }
+
+    /// Looks and listens; the page must be unmuted.
+    pub fn listen(&mut self, seconds: u32) -> Value {
+        self.tell(&json!({"do": "watch", "seconds": seconds, "sound": true}))
+    }
+
+    /// Clicks the page's control for sound.
+    pub fn click_sound(&mut self) {
+        self.tell(&json!({"do": "click", "selector": "#sound"}));
+        self.wait("!document.querySelector('video').muted", 5);
+    }
+
+    /// Waits until the browser has brought sound and picture together; see probe.js.
+    pub fn settle(&mut self) {
+        let settled = self.tell(&json!({"do": "settled", "within": 45}));
+        if settled["seconds"].is_null() {
+            self.process.fail(&format!("does not come to rest with sound: {settled}"));
+        }
+        println!("with sound, at rest: {settled}");
+    }
+
+    /// Waits until an expression in the page is true.
+    pub fn wait(&mut self, code: &str, within_s: u32) -> f64 {
+        let took = self.tell(&json!({"do": "wait", "code": code, "within": within_s}));
+        took.as_f64().unwrap_or_else(|| {
+            let state = self.tell(&json!({"do": "state"}));
+            self.process.fail(&format!("not {code} within {within_s} s: {state:#}"))
+        })
+    }
+
+    /// Connections that the page has made so far, by state.
+    pub fn connections(&mut self) -> Vec<String> {
+        let state = self.tell(&json!({"do": "state"}));
+        state["connections"].as_array().unwrap().iter().map(|s| s.as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Mean colours in the middles of eight bars, at a height of the picture.
+    pub fn bars(&mut self, at: f64) -> Value {
+        self.tell(&json!({"do": "bars", "at": at}))
+    }
+}
+
+/// Whether colours are those of the bars.
+pub fn are_bars(seen: &Value) -> bool {
+    BARS.iter().enumerate().all(|(bar, want)| {
+        want.iter().enumerate().all(|(channel, want)| {
+            seen[bar][channel].as_f64().is_some_and(|have| (have - want).abs() <= COLOUR_TOLERANCE)
+        })
+    })
+}
+
+/// Asserts that they are.
+pub fn assert_bars(seen: &Value, what: &str) {
+    assert!(are_bars(seen), "{what}: {seen}, not {BARS:?}");
+}
+
+/// A number among facts.
+pub fn number(facts: &Value, pointer: &str) -> f64 {
+    facts.pointer(pointer).and_then(Value::as_f64).unwrap_or_else(|| panic!("no {pointer} in {facts:#}"))
+}
+
+fn assert_picture(facts: &Value) {
+    assert_eq!(facts["codec"], "video/H264", "{facts:#}");
+    assert_eq!((number(facts, "/width"), number(facts, "/height")), (640., 480.), "{facts:#}");
+    // Half of what is sent: how many more is the bench's question.
+    assert!(number(facts, "/decoded") >= 15. * number(facts, "/seconds"), "{facts:#}");
+    assert!(number(facts, "/stamps") >= 10. * number(facts, "/seconds"), "{facts:#}");
+    assert_eq!(number(facts, "/stampsWrong"), 0., "{facts:#}");
+    assert_eq!(number(facts, "/backwards"), 0., "{facts:#}");
+    // The stamp's clock is this machine's.
+    let delay = number(facts, "/delay/p50");
+    assert!((0.0..1000.0).contains(&delay), "{facts:#}");
+    assert_bars(&facts["bars"], "test picture");
+}
+
+fn assert_sound(facts: &Value) {
+    let sound = &facts["sound"];
+    assert!((number(sound, "/peakHz") - 1000.).abs() < 10., "{facts:#}");
+    assert!(number(sound, "/tone") > 0.05, "{facts:#}");
+    assert!(number(sound, "/beep") > 0.05, "{facts:#}");
+    assert!(facts["lipSync"]["pairs"].as_array().unwrap().len() >= 3, "{facts:#}");
+    assert!(number(facts, "/lipSync/median").abs() <= LIP_SYNC_MS, "{facts:#}");
+}
+
+/// Test picture, stamp, colours, sound, lip sync, PLI, and a daemon that dies and comes back.
+fn watches_the_test_picture(name: &str) {
+    let mut daemon = Daemon::start(PATTERN);
+    let mut browser = Browser::start(name);
+    browser.open(&daemon.url("/"));
+
+    let muted = browser.watch(5);
+    println!("{name}, muted: {muted}");
+    assert_eq!(muted["muted"], true, "{muted:#}");
+    assert_picture(&muted);
+
+    browser.click_sound();
+    browser.settle();
+    let sound = browser.listen(8);
+    println!("{name}, with sound: {sound}");
+    assert_picture(&sound);
+    assert_sound(&sound);
+
+    let keyframe = browser.tell(&json!({"do": "keyframe", "seconds": 4}));
+    println!("{name}, PLI: {keyframe}");
+    assert!(
+        number(&keyframe, "/pli") >= 1. && number(&keyframe, "/keyframes") >= 1.,
+        "{keyframe:#}\n{}",
+        daemon.log()
+    );
+
+    daemon.kill();
+    browser.wait("window.peercam.facts.state !== 'live'", 20);
+    daemon.restart();
+    let back = browser.frames(30, 30);
+    println!("{name}: a picture again {back:.0} ms after the restart");
+    browser.wait("window.peercam.facts.state === 'live'", 10);
+}
+
+#[test]
+fn chromium_watches_the_test_picture() {
+    watches_the_test_picture("chromium");
+}
+
+#[test]
+fn firefox_watches_the_test_picture() {
+    watches_the_test_picture("firefox");
+}
+
+#[test]
+fn two_viewers_one_with_sound() {
+    let daemon = Daemon::start(PATTERN);
+    let (mut loud, mut muted) = (Browser::start("chromium"), Browser::start("chromium"));
+    loud.open(&daemon.url("/"));
+    muted.open(&daemon.url("/"));
+    loud.click_sound();
+    loud.settle();
+    // Both at once.
+    let watching = std::thread::spawn(move || muted.watch(8));
+    let with_sound = loud.listen(8);
+    let without = watching.join().expect("the muted viewer watched");
+    println!("with sound: {with_sound}\nmuted: {without}");
+    assert_picture(&with_sound);
+    assert_sound(&with_sound);
+    assert_picture(&without);
+    assert_eq!(without["muted"], true);
+    assert_eq!(number(&daemon.status(), "/viewers/count"), 2.);
+}
+
+/// What `tests/browser/page.mjs` sees of the page itself.
+fn page(browser: &str, scenarios: &[&str]) {
+    let daemon = Daemon::start(PATTERN);
+    for scenario in scenarios {
+        let mut command = Command::new("node");
+        command.arg(file("browser/page.mjs")).args(["--url", &daemon.url("/"), "--browser", browser]);
+        command.args(["--scenario", scenario, "--pid", &daemon.id().to_string()]);
+        let out = run(&format!("page.mjs {browser} {scenario}"), &mut command, Duration::from_secs(120));
+        let seen: Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}"));
+        assert_eq!(seen["failures"], json!([]), "{browser}, {scenario}: {seen:#}");
+    }
+}
+
+#[test]
+fn page_is_accessible() {
+    page("chromium", &["axe", "keyboard"]);
+}
+
+#[test]
+fn page_tells_its_states() {
+    page("chromium", &["states"]);
+}
+
+#[test]
+fn page_gives_sound_by_a_click() {
+    page("chromium", &["sound"]);
+    page("firefox", &["sound"]);
+}

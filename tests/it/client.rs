@@ -1,0 +1,245 @@
+//! A viewer made of the same WebRTC crate: receives, and shows every packet that arrived.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use rtc::interceptor::{Interceptor, NackGeneratorBuilder, Packet, Slot, StreamInfo, TaggedPacket};
+use rtc::peer_connection::configuration::RTCOfferOptions;
+use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
+use rtc::rtp_transceiver::rtp_sender::{RTCRtpHeaderExtensionCapability, RtpCodecKind};
+use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
+use rtc::sansio::Protocol;
+use tokio::sync::{mpsc, watch};
+use webrtc::media_stream::track_remote::TrackRemote;
+use webrtc::peer_connection::{
+    MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceGatheringState,
+    RTCPeerConnectionState, RTCSessionDescription, Registry, SettingEngineBuilder, configure_rtcp_reports,
+    configure_twcc_receiver_only,
+};
+
+/// How long anything on loopback may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// The extension that the daemon sends its playout delay in.
+const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
+
+/// One receiving connection.
+pub struct Client {
+    pub connection: Arc<dyn PeerConnection>,
+    /// Every RTP and RTCP packet, as it came off the wire (after SRTP).
+    pub packets: mpsc::UnboundedReceiver<Packet>,
+    pub state: watch::Receiver<RTCPeerConnectionState>,
+    gathered: watch::Sender<bool>,
+    tracks: mpsc::UnboundedReceiver<Arc<dyn TrackRemote>>,
+    video: Option<Arc<dyn TrackRemote>>,
+    /// Loses every n-th packet of first transmission; 0: none.
+    pub loss: Arc<AtomicU32>,
+}
+
+struct Callbacks {
+    state: watch::Sender<RTCPeerConnectionState>,
+    gathered: watch::Sender<bool>,
+    tracks: mpsc::UnboundedSender<Arc<dyn TrackRemote>>,
+}
+
+#[async_trait::async_trait]
+impl PeerConnectionEventHandler for Callbacks {
+    async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
+        self.state.send_replace(state);
+    }
+
+    async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {
+        if state == RTCIceGatheringState::Complete {
+            self.gathered.send_replace(true);
+        }
+    }
+
+    async fn on_track(&self, track: Arc<dyn TrackRemote>) {
+        let _ = self.tracks.send(track.clone());
+        tokio::spawn(async move { while track.poll().await.is_some() {} });
+    }
+}
+
+impl Client {
+    /// Wants video, and sound if `audio`; reachable on loopback.
+    pub async fn new(audio: bool) -> Self {
+        let (state_tx, state) = watch::channel(RTCPeerConnectionState::New);
+        let (tracks_tx, tracks) = mpsc::unbounded_channel();
+        let (packets_tx, packets) = mpsc::unbounded_channel();
+        let gathered = watch::Sender::new(false);
+        let callbacks = Callbacks { state: state_tx, gathered: gathered.clone(), tracks: tracks_tx };
+        let loss = Arc::new(AtomicU32::new(0));
+        let tap = Tap { packets: packets_tx, loss: loss.clone(), ..Tap::new() };
+
+        let mut media = MediaEngine::default();
+        media.register_default_codecs().expect("codecs");
+        let delay = RTCRtpHeaderExtensionCapability { uri: PLAYOUT_DELAY.into() };
+        media.register_header_extension(delay, RtpCodecKind::Video, None).expect("extension");
+        let registry = configure_rtcp_reports(Registry::new())
+            .with(Slot::from(100), tap)
+            .with(Slot::NackGenerator, NackGeneratorBuilder::new().build());
+        let registry = configure_twcc_receiver_only(registry, &mut media).expect("transport-cc");
+        let connection: Arc<dyn PeerConnection> = Arc::new(
+            PeerConnectionBuilder::new()
+                .with_media_engine(media)
+                .with_interceptor_registry(registry)
+                .with_setting_engine(
+                    SettingEngineBuilder::new()
+                        .with_multicast_dns_mode(rtc::ice::mdns::MulticastDnsMode::Disabled)
+                        .with_ice_connection_attempts(Some(Duration::from_millis(20)), None)
+                        .build(),
+                )
+                .with_handler(Arc::new(callbacks))
+                .with_udp_addrs(vec!["127.0.0.1:0"])
+                .build()
+                .await
+                .expect("client"),
+        );
+        let kinds = [Some(RtpCodecKind::Video), audio.then_some(RtpCodecKind::Audio)];
+        for kind in kinds.into_iter().flatten() {
+            let init = RTCRtpTransceiverInit {
+                direction: RTCRtpTransceiverDirection::Recvonly,
+                ..Default::default()
+            };
+            connection.add_transceiver_from_kind(kind, Some(init)).await.expect("transceiver");
+        }
+        Self { connection, packets, state, gathered, tracks, video: None, loss }
+    }
+
+    /// An offer without candidates: what a browser sends that trickles, or has none to tell.
+    pub async fn offer(&self) -> String {
+        self.offer_with(None).await
+    }
+
+    /// An offer that restarts ICE, without candidates.
+    pub async fn restart_offer(&self) -> String {
+        self.offer_with(Some(RTCOfferOptions { ice_restart: true })).await
+    }
+
+    async fn offer_with(&self, options: Option<RTCOfferOptions>) -> String {
+        let offer = self.connection.create_offer(options).await.expect("offer");
+        let mut gathered = self.gathered.subscribe();
+        self.gathered.send_replace(false);
+        self.connection.set_local_description(offer.clone()).await.expect("local description");
+        let done = gathered.wait_for(|done| *done);
+        tokio::time::timeout(PATIENCE, done).await.expect("gathered").expect("alive");
+        let keep = |l: &&str| !l.starts_with("a=candidate") && !l.starts_with("a=end-of");
+        offer.sdp.lines().filter(keep).flat_map(|l| [l, "\r\n"]).collect()
+    }
+
+    /// Our candidates, `candidate:...`.
+    pub async fn candidates(&self) -> Vec<String> {
+        let local = self.connection.local_description().await.expect("local description").sdp;
+        local
+            .lines()
+            .filter_map(|l| l.strip_prefix("a=").filter(|l| l.starts_with("candidate:")))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// Takes the answer.
+    pub async fn accept(&self, answer: &str) {
+        let answer = RTCSessionDescription::answer(answer.to_owned()).expect("an answer");
+        self.connection.set_remote_description(answer).await.expect("a usable answer");
+    }
+
+    /// Until the connection is in this state.
+    pub async fn until(&mut self, state: RTCPeerConnectionState) {
+        let reached = self.state.wait_for(|s| *s == state);
+        tokio::time::timeout(PATIENCE, reached)
+            .await
+            .unwrap_or_else(|_| panic!("not {state}"))
+            .expect("alive");
+    }
+
+    /// The next packet that `wanted` turns into something.
+    pub async fn next<T>(&mut self, what: &str, mut wanted: impl FnMut(Packet) -> Option<T>) -> T {
+        let found = async {
+            loop {
+                if let Some(found) = wanted(self.packets.recv().await.expect("alive")) {
+                    return found;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("no {what}"))
+    }
+
+    /// Says that pictures were lost.
+    pub async fn send_pli(&mut self, media_ssrc: u32) {
+        while self.video.is_none() {
+            let track =
+                tokio::time::timeout(PATIENCE, self.tracks.recv()).await.expect("a track").expect("alive");
+            self.video = (track.kind().await == RtpCodecKind::Video).then_some(track);
+        }
+        let pli = PictureLossIndication { sender_ssrc: 1, media_ssrc };
+        self.video.as_ref().expect("set above").write_rtcp(vec![Box::new(pli)]).await.expect("sent");
+    }
+
+    /// Ends without a word to the daemon but what WebRTC itself says.
+    pub async fn close(self) {
+        self.connection.close().await.expect("closed");
+    }
+}
+
+/// Copies everything inbound, and loses some of it.
+struct Tap {
+    packets: mpsc::UnboundedSender<Packet>,
+    loss: Arc<AtomicU32>,
+    count: u32,
+    inbound: std::collections::VecDeque<TaggedPacket>,
+    outbound: std::collections::VecDeque<TaggedPacket>,
+}
+
+impl Tap {
+    fn new() -> Self {
+        let (packets, _) = mpsc::unbounded_channel();
+        Self {
+            packets,
+            loss: Arc::default(),
+            count: 0,
+            inbound: Default::default(),
+            outbound: Default::default(),
+        }
+    }
+}
+
+impl Protocol<TaggedPacket, TaggedPacket, ()> for Tap {
+    type Rout = TaggedPacket;
+    type Wout = TaggedPacket;
+    type Eout = ();
+    type Error = rtc::shared::error::Error;
+    type Time = Instant;
+
+    fn handle_read(&mut self, msg: TaggedPacket) -> Result<(), Self::Error> {
+        let every = self.loss.load(Ordering::Relaxed);
+        if every > 0 && matches!(msg.message.packet, Packet::Rtp(_)) {
+            self.count += 1;
+            if self.count.is_multiple_of(every) {
+                return Ok(());
+            }
+        }
+        let _ = self.packets.send(msg.message.packet.clone());
+        self.inbound.push_back(msg);
+        Ok(())
+    }
+
+    fn poll_read(&mut self) -> Option<TaggedPacket> {
+        self.inbound.pop_front()
+    }
+
+    fn handle_write(&mut self, msg: TaggedPacket) -> Result<(), Self::Error> {
+        self.outbound.push_back(msg);
+        Ok(())
+    }
+
+    fn poll_write(&mut self) -> Option<TaggedPacket> {
+        self.outbound.pop_front()
+    }
+}
+
+impl Interceptor for Tap {
+    fn bind_local_stream(&mut self, _: &StreamInfo) {}
+    fn unbind_local_stream(&mut self, _: &StreamInfo) {}
+    fn bind_remote_stream(&mut self, _: &StreamInfo) {}
+    fn unbind_remote_stream(&mut self, _: &StreamInfo) {}
+}

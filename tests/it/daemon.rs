@@ -1,0 +1,131 @@
+//! The daemon under test, and its HTTP interface.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::process::{Dir, Process};
+
+/// The built-in test picture, in a size that leaves a two-core machine time for the browsers.
+pub const PATTERN: &str =
+    "[video]\ndevice = \"pattern\"\nsize = \"640x480\"\nframe_rate = 30\n[audio]\ndevice = \"tone\"\n";
+
+/// A running daemon; dropping it kills it.
+pub struct Daemon {
+    process: Process,
+    address: SocketAddr,
+    config: String,
+    dir: Dir,
+}
+
+impl Daemon {
+    /// Starts it on a free port of 127.0.0.1. `config` is `device.toml` without `web.port`.
+    pub fn start(config: &str) -> Self {
+        let dir = Dir::new();
+        let (process, address) = start(config, 0, &dir);
+        Self { process, address, config: config.into(), dir }
+    }
+
+    /// Ends it as a power cut would, and starts it again on the same port.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again, on the same port, after [`Daemon::kill`].
+    pub fn restart(&mut self) {
+        (self.process, self.address) = start(&self.config, self.address.port(), &self.dir);
+    }
+
+    /// Tells it to stop, as systemd would, and waits for its end.
+    pub fn terminate(&mut self, within: Duration) {
+        self.process.terminate(within);
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Of a path on it.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// `/api/status` now.
+    pub fn status(&self) -> Value {
+        status(self.address)
+    }
+
+    /// What it logged last.
+    pub fn log(&self) -> String {
+        self.process.tail()
+    }
+}
+
+fn start(config: &str, port: u16, dir: &Dir) -> (Process, SocketAddr) {
+    let path = dir.path().join("device.toml");
+    let with_port = format!("[web]\nport = {port}\n");
+    let config = if config.contains("[web]\n") {
+        config.replace("[web]\n", &with_port)
+    } else {
+        format!("{config}\n{with_port}")
+    };
+    std::fs::write(&path, config).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_peercam"));
+    command.arg("run").arg("--config").arg(&path).current_dir(dir.path()).env("NO_COLOR", "1");
+    let mut process = Process::start("peercam", &mut command);
+    let line = process.said("listening on http://", Duration::from_secs(20));
+    let address = line
+        .split("http://")
+        .nth(1)
+        .and_then(|rest| rest.split(|c: char| c != ':' && c != '.' && !c.is_ascii_digit()).next())
+        .and_then(|address| address.parse().ok())
+        .unwrap_or_else(|| process.fail(&format!("names no address in {line:?}")));
+    (process, address)
+}
+
+/// `/api/status` of a daemon, wherever it runs.
+pub fn status(address: SocketAddr) -> Value {
+    let (code, body) = get(address, "/api/status").unwrap_or_else(|e| panic!("GET /api/status: {e}"));
+    assert_eq!(code, 200, "{}", String::from_utf8_lossy(&body));
+    serde_json::from_slice(&body).expect("status is JSON")
+}
+
+/// Waits until `/api/status` fulfils a condition, and returns how long that took, and the status.
+pub fn until(
+    address: SocketAddr,
+    what: &str,
+    within: Duration,
+    holds: impl Fn(&Value) -> bool,
+) -> (Duration, Value) {
+    let start = Instant::now();
+    loop {
+        let status = status(address);
+        if holds(&status) {
+            return (start.elapsed(), status);
+        }
+        assert!(start.elapsed() < within, "not {what} within {within:?}: {status:#}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A plain GET: status code and body.
+pub fn get(address: SocketAddr, path: &str) -> std::io::Result<(u16, Vec<u8>)> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = vec![];
+    stream.read_to_end(&mut answer)?;
+    let end = answer.windows(4).position(|w| w == b"\r\n\r\n").ok_or(std::io::ErrorKind::InvalidData)?;
+    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+    let code = head.split(' ').nth(1).and_then(|c| c.parse().ok()).ok_or(std::io::ErrorKind::InvalidData)?;
+    Ok((code, answer.split_off(end + 4)))
+}

@@ -1,0 +1,63 @@
+//! HTTP/1.1 by hand, so that a test can say what no well-behaved client would.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// No request takes this long.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What came back.
+#[derive(Debug)]
+pub struct Response {
+    pub code: u16,
+    pub headers: String,
+    pub body: String,
+}
+
+impl Response {
+    /// A header's value.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.lines().find_map(|l| {
+            let (key, value) = l.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+}
+
+/// One request on a connection of its own. `Host` is the address, unless `headers` has one.
+pub fn request(
+    to: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> io::Result<Response> {
+    let mut text = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
+    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+        text += &format!("Host: {to}\r\n");
+    }
+    for (name, value) in headers {
+        text += &format!("{name}: {value}\r\n");
+    }
+    if !body.is_empty() {
+        text += &format!("Content-Length: {}\r\n", body.len());
+    }
+    exchange(to, &format!("{text}\r\n{body}"))
+}
+
+/// Sends `text` as it is, and reads until the daemon closes.
+pub fn exchange(to: SocketAddr, text: &str) -> io::Result<Response> {
+    let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let _ = stream.write_all(text.as_bytes()); // it may have answered and closed before it read all
+    let mut answer = vec![];
+    let read = stream.read_to_end(&mut answer);
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    let parsed = text.split_once("\r\n\r\n").and_then(|(head, body)| {
+        let code = head.split(' ').nth(1)?.parse().ok()?;
+        Some(Response { code, headers: head.to_owned(), body: body.to_owned() })
+    });
+    parsed.ok_or_else(|| read.err().unwrap_or_else(|| io::Error::other(format!("no response: {text:?}"))))
+}

@@ -1,0 +1,222 @@
+//! Many viewers, slow viewers, greedy viewers, and viewers that come and go.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use peercam::clock::{AUDIO_HZ, Clocks, RtpClock, VIDEO_HZ};
+use peercam::config;
+use peercam::media::frame::Size;
+use peercam::media::h264::ProfileLevelId;
+use peercam::pipeline::hub::{Hub, Unit};
+use peercam::pipeline::snapshot::Snapshots;
+use peercam::pipeline::video::{self, Video};
+use peercam::status::Status;
+use peercam::viewer::{Offer, Registry};
+use rtc::interceptor::Packet;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use webrtc::peer_connection::RTCPeerConnectionState::Connected;
+
+use crate::client::Client;
+use crate::daemon::{self, Daemon, PATTERN};
+use crate::http::request;
+
+/// The media part of a daemon in this process, so that a test can hold a viewer's queue in its own hands.
+struct Spine {
+    hub: Arc<Hub>,
+    status: Arc<Status>,
+    registry: Arc<Registry>,
+    _video: Video,
+}
+
+impl Spine {
+    fn start() -> Self {
+        let (hub, status) = (Arc::new(Hub::default()), Arc::new(Status::default()));
+        let clock = |hz| RtpClock { hz, offset: 0x1234_5678 };
+        let clocks = Clocks { video: clock(VIDEO_HZ), audio: clock(AUDIO_HZ) };
+        let (profile, profile_seen) = watch::channel(ProfileLevelId([0x42, 0xc0, 0x1e]));
+        let video = config::Video {
+            device: config::Camera::Pattern,
+            size: Size::new(320, 240),
+            ..Default::default()
+        };
+        let video = Video::spawn(video::Context {
+            config: video,
+            hub: hub.clone(),
+            status: status.clone(),
+            snapshots: Arc::new(Snapshots::new(hub.clone())),
+            clock: clocks.video,
+            profile,
+            stop: CancellationToken::new(),
+        })
+        .expect("threads");
+        let listen = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let ice = config::Ice::default();
+        let registry = Registry::new(hub.clone(), status.clone(), clocks, ice, listen, 50, profile_seen);
+        Self { hub, status, registry, _video: video }
+    }
+
+    /// A viewer whose frames are counted, and who asks for keyframes as often as told.
+    async fn viewer(&self, pli_every: Option<Duration>) -> Arc<AtomicU64> {
+        let mut client = Client::new(false).await;
+        let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
+        let offer = Offer { sdp: client.offer().await, from, via: "whep", sound: false };
+        let answer = self.registry.join(offer).await.expect("an answer");
+        client.accept(&answer.sdp).await;
+        client.until(Connected).await;
+        let ssrc =
+            client.next("video", |p| if let Packet::Rtp(p) = p { Some(p.header.ssrc) } else { None }).await;
+        let frames = Arc::new(AtomicU64::new(0));
+        let count = frames.clone();
+        tokio::spawn(async move {
+            let mut pli = tokio::time::interval(pli_every.unwrap_or(Duration::from_secs(3600)));
+            pli.tick().await;
+            loop {
+                tokio::select! {
+                    _ = pli.tick() => client.send_pli(ssrc).await,
+                    packet = client.packets.recv() => match packet {
+                        Some(Packet::Rtp(p)) if p.header.marker => { count.fetch_add(1, Ordering::Relaxed); }
+                        Some(_) => {}
+                        None => break,
+                    }
+                }
+            }
+            drop(answer);
+        });
+        frames
+    }
+
+    /// Frames that each viewer received in `time`, as a part of those encoded: how busy the machine is does not count.
+    async fn received(&self, viewers: &[Arc<AtomicU64>], time: Duration) -> Vec<f64> {
+        let now = || viewers.iter().map(|v| v.load(Ordering::Relaxed)).collect::<Vec<_>>();
+        let (encoded, before) = (self.status.counters.encoded.get(), now());
+        tokio::time::sleep(time).await;
+        let encoded = self.status.counters.encoded.get() - encoded;
+        assert!(encoded > 10 * time.as_secs(), "{encoded} frames encoded in {time:?}");
+        now().iter().zip(before).map(|(after, before)| (after - before) as f64 / encoded as f64).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stalled_viewer_and_a_greedy_one_cost_the_others_nothing() {
+    let spine = Spine::start();
+    let mut viewers = vec![];
+    for _ in 0..8 {
+        viewers.push(spine.viewer(None).await);
+    }
+    let window = Duration::from_secs(10);
+    let undisturbed = spine.received(&viewers, window).await;
+
+    // The ninth's task does not read what the hub hands it; the tenth asks for a keyframe 50 times a second.
+    let mut stalled = spine.hub.subscribe();
+    let _greedy = spine.viewer(Some(Duration::from_millis(20))).await;
+    let keyframes = spine.status.counters.keyframes.get();
+    let disturbed = spine.received(&viewers, window).await;
+    let keyframes = spine.status.counters.keyframes.get() - keyframes;
+
+    println!("parts of all frames received: {undisturbed:?}, then {disturbed:?}; {keyframes} keyframes");
+    for part in undisturbed.iter().chain(&disturbed) {
+        assert!((0.98..1.02).contains(part), "within 2 %: {undisturbed:?}, then {disturbed:?}");
+    }
+    assert!(keyframes <= 20, "{keyframes} keyframes in 10 s");
+    assert!(keyframes >= 3, "the greedy one gets what one viewer may cause: {keyframes}");
+
+    assert_eq!(stalled.lagged(), 1);
+    loop {
+        if let Unit::Video(unit) = stalled.recv().await {
+            assert!(unit.idr, "it resumes at a keyframe");
+            break;
+        }
+    }
+    spine.registry.close_all("the test is over").await;
+}
+
+/// Joins over WHEP in a runtime of its own, so that dropping the runtime is a power cut.
+fn watch(address: SocketAddr, goodbye: bool) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut client = Client::new(true).await;
+        let offer = client.offer().await;
+        let headers = [("Content-Type", "application/sdp")];
+        let answer = request(address, "POST", "/whep", &headers, &offer).expect("an answer");
+        assert_eq!(answer.code, 201, "{answer:?}");
+        let resource = answer.header("Location").expect("a resource").to_owned();
+        client.accept(&answer.body).await;
+        client.until(Connected).await;
+        client.next("video", |p| matches!(p, Packet::Rtp(_)).then_some(())).await;
+        if goodbye {
+            assert_eq!(request(address, "DELETE", &resource, &[], "").expect("gone").code, 200);
+            client.close().await;
+        }
+    });
+    runtime.shutdown_background();
+}
+
+/// Resident bytes, threads, descriptors, tasks.
+fn cost(status: &Value) -> [u64; 4] {
+    ["resident_bytes", "threads", "descriptors", "tasks"]
+        .map(|key| status["process"][key].as_u64().unwrap_or_else(|| panic!("{key} in {status:#}")))
+}
+
+/// The cost once everybody is gone and `tasks` at most are left: the last sockets close a moment after the viewer.
+fn cost_of_nobody(address: SocketAddr, tasks: u64) -> [u64; 4] {
+    let gone = |s: &Value| s["viewers"]["count"] == 0 && cost(s)[3] <= tasks;
+    cost(&daemon::until(address, "everybody gone", Duration::from_secs(60), gone).1)
+}
+
+#[test]
+fn three_hundred_viewers_come_and_go_and_nothing_of_them_stays() {
+    // Those who leave without a word are there for some ten seconds.
+    let config = PATTERN.replace("640x480", "320x240") + "[web]\nmax_viewers = 200\n";
+    let daemon = Daemon::start(&config);
+    let address = daemon.address();
+    let [.., tasks] = cost(&daemon.status());
+    for n in 0..10 {
+        watch(address, n % 3 > 0);
+    }
+    let [_, threads, descriptors, tasks] = cost_of_nobody(address, tasks);
+    // Three times the same hundred, so that as many were there at a time when memory is compared.
+    let mut rounds = vec![];
+    for _ in 0..3 {
+        (0..100).for_each(|n| watch(address, n % 3 > 0));
+        rounds.push(cost_of_nobody(address, tasks));
+    }
+    let [[resident, ..], .., [resident_end, rest @ ..]] = rounds[..] else { unreachable!("three rounds") };
+    println!("resident bytes, threads, descriptors, tasks after each hundred viewers: {rounds:?}");
+    assert!(resident_end < resident + 2_000_000, "{resident} bytes grew to {resident_end}");
+    // The blocking pool's and the runtime's own threads may have come or gone; nothing else may.
+    let [threads_end, descriptors_end, tasks_end] = rest;
+    assert!(threads_end <= threads, "{threads} threads became {threads_end}");
+    assert_eq!((descriptors_end, tasks_end), (descriptors, tasks), "descriptors, tasks");
+}
+
+#[test]
+fn nothing_is_encoded_while_nobody_watches_and_a_snapshot_is_one_picture() {
+    let daemon = Daemon::start(PATTERN);
+    std::thread::sleep(Duration::from_secs(1));
+    let (code, jpeg) = daemon::get(daemon.address(), "/snapshot.jpg").expect("an answer");
+    assert_eq!((code, &jpeg[..3]), (200, &[0xff, 0xd8, 0xff][..]));
+    std::thread::sleep(Duration::from_secs(1));
+    let status = daemon.status();
+    assert_eq!([&status["counters"]["encoded"], &status["counters"]["opus_packets"]], [0, 0], "{status:#}");
+}
+
+#[test]
+fn stopping_takes_no_time_even_with_viewers() {
+    let mut daemon = Daemon::start(PATTERN);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _client = runtime.block_on(async {
+        let mut client = Client::new(true).await;
+        let headers = [("Content-Type", "application/sdp")];
+        let answer = request(daemon.address(), "POST", "/whep", &headers, &client.offer().await).unwrap();
+        client.accept(&answer.body).await;
+        client.until(Connected).await;
+        client
+    });
+    let start = Instant::now();
+    daemon.terminate(Duration::from_secs(3));
+    assert!(start.elapsed() < Duration::from_secs(3));
+}

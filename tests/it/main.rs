@@ -1,0 +1,36 @@
+//! The daemon from outside, with real browsers, foreign WebRTC stacks and kernel drivers. `make test` installs what this
+//! needs and starts it in a network of its own (`tests/net.sh`); each test says what is missing where that was not done.
+//!
+//! A hang is a failure: everything that is waited for has a deadline. Recovery deadlines are asserted with a margin for a
+//! busy machine; throughput and delay belong to the benches.
+
+#![allow(clippy::unwrap_used)] // in a test a panic is the report
+
+mod bad_input;
+mod board;
+mod browser;
+mod cli;
+mod client;
+mod daemon;
+mod house;
+mod http;
+mod jpeg;
+mod load;
+mod peers;
+mod process;
+mod viewer;
+
+use std::path::PathBuf;
+
+/// What `tests/setup.sh places` told.
+fn place(name: &str) -> PathBuf {
+    match std::env::var_os(name) {
+        Some(path) => path.into(),
+        None => panic!("{name} is not set: start the tests by `make test`"),
+    }
+}
+
+/// A file below `tests/`.
+fn file(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests").join(path)
+}

@@ -1,0 +1,529 @@
+//! Viewers over real sockets: a registry fed with synthetic units, watched by [`Client`].
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use peercam::clock::{AUDIO_HZ, Clocks, Pts, RtpClock, VIDEO_HZ};
+use peercam::config;
+use peercam::media::h264::ProfileLevelId;
+use peercam::media::unit::{AudioUnit, VideoUnit};
+use peercam::pipeline::hub::Hub;
+use peercam::status::Status;
+use peercam::viewer::{Answer, Error, Event, Offer, Registry, ViewerId};
+use rtc::interceptor::Packet;
+use rtc::rtcp::sender_report::SenderReport;
+use rtc::rtp;
+use tokio::runtime::Handle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use webrtc::peer_connection::RTCPeerConnectionState;
+
+use super::client::{Client, PATIENCE};
+
+const CLOCKS: Clocks = Clocks {
+    video: RtpClock { hz: VIDEO_HZ, offset: 0xffff_0000 },
+    audio: RtpClock { hz: AUDIO_HZ, offset: 12_345 },
+};
+/// Pictures seem this old when they are published, as if their encoding took so long.
+const VIDEO_AGE: Duration = Duration::from_millis(150);
+const PAYLOADS: usize = 3;
+
+/// A registry, and a stream of 30 pictures and 50 Opus packets a second while somebody watches.
+struct House {
+    registry: Arc<Registry>,
+    hub: Arc<Hub>,
+    status: Arc<Status>,
+    _feed: DropGuard,
+}
+
+fn house(max_viewers: usize) -> House {
+    house_with(max_viewers, config::Ice::default())
+}
+
+fn house_with(max_viewers: usize, ice: config::Ice) -> House {
+    let (hub, status) = (Arc::new(Hub::default()), Arc::new(Status::default()));
+    let (_, h264) = tokio::sync::watch::channel(ProfileLevelId([0x42, 0xc0, 0x1f]));
+    let listen = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let registry = Registry::new(hub.clone(), status.clone(), CLOCKS, ice, listen, max_viewers, h264);
+    let stop = CancellationToken::new();
+    tokio::spawn(stop.clone().run_until_cancelled_owned(feed(hub.clone())));
+    House { registry, hub, status, _feed: stop.drop_guard() }
+}
+
+async fn feed(hub: Arc<Hub>) {
+    let mut video = tokio::time::interval(Duration::from_micros(33_333));
+    let mut audio = tokio::time::interval(Duration::from_millis(20));
+    loop {
+        tokio::select! {
+            _ = video.tick() => {
+                let ready = Pts::now();
+                let pts = ready - VIDEO_AGE;
+                let idr = hub.keyframe_due(ready);
+                let payloads = (0..PAYLOADS).map(|n| Bytes::from(vec![if idr { 0x65 } else { 0x41 }; 900 + n])).collect();
+                let rtp_time = CLOCKS.video.ticks(pts);
+                hub.publish_video(Arc::new(VideoUnit { pts, taken: pts, ready, rtp_time, idr, payloads }));
+            }
+            _ = audio.tick() => {
+                let pts = Pts::now() - Duration::from_millis(20);
+                let payload = Bytes::from_static(&[0xfc; 80]);
+                hub.publish_audio(Arc::new(AudioUnit { pts, rtp_time: CLOCKS.audio.ticks(pts), payload }));
+            }
+        }
+    }
+}
+
+impl House {
+    async fn try_join(&self, sdp: String) -> Result<Answer, Error> {
+        let from = "192.0.2.9:5000".parse().expect("address");
+        self.registry.join(Offer { sdp, from, via: "page", sound: false }).await
+    }
+
+    /// A client that is connected.
+    async fn watch(&self, audio: bool) -> (Client, Answer) {
+        let mut client = Client::new(audio).await;
+        let answer = self.try_join(client.offer().await).await.expect("accepted");
+        client.accept(&answer.sdp).await;
+        client.until(RTCPeerConnectionState::Connected).await;
+        (client, answer)
+    }
+}
+
+fn video(packet: Packet) -> Option<rtp::Packet> {
+    // Video payloads begin with our 0x65 or 0x41; those of RTX with a sequence number.
+    let is = |p: &rtp::Packet| {
+        p.payload.len() >= 900 && matches!(p.payload[0], 0x65 | 0x41) && p.payload[0] == p.payload[3]
+    };
+    if let Packet::Rtp(p) = packet { Some(p).filter(is) } else { None }
+}
+
+fn report(packet: Packet) -> Option<SenderReport> {
+    let Packet::Rtcp(packets) = packet else { return None };
+    packets.iter().find_map(|p| p.as_any().downcast_ref::<SenderReport>().cloned())
+}
+
+/// Until `done`, or too late.
+async fn until(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < limit, "{what} not within {limit:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Runs this test alone in a process, where descriptors can be counted. False in the one that should return.
+fn alone(test: &str) -> bool {
+    if std::env::var_os("PEERCAM_TEST_ALONE").is_some() {
+        return true;
+    }
+    let me = std::env::current_exe().expect("this program");
+    let name = format!("viewer::{test}");
+    let run = std::process::Command::new(me)
+        .args([&name, "--exact", "--nocapture"])
+        .env("PEERCAM_TEST_ALONE", "1")
+        .output();
+    let run = run.expect("started");
+    let said = format!("{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+    assert!(run.status.success() && said.contains("1 passed"), "{said}");
+    false
+}
+
+/// Descriptors and tasks of this process.
+fn held() -> (usize, usize) {
+    let descriptors = std::fs::read_dir("/proc/self/fd").expect("Linux").count();
+    (descriptors, Handle::current().metrics().num_alive_tasks())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewer_gets_units_as_they_are_and_demand_begins_when_it_is_connected() {
+    let house = house(2);
+    let mut client = Client::new(true).await;
+    let mut answer = house.try_join(client.offer().await).await.expect("accepted");
+    assert!(
+        answer.sdp.contains("profile-level-id=42c01f") && answer.sdp.contains("a=end-of-candidates"),
+        "{}",
+        answer.sdp
+    );
+    assert_eq!(answer.sdp.matches("a=sendonly").count(), 2, "{}", answer.sdp);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!((house.hub.demand(), house.registry.list()[0].state), (0, "connecting"));
+
+    client.accept(&answer.sdp).await;
+    client.until(RTCPeerConnectionState::Connected).await;
+    assert_eq!(
+        tokio::time::timeout(PATIENCE, answer.events.recv()).await.expect("told"),
+        Some(Event::Connected)
+    );
+    assert_eq!((house.hub.demand(), house.registry.list()[0].state), (1, "live"));
+
+    let mut packets = vec![];
+    while packets.len() < 30 * PAYLOADS {
+        packets.push(client.next("video", video).await);
+    }
+    assert_eq!(packets[0].payload[0], 0x65, "it begins with an IDR");
+    let now = Pts::now();
+    for (n, unit) in packets.chunks(PAYLOADS).enumerate() {
+        for (i, packet) in unit.iter().enumerate() {
+            assert_eq!(packet.payload.len(), 900 + i);
+            assert_eq!(packet.header.timestamp, unit[0].header.timestamp);
+            assert_eq!(packet.header.marker, i == PAYLOADS - 1);
+            assert_eq!(
+                packet.header.sequence_number,
+                packets[0].header.sequence_number.wrapping_add((n * PAYLOADS + i) as u16)
+            );
+        }
+        let age = now.since(CLOCKS.video.pts(unit[0].header.timestamp, now));
+        assert!(age > VIDEO_AGE && age < PATIENCE, "{age:?}");
+    }
+    let id = 1 + packets[0].header.extensions.len(); // transport-cc and playout delay
+    assert_eq!((id, packets[89].header.extensions.len()), (3, 1));
+    let sound = client.next("sound", |p| match p {
+        Packet::Rtp(p) if p.payload.len() == 80 => Some(p),
+        _ => None,
+    });
+    let sound = sound.await;
+    let age = Pts::now().since(CLOCKS.audio.pts(sound.header.timestamp, Pts::now()));
+    assert!(age < PATIENCE, "{age:?}");
+    assert!(house.status.counters.rtp_packets.get() >= 90);
+    assert_eq!(house.status.counters.viewers_joined.get(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sender_reports_name_the_time_of_capture() {
+    let house = house(1);
+    let (mut client, _answer) = house.watch(true).await;
+    let mut seen = [false; 2];
+    let mut ssrc = None;
+    while seen != [true; 2] {
+        let (r, v) = client
+            .next("reports of both streams", |p| {
+                if let Some(p) = video(p.clone()) {
+                    ssrc = Some(p.header.ssrc);
+                }
+                report(p).zip(ssrc)
+            })
+            .await;
+        let clock = if r.ssrc == v { CLOCKS.video } else { CLOCKS.audio };
+        seen[usize::from(r.ssrc == v)] = true;
+        let captured = clock.pts(r.rtp_time, Pts::now()).unix();
+        let ntp_s =
+            (r.ntp_time >> 32) as f64 - 2_208_988_800.0 + (r.ntp_time & 0xffff_ffff) as f64 / 4_294_967_296.0;
+        let error = ntp_s - captured.as_secs_f64();
+        assert!(error.abs() < 0.005, "{error} s, where video is {VIDEO_AGE:?} old when sent");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_offer_without_audio_gets_only_video() {
+    let house = house(1);
+    let (mut client, answer) = house.watch(false).await;
+    assert!(!answer.sdp.contains("m=audio"));
+    client.next("video", video).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pli_brings_a_keyframe() {
+    let house = house(1);
+    let (mut client, _answer) = house.watch(false).await;
+    let first = client.next("IDR", |p| video(p).filter(|p| p.payload[0] == 0x65)).await;
+    let after = |p: rtp::Packet| p.payload[0] == 0x65 && p.header.timestamp != first.header.timestamp;
+    let start = Instant::now();
+    loop {
+        client.send_pli(first.header.ssrc).await;
+        let idr = client.next("video", |p| video(p).filter(|p| p.header.marker)).await;
+        if after(idr) {
+            break;
+        }
+        assert!(start.elapsed() < PATIENCE, "no IDR");
+    }
+    assert!(start.elapsed() > Duration::from_secs(2), "a viewer causes one in 3 s, its join included");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_packets_are_sent_again_as_rtx() {
+    let house = house(1);
+    let (mut client, answer) = house.watch(false).await;
+    assert!(answer.sdp.contains("a=ssrc-group:FID") && answer.sdp.contains("rtx/90000"), "{}", answer.sdp);
+    let lost = client.next("video", video).await;
+    client.loss.store(20, Ordering::Relaxed);
+    for _ in 0..3 {
+        let again = client.next("RTX", |p| match p {
+            Packet::Rtp(p) if p.payload.len() >= 902 && p.header.ssrc != lost.header.ssrc => Some(p),
+            _ => None,
+        });
+        let again = again.await;
+        let original = u16::from_be_bytes([again.payload[0], again.payload[1]]);
+        assert!(
+            original.wrapping_sub(lost.header.sequence_number) < 10_000
+                && again.payload[2] == again.payload[5]
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn turning_the_sound_on_asks_for_another_playout_delay() {
+    let house = house(1);
+    let (mut client, answer) = house.watch(true).await;
+    let delay = |p: Packet| {
+        video(p)?.header.extensions.iter().find(|e| e.payload.len() == 3).map(|e| e.payload.to_vec())
+    };
+    assert_eq!(client.next("playout delay", delay).await, [0, 0, 0]);
+    house.registry.set_sound(&answer.id, true).expect("there");
+    let changed = |p: Packet| delay(p).filter(|d| *d != [0, 0, 0]);
+    assert_eq!(client.next("another", changed).await, [0, 0x10, 40], "10 to 400 ms");
+    assert!(house.registry.list()[0].sound);
+    assert!(matches!(house.registry.set_sound(&ViewerId::from("no"), true), Err(Error::Unknown)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn candidates_may_trickle_and_names_cost_nothing() {
+    let house = house(1);
+    let mut client = Client::new(false).await;
+    let answer = house.try_join(client.offer().await).await.expect("accepted");
+    // The client does not learn our candidates, so only its own, told to us, can connect them.
+    let silent: String =
+        answer.sdp.lines().filter(|l| !l.starts_with("a=candidate")).flat_map(|l| [l, "\r\n"]).collect();
+    client.accept(&silent).await;
+    let name = "candidate:1 1 udp 2113937151 d8b46c57-0bda-413e-86dd-f791e2209737.local 47502 typ host";
+    house.registry.add_candidate(&answer.id, name, Some("0")).await.expect("ignored");
+    house.registry.add_candidate(&answer.id, "", None).await.expect("no more");
+    let refused = house.registry.add_candidate(&answer.id, "rubbish", None).await;
+    assert!(matches!(refused, Err(Error::BadOffer(_))));
+    for candidate in client.candidates().await {
+        house.registry.add_candidate(&answer.id, &candidate, Some("0")).await.expect("taken");
+    }
+    client.until(RTCPeerConnectionState::Connected).await;
+    client.next("video", video).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn places_are_limited_and_given_back() {
+    let house = house(1);
+    let mut client = Client::new(false).await;
+    let mut first = house.try_join(client.offer().await).await.expect("accepted");
+    let second = Client::new(false).await;
+    let offer = second.offer().await;
+    assert!(matches!(house.try_join(offer.clone()).await, Err(Error::Full(1))), "a connecting one counts");
+    assert_eq!(house.status.counters.offers_refused.get(), 1);
+    client.accept(&first.sdp).await;
+    client.until(RTCPeerConnectionState::Connected).await;
+    house.registry.leave(&first.id, "enough").await.expect("there");
+    assert!(matches!(house.registry.leave(&first.id, "enough").await, Err(Error::Unknown)));
+    let mut last = None;
+    while let Some(event) = first.events.recv().await {
+        last = Some(event);
+    }
+    assert_eq!(last, Some(Event::Closed("enough".into())));
+    assert_eq!(house.hub.demand(), 0);
+    house.try_join(offer).await.expect("its place is free");
+    house.registry.close_all("stopping").await;
+    assert_eq!(house.registry.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ice_restart_by_a_full_offer_keeps_the_media() {
+    let house = house(1);
+    let (mut client, answer) = house.watch(false).await;
+    let before = client.next("video", video).await;
+    let restarted =
+        house.registry.restart(&answer.id, &client.restart_offer().await).await.expect("answered");
+    assert_ne!(line(&restarted, "a=ice-ufrag:"), line(&answer.sdp, "a=ice-ufrag:"));
+    assert_eq!(line(&restarted, "a=fingerprint:"), line(&answer.sdp, "a=fingerprint:"));
+    client.accept(&restarted).await;
+    while client.packets.try_recv().is_ok() {}
+    let after = client.next("video after the restart", video).await;
+    assert_eq!(after.header.ssrc, before.header.ssrc);
+    assert_eq!(house.registry.count(), 1);
+    assert!(matches!(house.registry.restart(&answer.id, "rubbish").await, Err(Error::BadOffer(_))));
+    client.next("video after a bad offer", video).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ice_restart_by_credentials_alone_keeps_the_media() {
+    let house = house(1);
+    let (mut client, answer) = house.watch(true).await;
+    client.next("video", video).await;
+    let offer = client.restart_offer().await;
+    let candidates: Vec<_> = client.candidates().await.into_iter().map(|c| ("0".to_owned(), c)).collect();
+    let (ufrag, pwd) = (line(&offer, "a=ice-ufrag:"), line(&offer, "a=ice-pwd:"));
+    let ours = house.registry.restart_fragment(&answer.id, ufrag, pwd, &candidates).await.expect("answered");
+    assert!(!ours.candidates.is_empty());
+    let mut new = answer.sdp.replace(line(&answer.sdp, "a=ice-ufrag:"), &ours.ufrag);
+    new = new.replace(line(&answer.sdp, "a=ice-pwd:"), &ours.pwd);
+    assert_ne!(new, answer.sdp);
+    client.accept(&new).await;
+    while client.packets.try_recv().is_ok() {}
+    client.next("video after the restart", video).await;
+    let bad = house.registry.restart_fragment(&answer.id, "a b", pwd, &[]).await;
+    assert!(matches!(bad, Err(Error::BadOffer(_))));
+}
+
+fn line<'a>(sdp: &'a str, prefix: &str) -> &'a str {
+    sdp.lines().find_map(|l| l.strip_prefix(prefix)).unwrap_or_else(|| panic!("no {prefix} in {sdp}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_says_goodbye_is_gone_at_once() {
+    let house = house(1);
+    let (client, mut answer) = house.watch(false).await;
+    client.close().await; // DTLS close_notify
+    assert_eq!(closed(&mut answer).await, "the viewer closed the connection");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_goes_without_a_word_is_gone_soon() {
+    let house = house(1);
+    // Its sockets live in a runtime of their own, whose end is like a pulled plug.
+    let elsewhere = tokio::runtime::Runtime::new().expect("a runtime");
+    let mut client = elsewhere.spawn(Client::new(false)).await.expect("a client");
+    let mut answer = house.try_join(client.offer().await).await.expect("accepted");
+    client.accept(&answer.sdp).await;
+    client.until(RTCPeerConnectionState::Connected).await;
+    elsewhere.shutdown_background();
+    drop(client);
+    let gone = Instant::now();
+    assert_eq!(closed(&mut answer).await, "the viewer stopped answering");
+    let after = gone.elapsed(); // 5 s of silence, 5 s of grace
+    assert!((8..15).contains(&after.as_secs()), "{after:?}");
+    assert_eq!(house.registry.count(), 0);
+}
+
+/// Why a viewer ended, when it has.
+async fn closed(answer: &mut Answer) -> String {
+    let told = async {
+        loop {
+            if let Event::Closed(why) = answer.events.recv().await.expect("told before the end") {
+                return why;
+            }
+        }
+    };
+    tokio::time::timeout(2 * PATIENCE, told).await.expect("told")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_never_connects_is_gone_after_30_s() {
+    let house = house(1);
+    let client = Client::new(false).await;
+    house.try_join(client.offer().await).await.expect("accepted");
+    tokio::time::sleep(Duration::from_secs(27)).await;
+    assert_eq!(house.registry.count(), 1);
+    until("its end", Duration::from_secs(8), || house.registry.count() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn viewers_that_leave_leave_nothing() {
+    if !alone("viewers_that_leave_leave_nothing") {
+        return;
+    }
+    let house = house(20);
+    let (client, answer) = house.watch(true).await; // what webrtc makes once for all exists now
+    house.registry.leave(&answer.id, "test").await.expect("there");
+    client.close().await;
+    let before = settled().await;
+    for _ in 0..10 {
+        let (client, answer) = house.watch(true).await;
+        house.registry.leave(&answer.id, "test").await.expect("there");
+        client.close().await;
+    }
+    let offer = Client::new(true).await;
+    let sdp = offer.offer().await;
+    for _ in 0..10 {
+        let answer = house.try_join(sdp.clone()).await.expect("accepted");
+        house.registry.leave(&answer.id, "test").await.expect("there");
+    }
+    offer.close().await;
+    assert_eq!(settled().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_offers_leave_nothing() {
+    if !alone("bad_offers_leave_nothing") {
+        return;
+    }
+    let house = house(4);
+    let client = Client::new(true).await;
+    let good = client.offer().await;
+    client.close().await;
+    let before = settled().await;
+    let mut refused = 0;
+    let lines: Vec<&str> = good.lines().collect();
+    for n in 0..lines.len() {
+        // Each line missing, cut short, doubled with rubbish; what is accepted all the same must leave, too.
+        for damage in 0..3 {
+            let mut damaged: Vec<String> = lines.iter().map(|l| (*l).to_owned()).collect();
+            match damage {
+                0 => drop(damaged.remove(n)),
+                1 => damaged[n].truncate(lines[n].len() * 2 / 3),
+                _ => damaged[n] = damaged[n].replace(|c: char| c.is_ascii_digit(), "999999"),
+            }
+            match house.try_join(damaged.join("\r\n")).await {
+                Err(Error::Full(_)) => panic!("a refused offer kept its place"),
+                Err(_) => refused += 1,
+                Ok(answer) => house.registry.leave(&answer.id, "test").await.expect("there"),
+            }
+        }
+    }
+    assert!(refused >= 20, "{refused}");
+    assert_eq!(house.status.counters.offers_refused.get(), refused);
+    assert_eq!(settled().await, before);
+}
+
+/// Descriptors and tasks once nothing changes any more.
+async fn settled() -> (usize, usize) {
+    let mut last = held();
+    let mut since = Instant::now();
+    let start = Instant::now();
+    while since.elapsed() < Duration::from_secs(1) {
+        assert!(start.elapsed() < PATIENCE, "descriptors and tasks keep changing");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if held() != last {
+            (last, since) = (held(), Instant::now());
+        }
+    }
+    last
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stun_server_adds_our_public_address_and_a_dead_one_delays_no_page() {
+    // Answers as if this machine were behind NAT: 203.0.113.9 (RFC 8489 sections 5 and 14.2).
+    let stun = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+    let url = |port| config::IceServer {
+        urls: vec![format!("stun:127.0.0.1:{port}")],
+        username: None,
+        credential: None,
+    };
+    let servers = vec![url(stun.local_addr().expect("bound").port())];
+    let server = async move {
+        let mut request = [0; 1500];
+        loop {
+            let (_, from) = stun.recv_from(&mut request).await.expect("a request");
+            let mut reply = vec![1, 1, 0, 12];
+            reply.extend(&request[4..20]);
+            reply.extend([0, 0x20, 0, 8, 0, 1]);
+            reply.extend((from.port() ^ 0x2112).to_be_bytes());
+            reply.extend((u32::from(Ipv4Addr::new(203, 0, 113, 9)) ^ 0x2112_a442).to_be_bytes());
+            stun.send_to(&reply, from).await.expect("sent");
+        }
+    };
+    let server = tokio::spawn(server);
+    let house = house_with(1, config::Ice { servers });
+    let client = Client::new(false).await;
+    let from = "192.0.2.9:5000".parse().expect("address");
+    let offer = Offer { sdp: client.offer().await, from, via: "whep", sound: false };
+    let answer = house.registry.join(offer).await.expect("accepted");
+    assert!(answer.sdp.contains(" 203.0.113.9 ") && answer.sdp.contains("typ srflx"), "{}", answer.sdp);
+    server.abort();
+
+    let house = house_with(1, config::Ice { servers: vec![url(9)] });
+    let start = Instant::now();
+    let mut client = Client::new(false).await;
+    let answer = house.try_join(client.offer().await).await.expect("accepted");
+    assert!(
+        answer.sdp.contains("typ host") && start.elapsed() < Duration::from_millis(500),
+        "{:?}",
+        start.elapsed()
+    );
+    client.accept(&answer.sdp).await;
+    client.until(RTCPeerConnectionState::Connected).await;
+}

@@ -1,0 +1,221 @@
+#!/usr/bin/env bash
+# Installs what building, checking and testing peercam need, on Debian 12 or newer, by its own package manager and the
+# registries of cargo, npm and pip. Quick when everything is there: then nothing is asked of the network.
+#
+#   tests/setup.sh GROUP...     build: compilers and libraries        check: formatter, linter, cargo-deny
+#                               browser: Chromium, Firefox, Node      board: QEMU and the virtual board's image
+#                               peers: aiortc, GStreamer, pion        net: tools for the tests' own network
+#   tests/setup.sh path         prints the directories to put before PATH, so that the right cargo is found
+#
+# What is fetched or made outside the package manager is kept below $PEERCAM_CACHE (default: ~/.cache/peercam), named by
+# a digest of what it is made from, so that it outlives clones and is made anew when its recipe changes.
+set -euo pipefail
+tests=$(dirname "$(realpath "$0")")
+root=$(dirname "$tests")
+cache=${PEERCAM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/peercam}
+export DEBIAN_FRONTEND=noninteractive
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+
+installed() { [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+
+lists_are_fresh=
+update_lists() {
+  [ -n "$lists_are_fresh" ] || as_root apt-get update -qq
+  lists_are_fresh=1
+}
+
+packages() { # installs those of the named packages that are missing
+  local missing=() p
+  for p in "$@"; do installed "$p" || missing+=("$p"); done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  say "installing ${missing[*]}"
+  update_lists
+  as_root apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+candidate() { # version of package $1 that apt would install; empty where there is none
+  apt-cache policy "$1" 2>/dev/null | awk '/Candidate:/ && $2 != "(none)" {print $2}'
+}
+
+at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; } # version $1 >= version $2
+
+digest() { cat "$@" | sha256sum | cut -c 1-16; } # of files
+
+# made NAME COMMAND...: the directory $cache/NAME, made by COMMAND with that directory as its last argument unless it is
+# there. It appears at once and whole, by a rename, so an interrupted run leaves nothing half made behind. A lock keeps
+# two runs from making it twice.
+made() {
+  local target=$cache/$1
+  shift
+  mkdir -p "$cache"
+  [ -e "$target" ] && return 0
+  exec 9>"$cache/.lock"
+  flock 9
+  if [ ! -e "$target" ]; then
+    say "making $target"
+    rm -rf "$target.new"
+    "$@" "$target.new"
+    mv "$target.new" "$target"
+  fi
+  exec 9>&-
+}
+
+# --- Rust
+
+rust_wanted() { sed -n 's/^rust-version *= *"\(.*\)"/\1/p' "$root/Cargo.toml"; }
+
+# Directories that may hold a cargo besides those of PATH: rustup's own, and that of Debian's rustup package.
+rust_places() { printf '%s' "$HOME/.cargo/bin"; }
+
+rust_version() { PATH=$(rust_places):$PATH cargo --version 2>/dev/null | cut -d ' ' -f 2 | cut -d - -f 1; }
+
+rust() {
+  local wanted have p version
+  wanted=$(rust_wanted)
+  have=$(rust_version || true)
+  if [ -n "$have" ] && at_least "$have" "$wanted"; then return 0; fi
+  say "Rust $wanted or newer is needed, ${have:-none} is here"
+  update_lists
+  # Debian builds newer compilers for its browsers: rustc-web.
+  for p in "" -web; do
+    version=$(candidate "rustc$p")
+    if [ -n "$version" ] && at_least "$version" "$wanted"; then
+      say "installing Debian's rustc$p $version"
+      packages "rustc$p" "cargo$p"
+      return 0
+    fi
+  done
+  if [ -n "$(candidate rustup)" ]; then
+    say "Debian has no Rust that new: installing rustup, and its stable toolchain"
+    packages rustup
+    rustup toolchain install stable --profile minimal
+    rustup default stable
+    return 0
+  fi
+  say "no package here has Rust $wanted: install it by https://rustup.rs and start again"
+  return 1
+}
+
+build() {
+  # libclang: bindgen for V4L2's headers; cmake: libopus and libjpeg-turbo; nasm: their and OpenH264's vector code.
+  packages build-essential pkg-config cmake nasm clang libclang-dev libasound2-dev ca-certificates curl
+  rust
+}
+
+# --- Formatter, linter, licences
+
+deny_version=0.20.2
+
+check() {
+  build
+  local p
+  PATH=$(rust_places):$PATH
+  if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then
+    if command -v rustup >/dev/null; then
+      rustup component add rustfmt clippy
+    elif installed rustc-web; then
+      packages rustfmt-web rust-web-clippy
+    else
+      packages rustfmt rust-clippy
+    fi
+  fi
+  made "cargo-deny-$deny_version" cargo_deny
+}
+
+cargo_deny() { # optimising would double its build, and it runs for a second
+  CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_STRIP=true \
+    CARGO_TARGET_DIR=$1/target \
+    cargo install --quiet --locked --no-default-features --version "$deny_version" --root "$1" cargo-deny
+  rm -rf "$1/target"
+}
+
+# --- Tests
+
+net() { packages iproute2 util-linux; }
+
+browser() {
+  packages chromium firefox-esr fonts-dejavu-core pulseaudio
+  # Firefox decodes H.264 with the system's libavcodec, which it only recommends.
+  if ! dpkg-query -W -f='${db:Status-Status} ' 'libavcodec[0-9]*' 2>/dev/null | grep -qw installed; then
+    update_lists
+    local v
+    for v in 61 60 59; do
+      [ -z "$(candidate libavcodec$v)" ] || { packages libavcodec$v; break; }
+    done
+  fi
+  node_itself
+  made "node-$(digest "$tests"/browser/package{,-lock}.json)" node_modules
+  rm -rf "$tests/browser/node_modules"
+  ln -s "$cache/node-$(digest "$tests"/browser/package{,-lock}.json)/node_modules" "$tests/browser/node_modules"
+}
+
+node_itself() {
+  local have
+  have=$(node --version 2>/dev/null | sed 's/^v//' || true)
+  if [ -z "$have" ] || ! at_least "$have" 18 || ! command -v npm >/dev/null; then packages nodejs npm; fi
+}
+
+node_modules() {
+  mkdir -p "$1"
+  cp "$tests"/browser/{package.json,package-lock.json,.npmrc} "$1/"
+  # The drivers are plain JavaScript: no package has anything to run or download at its installation.
+  npm ci --prefix "$1" --ignore-scripts --no-audit --no-fund --loglevel=error >&2
+}
+
+board() {
+  packages qemu-system-x86 qemu-system-common qemu-system-data seabios mmdebstrap debian-archive-keyring \
+    busybox-static cpio kmod xz-utils zstd e2fsprogs iproute2 python3
+  made "board-$(. /etc/os-release && echo "$VERSION_CODENAME")-$(digest "$tests"/board/{board.sh,guest_init,extract_vmlinux.py})" board_image
+}
+
+board_image() {
+  update_lists
+  as_root "$tests/board/board.sh" build "$1"
+  as_root chown -R "$(id -u):$(id -g)" "$1"
+}
+
+peers() {
+  packages python3 python3-venv python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0 gir1.2-gst-plugins-bad-1.0 \
+    gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-nice gstreamer1.0-libav \
+    golang-go golang-github-pion-webrtc.v3-dev
+  made "aiortc-$(digest "$tests/peers/requirements.txt")" aiortc
+  made "pion-$(digest "$tests"/peers/pion/*)" pion
+}
+
+aiortc() {
+  # The interpreter finds its packages by where it is started from, so the directory may be renamed afterwards.
+  /usr/bin/python3 -m venv "$1"
+  "$1/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: -r "$tests/peers/requirements.txt"
+}
+
+pion() {
+  # Debian ships the sources of Go libraries as packages, for building without modules or network.
+  mkdir -p "$1/src/pion"
+  cp "$tests"/peers/pion/* "$1/src/pion/"
+  (cd "$1/src/pion" && GOTOOLCHAIN=local GOFLAGS='' GO111MODULE=off GOCACHE=$1/cache GOPATH=$1:/usr/share/gocode /usr/bin/go build -o "$1/pion" .)
+  rm -rf "$1/cache"
+}
+
+# --- What the tests ask
+
+# Prints NAME=PATH of everything made above, for the test binary.
+places() {
+  echo "PEERCAM_BOARD=$cache/board-$(. /etc/os-release && echo "$VERSION_CODENAME")-$(digest "$tests"/board/{board.sh,guest_init,extract_vmlinux.py})"
+  echo "PEERCAM_AIORTC=$cache/aiortc-$(digest "$tests/peers/requirements.txt")/bin/python"
+  echo "PEERCAM_PION=$cache/pion-$(digest "$tests"/peers/pion/*)/pion"
+  echo "PEERCAM_DENY=$cache/cargo-deny-$deny_version/bin/cargo-deny"
+}
+
+[ $# -gt 0 ] || set -- help
+for group in "$@"; do
+  case $group in
+    build | check | net | browser | board | peers | places) "$group" ;;
+    path) rust_places ;;
+    *) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0" >&2; exit 2 ;;
+  esac
+done
