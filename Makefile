@@ -32,7 +32,7 @@ check: ## formatting, lints, documentation, licences and sources of dependencies
 
 bench: ## measure; the figures of the README
 	@tests/setup.sh build net browser
-	tests/net.sh cargo bench --locked --offline $(TESTS)
+	tests/net.sh cargo bench --locked --offline --bench peercam -- $(TESTS)
 
 test-fresh: ## prove `make run` and `make test` in a bare Debian root made for it (as root, 30 to 60 minutes)
 	@tests/fresh.sh

@@ -88,7 +88,7 @@ impl Browser {
         if settled["seconds"].is_null() {
             self.process.fail(&format!("does not come to rest with sound: {settled}"));
         }
-        println!("with sound, at rest: {settled}");
+        eprintln!("with sound, at rest: {settled}");
     }
 
     /// Waits until an expression in the page is true.
