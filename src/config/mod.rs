@@ -150,7 +150,7 @@ impl Default for Web {
 /// `[ice]`
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ice {
-    /// `[[ice.servers]]`, handed to browsers.
+    /// `[[ice.servers]]`, handed to browsers; those with `stun:` the device asks too.
     pub servers: Vec<IceServer>,
 }
 
