@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use serde::Serialize;
 use tokio::runtime::Handle;
@@ -275,11 +274,6 @@ impl Status {
             audio: lock(&self.audio).clone(),
             counters: &self.counters,
         }
-    }
-
-    /// How long the daemon has run.
-    pub fn uptime(&self) -> Duration {
-        Pts::now().since(self.started)
     }
 }
 

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::hub::Hub;
-use super::worker::Worker;
+use super::worker::{TICK, Worker, pause};
 use crate::capture::Error;
 use crate::capture::alsa::{self, Read, Spec};
 use crate::capture::microphones::{self, Choice};
@@ -22,8 +22,6 @@ use crate::media::retime::Retimer;
 use crate::media::unit::AudioUnit;
 use crate::status::{self, State, Status};
 
-/// Longest wait that does not look at the stop token.
-const WAIT: Duration = Duration::from_millis(200);
 /// Packets of the tone that are sent late, in a burst, after the thread was held up. Older sound is left out:
 /// newest wins.
 const MAX_BEHIND: u64 = 3;
@@ -71,10 +69,7 @@ impl Sound {
         while !stop.is_cancelled() {
             if let Err(e) = self.run_once(stop) {
                 self.gone(&e);
-                let again = Pts::now() + SECOND;
-                while !stop.is_cancelled() && Pts::now() < again {
-                    thread::sleep(WAIT);
-                }
+                pause(SECOND, stop);
             }
         }
     }
@@ -116,10 +111,10 @@ impl Sound {
             if self.hub.demand() == 0 {
                 microphone.rest()?;
                 choice.take().into_iter().for_each(|choice| self.live(choice, Some(spec)));
-                self.hub.wait_viewers(WAIT);
+                self.hub.wait_viewers(TICK);
                 continue;
             }
-            match microphone.read(WAIT)? {
+            match microphone.read(TICK)? {
                 Read::Nothing => {}
                 Read::Started { lost } => {
                     self.status.counters.xruns.add(lost.into());
@@ -160,7 +155,7 @@ impl Sound {
             if stands_in && Pts::now().since(looked) >= SECOND && microphones::any() {
                 return;
             }
-            if !self.hub.wait_viewers(WAIT) {
+            if !self.hub.wait_viewers(TICK) {
                 continue;
             }
             // A packet is due when its last sample has "been captured", as with a microphone.

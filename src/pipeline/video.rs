@@ -6,7 +6,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -17,7 +16,7 @@ use super::hub::Hub;
 use super::slate;
 use super::slot::Slot;
 use super::snapshot::{self, Snapshots};
-use super::worker::Worker;
+use super::worker::{TICK, Worker, pause};
 use crate::capture::source::Chooser;
 use crate::capture::{self, VideoSource};
 use crate::clock::{Pts, RtpClock};
@@ -32,8 +31,6 @@ use crate::media::packetize::packetize;
 use crate::media::unit::VideoUnit;
 use crate::status::{self, Mode, Status};
 
-/// No thread waits longer for anything, so that stopping is quick.
-const TICK: Duration = Duration::from_millis(200);
 /// Between attempts to open the camera.
 const RETRY: Duration = Duration::from_secs(1);
 /// A camera is given up when no frame came for this time, or for [`STALL_INTERVALS`] frame intervals if that is longer.
@@ -234,13 +231,6 @@ impl Rate {
     }
 }
 
-fn pause(time: Duration, stop: &CancellationToken) {
-    let until = Pts::now() + time;
-    while !stop.is_cancelled() && Pts::now() < until {
-        thread::sleep(TICK.min(until.since(Pts::now())));
-    }
-}
-
 /// What is in the stream now.
 enum Showing {
     Nothing,
@@ -287,7 +277,7 @@ impl<'a> Encoding<'a> {
             match self.passage.input.take(wait) {
                 Some(Input::Opened(mode)) => {
                     self.resize(mode.size);
-                    self.prepare(mode.size, mode.fps)?;
+                    self.prepare(mode.fps)?;
                 }
                 Some(Input::Frame(frame, mode)) => {
                     self.show(Showing::Camera);
@@ -295,9 +285,8 @@ impl<'a> Encoding<'a> {
                 }
                 Some(Input::Gone(reason)) => {
                     if self.encoder.is_none() {
-                        self.prepare(self.picture.size(), 1.0 / slate::INTERVAL.as_secs_f64())?;
+                        self.prepare(1.0 / slate::INTERVAL.as_secs_f64())?;
                     }
-                    self.context.snapshots.serve(|| Err(snapshot::Error::Gone(reason.clone())));
                     // Keep the pace of a slate that is shown already: this comes once a second.
                     let last = match self.showing {
                         Showing::Slate { last, .. } => last,
@@ -368,7 +357,7 @@ impl<'a> Encoding<'a> {
         if pts <= self.last_pts {
             return Ok(()); // a slate was newer: RTP time never goes back
         }
-        self.prepare(self.picture.size(), fps)?;
+        self.prepare(fps)?;
         let Some(encoder) = &mut self.encoder else { return Ok(()) };
         let idr = self.fresh || hub.keyframe_due(Pts::now());
         let unit = match encoder.encode(&self.picture, pts, idr) {
@@ -396,9 +385,9 @@ impl<'a> Encoding<'a> {
         }
     }
 
-    /// Sees to it that there is an encoder for this size and rate.
-    fn prepare(&mut self, size: Size, fps: f64) -> Result<(), h264::Error> {
-        let size = Size::new(size.width & !1, size.height & !1);
+    /// Sees to it that there is an encoder for `self.picture` at this rate.
+    fn prepare(&mut self, fps: f64) -> Result<(), h264::Error> {
+        let size = self.picture.size();
         let config = &self.context.config;
         let settings =
             h264::Settings { size, fps: fps as f32, bitrate_bps: config.bitrate_bps, effort: config.effort };
