@@ -5,10 +5,14 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rtc::interceptor::Packet;
 use serde_json::Value;
+use webrtc::peer_connection::RTCPeerConnectionState::Connected;
 
 use crate::browser::{Browser, are_bars, assert_bars, number};
+use crate::client::Client;
 use crate::daemon::{status, until};
+use crate::http::request;
 use crate::jpeg;
 use crate::process::{Dir, Process};
 use crate::{file, place};
@@ -323,6 +327,59 @@ fn vivid_and_sound_loopback() {
         picture_is_back(&mut browser, MIDDLE, format);
         println!("{format}: colours are right");
     }
+}
+
+/// For so many seconds: the least time that a packet of sound took from its RTP time to here, in milliseconds from an
+/// unknown beginning. The network and the board only ever add to it, so it moves as the RTP clock does against ours.
+async fn least_transit_ms(client: &mut Client, origin: (Instant, u32), seconds: u64) -> f64 {
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let mut least = f64::INFINITY;
+    while Instant::now() < end {
+        let timestamp = client.next("sound", sound).await;
+        let sent = f64::from(timestamp.wrapping_sub(origin.1) as i32) / 48.;
+        least = least.min(origin.0.elapsed().as_secs_f64() * 1000. - sent);
+    }
+    least
+}
+
+/// The RTP time of a packet of sound, by Opus' payload type in the client's offer.
+fn sound(packet: Packet) -> Option<u32> {
+    match packet {
+        Packet::Rtp(p) if p.header.payload_type == 111 => Some(p.header.timestamp),
+        _ => None,
+    }
+}
+
+/// A microphone whose crystal is 500 ppm slow: its sound would be 25 ms late after 50 s if its samples were the clock.
+#[test]
+fn a_drifting_microphone_stays_in_time() {
+    let mut board = Board::boot("snd-aloop");
+    // The control is of the capturing side, in hundred-thousandths: 100050 takes samples that much too slowly.
+    board.run("amixer -q -c Loopback cset iface=PCM,name='PCM Rate Shift 100000',device=1,subdevice=0 100050");
+    board.run(PLAY);
+    let address = board.start_daemon(
+        "[video]\ndevice = \"pattern\"\nsize = \"64x64\"\nframe_rate = 1\n[audio]\ndevice = \"hw:Loopback,1,0\"\n",
+    );
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (early, late) = runtime.block_on(async {
+        let mut client = Client::at("10.77.0.1:0", true).await;
+        let headers = [("Content-Type", "application/sdp")];
+        let answer = request(address, "POST", "/whep", &headers, &client.offer().await).expect("an answer");
+        assert_eq!(answer.code, 201, "{answer:?}");
+        client.accept(&answer.body).await;
+        client.until(Connected).await;
+        let origin = (Instant::now(), client.next("sound", sound).await);
+        least_transit_ms(&mut client, origin, 10).await; // until the drift is known
+        let early = least_transit_ms(&mut client, origin, 5).await;
+        least_transit_ms(&mut client, origin, 40).await;
+        (early, least_transit_ms(&mut client, origin, 5).await)
+    });
+    let now = status(address);
+    let (drift, offset) = (number(&now, "/audio/drift_ppm"), number(&now, "/audio/offset_ms"));
+    println!("transit {early:.1} ms, {late:.1} ms after 45 s; drift {drift:.0} ppm, offset {offset:.2} ms");
+    assert!((drift + 500.).abs() < 100., "{now:#}");
+    assert!(offset.abs() < 10., "{now:#}");
+    assert!((late - early).abs() < 10., "sound moved by {:.1} ms in 45 s", late - early);
 }
 
 #[test]

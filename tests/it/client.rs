@@ -63,6 +63,11 @@ impl PeerConnectionEventHandler for Callbacks {
 impl Client {
     /// Wants video, and sound if `audio`; reachable on loopback.
     pub async fn new(audio: bool) -> Self {
+        Self::at("127.0.0.1:0", audio).await
+    }
+
+    /// The same, reachable at an address of this machine.
+    pub async fn at(address: &str, audio: bool) -> Self {
         let (state_tx, state) = watch::channel(RTCPeerConnectionState::New);
         let (tracks_tx, tracks) = mpsc::unbounded_channel();
         let (packets_tx, packets) = mpsc::unbounded_channel();
@@ -90,7 +95,7 @@ impl Client {
                         .build(),
                 )
                 .with_handler(Arc::new(callbacks))
-                .with_udp_addrs(vec!["127.0.0.1:0"])
+                .with_udp_addrs(vec![address])
                 .build()
                 .await
                 .expect("client"),
