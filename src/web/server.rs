@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Context;
 use super::routes::{self, Peer, Scheme, State};
+use super::sessions::Sessions;
 
 /// Sizes and deadlines of every connection.
 #[derive(Clone, Copy, Debug)]
@@ -138,7 +139,8 @@ pub async fn serve_with(
         .set_nonblocking(true)
         .and_then(|()| tokio::net::TcpListener::from_std(listener))
         .map_err(|source| Error { address, source })?;
-    let state = Arc::new(State { context, sessions: Arc::default(), limits, stop: stop.clone() });
+    let sessions = Sessions::new(context.registry.clone(), context.auth.clone());
+    let state = Arc::new(State { context, sessions, limits, stop: stop.clone() });
     let service = TowerToHyperService::new(warp::service(routes::routes(&state)));
     let places = Arc::new(Semaphore::new(limits.connections));
     let mut full = false;

@@ -374,7 +374,7 @@ impl Auth {
         .await
     }
 
-    /// Whoever presents a guest link's secret, and until when (seconds of Unix time).
+    /// Whoever presents a guest link's secret, and for how many seconds more.
     ///
     /// # Errors
     /// There is no such link, or no longer.
@@ -680,3 +680,6 @@ fn unix_now() -> u64 {
 fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
     m.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;
