@@ -386,7 +386,7 @@ fn a_drifting_microphone_stays_in_time() {
         "transit {early:.1} ms, {late:.1} ms after 45 s; drift {drift:.0} ppm, worst offset {worst:.2} ms"
     );
     assert!((drift + 500.).abs() < 100., "{now:#}");
-    // Without resampling it would run to 8 ms, where samples are doubled, and begin again.
+    // Without resampling it would run to 8 ms, time and again.
     assert!(worst < 5., "{worst}: {now:#}");
     assert!((late - early).abs() < 10., "sound moved by {:.1} ms in 45 s", late - early);
 }
