@@ -86,7 +86,7 @@ fn start(config: &str, port: u16, dir: &Dir) -> (Process, SocketAddr) {
     let address = line
         .split("http://")
         .nth(1)
-        .and_then(|rest| rest.split(|c: char| c != ':' && c != '.' && !c.is_ascii_digit()).next())
+        .and_then(|rest| rest.split(|c: char| !"[:.]".contains(c) && !c.is_ascii_hexdigit()).next())
         .and_then(|address| address.parse().ok())
         .unwrap_or_else(|| process.fail(&format!("names no address in {line:?}")));
     (process, address)
