@@ -64,17 +64,13 @@ impl Host {
         told
     }
 
-    /// Adds nftables rules: a table in nft's own language.
-    pub fn nft(&self, rules: &str) {
-        self.sh(&format!("nft -f - <<'END'\n{rules}\nEND"));
-    }
-
-    /// Sends what leaves by `interface` under its own address, as a home's router does.
-    pub fn masquerade(&self, interface: &str) {
-        self.nft(&format!(
-            "table ip masquerade {{ chain out {{ type nat hook postrouting priority srcnat
-            oifname {interface} masquerade
-            }} }}"
+    /// Adds an nftables rule to one of the kernel's hooks for IPv4: `input`, `forward`, `prerouting` or `postrouting`.
+    pub fn rule(&self, hook: &str, rule: &str) {
+        let kind = if hook.ends_with("routing") { "nat" } else { "filter" };
+        self.sh(&format!(
+            "nft add table ip lab
+            nft 'add chain ip lab {hook} {{ type {kind} hook {hook} priority 0; }}'
+            nft add rule ip lab {hook} '{rule}'"
         ));
     }
 
@@ -112,7 +108,7 @@ impl Switch {
     /// One with nothing plugged in.
     pub fn new() -> Self {
         let host = Host::new("switch");
-        host.sh("ip link add all type bridge; ip link set all up");
+        host.sh("ip link add bridge type bridge; ip link set bridge up");
         Self { host, ports: Default::default() }
     }
 
@@ -125,7 +121,7 @@ impl Switch {
 
     /// Makes an interface of its own one of its ports.
     pub fn adopt(&self, interface: &str) {
-        self.host.sh(&format!("ip addr flush dev {interface}; ip link set {interface} master all"));
+        self.host.sh(&format!("ip addr flush dev {interface}; ip link set {interface} master bridge"));
     }
 
     /// The machine that it is.
