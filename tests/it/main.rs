@@ -12,6 +12,8 @@ mod browser;
 mod cli;
 mod client;
 mod daemon;
+mod door_load;
+mod flood;
 mod house;
 mod http;
 mod jpeg;
