@@ -4,6 +4,7 @@
 // {"ok": FACTS} or {"error": "sentence"}. It ends, and the browser with it, when standard input does or at SIGTERM.
 //
 //   open {url}                        loads the page
+//   visit {url}                       loads any page
 //   watch {seconds, sound?}           looks at each frame presented meanwhile, and listens; see probe.js
 //   frames {count, within}            waits for further frames; ms, or null when they did not come within so many seconds
 //   settled {within}                  waits until sound and picture are held back for a steady time
@@ -102,6 +103,7 @@ const commands = {
     const response = await page.goto(url, { waitUntil: 'domcontentloaded', timeout: 20_000 });
     return { status: response?.status() ?? null, version: await browser.version() };
   },
+  visit: async ({ url }) => void (await page.goto(url, { waitUntil: 'domcontentloaded', timeout: 20_000 })),
   watch: ({ seconds, sound = false }) => page.evaluate((n, s) => window.probe.watch(n, s), seconds, sound),
   frames: ({ count, within }) => page.evaluate((n, s) => window.probe.moreFrames(n, s), count, within),
   settled: ({ within }) => page.evaluate((s) => window.probe.settled(s), within),

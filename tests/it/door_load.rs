@@ -51,7 +51,7 @@ impl Scene {
     }
 
     /// The viewer watches; a second later `load` begins, and after two more the owner joins. Prints and judges how both fared.
-    fn under<T: Send + std::fmt::Debug>(&self, what: &str, load: impl FnOnce(&Victim) -> T + Send) {
+    fn under(&self, what: &str, load: impl FnOnce(&Victim) -> String + Send) {
         let Self { daemon, viewer, owner, attacker, .. } = self;
         let stop = AtomicBool::new(false);
         let (watching, watched) = std::sync::mpsc::channel();
@@ -80,7 +80,7 @@ impl Scene {
             let load = load.join().expect("the load ended by itself");
             stop.store(true, Ordering::Relaxed);
             let (calm, gap) = watch.join().expect("the viewer watched to the end");
-            println!("{what}: {load:?}; longest gap {gap:.0?} (before: {calm:.0?}), the owner joined in {joined:.0?}");
+            println!("{what}: {load}; longest gap {gap:.0?} (before: {calm:.0?}), the owner joined in {joined:.0?}");
             assert!(gap < FREEZE, "{what}: no picture for {gap:?}");
             assert!(joined < JOIN, "{what}: the owner joined in {joined:?}");
         });
@@ -139,6 +139,17 @@ fn a_thousand_connections_that_never_come_to_a_request() {
     scene.under("1,000 slow connections", move |_| {
         let left = flood::slow_connections(daemon, 1000, LOAD);
         format!("{left} still open after {LOAD:?}")
+    });
+}
+
+#[test]
+fn two_hundred_guesses() {
+    let scene = Scene::new();
+    let daemon = scene.daemon;
+    scene.under("200 guesses", move |_| {
+        let start = Instant::now();
+        let codes = flood::guesses(daemon, 200);
+        format!("answered by status {codes:?} within {:.1?}", start.elapsed())
     });
 }
 

@@ -1,14 +1,20 @@
 //! Load for the daemon's doors, from hosts of [`crate::lab`] alone. Each generator is bounded in rate, number and time, and
 //! ends by itself.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Addresses that the attacking host claims: 10.9.0.0/16.
 pub const CLAIMED: &str = "10.9.0.0/16";
+
+/// No answer takes this long.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn claimed(n: u32) -> Ipv4Addr {
     Ipv4Addr::from(0x0a09_0000 | (n % 0xfffe + 1))
@@ -152,6 +158,50 @@ pub fn slow_connections(to: SocketAddr, count: u32, time: Duration) -> usize {
         std::thread::sleep(Duration::from_millis(250));
     }
     open.len()
+}
+
+/// Guesses at the owner's password, at pairing and at guest links, each from an address of its own, 16 at a time; how many
+/// got which status (0: none).
+pub fn guesses(to: SocketAddr, count: u32) -> BTreeMap<u16, u32> {
+    let next = AtomicU32::new(0);
+    let answers = Mutex::new(BTreeMap::new());
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                loop {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    if n >= count {
+                        break;
+                    }
+                    *answers.lock().unwrap().entry(guess(n, to).unwrap_or(0)).or_default() += 1;
+                }
+            });
+        }
+    });
+    answers.into_inner().unwrap()
+}
+
+fn guess(n: u32, to: SocketAddr) -> Option<u16> {
+    let (path, body) = match n % 4 {
+        0 | 1 => ("/api/login", format!(r#"{{"password":"guess number {n}"}}"#)),
+        2 => ("/api/pair", format!(r#"{{"secret":"{n:022}","password":"an owner's"}}"#)),
+        _ => ("/api/guest", format!(r#"{{"secret":"{n:022}"}}"#)),
+    };
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).ok()?;
+    socket.bind(&SocketAddr::from((claimed(n + 1), 0)).into()).ok()?;
+    socket.connect_timeout(&to.into(), PATIENCE).ok()?;
+    let mut stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    let length = body.len();
+    write!(
+        stream,
+        "POST {path} HTTP/1.1\r\nHost: {to}\r\nOrigin: http://{to}\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    )
+    .ok()?;
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer); // what came before an error counts
+    answer.split(' ').nth(1)?.parse().ok()
 }
 
 /// Without waiting for it to be answered.

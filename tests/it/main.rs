@@ -9,6 +9,7 @@
 mod bad_input;
 mod board;
 mod browser;
+mod browser_cross;
 mod cli;
 mod client;
 mod daemon;
