@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use crate::board::addresses;
 use crate::clock::{AUDIO_HZ, Clocks, RtpClock, VIDEO_HZ};
 use crate::config::Config;
 use crate::media::h264::ProfileLevelId;
@@ -18,7 +19,7 @@ use crate::pipeline::snapshot::Snapshots;
 use crate::pipeline::{audio, video};
 use crate::state::State;
 use crate::status::Status;
-use crate::viewer::Registry;
+use crate::viewer::{Port, Registry};
 use crate::web;
 use crate::web::auth::Auth;
 
@@ -40,6 +41,7 @@ pub async fn run(config: Config, source: String, state_dir: &Path) -> anyhow::Re
     let address = listener.local_addr().context("asking which port we listen on")?;
 
     let (hub, status) = (Arc::new(Hub::default()), Arc::new(Status::default()));
+    let port = Port::open(&config.ice, addresses::watch(stop.clone()), status.clone())?;
     let snapshots = Arc::new(Snapshots::new(hub.clone()));
     let clocks = Clocks {
         video: RtpClock { hz: VIDEO_HZ, offset: getrandom::u32().context("asking for random numbers")? },
@@ -62,12 +64,13 @@ pub async fn run(config: Config, source: String, state_dir: &Path) -> anyhow::Re
         hub,
         status.clone(),
         clocks,
-        config.ice.clone(),
-        config.web.address,
+        port.clone(),
         config.web.max_viewers,
         profile_seen,
     );
 
+    let protocols = if port.has_tcp() { "UDP and TCP" } else { "UDP" };
+    info!("media on port {} ({protocols})", port.number());
     info!("listening on http://{address}");
     if !auth.paired() {
         info!("pairing link: http://{address}/#pair={}", auth.pair().context("making a pairing link")?);

@@ -177,6 +177,10 @@ counters! {
         viewer_lags,
         /// RTP packets handed to WebRTC for viewers.
         rtp_packets,
+        /// Datagrams and frames to the media port that were no viewer's, and TCP connections that were too many.
+        stray_datagrams,
+        /// Datagrams of viewers that were dropped, in either direction, because a queue was full or the system refused them.
+        datagrams_dropped,
     }
 }
 

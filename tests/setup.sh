@@ -4,7 +4,8 @@
 #
 #   tests/setup.sh GROUP...     build: compilers and libraries        check: formatter, linter, cargo-deny
 #                               browser: Chromium, Firefox, Node      board: QEMU and the virtual board's image
-#                               peers: aiortc, GStreamer, pion        net: tools for the tests' own network
+#                               peers: aiortc, GStreamer, pion,       net: tools for the tests' own networks
+#                                 coturn
 #   tests/setup.sh path         prints the directories to put before PATH, so that the right cargo is found
 #
 # What is fetched or made outside the package manager is kept below $PEERCAM_CACHE (default: ~/.cache/peercam), named by
@@ -136,7 +137,7 @@ cargo_deny() { # optimising would double its build, and it runs for a second
 
 # --- Tests
 
-net() { packages iproute2 util-linux; }
+net() { packages iproute2 util-linux nftables; }
 
 browser() {
   packages chromium firefox-esr fonts-dejavu-core pulseaudio
@@ -185,6 +186,19 @@ peers() {
     golang-go golang-github-pion-webrtc.v3-dev
   made "aiortc-$(digest "$tests/peers/requirements.txt")" aiortc
   made "pion-$(digest "$tests"/peers/pion/*)" pion
+  made "$(coturn_name)" coturn
+  # shellcheck disable=SC2046 # a list of names
+  packages $(cat "$cache/$(coturn_name)/needs")
+}
+
+coturn_name() { (. /etc/os-release && echo "coturn-$VERSION_CODENAME"); }
+
+coturn() {
+  # Only unpacked: installing it would start a TURN server on this machine, now and at each boot.
+  update_lists
+  mkdir -p "$1"
+  (cd "$1" && apt-get -o APT::Sandbox::User=root download -qq coturn && dpkg -x coturn_*.deb . && rm coturn_*.deb)
+  apt-cache depends --important coturn | awk '$1 == "Depends:" && $2 ~ /^lib/ {print $2}' >"$1/needs"
 }
 
 aiortc() {
@@ -208,6 +222,7 @@ places() {
   echo "PEERCAM_BOARD=$cache/board-$(. /etc/os-release && echo "$VERSION_CODENAME")-$(digest "$tests"/board/{board.sh,guest_init,extract_vmlinux.py})"
   echo "PEERCAM_AIORTC=$cache/aiortc-$(digest "$tests/peers/requirements.txt")/bin/python"
   echo "PEERCAM_PION=$cache/pion-$(digest "$tests"/peers/pion/*)/pion"
+  echo "PEERCAM_TURN=$cache/$(coturn_name)/usr/bin/turnserver"
   echo "PEERCAM_DENY=$cache/cargo-deny-$deny_version/bin/cargo-deny"
 }
 

@@ -1,12 +1,13 @@
 //! CPU and memory for each further viewer: access units of 2 Mbit/s at 30 frames a second and Opus packets go through the
 //! hub and the viewers' WebRTC connections; the viewers are a process of their own.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use peercam::board::addresses;
 use peercam::clock::{AUDIO_HZ, Clocks, Pts, RtpClock, VIDEO_HZ};
 use peercam::config;
 use peercam::media::h264::ProfileLevelId;
@@ -15,7 +16,7 @@ use peercam::pipeline::hub::Hub;
 use peercam::pipeline::snapshot::Snapshots;
 use peercam::state::State;
 use peercam::status::Status;
-use peercam::viewer::Registry;
+use peercam::viewer::{Port, Registry};
 use peercam::web;
 use peercam::web::auth::Auth;
 use tokio::sync::watch;
@@ -61,11 +62,14 @@ pub fn watch(address: &str, viewers: usize) {
 /// 1, 10 and 50 viewers.
 pub fn measure() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let _inside = runtime.enter();
     let (hub, status) = (Arc::new(Hub::default()), Arc::new(Status::default()));
     let web = config::Web { port: 0, max_viewers: 100, ..Default::default() };
     let (_profile, profile_seen) = watch::channel(ProfileLevelId([0x42, 0xc0, 0x1f]));
-    let (listen, ice) = (IpAddr::V4(Ipv4Addr::LOCALHOST), config::Ice::default());
-    let registry = Registry::new(hub.clone(), status.clone(), CLOCKS, ice.clone(), listen, 100, profile_seen);
+    let ice = config::Ice { port: 0, ..Default::default() };
+    let (_, addresses) = watch::channel(addresses::now());
+    let port = Port::open(&ice, addresses, status.clone()).expect("a free port");
+    let registry = Registry::new(hub.clone(), status.clone(), CLOCKS, port, 100, profile_seen);
     let snapshots = Arc::new(Snapshots::new(hub.clone()));
     let listener = web::bind((web.address, 0).into()).expect("a port");
     let address = listener.local_addr().expect("an address");

@@ -1,10 +1,11 @@
 //! Delay inside the daemon, stage by stage: capture to the encode thread, conversion and encoding, and from there to a
 //! viewer's socket on loopback (queue, SRTP, UDP).
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use peercam::board::addresses;
 use peercam::clock::{AUDIO_HZ, Clocks, Pts, RtpClock, VIDEO_HZ};
 use peercam::config;
 use peercam::media::frame::Size;
@@ -13,7 +14,7 @@ use peercam::pipeline::hub::{Hub, Unit};
 use peercam::pipeline::snapshot::Snapshots;
 use peercam::pipeline::video::{Context, Video};
 use peercam::status::Status;
-use peercam::viewer::{Offer, Registry};
+use peercam::viewer::{Offer, Port, Registry};
 use rtc::interceptor::Packet;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -46,8 +47,10 @@ async fn one(size: Size) {
         stop: CancellationToken::new(),
     })
     .expect("threads");
-    let (listen, ice) = (IpAddr::V4(Ipv4Addr::LOCALHOST), config::Ice::default());
-    let registry = Registry::new(hub.clone(), status, CLOCKS, ice, listen, 10, profile_seen);
+    let ice = config::Ice { port: 0, ..Default::default() };
+    let (_, addresses) = watch::channel(addresses::now());
+    let port = Port::open(&ice, addresses, status.clone()).expect("a free port");
+    let registry = Registry::new(hub.clone(), status, CLOCKS, port, 10, profile_seen);
     let mut client = Client::new(false).await;
     let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
     let offer = Offer { sdp: client.offer().await, from, who: "bench".into(), via: "whep", sound: false };

@@ -148,14 +148,46 @@ impl Default for Web {
 }
 
 /// `[ice]`
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Ice {
+    /// `port` of all media, UDP and TCP; 0 lets the kernel choose.
+    pub port: u16,
+    /// `tcp`: whether media may go over TCP, too.
+    pub tcp: bool,
+    /// `interfaces`: patterns of those whose addresses are offered; empty: all useful ones.
+    pub interfaces: Vec<String>,
+    /// `exclude_interfaces`: patterns of those whose are not.
+    pub exclude_interfaces: Vec<String>,
+    /// `public_addresses`: where a NAT forwards to us from.
+    pub public_addresses: Vec<Public>,
     /// `[[ice.servers]]`, handed to browsers; those with `stun:` the device asks too.
     pub servers: Vec<IceServer>,
 }
 
+impl Default for Ice {
+    fn default() -> Self {
+        Self {
+            port: 8189,
+            tcp: true,
+            interfaces: vec![],
+            exclude_interfaces: vec![],
+            public_addresses: vec![],
+            servers: vec![],
+        }
+    }
+}
+
+/// An address on the other side of a NAT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Public {
+    /// The address.
+    pub ip: IpAddr,
+    /// Its port, if it is another than `ice.port`.
+    pub port: Option<u16>,
+}
+
 /// One STUN or TURN server (RFC 7064, RFC 7065).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct IceServer {
     /// `urls`
     pub urls: Vec<String>,
@@ -163,6 +195,8 @@ pub struct IceServer {
     pub username: Option<String>,
     /// `credential`, for TURN.
     pub credential: Option<String>,
+    /// `secret`, for TURN with credentials that expire, instead of the two above.
+    pub secret: Option<String>,
 }
 
 impl Config {
@@ -191,7 +225,7 @@ impl Config {
 const VIDEO_KBPS: (i64, i64) = (50, 50_000);
 /// Opus bitrates (RFC 6716 section 2.1.1).
 const OPUS_KBPS: (i64, i64) = (6, 510);
-/// Viewers: each costs about half a megabyte and one socket.
+/// Viewers: each costs about half a megabyte.
 const MOST_VIEWERS: i64 = 1000;
 
 fn config(root: &mut Section<'_, '_>) -> Config {
@@ -251,13 +285,27 @@ fn web(section: &mut Section<'_, '_>) -> Web {
 }
 
 fn ice(section: &mut Section<'_, '_>) -> Ice {
-    Ice { servers: section.sections("servers", ice_server) }
+    let default = Ice::default();
+    Ice {
+        port: section.get("port", integer(0, 65535)).map_or(default.port, |n| n as u16),
+        tcp: section.get("tcp", boolean).unwrap_or(default.tcp),
+        interfaces: interfaces(section, "interfaces"),
+        exclude_interfaces: interfaces(section, "exclude_interfaces"),
+        public_addresses: section
+            .get("public_addresses", list(values::PUBLICS, text(values::PUBLIC, values::public)))
+            .unwrap_or_default(),
+        servers: section.sections("servers", ice_server),
+    }
+}
+
+fn interfaces(section: &mut Section<'_, '_>, key: &'static str) -> Vec<String> {
+    section.get(key, list(values::INTERFACES, text(values::INTERFACE, values::interface))).unwrap_or_default()
 }
 
 fn ice_server(section: &mut Section<'_, '_>) -> IceServer {
     let urls = section.get("urls", list(values::ICE_URLS, text(values::ICE_URL, values::ice_url)));
-    let username = section.get("username", text("a text that is not empty", values::not_empty));
-    let credential = section.get("credential", text("a text that is not empty", values::not_empty));
+    let mut given = |key| section.get(key, text("a text that is not empty", values::not_empty));
+    let (username, credential, secret) = (given("username"), given("credential"), given("secret"));
     match &urls {
         None if !section.has("urls") => section.lacks("urls", "is missing: a server needs at least one"),
         Some(urls) if urls.is_empty() => section.lacks("urls", "is empty: a server needs at least one"),
@@ -265,13 +313,25 @@ fn ice_server(section: &mut Section<'_, '_>) -> IceServer {
     }
     // RFC 8656 section 5: TURN servers want long-term credentials; a browser refuses a turn: URL without them.
     let turn = urls.iter().flatten().any(|url| url.starts_with("turn"));
-    for (key, other) in [("username", "credential"), ("credential", "username")] {
-        if !section.has(key) && (turn || section.has(other)) {
-            let why = if turn { "a turn: or turns: server needs both" } else { "the two go together" };
-            section.lacks(key, &format!("is missing: {why}, username and credential"));
+    if section.has("secret") {
+        for key in ["username", "credential"] {
+            if section.has(key) {
+                section.lacks(key, "does not go together with secret, from which both are made");
+            }
+        }
+    } else {
+        for (key, other) in [("username", "credential"), ("credential", "username")] {
+            if !section.has(key) && (turn || section.has(other)) {
+                let why = if turn {
+                    "a turn: or turns: server needs both, username and credential, or secret"
+                } else {
+                    "the two go together, username and credential"
+                };
+                section.lacks(key, &format!("is missing: {why}"));
+            }
         }
     }
-    IceServer { urls: urls.unwrap_or_default(), username, credential }
+    IceServer { urls: urls.unwrap_or_default(), username, credential, secret }
 }
 
 /// Kilobits per second in the file, bits per second here.

@@ -43,18 +43,29 @@ fn every_key_is_understood() {
         hosts = ["Camera.Example.org", "192.0.2.7", "[2001:DB8::1]"]
         origins = ["HTTPS://Example.org:443", "http://[2001:db8::1]:8000"]
         max_viewers = 3
+        [ice]
+        port = 9000
+        tcp = false
+        interfaces = ["eth0", "wl*"]
+        exclude_interfaces = ["wlan1"]
+        public_addresses = ["203.0.113.7", "203.0.113.8:50000", "2001:db8::7", "[2001:db8::8]:50000"]
         [[ice.servers]]
         urls = ["stun:stun.example.org", "stun:[2001:db8::1]:3478"]
         [[ice.servers]]
         urls = ["turn:turn.example.org:3478?transport=udp"]
         username = "me"
         credential = "secret"
+        [[ice.servers]]
+        urls = ["turns:turn.example.org"]
+        secret = "shared"
     "#;
     let server = |urls: &[&str], username: Option<&str>, credential: Option<&str>| IceServer {
         urls: urls.iter().map(|u| u.to_string()).collect(),
         username: username.map(String::from),
         credential: credential.map(String::from),
+        secret: None,
     };
+    let public = |ip: &str, port| Public { ip: ip.parse().expect("an address"), port };
     let expected = Config {
         video: Video {
             device: Camera::Device("usb-046d_HD_Pro_Webcam_C920-video-index0".into()),
@@ -79,9 +90,20 @@ fn every_key_is_understood() {
             max_viewers: 3,
         },
         ice: Ice {
+            port: 9000,
+            tcp: false,
+            interfaces: ["eth0", "wl*"].map(String::from).into(),
+            exclude_interfaces: vec!["wlan1".into()],
+            public_addresses: vec![
+                public("203.0.113.7", None),
+                public("203.0.113.8", Some(50_000)),
+                public("2001:db8::7", None),
+                public("2001:db8::8", Some(50_000)),
+            ],
             servers: vec![
                 server(&["stun:stun.example.org", "stun:[2001:db8::1]:3478"], None, None),
                 server(&["turn:turn.example.org:3478?transport=udp"], Some("me"), Some("secret")),
+                IceServer { secret: Some("shared".into()), ..server(&["turns:turn.example.org"], None, None) },
             ],
         },
     };
@@ -114,7 +136,8 @@ fn all_problems_are_told_at_once_in_order() {
 #[test]
 fn what_is_refused_and_how() {
     const SIZE: &str = "allowed is \"WIDTHxHEIGHT\" in even pixels, from 64x64 to 3840x2160";
-    const TURN: &str = "is missing: a turn: or turns: server needs both, username and credential";
+    const TURN: &str = "is missing: a turn: or turns: server needs both, username and credential, or secret";
+    const PUBLIC: &str = "allowed is an IP address, with a port if it is not ice.port, like \"203.0.113.7\", \"203.0.113.7:50000\" or \"[2001:db8::1]:50000\"";
     let table: &[(&str, &str)] = &[
         // Sections and keys.
         (
@@ -245,7 +268,33 @@ fn what_is_refused_and_how() {
             "[web]\norigins = [\"*\"]",
             "2: web.origins: \"*\" would let in any page: allowed is scheme, name and, if it is not the usual one, port, like \"https://example.org\"",
         ),
+        // The media port.
+        ("[ice]\nport = 65536", "2: ice.port: 65536 is out of range: allowed is 0 to 65535"),
+        (
+            "[ice]\ninterfaces = [\"\"]",
+            "2: ice.interfaces: \"\" is empty: allowed is an interface's name like \"eth0\", in which * stands for anything",
+        ),
+        (
+            "[ice]\nexclude_interfaces = [\"eth0:1\"]",
+            "2: ice.exclude_interfaces: \"eth0:1\" is no interface's name: allowed is an interface's name like \"eth0\", in which * stands for anything",
+        ),
+        (
+            "[ice]\npublic_addresses = [\"example.org\"]",
+            &format!("2: ice.public_addresses: \"example.org\" is no IP address: {PUBLIC}"),
+        ),
+        (
+            "[ice]\npublic_addresses = [\"127.0.0.1\"]",
+            &format!("2: ice.public_addresses: \"127.0.0.1\" is an address that nobody can reach: {PUBLIC}"),
+        ),
+        (
+            "[ice]\npublic_addresses = [\"192.0.2.1:0\"]",
+            &format!("2: ice.public_addresses: \"192.0.2.1:0\" has port 0: {PUBLIC}"),
+        ),
         // ICE servers.
+        (
+            "[[ice.servers]]\nurls = [\"turn:a\"]\nusername = \"u\"\nsecret = \"s\"",
+            "3: ice.servers.username: does not go together with secret, from which both are made",
+        ),
         ("[[ice.servers]]", "1: ice.servers.urls: is missing: a server needs at least one"),
         ("[[ice.servers]]\nurls = []", "2: ice.servers.urls: is empty: a server needs at least one"),
         (

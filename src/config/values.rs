@@ -1,12 +1,12 @@
 //! What the texts in `device.toml` may be. Each function says what is wrong with a text; the constant beside
 //! it says what is allowed.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use toml::de::DeValue;
 
 use super::file::{Refusal, Value, boolean, integer};
-use super::{Camera, Microphone};
+use super::{Camera, Microphone, Public};
 use crate::media::frame::Size;
 
 /// For [`camera`].
@@ -163,6 +163,43 @@ pub(super) fn origin(s: &str) -> Result<String, String> {
         Some(port) => Ok(format!("{scheme}://{host}:{port}")),
         None => Ok(format!("{scheme}://{host}")),
     }
+}
+
+/// For the list of [`interface`]s.
+pub(super) const INTERFACES: &str = "a list of names like [\"eth0\", \"wlan*\"]";
+/// For [`interface`].
+pub(super) const INTERFACE: &str = "an interface's name like \"eth0\", in which * stands for anything";
+
+/// Names of network interfaces: `dev_valid_name` of the kernel, and `*`.
+pub(super) fn interface(s: &str) -> Result<String, String> {
+    if s.is_empty() {
+        return Err("is empty".into());
+    }
+    if s.len() > 15 || s.contains(['/', ':']) || s.contains(char::is_whitespace) {
+        return Err("is no interface's name".into());
+    }
+    Ok(s.into())
+}
+
+/// For the list of [`public`] addresses.
+pub(super) const PUBLICS: &str = "a list of addresses like [\"203.0.113.7\"]";
+/// For [`public`].
+pub(super) const PUBLIC: &str = "an IP address, with a port if it is not ice.port, like \"203.0.113.7\", \"203.0.113.7:50000\" or \"[2001:db8::1]:50000\"";
+
+/// An address that others reach us at.
+pub(super) fn public(s: &str) -> Result<Public, String> {
+    let (ip, port) = match (s.parse::<IpAddr>(), s.parse::<SocketAddr>()) {
+        (Ok(ip), _) => (ip, None),
+        (_, Ok(address)) => (address.ip(), Some(address.port())),
+        _ => return Err("is no IP address".into()),
+    };
+    if ip.is_unspecified() || ip.is_multicast() || ip.is_loopback() {
+        return Err("is an address that nobody can reach".into());
+    }
+    if port == Some(0) {
+        return Err("has port 0".into());
+    }
+    Ok(Public { ip, port })
 }
 
 /// For the list of [`ice_url`]s.

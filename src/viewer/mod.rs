@@ -2,9 +2,10 @@
 //!
 //! ```text
 //!  web ──offer──► registry ──► sdp (is it playable?) ──► peer (answers it) ──► task (one per viewer)
-//!                                                          ▲                     │ subscribes when connected
-//!                           rtcp (an interceptor):         │                     ▼
-//!                           PLI, FIR ──► wish;  SR ◄── capture time          pipeline::hub
+//!                                                         │ ▲                    │ subscribes when connected
+//!         port (one for all) ◄══ a line for each ═════════╝ │                    ▼
+//!                           rtcp (an interceptor):          │                pipeline::hub
+//!                           PLI, FIR ──► wish;  SR ◄── capture time
 //! ```
 //!
 //! webrtc's callbacks run on its driver, so they only flag or `try_send` (`peer`); everything else happens
@@ -14,15 +15,18 @@
 //! webrtc's log lines are silenced by default (`cli::logging`): `rtc_ice` warns every 20 ms until the browser's first
 //! packet, `webrtc` tells an error for each datagram to an address without a route.
 
-mod addresses;
 mod delay;
 mod peer;
+mod port;
 mod registry;
 mod rtcp;
 mod sdp;
 mod task;
+mod turn;
 
+pub use port::{Addresses, Error as PortError, Port};
 pub use registry::Registry;
+pub use turn::servers as ice_servers;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -104,6 +108,8 @@ pub enum Event {
     },
     /// Media flows.
     Connected,
+    /// It should restart ICE, and why: our addresses, or its own, have changed.
+    Restart(String),
     /// It ended, and why, in one sentence.
     Closed(String),
 }
@@ -115,6 +121,8 @@ pub struct Fragment {
     pub ufrag: String,
     /// `a=ice-pwd`
     pub pwd: String,
+    /// The media section that it belongs to, for all.
+    pub mid: String,
     /// Media section and candidate (`candidate:...`, without `a=`). All there are.
     pub candidates: Vec<(String, String)>,
 }

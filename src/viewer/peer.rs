@@ -1,6 +1,5 @@
 //! One WebRTC connection: made by answering an offer, fed RTP, and always closed.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,23 +14,22 @@ use rtc::rtp_transceiver::rtp_sender::{
     RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters,
     RTCRtpHeaderExtensionCapability, RtpCodecKind,
 };
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, watch};
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::peer_connection::transport::DtlsTransport;
 use webrtc::peer_connection::{
-    MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder,
-    RTCIceCandidateInit, RTCIceGatheringState, RTCIceServer, RTCPeerConnectionIceEvent,
+    MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceCandidateInit,
     RTCPeerConnectionState, RTCSessionDescription, Registry, SettingEngine, SettingEngineBuilder, Slot,
     configure_twcc_sender_only,
 };
 use webrtc::rtp_transceiver::{RTCRtpTransceiverDirection, RtpSender};
 
 use super::rtcp::{self, NtpClock, Rtcp};
+use super::port::{Gathered, Line, LineRuntime, Progress};
 use super::sdp::{self, Playable};
 use super::{Error, delay};
 use crate::clock::{AUDIO_HZ, Clocks, VIDEO_HZ};
-use crate::config;
 
 /// Between connectivity checks. webrtc's own 200 ms would cost that much of the time to the first picture.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
@@ -45,10 +43,6 @@ const ICE_KEEPALIVE: Duration = Duration::from_secs(2);
 const RETRANSMIT: u16 = 512;
 /// Browsers need two reports of each stream for lip sync.
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
-/// Without ICE servers gathering only lists our sockets, so this is never waited for.
-const GATHER_LOCAL: Duration = Duration::from_secs(1);
-/// Late candidates of ours waiting for the viewer's task; a further one is dropped.
-const CANDIDATES: usize = 16;
 
 /// What is the same for all connections.
 pub struct Setup {
@@ -56,23 +50,19 @@ pub struct Setup {
     pub clocks: Clocks,
     /// Wall clock for sender reports.
     pub ntp: NtpClock,
-    /// Servers configured.
-    pub ice: config::Ice,
 }
 
 /// One connection. Dropping it closes it in the background; [`Peer::close`] waits.
 pub struct Peer {
     connection: Arc<dyn PeerConnection>,
     closed: bool,
-    gathered: watch::Sender<bool>,
     playable: Playable,
+    line: Line,
     video: Stream,
     audio: Option<Stream>,
     dtls: Option<Arc<dyn DtlsTransport>>,
     /// Connectivity as webrtc sees it; only the newest counts.
     pub state: watch::Receiver<RTCPeerConnectionState>,
-    /// Our candidates that came too late for the answer; an empty one says that there are no more.
-    pub candidates: mpsc::Receiver<String>,
     /// A permit waits here while the viewer wishes for a keyframe.
     pub wish: Arc<Notify>,
     /// The media section that our candidates belong to.
@@ -92,8 +82,6 @@ struct Stream {
 /// webrtc calls this from its driver, so nothing here may wait.
 struct Callbacks {
     state: watch::Sender<RTCPeerConnectionState>,
-    gathered: watch::Sender<bool>,
-    candidates: mpsc::Sender<String>,
 }
 
 #[async_trait]
@@ -101,34 +89,18 @@ impl PeerConnectionEventHandler for Callbacks {
     async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
         self.state.send_replace(state);
     }
-
-    async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {
-        if state == RTCIceGatheringState::Complete {
-            self.gathered.send_replace(true);
-            let _ = self.candidates.try_send(String::new()); // full: this viewer did not read the others either
-        }
-    }
-
-    async fn on_ice_candidate(&self, event: RTCPeerConnectionIceEvent) {
-        if let Ok(candidate) = event.candidate.to_json() {
-            let _ = self.candidates.try_send(candidate.candidate); // full: dropped, see CANDIDATES
-        }
-    }
 }
 
 impl Peer {
-    /// Answers an offer from sockets bound to `addresses`. `patience` is how long the answer may wait for candidates
-    /// from ICE servers.
+    /// Answers an offer, through a line of its own and with these candidates.
     pub async fn answer(
         playable: Playable,
-        addresses: Vec<SocketAddr>,
-        patience: Duration,
+        line: Line,
+        gathered: &Gathered,
         setup: &Setup,
     ) -> Result<(Self, String), Error> {
         let (state_tx, state) = watch::channel(RTCPeerConnectionState::New);
-        let (candidates_tx, candidates) = mpsc::channel(CANDIDATES);
-        let gathered = watch::Sender::new(false);
-        let callbacks = Callbacks { state: state_tx, gathered: gathered.clone(), candidates: candidates_tx };
+        let callbacks = Callbacks { state: state_tx };
         let wish = Arc::new(Notify::new());
         let [video_ssrc, audio_ssrc, rtx_ssrc] = ssrcs()?;
 
@@ -139,9 +111,11 @@ impl Peer {
             .with(Slot::SenderReport, SenderReportBuilder::new().with_interval(REPORT_INTERVAL).build())
             .with(rtcp::slot(), interceptor);
         let registry = configure_twcc_sender_only(registry, &mut media).map_err(internal)?;
+        let runtime = LineRuntime::new(line.clone());
+        let addresses = runtime.addresses();
         let connection: Arc<dyn PeerConnection> = Arc::new(
             PeerConnectionBuilder::new()
-                .with_configuration(RTCConfigurationBuilder::new().with_ice_servers(stun(&setup.ice)).build())
+                .with_runtime(runtime)
                 .with_media_engine(media)
                 .with_setting_engine(settings())
                 .with_interceptor_registry(registry)
@@ -157,27 +131,26 @@ impl Peer {
         let mut peer = Self {
             connection,
             closed: false,
-            gathered,
             playable,
+            line,
             video,
             audio,
             dtls: None,
             state,
-            candidates,
             wish,
             mid: String::new(),
         };
-        let answer = peer.negotiate(true, patience).await?;
+        let answer = peer.negotiate(true, gathered).await?;
         Ok((peer, answer))
     }
 
-    /// Answers a later offer on the same connection: an ICE restart.
-    pub async fn renegotiate(&mut self, playable: Playable, patience: Duration) -> Result<String, Error> {
+    /// Answers a later offer on the same connection, which [`sdp::renewed`] made: an ICE restart.
+    pub async fn renegotiate(&mut self, playable: Playable, gathered: &Gathered) -> Result<String, Error> {
         self.playable = playable;
-        self.negotiate(false, patience).await
+        self.negotiate(false, gathered).await
     }
 
-    async fn negotiate(&mut self, first: bool, patience: Duration) -> Result<String, Error> {
+    async fn negotiate(&mut self, first: bool, gathered: &Gathered) -> Result<String, Error> {
         let bad = |e: webrtc::error::Error| Error::BadOffer(format!("the offer cannot be answered: {e}"));
         let offer = RTCSessionDescription::offer(self.playable.offer.clone()).map_err(bad)?;
         self.connection.set_remote_description(offer).await.map_err(bad)?;
@@ -200,22 +173,25 @@ impl Peer {
             transceiver.set_direction(direction).await.map_err(internal)?;
         }
         let answer = self.connection.create_answer(None).await.map_err(bad)?;
-        let mut gathered = self.gathered.subscribe();
-        self.gathered.send_replace(false);
         self.connection.set_local_description(answer).await.map_err(bad)?;
-        let _ = tokio::time::timeout(patience, gathered.wait_for(|done| *done)).await; // late ones trickle
-        while self.candidates.try_recv().is_ok() {} // they are in the description by now
         let local = self.connection.local_description().await;
         let local = local.ok_or_else(|| Error::Internal("webrtc lost its own answer".into()))?;
-        let answer = self.playable.answer(&local.sdp);
-        self.mid =
-            sdp::ice_of(&answer).and_then(|f| Some(f.candidates.first()?.0.clone())).unwrap_or_default();
+        let answer = self.playable.answer(&local.sdp, &gathered.lines(), gathered.complete());
+        let ice = sdp::ice_of(&answer);
+        let ice = ice.ok_or_else(|| Error::Internal("webrtc's answer has no ICE credentials".into()))?;
+        self.line.credentials(&ice.ufrag, &ice.pwd);
+        self.mid = ice.mid;
         Ok(answer)
     }
 
     /// The offer in effect, as reduced by [`sdp::check`].
-    pub fn offer(&self) -> &str {
-        &self.playable.offer
+    pub fn offer(&self) -> &Playable {
+        &self.playable
+    }
+
+    /// How far the viewer has come in the present ICE session.
+    pub fn progress(&self) -> Progress {
+        self.line.progress()
     }
 
     /// One of the viewer's candidates, which [`sdp::usable_candidate`] found usable.
@@ -361,18 +337,6 @@ fn settings() -> SettingEngine {
         .with_ice_connection_attempts(Some(CHECK_INTERVAL), None)
         .with_ice_timeouts(Some(ICE_DISCONNECTED), Some(ICE_FAILED), Some(ICE_KEEPALIVE))
         .build()
-}
-
-/// Those that tell us our public address. Relays are the viewer's side to use: one relay serves both.
-fn stun(ice: &config::Ice) -> Vec<RTCIceServer> {
-    let urls = ice.servers.iter().flat_map(|s| &s.urls).filter(|u| u.starts_with("stun:"));
-    let urls: Vec<String> = urls.cloned().collect();
-    if urls.is_empty() { vec![] } else { vec![RTCIceServer { urls, ..Default::default() }] }
-}
-
-/// How long an answer may wait for candidates from servers: see [`GATHER_LOCAL`] where there are none.
-pub fn patience(ice: &config::Ice, remote: Duration) -> Duration {
-    if stun(ice).is_empty() { GATHER_LOCAL } else { remote }
 }
 
 fn codecs(playable: &Playable) -> Result<MediaEngine, webrtc::error::Error> {

@@ -1,20 +1,20 @@
 //! All viewers: who is there, who may come, and the way to each one's task.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::peer::{self, Peer, Setup};
+use super::peer::{Peer, Setup};
+use super::port::{Gathered, Port};
 use super::rtcp::NtpClock;
 use super::task::{Command, Task};
-use super::{Answer, Error, Facts, Fragment, Offer, ViewerId, addresses, sdp};
+use super::{Answer, Error, Facts, Fragment, Offer, ViewerId, sdp};
 use crate::clock::Clocks;
-use crate::config;
 use crate::media::h264::ProfileLevelId;
 use crate::pipeline::hub::Hub;
 use crate::status::Status;
@@ -23,17 +23,17 @@ use crate::status::Status;
 const COMMANDS: usize = 16;
 /// Events waiting for one viewer's signaling channel: a connection's worth of candidates and two more.
 const EVENTS: usize = 32;
-/// How long an answer waits for candidates from ICE servers, where the player cannot be told them later (WHEP)...
+/// How long an answer waits for STUN servers, where the player cannot be told later (WHEP)...
 const PATIENCE: Duration = Duration::from_secs(1);
-/// ... and where it can: just so long that our own addresses are all in.
-const PATIENCE_PAGE: Duration = Duration::from_millis(20);
+/// ... and where it can.
+const PATIENCE_PAGE: Duration = Duration::ZERO;
 /// How long one leave may take: closing sends a goodbye and frees sockets.
 const LEAVE: Duration = Duration::from_secs(1);
 
 /// All viewers.
 pub struct Registry {
     shared: Arc<Shared>,
-    listen: IpAddr,
+    _stop: DropGuard,
     max_viewers: usize,
     /// A place is taken from the offer on, and given back when the viewer's sockets are closed.
     places: Arc<Semaphore>,
@@ -48,6 +48,8 @@ pub struct Shared {
     pub status: Arc<Status>,
     /// What all connections are made of.
     pub setup: Setup,
+    /// Through which all media goes.
+    pub port: Arc<Port>,
     /// What the encoder emits.
     pub h264: watch::Receiver<ProfileLevelId>,
     viewers: Mutex<HashMap<ViewerId, Arc<Viewer>>>,
@@ -67,28 +69,32 @@ pub struct Viewer {
     pub lagged: AtomicU64,
     /// Cancelled when its sockets are closed.
     pub gone: CancellationToken,
-    from: SocketAddr,
-    who: String,
-    via: &'static str,
+    /// Where its offer came from.
+    pub from: SocketAddr,
+    /// By what it was let in.
+    pub who: String,
+    /// "page" or "whep".
+    pub via: &'static str,
     commands: mpsc::Sender<Command>,
 }
 
 impl Registry {
-    /// Nobody yet. `listen` is the address that the page is served on, `h264` what the encoder emits.
+    /// Nobody yet. Media goes through `port`; `h264` is what the encoder emits. Needs a tokio runtime.
     pub fn new(
         hub: Arc<Hub>,
         status: Arc<Status>,
         clocks: Clocks,
-        ice: config::Ice,
-        listen: IpAddr,
+        port: Arc<Port>,
         max_viewers: usize,
         h264: watch::Receiver<ProfileLevelId>,
     ) -> Arc<Self> {
-        let setup = Setup { clocks, ntp: NtpClock::now(), ice };
-        let shared = Shared { hub, status, setup, h264, viewers: Mutex::default() };
+        let setup = Setup { clocks, ntp: NtpClock::now() };
+        let shared = Arc::new(Shared { hub, status, setup, port, h264, viewers: Mutex::default() });
+        let stop = CancellationToken::new();
+        tokio::spawn(stop.clone().run_until_cancelled_owned(follow(shared.clone())));
         Arc::new(Self {
-            shared: Arc::new(shared),
-            listen,
+            shared,
+            _stop: stop.drop_guard(),
             max_viewers,
             places: Arc::new(Semaphore::new(max_viewers)),
             joined: AtomicU64::new(0),
@@ -112,12 +118,10 @@ impl Registry {
         let playable = sdp::check(&offer.sdp, own)?;
         let place = self.places.clone().try_acquire_owned().map_err(|_| Error::Full(self.max_viewers))?;
         let id = ViewerId::random()?;
-        let patience = peer::patience(
-            &self.shared.setup.ice,
-            if offer.via == "page" { PATIENCE_PAGE } else { PATIENCE },
-        );
-        let addresses = addresses::candidates(self.listen);
-        let (peer, sdp) = Peer::answer(playable, addresses, patience, &self.shared.setup).await?;
+        let patience = if offer.via == "page" { PATIENCE_PAGE } else { PATIENCE };
+        let port = &self.shared.port;
+        let gathered = Gathered::new(port, offer.from.ip(), patience).await;
+        let (peer, sdp) = Peer::answer(playable, port.line(), &gathered, &self.shared.setup).await?;
         let (commands_tx, commands) = mpsc::channel(COMMANDS);
         let (events_tx, events) = mpsc::channel(EVENTS);
         let viewer = Arc::new(Viewer {
@@ -139,6 +143,7 @@ impl Registry {
             viewer,
             shared: self.shared.clone(),
             peer,
+            gathered,
             commands,
             events: events_tx,
             place,
@@ -212,6 +217,11 @@ impl Registry {
         self.shared.lock().len()
     }
 
+    /// The port that media goes through.
+    pub fn port(&self) -> &Port {
+        &self.shared.port
+    }
+
     /// Ends all viewers, and lets no more in.
     pub async fn close_all(&self, why: &str) {
         self.places.close();
@@ -221,6 +231,19 @@ impl Registry {
 
     fn find(&self, id: &ViewerId) -> Result<Arc<Viewer>, Error> {
         self.shared.lock().get(id).cloned().ok_or(Error::Unknown)
+    }
+}
+
+/// When our addresses change, whoever watches on the page is asked for an ICE restart, by which it learns the new ones.
+async fn follow(shared: Arc<Shared>) {
+    loop {
+        shared.port.changed().await;
+        let viewers: Vec<_> = shared.lock().values().cloned().collect();
+        tracing::info!(viewers = viewers.len(), "our addresses have changed; viewers are asked to look for new paths");
+        for viewer in viewers {
+            // A queue that is full has a restart in it already, or a viewer that is lost.
+            let _ = viewer.commands.try_send(Command::AskRestart("the device's addresses have changed".into()));
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::media::h264::ProfileLevelId;
 const MOST_CANDIDATES: usize = 16;
 
 /// An offer we can answer.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Playable {
     /// The offer, reduced to what we take.
     pub offer: String,
@@ -95,30 +95,46 @@ pub fn check(sdp: &str, own: ProfileLevelId) -> Result<Playable, Error> {
 }
 
 impl Playable {
-    /// Our answer as it goes out: without the RTCP component that webrtc lists although RTCP is multiplexed
-    /// (RFC 8445 section 5.1.1.1), and saying that candidates may trickle in (RFC 8838 section 4.1.1).
-    pub fn answer(&self, sdp: &str) -> String {
-        let mut answer = vec![];
-        let mut in_session = true;
+    /// The offer with the credentials and candidates of a restarted ICE session (RFC 8840 section 9), as if the viewer had
+    /// offered anew.
+    pub fn restarted(&self, ufrag: &str, pwd: &str, candidates: &[(String, String)]) -> Result<Self, Error> {
+        Ok(Self { offer: restarted(&self.offer, ufrag, pwd, candidates)?, ..self.clone() })
+    }
+
+    /// Our answer as it goes out: with our candidates instead of webrtc's, which are placeholders, in the first section for
+    /// all (RFC 9143 section 7.3.4); `complete` if there will be no more. It says that candidates may trickle in (RFC 8838
+    /// section 4.1.1).
+    pub fn answer(&self, sdp: &str, candidates: &[String], complete: bool) -> String {
+        let mut answer: Vec<String> = vec![];
+        let mut sections = 0;
+        let end = |answer: &mut Vec<String>| {
+            answer.extend(candidates.iter().map(|c| format!("a={c}")));
+            answer.extend(complete.then(|| "a=end-of-candidates".to_owned()));
+        };
         for line in sdp.lines() {
-            if line.starts_with("m=") && std::mem::take(&mut in_session) {
-                answer.push("a=ice-options:trickle");
+            if line.starts_with("m=") {
+                match sections {
+                    0 => answer.push("a=ice-options:trickle".into()),
+                    1 => end(&mut answer),
+                    _ => {}
+                }
+                sections += 1;
             }
-            let second_component =
-                line.strip_prefix("a=candidate:").is_some_and(|c| c.split(' ').nth(1) == Some("2"));
             let bundle = !self.bundled && line.starts_with("a=group:BUNDLE");
-            if !second_component && !bundle {
-                answer.push(line);
+            let theirs = line.starts_with("a=candidate:") || line == "a=end-of-candidates";
+            if !theirs && !bundle {
+                answer.push(line.to_owned());
             }
         }
-        answer.push("");
+        if sections == 1 {
+            end(&mut answer);
+        }
+        answer.push(String::new());
         answer.join("\r\n")
     }
 }
 
-/// The offer with the credentials and candidates of a restarted ICE session (RFC 8840 section 9), as if the
-/// viewer had offered anew.
-pub fn restarted(
+fn restarted(
     offer: &str,
     ufrag: &str,
     pwd: &str,
@@ -151,6 +167,33 @@ pub fn restarted(
     Ok(lines.join("\r\n"))
 }
 
+/// The offer in effect with the new ICE session of a later offer, which must otherwise want the same: webrtc has no way
+/// back from an offer that it has half applied, so it gets to see nothing that it has not taken before.
+pub fn renewed(in_effect: &Playable, offer: &Playable) -> Result<Playable, Error> {
+    let (session, sections) = split(&offer.offer)?;
+    let (session_before, sections_before) = split(&in_effect.offer)?;
+    let shape = |sections: &[Section]| {
+        sections.iter().map(|s| (s.kind.to_owned(), s.value("mid").map(str::to_owned))).collect::<Vec<_>>()
+    };
+    let certificate = |session: &[&str], sections: &[Section]| {
+        let first = sections.iter().find_map(|s| s.value("fingerprint"));
+        value(session, "fingerprint").or(first).map(str::to_ascii_lowercase)
+    };
+    if shape(&sections) != shape(&sections_before) || (&offer.video, &offer.audio) != (&in_effect.video, &in_effect.audio) {
+        return Err(bad("a later offer may restart ICE, but must have the same media sections and formats"));
+    }
+    if certificate(&session, &sections) != certificate(&session_before, &sections_before) {
+        return Err(bad("a later offer may restart ICE, but must have the same certificate fingerprint"));
+    }
+    let get = |name| sections.iter().find_map(|s| s.value(name)).or_else(|| value(&session, name));
+    let (Some(ufrag), Some(pwd)) = (get("ice-ufrag"), get("ice-pwd")) else {
+        return Err(bad("the offer has no ICE credentials"));
+    };
+    let candidates = sections.iter().flat_map(|s| &s.lines).filter(|l| l.starts_with("a=candidate:"));
+    let candidates: Vec<_> = candidates.map(|l| (String::new(), l["a=".len()..].to_owned())).collect();
+    in_effect.restarted(ufrag, pwd, &candidates)
+}
+
 /// A remote candidate (`candidate:...`) if pinging it makes sense: UDP, our only component, and an address. Names
 /// (`.local`, RFC 8828) we do not resolve: such a browser pings us first and is known by that.
 pub fn usable_candidate(candidate: &str) -> Option<&str> {
@@ -180,6 +223,7 @@ pub fn ice_of(answer: &str) -> Option<super::Fragment> {
     Some(super::Fragment {
         ufrag: get("ice-ufrag")?,
         pwd: get("ice-pwd")?,
+        mid: mid.to_owned(),
         candidates: candidates.map(|l| (mid.to_owned(), l["a=".len()..].to_owned())).collect(),
     })
 }
@@ -516,13 +560,44 @@ mod tests {
         let offer = CHROMIUM_MDNS.replace("a=group:BUNDLE 0\r\n", "").replace("a=recvonly\r\n", "");
         let p = check(&offer, OWN).expect("playable");
         assert!(p.offer.contains("a=group:BUNDLE 0\r\n") && p.offer.contains("a=sendrecv\r\n"));
-        assert!(!p.answer("v=0\r\na=group:BUNDLE 0\r\nm=video 9\r\n").contains("BUNDLE"));
+        assert!(!p.answer("v=0\r\na=group:BUNDLE 0\r\nm=video 9\r\n", &[], true).contains("BUNDLE"));
         assert!(
             check(CHROMIUM_MDNS, OWN)
                 .expect("playable")
-                .answer("v=0\r\na=group:BUNDLE 0\r\n")
+                .answer("v=0\r\na=group:BUNDLE 0\r\n", &[], true)
                 .contains("BUNDLE")
         );
+    }
+
+    #[test]
+    fn our_candidates_stand_in_the_first_section() {
+        let p = check(CHROMIUM, OWN).expect("playable");
+        let theirs = "v=0\r\nm=audio 9\r\na=candidate:1 1 udp 1 127.0.0.1 4000 typ host\r\na=mid:0\r\na=end-of-candidates\r\nm=video 9\r\na=candidate:1 1 udp 1 127.0.0.1 4000 typ host\r\na=mid:1\r\n";
+        let answer = p.answer(theirs, &["candidate:ours".into()], true);
+        assert_eq!(
+            answer,
+            "v=0\r\na=ice-options:trickle\r\nm=audio 9\r\na=mid:0\r\na=candidate:ours\r\na=end-of-candidates\r\nm=video 9\r\na=mid:1\r\n"
+        );
+        assert!(!p.answer(theirs, &[], false).contains("end-of"));
+    }
+
+    #[test]
+    fn a_later_offer_may_change_only_its_ice_session() {
+        let first = check(CHROMIUM, OWN).expect("playable");
+        let later = |change: &dyn Fn(String) -> String| {
+            let offer = change(CHROMIUM.replace("a=ice-ufrag:", "a=ice-ufrag:New"));
+            renewed(&first, &check(&offer, OWN).expect("playable"))
+        };
+        let renewed = later(&|o| o).expect("the same but for ICE");
+        assert!(lines(&renewed.offer, "a=ice-ufrag:").iter().all(|l| l.starts_with("a=ice-ufrag:New")));
+        assert_eq!(lines(&renewed.offer, "m="), lines(&first.offer, "m="));
+        for (from, to, why) in [
+            ("a=mid:1", "a=mid:7", "media sections"),
+            ("a=fingerprint:sha-256 ", "a=fingerprint:sha-256 AA:", "fingerprint"),
+        ] {
+            let error = later(&|o| o.replace(from, to).replace("BUNDLE 0 1", "BUNDLE 0 7"));
+            assert!(error.expect_err("refused").to_string().contains(why), "{why}");
+        }
     }
 
     #[test]

@@ -9,9 +9,12 @@ use tokio::time::{Instant, MissedTickBehavior};
 use webrtc::peer_connection::RTCPeerConnectionState;
 
 use super::delay::PlayoutDelay;
-use super::peer::{self, Peer};
+use super::peer::Peer;
+use super::port::{Gathered, Port, Progress};
 use super::registry::{Shared, Viewer};
-use super::{Error, Event, Fragment, ViewerId, sdp};
+use super::sdp::{self, Playable};
+use super::{Error, Event, Fragment, ViewerId};
+use crate::media::h264::ProfileLevelId;
 use crate::pipeline::hub::{Subscription, Unit};
 
 /// From the offer, or a restart, to a connection. Browsers give up after as long.
@@ -23,8 +26,7 @@ const GRACE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_secs(1);
 /// Candidates a viewer may trickle in one ICE session; each is pinged from each of our sockets.
 const MOST_CANDIDATES: usize = 32;
-/// How long a restarted answer waits for candidates from ICE servers: it has another way of trickling only over
-/// the page's WebSocket, and the old ones are known already.
+/// How long a restarted answer waits for STUN servers: only the page can be told later.
 const RESTART_PATIENCE: Duration = Duration::from_millis(200);
 
 /// What the registry asks of a viewer's task.
@@ -44,6 +46,8 @@ pub enum Command {
         /// For ours.
         reply: oneshot::Sender<Result<Fragment, Error>>,
     },
+    /// It is to be asked for an ICE restart, and why.
+    AskRestart(String),
     /// The end, and why.
     Leave(String),
 }
@@ -58,6 +62,8 @@ pub struct Task {
     pub shared: Arc<Shared>,
     /// Its connection.
     pub peer: Peer,
+    /// Our candidates for it.
+    pub gathered: Gathered,
     /// From the registry.
     pub commands: mpsc::Receiver<Command>,
     /// To its signaling channel; what does not fit is dropped, because that channel does not read.
@@ -100,7 +106,10 @@ impl Task {
                     let now = Instant::now();
                     deadline = match state {
                         RTCPeerConnectionState::Connected => None,
-                        RTCPeerConnectionState::Disconnected => Some(now + GRACE),
+                        RTCPeerConnectionState::Disconnected => {
+                            let _ = self.events.try_send(Event::Restart("the path to the viewer is interrupted".into()));
+                            Some(now + GRACE)
+                        }
                         RTCPeerConnectionState::Failed => return "the network path to the viewer failed".into(),
                         RTCPeerConnectionState::Closed => return "the viewer closed the connection".into(),
                         _ => Some(now + CONNECT),
@@ -109,9 +118,10 @@ impl Task {
                         self.connected(&mut subscription);
                     }
                 }
-                Some(candidate) = self.peer.candidates.recv() => {
-                    let mid = self.peer.mid.clone();
-                    let _ = self.events.try_send(Event::Candidate { candidate, mid });
+                late = self.gathered.late() => {
+                    for candidate in late {
+                        let _ = self.events.try_send(Event::Candidate { candidate, mid: self.peer.mid.clone() });
+                    }
                 }
                 () = self.peer.wish.notified() => {
                     if let Some(s) = &subscription {
@@ -125,7 +135,7 @@ impl Task {
                 }
                 () = sleep_until(deadline) => {
                     return match subscription {
-                        None => "no network path to the viewer was found within 30 s".into(),
+                        None => unconnected(self.peer.progress(), &self.shared.port),
                         Some(_) => "the viewer stopped answering".into(),
                     };
                 }
@@ -159,6 +169,9 @@ impl Task {
     async fn obey(&mut self, command: Command, trickled: &mut usize) -> Result<(), String> {
         match command {
             Command::Leave(why) => return Err(why),
+            Command::AskRestart(why) => {
+                let _ = self.events.try_send(Event::Restart(why)); // full: that channel does not read
+            }
             Command::Candidate(candidate) => {
                 *trickled += 1;
                 if *trickled <= MOST_CANDIDATES
@@ -169,15 +182,15 @@ impl Task {
             }
             Command::Restart(offer, reply) => {
                 *trickled = 0;
-                let answer = self.restart(&offer).await;
+                let answer = match sdp::check(&offer, own(&self.shared)) {
+                    Ok(offer) => self.restart(sdp::renewed(self.peer.offer(), &offer)).await,
+                    Err(error) => Err((error, false)),
+                };
                 return answered(answer, reply);
             }
             Command::RestartIce { ufrag, pwd, candidates, reply } => {
                 *trickled = 0;
-                let answer = match sdp::restarted(self.peer.offer(), &ufrag, &pwd, &candidates) {
-                    Ok(offer) => self.restart(&offer).await,
-                    Err(error) => Err((error, false)),
-                };
+                let answer = self.restart(self.peer.offer().restarted(&ufrag, &pwd, &candidates)).await;
                 let lost = || (Error::Internal("webrtc's answer has no ICE credentials".into()), true);
                 return answered(answer.and_then(|a| sdp::ice_of(&a).ok_or_else(lost)), reply);
             }
@@ -185,13 +198,13 @@ impl Task {
         Ok(())
     }
 
-    /// Answers a new offer. With an error: whether the connection is lost by it.
-    async fn restart(&mut self, offer: &str) -> Result<String, (Error, bool)> {
-        let own = *self.shared.h264.borrow();
-        let playable = sdp::check(offer, own).map_err(|e| (e, false))?;
-        let patience = peer::patience(&self.shared.setup.ice, RESTART_PATIENCE);
+    /// Answers a new offer, which differs from the one in effect only in its ICE session. With an error: whether the
+    /// connection is lost by it.
+    async fn restart(&mut self, offer: Result<Playable, Error>) -> Result<String, (Error, bool)> {
+        let offer = offer.map_err(|e| (e, false))?;
+        self.gathered = Gathered::new(&self.shared.port, self.viewer.from.ip(), RESTART_PATIENCE).await;
         // webrtc has no way back from an offer that it has half applied.
-        self.peer.renegotiate(playable, patience).await.map_err(|e| (e, true))
+        self.peer.renegotiate(offer, &self.gathered).await.map_err(|e| (e, true))
     }
 
     async fn send(&mut self, unit: Unit, delay: &mut PlayoutDelay) -> Result<(), webrtc::error::Error> {
@@ -218,6 +231,27 @@ impl Task {
         let lagged = subscription.lagged();
         let known = self.viewer.lagged.swap(lagged, Ordering::Relaxed);
         self.shared.status.counters.viewer_lags.add(lagged.saturating_sub(known));
+    }
+}
+
+/// What the encoder emits now.
+fn own(shared: &Shared) -> ProfileLevelId {
+    *shared.h264.borrow()
+}
+
+/// Why no connection came about, as far as we can tell.
+fn unconnected(progress: Progress, port: &Port) -> String {
+    let number = port.number();
+    let protocols = if port.has_tcp() { "UDP and TCP" } else { "UDP" };
+    match progress {
+        Progress::Silent => format!(
+            "nothing came from the viewer to port {number} ({protocols}) within 30 s: a firewall or NAT on the way lets none of it through"
+        ),
+        Progress::Heard => format!(
+            "the viewer's packets reach port {number}, but ours do not reach the viewer: a firewall on the way lets none of them through"
+        ),
+        Progress::Answered => "packets go both ways, but the viewer has not chosen a path within 30 s".into(),
+        Progress::Nominated => "a path was found, but the encryption (DTLS) was not set up within 30 s".into(),
     }
 }
 

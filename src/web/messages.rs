@@ -59,6 +59,10 @@ pub enum ToPage<'a> {
         audio_clock: Clock,
         /// Whether there is sound.
         has_audio: bool,
+        /// The port of all media.
+        media_port: u16,
+        /// Whether it takes TCP.
+        tcp: bool,
     },
     /// To an offer.
     Answer {
@@ -85,6 +89,11 @@ pub enum ToPage<'a> {
     Status(Map<String, Value>),
     /// Media flows.
     Connected,
+    /// The page should restart ICE.
+    Restart {
+        /// Why, in one sentence.
+        why: &'a str,
+    },
     /// The viewer was taken over.
     Resumed,
     /// The viewer ended.
@@ -125,8 +134,13 @@ impl From<RtpClock> for Clock {
 }
 
 impl<'a> ToPage<'a> {
-    /// The first message.
-    pub fn hello(ice: &'a config::Ice, clocks: Clocks, has_audio: bool) -> Self {
+    /// The first message. `servers` are as this viewer may know them; `media` is the port, and whether it takes TCP.
+    pub fn hello(
+        servers: &'a [config::IceServer],
+        media: (u16, bool),
+        clocks: Clocks,
+        has_audio: bool,
+    ) -> Self {
         let server = |s: &'a config::IceServer| IceServer {
             urls: &s.urls,
             username: s.username.as_deref(),
@@ -134,10 +148,12 @@ impl<'a> ToPage<'a> {
         };
         Self::Hello {
             version: env!("CARGO_PKG_VERSION"),
-            ice_servers: ice.servers.iter().map(server).collect(),
+            ice_servers: servers.iter().map(server).collect(),
             video_clock: clocks.video.into(),
             audio_clock: clocks.audio.into(),
             has_audio,
+            media_port: media.0,
+            tcp: media.1,
         }
     }
 }
@@ -213,29 +229,29 @@ mod tests {
 
     #[test]
     fn what_we_send() {
-        let ice = config::Ice {
-            servers: vec![
-                config::IceServer { urls: vec!["stun:a".into()], username: None, credential: None },
-                config::IceServer {
-                    urls: vec!["turn:b".into()],
-                    username: Some("u".into()),
-                    credential: Some("c".into()),
-                },
-            ],
-        };
+        let servers = [
+            config::IceServer { urls: vec!["stun:a".into()], ..Default::default() },
+            config::IceServer {
+                urls: vec!["turn:b".into()],
+                username: Some("u".into()),
+                credential: Some("c".into()),
+                secret: None,
+            },
+        ];
         let clocks =
             Clocks { video: RtpClock { hz: 90_000, offset: 1 }, audio: RtpClock { hz: 48_000, offset: 2 } };
         let value = |m: &ToPage| serde_json::to_value(m).unwrap();
         assert_eq!(
-            value(&ToPage::hello(&ice, clocks, true)),
+            value(&ToPage::hello(&servers, (8189, true), clocks, true)),
             json!({"type": "hello", "version": env!("CARGO_PKG_VERSION"),
                    "ice_servers": [{"urls": ["stun:a"]}, {"urls": ["turn:b"], "username": "u", "credential": "c"}],
                    "video_clock": {"hz": 90000, "offset": 1}, "audio_clock": {"hz": 48000, "offset": 2},
-                   "has_audio": true})
+                   "has_audio": true, "media_port": 8189, "tcp": true})
         );
         let mut facts = Map::new();
         facts.insert("uptime_s".into(), json!(3));
         assert_eq!(value(&ToPage::Status(facts)), json!({"type": "status", "uptime_s": 3}));
+        assert_eq!(value(&ToPage::Restart { why: "moved" }), json!({"type": "restart", "why": "moved"}));
         assert_eq!(value(&ToPage::Connected), json!({"type": "connected"}));
         assert_eq!(
             value(&ToPage::Error { status: 406, message: "no" }),

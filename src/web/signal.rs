@@ -19,7 +19,7 @@ use super::routes::{Peer, State};
 use super::sessions::{Session, Told};
 use super::status;
 use crate::clock::Pts;
-use crate::viewer::{Error, Event, Offer};
+use crate::viewer::{Error, Event, Offer, ice_servers};
 
 /// At most five status messages a second, however often something changes.
 const STATUS_MIN: Duration = Duration::from_millis(200);
@@ -115,7 +115,10 @@ impl Line {
         let mut changes = context.status.changes();
         let (principal, role) = (self.principal.clone(), self.principal.role);
         let mut lost = std::pin::pin!(context.auth.lost(&principal));
-        self.send(&ToPage::hello(&context.ice, context.clocks, status::has_audio(&context))).await?;
+        let servers = ice_servers(&context.ice, Pts::now().unix());
+        let port = context.registry.port();
+        let media = (port.number(), port.has_tcp());
+        self.send(&ToPage::hello(&servers, media, context.clocks, status::has_audio(&context))).await?;
         let mut status_at = Instant::now();
         let mut status_sent = status_at;
         let mut heard = Instant::now();
@@ -251,6 +254,7 @@ impl Line {
             Told::Event(Event::Candidate { candidate, mid }) => {
                 self.send(&ToPage::Candidate { candidate: &candidate, mid: &mid }).await
             }
+            Told::Event(Event::Restart(why)) => self.send(&ToPage::Restart { why: &why }).await,
             Told::Event(Event::Connected) => self.send(&ToPage::Connected).await,
             Told::Event(Event::Closed(reason)) => {
                 self.viewer = None;

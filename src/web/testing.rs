@@ -21,7 +21,7 @@ use crate::config;
 use crate::pipeline::{hub::Hub, snapshot::Snapshots};
 use crate::state::State;
 use crate::status::Status;
-use crate::viewer::Registry;
+use crate::viewer::{Port, Registry};
 
 /// A folder of its own, removed when dropped.
 pub struct Dir(PathBuf);
@@ -73,12 +73,14 @@ pub fn context_with(config: config::Web, ice: config::Ice) -> Daemon {
     let clocks =
         Clocks { video: RtpClock { hz: 90_000, offset: 1 }, audio: RtpClock { hz: 48_000, offset: 2 } };
     let (_, h264) = tokio::sync::watch::channel(ProfileLevelId([0x42, 0xe0, 0x1f]));
+    let (_, addresses) = tokio::sync::watch::channel(vec![("lo".to_owned(), [127, 0, 0, 1].into())]);
+    let any = config::Ice { port: 0, ..ice.clone() };
+    let port = Port::open(&any, addresses, status.clone()).unwrap();
     let registry = Registry::new(
         hub.clone(),
         status.clone(),
         clocks,
-        ice.clone(),
-        config.address,
+        port,
         config.max_viewers,
         h264,
     );

@@ -13,8 +13,9 @@ use super::problem::Problem;
 use super::routes::{Peer, State};
 use super::sdpfrag::{Credentials, Fragment};
 use super::sessions::Session;
+use crate::clock::Pts;
 use crate::config;
-use crate::viewer::{Error, Offer};
+use crate::viewer::{Error, Offer, ice_servers};
 
 const SDP: &str = "application/sdp";
 const SDPFRAG: &str = "application/trickle-ice-sdpfrag";
@@ -97,7 +98,7 @@ async fn join(state: &State, request: Request) -> Result<reply::Response, Proble
     headers.insert(ACCEPT_PATCH, HeaderValue::from_static(SDPFRAG));
     headers.insert(header::LOCATION, text(format!("/whep/{}", session.id.as_str()))?);
     headers.insert(header::ETAG, text(session.ice.lock().await.etag())?);
-    for link in links(&state.context.ice) {
+    for link in links(&ice_servers(&state.context.ice, Pts::now().unix())) {
         headers.append(header::LINK, link);
     }
     Ok(response)
@@ -193,7 +194,7 @@ fn text(value: String) -> Result<HeaderValue, Problem> {
 }
 
 /// `Link` headers that name the ICE servers (RFC 9725 section 4.6, which the draft refers to), one for each URL.
-fn links(ice: &config::Ice) -> Vec<HeaderValue> {
+fn links(servers: &[config::IceServer]) -> Vec<HeaderValue> {
     let quoted = |s: &str| format!("\"{}\"", s.replace('\\', "\\\\").replace('"', "\\\""));
     let link = |url: &String, server: &config::IceServer| {
         let mut link = format!("<{url}>; rel=\"ice-server\"");
@@ -208,7 +209,7 @@ fn links(ice: &config::Ice) -> Vec<HeaderValue> {
         }
         value.ok()
     };
-    ice.servers.iter().flat_map(|s| s.urls.iter().filter_map(move |u| link(u, s))).collect()
+    servers.iter().flat_map(|s| s.urls.iter().filter_map(move |u| link(u, s))).collect()
 }
 
 /// `If-Match` (RFC 9110 section 13.1.1).

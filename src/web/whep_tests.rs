@@ -14,7 +14,7 @@ fn fragment(ufrag: &str, pwd: &str) -> String {
 
 fn with_stun() -> config::Ice {
     let url = "stun:127.0.0.1:9".to_owned();
-    config::Ice { servers: vec![config::IceServer { urls: vec![url], username: None, credential: None }] }
+    config::Ice { servers: vec![config::IceServer { urls: vec![url], ..Default::default() }], ..Default::default() }
 }
 
 #[tokio::test]
@@ -149,16 +149,15 @@ fn ice_servers_are_links() {
         urls: urls.iter().map(|u| u.to_string()).collect(),
         username: username.map(Into::into),
         credential: username.map(|_| "a \"b\" \\c".into()),
+        secret: None,
     };
-    let ice = config::Ice {
-        servers: vec![
-            server(&["stun:stun.example.net"], None),
-            server(&["turn:turn.example.net?transport=udp", "turns:turn.example.net"], Some("user")),
-            server(&["turn:evil\r\nSet-Cookie: a"], None),
-            server(&["turn:evil>; rel=next"], None),
-        ],
-    };
-    let told: Vec<_> = links(&ice).iter().map(|v| v.to_str().unwrap().to_owned()).collect();
+    let servers = [
+        server(&["stun:stun.example.net"], None),
+        server(&["turn:turn.example.net?transport=udp", "turns:turn.example.net"], Some("user")),
+        server(&["turn:evil\r\nSet-Cookie: a"], None),
+        server(&["turn:evil>; rel=next"], None),
+    ];
+    let told: Vec<_> = links(&servers).iter().map(|v| v.to_str().unwrap().to_owned()).collect();
     let password =
         r#"rel="ice-server"; username="user"; credential="a \"b\" \\c"; credential-type="password""#;
     assert_eq!(

@@ -71,6 +71,7 @@
       const at = performance.timeOrigin + performance.now();
       const read = stamp(video, width, height);
       watching.frames.push({
+        at: performance.now(),
         number: read?.number ?? null,
         // The stamp has 40 bits of the time; the rest is today's.
         delay: read && at - (Math.floor(at / 2 ** 40) * 2 ** 40 + read.unixMs),
@@ -200,6 +201,21 @@
     return facts;
   }
 
+  /** The way that the media take: {protocol, local, remote}, each end with its type and what is told of its address. */
+  async function path() {
+    const open = connections.filter((c) => c.connectionState !== 'closed');
+    const report = await open[open.length - 1].getStats();
+    const all = [...report.values()];
+    const chosen = all.find((s) => s.type === 'transport')?.selectedCandidatePairId;
+    const pair = report.get(chosen) ?? all.find((s) => s.type === 'candidate-pair' && s.nominated);
+    const end = (id) => {
+      const { candidateType: type, address, port, relayProtocol } = report.get(id) ?? {};
+      return { type, address, port, relayProtocol };
+    };
+    return pair && { protocol: report.get(pair.localCandidateId)?.protocol,
+      local: end(pair.localCandidateId), remote: end(pair.remoteCandidateId) };
+  }
+
   /** Pairs each flash with the beep nearest to it; positive: the sound is late. */
   function lipSync(frames, onsets) {
     const flashes = frames.filter((f, i) => i > 0 && f.flash > 160 && frames[i - 1].flash < 120).map((f) => f.display);
@@ -215,14 +231,17 @@
   async function watch(seconds, sound) {
     const before = await stats();
     const collected = { frames: [] };
+    const from = performance.now();
     watching = collected;
     const listening = sound ? listen(video().srcObject, seconds) : null;
     await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
     watching = null;
+    const to = performance.now();
     const after = await stats();
     const heard = await listening;
     const { frames: seen } = collected;
     const numbers = seen.map((f) => f.number).filter((n) => n !== null);
+    const looks = [from, ...seen.map((f) => f.at), to];
     const count = (name) => (after?.video?.[name] ?? 0) - (before?.video?.[name] ?? 0);
     return {
       seconds,
@@ -234,6 +253,9 @@
       pli: count('pliCount'),
       nack: count('nackCount'),
       freezes: count('freezeCount'),
+      retransmitted: count('retransmittedPacketsReceived'),
+      // Without a new picture, the beginning and the end of watching counted in.
+      longestGapMs: Math.max(...looks.slice(1).map((at, i) => at - looks[i])),
       stamps: numbers.length,
       stampsWrong: seen.length - numbers.length,
       // Frames that went by between two that were presented; the number wraps at 16 bits.
@@ -343,6 +365,6 @@
       width: video()?.videoWidth ?? 0, height: video()?.videoHeight ?? 0 };
   }
 
-  window.probe = { watch, state, stats, moreFrames, settled, requestKeyframe, timing: firstPicture, bars: (at) => bars(video(), at), colour: (x, y) =>
+  window.probe = { watch, state, stats, path, moreFrames, settled, requestKeyframe, timing: firstPicture, bars: (at) => bars(video(), at), colour: (x, y) =>
     colour(video(), video().videoWidth * x, video().videoHeight * y) };
 })();

@@ -18,11 +18,12 @@ use crate::jpeg;
 use crate::process::{Dir, Process};
 use crate::{file, place};
 
-const TAP: &str = "board0";
+/// Its cable's end here.
+pub const TAP: &str = "board0";
 const PORT: u16 = 8080;
 
 /// A booted board; dropping it is a power cut.
-struct Board {
+pub struct Board {
     qemu: Process,
     share: Dir,
     requests: u32,
@@ -30,7 +31,7 @@ struct Board {
 
 impl Board {
     /// Boots with kernel modules loaded.
-    fn boot(modules: &str) -> Self {
+    pub fn boot(modules: &str) -> Self {
         let ip = |args: &str| {
             let mut command = Command::new("ip");
             command.args(args.split(' '));
@@ -73,7 +74,7 @@ impl Board {
     }
 
     /// Runs a script on the board and returns its output; fails the test if it fails.
-    fn run(&mut self, script: &str) -> String {
+    pub fn run(&mut self, script: &str) -> String {
         let (status, output) = self.attempt(script);
         assert_eq!(status, 0, "on the board: {script}\n{output}\n{}", self.daemon_log());
         output

@@ -104,6 +104,11 @@ impl Browser {
         })
     }
 
+    /// The value of an expression in the page.
+    pub fn eval(&mut self, code: &str) -> Value {
+        self.tell(&json!({"do": "eval", "code": code}))
+    }
+
     /// Connections that the page has made so far, by state.
     pub fn connections(&mut self) -> Vec<String> {
         let state = self.tell(&json!({"do": "state"}));

@@ -97,6 +97,9 @@ fn start(config: &str, port: u16, dir: &Dir) -> (Process, SocketAddr) {
     } else {
         format!("{config}\n{with_port}")
     };
+    // Several daemons at once each need a media port of their own, and none is told.
+    let config =
+        if config.contains("[ice]\n") { config } else { format!("{config}\n[ice]\nport = 0\n") };
     std::fs::write(&path, config).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_peercam"));
     command.arg("run").arg("--config").arg(&path).arg("--state-dir").arg(dir.path().join(STATE));
@@ -106,7 +109,7 @@ fn start(config: &str, port: u16, dir: &Dir) -> (Process, SocketAddr) {
     let address = line
         .split("http://")
         .nth(1)
-        .and_then(|rest| rest.split(|c: char| c != ':' && c != '.' && !c.is_ascii_digit()).next())
+        .and_then(|rest| rest.split(|c: char| !"[:.]".contains(c) && !c.is_ascii_hexdigit()).next())
         .and_then(|address| address.parse().ok())
         .unwrap_or_else(|| process.fail(&format!("names no address in {line:?}")));
     (process, address)

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["app", "cli", "config"]),
     ("cli", &["capture", "config", "encode", "media", "state", "status"]),
-    ("app", &["clock", "config", "media", "pipeline", "state", "status", "viewer", "web"]),
+    ("app", &["board", "clock", "config", "media", "pipeline", "state", "status", "viewer", "web"]),
+    ("board", &[]),
     ("web", &["clock", "config", "pipeline", "state", "status", "viewer"]),
     ("viewer", &["clock", "config", "media", "pipeline", "status"]),
     ("pipeline", &["capture", "clock", "config", "encode", "media", "status"]),

@@ -1,10 +1,11 @@
 //! Many viewers, slow viewers, greedy viewers, and viewers that come and go.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use peercam::board::addresses;
 use peercam::clock::{AUDIO_HZ, Clocks, RtpClock, VIDEO_HZ};
 use peercam::config;
 use peercam::media::frame::Size;
@@ -13,7 +14,7 @@ use peercam::pipeline::hub::{Hub, Unit};
 use peercam::pipeline::snapshot::Snapshots;
 use peercam::pipeline::video::{self, Video};
 use peercam::status::Status;
-use peercam::viewer::{Offer, Registry};
+use peercam::viewer::{Offer, Port, Registry};
 use rtc::interceptor::Packet;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -53,9 +54,10 @@ impl Spine {
             stop: CancellationToken::new(),
         })
         .expect("threads");
-        let listen = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let ice = config::Ice::default();
-        let registry = Registry::new(hub.clone(), status.clone(), clocks, ice, listen, 50, profile_seen);
+        let ice = config::Ice { port: 0, ..Default::default() };
+        let (_, addresses) = watch::channel(addresses::now());
+        let port = Port::open(&ice, addresses, status.clone()).expect("a free port");
+        let registry = Registry::new(hub.clone(), status.clone(), clocks, port, 50, profile_seen);
         Self { hub, status, registry, _video: video }
     }
 

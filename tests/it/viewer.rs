@@ -1,18 +1,19 @@
 //! Viewers over real sockets: a registry fed with synthetic units, watched by [`Client`].
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use peercam::board::addresses;
 use peercam::clock::{AUDIO_HZ, Clocks, Pts, RtpClock, VIDEO_HZ};
 use peercam::config;
 use peercam::media::h264::ProfileLevelId;
 use peercam::media::unit::{AudioUnit, VideoUnit};
 use peercam::pipeline::hub::Hub;
 use peercam::status::Status;
-use peercam::viewer::{Answer, Error, Event, Offer, Registry, ViewerId};
+use peercam::viewer::{Answer, Error, Event, Offer, Port, Registry, ViewerId};
 use rtc::interceptor::Packet;
 use rtc::rtcp::sender_report::SenderReport;
 use rtc::rtp;
@@ -39,14 +40,15 @@ struct House {
 }
 
 fn house(max_viewers: usize) -> House {
-    house_with(max_viewers, config::Ice::default())
+    house_with(max_viewers, config::Ice { port: 0, ..Default::default() })
 }
 
 fn house_with(max_viewers: usize, ice: config::Ice) -> House {
     let (hub, status) = (Arc::new(Hub::default()), Arc::new(Status::default()));
     let (_, h264) = tokio::sync::watch::channel(ProfileLevelId([0x42, 0xc0, 0x1f]));
-    let listen = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let registry = Registry::new(hub.clone(), status.clone(), CLOCKS, ice, listen, max_viewers, h264);
+    let (_, addresses) = tokio::sync::watch::channel(addresses::now());
+    let port = Port::open(&ice, addresses, status.clone()).expect("a free port");
+    let registry = Registry::new(hub.clone(), status.clone(), CLOCKS, port, max_viewers, h264);
     let stop = CancellationToken::new();
     tokio::spawn(stop.clone().run_until_cancelled_owned(feed(hub.clone())));
     House { registry, hub, status, _feed: stop.drop_guard() }
@@ -76,7 +78,7 @@ async fn feed(hub: Arc<Hub>) {
 
 impl House {
     async fn try_join(&self, sdp: String) -> Result<Answer, Error> {
-        let from = "192.0.2.9:5000".parse().expect("address");
+        let from = "127.0.0.1:5000".parse().expect("address");
         self.registry.join(Offer { sdp, from, who: "test".into(), via: "page", sound: false }).await
     }
 
@@ -490,8 +492,7 @@ async fn a_stun_server_adds_our_public_address_and_a_dead_one_delays_no_page() {
     let stun = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
     let url = |port| config::IceServer {
         urls: vec![format!("stun:127.0.0.1:{port}")],
-        username: None,
-        credential: None,
+        ..Default::default()
     };
     let servers = vec![url(stun.local_addr().expect("bound").port())];
     let server = async move {
@@ -507,7 +508,7 @@ async fn a_stun_server_adds_our_public_address_and_a_dead_one_delays_no_page() {
         }
     };
     let server = tokio::spawn(server);
-    let house = house_with(1, config::Ice { servers });
+    let house = house_with(1, config::Ice { port: 0, servers, ..Default::default() });
     let client = Client::new(false).await;
     let from = "192.0.2.9:5000".parse().expect("address");
     let offer = Offer { sdp: client.offer().await, from, who: "test".into(), via: "whep", sound: false };
@@ -515,7 +516,7 @@ async fn a_stun_server_adds_our_public_address_and_a_dead_one_delays_no_page() {
     assert!(answer.sdp.contains(" 203.0.113.9 ") && answer.sdp.contains("typ srflx"), "{}", answer.sdp);
     server.abort();
 
-    let house = house_with(1, config::Ice { servers: vec![url(9)] });
+    let house = house_with(1, config::Ice { port: 0, servers: vec![url(9)], ..Default::default() });
     let start = Instant::now();
     let mut client = Client::new(false).await;
     let answer = house.try_join(client.offer().await).await.expect("accepted");

@@ -1,0 +1,3 @@
+//! The machine around us: what comes, goes and changes while we run.
+
+pub mod addresses;

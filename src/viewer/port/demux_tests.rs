@@ -1,0 +1,250 @@
+//! The tables, with keys and a clock of our own.
+
+use super::stun::tests::{request, response};
+use super::*;
+
+const OURS: &str = "192.168.1.5";
+const ALSO_OURS: &str = "10.0.0.5";
+
+struct Desk {
+    demux: Demux,
+    now: Instant,
+    next: u8,
+}
+
+/// What became of a datagram: whose it was, and as from whom.
+type Fate = Option<(LineId, SocketAddr)>;
+
+impl Desk {
+    fn new() -> Self {
+        Self { demux: Demux::default(), now: Instant::now(), next: 0 }
+    }
+
+    fn line(&mut self, ufrag: &str) -> LineId {
+        let id = self.demux.open(Arc::default());
+        self.demux.credentials(id, ufrag, &format!("password of {ufrag}"));
+        id
+    }
+
+    fn udp(&mut self, from: &str, to: &str, bytes: &[u8]) -> Fate {
+        match self.demux.udp(self.now, address(from), to.parse().ok(), bytes) {
+            Inbound::Line(id, _, label) => Some((id, label)),
+            _ => None,
+        }
+    }
+
+    fn id(&mut self) -> TransactionId {
+        self.next += 1;
+        [self.next; 12]
+    }
+
+    /// A genuine check of the browser's.
+    fn check(&mut self, ufrag: &str, from: &str, to: &str, nominates: bool) -> (Fate, TransactionId) {
+        let id = self.id();
+        let key = stun::key(&format!("password of {ufrag}"));
+        let bytes = request(id, &format!("{ufrag}:theirs"), &key, nominates);
+        (self.udp(from, to, &bytes), id)
+    }
+
+    /// A check of ours, where it went, and what becomes of the browser's answer from there.
+    fn ask(&mut self, line: LineId, to: &str) -> (SocketAddr, Fate) {
+        let id = self.id();
+        let question = stun::binding_request(id);
+        let (really, _) = self.demux.outbound(line, address(to), &question).expect("a way");
+        let answer = self.udp(&really.to_string(), OURS, &response(id));
+        (really, answer)
+    }
+
+    /// Both directions of checks, the path chosen.
+    fn connect(&mut self, ufrag: &str, line: LineId, from: &str) {
+        self.check(ufrag, from, OURS, true).0.expect("genuine");
+        self.ask(line, from).1.expect("ours");
+        assert_eq!(self.send(line, from).0, address(from));
+    }
+
+    fn send(&mut self, line: LineId, to: &str) -> (SocketAddr, Via) {
+        self.demux.outbound(line, address(to), &[128, 96]).expect("a way")
+    }
+}
+
+fn address(s: &str) -> SocketAddr {
+    s.parse().expect("an address")
+}
+
+fn by(ip: &str) -> Via {
+    Via::Udp(ip.parse().ok())
+}
+
+const RTCP: &[u8] = &[128, 205, 0, 1];
+const DTLS: &[u8] = &[22, 254, 253];
+const A: &str = "198.51.100.1:4000";
+const B: &str = "198.51.100.1:4001";
+const C: &str = "203.0.113.3:5000";
+
+#[test]
+fn only_a_genuine_request_teaches_an_address() {
+    let mut desk = Desk::new();
+    let line = desk.line("ours");
+    let nothing = desk.demux.entries();
+    assert_eq!(desk.udp(A, OURS, RTCP), None);
+    assert_eq!(desk.udp(A, OURS, DTLS), None);
+    assert_eq!(desk.check("another", A, OURS, true).0, None);
+    let forged = request([9; 12], "ours:theirs", &stun::key("a guess"), true);
+    assert_eq!(desk.udp(A, OURS, &forged), None);
+    for rubbish in [&[][..], &[5], &[0; 19], &[0; 20], &[200, 1], &[64; 100]] {
+        assert_eq!(desk.udp(A, OURS, rubbish), None);
+    }
+    assert_eq!((desk.demux.entries(), desk.demux.progress(line)), (nothing, Progress::Silent));
+    assert_eq!(desk.check("ours", A, OURS, false).0, Some((line, address(A))));
+    assert_eq!(desk.udp(A, OURS, DTLS), Some((line, address(A))));
+    assert_eq!(desk.udp(B, OURS, DTLS), None, "another port is another sender");
+}
+
+#[test]
+fn two_viewers_behind_one_address_are_told_apart() {
+    let mut desk = Desk::new();
+    let (one, two) = (desk.line("one"), desk.line("two"));
+    desk.check("one", A, OURS, true).0.expect("genuine");
+    desk.check("two", B, OURS, true).0.expect("genuine");
+    assert_eq!(desk.udp(A, OURS, RTCP), Some((one, address(A))));
+    assert_eq!(desk.udp(B, OURS, RTCP), Some((two, address(B))));
+    // The NAT gives the port of one who left to the other.
+    desk.check("two", A, OURS, true).0.expect("genuine");
+    assert_eq!(desk.udp(A, OURS, RTCP), Some((two, address(A))));
+    desk.demux.close(one);
+    assert_eq!(desk.udp(A, OURS, RTCP), Some((two, address(A))), "what is another's now stays");
+    desk.demux.close(two);
+    assert_eq!(desk.demux.entries(), 0);
+}
+
+#[test]
+fn what_goes_out_takes_the_way_that_it_came() {
+    let mut desk = Desk::new();
+    let line = desk.line("ours");
+    assert_eq!(desk.send(line, A), (address(A), Via::Udp(None)), "nothing known: the kernel chooses");
+    let (_, first) = desk.check("ours", A, OURS, false);
+    let (_, second) = desk.check("ours", A, ALSO_OURS, false);
+    let answer = |desk: &mut Desk, id| desk.demux.outbound(line, address(A), &response(id));
+    assert_eq!(answer(&mut desk, first), Some((address(A), by(OURS))));
+    assert_eq!(answer(&mut desk, second), Some((address(A), by(ALSO_OURS))));
+    assert_eq!(answer(&mut desk, second), None, "once");
+    desk.check("ours", A, OURS, true);
+    desk.check("ours", A, ALSO_OURS, false);
+    assert_eq!(desk.send(line, A).1, by(OURS), "the browser chose that");
+    desk.demux.keep_addresses(&[ALSO_OURS.parse().expect("address")]);
+    assert_eq!(desk.send(line, A).1, Via::Udp(None), "it is not ours any more");
+}
+
+#[test]
+fn a_restart_changes_the_credentials_and_keeps_the_addresses() {
+    let mut desk = Desk::new();
+    let line = desk.line("old");
+    desk.connect("old", line, A);
+    assert_eq!(desk.demux.progress(line), Progress::Answered);
+    desk.check("old", A, OURS, true);
+    assert_eq!(desk.demux.progress(line), Progress::Nominated);
+    desk.demux.credentials(line, "new", "password of new");
+    assert_eq!(desk.demux.progress(line), Progress::Silent);
+    assert_eq!(desk.check("old", A, OURS, true).0, None);
+    assert_eq!(desk.udp(A, OURS, RTCP), Some((line, address(A))), "media goes on meanwhile");
+    assert_eq!(desk.check("new", C, OURS, true).0, Some((line, address(C))));
+    assert_eq!(desk.send(line, C).0, address(C));
+}
+
+#[test]
+fn media_follows_a_viewer_to_another_network() {
+    let mut desk = Desk::new();
+    let line = desk.line("ours");
+    desk.connect("ours", line, A);
+    // Heard, asked back, chosen, and sent from: only all of it moves the path.
+    desk.check("ours", C, ALSO_OURS, true);
+    assert_eq!(desk.udp(C, OURS, RTCP), Some((line, address(C))));
+    assert_eq!(desk.send(line, A).0, address(A), "it has not answered yet");
+    assert_eq!(desk.ask(line, C), (address(C), Some((line, address(C)))));
+    assert_eq!(desk.send(line, A).0, address(A), "it sends nothing from there yet");
+    desk.udp(C, OURS, RTCP);
+    assert_eq!(desk.send(line, A), (address(C), by(ALSO_OURS)));
+    // The agent goes on asking at the address of before, and gets its answers from there.
+    assert_eq!(desk.ask(line, A), (address(C), Some((line, address(A)))));
+    // Back again.
+    desk.udp(A, OURS, RTCP);
+    assert_eq!(desk.send(line, A).0, address(A));
+    // After a restart the agent's own choice holds.
+    desk.udp(C, OURS, RTCP);
+    assert_eq!(desk.send(line, B).0, address(B));
+}
+
+#[test]
+fn an_answer_is_taken_once_and_from_where_it_was_asked() {
+    let mut desk = Desk::new();
+    let line = desk.line("ours");
+    desk.check("ours", A, OURS, true);
+    let id = desk.id();
+    desk.demux.outbound(line, address(A), &stun::binding_request(id));
+    assert_eq!(desk.udp(C, OURS, &response(id)), Some((line, address(C))), "the agent is told the truth");
+    assert_eq!(desk.udp(A, OURS, &response(id)), None, "once");
+    desk.udp(A, OURS, RTCP);
+    assert_eq!(desk.send(line, A).0, address(A));
+}
+
+#[test]
+fn our_own_question_is_answered_to_us() {
+    let mut desk = Desk::new();
+    desk.demux.ask([5; 12]);
+    let mut answer = response([5; 12]);
+    answer.extend([0, 0x20, 0, 8, 0, 1, 0x21 ^ 0x12, 0x12 ^ 0x34, 0x21 ^ 192, 0x12, 0xa4 ^ 2, 0x42 ^ 9]);
+    answer[3] = 12;
+    let Inbound::Mapped(id, mapped) = desk.demux.udp(desk.now, address(C), None, &answer) else { panic!("ours") };
+    assert_eq!((id, mapped), ([5; 12], address("192.0.2.9:4660")));
+    desk.demux.asked(&id);
+    assert!(matches!(desk.demux.udp(desk.now, address(C), None, &answer), Inbound::Stray));
+    assert_eq!(desk.demux.entries(), 0);
+}
+
+#[test]
+fn a_tcp_connection_is_the_line_s_that_it_began_with() {
+    let mut desk = Desk::new();
+    let (line, other) = (desk.line("ours"), desk.line("other"));
+    let (connection, _queue) = tcp::Sender::new();
+    let mut tcp = |line, bytes: &[u8]| match desk.demux.tcp(desk.now, address(A), &connection, line, bytes) {
+        Inbound::Line(id, _, label) => Some((id, label)),
+        _ => None,
+    };
+    let check = |ufrag: &str| {
+        request([3; 12], &format!("{ufrag}:theirs"), &stun::key(&format!("password of {ufrag}")), true)
+    };
+    assert_eq!(tcp(None, DTLS), None);
+    assert_eq!(tcp(None, &check("ours")), Some((line, address(A))));
+    assert_eq!(tcp(Some(line), DTLS), Some((line, address(A))));
+    assert_eq!(tcp(Some(line), &check("other")), None, "one connection, one viewer");
+    assert_eq!(desk.udp(A, OURS, RTCP), None, "UDP from there proves nothing");
+    assert_eq!(desk.send(line, A), (address(A), Via::Tcp(connection.clone())));
+    desk.demux.closed(line, &connection);
+    assert_eq!(desk.send(line, A), (address(A), Via::Udp(None)));
+    desk.demux.close(line);
+    desk.demux.close(other);
+    assert_eq!(desk.demux.entries(), 0);
+}
+
+#[test]
+fn tables_stay_small_whatever_a_viewer_does() {
+    let mut desk = Desk::new();
+    let line = desk.line("ours");
+    desk.connect("ours", line, A);
+    for port in 1..=5000 {
+        desk.now += Duration::from_millis(1);
+        desk.check("ours", &format!("203.0.113.9:{port}"), OURS, true).0.expect("genuine");
+    }
+    for n in 0..1000_u16 {
+        let mut id = [0xee; 12];
+        id[..2].copy_from_slice(&n.to_be_bytes());
+        desk.demux.outbound(line, address(C), &stun::binding_request(id));
+    }
+    assert!(desk.demux.entries() <= 2 + MOST_PATHS + MOST_SENT, "{}", desk.demux.entries());
+    assert_eq!(desk.udp(A, OURS, RTCP), Some((line, address(A))), "the path in use is never forgotten");
+    desk.now += DEAD * 2;
+    desk.check("ours", C, OURS, true);
+    assert_eq!(desk.demux.entries() - MOST_SENT, 2 + 2, "dead ones make room");
+    desk.demux.close(line);
+    assert_eq!(desk.demux.entries(), 0);
+}

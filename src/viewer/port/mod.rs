@@ -1,0 +1,280 @@
+//! One port for all media: every viewer over one UDP port and, where no UDP gets through, the same port over TCP.
+//!
+//! ```text
+//!   browsers ══UDP══ udp ──┐             ┌─► inbox ──► Socket ──► webrtc's driver of that viewer
+//!   browsers ══TCP══ tcp ──┴─► demux ────┤                            │ poll_send
+//!                   ▲          (whose?)  └─► reflexive (our own       │
+//!                   └────────── Inner::send ◄─── STUN questions) ◄────┘
+//! ```
+//!
+//! webrtc wants a socket for each connection: it binds one, and hands it to its [`Runtime`], here [`LineRuntime`]. That
+//! throws the socket away and returns a [`Socket`] with nothing behind it but a queue and this port. The candidates that the
+//! browser gets are not webrtc's but ours ([`candidates`]).
+//!
+//! Everybody can send to the port, at any rate. What is not a viewer's costs a look at a few bytes and in a table.
+
+mod candidates;
+mod demux;
+mod gathered;
+mod inbox;
+mod listen;
+mod reflexive;
+mod runtime;
+mod stun;
+mod tcp;
+mod udp;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use quinn_udp::RecvMeta;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use self::candidates::{Candidates, Filter};
+use self::demux::{Demux, Inbound, LineId, Via};
+use self::inbox::Inbox;
+use self::reflexive::{Found, Reflexive};
+use self::stun::TransactionId;
+use self::udp::{Share, Udp};
+use crate::config;
+use crate::status::Status;
+
+pub use self::demux::Progress;
+pub use self::gathered::Gathered;
+pub use self::listen::Error;
+pub use self::runtime::LineRuntime;
+
+/// This machine's addresses: interface and address of each, the loopback ones too.
+pub type Addresses = Vec<(String, IpAddr)>;
+
+/// The largest datagram of a browser: an Ethernet frame's worth. webrtc's own buffer is not much larger.
+const LARGEST: usize = 1500;
+
+/// The port. Closed when it is dropped.
+pub struct Port {
+    inner: Arc<Inner>,
+    addresses: watch::Receiver<Addresses>,
+    filter: Filter,
+    public: Vec<config::Public>,
+    reflexive: Reflexive,
+    _stop: DropGuard,
+}
+
+/// What the tasks of the port share.
+struct Inner {
+    v4: Option<Udp>,
+    v6: Option<Udp>,
+    number: u16,
+    tcp: bool,
+    demux: Mutex<Demux>,
+    guests: Arc<tcp::Guests>,
+    status: Arc<Status>,
+    /// Answers of STUN servers, to whoever asked them.
+    mapped: mpsc::Sender<(TransactionId, SocketAddr)>,
+    stop: CancellationToken,
+}
+
+impl Port {
+    /// Takes the port that `ice` names. `addresses` are this machine's, now and later. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// When another program has the port, or it may not be taken.
+    pub fn open(
+        ice: &config::Ice,
+        addresses: watch::Receiver<Addresses>,
+        status: Arc<Status>,
+    ) -> Result<Arc<Self>, Error> {
+        let listen::Listening { number, v4, v6, tcp } = listen::listen(ice.port, ice.tcp)?;
+        let stop = CancellationToken::new();
+        let (mapped, answers) = mpsc::channel(reflexive::ANSWERS);
+        let inner = Arc::new(Inner {
+            v4,
+            v6,
+            number,
+            tcp: !tcp.is_empty(),
+            demux: Mutex::default(),
+            guests: Arc::default(),
+            status,
+            mapped,
+            stop: stop.clone(),
+        });
+        for v6 in [false, true] {
+            let (one, other) = (inner.clone(), inner.clone());
+            let task = async move {
+                if let Some(udp) = if v6 { &one.v6 } else { &one.v4 } {
+                    udp.receive(&one).await;
+                }
+            };
+            tokio::spawn(stop.clone().run_until_cancelled_owned(task));
+            let task = async move {
+                if let Some(udp) = if v6 { &other.v6 } else { &other.v4 } {
+                    udp.drain().await;
+                }
+            };
+            tokio::spawn(stop.clone().run_until_cancelled_owned(task));
+        }
+        for listener in tcp {
+            tokio::spawn(stop.clone().run_until_cancelled_owned(tcp::accept(inner.clone(), listener)));
+        }
+        let reflexive = Reflexive::start(inner.clone(), ice, answers);
+        Ok(Arc::new(Self {
+            inner,
+            addresses,
+            filter: Filter::new(&ice.interfaces, &ice.exclude_interfaces),
+            public: ice.public_addresses.clone(),
+            reflexive,
+            _stop: stop.drop_guard(),
+        }))
+    }
+
+    /// Its number.
+    pub fn number(&self) -> u16 {
+        self.inner.number
+    }
+
+    /// Whether it takes TCP.
+    pub fn has_tcp(&self) -> bool {
+        self.inner.tcp
+    }
+
+    /// A new viewer's line.
+    pub fn line(&self) -> Line {
+        let inbox = Arc::new(Inbox::default());
+        let id = self.inner.demux().open(inbox.clone());
+        Line(Arc::new(Held { port: self.inner.clone(), id, inbox, share: Arc::default() }))
+    }
+
+    /// Our candidates for a viewer that came from `from`, without those that only servers know.
+    fn candidates(&self, from: IpAddr) -> Candidates {
+        Candidates {
+            addresses: self.filter.choose(&self.addresses.borrow(), from),
+            v4: self.inner.v4.is_some(),
+            v6: self.inner.v6.is_some(),
+            port: self.inner.number,
+            tcp: self.inner.tcp,
+            public: self.public.clone(),
+        }
+    }
+
+    /// What servers told about our address outside, asked anew if that is long ago. `None` if there are none to ask.
+    fn reflexive(&self) -> Option<watch::Receiver<Found>> {
+        self.reflexive.wanted()
+    }
+
+    /// Waits for a change of those of our addresses that viewers are told. Pending for ever when there can be none.
+    pub async fn changed(&self) {
+        let mut addresses = self.addresses.clone();
+        let chosen = |a: &Addresses| self.filter.useful(a);
+        let before = chosen(&addresses.borrow_and_update());
+        loop {
+            if addresses.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+            let now = addresses.borrow_and_update().clone();
+            let ours: Vec<_> = now.iter().map(|(_, ip)| *ip).collect();
+            self.inner.demux().keep_addresses(&ours);
+            if chosen(&now) != before {
+                self.reflexive.forget();
+                return;
+            }
+        }
+    }
+
+    /// All entries of all tables and connections: none when nobody is there.
+    pub fn entries(&self) -> usize {
+        self.inner.demux().entries() + self.inner.guests.count()
+    }
+}
+
+/// One viewer's line through the port, open as long as any copy is held.
+#[derive(Clone)]
+pub struct Line(Arc<Held>);
+
+struct Held {
+    port: Arc<Inner>,
+    id: LineId,
+    inbox: Arc<Inbox>,
+    share: Arc<Share>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.port.demux().close(self.id);
+    }
+}
+
+impl Line {
+    /// Hears whoever knows these, and nobody else from now on: our side of a (restarted) ICE session.
+    pub fn credentials(&self, ufrag: &str, password: &str) {
+        self.0.port.demux().credentials(self.0.id, ufrag, password);
+    }
+
+    /// How far the viewer has come since then.
+    pub fn progress(&self) -> Progress {
+        self.0.port.demux().progress(self.0.id)
+    }
+}
+
+impl Inner {
+    fn demux(&self) -> MutexGuard<'_, Demux> {
+        self.demux.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn udp(&self, to: SocketAddr) -> Option<&Udp> {
+        if to.is_ipv4() { self.v4.as_ref() } else { self.v6.as_ref() }
+    }
+
+    /// Takes a batch from a socket: `room` holds one message in each part.
+    fn take(&self, metas: &[RecvMeta], room: &[u8]) {
+        let now = Instant::now();
+        let (mut strays, part) = (0, udp::MESSAGE);
+        let mut demux = self.demux();
+        for (meta, message) in metas.iter().zip(room.chunks(part)) {
+            for datagram in message[..meta.len.min(part)].chunks(meta.stride.max(1)) {
+                let whose = match datagram.len() {
+                    1..=LARGEST => demux.udp(now, meta.addr, meta.dst_ip, datagram),
+                    _ => Inbound::Stray,
+                };
+                match whose {
+                    Inbound::Line(_, inbox, label) => self.deliver(&inbox, label, datagram),
+                    Inbound::Mapped(id, address) => {
+                        let _ = self.mapped.try_send((id, address)); // full: nobody has so many servers
+                    }
+                    Inbound::Stray => strays += 1,
+                }
+            }
+        }
+        drop(demux);
+        if strays > 0 {
+            self.status.counters.stray_datagrams.add(strays);
+        }
+    }
+
+    fn deliver(&self, inbox: &Inbox, label: SocketAddr, datagram: &[u8]) {
+        if !inbox.of(label).push(label, datagram) {
+            self.status.counters.datagrams_dropped.count();
+        }
+    }
+}
+
+impl Held {
+    /// Sends what webrtc means for `to`, in pieces of `segment` bytes.
+    fn send(&self, to: SocketAddr, content: &[u8], segment: Option<usize>) {
+        let Some((to, via)) = self.port.demux().outbound(self.id, to, content) else { return };
+        let piece = segment.filter(|s| *s > 0);
+        let sent = match via {
+            Via::Udp(from) => {
+                self.port.udp(to).is_some_and(|udp| udp.send(to, from, content, piece, &self.share))
+            }
+            Via::Tcp(connection) => {
+                let all = content.chunks(piece.unwrap_or(content.len()).max(1));
+                all.fold(true, |sent, datagram| connection.send(datagram) && sent)
+            }
+        };
+        if !sent {
+            self.port.status.counters.datagrams_dropped.count();
+        }
+    }
+}

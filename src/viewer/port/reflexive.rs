@@ -1,0 +1,199 @@
+//! Our address as the outside sees it: asked of STUN servers, from the very port that media uses (RFC 8489, RFC 8445
+//! section 5.1.1.2).
+//!
+//! Nobody is asked unless servers are configured, and then only while viewers come or are there: the answer is kept, and
+//! asked for again before a NAT forgets us.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{sleep_until, timeout};
+
+use super::Inner;
+use super::stun::{self, TransactionId};
+use crate::config;
+
+/// Answers that wait to be looked at; a further one is dropped.
+pub const ANSWERS: usize = 32;
+/// A kept answer is as good as a new one for so long: NATs keep a UDP mapping for 30 s at least (RFC 4787 REQ-5 wants two
+/// minutes, many do not care).
+const FRESH: Duration = Duration::from_secs(20);
+/// When a request is repeated, from the first on (RFC 8489 section 6.2.1, without its long tail), and when it is given up.
+const REPEAT: [Duration; 4] =
+    [Duration::ZERO, Duration::from_millis(250), Duration::from_millis(750), Duration::from_millis(1500)];
+const GIVE_UP: Duration = Duration::from_millis(2500);
+/// For a server's name.
+const RESOLVE: Duration = Duration::from_secs(2);
+/// Of `stun:` URLs (RFC 7064 section 3.2).
+const PORT: u16 = 3478;
+
+/// What servers said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Our addresses outside, each once.
+    pub addresses: Vec<SocketAddr>,
+    /// Whether nobody is being asked.
+    pub done: bool,
+}
+
+/// The answers, kept.
+pub struct Reflexive {
+    servers: bool,
+    found: Arc<watch::Sender<Found>>,
+    wish: Arc<Notify>,
+    at: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Reflexive {
+    /// Asks nobody yet.
+    pub(super) fn start(
+        port: Arc<Inner>,
+        ice: &config::Ice,
+        answers: mpsc::Receiver<(TransactionId, SocketAddr)>,
+    ) -> Self {
+        let servers: Vec<String> =
+            ice.servers.iter().flat_map(|s| &s.urls).filter_map(|u| server(u)).collect();
+        let this = Self {
+            servers: !servers.is_empty(),
+            found: Arc::default(),
+            wish: Arc::default(),
+            at: Arc::default(),
+        };
+        if this.servers {
+            let (found, wish, at, stop) =
+                (this.found.clone(), this.wish.clone(), this.at.clone(), port.stop.clone());
+            tokio::spawn(stop.run_until_cancelled_owned(keep(port, servers, answers, found, wish, at)));
+        }
+        this
+    }
+
+    /// Somebody needs them: `None` if there is nobody to ask.
+    pub fn wanted(&self) -> Option<watch::Receiver<Found>> {
+        if !self.servers {
+            return None;
+        }
+        let at = *self.at.lock().unwrap_or_else(PoisonError::into_inner);
+        if at.is_none_or(|at| at.elapsed() > FRESH) {
+            self.found.send_modify(|f| f.done = false);
+            self.wish.notify_one();
+        }
+        Some(self.found.subscribe())
+    }
+
+    /// We are somewhere else now.
+    pub fn forget(&self) {
+        *self.at.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.found.send_modify(|f| f.addresses.clear());
+    }
+}
+
+/// Host and port of a `stun:` URL.
+fn server(url: &str) -> Option<String> {
+    let authority = url.strip_prefix("stun:")?;
+    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
+    Some(if has_port { authority.to_owned() } else { format!("{authority}:{PORT}") })
+}
+
+async fn keep(
+    port: Arc<Inner>,
+    servers: Vec<String>,
+    mut answers: mpsc::Receiver<(TransactionId, SocketAddr)>,
+    found: Arc<watch::Sender<Found>>,
+    wish: Arc<Notify>,
+    at: Arc<Mutex<Option<Instant>>>,
+) {
+    loop {
+        if timeout(FRESH, wish.notified()).await.is_err() && port.demux().lines() == 0 {
+            continue; // nobody is there
+        }
+        let addresses = ask(&port, &servers, &mut answers).await;
+        *at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        found.send_if_modified(|f| {
+            let now = Found { addresses, done: true };
+            let changed = *f != now;
+            *f = now;
+            changed
+        });
+    }
+}
+
+/// Asks all servers, over each address family that both have.
+async fn ask(
+    port: &Inner,
+    servers: &[String],
+    answers: &mut mpsc::Receiver<(TransactionId, SocketAddr)>,
+) -> Vec<SocketAddr> {
+    while answers.try_recv().is_ok() {} // of the last time
+    let mut open: Vec<(TransactionId, SocketAddr)> = vec![];
+    for server in servers {
+        let Ok(Ok(resolved)) = timeout(RESOLVE, tokio::net::lookup_host(server)).await else {
+            tracing::debug!(server, "the STUN server's name is unknown");
+            continue;
+        };
+        let resolved: Vec<_> = resolved.filter(|a| port.udp(*a).is_some()).collect();
+        for v4 in [true, false] {
+            let mut id = TransactionId::default();
+            if let Some(address) = resolved.iter().find(|a| a.is_ipv4() == v4)
+                && getrandom::fill(&mut id).is_ok()
+            {
+                port.demux().ask(id);
+                open.push((id, *address));
+            }
+        }
+    }
+    let all: Vec<TransactionId> = open.iter().map(|(id, _)| *id).collect();
+    let (begun, share) = (tokio::time::Instant::now(), Arc::default());
+    let mut found: Vec<SocketAddr> = vec![];
+    let mut repeats = 0;
+    while !open.is_empty() {
+        let wake = REPEAT.get(repeats).copied();
+        tokio::select! {
+            () = sleep_until(begun + wake.unwrap_or(GIVE_UP)) => {
+                if wake.is_none() {
+                    break;
+                }
+                repeats += 1;
+                for (id, to) in &open {
+                    if let Some(udp) = port.udp(*to) {
+                        udp.send(*to, None, &stun::binding_request(*id), None, &share);
+                    }
+                }
+            }
+            Some((id, mapped)) = answers.recv() => {
+                open.retain(|(asked, _)| *asked != id);
+                if !found.contains(&mapped) {
+                    found.push(mapped);
+                }
+            }
+        }
+    }
+    if !open.is_empty() {
+        let silent: Vec<_> = open.iter().map(|(_, to)| to.to_string()).collect();
+        tracing::debug!("no answer from STUN server {}", silent.join(", "));
+    }
+    let mut demux = port.demux();
+    all.iter().for_each(|id| demux.asked(id));
+    found.sort();
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_stun_urls_are_asked_at_their_port() {
+        for (url, expected) in [
+            ("stun:stun.example.org", Some("stun.example.org:3478")),
+            ("stun:stun.example.org:19302", Some("stun.example.org:19302")),
+            ("stun:[2001:db8::1]", Some("[2001:db8::1]:3478")),
+            ("stun:[2001:db8::1]:99", Some("[2001:db8::1]:99")),
+            ("stuns:stun.example.org", None),
+            ("turn:turn.example.org", None),
+        ] {
+            assert_eq!(server(url).as_deref(), expected, "{url}");
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! ICE over TCP, passive (RFC 6544): for viewers whose network lets no UDP through. Each datagram is a frame of two
+//! bytes of length and its content (RFC 4571).
+//!
+//! Whoever connects has to prove soon that it is a viewer; and a viewer that does not read loses what it does not read,
+//! like over UDP, and nobody else notices.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::demux::{Inbound, LineId};
+use super::{Inner, LARGEST};
+
+/// Connections at once; a further one is closed. Each viewer has one or two, so this is never reached by viewers.
+const MOST: usize = 2048;
+/// Connections at once from one address: an office behind one NAT, and no more than a small part of all.
+const MOST_PER_ADDRESS: usize = 64;
+/// Those of them that have not shown yet that they are viewers.
+const MOST_STRANGERS: usize = 256;
+/// ... and of one address.
+const MOST_STRANGERS_PER_ADDRESS: usize = 16;
+/// From the connection to its first whole frame, a genuine STUN request.
+const FIRST_FRAME: Duration = Duration::from_secs(5);
+/// Silence after which a connection is closed. Browsers check their paths every few seconds.
+const IDLE: Duration = Duration::from_secs(60);
+/// How long what we sent may stay without acknowledgement.
+const STALLED: Duration = Duration::from_secs(10);
+/// Frames that wait to be written; a further one is dropped. An IDR of 300 KB fits, a second of video does not.
+const QUEUE: usize = 256;
+/// Bytes that the kernel holds unsent before we wait, and dropping begins: more is only delay.
+const UNSENT: u32 = 64 * 1024;
+/// Bytes written at once.
+const WRITE: usize = 64 * 1024;
+/// Pause after an accept that failed for want of resources.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The way to one connection.
+#[derive(Clone, Debug)]
+pub struct Sender {
+    id: u64,
+    frames: mpsc::Sender<Bytes>,
+}
+
+impl PartialEq for Sender {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl Sender {
+    /// A way to nowhere yet, and what comes along it.
+    pub fn new() -> (Self, mpsc::Receiver<Bytes>) {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let (frames, queue) = mpsc::channel(QUEUE);
+        (Self { id: NEXT.fetch_add(1, Ordering::Relaxed), frames }, queue)
+    }
+
+    /// Sends a datagram as a frame, or drops it; false if it was dropped.
+    pub fn send(&self, datagram: &[u8]) -> bool {
+        self.frames.try_reserve().is_ok_and(|place| {
+            let Ok(length) = u16::try_from(datagram.len()) else { return false };
+            let mut frame = BytesMut::with_capacity(2 + datagram.len());
+            frame.put_u16(length);
+            frame.put_slice(datagram);
+            place.send(frame.freeze());
+            true
+        })
+    }
+}
+
+/// Who is connected.
+#[derive(Default)]
+pub struct Guests {
+    counts: Mutex<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    all: usize,
+    strangers: usize,
+    by_address: HashMap<IpAddr, Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    all: usize,
+    strangers: usize,
+}
+
+/// One connection's place, given back when it is dropped.
+struct Place {
+    guests: Arc<Guests>,
+    ip: IpAddr,
+    stranger: bool,
+}
+
+impl Guests {
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Connections now.
+    pub fn count(&self) -> usize {
+        self.lock().all
+    }
+
+    fn admit(self: &Arc<Self>, ip: IpAddr) -> Option<Place> {
+        let mut counts = self.lock();
+        let held = counts.by_address.get(&ip);
+        let (all, strangers) = held.map_or((0, 0), |h| (h.all, h.strangers));
+        let full = counts.all >= MOST
+            || counts.strangers >= MOST_STRANGERS
+            || all >= MOST_PER_ADDRESS
+            || strangers >= MOST_STRANGERS_PER_ADDRESS;
+        if full {
+            return None;
+        }
+        counts.all += 1;
+        counts.strangers += 1;
+        let held = counts.by_address.entry(ip).or_default();
+        held.all += 1;
+        held.strangers += 1;
+        drop(counts);
+        Some(Place { guests: self.clone(), ip, stranger: true })
+    }
+}
+
+impl Place {
+    /// It is a viewer.
+    fn known(&mut self) {
+        if std::mem::take(&mut self.stranger) {
+            let mut counts = self.guests.lock();
+            counts.strangers -= 1;
+            if let Some(held) = counts.by_address.get_mut(&self.ip) {
+                held.strangers -= 1;
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.known();
+        let mut counts = self.guests.lock();
+        counts.all -= 1;
+        if let Some(held) = counts.by_address.get_mut(&self.ip) {
+            held.all -= 1;
+            if held.all == 0 {
+                counts.by_address.remove(&self.ip);
+            }
+        }
+    }
+}
+
+/// Takes connections until cancelled.
+pub(super) async fn accept(port: Arc<Inner>, listener: TcpListener) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, remote)) => match port.guests.admit(remote.ip()) {
+                Some(place) => {
+                    let connection = port.stop.clone().run_until_cancelled_owned(serve(port.clone(), stream, remote, place));
+                    tokio::spawn(connection);
+                }
+                None => port.status.counters.stray_datagrams.count(),
+            },
+            Err(error) => {
+                tracing::debug!(%error, "cannot take a TCP connection for media");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve(port: Arc<Inner>, stream: TcpStream, remote: SocketAddr, mut place: Place) {
+    let socket = socket2::SockRef::from(&stream);
+    let set = [
+        socket.set_tcp_nodelay(true),
+        socket.set_tcp_notsent_lowat(UNSENT),
+        socket.set_tcp_user_timeout(Some(STALLED)),
+    ];
+    if let Some(error) = set.into_iter().find_map(Result::err) {
+        tracing::debug!(%error, "a TCP connection cannot be set up");
+        return;
+    }
+    let (read, write) = stream.into_split();
+    let (sender, queue) = Sender::new();
+    let mut line = None;
+    {
+        let reading = reading(&port, Frames::new(read), remote, &sender, &mut line, &mut place);
+        let why = tokio::select! {
+            why = reading => why,
+            why = writing(write, queue) => why,
+        };
+        tracing::trace!(%remote, error = why.err().map(tracing::field::display), "TCP connection ended");
+    }
+    if let Some(line) = line {
+        port.demux().closed(line, &sender);
+    }
+}
+
+async fn reading(
+    port: &Inner,
+    mut frames: Frames<OwnedReadHalf>,
+    remote: SocketAddr,
+    sender: &Sender,
+    line: &mut Option<LineId>,
+    place: &mut Place,
+) -> io::Result<()> {
+    loop {
+        let patience = if line.is_some() { IDLE } else { FIRST_FRAME };
+        let frame = timeout(patience, frames.next()).await??;
+        let Some(frame) = frame else { return Ok(()) };
+        let now = std::time::Instant::now();
+        let whose = port.demux().tcp(now, remote, sender, *line, frame);
+        match whose {
+            Inbound::Line(id, inbox, label) => {
+                *line = Some(id);
+                place.known();
+                port.deliver(&inbox, label, frame);
+            }
+            _ => {
+                port.status.counters.stray_datagrams.count();
+                if line.is_none() {
+                    return Ok(()); // a stranger has one try
+                }
+            }
+        }
+    }
+}
+
+async fn writing(mut to: OwnedWriteHalf, mut queue: mpsc::Receiver<Bytes>) -> io::Result<()> {
+    let mut out = BytesMut::with_capacity(WRITE);
+    while let Some(frame) = queue.recv().await {
+        out.extend_from_slice(&frame);
+        // All that is there goes in one write.
+        while out.len() + 2 + LARGEST <= WRITE
+            && let Ok(frame) = queue.try_recv()
+        {
+            out.extend_from_slice(&frame);
+        }
+        to.write_all_buf(&mut out).await?;
+    }
+    Ok(())
+}
+
+/// Frames out of a stream of bytes.
+struct Frames<R> {
+    from: R,
+    buffer: BytesMut,
+    /// Bytes of the frame that was handed out last.
+    used: usize,
+}
+
+impl<R: AsyncReadExt + Unpin> Frames<R> {
+    fn new(from: R) -> Self {
+        Self { from, buffer: BytesMut::with_capacity(2 * LARGEST), used: 0 }
+    }
+
+    /// The next that is not empty; `None` at the end. One larger than any that we could want is an error.
+    async fn next(&mut self) -> io::Result<Option<&[u8]>> {
+        let _ = self.buffer.split_to(std::mem::take(&mut self.used));
+        loop {
+            if let [high, low, ..] = self.buffer[..] {
+                let length = usize::from(u16::from_be_bytes([high, low]));
+                if length > LARGEST {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "the frame is too large"));
+                }
+                if self.buffer.len() >= 2 + length {
+                    if length == 0 {
+                        let _ = self.buffer.split_to(2);
+                        continue;
+                    }
+                    self.used = 2 + length;
+                    return Ok(Some(&self.buffer[2..2 + length]));
+                }
+            }
+            if self.from.read_buf(&mut self.buffer).await? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn frames(bytes: &[u8], piece: usize) -> (Vec<Vec<u8>>, bool) {
+        let (mut ours, theirs) = tokio::io::duplex(64 * 1024);
+        let mut frames = Frames::new(theirs);
+        let bytes = bytes.to_vec();
+        let feed = async move {
+            for piece in bytes.chunks(piece) {
+                ours.write_all(piece).await.expect("room");
+                tokio::task::yield_now().await;
+            }
+        };
+        let read = async {
+            let mut all = vec![];
+            loop {
+                match frames.next().await {
+                    Ok(Some(frame)) => all.push(frame.to_vec()),
+                    Ok(None) => return (all, true),
+                    Err(_) => return (all, false),
+                }
+            }
+        };
+        tokio::join!(feed, read).1
+    }
+
+    #[tokio::test]
+    async fn frames_come_out_as_they_went_in_however_the_bytes_arrive() {
+        let (sender, mut queue) = Sender::new();
+        let sent: Vec<Vec<u8>> = [1, 2, 200, LARGEST, 7].map(|n| vec![n as u8; n]).to_vec();
+        assert!(sent.iter().all(|s| sender.send(s)));
+        let mut stream = vec![0, 0]; // an empty one is allowed (RFC 4571 section 2) and means nothing
+        while let Ok(frame) = queue.try_recv() {
+            stream.extend_from_slice(&frame);
+        }
+        for piece in [1, 2, 3, 999, 60_000] {
+            assert_eq!(frames(&stream, piece).await, (sent.clone(), true));
+        }
+        let torn = &stream[..stream.len() - 1];
+        assert_eq!(frames(torn, 100).await, (sent[..4].to_vec(), true));
+    }
+
+    #[tokio::test]
+    async fn a_frame_too_large_is_refused_before_it_is_read() {
+        assert_eq!(frames(&[0, 1, 5, 0xff, 0xff, 0], 10).await, (vec![vec![5]], false));
+    }
+
+    #[test]
+    fn whoever_does_not_read_loses_the_newest() {
+        let (sender, _queue) = Sender::new();
+        assert!((0..QUEUE).all(|_| sender.send(b"frame")));
+        assert!(!sender.send(b"frame"));
+        let (sender, queue) = Sender::new();
+        drop(queue);
+        assert!(!sender.send(b"frame"));
+    }
+
+    #[test]
+    fn strangers_are_few_viewers_may_be_many() {
+        let guests = Arc::new(Guests::default());
+        let ip = |n: u8| IpAddr::from([192, 0, 2, n]);
+        let mut places: Vec<_> = (0..MOST_STRANGERS_PER_ADDRESS).map(|_| guests.admit(ip(1)).expect("room")).collect();
+        assert!(guests.admit(ip(1)).is_none());
+        assert!(guests.admit(ip(2)).is_some(), "another address is free");
+        for place in &mut places {
+            place.known();
+        }
+        while let Some(mut place) = guests.admit(ip(1)) {
+            place.known();
+            places.push(place);
+        }
+        assert_eq!(places.len(), MOST_PER_ADDRESS);
+        drop(places);
+        assert_eq!((guests.count(), guests.lock().by_address.len(), guests.lock().strangers), (0, 0, 0));
+    }
+}

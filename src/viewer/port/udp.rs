@@ -1,0 +1,188 @@
+//! The UDP sockets of the port, one for each address family.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use bytes::Bytes;
+use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+use tokio::sync::Notify;
+
+use super::Inner;
+
+/// Messages taken by one system call, each of up to 64 datagrams that the kernel has joined (UDP GRO).
+const BATCH: usize = 16;
+/// Room for each: the largest UDP payload. Untouched pages cost nothing.
+pub const MESSAGE: usize = 65_536;
+/// Batches before other tasks get their turn.
+const ROUNDS: usize = 4;
+/// Kernel buffers, where the system allows: what arrives while we are busy, and bursts of keyframes to many viewers.
+const KERNEL_BUFFER: usize = 4 << 20;
+/// What waits for room in the kernel, of all viewers together, and of one: then the newest is dropped.
+const BACKLOG: usize = 8 << 20;
+const BACKLOG_OF_ONE: usize = 512 << 10;
+
+/// One socket.
+pub struct Udp {
+    io: UdpSocket,
+    /// What the kernel can do. Renewed when it was misled: see [`Udp::put`].
+    state: RwLock<UdpSocketState>,
+    backlog: Mutex<Backlog>,
+    waiting: Notify,
+}
+
+#[derive(Default)]
+struct Backlog {
+    queue: VecDeque<Waiting>,
+    bytes: usize,
+}
+
+struct Waiting {
+    to: SocketAddr,
+    from: Option<IpAddr>,
+    segment: Option<usize>,
+    content: Bytes,
+    share: Arc<Share>,
+}
+
+/// How much of the backlog one viewer has.
+#[derive(Debug, Default)]
+pub struct Share(AtomicUsize);
+
+impl Udp {
+    /// Makes a bound socket ready. Needs a tokio runtime.
+    pub fn new(socket: socket2::Socket) -> io::Result<Self> {
+        enlarge(&socket);
+        socket.set_nonblocking(true)?;
+        let io = UdpSocket::from_std(socket.into())?;
+        let state = UdpSocketState::new(UdpSockRef::from(&io))?;
+        Ok(Self { io, state: RwLock::new(state), backlog: Mutex::default(), waiting: Notify::new() })
+    }
+
+    /// Datagrams that one call can send (UDP GSO).
+    pub fn max_segments(&self) -> usize {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).max_gso_segments()
+    }
+
+    /// Sends, without ever waiting: what the kernel has no room for waits in the backlog, and what that has no room for
+    /// is dropped. False if it was dropped.
+    pub fn send(
+        &self,
+        to: SocketAddr,
+        from: Option<IpAddr>,
+        content: &[u8],
+        segment: Option<usize>,
+        share: &Arc<Share>,
+    ) -> bool {
+        // In order: nobody overtakes what waits. The look without a lock is right but for a race that costs the order of two.
+        if share.0.load(Ordering::Relaxed) == 0 {
+            match self.put(to, from, content, segment) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // Unreachable, refused, too large: a datagram like another that is lost.
+                other => return other.is_ok(),
+            }
+        }
+        let mut backlog = self.backlog();
+        let ours = share.0.load(Ordering::Relaxed);
+        if backlog.bytes + content.len() > BACKLOG || ours + content.len() > BACKLOG_OF_ONE {
+            return false;
+        }
+        share.0.fetch_add(content.len(), Ordering::Relaxed);
+        backlog.bytes += content.len();
+        let content = Bytes::copy_from_slice(content);
+        backlog.queue.push_back(Waiting { to, from, segment, content, share: share.clone() });
+        drop(backlog);
+        self.waiting.notify_one();
+        true
+    }
+
+    fn put(
+        &self,
+        to: SocketAddr,
+        from: Option<IpAddr>,
+        content: &[u8],
+        segment: Option<usize>,
+    ) -> io::Result<()> {
+        let send = |from| {
+            let transmit =
+                Transmit { destination: to, ecn: None, contents: content, segment_size: segment, src_ip: from };
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            // Through tokio, which otherwise would not learn that there is no more room.
+            self.io.try_io(Interest::WRITABLE, || state.try_send(UdpSockRef::from(&self.io), &transmit))
+        };
+        match send(from) {
+            // That address is not ours any more. quinn-udp takes it for a kernel that knows no segmentation.
+            Err(error) if from.is_some() && error.raw_os_error() == Some(libc::EINVAL) => {
+                if let Ok(fresh) = UdpSocketState::new(UdpSockRef::from(&self.io)) {
+                    *self.state.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+                }
+                send(None)
+            }
+            other => other,
+        }
+    }
+
+    fn backlog(&self) -> MutexGuard<'_, Backlog> {
+        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends what waits, as soon as the kernel has room again, until cancelled. This task alone waits for it: tokio wakes
+    /// only one that does.
+    pub async fn drain(&self) {
+        loop {
+            self.waiting.notified().await;
+            loop {
+                let Some(next) = self.backlog().queue.pop_front() else { break };
+                while let Err(error) = self.put(next.to, next.from, &next.content, next.segment) {
+                    if error.kind() != io::ErrorKind::WouldBlock || self.io.writable().await.is_err() {
+                        break;
+                    }
+                }
+                next.share.0.fetch_sub(next.content.len(), Ordering::Relaxed);
+                self.backlog().bytes -= next.content.len();
+            }
+        }
+    }
+
+    /// Takes what arrives, until cancelled.
+    pub(super) async fn receive(&self, port: &Inner) {
+        let mut room = vec![0; BATCH * MESSAGE];
+        let mut metas = [RecvMeta::default(); BATCH];
+        loop {
+            if let Err(error) = self.io.readable().await {
+                tracing::error!(%error, "the media port is lost");
+                return;
+            }
+            for _ in 0..ROUNDS {
+                let mut chunks = room.chunks_mut(MESSAGE);
+                let mut messages: [_; BATCH] =
+                    std::array::from_fn(|_| IoSliceMut::new(chunks.next().expect("room was made for BATCH")));
+                let received = self.io.try_io(Interest::READABLE, || {
+                    let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+                    state.recv(UdpSockRef::from(&self.io), &mut messages, &mut metas)
+                });
+                match received {
+                    Ok(n) => port.take(&metas[..n], &room),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) => tracing::trace!(%error, "the media port"),
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Beyond the system's limit where we may, up to it where not.
+fn enlarge(socket: &socket2::Socket) {
+    use nix::sys::socket::{setsockopt, sockopt};
+    if setsockopt(socket, sockopt::RcvBufForce, &KERNEL_BUFFER).is_err() {
+        let _ = socket.set_recv_buffer_size(KERNEL_BUFFER);
+    }
+    if setsockopt(socket, sockopt::SndBufForce, &KERNEL_BUFFER).is_err() {
+        let _ = socket.set_send_buffer_size(KERNEL_BUFFER);
+    }
+}

@@ -1,0 +1,61 @@
+//! Credentials for TURN servers that share a secret with us (draft-uberti-behave-turn-rest-00, coturn's
+//! `use-auth-secret`): the username is when they expire, the credential proves that we made it.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ring::hmac;
+
+use crate::config::{Ice, IceServer};
+
+/// A relay refuses to go on after this, so it is longer than anybody watches without a break; and whoever was a guest
+/// cannot use the relay for much longer.
+const VALID: Duration = Duration::from_secs(24 * 3600);
+
+/// The servers as one viewer is told them, at `now_unix` (time since 1970).
+pub fn servers(ice: &Ice, now_unix: Duration) -> Vec<IceServer> {
+    let told = |server: &IceServer| match &server.secret {
+        None => server.clone(),
+        Some(secret) => {
+            let (username, credential) = mint(secret, now_unix + VALID);
+            IceServer { username: Some(username), credential: Some(credential), secret: None, ..server.clone() }
+        }
+    };
+    ice.servers.iter().map(told).collect()
+}
+
+fn mint(secret: &str, expires_unix: Duration) -> (String, String) {
+    let username = format!("{}:peercam", expires_unix.as_secs());
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
+    let credential = STANDARD.encode(hmac::sign(&key, username.as_bytes()));
+    (username, credential)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_becomes_credentials_and_never_leaves() {
+        // echo -n 1700086400:peercam | openssl dgst -sha1 -hmac north -binary | base64
+        let server = IceServer {
+            urls: vec!["turn:turn.example.org".into()],
+            username: None,
+            credential: None,
+            secret: Some("north".into()),
+        };
+        let fixed = IceServer {
+            username: Some("u".into()),
+            credential: Some("c".into()),
+            secret: None,
+            ..server.clone()
+        };
+        let ice = Ice { servers: vec![server.clone(), fixed.clone()], ..Ice::default() };
+        let told = servers(&ice, Duration::from_millis(1_700_000_000_999));
+        assert_eq!(told[0].username.as_deref(), Some("1700086400:peercam"));
+        assert_eq!(told[0].credential.as_deref(), Some("cIgnxampgHIV1uHvMTJ7D41Kdmw="));
+        assert_eq!((&told[0].urls, &told[0].secret), (&server.urls, &None));
+        assert_eq!(told[1], fixed);
+    }
+}

@@ -1,0 +1,137 @@
+//! Networks to try the daemon in: each [`Host`] is a network namespace of its own, joined to others by cables (veth pairs)
+//! and switches (bridges), with whatever routes and nftables rules a scenario gives it. Nothing here has a name in the
+//! system: a namespace goes with its `Host`, and all that is in it with the namespace.
+
+use std::fs::File;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::process::Command;
+
+/// A machine, as far as the network goes.
+pub struct Host {
+    name: &'static str,
+    net: File,
+}
+
+impl Host {
+    /// A machine with nothing but loopback.
+    pub fn new(name: &'static str) -> Self {
+        let made = std::thread::spawn(|| {
+            // SAFETY: it concerns this thread alone, which ends here; the file keeps the new namespace.
+            assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0, "{}", std::io::Error::last_os_error());
+            File::open("/proc/thread-self/ns/net").expect("the namespace that was just made")
+        });
+        let host = Self { name, net: made.join().expect("a namespace") };
+        // Without waiting for duplicate addresses: new IPv6 addresses would be unusable for a second or two.
+        host.sh("echo 0 > /proc/sys/net/ipv6/conf/all/accept_dad
+            echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad
+            ip link set lo up");
+        host
+    }
+
+    /// One that forwards what is not for itself.
+    pub fn router(name: &'static str) -> Self {
+        let host = Self::new(name);
+        host.sh("echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding");
+        host
+    }
+
+    /// Does something on this machine: sockets opened and programs started meanwhile are in its network, for good.
+    pub fn inside<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
+        let enter = || {
+            // SAFETY: it concerns this thread alone, which does only `act`; the file is a network namespace.
+            let entered = unsafe { libc::setns(self.net.as_raw_fd(), libc::CLONE_NEWNET) };
+            assert_eq!(entered, 0, "{}: {}", self.name, std::io::Error::last_os_error());
+            act()
+        };
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name(self.name.into());
+            let done = thread.spawn_scoped(scope, enter).expect("a thread").join();
+            done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// Runs a shell script here; its output.
+    pub fn sh(&self, script: &str) -> String {
+        let out = self.inside(|| Command::new("sh").args(["-euc", script]).output().expect("sh runs"));
+        let told = String::from_utf8_lossy(&out.stdout).into_owned();
+        assert!(
+            out.status.success(),
+            "{}: {script}: {told}{}",
+            self.name,
+            String::from_utf8_lossy(&out.stderr)
+        );
+        told
+    }
+
+    /// Adds an nftables rule to one of the kernel's hooks for IPv4: `input`, `forward`, `prerouting` or `postrouting`.
+    pub fn rule(&self, hook: &str, rule: &str) {
+        let kind = if hook.ends_with("routing") { "nat" } else { "filter" };
+        self.sh(&format!(
+            "nft add table ip lab
+            nft 'add chain ip lab {hook} {{ type {kind} hook {hook} priority 0; }}'
+            nft add rule ip lab {hook} '{rule}'"
+        ));
+    }
+
+    /// Adds the way to everywhere else.
+    pub fn gateway(&self, gateway: &str) {
+        self.sh(&format!("ip route replace default via {gateway}"));
+    }
+
+    fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.net.as_raw_fd())
+    }
+}
+
+/// One end of a cable: the host, its interface's name, and the addresses of that, with `/prefix`, separated by spaces.
+pub type End<'a> = (&'a Host, &'a str, &'a str);
+
+/// Joins two hosts.
+pub fn cable(a: End, b: End) {
+    a.0.sh(&format!("ip link add {} type veth peer name {} netns {}", a.1, b.1, b.0.path()));
+    for (host, interface, addresses) in [a, b] {
+        host.sh(&format!("ip link set {interface} up"));
+        for address in addresses.split_whitespace() {
+            host.sh(&format!("ip addr add {address} dev {interface}"));
+        }
+    }
+}
+
+/// A switch, for networks of more than two.
+pub struct Switch {
+    host: Host,
+    ports: std::cell::Cell<u32>,
+}
+
+impl Switch {
+    /// One with nothing plugged in.
+    pub fn new() -> Self {
+        let host = Host::new("switch");
+        host.sh("ip link add bridge type bridge; ip link set bridge up");
+        Self { host, ports: Default::default() }
+    }
+
+    /// Joins a host to it.
+    pub fn plug(&self, end: End) {
+        let port = format!("port{}", self.ports.replace(self.ports.get() + 1));
+        cable(end, (&self.host, &port, ""));
+        self.adopt(&port);
+    }
+
+    /// Makes an interface of its own one of its ports.
+    pub fn adopt(&self, interface: &str) {
+        self.host.sh(&format!("ip addr flush dev {interface}; ip link set {interface} master bridge"));
+    }
+
+    /// The machine that it is.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+}
+
+/// `http://` and an address that a browser takes.
+pub fn url(ip: &str, port: u16) -> String {
+    let ip: IpAddr = ip.parse().expect("an IP address");
+    format!("http://{}/", SocketAddr::new(ip, port))
+}
