@@ -16,6 +16,7 @@
 
 mod addresses;
 mod delay;
+mod meter;
 mod peer;
 mod registry;
 mod rtcp;
@@ -157,4 +158,6 @@ pub struct Facts {
     pub sound: bool,
     /// Times it fell behind and skipped to a keyframe.
     pub lagged: u64,
+    /// What was handed to WebRTC for it over the last two seconds, bits per second of RTP.
+    pub rate_bps: u64,
 }

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["app", "cli", "config"]),
     ("cli", &["capture", "config", "encode", "media", "status"]),
-    ("app", &["clock", "config", "media", "pipeline", "status", "viewer", "web"]),
+    ("app", &["board", "clock", "config", "media", "pipeline", "status", "viewer", "web"]),
     ("web", &["clock", "config", "pipeline", "status", "viewer"]),
     ("viewer", &["clock", "config", "media", "pipeline", "status"]),
     ("pipeline", &["capture", "clock", "config", "encode", "media", "status"]),
+    ("board", &["clock", "config", "status"]),
     ("capture", &["clock", "config", "media", "status"]),
     ("encode", &["clock", "config", "media"]),
     ("media", &["clock"]),
