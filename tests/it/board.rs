@@ -21,7 +21,7 @@ const TAP: &str = "board0";
 const PORT: u16 = 8080;
 
 /// A booted board; dropping it is a power cut.
-struct Board {
+pub struct Board {
     qemu: Process,
     share: Dir,
     requests: u32,
@@ -29,7 +29,7 @@ struct Board {
 
 impl Board {
     /// Boots with kernel modules loaded.
-    fn boot(modules: &str) -> Self {
+    pub fn boot(modules: &str) -> Self {
         let ip = |args: &str| {
             let mut command = Command::new("ip");
             command.args(args.split(' '));
@@ -72,7 +72,7 @@ impl Board {
     }
 
     /// Runs a script on the board and returns its output; fails the test if it fails.
-    fn run(&mut self, script: &str) -> String {
+    pub fn run(&mut self, script: &str) -> String {
         let (status, output) = self.attempt(script);
         assert_eq!(status, 0, "on the board: {script}\n{output}\n{}", self.daemon_log());
         output
@@ -100,12 +100,12 @@ impl Board {
     }
 
     /// Puts a file where the board sees it, as /host/NAME.
-    fn put(&self, name: &str, contents: &[u8]) {
+    pub fn put(&self, name: &str, contents: &[u8]) {
         std::fs::write(self.share.path().join(name), contents).unwrap();
     }
 
     /// Starts the daemon there; any that runs already is killed. `config` is without `[web]`.
-    fn start_daemon(&mut self, config: &str) -> SocketAddr {
+    pub fn start_daemon(&mut self, config: &str) -> SocketAddr {
         let binary = self.share.path().join("peercam");
         if !binary.exists() {
             std::fs::copy(env!("CARGO_BIN_EXE_peercam"), &binary).unwrap();
@@ -128,12 +128,12 @@ impl Board {
         SocketAddr::from(([10, 77, 0, 2], PORT))
     }
 
-    fn daemon_log(&self) -> String {
+    pub fn daemon_log(&self) -> String {
         std::fs::read_to_string(self.share.path().join("daemon.log")).unwrap_or_default()
     }
 
     /// Plugs the webcam of software in, showing /host/movie.mjpeg; unplugs one that is there.
-    fn plug_webcam(&mut self, arguments: &str) {
+    pub fn plug_webcam(&mut self, arguments: &str) {
         self.unplug_webcam();
         self.run(&format!(
             "setsid python3 /host/fake_uvc.py --mjpeg /host/movie.mjpeg {arguments} > /host/webcam.log 2>&1 & echo $! > /tmp/webcam
@@ -141,7 +141,7 @@ impl Board {
         ));
     }
 
-    fn unplug_webcam(&mut self) {
+    pub fn unplug_webcam(&mut self) {
         self.run(
             "[ -e /tmp/webcam ] || exit 0; kill $(cat /tmp/webcam); rm /tmp/webcam
             for n in $(seq 100); do [ -e /dev/video0 ] || exit 0; sleep 0.1; done; exit 1",

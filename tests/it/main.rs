@@ -19,6 +19,7 @@ mod load;
 mod peers;
 mod process;
 mod viewer;
+mod watching;
 
 use std::path::PathBuf;
 
