@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::board::addresses;
+use crate::board::{addresses, watching};
 use crate::clock::{AUDIO_HZ, Clocks, RtpClock, VIDEO_HZ};
 use crate::config::Config;
 use crate::media::h264::ProfileLevelId;
@@ -48,6 +48,7 @@ pub async fn run(config: Config, source: String, state_dir: &Path) -> anyhow::Re
         audio: RtpClock { hz: AUDIO_HZ, offset: getrandom::u32().context("asking for random numbers")? },
     };
     let (profile, profile_seen) = watch::channel(PROFILE_AT_START);
+    let (_privacy, private) = watch::channel(config.watching.privacy);
     let video = video::Video::spawn(video::Context {
         config: config.video,
         hub: hub.clone(),
@@ -55,11 +56,14 @@ pub async fn run(config: Config, source: String, state_dir: &Path) -> anyhow::Re
         snapshots: snapshots.clone(),
         clock: clocks.video,
         profile,
+        private: private.clone(),
         stop: stop.clone(),
     })
     .context("starting the video threads")?;
-    let audio = audio::spawn(config.audio, hub.clone(), status.clone(), clocks, &stop)
+    let audio = audio::spawn(config.audio, hub.clone(), status.clone(), clocks, private.clone(), &stop)
         .context("starting the audio thread")?;
+    let watched = watching::Watched { viewers: hub.viewers(), private };
+    let told = watching::start(config.watching, watched);
     let registry = Registry::new(
         hub,
         status.clone(),
@@ -92,6 +96,7 @@ pub async fn run(config: Config, source: String, state_dir: &Path) -> anyhow::Re
     stop.cancel();
     info!("stopping");
     let _ = tokio::time::timeout(FAREWELL, registry.close_all("the device is shutting down")).await;
+    let _ = tokio::time::timeout(FAREWELL, told.end()).await; // that the last viewer has left
     let encoded = tokio::task::spawn_blocking(move || {
         drop(audio);
         video.join()

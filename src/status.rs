@@ -14,13 +14,17 @@ use crate::media::frame::{PixelFormat, Range, Size};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// Not opened yet.
+    /// Being opened, or not looked at yet.
     #[default]
     Opening,
-    /// Delivering, or ready to as soon as somebody watches.
+    /// Open and delivering.
     Live,
-    /// Not there; `reason` says why, and it is retried.
+    /// Closed, because nobody watches; the rest is what was last known.
+    Idle,
+    /// Not there; `reason` says why. It is tried again every second while somebody watches.
     Gone,
+    /// Closed, because privacy is on.
+    Private,
     /// Switched off in the configuration.
     Off,
 }
@@ -99,6 +103,28 @@ pub struct Audio {
     pub drift_ppm: Option<f64>,
     /// Rest of the correction: how far sample time is from capture time now, milliseconds.
     pub offset_ms: Option<f64>,
+}
+
+impl Video {
+    /// It was closed and is being opened. One that was gone is so until it delivers.
+    pub fn opening(&mut self) {
+        self.state.opening(&mut self.reason);
+    }
+}
+
+impl Audio {
+    /// As [`Video::opening`].
+    pub fn opening(&mut self) {
+        self.state.opening(&mut self.reason);
+    }
+}
+
+impl State {
+    fn opening(&mut self, reason: &mut Option<String>) {
+        if matches!(self, Self::Idle | Self::Private) {
+            (*self, *reason) = (Self::Opening, None);
+        }
+    }
 }
 
 macro_rules! counters {

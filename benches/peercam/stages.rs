@@ -44,6 +44,7 @@ async fn one(size: Size) {
         snapshots: Arc::new(Snapshots::new(hub.clone())),
         clock: CLOCKS.video,
         profile,
+        private: watch::channel(false).1,
         stop: CancellationToken::new(),
     })
     .expect("threads");

@@ -61,9 +61,4 @@ pub trait VideoSource: Send {
     fn rate_note(&self) -> Option<String> {
         None
     }
-
-    /// Whether frames are made on request, so that the source may rest while nobody watches.
-    fn on_request(&self) -> bool {
-        false
-    }
 }

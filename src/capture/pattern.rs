@@ -132,10 +132,6 @@ impl VideoSource for Pattern {
             buffer: Box::new(Lent { picture: Some(self.draw(number, pts)), pool: self.pool.clone() }),
         }))
     }
-
-    fn on_request(&self) -> bool {
-        true
-    }
 }
 
 /// Whether the flash is on; the tone beeps by the same rule.

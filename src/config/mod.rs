@@ -28,6 +28,8 @@ pub struct Config {
     pub web: Web,
     /// `[ice]`
     pub ice: Ice,
+    /// `[watching]`
+    pub watching: Watching,
 }
 
 /// Which camera.
@@ -69,6 +71,8 @@ pub struct Video {
     pub bitrate_bps: u32,
     /// `effort`
     pub effort: Effort,
+    /// `keep_open`: open also while nobody watches.
+    pub keep_open: bool,
     /// `[video.controls]`: V4L2 controls by the name that `v4l2-ctl -l` and `peercam devices` print.
     pub controls: BTreeMap<String, i64>,
 }
@@ -82,6 +86,7 @@ impl Default for Video {
             pixel_format: None,
             bitrate_bps: 2_000_000,
             effort: Effort::Low,
+            keep_open: false,
             controls: BTreeMap::new(),
         }
     }
@@ -112,11 +117,13 @@ pub struct Audio {
     pub bitrate_bps: u32,
     /// `dtx`: send nothing in silence.
     pub dtx: bool,
+    /// `keep_open`: open also while nobody watches.
+    pub keep_open: bool,
 }
 
 impl Default for Audio {
     fn default() -> Self {
-        Self { device: Microphone::Auto, channels: 1, bitrate_bps: 48_000, dtx: false }
+        Self { device: Microphone::Auto, channels: 1, bitrate_bps: 48_000, dtx: false, keep_open: false }
     }
 }
 
@@ -199,6 +206,21 @@ pub struct IceServer {
     pub secret: Option<String>,
 }
 
+/// `[watching]`
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Watching {
+    /// `privacy`: true forces it on, whatever the switch says.
+    pub privacy: bool,
+    /// `led`, a name under `/sys/class/leds`; `None` is none.
+    pub led: Option<String>,
+    /// `on_first`: a program and its arguments; empty is none.
+    pub on_first: Vec<String>,
+    /// `on_last`: likewise.
+    pub on_last: Vec<String>,
+    /// `webhook`; `None` is none.
+    pub webhook: Option<http::Uri>,
+}
+
 impl Config {
     /// Reads and checks the file at `path`.
     pub fn load(path: &Path) -> Result<Self, Error> {
@@ -234,6 +256,7 @@ fn config(root: &mut Section<'_, '_>) -> Config {
         audio: root.section("audio", audio).unwrap_or_default(),
         web: root.section("web", web).unwrap_or_default(),
         ice: root.section("ice", ice).unwrap_or_default(),
+        watching: root.section("watching", watching).unwrap_or_default(),
     }
 }
 
@@ -249,6 +272,7 @@ fn video(section: &mut Section<'_, '_>) -> Video {
         pixel_format: section.get("pixel_format", one_of(&formats)).unwrap_or(default.pixel_format),
         bitrate_bps: section.get("bitrate_kbps", bps(VIDEO_KBPS)).unwrap_or(default.bitrate_bps),
         effort: section.get("effort", one_of(&efforts)).unwrap_or(default.effort),
+        keep_open: section.get("keep_open", boolean).unwrap_or(default.keep_open),
         controls: section.section("controls", controls).unwrap_or_default(),
     }
 }
@@ -264,6 +288,7 @@ fn audio(section: &mut Section<'_, '_>) -> Audio {
         channels: section.get("channels", integer(1, 2)).map_or(default.channels, |n| n as u32),
         bitrate_bps: section.get("bitrate_kbps", bps(OPUS_KBPS)).unwrap_or(default.bitrate_bps),
         dtx: section.get("dtx", boolean).unwrap_or(default.dtx),
+        keep_open: section.get("keep_open", boolean).unwrap_or(default.keep_open),
     }
 }
 
@@ -332,6 +357,27 @@ fn ice_server(section: &mut Section<'_, '_>) -> IceServer {
         }
     }
     IceServer { urls: urls.unwrap_or_default(), username, credential, secret }
+}
+
+fn watching(section: &mut Section<'_, '_>) -> Watching {
+    let default = Watching::default();
+    let mut command = |key| {
+        let words = list(values::COMMAND, text(values::WORD, values::word));
+        let words = section.get(key, words).unwrap_or_default();
+        if words.first().is_some_and(|program| !program.starts_with('/')) {
+            section
+                .lacks(key, "begins with no path: allowed is a program by its full path, then its arguments");
+        }
+        words
+    };
+    let (on_first, on_last) = (command("on_first"), command("on_last"));
+    Watching {
+        privacy: section.get("privacy", boolean).unwrap_or(default.privacy),
+        led: section.get("led", text(values::LED, values::led)).unwrap_or_default(),
+        on_first,
+        on_last,
+        webhook: section.get("webhook", text(values::WEBHOOK, values::webhook)).unwrap_or_default(),
+    }
 }
 
 /// Kilobits per second in the file, bits per second here.

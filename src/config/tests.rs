@@ -29,6 +29,7 @@ fn every_key_is_understood() {
         pixel_format = "MJPG"
         bitrate_kbps = 800
         effort = "high"
+        keep_open = true
         [video.controls]
         exposure_dynamic_framerate = false
         brightness = -12
@@ -37,6 +38,7 @@ fn every_key_is_understood() {
         channels = 2
         bitrate_kbps = 96
         dtx = true
+        keep_open = true
         [web]
         address = "::"
         port = 80
@@ -58,6 +60,12 @@ fn every_key_is_understood() {
         [[ice.servers]]
         urls = ["turns:turn.example.org"]
         secret = "shared"
+        [watching]
+        privacy = true
+        led = "ACT"
+        on_first = ["/usr/bin/logger", "somebody watches"]
+        on_last = ["/usr/bin/logger"]
+        webhook = "https://example.org:8443/hook?key=1"
     "#;
     let server = |urls: &[&str], username: Option<&str>, credential: Option<&str>| IceServer {
         urls: urls.iter().map(|u| u.to_string()).collect(),
@@ -74,6 +82,7 @@ fn every_key_is_understood() {
             pixel_format: Some(PixelFormat::Mjpg),
             bitrate_bps: 800_000,
             effort: Effort::High,
+            keep_open: true,
             controls: [("exposure_dynamic_framerate".into(), 0), ("brightness".into(), -12)].into(),
         },
         audio: Audio {
@@ -81,6 +90,7 @@ fn every_key_is_understood() {
             channels: 2,
             bitrate_bps: 96_000,
             dtx: true,
+            keep_open: true,
         },
         web: Web {
             address: "::".parse().expect("an address"),
@@ -105,6 +115,13 @@ fn every_key_is_understood() {
                 server(&["turn:turn.example.org:3478?transport=udp"], Some("me"), Some("secret")),
                 IceServer { secret: Some("shared".into()), ..server(&["turns:turn.example.org"], None, None) },
             ],
+        },
+        watching: Watching {
+            privacy: true,
+            led: Some("ACT".into()),
+            on_first: ["/usr/bin/logger", "somebody watches"].map(String::from).into(),
+            on_last: vec!["/usr/bin/logger".into()],
+            webhook: Some("https://example.org:8443/hook?key=1".parse().expect("a URL")),
         },
     };
     assert_eq!(Config::parse(text, "device.toml").expect("fine"), expected);
@@ -142,16 +159,19 @@ fn what_is_refused_and_how() {
         // Sections and keys.
         (
             "[vidoe]",
-            "1: vidoe: unknown section (did you mean video?): allowed here are [video], [audio], [web], [ice]",
+            "1: vidoe: unknown section (did you mean video?): allowed here are [video], [audio], [web], [ice], [watching]",
         ),
-        ("frame_rate = 3", "1: frame_rate: unknown section: allowed here are [video], [audio], [web], [ice]"),
+        (
+            "frame_rate = 3",
+            "1: frame_rate: unknown section: allowed here are [video], [audio], [web], [ice], [watching]",
+        ),
         (
             "[video]\nframerate = 3",
-            "2: video.framerate: unknown key (did you mean frame_rate?): allowed here are device, size, frame_rate, pixel_format, bitrate_kbps, effort, controls",
+            "2: video.framerate: unknown key (did you mean frame_rate?): allowed here are device, size, frame_rate, pixel_format, bitrate_kbps, effort, keep_open, controls",
         ),
         (
             "[audio]\nxyz = 3",
-            "2: audio.xyz: unknown key: allowed here are device, channels, bitrate_kbps, dtx",
+            "2: audio.xyz: unknown key: allowed here are device, channels, bitrate_kbps, dtx, keep_open",
         ),
         ("video = 3", "1: video: 3 is a whole number, not a section: allowed is a section, written [video]"),
         (
@@ -320,6 +340,27 @@ fn what_is_refused_and_how() {
         (
             "[[ice.servers]]\nurls = [\"turn:a\"]\nusername = \"\"\ncredential = \"c\"",
             "3: ice.servers.username: \"\" is empty: allowed is a text that is not empty",
+        ),
+        // Watching.
+        (
+            "[watching]\nled = \"leds/ACT\"",
+            "2: watching.led: \"leds/ACT\" is a path: allowed is a name that `ls /sys/class/leds` prints, like \"ACT\", or \"\" for none",
+        ),
+        (
+            "[watching]\non_first = \"/bin/true\"",
+            "2: watching.on_first: \"/bin/true\" is a text, not a list: allowed is a list like [\"/usr/local/bin/notify\", \"camera\"]: a program by its full path, then its arguments",
+        ),
+        (
+            "[watching]\non_last = [\"notify\"]",
+            "2: watching.on_last: begins with no path: allowed is a program by its full path, then its arguments",
+        ),
+        (
+            "[watching]\nwebhook = \"ftp://example.org\"",
+            "2: watching.webhook: \"ftp://example.org\" is neither http:// nor https://: allowed is a URL that begins with http:// or https://, or \"\" for none",
+        ),
+        (
+            "[watching]\nwebhook = \"https://me:pw@example.org\"",
+            "2: watching.webhook: \"https://me:pw@example.org\" has a user name or password in it, which are not sent: allowed is a URL that begins with http:// or https://, or \"\" for none",
         ),
     ];
     let wrong: Vec<_> = table

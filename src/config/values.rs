@@ -256,3 +256,48 @@ fn authority(s: &str) -> Result<(String, Option<u16>), String> {
 pub(super) fn not_empty(s: &str) -> Result<String, String> {
     if s.is_empty() { Err("is empty".into()) } else { Ok(s.into()) }
 }
+
+/// For a command.
+pub(super) const COMMAND: &str =
+    "a list like [\"/usr/local/bin/notify\", \"camera\"]: a program by its full path, then its arguments";
+/// For [`word`].
+pub(super) const WORD: &str = "a text";
+
+/// A program or one of its arguments, as the kernel takes them.
+pub(super) fn word(s: &str) -> Result<String, String> {
+    if s.contains('\0') { Err("has a NUL character".into()) } else { Ok(s.into()) }
+}
+
+/// For [`led`].
+pub(super) const LED: &str = "a name that `ls /sys/class/leds` prints, like \"ACT\", or \"\" for none";
+
+/// A light by its name in sysfs.
+pub(super) fn led(s: &str) -> Result<Option<String>, String> {
+    match s {
+        "" => Ok(None),
+        "." | ".." => Err("is no light's name".into()),
+        _ if s.contains(['/', '\0']) => Err("is a path".into()),
+        _ => Ok(Some(s.into())),
+    }
+}
+
+/// For [`webhook`].
+pub(super) const WEBHOOK: &str = "a URL that begins with http:// or https://, or \"\" for none";
+
+/// Where to post to.
+pub(super) fn webhook(s: &str) -> Result<Option<http::Uri>, String> {
+    if s.is_empty() {
+        return Ok(None);
+    }
+    let url: http::Uri = s.parse().map_err(|_| "is no URL")?;
+    if !matches!(url.scheme_str(), Some("http" | "https")) {
+        return Err("is neither http:// nor https://".into());
+    }
+    match url.authority() {
+        Some(authority) if authority.as_str().contains('@') => {
+            Err("has a user name or password in it, which are not sent".into())
+        }
+        Some(authority) if !authority.host().is_empty() => Ok(Some(url)),
+        _ => Err("names no host".into()),
+    }
+}

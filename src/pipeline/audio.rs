@@ -1,15 +1,19 @@
-//! The sound: a microphone, or the tone, to Opus packets for the hub. One thread, retried in one place.
+//! The sound: a microphone, or the tone, to Opus packets for the hub. One thread, which opens and closes the microphone as
+//! its [orders](super::demand) say, and retries it in one place.
 
 use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
+use super::demand::{Demand, Order, Orders, PRIVATE, Search};
 use super::hub::Hub;
-use super::worker::{TICK, Worker, pause};
+use super::worker::{TICK, Worker};
 use crate::capture::Error;
 use crate::capture::alsa::{self, Read, Spec};
 use crate::capture::microphones::{self, Choice};
@@ -25,17 +29,20 @@ use crate::status::{self, State, Status};
 /// Packets of the tone that are sent late, in a burst, after the thread was held up. Older sound is left out:
 /// newest wins.
 const MAX_BEHIND: u64 = 3;
-/// How often a microphone that is not there is looked for, and how often measured figures are told.
+/// How often a microphone that is not there is looked for while somebody listens, whether one that rests is still there,
+/// and how often measured figures are told.
 const SECOND: Duration = Duration::from_secs(1);
 /// How messages about a lost microphone begin.
 const GONE: &str = "no sound: ";
 
-/// Starts the thread "audio"; `None` when the configuration switches sound off.
+/// Starts the thread "audio", within a runtime; `None` when the configuration switches sound off. While `private` is
+/// true the microphone stays closed, whoever listens.
 pub fn spawn(
     config: config::Audio,
     hub: Arc<Hub>,
     status: Arc<Status>,
     clocks: Clocks,
+    private: watch::Receiver<bool>,
     stop: &CancellationToken,
 ) -> io::Result<Option<Worker>> {
     if config.device == Microphone::Off {
@@ -48,16 +55,23 @@ pub fn spawn(
     }
     status.audio(|a| a.channels = config.channels);
     let sender = Sender::new(&config, hub.clone(), status.clone(), clocks.audio)?;
-    let sound = Sound { config, hub, status, sender, said: String::new(), heard: false };
-    Worker::spawn("audio", stop, move |stop| sound.run(&stop)).map(Some)
+    let runtime = Handle::current();
+    Worker::spawn("audio", stop, move |stop| {
+        let _entered = runtime.enter();
+        let orders = Orders::new(&hub, Demand::wants_microphone, config.keep_open, private, stop);
+        let search = Search::new(Pts::now());
+        Sound { config, status, sender, orders, search, said: String::new(), heard: false }.run();
+    })
+    .map(Some)
 }
 
 /// All that the thread owns.
 struct Sound {
     config: config::Audio,
-    hub: Arc<Hub>,
     status: Arc<Status>,
     sender: Sender,
+    orders: Orders,
+    search: Search,
     /// What the log was told last; it is told changes only.
     said: String,
     /// A microphone has been open. From then on the tone is no stand-in: silence is what a viewer expects.
@@ -65,40 +79,84 @@ struct Sound {
 }
 
 impl Sound {
-    fn run(mut self, stop: &CancellationToken) {
-        while !stop.is_cancelled() {
-            if let Err(e) = self.run_once(stop) {
-                self.gone(&e);
-                pause(SECOND, stop);
+    fn run(mut self) {
+        loop {
+            match self.orders.now() {
+                Order::Open => {
+                    if let Err(e) = self.open() {
+                        self.gone(&e);
+                        self.orders.pause(SECOND);
+                    }
+                }
+                Order::Closed => self.rest(),
+                Order::Private => self.hide(),
+                Order::Stop => return,
             }
         }
     }
 
-    /// Opens what the configuration asks for and runs it until told to stop, or until it is better to open anew.
-    fn run_once(&mut self, stop: &CancellationToken) -> Result<(), Error> {
-        let (choice, microphone) = microphones::open(&self.config)?;
-        match microphone {
-            Some(microphone) => {
-                let result = self.microphone(choice, microphone, stop);
+    /// Opens what the configuration asks for and runs it while it is to be open, or until it is better to open anew.
+    fn open(&mut self) -> Result<(), Error> {
+        self.status.audio(status::Audio::opening);
+        match self.choose()? {
+            (choice, Some(microphone)) => {
+                let result = self.microphone(choice, microphone);
                 self.status.counters.microphone_lost.add(result.is_err().into());
                 result
             }
-            None if self.heard => Err(Error::None(choice.why)),
-            None => {
-                self.live(choice, None);
-                self.tone(stop);
+            (choice, None) => {
+                self.tell(State::Live, choice, None);
+                self.tone();
                 Ok(())
             }
         }
     }
 
+    fn choose(&self) -> Result<(Choice, Option<alsa::Microphone>), Error> {
+        match microphones::open(&self.config)? {
+            (choice, None) if self.heard => Err(Error::None(choice.why)),
+            chosen => Ok(chosen),
+        }
+    }
+
+    /// Nobody listens: the microphone is closed. At first it is looked which one that is; likewise now and then while it
+    /// is missing.
+    fn rest(&mut self) {
+        match self.search.due_in(Pts::now()) {
+            Some(Duration::ZERO) => match self.choose() {
+                Ok((choice, microphone)) => {
+                    self.tell(State::Idle, choice, microphone.map(|m| m.spec()));
+                    self.search.found();
+                }
+                Err(e) => self.gone(&e),
+            },
+            Some(_) => {}
+            None => self.status.audio(|a| {
+                if a.state != State::Idle {
+                    debug!("the microphone is closed: nobody listens");
+                }
+                (a.state, a.reason, a.drift_ppm, a.offset_ms) = (State::Idle, None, None, None);
+            }),
+        }
+        let due = self.search.due_in(Pts::now());
+        self.orders.wait(due);
+    }
+
+    fn hide(&mut self) {
+        self.status.audio(|a| {
+            if a.state != State::Private {
+                info!("microphone: closed, because privacy is on");
+            }
+            (a.state, a.reason) = (State::Private, Some(PRIVATE.into()));
+            (a.drift_ppm, a.offset_ms) = (None, None);
+        });
+        self.search = Search::new(Pts::now());
+        self.said.clear();
+        self.orders.wait(None);
+    }
+
     /// Encodes what the microphone hears while somebody listens.
-    fn microphone(
-        &mut self,
-        choice: Choice,
-        mut microphone: alsa::Microphone,
-        stop: &CancellationToken,
-    ) -> Result<(), Error> {
+    fn microphone(&mut self, choice: Choice, mut microphone: alsa::Microphone) -> Result<(), Error> {
         let spec = microphone.spec();
         let (from, to) = (spec.channels as usize, self.config.channels as usize);
         let mut retimer = Retimer::new(spec.rate_hz, to, spec.period)
@@ -107,11 +165,11 @@ impl Sound {
         // It is told to be live when it has delivered, or when nobody wants it to: one that opens and then stays
         // mute remains "gone".
         let mut choice = Some(choice);
-        while !stop.is_cancelled() {
-            if self.hub.demand() == 0 {
+        while self.orders.now() == Order::Open {
+            if self.orders.demand().viewers == 0 {
                 microphone.rest()?;
-                choice.take().into_iter().for_each(|choice| self.live(choice, Some(spec)));
-                self.hub.wait_viewers(TICK);
+                choice.take().into_iter().for_each(|choice| self.tell(State::Live, choice, Some(spec)));
+                self.orders.wait(Some(SECOND));
                 continue;
             }
             match microphone.read(TICK)? {
@@ -122,7 +180,7 @@ impl Sound {
                 }
                 Read::Samples { bytes, captured, at } => {
                     self.status.counters.periods.count();
-                    choice.take().into_iter().for_each(|choice| self.live(choice, Some(spec)));
+                    choice.take().into_iter().for_each(|choice| self.tell(State::Live, choice, Some(spec)));
                     let jumped = !retimer.observe(captured, at);
                     self.status.counters.sound_jumps.add(jumped.into());
                     spec.format.decode(bytes, from, to, retimer.input());
@@ -144,18 +202,19 @@ impl Sound {
 
     /// Plays the tone while somebody listens. Where it only stands in for a microphone, returns as soon as there
     /// might be one; if that can't be opened we are back before anybody hears a gap.
-    fn tone(&mut self, stop: &CancellationToken) {
+    fn tone(&mut self) {
         let tone = Tone::default();
         let channels = self.config.channels as usize;
         let mut samples = vec![0.0; PACKET_FRAMES * channels];
         let mut next = 0;
         let looked = Pts::now();
-        while !stop.is_cancelled() {
-            let stands_in = self.config.device == Microphone::Auto;
+        let stands_in = self.config.device == Microphone::Auto;
+        while self.orders.now() == Order::Open {
             if stands_in && Pts::now().since(looked) >= SECOND && microphones::any() {
                 return;
             }
-            if !self.hub.wait_viewers(TICK) {
+            if self.orders.demand().viewers == 0 {
+                self.orders.wait(stands_in.then_some(SECOND));
                 continue;
             }
             // A packet is due when its last sample has "been captured", as with a microphone.
@@ -170,8 +229,9 @@ impl Sound {
         }
     }
 
-    /// Tells that `choice` delivers.
-    fn live(&mut self, choice: Choice, spec: Option<Spec>) {
+    /// Tells that `choice` is there, and whether it delivers.
+    fn tell(&mut self, state: State, choice: Choice, spec: Option<Spec>) {
+        self.search.found();
         self.heard |= spec.is_some();
         let source = if choice.alsa.is_some() { "microphone" } else { "tone" };
         let mut said = format!("{source}: {}", choice.name);
@@ -189,7 +249,7 @@ impl Sound {
         let channels = self.config.channels;
         self.status.audio(|a| {
             *a = status::Audio {
-                state: State::Live,
+                state,
                 source,
                 name: choice.name,
                 device: choice.alsa,
@@ -205,6 +265,7 @@ impl Sound {
 
     /// Tells that there is no sound, and why.
     fn gone(&mut self, e: &Error) {
+        self.search.missing(Pts::now());
         // Of one that was unplugged, "unplugged" says more than that it can't be found now.
         if self.heard && matches!(e, Error::None(_)) && self.said.starts_with(GONE) {
             return;
@@ -213,7 +274,7 @@ impl Sound {
         if self.said == said {
             return;
         }
-        warn!("{said}; looking for it every second");
+        warn!("{said}; looking for it every second while somebody listens");
         self.said = said;
         let named = match &self.config.device {
             Microphone::Device(alsa) => Some(alsa.clone()),
@@ -291,7 +352,8 @@ mod tests {
         let (hub, status, stop) =
             (Arc::new(Hub::default()), Arc::new(Status::default()), CancellationToken::new());
         let config = config::Audio { device: Microphone::Tone, ..Default::default() };
-        let worker = spawn(config, hub.clone(), status.clone(), clocks(), &stop).expect("starts");
+        let (_privacy, private) = watch::channel(false);
+        let worker = spawn(config, hub.clone(), status.clone(), clocks(), private, &stop).expect("starts");
         tokio::time::sleep(Duration::from_millis(60)).await;
         assert_eq!(status.counters.opus_packets.get(), 0);
 
@@ -325,7 +387,9 @@ mod tests {
     fn off_is_off() {
         let status = Arc::new(Status::default());
         let config = config::Audio { device: Microphone::Off, ..Default::default() };
-        let worker = spawn(config, Arc::default(), status.clone(), clocks(), &CancellationToken::new());
+        let (_privacy, private) = watch::channel(false);
+        let stop = CancellationToken::new();
+        let worker = spawn(config, Arc::default(), status.clone(), clocks(), private, &stop);
         assert!(worker.expect("no error").is_none());
         assert!(serde_json::to_string(&status.report()).expect("json").contains(r#""state":"off""#));
     }

@@ -4,14 +4,14 @@
 //! worthless by then, so its queue is declared stale, a keyframe is wished for (within its own limit), and it
 //! goes on at the next IDR. Nobody else notices. Audio overflow just drops the packet.
 //!
-//! The hub is also where demand is known: no subscriber, no work upstream.
+//! The hub is also where demand is known ([`Demand`]): nobody watching, no work upstream and no device open.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
+use super::demand::Demand;
 use super::keyframe::{Keyframes, SubscriberId};
 use crate::clock::Pts;
 use crate::media::unit::{AudioUnit, VideoUnit};
@@ -25,16 +25,15 @@ const AUDIO_QUEUE: usize = 16;
 #[derive(Default)]
 pub struct Hub {
     state: Mutex<State>,
-    /// Signalled when the first subscriber comes.
-    demanded: Condvar,
+    demand: watch::Sender<Demand>,
+    /// The viewers of `demand`, for those who only count them.
+    viewers: watch::Sender<usize>,
     next_id: AtomicU64,
 }
 
 #[derive(Default)]
 struct State {
     subscribers: Vec<Arc<Outlet>>,
-    /// Others who need frames for a moment (snapshots).
-    interests: usize,
     keyframes: Keyframes,
 }
 
@@ -58,8 +57,11 @@ pub struct Subscription {
     audio: mpsc::Receiver<Arc<AudioUnit>>,
 }
 
-/// Demand for raw frames alone, as long as it lives.
-pub struct Interest(Arc<Hub>);
+/// Demand without a subscription, as long as it lives.
+pub struct Claim {
+    hub: Arc<Hub>,
+    part: fn(&mut Demand) -> &mut usize,
+}
 
 /// What a subscription yields.
 #[derive(Clone, Debug)]
@@ -87,36 +89,44 @@ impl Hub {
         let mut state = self.lock();
         state.keyframes.join(id, Pts::now());
         state.subscribers.push(outlet.clone());
+        self.count(state.subscribers.len());
         drop(state);
-        self.demanded.notify_all();
         Subscription { hub: self.clone(), outlet, video, audio }
     }
 
-    /// Asks for frames without subscribing, until the guard is dropped.
-    pub fn interest(self: &Arc<Self>) -> Interest {
-        self.lock().interests += 1;
-        self.demanded.notify_all();
-        Interest(self.clone())
+    /// A viewer is on its way: devices are opened meanwhile. To be dropped when it has subscribed, or won't.
+    pub fn anticipate(self: &Arc<Self>) -> Claim {
+        self.claim(|demand| &mut demand.expected)
+    }
+
+    /// Asks for pictures without subscribing, until the guard is dropped.
+    pub fn interest(self: &Arc<Self>) -> Claim {
+        self.claim(|demand| &mut demand.pictures)
+    }
+
+    fn claim(self: &Arc<Self>, part: fn(&mut Demand) -> &mut usize) -> Claim {
+        self.demand.send_modify(|demand| *part(demand) += 1);
+        Claim { hub: self.clone(), part }
     }
 
     /// How many want the coded streams. Zero: nothing needs to be encoded.
     pub fn demand(&self) -> usize {
-        self.lock().subscribers.len()
+        self.demand.borrow().viewers
     }
 
-    /// Waits until somebody wants frames, at most `timeout`; says whether somebody does.
-    pub fn wait_demand(&self, timeout: Duration) -> bool {
-        self.wait_until(timeout, |s| !s.subscribers.is_empty() || s.interests > 0)
+    /// Who wants what, at every change.
+    pub fn demands(&self) -> watch::Receiver<Demand> {
+        self.demand.subscribe()
     }
 
-    /// Waits until somebody wants the coded streams, at most `timeout`; says whether somebody does.
-    pub fn wait_viewers(&self, timeout: Duration) -> bool {
-        self.wait_until(timeout, |s| !s.subscribers.is_empty())
+    /// How many viewers media flows to, at every change.
+    pub fn viewers(&self) -> watch::Receiver<usize> {
+        self.viewers.subscribe()
     }
 
-    fn wait_until(&self, timeout: Duration, holds: impl Fn(&State) -> bool) -> bool {
-        let waited = self.demanded.wait_timeout_while(self.lock(), timeout, |s| !holds(s));
-        holds(&waited.unwrap_or_else(PoisonError::into_inner).0)
+    fn count(&self, viewers: usize) {
+        self.demand.send_modify(|demand| demand.viewers = viewers);
+        self.viewers.send_replace(viewers);
     }
 
     /// Whether the frame about to be encoded must be an IDR.
@@ -188,9 +198,9 @@ impl Subscription {
     }
 }
 
-impl Drop for Interest {
+impl Drop for Claim {
     fn drop(&mut self) {
-        self.0.lock().interests -= 1;
+        self.hub.demand.send_modify(|demand| *(self.part)(demand) -= 1);
     }
 }
 
@@ -198,12 +208,15 @@ impl Drop for Subscription {
     fn drop(&mut self) {
         let mut state = self.hub.lock();
         state.subscribers.retain(|s| s.id != self.outlet.id);
+        self.hub.count(state.subscribers.len());
         state.keyframes.leave(self.outlet.id);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn unit(n: u32, idr: bool) -> Arc<VideoUnit> {
@@ -250,12 +263,18 @@ mod tests {
     }
 
     #[test]
-    fn demand_ends_with_the_subscription() {
+    fn demand_ends_with_what_made_it() {
         let hub = Arc::new(Hub::default());
-        let s = hub.subscribe();
-        assert_eq!(hub.demand(), 1);
-        assert!(hub.wait_demand(Duration::ZERO));
-        drop(s);
-        assert!(!hub.wait_demand(Duration::ZERO));
+        let expected = hub.anticipate();
+        let picture = hub.interest();
+        assert_eq!(*hub.demands().borrow(), Demand { viewers: 0, expected: 1, pictures: 1 });
+        assert_eq!((hub.demand(), *hub.viewers().borrow()), (0, 0));
+        let viewer = hub.subscribe();
+        drop((expected, picture));
+        assert_eq!(*hub.demands().borrow(), Demand { viewers: 1, expected: 0, pictures: 0 });
+        assert_eq!((hub.demand(), *hub.viewers().borrow()), (1, 1));
+        drop(viewer);
+        assert_eq!(*hub.demands().borrow(), Demand::default());
+        assert_eq!(*hub.viewers().borrow(), 0);
     }
 }

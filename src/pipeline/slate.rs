@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
-use crate::media::frame::Size;
 use crate::media::i420::I420;
 use crate::media::text;
 
 /// Two cards a second: enough for browsers not to call the stream frozen, next to nothing on the wire.
 pub const INTERVAL: Duration = Duration::from_millis(500);
-/// Size of the card when no camera was ever seen.
-pub const SIZE: Size = Size::new(640, 360);
 const DARK: u8 = 32;
 
 /// Draws the card over `picture`.
@@ -47,6 +44,7 @@ fn wrap(sentence: &str, width: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::frame::Size;
 
     #[test]
     fn sentences_wrap_at_spaces() {
@@ -57,7 +55,7 @@ mod tests {
 
     #[test]
     fn any_reason_fits_any_picture() {
-        for size in [SIZE, Size::new(16, 16), Size::new(160, 120), Size::new(1920, 1080)] {
+        for size in [Size::new(640, 360), Size::new(16, 16), Size::new(160, 120), Size::new(1920, 1080)] {
             let mut picture = I420::new(size);
             draw(&mut picture, &"no permission to open /dev/video0 (add the user to group video) ".repeat(9));
             draw(&mut picture, "camera unplugged");

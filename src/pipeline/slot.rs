@@ -1,18 +1,19 @@
 //! One waiting frame: a newer one replaces it, so that delay is bounded by construction.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A place for one `T` between a producing and a consuming thread.
+use tokio::sync::Notify;
+
+/// A place for one `T` between one producer and one consumer.
 #[derive(Debug)]
 pub struct Slot<T> {
     place: Mutex<Option<T>>,
-    filled: Condvar,
+    filled: Notify,
 }
 
 impl<T> Default for Slot<T> {
     fn default() -> Self {
-        Self { place: Mutex::new(None), filled: Condvar::new() }
+        Self { place: Mutex::new(None), filled: Notify::new() }
     }
 }
 
@@ -24,13 +25,19 @@ impl<T> Slot<T> {
         old
     }
 
-    /// Takes the newest, waiting at most `timeout` for one.
-    pub fn take(&self, timeout: Duration) -> Option<T> {
-        let (mut place, _) = self
-            .filled
-            .wait_timeout_while(self.lock(), timeout, |p| p.is_none())
-            .unwrap_or_else(PoisonError::into_inner);
-        place.take()
+    /// Takes what is there.
+    pub fn try_take(&self) -> Option<T> {
+        self.lock().take()
+    }
+
+    /// Takes the newest, waiting until there is one. Nothing is lost when it is dropped while waiting.
+    pub async fn take(&self) -> T {
+        loop {
+            if let Some(value) = self.try_take() {
+                return value;
+            }
+            self.filled.notified().await;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<T>> {
@@ -40,14 +47,23 @@ impl<T> Slot<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
-    #[test]
-    fn the_newest_wins() {
-        let slot = Slot::default();
+    #[tokio::test]
+    async fn the_newest_wins() {
+        let slot = Arc::new(Slot::default());
         assert_eq!(slot.put(1), None);
         assert_eq!(slot.put(2), Some(1));
-        assert_eq!(slot.take(Duration::ZERO), Some(2));
-        assert_eq!(slot.take(Duration::ZERO), None);
+        assert_eq!(slot.take().await, 2);
+        assert_eq!(slot.try_take(), None);
+        let taker = tokio::spawn({
+            let slot = slot.clone();
+            async move { slot.take().await }
+        });
+        tokio::task::yield_now().await;
+        slot.put(3);
+        assert_eq!(taker.await.expect("no panic"), 3);
     }
 }

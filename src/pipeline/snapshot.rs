@@ -6,12 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use super::demand::PRIVATE;
 use super::hub::Hub;
 
 /// Requests that may wait at a time; all are served by the same picture.
 const WAITING: usize = 32;
-/// A camera that rests may need a moment for its first frame; past this there is none.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// A camera that is closed has to be opened first, and some take seconds to their first frame; past this there is none.
+const PATIENCE: Duration = Duration::from_secs(6);
 
 /// Why there is no picture.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -20,8 +21,11 @@ pub enum Error {
     #[error("too many pictures are asked for at once; try again")]
     Busy,
     /// The camera gave none in time.
-    #[error("no picture came within 3 s")]
+    #[error("no picture came within 6 s")]
     Timeout,
+    /// Privacy is on.
+    #[error("{PRIVATE}")]
+    Private,
     /// There is no camera picture; the text says why.
     #[error("{0}")]
     Gone(String),
@@ -95,13 +99,13 @@ mod tests {
         while desk.lock().len() < 3 {
             tokio::task::yield_now().await;
         }
-        assert!(hub.wait_demand(Duration::from_secs(1)));
+        assert!(hub.demands().borrow().uses_pictures());
         assert_eq!(hub.demand(), 0, "a snapshot is no viewer");
         desk.serve(|| Ok(Bytes::from_static(b"jpeg")));
         for a in asked {
             assert_eq!(a.await.expect("no panic").expect("a picture"), "jpeg");
         }
-        assert!(!hub.wait_demand(Duration::ZERO));
+        assert!(!hub.demands().borrow().uses_pictures());
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,22 +1,24 @@
-//! The picture's two threads. `video-capture` keeps a camera open, retrying in one place; `video-encode` takes the
-//! newest frame, and converts, encodes and packetizes it once for all viewers.
+//! The picture's two threads. `video-capture` opens and closes the camera as its [orders](super::demand) say, and retries
+//! it in one place; `video-encode` takes the newest frame, and converts, encodes and packetizes it once for all viewers.
 //!
-//! Nobody watching: the camera's buffers go straight back to its driver, the test picture is not drawn, and
-//! nothing is converted or encoded. Camera gone: the encode thread shows a [slate] instead.
+//! Nobody watching: the camera is closed and both threads sleep. On its way there, for a viewer that is expected or has
+//! just left, its buffers go straight back to its driver. No camera, or privacy: the encode thread shows a [slate].
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
+use super::demand::{self, Demand, Order, Orders, PRIVATE, Search};
 use super::hub::Hub;
 use super::slate;
 use super::slot::Slot;
 use super::snapshot::{self, Snapshots};
-use super::worker::{TICK, Worker, pause};
+use super::worker::{TICK, Worker};
 use crate::capture::source::Chooser;
 use crate::capture::{self, VideoSource};
 use crate::clock::{Pts, RtpClock};
@@ -29,7 +31,7 @@ use crate::media::i420::I420;
 use crate::media::mjpeg;
 use crate::media::packetize::packetize;
 use crate::media::unit::VideoUnit;
-use crate::status::{self, Mode, Status};
+use crate::status::{self, Mode, State, Status};
 
 /// Between attempts to open the camera.
 const RETRY: Duration = Duration::from_secs(1);
@@ -43,6 +45,8 @@ const SLOW: f64 = 0.75;
 /// So many encoder failures within [`ENCODER_PATIENCE`] are no bad luck any more.
 const ENCODER_FAILURES: usize = 5;
 const ENCODER_PATIENCE: Duration = Duration::from_secs(30);
+/// A camera that was just opened finds its exposure first: what it sees before is too dark for a snapshot.
+const SETTLING: Duration = Duration::from_millis(500);
 /// JPEG quality of snapshots.
 const SNAPSHOT_QUALITY: u8 = 85;
 
@@ -69,15 +73,21 @@ pub struct Context {
     pub clock: RtpClock,
     /// Told which SPS the encoder emits, before any viewer is answered.
     pub profile: watch::Sender<ProfileLevelId>,
+    /// While true the camera stays closed, whoever watches.
+    pub private: watch::Receiver<bool>,
     /// Ends both threads; cancelled by them when encoding is impossible.
     pub stop: CancellationToken,
 }
 
 /// From the capture thread to the encode thread.
 enum Input {
-    Opened(Mode),
+    /// Nobody watches.
+    Closed,
+    /// Frames will be of this mode.
+    Expected(Mode),
     Frame(Frame, Mode),
     Gone(String),
+    Private,
 }
 
 /// The two threads. Dropping it ends them.
@@ -87,21 +97,25 @@ pub struct Video {
 }
 
 impl Video {
-    /// Starts both.
+    /// Starts both, within a runtime.
     pub fn spawn(context: Context) -> io::Result<Self> {
         let all = context.stop.clone();
         let context = Arc::new(context);
         let passage = Arc::new(Passage::default());
-        let (theirs, their_end) = (context.clone(), passage.clone());
+        let (theirs, their_end, runtime) = (context.clone(), passage.clone(), Handle::current());
         let encode = Worker::spawn("video-encode", &all, move |stop| {
-            let result = Encoding::new(&theirs, &their_end).run(&stop);
+            let result = Encoding::new(&theirs, &their_end).run(&runtime, &stop);
             if let Err(e) = &result {
                 error!("encoding is impossible: {e}");
                 theirs.stop.cancel();
             }
             result
         })?;
-        let capture = Worker::spawn("video-capture", &all, move |stop| capture(&context, &passage, &stop))?;
+        let runtime = Handle::current();
+        let capture = Worker::spawn("video-capture", &all, move |stop| {
+            let _entered = runtime.enter();
+            Capture::new(&context, &passage, stop).run();
+        })?;
         Ok(Self { _capture: capture, encode })
     }
 
@@ -111,98 +125,164 @@ impl Video {
     }
 }
 
-/// The one place that retries the camera.
-fn capture(context: &Context, passage: &Passage, stop: &CancellationToken) {
-    let status = &context.status;
-    let mut chooser = Chooser::new(&context.config);
-    let mut told = None;
-    while !stop.is_cancelled() {
-        let mut delivered = false;
-        let (error, broken) = match chooser.open(status) {
-            Err(e) => (e, None),
-            Ok(mut source) => {
-                match pass_on(context, passage, &mut chooser, &mut *source, &mut delivered, stop) {
-                    Ok(()) => continue,
-                    Err(e) => (e, Some(source)),
-                }
-            }
-        };
-        let reason = error.to_string();
-        if delivered {
-            status.counters.camera_lost.count();
-        }
-        if delivered || told.as_ref() != Some(&reason) {
-            warn!("camera: {reason}; trying again every second");
-        }
-        status.video(|v| {
-            v.state = status::State::Gone;
-            v.reason = Some(reason.clone());
-            v.delivered_fps = None;
-        });
-        passage.input.put(Input::Gone(reason.clone()));
-        told = Some(reason);
-        drop(broken); // only now: a driver may take its time to close what is dead, and viewers know already
-        pause(RETRY, stop);
-    }
+/// The capture thread's belongings.
+struct Capture<'a> {
+    context: &'a Context,
+    passage: &'a Passage,
+    orders: Orders,
+    chooser: Chooser,
+    search: Search,
+    /// What the log was told last, if that was a failure.
+    told: Option<String>,
 }
 
-/// Passes frames on until the source fails (`Err`), or until we stop or a better one is there (`Ok`).
-fn pass_on(
-    context: &Context,
-    passage: &Passage,
-    chooser: &mut Chooser,
-    source: &mut dyn VideoSource,
-    delivered: &mut bool,
-    stop: &CancellationToken,
-) -> Result<(), capture::Error> {
-    let Context { hub, status, .. } = context;
-    let mode = source.mode();
-    let live = || {
-        status.video(|v| (v.state, v.reason) = (status::State::Live, None));
-        true
-    };
-    if source.on_request() {
-        live();
+impl<'a> Capture<'a> {
+    fn new(context: &'a Context, passage: &'a Passage, stop: CancellationToken) -> Self {
+        let Context { config, hub, private, .. } = context;
+        let orders = Orders::new(hub, Demand::wants_camera, config.keep_open, private.clone(), stop);
+        let (chooser, search) = (Chooser::new(config), Search::new(Pts::now()));
+        Self { context, passage, orders, chooser, search, told: None }
     }
-    passage.complaint.take(Duration::ZERO); // it was about another opening
-    passage.input.put(Input::Opened(mode));
-    let stall = STALL.max(Duration::from_secs_f64(STALL_INTERVALS / mode.fps.max(0.1)));
-    let mut last = Pts::now();
-    let mut rate = Rate::new(last);
-    while !stop.is_cancelled() {
-        if source.on_request() && !hub.wait_demand(TICK) {
-            if chooser.better_than_stand_in() {
-                return Ok(());
-            }
-            last = Pts::now();
-            continue;
-        }
-        let frame = source.next(TICK)?;
-        let now = Pts::now();
-        if let Some(frame) = frame {
-            last = now;
-            rate.count();
-            *delivered = *delivered || live();
-            if hub.wait_demand(Duration::ZERO)
-                && let Some(Input::Frame(..)) = passage.input.put(Input::Frame(frame, mode))
-            {
-                status.counters.superseded.count();
-            }
-        } else if now.since(last) > stall {
-            return Err(capture::Error::Stalled("camera"));
-        }
-        if let Some(complaint) = passage.complaint.take(Duration::ZERO) {
-            return Err(capture::Error::Unusable(format!("the camera sends no usable picture: {complaint}")));
-        }
-        if let Some(fps) = rate.measured(now) {
-            let note = (fps < SLOW * mode.fps).then(|| source.rate_note()).flatten();
-            status.measured(|v, _| (v.delivered_fps, v.rate_note) = (Some(fps), note));
-            if chooser.better_than_stand_in() {
-                return Ok(());
+
+    fn run(mut self) {
+        loop {
+            match self.orders.now() {
+                Order::Open => self.open(),
+                Order::Closed => self.rest(),
+                Order::Private => self.hide(),
+                Order::Stop => return,
             }
         }
     }
-    Ok(())
+
+    /// Runs the camera while it is to be open. The one place that retries it.
+    fn open(&mut self) {
+        self.context.status.video(status::Video::opening);
+        let mut delivered = false;
+        let (error, broken) = match self.chooser.open(&self.context.status) {
+            Err(e) => (e, None),
+            Ok(mut source) => match self.pass_on(&mut *source, &mut delivered) {
+                Ok(()) => return,
+                Err(e) => (e, Some(source)),
+            },
+        };
+        self.context.status.counters.camera_lost.add(delivered.into());
+        if delivered {
+            self.told = None;
+        }
+        let reason = self.gone(&error);
+        self.passage.input.put(Input::Gone(reason));
+        drop(broken); // only now: a driver may take its time to close what is dead, and viewers know already
+        self.orders.pause(RETRY);
+    }
+
+    /// Passes frames on until the source fails (`Err`), or until it has to be closed or a better one is there (`Ok`).
+    fn pass_on(&mut self, source: &mut dyn VideoSource, delivered: &mut bool) -> Result<(), capture::Error> {
+        let Context { status, .. } = self.context;
+        let mode = source.mode();
+        self.passage.complaint.try_take(); // it was about another opening
+        self.passage.input.put(Input::Expected(mode));
+        let stall = STALL.max(Duration::from_secs_f64(STALL_INTERVALS / mode.fps.max(0.1)));
+        let mut last = Pts::now();
+        let mut rate = Rate::new(last);
+        while self.orders.now() == Order::Open {
+            let frame = source.next(TICK)?;
+            let now = Pts::now();
+            if let Some(frame) = frame {
+                last = now;
+                rate.count();
+                if !*delivered {
+                    status.video(|v| (v.state, v.reason) = (State::Live, None));
+                    self.search.found();
+                    *delivered = true;
+                }
+                if self.orders.demand().uses_pictures()
+                    && let Some(Input::Frame(..)) = self.passage.input.put(Input::Frame(frame, mode))
+                {
+                    status.counters.superseded.count();
+                }
+            } else if now.since(last) > stall {
+                return Err(capture::Error::Stalled("camera"));
+            }
+            if let Some(complaint) = self.passage.complaint.try_take() {
+                let why = format!("the camera sends no usable picture: {complaint}");
+                return Err(capture::Error::Unusable(why));
+            }
+            if let Some(fps) = rate.measured(now) {
+                let note = (fps < SLOW * mode.fps).then(|| source.rate_note()).flatten();
+                status.measured(|v, _| (v.delivered_fps, v.rate_note) = (Some(fps), note));
+                if self.chooser.better_than_stand_in() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Nobody watches: the camera is closed. At first it is looked which one that is, and its mode negotiated, so that
+    /// viewers can be answered before it is open; likewise now and then while it is missing.
+    fn rest(&mut self) {
+        let Context { status, .. } = self.context;
+        match self.search.due_in(Pts::now()) {
+            Some(Duration::ZERO) => match self.chooser.look(status) {
+                Ok(mode) => {
+                    self.passage.input.put(Input::Expected(mode));
+                    self.search.found();
+                    self.idle();
+                }
+                Err(e) => {
+                    self.passage.input.put(Input::Closed);
+                    self.gone(&e);
+                }
+            },
+            Some(_) => drop(self.passage.input.put(Input::Closed)),
+            None => {
+                self.passage.input.put(Input::Closed);
+                self.idle();
+            }
+        }
+        let due = self.search.due_in(Pts::now());
+        self.orders.wait(due);
+    }
+
+    fn idle(&mut self) {
+        self.told = None;
+        self.context.status.video(|v| {
+            if v.state != State::Idle {
+                debug!("the camera is closed: nobody watches");
+            }
+            (v.state, v.reason, v.delivered_fps, v.rate_note) = (State::Idle, None, None, None);
+        });
+    }
+
+    /// Privacy: the camera is closed, and the frame that may wait is dropped with its buffer.
+    fn hide(&mut self) {
+        self.passage.input.put(Input::Private);
+        self.context.status.video(|v| {
+            if v.state != State::Private {
+                info!("camera: closed, because privacy is on");
+            }
+            (v.state, v.reason) = (State::Private, Some(PRIVATE.into()));
+            (v.delivered_fps, v.rate_note) = (None, None);
+        });
+        (self.search, self.told) = (Search::new(Pts::now()), None);
+        self.orders.wait(None);
+    }
+
+    /// Tells that there is no camera, and why; the log only what is new.
+    fn gone(&mut self, error: &capture::Error) -> String {
+        let reason = error.to_string();
+        if self.told.as_ref() != Some(&reason) {
+            warn!("camera: {reason}; trying again every second while somebody watches");
+        }
+        self.search.missing(Pts::now());
+        self.context.status.video(|v| {
+            (v.state, v.reason) = (State::Gone, Some(reason.clone()));
+            (v.delivered_fps, v.rate_note) = (None, None);
+        });
+        self.told = Some(reason.clone());
+        reason
+    }
 }
 
 /// Frames per second over [`RATE_WINDOW`].
@@ -235,7 +315,7 @@ impl Rate {
 enum Showing {
     Nothing,
     Camera,
-    Slate { reason: String, last: Pts },
+    Slate { why: snapshot::Error, last: Pts },
 }
 
 /// The encode thread's belongings.
@@ -246,6 +326,8 @@ struct Encoding<'a> {
     picture: I420,
     encoder: Option<H264Encoder>,
     failures: Failures,
+    /// When the camera that shows was opened.
+    opened: Pts,
     /// Since when no frame of the camera could be converted.
     unusable_since: Option<Pts>,
     showing: Showing,
@@ -260,9 +342,10 @@ impl<'a> Encoding<'a> {
             context,
             passage,
             converter: Converter::default(),
-            picture: I420::new(slate::SIZE),
+            picture: I420::new(even(context.config.size)),
             encoder: None,
             failures: Failures::default(),
+            opened: Pts::from_micros(0),
             unusable_since: None,
             showing: Showing::Nothing,
             fresh: true,
@@ -270,12 +353,34 @@ impl<'a> Encoding<'a> {
         }
     }
 
-    fn run(mut self, stop: &CancellationToken) -> Result<(), h264::Error> {
+    fn run(mut self, runtime: &Handle, stop: &CancellationToken) -> Result<(), h264::Error> {
+        let mut demand = self.context.hub.demands();
         while !stop.is_cancelled() {
-            // A viewer that joins while there is no camera should not wait for the next slate.
-            let wait = if matches!(self.showing, Showing::Slate { .. }) { TICK / 4 } else { TICK };
-            match self.passage.input.take(wait) {
-                Some(Input::Opened(mode)) => {
+            // A slate has its own pace, and whoever joins or asks for a picture while it shows is not kept waiting.
+            let slate = match self.showing {
+                Showing::Slate { last, .. } => Some(last + slate::INTERVAL),
+                _ => None,
+            };
+            let due = slate.filter(|_| demand.borrow_and_update().viewers > 0).map(|at| at.since(Pts::now()));
+            let input = runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => None,
+                    input = self.passage.input.take() => Some(input),
+                    Ok(()) = demand.changed(), if slate.is_some() => None,
+                    () = demand::sleep(due) => None,
+                }
+            });
+            match input {
+                Some(Input::Closed) => {
+                    self.prepare_anything()?;
+                    self.show(Showing::Nothing);
+                }
+                Some(Input::Expected(mode)) => {
+                    self.opened = Pts::now();
+                    if matches!(self.showing, Showing::Slate { why: snapshot::Error::Private, .. }) {
+                        self.show(Showing::Nothing); // it is not true any more
+                    }
                     self.resize(mode.size);
                     self.prepare(mode.fps)?;
                 }
@@ -283,22 +388,31 @@ impl<'a> Encoding<'a> {
                     self.show(Showing::Camera);
                     self.frame(frame, mode)?;
                 }
-                Some(Input::Gone(reason)) => {
-                    if self.encoder.is_none() {
-                        self.prepare(1.0 / slate::INTERVAL.as_secs_f64())?;
-                    }
-                    // Keep the pace of a slate that is shown already: this comes once a second.
-                    let last = match self.showing {
-                        Showing::Slate { last, .. } => last,
-                        _ => Pts::from_micros(0),
-                    };
-                    self.show(Showing::Slate { reason, last });
-                }
+                Some(Input::Gone(reason)) => self.no_picture(snapshot::Error::Gone(reason))?,
+                Some(Input::Private) => self.no_picture(snapshot::Error::Private)?,
                 None => {}
             }
             self.slate()?;
         }
         Ok(())
+    }
+
+    /// From now on a slate that says why.
+    fn no_picture(&mut self, why: snapshot::Error) -> Result<(), h264::Error> {
+        self.prepare_anything()?;
+        // Keep the pace of a slate that is shown already: a camera is found gone once a second.
+        let last = match self.showing {
+            Showing::Slate { last, .. } => last,
+            _ => Pts::from_micros(0),
+        };
+        self.show(Showing::Slate { why, last });
+        Ok(())
+    }
+
+    /// Where no camera was seen yet, an encoder for what the configuration wants: viewers can be answered, and most
+    /// cameras will give just that.
+    fn prepare_anything(&mut self) -> Result<(), h264::Error> {
+        if self.encoder.is_some() { Ok(()) } else { self.prepare(f64::from(self.context.config.frame_rate)) }
     }
 
     fn show(&mut self, what: Showing) {
@@ -317,10 +431,12 @@ impl<'a> Encoding<'a> {
         self.unusable_since = None;
         let pts = frame.pts;
         drop(frame); // its buffer is the driver's again while we encode
-        snapshots.serve(|| {
-            let jpeg = mjpeg::encode(&self.picture, SNAPSHOT_QUALITY);
-            jpeg.map(Into::into).map_err(|e| snapshot::Error::Gone(e.to_string()))
-        });
+        if taken.since(self.opened) >= SETTLING {
+            snapshots.serve(|| {
+                let jpeg = mjpeg::encode(&self.picture, SNAPSHOT_QUALITY);
+                jpeg.map(Into::into).map_err(|e| snapshot::Error::Gone(e.to_string()))
+            });
+        }
         if hub.demand() > 0 { self.encode(pts, taken, mode.fps) } else { Ok(()) }
     }
 
@@ -338,15 +454,15 @@ impl<'a> Encoding<'a> {
     }
 
     fn slate(&mut self) -> Result<(), h264::Error> {
-        let Showing::Slate { reason, last } = &mut self.showing else { return Ok(()) };
+        let Showing::Slate { why, last } = &mut self.showing else { return Ok(()) };
         let Context { hub, snapshots, .. } = self.context;
-        snapshots.serve(|| Err(snapshot::Error::Gone(reason.clone())));
+        snapshots.serve(|| Err(why.clone()));
         let now = Pts::now();
         if hub.demand() == 0 || (now.since(*last) < slate::INTERVAL && !hub.keyframe_due(now)) {
             return Ok(());
         }
         *last = now;
-        slate::draw(&mut self.picture, reason);
+        slate::draw(&mut self.picture, &why.to_string());
         let fps = self.encoder.as_ref().map_or(30.0, |e| f64::from(e.settings().fps));
         self.encode(now, now, fps)
     }
@@ -379,9 +495,8 @@ impl<'a> Encoding<'a> {
 
     /// Makes `self.picture` of (even) `size`.
     fn resize(&mut self, size: Size) {
-        let even = Size::new(size.width & !1, size.height & !1);
-        if self.picture.size() != even {
-            self.picture = I420::new(even);
+        if self.picture.size() != even(size) {
+            self.picture = I420::new(even(size));
         }
     }
 
@@ -422,6 +537,11 @@ impl<'a> Encoding<'a> {
         warn!("{e}; starting a new encoder");
         Ok(())
     }
+}
+
+/// Colour is stored once for two by two pixels.
+fn even(size: Size) -> Size {
+    Size::new(size.width & !1, size.height & !1)
 }
 
 /// The encoder's failures of late.

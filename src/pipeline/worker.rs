@@ -1,23 +1,13 @@
 //! A named thread that ends with its owner.
 
 use std::io;
-use std::thread::{self, Builder, JoinHandle};
+use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Pts;
-
-/// No thread may look away from its stop token for longer, so that stopping is quick.
-pub const TICK: Duration = Duration::from_millis(200);
-
-/// Waits for `time`, or until `stop` is cancelled.
-pub fn pause(time: Duration, stop: &CancellationToken) {
-    let until = Pts::now() + time;
-    while !stop.is_cancelled() && Pts::now() < until {
-        thread::sleep(TICK.min(until.since(Pts::now())));
-    }
-}
+/// No thread waits for a device longer than this before it looks at its orders: so soon a device is closed.
+pub const TICK: Duration = Duration::from_millis(100);
 
 /// A running thread that ends with a `T`. Dropping it tells the thread to stop and waits until it has.
 pub struct Worker<T = ()> {

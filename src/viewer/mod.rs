@@ -16,6 +16,7 @@
 //! packet, `webrtc` tells an error for each datagram to an address without a route.
 
 mod delay;
+mod meter;
 mod peer;
 mod port;
 mod registry;
@@ -169,4 +170,6 @@ pub struct Facts {
     pub sound: bool,
     /// Times it fell behind and skipped to a keyframe.
     pub lagged: u64,
+    /// What was handed to WebRTC for it over the last two seconds, bits per second of RTP.
+    pub rate_bps: u64,
 }

@@ -67,6 +67,10 @@ pub struct Viewer {
     pub live: AtomicBool,
     /// Times it fell behind.
     pub lagged: AtomicU64,
+    /// What it was sent, bytes of RTP.
+    pub sent_bytes: AtomicU64,
+    /// What it is being sent.
+    pub rate_bps: AtomicU64,
     /// Cancelled when its sockets are closed.
     pub gone: CancellationToken,
     /// Where its offer came from.
@@ -118,6 +122,8 @@ impl Registry {
         let playable = sdp::check(&offer.sdp, own)?;
         let place = self.places.clone().try_acquire_owned().map_err(|_| Error::Full(self.max_viewers))?;
         let id = ViewerId::random()?;
+        // Camera and microphone open while the network path is being found.
+        let expected = self.shared.hub.anticipate();
         let patience = if offer.via == "page" { PATIENCE_PAGE } else { PATIENCE };
         let port = &self.shared.port;
         let gathered = Gathered::new(port, offer.from.ip(), patience).await;
@@ -130,6 +136,8 @@ impl Registry {
             sound: offer.sound.into(),
             live: false.into(),
             lagged: 0.into(),
+            sent_bytes: 0.into(),
+            rate_bps: 0.into(),
             gone: CancellationToken::new(),
             from: offer.from,
             who: offer.who,
@@ -146,6 +154,7 @@ impl Registry {
             gathered,
             commands,
             events: events_tx,
+            expected: Some(expected),
             place,
         };
         tokio::spawn(task.run());
@@ -283,6 +292,7 @@ impl Viewer {
             since_s: self.since.elapsed().as_secs(),
             sound: self.sound.load(Ordering::Relaxed),
             lagged: self.lagged.load(Ordering::Relaxed),
+            rate_bps: self.rate_bps.load(Ordering::Relaxed),
         }
     }
 }

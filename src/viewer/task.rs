@@ -4,18 +4,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 use webrtc::peer_connection::RTCPeerConnectionState;
 
 use super::delay::PlayoutDelay;
+use super::meter::Meter;
 use super::peer::Peer;
 use super::port::{Gathered, Port, Progress};
 use super::registry::{Shared, Viewer};
 use super::sdp::{self, Playable};
 use super::{Error, Event, Fragment, ViewerId};
+use crate::clock::Pts;
 use crate::media::h264::ProfileLevelId;
-use crate::pipeline::hub::{Subscription, Unit};
+use crate::pipeline::hub::{Claim, Subscription, Unit};
 
 /// From the offer, or a restart, to a connection. Browsers give up after as long.
 const CONNECT: Duration = Duration::from_secs(30);
@@ -28,6 +31,9 @@ const LOOK: Duration = Duration::from_secs(1);
 const MOST_CANDIDATES: usize = 32;
 /// How long a restarted answer waits for STUN servers: only the page can be told later.
 const RESTART_PATIENCE: Duration = Duration::from_millis(200);
+
+/// Of each packet (RFC 3550 section 5.1), without extensions.
+const RTP_HEADER: usize = 12;
 
 /// What the registry asks of a viewer's task.
 pub enum Command {
@@ -68,6 +74,8 @@ pub struct Task {
     pub commands: mpsc::Receiver<Command>,
     /// To its signaling channel; what does not fit is dropped, because that channel does not read.
     pub events: mpsc::Sender<Event>,
+    /// Until it is live: devices are opened for it.
+    pub expected: Option<Claim>,
     /// Its place among `max_viewers`, until its sockets are closed.
     pub place: OwnedSemaphorePermit,
 }
@@ -80,8 +88,11 @@ impl Task {
         self.peer.close().await;
         drop(self.place);
         let _ = self.events.try_send(Event::Closed(why.clone()));
-        let Viewer { name, since, .. } = &*self.viewer;
-        tracing::info!(viewer = name, why, seconds = since.elapsed().as_secs(), "viewer left");
+        let Viewer { name, from, since, sent_bytes, .. } = &*self.viewer;
+        let (seconds, megabytes) =
+            (since.elapsed().as_secs(), sent_bytes.load(Ordering::Relaxed) as f64 / 1e6);
+        let megabytes = (megabytes * 10.0).round() / 10.0;
+        tracing::info!(viewer = name, from = %from.ip(), seconds, megabytes, why, "viewer left");
         self.viewer.gone.cancel();
     }
 
@@ -91,6 +102,7 @@ impl Task {
         let mut deadline = Some(Instant::now() + CONNECT);
         let mut delay = PlayoutDelay::new(self.viewer.sound.load(Ordering::Relaxed));
         let mut trickled = 0;
+        let mut meter = Meter::default();
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -129,6 +141,8 @@ impl Task {
                     }
                 }
                 _ = look.tick() => {
+                    let rate = meter.bps(self.viewer.sent_bytes.load(Ordering::Relaxed), Pts::now());
+                    self.viewer.rate_bps.store(rate, Ordering::Relaxed);
                     if self.peer.is_closed_by_viewer().await {
                         return "the viewer closed the connection".into();
                     }
@@ -152,17 +166,18 @@ impl Task {
     }
 
     /// The connection is up, for the first time or again: only now is there demand, and an IDR.
-    fn connected(&self, subscription: &mut Option<Subscription>) {
+    fn connected(&mut self, subscription: &mut Option<Subscription>) {
         if let Some(s) = subscription {
             s.wish_keyframe(); // what was sent meanwhile is lost
             return;
         }
         *subscription = Some(self.shared.hub.subscribe());
+        self.expected = None; // only now, so that there is demand all the time
         self.viewer.live.store(true, Ordering::Relaxed);
         self.shared.status.counters.viewers_joined.count();
         let _ = self.events.try_send(Event::Connected);
         let Viewer { name, since, .. } = &*self.viewer;
-        tracing::info!(viewer = name, ms = since.elapsed().as_millis() as u64, "viewer connected");
+        tracing::info!(viewer = name, ms = since.elapsed().as_millis() as u64, "viewer watches");
     }
 
     /// An error is why the viewer ends.
@@ -211,6 +226,7 @@ impl Task {
         match unit {
             Unit::Audio(audio) => {
                 self.peer.send_audio(audio.rtp_time, audio.payload.clone()).await?;
+                self.sent(&audio.payload);
                 self.shared.status.counters.rtp_packets.count();
             }
             Unit::Video(video) => {
@@ -219,12 +235,17 @@ impl Task {
                 while let Some(payload) = payloads.next() {
                     let delay = delay.next(sound, video.idr);
                     let last = payloads.peek().is_none();
+                    self.sent(payload);
                     self.peer.send_video(video.rtp_time, last, payload.clone(), delay).await?;
                 }
                 self.shared.status.counters.rtp_packets.add(video.payloads.len() as u64);
             }
         }
         Ok(())
+    }
+
+    fn sent(&self, payload: &Bytes) {
+        self.viewer.sent_bytes.fetch_add((RTP_HEADER + payload.len()) as u64, Ordering::Relaxed);
     }
 
     fn count_lags(&self, subscription: &Subscription) {

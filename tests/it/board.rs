@@ -102,12 +102,12 @@ impl Board {
     }
 
     /// Puts a file where the board sees it, as /host/NAME.
-    fn put(&self, name: &str, contents: &[u8]) {
+    pub fn put(&self, name: &str, contents: &[u8]) {
         std::fs::write(self.share.path().join(name), contents).unwrap();
     }
 
     /// Starts the daemon there; any that runs already is killed. `config` is without `[web]`.
-    fn start_daemon(&mut self, config: &str) -> SocketAddr {
+    pub fn start_daemon(&mut self, config: &str) -> SocketAddr {
         let binary = self.share.path().join("peercam");
         if !binary.exists() {
             std::fs::copy(env!("CARGO_BIN_EXE_peercam"), &binary).unwrap();
@@ -132,12 +132,12 @@ impl Board {
         SocketAddr::from(([10, 77, 0, 2], PORT))
     }
 
-    fn daemon_log(&self) -> String {
+    pub fn daemon_log(&self) -> String {
         std::fs::read_to_string(self.share.path().join("daemon.log")).unwrap_or_default()
     }
 
     /// Plugs the webcam of software in, showing /host/movie.mjpeg; unplugs one that is there.
-    fn plug_webcam(&mut self, arguments: &str) {
+    pub fn plug_webcam(&mut self, arguments: &str) {
         self.unplug_webcam();
         self.run(&format!(
             "setsid python3 /host/fake_uvc.py --mjpeg /host/movie.mjpeg {arguments} > /host/webcam.log 2>&1 & echo $! > /tmp/webcam
@@ -145,7 +145,7 @@ impl Board {
         ));
     }
 
-    fn unplug_webcam(&mut self) {
+    pub fn unplug_webcam(&mut self) {
         self.run(
             "[ -e /tmp/webcam ] || exit 0; kill $(cat /tmp/webcam); rm /tmp/webcam
             for n in $(seq 100); do [ -e /dev/video0 ] || exit 0; sleep 0.1; done; exit 1",

@@ -51,6 +51,7 @@ impl Spine {
             snapshots: Arc::new(Snapshots::new(hub.clone())),
             clock: clocks.video,
             profile,
+            private: watch::channel(false).1,
             stop: CancellationToken::new(),
         })
         .expect("threads");

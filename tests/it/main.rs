@@ -26,6 +26,7 @@ mod networks;
 mod peers;
 mod process;
 mod viewer;
+mod watching;
 
 use std::path::PathBuf;
 

@@ -37,10 +37,10 @@ pub struct Camera {
     stream: Stream,
     path: PathBuf,
     mode: Mode,
-    format: PixelFormat,
     agreed: Agreed,
     layout: Layout,
     watches_source: bool,
+    warnings: Vec<String>,
     last_pts: Option<Pts>,
     last_sequence: Option<u32>,
     status: Arc<Status>,
@@ -59,68 +59,43 @@ impl Camera {
                 Ok(camera) => return Ok(camera),
             }
         }
-        Err(refused
-            .unwrap_or_else(|| Error::Unusable(format!("{} has no mode to use", choice.path.display()))))
+        Err(refused.unwrap_or_else(|| no_mode(choice)))
+    }
+
+    /// What [`Camera::open`] would deliver, as far as the driver says without starting: the camera's light stays off.
+    pub fn negotiate(choice: &Choice) -> Result<Mode, Error> {
+        let mode = choice.modes.first().ok_or_else(|| no_mode(choice))?;
+        Ok(Negotiated::with(&choice.path, &open(&choice.path)?, *mode)?.mode)
     }
 
     fn open_mode(choice: &Choice, mode: Picked, status: &Arc<Status>) -> Result<Self, Refusal> {
         let path = &choice.path;
-        let failed = |what| move |e| Refusal::Failed(trouble::opening(what, path, e));
         let node = open(path)?;
-        let caps = node.caps().map_err(failed("asking"))?;
-        let kind = caps.capture_kind().ok_or_else(|| unusable(path, "does not capture video"))?;
         let warnings = node.set_controls(&choice.controls);
-
-        let agreed =
-            node.set_format(kind, mode.fourcc, mode.size).map_err(failed("setting the format of"))?;
-        if agreed.format != mode.fourcc {
-            return Err(unusable(path, &format!("gives {} though it offers {}", agreed.format, mode.fourcc)));
-        }
-        let separate = [
-            v4l2_field_V4L2_FIELD_SEQ_TB,
-            v4l2_field_V4L2_FIELD_SEQ_BT,
-            v4l2_field_V4L2_FIELD_ALTERNATE,
-            v4l2_field_V4L2_FIELD_TOP,
-            v4l2_field_V4L2_FIELD_BOTTOM,
-        ];
-        if separate.contains(&agreed.field) {
-            return Err(unusable(path, "delivers its two fields (interlaced) apart, which is not supported"));
-        }
-        let interval = node.set_interval(kind, mode.interval).unwrap_or(mode.interval);
-        let layout = Layout::new(mode.format, &agreed).ok_or_else(|| {
-            unusable(
-                path,
-                &format!("describes {} of {} in a way that makes no sense", mode.format, agreed.size),
-            )
-        })?;
+        let Negotiated { kind, agreed, layout, mode } = Negotiated::with(path, &node, mode)?;
         let watches_source = node.watch_source();
         let stream = Stream::start(node, kind, agreed.planes, layout).map_err(|e| {
             let no_room = e.raw_os_error() == Some(libc::ENOSPC);
             let error = trouble::opening("starting", path, e);
             if no_room { Refusal::NoRoom(error) } else { Refusal::Failed(error) }
         })?;
-
-        for warning in warnings {
-            tracing::warn!("{}: {warning}", choice.name);
-        }
-        let range = if mode.format == PixelFormat::Mjpg { Range::Full } else { agreed.range };
         Ok(Self {
             stream,
             path: path.clone(),
-            mode: Mode {
-                size: agreed.size,
-                fps: interval.fps(),
-                format: Some(mode.format),
-                range: Some(range),
-            },
-            format: mode.format,
+            mode,
             agreed,
             layout,
             watches_source,
+            warnings,
             last_pts: None,
             last_sequence: None,
             status: status.clone(),
         })
+    }
+
+    /// What was wrong with the controls asked for, one sentence each.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Takes one buffer, if one is filled.
@@ -144,7 +119,7 @@ impl Camera {
         Ok(Some(Frame {
             pts,
             size: self.agreed.size,
-            format: self.format,
+            format: self.layout.format(),
             range: self.mode.range.unwrap_or(Range::Limited),
             matrix: self.agreed.matrix,
             strides: self.layout.strides,
@@ -189,6 +164,50 @@ impl VideoSource for Camera {
     }
 }
 
+/// What a driver agreed to.
+struct Negotiated {
+    /// `V4L2_BUF_TYPE_*`
+    kind: u32,
+    agreed: Agreed,
+    layout: Layout,
+    mode: Mode,
+}
+
+impl Negotiated {
+    /// Sets format and rate on a node that does not stream.
+    fn with(path: &Path, node: &Node, mode: Picked) -> Result<Self, Error> {
+        let failed = |what| move |e| trouble::opening(what, path, e);
+        let caps = node.caps().map_err(failed("asking"))?;
+        let kind = caps.capture_kind().ok_or_else(|| unusable(path, "does not capture video"))?;
+        let agreed =
+            node.set_format(kind, mode.fourcc, mode.size).map_err(failed("setting the format of"))?;
+        if agreed.format != mode.fourcc {
+            return Err(unusable(path, &format!("gives {} though it offers {}", agreed.format, mode.fourcc)));
+        }
+        let separate = [
+            v4l2_field_V4L2_FIELD_SEQ_TB,
+            v4l2_field_V4L2_FIELD_SEQ_BT,
+            v4l2_field_V4L2_FIELD_ALTERNATE,
+            v4l2_field_V4L2_FIELD_TOP,
+            v4l2_field_V4L2_FIELD_BOTTOM,
+        ];
+        if separate.contains(&agreed.field) {
+            return Err(unusable(path, "delivers its two fields (interlaced) apart, which is not supported"));
+        }
+        let interval = node.set_interval(kind, mode.interval).unwrap_or(mode.interval);
+        let layout = Layout::new(mode.format, &agreed).ok_or_else(|| {
+            unusable(
+                path,
+                &format!("describes {} of {} in a way that makes no sense", mode.format, agreed.size),
+            )
+        })?;
+        let range = if mode.format == PixelFormat::Mjpg { Range::Full } else { agreed.range };
+        let mode =
+            Mode { size: agreed.size, fps: interval.fps(), format: Some(mode.format), range: Some(range) };
+        Ok(Self { kind, agreed, layout, mode })
+    }
+}
+
 /// Why a mode could not be started.
 enum Refusal {
     /// Too little bandwidth on the bus: another layout may fit.
@@ -202,8 +221,12 @@ impl From<Error> for Refusal {
     }
 }
 
-fn unusable(path: &Path, why: &str) -> Refusal {
-    Refusal::Failed(Error::Unusable(format!("{} {why}", path.display())))
+fn unusable(path: &Path, why: &str) -> Error {
+    Error::Unusable(format!("{} {why}", path.display()))
+}
+
+fn no_mode(choice: &Choice) -> Error {
+    unusable(&choice.path, "has no mode to use")
 }
 
 /// Frames that the driver numbered but never delivered.

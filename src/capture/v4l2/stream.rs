@@ -80,6 +80,11 @@ impl Layout {
         Some(layout)
     }
 
+    /// How pictures are laid out.
+    pub fn format(&self) -> PixelFormat {
+        self.format
+    }
+
     /// Where the planes lie in a filled buffer whose memory planes are `mapped` bytes long; `None` if it holds less
     /// than a picture.
     fn place(&self, buf: &Buf, mapped: impl Fn(usize) -> usize) -> Option<Planes> {
