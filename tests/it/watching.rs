@@ -3,11 +3,22 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use peercam::clock::{AUDIO_HZ, Clocks, RtpClock, VIDEO_HZ};
+use peercam::config;
+use peercam::media::frame::Size;
+use peercam::media::h264::ProfileLevelId;
+use peercam::pipeline::audio;
+use peercam::pipeline::hub::{Hub, Unit};
+use peercam::pipeline::snapshot::Snapshots;
+use peercam::pipeline::video::{self, Video};
+use peercam::status::Status;
 use rtc::interceptor::Packet;
 use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use webrtc::peer_connection::RTCPeerConnectionState::Connected;
 
 use crate::board::Board;
@@ -86,8 +97,7 @@ fn runtime() -> tokio::runtime::Runtime {
 
 /// The board's devices that the daemon has open, by the kernel's list.
 fn open_devices(board: &mut Board) -> Vec<String> {
-    let list =
-        board.run("ls -l /proc/$(cat /tmp/pid)/fd | grep -oE '/dev/(video|snd).*' || true");
+    let list = board.run("ls -l /proc/$(cat /tmp/pid)/fd | grep -oE '/dev/(video|snd).*' || true");
     list.lines().map(str::to_owned).collect()
 }
 
@@ -157,6 +167,81 @@ fn privacy_of_the_file_hides_everything_and_says_so() {
     let status = daemon.status();
     assert_eq!(status["video"]["reason"], "Privacy is on: camera and microphone are closed");
     assert_eq!(status["counters"]["opus_packets"], 0);
+}
+
+/// Both media threads in this process, so that the switch is in the test's hand.
+#[test]
+fn privacy_comes_and_goes_in_mid_stream() {
+    runtime().block_on(async {
+        let (hub, status) = (Arc::new(Hub::default()), Arc::new(Status::default()));
+        let snapshots = Arc::new(Snapshots::new(hub.clone()));
+        let (switch, private) = watch::channel(false);
+        let clock = |hz| RtpClock { hz, offset: 7 };
+        let clocks = Clocks { video: clock(VIDEO_HZ), audio: clock(AUDIO_HZ) };
+        let stop = CancellationToken::new();
+        let config = config::Video {
+            device: config::Camera::Pattern,
+            size: Size::new(320, 240),
+            ..Default::default()
+        };
+        let _video = Video::spawn(video::Context {
+            config,
+            hub: hub.clone(),
+            status: status.clone(),
+            snapshots: snapshots.clone(),
+            clock: clocks.video,
+            profile: watch::channel(ProfileLevelId([0x42, 0xc0, 0x1f])).0,
+            private: private.clone(),
+            stop: stop.clone(),
+        })
+        .expect("threads");
+        let tone = config::Audio { device: config::Microphone::Tone, ..Default::default() };
+        let _audio =
+            audio::spawn(tone, hub.clone(), status.clone(), clocks, private, &stop).expect("a thread");
+        let states = || {
+            let report = serde_json::to_value(status.report()).expect("JSON");
+            ["video", "audio"].map(|part| report[part]["state"].as_str().unwrap_or_default().to_owned())
+        };
+        let become_both = async |state: &str, within: Duration| {
+            let start = Instant::now();
+            while states() != [state, state] {
+                assert!(start.elapsed() < within, "{:?}, not {state} within {within:?}", states());
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            start.elapsed()
+        };
+        let mut viewer = hub.subscribe();
+        // Pictures and sounds in so much time.
+        let mut count = async |time: Duration| {
+            let (end, mut seen) = (Instant::now() + time, (0, 0));
+            while let Some(left) = end.checked_duration_since(Instant::now()) {
+                match tokio::time::timeout(left, viewer.recv()).await {
+                    Ok(Unit::Video(_)) => seen.0 += 1,
+                    Ok(Unit::Audio(_)) => seen.1 += 1,
+                    Err(_) => break,
+                }
+            }
+            seen
+        };
+        become_both("live", SOON).await;
+        assert!(snapshots.take().await.is_ok());
+        for _ in 0..3 {
+            switch.send_replace(true);
+            let took = become_both("private", Duration::from_millis(200)).await;
+            count(Duration::from_millis(100)).await; // what was on its way
+            let (slates, sounds) = count(Duration::from_secs(2)).await;
+            println!("private after {took:.0?}: {slates} pictures and {sounds} sounds in 2 s");
+            assert!((1..=6).contains(&slates) && sounds == 0, "{slates} pictures, {sounds} sounds");
+            let refused = snapshots.take().await.expect_err("privacy").to_string();
+            assert!(refused.starts_with("Privacy is on"), "{refused}");
+            switch.send_replace(false);
+            become_both("live", SOON).await;
+            let (pictures, sounds) = count(Duration::from_secs(1)).await;
+            assert!(pictures >= 10 && sounds >= 10, "{pictures} pictures, {sounds} sounds");
+            assert!(snapshots.take().await.is_ok());
+        }
+        drop(viewer);
+    });
 }
 
 /// Answers every request with 204, and passes their bodies on.
