@@ -17,6 +17,7 @@ mod http;
 mod jpeg;
 mod load;
 mod peers;
+mod port;
 mod process;
 mod viewer;
 
