@@ -64,14 +64,8 @@ pub async fn run(config: Config, source: String, state_dir: &Path) -> anyhow::Re
         .context("starting the audio thread")?;
     let watched = watching::Watched { viewers: hub.viewers(), private };
     let told = watching::start(config.watching, watched);
-    let registry = Registry::new(
-        hub,
-        status.clone(),
-        clocks,
-        port.clone(),
-        config.web.max_viewers,
-        profile_seen,
-    );
+    let registry =
+        Registry::new(hub, status.clone(), clocks, port.clone(), config.web.max_viewers, profile_seen);
 
     let protocols = if port.has_tcp() { "UDP and TCP" } else { "UDP" };
     info!("media on port {} ({protocols})", port.number());
