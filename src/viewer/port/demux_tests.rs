@@ -9,7 +9,7 @@ const ALSO_OURS: &str = "10.0.0.5";
 struct Desk {
     demux: Demux,
     now: Instant,
-    next: u8,
+    next: u32,
 }
 
 /// What became of a datagram: whose it was, and as from whom.
@@ -35,7 +35,9 @@ impl Desk {
 
     fn id(&mut self) -> TransactionId {
         self.next += 1;
-        [self.next; 12]
+        let mut id = [0x77; 12];
+        id[..4].copy_from_slice(&self.next.to_be_bytes());
+        id
     }
 
     /// A genuine check of the browser's.

@@ -11,14 +11,19 @@ import { Peer, receivesH264 } from './peer.js';
 
 /** The daemon speaks every 2 s; three times missed and the socket is dead, whatever TCP believes. */
 const SILENCE_MS = 7000;
-/** After waking up or a change of network we ask, and a living daemon answers within this. */
-const PROBE_MS = 2500;
+/** After waking up, a change of network or when media stops we ask, and a living daemon answers within this. */
+const PROBE_MS = 1000;
+/** No picture decoded for so long: look whether anything arrives at all. */
+const LATE_MS = 500;
+/** Nothing at all arrived for so long, where reports come every 500 ms: the path is dead, long before ICE says so. */
+const QUIET_MS = 1000;
 /** Longest wait for each step of connecting before it is begun anew. */
 const STEP_MS = { hello: 6000, resumed: 6000, answer: 10_000 };
 /** From the answer to media: several rounds of ICE checks over a slow path. */
 const MEDIA_MS = 15_000;
-/** How long an ICE restart may take to mend an interrupted path. */
+/** How long ICE restarts may take to mend an interrupted path, and how long one gets before the next. */
 const MEND_MS = 10_000;
+const MEND_AGAIN_MS = 3000;
 /** No picture decoded for so long although daemon and path are well: this decoder will not come back. */
 const STUCK_MS = 8000;
 /** Decoded but not shown: Firefox drops every picture that is due before the last one, for good (libwebrtc 7253). */
@@ -42,6 +47,8 @@ export class Session {
   #clockBurst = 0;
   #clockAsked_ms = -Infinity;
   #probe = null;
+  #arrived = null;
+  #mended_ms = -Infinity;
   #ticked_ms = performance.now();
   #sound = false;
 
@@ -112,9 +119,7 @@ export class Session {
       this.#backoff.reset();
       this.#retry.act();
     } else if (this.socket === 'open') {
-      this.#probe = { at_ms: performance.now(), link: this.#link };
-      this.#askClock();
-      this.#mendIfSilent();
+      this.#ask();
     }
   }
 
@@ -141,10 +146,12 @@ export class Session {
       if (now_ms - this.#clockAsked_ms > CLOCK_MS) this.#askClock();
     }
     const peer = this.#peer;
+    if (peer?.media === 'up' && decoded_ms !== null && now_ms - decoded_ms > LATE_MS) this.#listen(peer);
     if (!peer?.viewer || this.#retry || this.socket !== 'open') return;
     const since = now_ms - peer.since_ms;
     if (peer.media === 'connecting' && since > MEDIA_MS) this.#begin('path', null);
     else if (peer.media === 'interrupted' && since > MEND_MS) this.#begin('path', null);
+    else if (peer.media === 'interrupted' && now_ms - this.#mended_ms > MEND_AGAIN_MS) this.#mend();
     else if (peer.media === 'up' && this.#delivers()) {
       const undecoded = now_ms - Math.max(decoded_ms ?? 0, peer.since_ms);
       const unseen = decoded_ms === null ? 0 : decoded_ms - Math.max(seen_ms ?? 0, peer.since_ms);
@@ -202,6 +209,10 @@ export class Session {
         this.#send({ type: 'sound', on: this.#sound });
         if (this.media === 'interrupted' || this.#peer?.unsettled) this.#mend();
         return this.#hooks.changed();
+      case 'restart':
+        // With an offer out already, the next one follows its answer.
+        if (this.viewer && this.#step?.what === 'answer') return this.#peer.restart(this.#sound);
+        return this.#mend();
       case 'connected':
         return this.#hooks.changed();
       case 'closed':
@@ -329,7 +340,7 @@ export class Session {
       this.trouble = null;
       this.#backoff.up(performance.now());
     } else if (peer.media === 'interrupted') {
-      this.#mend();
+      if (performance.now() - this.#mended_ms > MEND_AGAIN_MS) this.#mend(); // Its own checks look like this, too.
     } else if (peer.media === 'failed' && !this.#retry) {
       // With the socket gone too, its reopening finds the failed path and joins anew.
       if (this.socket === 'open') return this.#begin('path', null);
@@ -344,18 +355,30 @@ export class Session {
 
   #mend() {
     if (this.socket !== 'open' || !this.viewer || this.#step) return;
+    this.#mended_ms = performance.now();
     this.#expect('answer');
     this.#peer.restart(this.#sound).catch((e) => console.debug('no ICE restart:', e.message));
   }
 
-  /** Restarts ICE if nothing arrives on the path any more: sooner than ICE itself would notice. */
-  async #mendIfSilent() {
-    const peer = this.#peer;
-    if (!peer || peer.media !== 'up') return;
-    const before = received(await peer.stats());
-    await new Promise((done) => setTimeout(done, 1200));
-    const after = received(await peer.stats());
-    if (peer === this.#peer && after !== null && after === before) this.#mend();
+  /**
+   * Whether anything arrives on the path: if not, the way to the daemon has changed. A new one is looked for at once, over
+   * the socket, or where that went the same way, over a new one.
+   */
+  async #listen(peer) {
+    const bytes = received(await peer.stats());
+    if (bytes === null || peer !== this.#peer) return;
+    const now_ms = performance.now();
+    if (this.#arrived?.peer !== peer || this.#arrived.bytes !== bytes) this.#arrived = { peer, bytes, at_ms: now_ms };
+    const quiet = now_ms - this.#arrived.at_ms > QUIET_MS;
+    if (!quiet || now_ms - this.#mended_ms < MEND_AGAIN_MS || this.#retry || this.socket !== 'open') return;
+    this.#ask();
+    this.#mend();
+  }
+
+  /** Asks the daemon for a sign of life, which `tick` waits for. */
+  #ask() {
+    this.#probe = { at_ms: performance.now(), link: this.#link };
+    this.#askClock();
   }
 
   /** Gives this viewer up and begins anew, on a new socket: the old one belongs to the old viewer. */
@@ -436,10 +459,12 @@ export class Session {
   }
 }
 
-/** Bytes that came over the path in all, or `null`. */
+/** Bytes that came over all paths, media and reports, or `null`. */
 function received(report) {
   if (!report) return null;
   let bytes = 0;
-  for (const s of report.values()) if (s.type === 'inbound-rtp') bytes += s.bytesReceived ?? 0;
+  for (const s of report.values()) {
+    if (s.type === 'inbound-rtp' || s.type === 'candidate-pair') bytes += s.bytesReceived ?? 0;
+  }
   return bytes;
 }
