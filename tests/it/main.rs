@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used)] // in a test a panic is the report
 
+mod access;
 mod bad_input;
 mod board;
 mod browser;
@@ -13,6 +14,7 @@ mod browser_cross;
 mod cli;
 mod client;
 mod daemon;
+mod door;
 mod door_load;
 mod flood;
 mod house;
