@@ -1,6 +1,7 @@
 //! The networks that people really have, in small: Chromium on one [`Host`], the daemon on another, and between them what
 //! keeps cameras from being reached. Each scenario prints the time to the first picture.
 
+use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use serde_json::Value;
 
 use crate::board::{self, Board};
 use crate::browser::{Browser, assert_bars, number};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, status};
 use crate::lab::{Host, Switch, cable, url};
 use crate::place;
 use crate::process::{Dir, Process};
@@ -161,13 +162,13 @@ fn two_viewers_behind_one_address() {
     let second = Host::new("second");
     cable((&second, "eth0", "192.168.6.2/24"), (&world.away, "lan2", "192.168.6.1/24"));
     second.gateway("192.168.6.1");
-    let (mut daemon, page) = world.start(true, FORWARDED);
+    let (daemon, page) = world.start(true, FORWARDED);
     let (mut one, _) = watch("first of two behind one address", &world.viewer, &page);
     let (mut other, _) = watch("second of two behind one address", &second, &page);
     one.frames(30, 5);
     other.frames(30, 5);
-    let daemon = &mut daemon;
-    let status = world.camera.inside(move || daemon.status());
+    let address = SocketAddr::from(([192, 168, 1, 2], daemon.address().port()));
+    let status = world.camera.inside(|| status(address));
     assert_eq!(number(&status, "/viewers/count"), 2., "{status:#}");
 }
 
