@@ -14,6 +14,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))] // tests may; the lint still sees everything else when it isn't a test
 
+pub mod auth;
 pub mod body;
 pub mod guard;
 mod machine;
@@ -44,6 +45,8 @@ pub struct Context {
     pub registry: Arc<Registry>,
     /// What every part is doing.
     pub status: Arc<Status>,
+    /// Who may come in.
+    pub auth: Arc<auth::Auth>,
     /// Pictures on request.
     pub snapshots: Arc<Snapshots>,
     /// `[web]`

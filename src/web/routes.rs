@@ -31,6 +31,15 @@ pub struct State {
     pub stop: CancellationToken,
 }
 
+/// How a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// In the clear.
+    Http,
+    /// Over TLS.
+    Https,
+}
+
 /// The connection by which a request came.
 #[derive(Clone)]
 pub struct Peer {
@@ -38,6 +47,8 @@ pub struct Peer {
     pub remote: SocketAddr,
     /// Our end.
     pub local: IpAddr,
+    /// How the browser reached us.
+    pub scheme: Scheme,
     /// Its place among the connections allowed; kept by a WebSocket after HTTP is done with it.
     pub _place: Arc<OwnedSemaphorePermit>,
 }

@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
-use super::routes::{self, Peer, State};
+use super::routes::{self, Peer, Scheme, State};
 
 /// Sizes and deadlines of every connection.
 #[derive(Clone, Copy, Debug)]
@@ -174,7 +174,7 @@ pub async fn serve_with(
             continue;
         };
         let local = stream.local_addr().map_or(address.ip(), |a| a.ip());
-        let peer = Peer { remote, local, _place: Arc::new(place) };
+        let peer = Peer { remote, local, scheme: Scheme::Http, _place: Arc::new(place) };
         let (state, service) = (state.clone(), service.clone());
         tokio::spawn(connection(stream, peer, state, move |state, peer, request| {
             routes::answer(service.clone(), state, peer, request)
