@@ -8,7 +8,7 @@
 //! | `/api/status`, `/healthz` | GET | facts and health ([`status`]) |
 //! | `/snapshot.jpg` | GET | one picture, fresh; it counts as demand for one frame |
 //!
-//! A request passes [`server`] (limits), then `routes`, where [`guard`] judges `Host` and `Origin` before any
+//! A request passes [`server`] (TLS, limits), then `routes`, where [`guard`] judges `Host` and `Origin` before any
 //! route is looked at, then the route. Errors are `application/problem+json` ([`problem`]), except for what hyper
 //! refuses before it is a request (400 for what is no HTTP, 431 for headers over the limit), which has no body.
 
@@ -17,19 +17,26 @@
 pub mod auth;
 pub mod body;
 pub mod guard;
-mod machine;
+pub mod hush;
+pub mod machine;
 pub mod messages;
 pub mod page;
+mod places;
 pub mod problem;
+pub mod proxy;
+mod redirect;
 mod routes;
 pub mod sdpfrag;
 pub mod server;
 pub mod sessions;
 pub mod signal;
 pub mod status;
+pub mod tls;
 pub mod whep;
 
 use std::sync::Arc;
+
+use tokio::sync::watch;
 
 use crate::clock::Clocks;
 use crate::config;
@@ -37,7 +44,7 @@ use crate::pipeline::snapshot::Snapshots;
 use crate::status::Status;
 use crate::viewer::Registry;
 
-pub use server::{Error, bind, serve};
+pub use server::{Door, Error, Speaks, bind, serve};
 
 /// What the web reaches of the rest of the daemon.
 pub struct Context {
@@ -55,6 +62,10 @@ pub struct Context {
     pub ice: config::Ice,
     /// What RTP timestamps mean, for the page's measurement of delay.
     pub clocks: Clocks,
+    /// The certificate being served; `None` for plain HTTP.
+    pub tls: Option<Arc<tls::Tls>>,
+    /// The name that mDNS announces, if any: another one of ours.
+    pub announced: watch::Receiver<Option<String>>,
 }
 
 #[cfg(test)]

@@ -5,17 +5,21 @@ use crate::media::h264::ProfileLevelId;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+use super::auth::Auth;
+use super::places;
 use super::server::{self, Limits};
-use super::{Context, bind};
+use super::{Context, Door, Speaks, bind};
 use crate::clock::{Clocks, RtpClock};
 use crate::config;
 use crate::pipeline::{hub::Hub, snapshot::Snapshots};
+use crate::state::State;
 use crate::status::Status;
 use crate::viewer::Registry;
 
@@ -39,7 +43,24 @@ pub fn context_with(config: config::Web, ice: config::Ice) -> Arc<Context> {
         config.max_viewers,
         h264,
     );
-    Arc::new(Context { registry, status, snapshots: Arc::new(Snapshots::new(hub)), config, ice, clocks })
+    Arc::new(Context {
+        registry,
+        status,
+        auth: auth(),
+        snapshots: Arc::new(Snapshots::new(hub)),
+        config,
+        ice,
+        clocks,
+        tls: None,
+        announced: tokio::sync::watch::channel(None).1,
+    })
+}
+
+/// A device without an owner, whose folder is its own.
+fn auth() -> Arc<Auth> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("peercam-web-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    Auth::new(State::open(&std::env::temp_dir().join(name)).unwrap())
 }
 
 /// A server on a port of its own, until dropped.
@@ -53,12 +74,18 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts one.
+    /// Starts one without TLS.
     pub fn start(limits: Limits, context: Arc<Context>) -> Self {
+        Self::speaking(Speaks::Plain, limits, context)
+    }
+
+    /// Starts one.
+    pub fn speaking(speaks: Speaks, limits: Limits, context: Arc<Context>) -> Self {
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let task = tokio::spawn(server::serve_with(limits, listener, context.clone(), stop.clone()));
+        let doors = vec![Door { listener, speaks }];
+        let task = tokio::spawn(server::serve_with(limits, doors, context.clone(), stop.clone()));
         Self { address, context, stop, task }
     }
 
@@ -87,6 +114,19 @@ pub const QUICK: Limits = Limits {
     stalled: Duration::from_millis(500),
     ..Limits::STANDARD
 };
+
+/// [`QUICK`] with so few connections.
+pub fn few(connections: usize) -> Limits {
+    let places = places::Limits {
+        connections,
+        per_address: connections,
+        handshakes: connections,
+        handshakes_per_address: connections,
+        kept: connections,
+        ..places::Limits::STANDARD
+    };
+    Limits { places, ..QUICK }
+}
 
 /// A response.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! The daemon: builds the parts, runs until told to stop, and stops them in order.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +9,10 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::clock::{AUDIO_HZ, Clocks, RtpClock, VIDEO_HZ};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::media::h264::ProfileLevelId;
 use crate::pipeline::hub::Hub;
 use crate::pipeline::snapshot::Snapshots;
@@ -19,8 +20,9 @@ use crate::pipeline::{audio, video};
 use crate::state::State;
 use crate::status::Status;
 use crate::viewer::Registry;
-use crate::web;
 use crate::web::auth::Auth;
+use crate::web::tls::Tls;
+use crate::web::{self, Door, Speaks};
 
 /// Viewers are told within this time that we stop; whoever cannot be told by then notices by itself.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -36,8 +38,9 @@ pub async fn run(config: Config, source: String, state_dir: &Path) -> anyhow::Re
     let auth = Auth::new(State::open(state_dir)?);
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone())?;
-    let listener = web::bind((config.web.address, config.web.port).into())?;
-    let address = listener.local_addr().context("asking which port we listen on")?;
+    let (announce, announced) = watch::channel(None);
+    let tls = Tls::open(&config.web, state_dir, announced.clone())?;
+    let (doors, address) = doors(&config.web, tls.as_deref())?;
 
     let (hub, status) = (Arc::new(Hub::default()), Arc::new(Status::default()));
     let snapshots = Arc::new(Snapshots::new(hub.clone()));
@@ -68,9 +71,13 @@ pub async fn run(config: Config, source: String, state_dir: &Path) -> anyhow::Re
         profile_seen,
     );
 
-    info!("listening on http://{address}");
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    info!("listening on {scheme}://{address}");
     if !auth.paired() {
-        info!("pairing link: http://{address}/#pair={}", auth.pair().context("making a pairing link")?);
+        info!("pairing link: {scheme}://{address}/#pair={}", auth.pair().context("making a pairing link")?);
+    }
+    if let Some(tls) = &tls {
+        tokio::spawn(tls.clone().keep_current(stop.clone()));
     }
     tokio::spawn(stop.clone().run_until_cancelled_owned({
         let auth = auth.clone();
@@ -84,8 +91,10 @@ pub async fn run(config: Config, source: String, state_dir: &Path) -> anyhow::Re
         config: config.web,
         ice: config.ice,
         clocks,
+        tls,
+        announced,
     };
-    let served = web::serve(listener, Arc::new(context), stop.clone()).await;
+    let served = web::serve(doors, Arc::new(context), stop.clone()).await;
     stop.cancel();
     info!("stopping");
     let _ = tokio::time::timeout(FAREWELL, registry.close_all("the device is shutting down")).await;
@@ -97,6 +106,22 @@ pub async fn run(config: Config, source: String, state_dir: &Path) -> anyhow::Re
     .context("joining the media threads")?;
     served.context("serving the page")?;
     encoded.context("encoding is impossible")
+}
+
+/// Listens: at the page's port, and where HTTP is sent on to it. The second is a convenience that a taken port must not
+/// cost us the camera for.
+fn doors(web: &config::Web, tls: Option<&Tls>) -> anyhow::Result<(Vec<Door>, SocketAddr)> {
+    let listener = web::bind((web.address, web.port).into())?;
+    let address = listener.local_addr().context("asking which port we listen on")?;
+    let speaks = tls.map_or(Speaks::Plain, |tls| Speaks::Tls(tls.config()));
+    let mut doors = vec![Door { listener, speaks }];
+    if tls.is_some() && web.http_port != 0 {
+        match web::bind((web.address, web.http_port).into()) {
+            Ok(listener) => doors.push(Door { listener, speaks: Speaks::Redirect(address.port()) }),
+            Err(e) => warn!("plain HTTP is not sent on to HTTPS: {e}"),
+        }
+    }
+    Ok((doors, address))
 }
 
 fn stop_on_signals(stop: CancellationToken) -> anyhow::Result<()> {
