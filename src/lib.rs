@@ -20,6 +20,7 @@
 //! slow consumer: at each step the newest wins, and what is dropped is counted ([`status::Counters`]).
 
 pub mod app;
+pub mod board;
 pub mod capture;
 pub mod cli;
 pub mod clock;

@@ -1,5 +1,8 @@
 //! The daemon: builds the parts, runs until told to stop, and stops them in order.
 
+mod control;
+mod links;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +14,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use self::control::Controls;
+use crate::board::control::Control;
+use crate::board::{self, mdns};
 use crate::clock::{AUDIO_HZ, Clocks, RtpClock, VIDEO_HZ};
 use crate::config::{self, Config};
 use crate::media::h264::ProfileLevelId;
@@ -22,6 +28,7 @@ use crate::status::Status;
 use crate::viewer::Registry;
 use crate::web::auth::Auth;
 use crate::web::tls::Tls;
+use crate::web::tls::time::date;
 use crate::web::{self, Door, Speaks};
 
 /// Viewers are told within this time that we stop; whoever cannot be told by then notices by itself.
@@ -41,6 +48,7 @@ pub async fn run(config: Config, source: String, state_dir: &Path) -> anyhow::Re
     let (announce, announced) = watch::channel(None);
     let tls = Tls::open(&config.web, state_dir, announced.clone())?;
     let (doors, address) = doors(&config.web, tls.as_deref())?;
+    let control = Control::bind(board::control::path(state_dir))?;
 
     let (hub, status) = (Arc::new(Hub::default()), Arc::new(Status::default()));
     let snapshots = Arc::new(Snapshots::new(hub.clone()));
@@ -73,9 +81,31 @@ pub async fn run(config: Config, source: String, state_dir: &Path) -> anyhow::Re
 
     let scheme = if tls.is_some() { "https" } else { "http" };
     info!("listening on {scheme}://{address}");
-    if !auth.paired() {
-        info!("pairing link: {scheme}://{address}/#pair={}", auth.pair().context("making a pairing link")?);
+    if let Some(facts) = tls.as_ref().map(|t| t.facts()) {
+        info!(
+            "certificate until {}; SHA-256 of {}: {}",
+            date(facts.not_after),
+            whose(facts.kind),
+            facts.fingerprint
+        );
     }
+    let controls = Arc::new(Controls {
+        auth: auth.clone(),
+        status: status.clone(),
+        registry: registry.clone(),
+        tls: tls.clone(),
+        listening: address,
+        announced: announced.clone(),
+        max_viewers: config.web.max_viewers,
+    });
+    if !auth.paired() {
+        controls.invite().context("making a pairing link")?;
+    }
+    let control = tokio::spawn(control.serve(move |request| controls.clone().answer(request), stop.clone()));
+    let announcing = config.web.announce.then(|| {
+        let hostname = web::machine::hostname();
+        tokio::spawn(mdns::announce(hostname, address.port(), tls.is_some(), announce, stop.clone()))
+    });
     if let Some(tls) = &tls {
         tokio::spawn(tls.clone().keep_current(stop.clone()));
     }
@@ -98,6 +128,10 @@ pub async fn run(config: Config, source: String, state_dir: &Path) -> anyhow::Re
     stop.cancel();
     info!("stopping");
     let _ = tokio::time::timeout(FAREWELL, registry.close_all("the device is shutting down")).await;
+    let _ = control.await; // it removes its socket
+    if let Some(announcing) = announcing {
+        let _ = announcing.await; // it tells the network
+    }
     let encoded = tokio::task::spawn_blocking(move || {
         drop(audio);
         video.join()
@@ -106,6 +140,11 @@ pub async fn run(config: Config, source: String, state_dir: &Path) -> anyhow::Re
     .context("joining the media threads")?;
     served.context("serving the page")?;
     encoded.context("encoding is impossible")
+}
+
+/// Whose fingerprint is told.
+fn whose(kind: &str) -> &'static str {
+    if kind == "device" { "this device's authority" } else { "the certificate" }
 }
 
 /// Listens: at the page's port, and where HTTP is sent on to it. The second is a convenience that a taken port must not

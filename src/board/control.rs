@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use nix::unistd::{Gid, Group, Uid, User};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -295,7 +295,8 @@ fn ask_at(paths: Vec<PathBuf>, request: &Request) -> Result<Value, AskError> {
             Ok(stream) => return converse(stream, path, request),
             // A folder that we may not look into may hold it, or not.
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-                let group = fs::metadata(path).ok().and_then(|m| Group::from_gid(Gid::from_raw(m.gid())).ok()?);
+                let group =
+                    fs::metadata(path).ok().and_then(|m| Group::from_gid(Gid::from_raw(m.gid())).ok()?);
                 let group = group.map(|g| g.name).filter(|g| g != "root");
                 forbidden.get_or_insert(AskError::Forbidden { path: path.clone(), group });
             }
@@ -329,6 +330,7 @@ fn converse(mut stream: BlockingStream, path: &Path, request: &Request) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn socket(name: &str) -> PathBuf {
         let dir = std::env::temp_dir().join(format!("peercam-control-{}-{name}", std::process::id()));

@@ -40,7 +40,8 @@ mod tests {
     fn a_pairing_link_fits_a_terminal() {
         let link = format!("https://192.168.100.200:8443/#pair={}", "x".repeat(22));
         let picture = qr(&link, 80).unwrap();
-        let (width, height) = (picture.lines().next().unwrap().matches(['█', '▀', '▄', ' ']).count(), picture.lines().count());
+        let (width, height) =
+            (picture.lines().next().unwrap().matches(['█', '▀', '▄', ' ']).count(), picture.lines().count());
         assert!(width <= 45 && height <= 23, "{width}x{height}");
         assert_eq!(qr(&link, width - 1), None);
         assert_eq!(qr(&"x".repeat(10_000), 10_000), None);

@@ -303,7 +303,8 @@ fn tls(section: &mut Section<'_, '_>) -> Tls {
     let given = [("certificate", certificate.is_some()), ("key", key.is_some())];
     for (key, given) in given {
         if given != (kind == files) {
-            let says = if given { "is only for tls = \"files\"" } else { "is missing: tls = \"files\" needs it" };
+            let says =
+                if given { "is only for tls = \"files\"" } else { "is missing: tls = \"files\" needs it" };
             section.lacks(key, says);
         }
     }

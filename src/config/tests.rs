@@ -259,10 +259,7 @@ fn what_is_refused_and_how() {
             "2: web.origins: \"*\" would let in any page: allowed is scheme, name and, if it is not the usual one, port, like \"https://example.org\"",
         ),
         // HTTPS and proxies.
-        (
-            "[web]\ntls = \"on\"",
-            "2: web.tls: \"on\" is unknown: allowed is \"auto\", \"files\", \"off\"",
-        ),
+        ("[web]\ntls = \"on\"", "2: web.tls: \"on\" is unknown: allowed is \"auto\", \"files\", \"off\""),
         (
             "[web]\ntls = \"files\"\nkey = \"/k.pem\"",
             "1: web.certificate: is missing: tls = \"files\" needs it",

@@ -256,7 +256,8 @@ mod tests {
         for (name, value) in lines {
             headers.append(*name, http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        check(&uri.parse().unwrap(), &headers, Scheme::Http, area, &web(), &Cam).map_err(|p| p.status.as_u16())
+        check(&uri.parse().unwrap(), &headers, Scheme::Http, area, &web(), &Cam)
+            .map_err(|p| p.status.as_u16())
     }
 
     #[test]

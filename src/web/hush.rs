@@ -59,7 +59,11 @@ mod tests {
         assert_eq!(hush.may_say(b, t), Some(0));
         assert_eq!(hush.may_say(a, t + s(61)), Some(500));
         assert_eq!(hush.may_say(a, t + s(62)), None);
-        assert_eq!(hush.may_say("::ffff:192.0.2.2".parse().unwrap(), t + s(59)), None, "the same in other clothes");
+        assert_eq!(
+            hush.may_say("::ffff:192.0.2.2".parse().unwrap(), t + s(59)),
+            None,
+            "the same in other clothes"
+        );
     }
 
     #[test]

@@ -149,7 +149,9 @@ impl<T> Places<T> {
                 ended.extend(over.map_err(|()| Refusal::TooMany)?);
             }
         }
-        for (most, phase) in [(self.limits.handshakes, Phase::Handshake), (self.limits.connections, Phase::Http)] {
+        for (most, phase) in
+            [(self.limits.handshakes, Phase::Handshake), (self.limits.connections, Phase::Http)]
+        {
             let counted = |t: &Taken<T>| t.phase != Phase::Kept && (phase == Phase::Http || t.phase == phase);
             ended.extend(self.room(most, counted, now).map_err(|()| Refusal::Full)?);
         }
@@ -161,7 +163,12 @@ impl<T> Places<T> {
 
     /// Makes sure that one more of those `counted` is within `most`; that one which has made no progress for longest,
     /// of the source with the most, has to go if need be.
-    fn room(&mut self, most: usize, counted: impl Fn(&Taken<T>) -> bool, now: Instant) -> Result<Option<T>, ()> {
+    fn room(
+        &mut self,
+        most: usize,
+        counted: impl Fn(&Taken<T>) -> bool,
+        now: Instant,
+    ) -> Result<Option<T>, ()> {
         let mut of: HashMap<Source, usize> = HashMap::new();
         for taken in self.taken.values().filter(|t| counted(t)) {
             *of.entry(taken.source).or_default() += 1;
@@ -297,7 +304,11 @@ mod tests {
         }
         assert!(places.keep(0) && places.keep(1) && !places.keep(2) && !places.keep(77));
         for n in 3..5 {
-            assert_eq!(places.take(ip(1), false, at(t, 5000), n), Ok((n, vec![])), "kept ones are not counted");
+            assert_eq!(
+                places.take(ip(1), false, at(t, 5000), n),
+                Ok((n, vec![])),
+                "kept ones are not counted"
+            );
         }
         assert_eq!(places.take(ip(1), false, at(t, 9000), 5), Ok((5, vec![2])));
     }

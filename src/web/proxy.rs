@@ -137,10 +137,10 @@ mod tests {
     fn only_what_a_trusted_proxy_added_counts() {
         for (list, client) in [
             ("192.0.2.1", "192.0.2.1"),
-            ("10.1.1.1, 192.0.2.1", "192.0.2.1"),           // made up by the client
-            ("192.0.2.1, 10.0.0.7", "192.0.2.1"),           // through two proxies
+            ("10.1.1.1, 192.0.2.1", "192.0.2.1"), // made up by the client
+            ("192.0.2.1, 10.0.0.7", "192.0.2.1"), // through two proxies
             ("10.9.9.9, 192.0.2.1, 10.0.0.7", "192.0.2.1"), // both
-            ("10.0.0.9, 10.0.0.7", "10.0.0.9"),             // a client in the proxies' own network
+            ("10.0.0.9, 10.0.0.7", "10.0.0.9"),   // a client in the proxies' own network
             ("192.0.2.1, unknown", "127.0.0.1"),
             ("garbage", "127.0.0.1"),
             ("192.0.2.1:4711", "192.0.2.1"),
@@ -160,8 +160,14 @@ mod tests {
             (&[("x-forwarded-proto", "https")][..], Scheme::Https),
             (&[("x-forwarded-proto", "HTTPS"), ("x-forwarded-for", "192.0.2.1")], Scheme::Https),
             (&[("x-forwarded-proto", "https"), ("x-forwarded-for", "192.0.2.1, 10.0.0.7")], Scheme::Https),
-            (&[("x-forwarded-proto", "https, http"), ("x-forwarded-for", "192.0.2.1, 10.0.0.7")], Scheme::Https),
-            (&[("x-forwarded-proto", "https, http"), ("x-forwarded-for", "10.0.0.7, 192.0.2.1")], Scheme::Http),
+            (
+                &[("x-forwarded-proto", "https, http"), ("x-forwarded-for", "192.0.2.1, 10.0.0.7")],
+                Scheme::Https,
+            ),
+            (
+                &[("x-forwarded-proto", "https, http"), ("x-forwarded-for", "10.0.0.7, 192.0.2.1")],
+                Scheme::Http,
+            ),
             (&[("x-forwarded-proto", "gopher")], Scheme::Http),
             (&[], Scheme::Http),
         ] {
@@ -173,7 +179,11 @@ mod tests {
     fn forwarded_is_understood() {
         for (value, client, scheme) in [
             ("for=192.0.2.43", "192.0.2.43", Scheme::Http),
-            ("For=\"[2001:db8:cafe::17]:4711\";Proto=https;by=203.0.113.43", "2001:db8:cafe::17", Scheme::Https),
+            (
+                "For=\"[2001:db8:cafe::17]:4711\";Proto=https;by=203.0.113.43",
+                "2001:db8:cafe::17",
+                Scheme::Https,
+            ),
             ("for=192.0.2.43, for=10.1.2.3;proto=https", "192.0.2.43", Scheme::Https),
             ("for=_hidden;proto=https", "127.0.0.1", Scheme::Https),
             ("nonsense", "127.0.0.1", Scheme::Http),

@@ -37,7 +37,8 @@ fn location<B>(
     port: Option<u16>,
 ) -> Result<HeaderValue, Problem> {
     guard::check_host(request.uri(), request.headers(), web, machine)?;
-    let nowhere = || Problem::new(StatusCode::BAD_REQUEST, "here is HTTPS only, and the request names no place");
+    let nowhere =
+        || Problem::new(StatusCode::BAD_REQUEST, "here is HTTPS only, and the request names no place");
     // In the guard's order: the target's own authority counts before Host.
     let authority = request.uri().authority().map(|a| a.as_str());
     let host = authority.or_else(|| request.headers().get(HOST)?.to_str().ok()).ok_or_else(nowhere)?;
@@ -79,10 +80,10 @@ mod tests {
         let response = answer(&request, &config::Web::default(), &Door, port);
         match response.headers().get(LOCATION) {
             Some(to) => {
-                assert_eq!((response.status(), &response.headers()[CACHE_CONTROL]), (
-                    StatusCode::PERMANENT_REDIRECT,
-                    &HeaderValue::from_static("no-store")
-                ));
+                assert_eq!(
+                    (response.status(), &response.headers()[CACHE_CONTROL]),
+                    (StatusCode::PERMANENT_REDIRECT, &HeaderValue::from_static("no-store"))
+                );
                 Ok(to.to_str().unwrap().into())
             }
             None => Err(response.status().as_u16()),

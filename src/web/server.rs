@@ -280,7 +280,9 @@ impl Server {
             match refusal {
                 Refusal::Full => tracing::warn!("refused a connection from {from}: all are in use{more}"),
                 Refusal::TooMany => tracing::warn!("refused a connection from {from}: it has too many{more}"),
-                Refusal::TooFast => tracing::warn!("refused a connection from {from}: it opens them too fast{more}"),
+                Refusal::TooFast => {
+                    tracing::warn!("refused a connection from {from}: it opens them too fast{more}")
+                }
             }
         }
     }
@@ -343,7 +345,8 @@ impl Server {
         self.http(stream, peer, asked, move |server, peer, request| async move {
             let machine = Here { local: peer.local, announced: server.state.context.announced.clone() };
             redirect::answer(&request, &server.state.context.config, &machine, port)
-        }).await;
+        })
+        .await;
     }
 
     /// Request after request.

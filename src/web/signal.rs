@@ -51,7 +51,8 @@ pub fn route(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
         .map(move |ws: warp::ws::Ws, peer: Peer| {
             let state = state.clone();
             if !peer.place.keep() {
-                let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many pages are open; try again later");
+                let problem =
+                    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many pages are open; try again later");
                 return problem.with(RETRY_AFTER, HeaderValue::from_static("5")).response();
             }
             // Twice the limit is read, so that what is over it gets its close code and not just a broken line.

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 /// Each room of `src/`, and the rooms that it may name.
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["app", "cli", "config"]),
-    ("cli", &["capture", "config", "encode", "media", "state", "status"]),
-    ("app", &["clock", "config", "media", "pipeline", "state", "status", "viewer", "web"]),
+    ("cli", &["board", "capture", "config", "encode", "media", "state", "status", "web"]),
+    ("app", &["board", "clock", "config", "media", "pipeline", "state", "status", "viewer", "web"]),
+    ("board", &["state"]),
     ("web", &["clock", "config", "pipeline", "state", "status", "viewer"]),
     ("viewer", &["clock", "config", "media", "pipeline", "status"]),
     ("pipeline", &["capture", "clock", "config", "encode", "media", "status"]),

@@ -52,7 +52,7 @@ const SET_BACK_S: u64 = 300;
 /// Longest life of a guest link: a year.
 pub const MOST_HOURS: u64 = 365 * 24;
 /// How long a pairing link is good: time to fetch a phone, too little to find it in an old log.
-const PAIRING: Duration = Duration::from_secs(15 * 60);
+pub const PAIRING: Duration = Duration::from_secs(15 * 60);
 /// How often a live connection is held against the clock; that something was revoked is noticed at once.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often what has ended is removed, so that it stays ended whatever the clock does.

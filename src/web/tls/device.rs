@@ -21,8 +21,8 @@ use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, SanType, SerialNumber,
 };
-use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use time::OffsetDateTime;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
@@ -70,7 +70,9 @@ impl Authority {
         };
         let foreign: Vec<&String> = hosts
             .iter()
-            .filter(|h| matches!(Name::parse(h), Some(Name::Dns(n)) if !names::permits(&authority.domains, &n)))
+            .filter(
+                |h| matches!(Name::parse(h), Some(Name::Dns(n)) if !names::permits(&authority.domains, &n)),
+            )
             .collect();
         let now = believed(clock, None);
         if !foreign.is_empty() {

@@ -37,14 +37,20 @@ pub struct Pair {
 impl Pair {
     /// Puts together a certificate (PEM, with the chain behind it) and its key (PEM). The sentences name
     /// `certificate_name` and `key_name`, the files they came from.
-    pub fn new(certificate: &[u8], key: &[u8], certificate_name: &str, key_name: &str) -> Result<Self, String> {
+    pub fn new(
+        certificate: &[u8],
+        key: &[u8],
+        certificate_name: &str,
+        key_name: &str,
+    ) -> Result<Self, String> {
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(certificate)
             .collect::<Result<_, _>>()
             .map_err(|e| format!("{certificate_name} is no PEM file of certificates: {e}"))?;
         let first = chain.first().ok_or_else(|| {
             format!("{certificate_name} has no certificate (no \"-----BEGIN CERTIFICATE-----\")")
         })?;
-        let facts = facts(first).ok_or_else(|| format!("{certificate_name}: its certificate can't be read"))?;
+        let facts =
+            facts(first).ok_or_else(|| format!("{certificate_name}: its certificate can't be read"))?;
         let encrypted = String::from_utf8_lossy(key).contains("ENCRYPTED");
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|e| match encrypted {
             true => format!("{key_name} is encrypted: a daemon has nobody to ask for its password"),

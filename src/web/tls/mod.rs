@@ -130,7 +130,14 @@ impl Tls {
                     tracing::warn!("{}: expired on {}", certificate.display(), date(pair.not_after));
                 }
                 let seen = Seen { taken: stamps, last: stamps, problem: None };
-                (Source::Files { certificate: certificate.clone(), key: key.clone(), seen: Mutex::new(seen) }, pair)
+                (
+                    Source::Files {
+                        certificate: certificate.clone(),
+                        key: key.clone(),
+                        seen: Mutex::new(seen),
+                    },
+                    pair,
+                )
             }
         };
         let served = Arc::new(Served(RwLock::new(pair)));
@@ -139,7 +146,13 @@ impl Tls {
             .with_no_client_auth()
             .with_cert_resolver(served.clone());
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Some(Arc::new(Self { source, served, config: Arc::new(config), hosts: web.hosts.clone(), announced })))
+        Ok(Some(Arc::new(Self {
+            source,
+            served,
+            config: Arc::new(config),
+            hosts: web.hosts.clone(),
+            announced,
+        })))
     }
 
     /// For the listener. What it serves changes by itself.
@@ -223,13 +236,20 @@ impl Tls {
                 seen.taken = stamps;
                 match owners(certificate, key) {
                     Ok(pair) => {
-                        tracing::info!("serving the new certificate of {}, until {}", certificate.display(), date(pair.not_after));
+                        tracing::info!(
+                            "serving the new certificate of {}, until {}",
+                            certificate.display(),
+                            date(pair.not_after)
+                        );
                         self.served.put(pair);
                         seen.problem = None;
                     }
                     Err(e) => {
-                        tracing::error!("the certificate files changed but can't be used, the old ones stay: {e}");
-                        seen.problem = Some(format!("its files changed but can't be used, the old ones stay: {e}"));
+                        tracing::error!(
+                            "the certificate files changed but can't be used, the old ones stay: {e}"
+                        );
+                        seen.problem =
+                            Some(format!("its files changed but can't be used, the old ones stay: {e}"));
                     }
                 }
             }
@@ -247,7 +267,13 @@ fn here(announced: &watch::Receiver<Option<String>>) -> Here {
 }
 
 /// The certificate issued last if it still does, or else a new one.
-fn current(authority: &Authority, dir: &Path, here: &Here, hosts: &[String], now: Unix) -> Result<Pair, Error> {
+fn current(
+    authority: &Authority,
+    dir: &Path,
+    here: &Here,
+    hosts: &[String],
+    now: Unix,
+) -> Result<Pair, Error> {
     let names: Vec<Name> = authority.permitted(&wanted(here, hosts));
     let last = authority.last_issued(dir);
     match &last {
@@ -256,7 +282,8 @@ fn current(authority: &Authority, dir: &Path, here: &Here, hosts: &[String], now
     }
 }
 
-fn owners(certificate: &Path, key: &Path) -> Result<Pair, Error> {
+/// The owner's files, if they can be served.
+pub fn owners(certificate: &Path, key: &Path) -> Result<Pair, Error> {
     let read = |path: &Path| files::read(path).map_err(|e| Error::io("read", path, e));
     let (certificate_pem, key_pem) = (read(certificate)?, read(key)?);
     let names = (certificate.display().to_string(), key.display().to_string());
@@ -287,4 +314,3 @@ impl ResolvesServerCert for Served {
         Some(self.0.read().unwrap_or_else(PoisonError::into_inner).certified.clone())
     }
 }
-
