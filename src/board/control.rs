@@ -374,7 +374,7 @@ mod tests {
         let path = socket("nonsense");
         let stop = CancellationToken::new();
         let serving = tokio::spawn(Control::bind(path.clone()).unwrap().serve(handler, stop.clone()));
-        let long = format!("{}\n", "x".repeat(LINE_BYTES as usize + 10));
+        let long = "x".repeat(LINE_BYTES as usize); // and no end of the line
         for (line, says) in [
             ("\n", "does not understand"),
             ("{\"do\":\"dance\"}\n", "unknown variant `dance`"),

@@ -93,9 +93,6 @@ pub struct Token {
     /// What to do.
     #[command(subcommand)]
     pub command: TokenCommand,
-    /// Whose daemon.
-    #[command(flatten)]
-    pub state: StateDir,
 }
 
 /// `peercam token ...`
@@ -108,13 +105,23 @@ pub enum TokenCommand {
         /// What it is good for: a viewer may watch, take snapshots and read the status; an owner may do all
         #[arg(long, value_enum, default_value_t = TokenRole::Viewer)]
         role: TokenRole,
+        /// Whose daemon.
+        #[command(flatten)]
+        state: StateDir,
     },
     /// List all tokens: name, role, and the day they were made
-    List,
+    List {
+        /// Whose daemon.
+        #[command(flatten)]
+        state: StateDir,
+    },
     /// Revoke a token: whoever uses it is cut off
     Revoke {
         /// Its name
         name: String,
+        /// Whose daemon.
+        #[command(flatten)]
+        state: StateDir,
     },
 }
 

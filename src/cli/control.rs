@@ -77,16 +77,16 @@ fn piped() -> anyhow::Result<String> {
 /// `peercam token`
 pub fn token(args: &Token) -> anyhow::Result<ExitCode> {
     let text = match &args.command {
-        TokenCommand::Add { name, role } => {
-            let added = ask(&args.state, &Request::TokenAdd { name: name.clone(), role: (*role).into() })?;
+        TokenCommand::Add { name, role, state } => {
+            let added = ask(state, &Request::TokenAdd { name: name.clone(), role: (*role).into() })?;
             let token = added["token"].as_str().context("the daemon gave no token")?;
             if io::stdout().is_terminal() {
                 eprintln_quietly("Shown this once only. Send it as `Authorization: Bearer TOKEN`:");
             }
             format!("{token}\n")
         }
-        TokenCommand::List => {
-            let tokens = ask(&args.state, &Request::TokenList)?;
+        TokenCommand::List { state } => {
+            let tokens = ask(state, &Request::TokenList)?;
             let row = |t: &Value| {
                 let made = t["created_unix"].as_i64().map(day).unwrap_or_default();
                 [text(&t["name"]), text(&t["role"]), made]
@@ -97,8 +97,8 @@ pub fn token(args: &Token) -> anyhow::Result<ExitCode> {
                 false => columns(0, &rows),
             }
         }
-        TokenCommand::Revoke { name } => {
-            ask(&args.state, &Request::TokenRevoke { name: name.clone() })?;
+        TokenCommand::Revoke { name, state } => {
+            ask(state, &Request::TokenRevoke { name: name.clone() })?;
             format!("{name} is revoked; whoever used it is cut off.\n")
         }
     };
