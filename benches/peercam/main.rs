@@ -11,6 +11,8 @@ mod browser;
 mod client;
 #[path = "../../tests/it/daemon.rs"]
 mod daemon;
+#[path = "../../tests/it/door.rs"]
+mod door;
 #[path = "../../tests/it/http.rs"]
 mod http;
 #[path = "../../tests/it/process.rs"]

@@ -5,17 +5,23 @@
 //! | `/`, `/page.js`, ... | GET | the page ([`page`]) |
 //! | `/api/signal` | GET, upgraded | the page's WebSocket ([`signal`]) |
 //! | `/whep`, `/whep/{id}` | POST, PATCH, DELETE, OPTIONS | players ([`whep`]) |
+//! | `/api/session`, ... | GET, POST, DELETE | signing in, guest links, privacy ([`api`]) |
 //! | `/api/status`, `/healthz` | GET | facts and health ([`status`]) |
+//! | `/api/ca.pem` | GET | the device's certificate authority ([`tls`]) |
 //! | `/snapshot.jpg` | GET | one picture, fresh; it counts as demand for one frame |
 //!
-//! A request passes [`server`] (TLS, limits), then `routes`, where [`guard`] judges `Host` and `Origin` before any
-//! route is looked at, then the route. Errors are `application/problem+json` ([`problem`]), except for what hyper
+//! A request passes [`server`] (TLS, limits), then `routes`, where [`guard`] judges `Host` and `Origin`, and [`access`]
+//! who may do that, before any route is looked at; then the route. Errors are `application/problem+json` ([`problem`]),
+//! except for what hyper
 //! refuses before it is a request (400 for what is no HTTP, 431 for headers over the limit), which has no body.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))] // tests may; the lint still sees everything else when it isn't a test
 
+pub mod access;
+pub mod api;
 pub mod auth;
 pub mod body;
+pub mod cookies;
 pub mod guard;
 pub mod hush;
 pub mod machine;

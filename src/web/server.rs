@@ -29,6 +29,7 @@ use super::hush::{Hush, and_more};
 use super::machine::Here;
 use super::places::{self, Places, Refusal};
 use super::routes::{self, Peer, Scheme, State};
+use super::sessions::Sessions;
 use super::{Context, proxy, redirect};
 
 /// Sizes and deadlines of every connection.
@@ -188,7 +189,8 @@ pub async fn serve_with(
     context: Arc<Context>,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let state = Arc::new(State { context, sessions: Arc::default(), limits, stop: stop.clone() });
+    let sessions = Sessions::new(context.registry.clone(), context.auth.clone());
+    let state = Arc::new(State { context, sessions, limits, stop: stop.clone() });
     let server = Server {
         routes: routes::routes(&state),
         state,

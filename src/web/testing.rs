@@ -4,6 +4,7 @@
 use crate::media::h264::ProfileLevelId;
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use super::auth::Auth;
+use super::auth::{Auth, Role};
 use super::places;
 use super::server::{self, Limits};
 use super::{Context, Door, Speaks, bind};
@@ -23,13 +24,52 @@ use crate::state::State;
 use crate::status::Status;
 use crate::viewer::Registry;
 
+/// A folder of its own, removed when dropped.
+pub struct Dir(PathBuf);
+
+impl Dir {
+    /// Its name; nothing is there yet.
+    pub fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        Self(std::env::temp_dir().join(format!("peercam-web-{}-{n}", std::process::id())))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A daemon without media that has an owner, and a token of the owner's.
+pub struct Daemon {
+    /// What the web reaches of it.
+    pub context: Arc<Context>,
+    /// Of the owner's.
+    pub token: String,
+    _dir: Dir,
+}
+
+impl std::ops::Deref for Daemon {
+    type Target = Context;
+    fn deref(&self) -> &Context {
+        &self.context
+    }
+}
+
 /// A daemon without media.
-pub fn context() -> Arc<Context> {
+pub fn context() -> Daemon {
     context_with(config::Web::default(), config::Ice::default())
 }
 
 /// The same, configured.
-pub fn context_with(config: config::Web, ice: config::Ice) -> Arc<Context> {
+pub fn context_with(config: config::Web, ice: config::Ice) -> Daemon {
     let (hub, status) = (Arc::new(Hub::default()), Arc::new(Status::default()));
     let clocks =
         Clocks { video: RtpClock { hz: 90_000, offset: 1 }, audio: RtpClock { hz: 48_000, offset: 2 } };
@@ -43,24 +83,15 @@ pub fn context_with(config: config::Web, ice: config::Ice) -> Arc<Context> {
         config.max_viewers,
         h264,
     );
-    Arc::new(Context {
-        registry,
-        status,
-        auth: auth(),
-        snapshots: Arc::new(Snapshots::new(hub)),
-        config,
-        ice,
-        clocks,
-        tls: None,
-        announced: tokio::sync::watch::channel(None).1,
-    })
-}
-
-/// A device without an owner, whose folder is its own.
-fn auth() -> Arc<Auth> {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let name = format!("peercam-web-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    Auth::new(State::open(&std::env::temp_dir().join(name)).unwrap())
+    let dir = Dir::new();
+    let auth = Auth::new(State::open(dir.path()).unwrap());
+    auth.state().change(|l| l.owner = Some("no password fits".into())).unwrap();
+    let token = auth.add_token("test", Role::Owner).unwrap();
+    let snapshots = Arc::new(Snapshots::new(hub));
+    let (tls, announced) = (None, tokio::sync::watch::channel(None).1);
+    let context =
+        Arc::new(Context { registry, status, auth, snapshots, config, ice, clocks, tls, announced });
+    Daemon { context, token, _dir: dir }
 }
 
 /// A server on a port of its own, until dropped.
@@ -68,24 +99,24 @@ pub struct Server {
     /// Where it listens.
     pub address: SocketAddr,
     /// What it serves.
-    pub context: Arc<Context>,
+    pub context: Daemon,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<Result<(), server::Error>>,
 }
 
 impl Server {
     /// Starts one without TLS.
-    pub fn start(limits: Limits, context: Arc<Context>) -> Self {
+    pub fn start(limits: Limits, context: Daemon) -> Self {
         Self::speaking(Speaks::Plain, limits, context)
     }
 
     /// Starts one.
-    pub fn speaking(speaks: Speaks, limits: Limits, context: Arc<Context>) -> Self {
+    pub fn speaking(speaks: Speaks, limits: Limits, context: Daemon) -> Self {
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let doors = vec![Door { listener, speaks }];
-        let task = tokio::spawn(server::serve_with(limits, doors, context.clone(), stop.clone()));
+        let task = tokio::spawn(server::serve_with(limits, doors, context.context.clone(), stop.clone()));
         Self { address, context, stop, task }
     }
 
@@ -167,8 +198,18 @@ impl Server {
         Reply::parse(&rest(&mut stream).await)
     }
 
-    /// One request. `headers` are whole lines.
+    /// The header line by which the owner is known.
+    pub fn owner(&self) -> String {
+        format!("Authorization: Bearer {}", self.context.token)
+    }
+
+    /// One request of the owner's. `headers` are whole lines.
     pub async fn ask(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Reply {
+        self.ask_as(&[&[self.owner().as_str()], headers].concat(), method, path, body).await
+    }
+
+    /// One request of anybody's. `headers` are whole lines.
+    pub async fn ask_as(&self, headers: &[&str], method: &str, path: &str, body: &str) -> Reply {
         let headers: String = headers.iter().map(|h| format!("{h}\r\n")).collect();
         let (address, length) = (self.address, body.len());
         self.raw(format!(

@@ -12,6 +12,7 @@ use webrtc::peer_connection::RTCPeerConnectionState::Connected;
 use crate::browser::{Browser, are_bars, assert_bars, number};
 use crate::client::Client;
 use crate::daemon::{status, until};
+use crate::door;
 use crate::http::request;
 use crate::jpeg;
 use crate::process::{Dir, Process};
@@ -112,13 +113,15 @@ impl Board {
         }
         self.put(
             "device.toml",
-            format!("{config}\n[web]\naddress = \"10.77.0.2\"\nport = {PORT}\n").as_bytes(),
+            format!("{config}\n[web]\naddress = \"10.77.0.2\"\ntls = \"off\"\nport = {PORT}\n").as_bytes(),
         );
+        self.put("state.json", door::state());
         self.run(
             "cp -u /host/peercam /tmp/peercam
             [ ! -e /tmp/pid ] || kill -9 $(cat /tmp/pid)
             cd /tmp; rm -f /host/daemon.log
-            NO_COLOR=1 setsid /tmp/peercam run --config /host/device.toml > /host/daemon.log 2>&1 & echo $! > /tmp/pid",
+            [ -e /tmp/state ] || { mkdir /tmp/state; cp /host/state.json /tmp/state/; }
+            NO_COLOR=1 setsid /tmp/peercam run --config /host/device.toml --state-dir /tmp/state > /host/daemon.log 2>&1 & echo $! > /tmp/pid",
         );
         let end = Instant::now() + Duration::from_secs(60);
         while !self.daemon_log().contains("listening on http://") {

@@ -374,7 +374,7 @@ impl Auth {
         .await
     }
 
-    /// Whoever presents a guest link's secret, and until when (seconds of Unix time).
+    /// Whoever presents a guest link's secret, and for how many seconds more.
     ///
     /// # Errors
     /// There is no such link, or no longer.
@@ -383,7 +383,8 @@ impl Auth {
         let digest = Digest::of(secret);
         let expires =
             self.state.read(|l| l.guests.iter().find(|g| g.digest == digest).map(|g| g.expires_unix));
-        let guest = self.principal(Key::Guest(digest)).zip(expires);
+        let left = expires.map(|at| at.saturating_sub(unix_now()));
+        let guest = self.principal(Key::Guest(digest)).zip(left);
         guest.ok_or_else(|| self.wrong_link(NO, from))
     }
 
@@ -680,3 +681,6 @@ fn unix_now() -> u64 {
 fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
     m.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderValue};
+use http::{Response, StatusCode};
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -27,12 +29,14 @@ use rustls::sign::CertifiedKey;
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use warp::reply;
 
 use self::device::{Authority, made, renewal};
 use self::files::{Pair, Stamp};
 use self::names::{Here, Name, wanted};
 use self::time::{Unix, believed, clock, date, plausible};
 use super::machine;
+use super::problem::Problem;
 use crate::config;
 
 /// Between two looks at names, addresses, the clock and the owner's files: a few system calls.
@@ -256,6 +260,23 @@ impl Tls {
         }
         Ok(())
     }
+}
+
+/// `GET /api/ca.pem`: what the owner may tell browsers and phones to trust. Systems install what they know by this type
+/// and ending.
+pub fn authority(tls: Option<&Tls>) -> reply::Response {
+    let Some(pem) = tls.and_then(Tls::authority_pem) else {
+        return Problem::new(StatusCode::NOT_FOUND, "this device has no certificate authority of its own")
+            .response();
+    };
+    let mut response = Response::new(pem.to_owned().into());
+    for (name, value) in [
+        (CONTENT_TYPE, "application/x-x509-ca-cert"),
+        (CONTENT_DISPOSITION, "attachment; filename=\"peercam-ca.crt\""),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
 }
 
 fn here(announced: &watch::Receiver<Option<String>>) -> Here {
