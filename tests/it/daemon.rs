@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -68,6 +69,11 @@ impl Daemon {
         format!("http://{}{path}", self.address)
     }
 
+    /// Where what lasts is.
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir.path().join(STATE)
+    }
+
     /// Process id.
     pub fn id(&self) -> u32 {
         self.process.id()
@@ -81,6 +87,11 @@ impl Daemon {
     /// Waits until it says a line with `text`, and returns it.
     pub fn said(&mut self, text: &str) -> String {
         self.process.said(text, Duration::from_secs(10))
+    }
+
+    /// The same with another deadline.
+    pub fn said_within(&mut self, text: &str, within: Duration) -> String {
+        self.process.said(text, within)
     }
 
     /// What it logged last.
@@ -104,9 +115,9 @@ fn start(config: &str, port: u16, dir: &Dir) -> (Process, SocketAddr) {
     command.arg("run").arg("--config").arg(&path).arg("--state-dir").arg(dir.path().join(STATE));
     command.current_dir(dir.path()).env("NO_COLOR", "1");
     let mut process = Process::start("peercam", &mut command);
-    let line = process.said("listening on http://", Duration::from_secs(20));
+    let line = process.said("listening on http", Duration::from_secs(20));
     let address = line
-        .split("http://")
+        .split("://")
         .nth(1)
         .and_then(|rest| rest.split(|c: char| c != ':' && c != '.' && !c.is_ascii_digit()).next())
         .and_then(|address| address.parse().ok())

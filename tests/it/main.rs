@@ -18,6 +18,7 @@ mod house;
 mod http;
 mod jpeg;
 mod load;
+mod lock;
 mod peers;
 mod process;
 mod viewer;
