@@ -24,6 +24,12 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Check(check) => cli::check::run(&check),
         Command::Devices(_) => cli::devices::run(),
+        Command::Pair(pair) => cli::control::pair(&pair),
+        Command::Passwd(passwd) => cli::control::passwd(&passwd),
+        Command::Token(token) => cli::control::token(&token),
+        Command::Status(status) => cli::control::status(&status),
+        Command::Privacy(privacy) => cli::control::privacy(&privacy),
+        Command::Doctor(doctor) => cli::doctor::run(&doctor),
     }
 }
 

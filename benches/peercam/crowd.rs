@@ -1,7 +1,7 @@
 //! CPU and memory for each further viewer: access units of 2 Mbit/s at 30 frames a second and Opus packets go through the
 //! hub and the viewers' WebRTC connections; the viewers are a process of their own.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,7 +64,13 @@ pub fn measure() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let _inside = runtime.enter();
     let (hub, status) = (Arc::new(Hub::default()), Arc::new(Status::default()));
-    let web = config::Web { port: 0, max_viewers: 100, ..Default::default() };
+    let web = config::Web {
+        address: Ipv4Addr::LOCALHOST.into(),
+        port: 0,
+        tls: config::Tls::Off,
+        max_viewers: 100,
+        ..Default::default()
+    };
     let (_profile, profile_seen) = watch::channel(ProfileLevelId([0x42, 0xc0, 0x1f]));
     let ice = config::Ice { port: 0, ..Default::default() };
     let (_, addresses) = watch::channel(addresses::now());
@@ -73,12 +79,23 @@ pub fn measure() {
     let snapshots = Arc::new(Snapshots::new(hub.clone()));
     let listener = web::bind((web.address, 0).into()).expect("a port");
     let address = listener.local_addr().expect("an address");
+    let doors = vec![web::Door { listener, speaks: web::Speaks::Plain }];
     let dir = Dir::new();
     door::furnish(dir.path());
     let auth = Auth::new(State::open(dir.path()).expect("a state"));
-    let context = web::Context { registry, status, auth, snapshots, config: web, ice, clocks: CLOCKS };
+    let context = web::Context {
+        registry,
+        status,
+        auth,
+        snapshots,
+        config: web,
+        ice,
+        clocks: CLOCKS,
+        tls: None,
+        announced: watch::channel(None).1,
+    };
     let stop = CancellationToken::new();
-    runtime.spawn(web::serve(listener, Arc::new(context), stop.clone()));
+    runtime.spawn(web::serve(doors, Arc::new(context), stop.clone()));
     std::thread::spawn(move || publish(&hub));
 
     let mut figures = vec![];

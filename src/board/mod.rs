@@ -1,7 +1,14 @@
-//! The machine around us: what comes, goes and changes while we run, and who is told of it.
+//! The machine around us: what comes, goes and changes while we run, what it lacks, who commands us on it, and who is told
+//! of us.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))] // tests may; the lint still sees everything else when it isn't a test
 
 pub mod addresses;
+pub mod control;
+pub mod doctor;
 pub mod hooks;
 pub mod indicator;
+pub mod mdns;
+pub mod terminal;
 pub mod watching;
 mod webhook;

@@ -2,21 +2,23 @@
 
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use super::logging;
-use crate::state;
+use crate::state::{self, Role};
 
 const AFTER_HELP: &str = "\
 Examples:
-  peercam                             serve the first camera and microphone at http://127.0.0.1:8080
+  peercam                             serve the first camera and microphone at https://localhost:8443
   peercam devices                     see what there is
   peercam check --config device.toml  see whether the file is right and what it leads to
   peercam --config device.toml        run with it
+  peercam pair                        print a link by which to become the owner of the running peercam
+  peercam doctor                      find out why somebody can't connect
 
 Exit status:
   0   all went well
-  1   something failed, or `check` found something that will not work; the text says what
+  1   something failed, or `check` or `doctor` found something that does not work; the text says what
   2   the arguments make no sense
   78  the configuration file is missing or wrong (EX_CONFIG)
 
@@ -42,6 +44,153 @@ pub enum Command {
     Check(Check),
     /// List cameras with formats, sizes, rates and controls, microphones, and encoders
     Devices(Devices),
+    /// Print a link, good for 15 minutes, by which to become the owner, or to set the owner's password anew
+    Pair(Pair),
+    /// Set the owner's password, or the household's
+    Passwd(Passwd),
+    /// Make, list and revoke keys for programs: WHEP players, monitors, scripts
+    Token(Token),
+    /// Tell what the running peercam is doing
+    Status(ShowStatus),
+    /// Close camera and microphone, or let them be opened again
+    Privacy(Privacy),
+    /// Find out what keeps viewers from connecting, and say what to do
+    Doctor(Doctor),
+}
+
+/// `peercam pair`
+#[derive(Debug, ClapArgs)]
+pub struct Pair {
+    /// Whose daemon.
+    #[command(flatten)]
+    pub state: StateDir,
+}
+
+const AFTER_PASSWD: &str = "\
+At a terminal the password is asked for twice and not shown. Otherwise the first line of standard input is it:
+  printf '%s\\n' \"$PASSWORD\" | peercam passwd
+
+It has at least 8 characters. Whoever was signed in by the one before is signed out.";
+
+/// `peercam passwd`
+#[derive(Debug, ClapArgs)]
+#[command(after_help = AFTER_PASSWD)]
+pub struct Passwd {
+    /// The household's password: whoever has it may watch, and change nothing
+    #[arg(long)]
+    pub viewer: bool,
+    /// Remove the household's password
+    #[arg(long, requires = "viewer")]
+    pub remove: bool,
+    /// Whose daemon.
+    #[command(flatten)]
+    pub state: StateDir,
+}
+
+/// `peercam token`
+#[derive(Debug, ClapArgs)]
+pub struct Token {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: TokenCommand,
+}
+
+/// `peercam token ...`
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token and print it, this once; a program sends it as `Authorization: Bearer TOKEN`
+    Add {
+        /// What it is for, to know it by
+        name: String,
+        /// What it is good for: a viewer may watch, take snapshots and read the status; an owner may do all
+        #[arg(long, value_enum, default_value_t = TokenRole::Viewer)]
+        role: TokenRole,
+        /// Whose daemon.
+        #[command(flatten)]
+        state: StateDir,
+    },
+    /// List all tokens: name, role, and the day they were made
+    List {
+        /// Whose daemon.
+        #[command(flatten)]
+        state: StateDir,
+    },
+    /// Revoke a token: whoever uses it is cut off
+    Revoke {
+        /// Its name
+        name: String,
+        /// Whose daemon.
+        #[command(flatten)]
+        state: StateDir,
+    },
+}
+
+/// What a token is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TokenRole {
+    /// May watch.
+    Viewer,
+    /// May do all.
+    Owner,
+}
+
+impl From<TokenRole> for Role {
+    fn from(role: TokenRole) -> Self {
+        match role {
+            TokenRole::Viewer => Self::Viewer,
+            TokenRole::Owner => Self::Owner,
+        }
+    }
+}
+
+/// `peercam status`
+#[derive(Debug, ClapArgs)]
+pub struct ShowStatus {
+    /// Print all of it, as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Whose daemon.
+    #[command(flatten)]
+    pub state: StateDir,
+}
+
+/// `peercam privacy`
+#[derive(Debug, ClapArgs)]
+pub struct Privacy {
+    /// on: close both at once, and keep them closed, also after a restart
+    #[arg(value_enum)]
+    pub switch: Switch,
+    /// Whose daemon.
+    #[command(flatten)]
+    pub state: StateDir,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
+const AFTER_DOCTOR: &str = "\
+Looks at ports, firewall, addresses, the STUN servers of the configuration, clock, disk, permissions, devices, encoder and
+certificate, and ends with what to do. Root sees most. While peercam runs, its devices are not touched.";
+
+/// `peercam doctor`
+#[derive(Debug, ClapArgs)]
+#[command(after_help = AFTER_DOCTOR)]
+pub struct Doctor {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// Whose daemon.
+    #[command(flatten)]
+    pub state: StateDir,
+    /// What is logged.
+    #[command(flatten)]
+    pub log: Log,
 }
 
 /// `peercam run`
@@ -125,6 +274,11 @@ impl Command {
             Self::Run(run) => (&run.log, "info"),
             Self::Check(check) => (&check.log, "error"),
             Self::Devices(devices) => (&devices.log, "error"),
+            Self::Doctor(doctor) => (&doctor.log, "error"),
+            // They print the daemon's answer; it is the daemon that logs.
+            Self::Pair(_) | Self::Passwd(_) | Self::Token(_) | Self::Status(_) | Self::Privacy(_) => {
+                return logging::Level::ours("error");
+            }
         };
         log.level.clone().unwrap_or_else(|| logging::Level::ours(default))
     }
@@ -163,11 +317,19 @@ mod tests {
         };
         assert!(check.config_only && check.config.file == Some("a.toml".into()));
         assert!(matches!(parse("peercam devices --log trace"), Ok(Command::Devices(_))));
+        assert!(matches!(parse("peercam privacy on --state-dir /x"), Ok(Command::Privacy(_))));
+        assert!(matches!(parse("peercam passwd --viewer --remove"), Ok(Command::Passwd(_))));
+        let Ok(Command::Token(token)) = parse("peercam token add grafana --role owner") else {
+            panic!("no token")
+        };
+        assert!(matches!(token.command, TokenCommand::Add { role: TokenRole::Owner, .. }));
         let kind = |line: &str| parse(line).expect_err(line).kind();
         assert_eq!(kind("peercam devices --config a.toml"), ErrorKind::UnknownArgument);
         assert_eq!(kind("peercam run --config-only"), ErrorKind::UnknownArgument);
         assert_eq!(kind("peercam --config a.toml check"), ErrorKind::ArgumentConflict);
         assert_eq!(kind("peercam dance"), ErrorKind::InvalidSubcommand);
+        assert_eq!(kind("peercam privacy maybe"), ErrorKind::InvalidValue);
+        assert_eq!(kind("peercam passwd --remove"), ErrorKind::MissingRequiredArgument);
         assert_eq!(kind("peercam --log =loud"), ErrorKind::ValueValidation);
         assert_eq!(kind("peercam --version"), ErrorKind::DisplayVersion);
     }

@@ -17,6 +17,7 @@ use crate::encode::h264::{H264Encoder, Settings};
 use crate::encode::opus;
 use crate::media::frame::PixelFormat;
 use crate::status::{Mode, Status};
+use crate::web::tls;
 
 /// The first frame may have to wait for a long exposure, or for a camera that wakes up.
 const FIRST_FRAME: Duration = Duration::from_secs(5);
@@ -41,8 +42,8 @@ pub fn run(args: &Check) -> anyhow::Result<ExitCode> {
 
 /// What was found, line by line.
 #[derive(Default)]
-struct Report {
-    lines: Vec<[String; 2]>,
+pub(super) struct Report {
+    pub(super) lines: Vec<[String; 2]>,
     problems: usize,
 }
 
@@ -69,7 +70,18 @@ impl Report {
 
 fn page(report: &mut Report, web: &config::Web) {
     let address = SocketAddr::new(web.address, web.port);
-    report.line("page", &format!("http://{address}"));
+    let (scheme, certificate) = match web.tls {
+        config::Tls::Off => ("http", "none: plain HTTP"),
+        config::Tls::Auto => ("https", "made by the device itself"),
+        config::Tls::Files { .. } => ("https", "your own"),
+    };
+    report.line("page", &format!("{scheme}://{address}"));
+    report.line("  certificate", certificate);
+    if let config::Tls::Files { certificate, key } = &web.tls
+        && let Err(e) = tls::owners(certificate, key)
+    {
+        report.problem(&e.to_string());
+    }
     match TcpListener::bind(address).map_err(|e| (e.kind(), e)) {
         Ok(_) => (),
         Err((io::ErrorKind::AddrInUse, _)) => {
@@ -86,7 +98,7 @@ fn page(report: &mut Report, web: &config::Web) {
     }
 }
 
-fn picture(report: &mut Report, video: &config::Video) {
+pub(super) fn picture(report: &mut Report, video: &config::Video) {
     let wanted =
         Mode { size: video.size, fps: f64::from(video.frame_rate), format: video.pixel_format, range: None };
     let mode = if video.device == Camera::Pattern {
@@ -168,7 +180,7 @@ fn delivered(camera: &mut impl VideoSource) -> Result<f64, capture::Error> {
     Ok(if time > 0.0 { f64::from(frames) / time } else { 0.0 })
 }
 
-fn sound(report: &mut Report, audio: &config::Audio) {
+pub(super) fn sound(report: &mut Report, audio: &config::Audio) {
     if audio.device == config::Microphone::Off {
         report.line("microphone", "off: it is switched off in the configuration");
         return;

@@ -2,7 +2,9 @@
 
 pub mod args;
 pub mod check;
+pub mod control;
 pub mod devices;
+pub mod doctor;
 pub mod logging;
 mod table;
 

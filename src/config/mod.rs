@@ -5,17 +5,19 @@
 
 mod error;
 mod file;
+mod network;
 mod values;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
+use std::net::{IpAddr, Ipv6Addr};
+use std::path::{Path, PathBuf};
 
 use crate::media::frame::{PixelFormat, Size};
 
 pub use error::{Error, Problem};
 use file::{File, Section, boolean, integer, list, one_of, text};
+pub use network::Network;
 
 /// The whole file. `Config::default()` is what an empty file means.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -127,6 +129,23 @@ impl Default for Audio {
     }
 }
 
+/// Whose certificate the page is served with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Tls {
+    /// One that the device makes for itself.
+    #[default]
+    Auto,
+    /// The owner's.
+    Files {
+        /// `certificate`: PEM, the certificate first, then those between it and its root.
+        certificate: PathBuf,
+        /// `key`: PEM.
+        key: PathBuf,
+    },
+    /// None: plain HTTP, for use behind a proxy.
+    Off,
+}
+
 /// `[web]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Web {
@@ -134,6 +153,14 @@ pub struct Web {
     pub address: IpAddr,
     /// `port` to listen on; 0 lets the kernel choose.
     pub port: u16,
+    /// `http_port`: where plain HTTP is sent on to HTTPS; 0 is nowhere.
+    pub http_port: u16,
+    /// `tls`, and with "files" also `certificate` and `key`.
+    pub tls: Tls,
+    /// `trusted_proxies`: whose word on a client's address and scheme counts.
+    pub trusted_proxies: Vec<Network>,
+    /// `announce`: tell the local network about this device by mDNS.
+    pub announce: bool,
     /// `hosts`: names by which browsers may address the device, besides its addresses and `localhost`.
     pub hosts: Vec<String>,
     /// `origins`: pages of other origins that may use WHEP (`https://example.org`).
@@ -145,8 +172,12 @@ pub struct Web {
 impl Default for Web {
     fn default() -> Self {
         Self {
-            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            port: 8080,
+            address: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            port: 8443,
+            http_port: 8080,
+            tls: Tls::Auto,
+            trusted_proxies: vec![],
+            announce: false,
             hosts: vec![],
             origins: vec![],
             max_viewers: 50,
@@ -294,9 +325,22 @@ fn audio(section: &mut Section<'_, '_>) -> Audio {
 
 fn web(section: &mut Section<'_, '_>) -> Web {
     let default = Web::default();
+    let address = section.get("address", text(values::ADDRESS, values::address)).unwrap_or(default.address);
+    let port = section.get("port", integer(0, 65535)).map_or(default.port, |n| n as u16);
+    let http_port = section.get("http_port", integer(0, 65535)).map_or(default.http_port, |n| n as u16);
+    let tls = tls(section);
+    if tls != Tls::Off && http_port == port && port != 0 {
+        section.lacks("http_port", "is the same as port: HTTP and HTTPS need one each, or 0 for no HTTP");
+    }
     Web {
-        address: section.get("address", text(values::ADDRESS, values::address)).unwrap_or(default.address),
-        port: section.get("port", integer(0, 65535)).map_or(default.port, |n| n as u16),
+        address,
+        port,
+        http_port,
+        tls,
+        trusted_proxies: section
+            .get("trusted_proxies", list(values::NETWORKS, text(values::NETWORK, Network::parse)))
+            .unwrap_or_default(),
+        announce: section.get("announce", boolean).unwrap_or(default.announce),
         hosts: section
             .get("hosts", list(values::HOSTS, text(values::HOST, values::host)))
             .unwrap_or_default(),
@@ -306,6 +350,26 @@ fn web(section: &mut Section<'_, '_>) -> Web {
         max_viewers: section
             .get("max_viewers", integer(1, MOST_VIEWERS))
             .map_or(default.max_viewers, |n| n as usize),
+    }
+}
+
+fn tls(section: &mut Section<'_, '_>) -> Tls {
+    let files = Tls::Files { certificate: PathBuf::new(), key: PathBuf::new() };
+    let kinds = [("auto", Tls::Auto), ("files", files.clone()), ("off", Tls::Off)];
+    let kind = section.get("tls", one_of(&kinds)).unwrap_or_default();
+    let mut path = |key| section.get(key, text(values::FILE, values::file)).flatten();
+    let (certificate, key) = (path("certificate"), path("key"));
+    let given = [("certificate", certificate.is_some()), ("key", key.is_some())];
+    for (key, given) in given {
+        if given != (kind == files) {
+            let says =
+                if given { "is only for tls = \"files\"" } else { "is missing: tls = \"files\" needs it" };
+            section.lacks(key, says);
+        }
+    }
+    match (kind, certificate, key) {
+        (Tls::Files { .. }, Some(certificate), Some(key)) => Tls::Files { certificate, key },
+        (kind, ..) => kind,
     }
 }
 

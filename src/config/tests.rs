@@ -42,6 +42,12 @@ fn every_key_is_understood() {
         [web]
         address = "::"
         port = 80
+        http_port = 0
+        tls = "files"
+        certificate = "/etc/peercam/cert.pem"
+        key = "/etc/peercam/key.pem"
+        trusted_proxies = ["127.0.0.1", "10.0.0.0/8"]
+        announce = true
         hosts = ["Camera.Example.org", "192.0.2.7", "[2001:DB8::1]"]
         origins = ["HTTPS://Example.org:443", "http://[2001:db8::1]:8000"]
         max_viewers = 3
@@ -95,6 +101,13 @@ fn every_key_is_understood() {
         web: Web {
             address: "::".parse().expect("an address"),
             port: 80,
+            http_port: 0,
+            tls: Tls::Files {
+                certificate: "/etc/peercam/cert.pem".into(),
+                key: "/etc/peercam/key.pem".into(),
+            },
+            trusted_proxies: ["127.0.0.1", "10.0.0.0/8"].map(|n| Network::parse(n).expect("one")).into(),
+            announce: true,
             hosts: ["camera.example.org", "192.0.2.7", "2001:db8::1"].map(String::from).into(),
             origins: ["https://example.org", "http://[2001:db8::1]:8000"].map(String::from).into(),
             max_viewers: 3,
@@ -148,7 +161,7 @@ fn all_problems_are_told_at_once_in_order() {
     assert_eq!(
         says(text),
         "device.toml:2: web.port: 70000 is out of range: allowed is 0 to 65535\n\
-         device.toml:3: web.prot: unknown key (did you mean port?): allowed here are address, port, hosts, origins, max_viewers\n\
+         device.toml:3: web.prot: unknown key (did you mean port?): allowed here are address, port, http_port, tls, certificate, key, trusted_proxies, announce, hosts, origins, max_viewers\n\
          device.toml:5: video.size: 720 is a whole number, not a text in quotes: allowed is \"WIDTHxHEIGHT\" in even pixels, from 64x64 to 3840x2160"
     );
 }
@@ -312,6 +325,25 @@ fn what_is_refused_and_how() {
         (
             "[ice]\npublic_addresses = [\"192.0.2.1:0\"]",
             &format!("2: ice.public_addresses: \"192.0.2.1:0\" has port 0: {PUBLIC}"),
+        ),
+        // HTTPS and proxies.
+        ("[web]\ntls = \"on\"", "2: web.tls: \"on\" is unknown: allowed is \"auto\", \"files\", \"off\""),
+        (
+            "[web]\ntls = \"files\"\nkey = \"/k.pem\"",
+            "1: web.certificate: is missing: tls = \"files\" needs it",
+        ),
+        ("[web]\ncertificate = \"/c.pem\"", "2: web.certificate: is only for tls = \"files\""),
+        (
+            "[web]\nkey = \"key.pem\"",
+            "2: web.key: \"key.pem\" is a relative path: allowed is a path from the root, like \"/etc/peercam/cert.pem\", or \"\" for none",
+        ),
+        (
+            "[web]\nhttp_port = 8443",
+            "2: web.http_port: is the same as port: HTTP and HTTPS need one each, or 0 for no HTTP",
+        ),
+        (
+            "[web]\ntrusted_proxies = [\"proxy\"]",
+            "2: web.trusted_proxies: \"proxy\" is no IP address or network: allowed is an address like \"127.0.0.1\" or a network like \"10.0.0.0/8\"",
         ),
         // ICE servers.
         (

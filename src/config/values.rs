@@ -2,6 +2,7 @@
 //! it says what is allowed.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use toml::de::DeValue;
 
@@ -95,6 +96,24 @@ pub(super) fn address(s: &str) -> Result<IpAddr, String> {
         _ => "is no IP address".to_string(),
     })
 }
+
+/// For [`file`].
+pub(super) const FILE: &str = "a path from the root, like \"/etc/peercam/cert.pem\", or \"\" for none";
+
+/// A file's path, "" being none. Relative ones would depend on where the daemon was started.
+pub(super) fn file(s: &str) -> Result<Option<PathBuf>, String> {
+    match s {
+        "" => Ok(None),
+        _ if s.contains('\0') => Err("has a NUL character".into()),
+        _ if !s.starts_with('/') => Err("is a relative path".into()),
+        _ => Ok(Some(s.into())),
+    }
+}
+
+/// For the list of [`super::Network`]s.
+pub(super) const NETWORKS: &str = "a list of addresses or networks like [\"127.0.0.1\", \"10.0.0.0/8\"]";
+/// For [`super::Network`].
+pub(super) const NETWORK: &str = "an address like \"127.0.0.1\" or a network like \"10.0.0.0/8\"";
 
 /// For the list of [`host`]s.
 pub(super) const HOSTS: &str = "a list of names like [\"camera.example.org\"]";

@@ -11,6 +11,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use base64::Engine as _;
@@ -258,6 +259,7 @@ pub struct State {
     changing: Mutex<()>,
     changed: watch::Sender<u64>,
     privacy: watch::Sender<bool>,
+    held: AtomicBool,
     _lock: Flock<File>,
 }
 
@@ -288,6 +290,7 @@ impl State {
             dir: dir.to_owned(),
             changed: watch::channel(0).0,
             privacy: watch::channel(lasting.privacy).0,
+            held: AtomicBool::new(false),
             now: RwLock::new(Arc::new(lasting)),
             changing: Mutex::default(),
             _lock: lock,
@@ -313,7 +316,7 @@ impl State {
             return Ok(result);
         }
         self.write(&after)?;
-        let privacy = after.privacy;
+        let privacy = after.privacy || self.privacy_is_held();
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(after);
         self.privacy.send_if_modified(|p| std::mem::replace(p, privacy) != privacy);
         self.changed.send_modify(|n| *n += 1);
@@ -325,7 +328,18 @@ impl State {
         self.changed.subscribe()
     }
 
-    /// [`Lasting::privacy`], now and whenever it changes.
+    /// From now on there is privacy, whatever is stored: the configuration demands it.
+    pub fn hold_privacy(&self) {
+        self.held.store(true, Ordering::Relaxed);
+        self.privacy.send_replace(true);
+    }
+
+    /// Whether [`State::hold_privacy`] was called.
+    pub fn privacy_is_held(&self) -> bool {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is privacy, now and whenever it changes.
     pub fn privacy(&self) -> watch::Receiver<bool> {
         self.privacy.subscribe()
     }

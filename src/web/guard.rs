@@ -11,10 +11,8 @@ use http::header::{HOST, ORIGIN};
 use http::{HeaderMap, StatusCode, Uri};
 
 use super::problem::Problem;
+use super::proxy::Scheme;
 use crate::config;
-
-/// How we are served. TLS comes with an issue of its own.
-const SCHEME: &str = "http";
 
 /// What is asked of the machine, at the time of the request: interfaces and names come and go.
 pub trait Machine {
@@ -22,6 +20,8 @@ pub trait Machine {
     fn owns(&self, address: IpAddr) -> bool;
     /// Its host name, if it has one.
     fn hostname(&self) -> Option<String>;
+    /// The name that it announces by mDNS, if any.
+    fn announced(&self) -> Option<String>;
 }
 
 /// Which rules hold for the resource asked for.
@@ -42,15 +42,59 @@ pub enum Caller {
     Listed,
 }
 
-/// Admits a request or says why not: 400 without one valid `Host` (RFC 9112 section 3.2), 421 for a host that
-/// isn't us, 403 for a foreign page.
+/// Admits a request that came by `scheme` or says why not: 400 without one valid `Host` (RFC 9112 section 3.2), 421
+/// for a host that isn't us, 403 for a foreign page.
 pub fn check(
     uri: &Uri,
     headers: &HeaderMap,
+    scheme: Scheme,
     area: Area,
     web: &config::Web,
     machine: &dyn Machine,
 ) -> Result<Caller, Problem> {
+    let host = host(uri, headers, web, machine)?;
+    let own = Origin::of(scheme.as_str(), host);
+    match one(headers, &ORIGIN) {
+        Ok(None) => Ok(Caller::Own),
+        Ok(Some(text)) => match Origin::parse(text) {
+            Some(origin) if origin == own => Ok(Caller::Own),
+            Some(origin)
+                if area == Area::Shared
+                    && web.origins.iter().any(|o| Origin::parse(o).as_ref() == Some(&origin)) =>
+            {
+                Ok(Caller::Listed)
+            }
+            // A proxy does HTTPS for us, and we don't know it.
+            Some(origin) if scheme == Scheme::Http && origin.scheme == "https" && origin.host == own.host => {
+                Err(Problem::new(
+                    StatusCode::FORBIDDEN,
+                    "the page came by https, but its request by http: list the proxy between in web.trusted_proxies, \
+                     and let it send X-Forwarded-Proto",
+                ))
+            }
+            _ => Err(foreign()),
+        },
+        Err(()) => Err(foreign()),
+    }
+}
+
+/// Only the first half of [`check`]: whether the request is meant for us at all.
+pub fn check_host(
+    uri: &Uri,
+    headers: &HeaderMap,
+    web: &config::Web,
+    machine: &dyn Machine,
+) -> Result<(), Problem> {
+    host(uri, headers, web, machine).map(|_| ())
+}
+
+/// By what name and port the client calls us.
+fn host(
+    uri: &Uri,
+    headers: &HeaderMap,
+    web: &config::Web,
+    machine: &dyn Machine,
+) -> Result<(Host, Option<u16>), Problem> {
     let mut host = one(headers, &HOST)
         .map_err(|()| bad_host("more than one Host"))?
         .ok_or_else(|| bad_host("no Host"))
@@ -65,20 +109,7 @@ pub fn check(
             return Err(misdirected());
         }
     }
-    match one(headers, &ORIGIN) {
-        Ok(None) => Ok(Caller::Own),
-        Ok(Some(text)) => match Origin::parse(text) {
-            Some(origin) if origin == Origin::of(SCHEME, host) => Ok(Caller::Own),
-            Some(origin)
-                if area == Area::Shared
-                    && web.origins.iter().any(|o| Origin::parse(o).as_ref() == Some(&origin)) =>
-            {
-                Ok(Caller::Listed)
-            }
-            _ => Err(foreign()),
-        },
-        Err(()) => Err(foreign()),
-    }
+    Ok(host)
 }
 
 fn bad_host(what: &str) -> Problem {
@@ -153,7 +184,7 @@ fn ours(host: &Host, hosts: &[String], machine: &dyn Machine) -> bool {
     }
     match host {
         Host::Ip(ip) => ip.is_loopback() || machine.owns(*ip),
-        Host::Name(name) if name == "localhost" => true,
+        Host::Name(name) if name == "localhost" || machine.announced().as_ref() == Some(name) => true,
         Host::Name(name) => machine.hostname().is_some_and(|own| {
             let own = own.to_ascii_lowercase();
             // mDNS announces the first label (RFC 6762 section 3).
@@ -203,6 +234,9 @@ mod tests {
         fn hostname(&self) -> Option<String> {
             Some("Door.example.net".into())
         }
+        fn announced(&self) -> Option<String> {
+            Some("peercam-door.local".into())
+        }
     }
 
     fn web() -> config::Web {
@@ -222,7 +256,8 @@ mod tests {
         for (name, value) in lines {
             headers.append(*name, http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        check(&uri.parse().unwrap(), &headers, area, &web(), &Cam).map_err(|p| p.status.as_u16())
+        check(&uri.parse().unwrap(), &headers, Scheme::Http, area, &web(), &Cam)
+            .map_err(|p| p.status.as_u16())
     }
 
     #[test]

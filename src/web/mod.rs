@@ -7,10 +7,12 @@
 //! | `/whep`, `/whep/{id}` | POST, PATCH, DELETE, OPTIONS | players ([`whep`]) |
 //! | `/api/session`, ... | GET, POST, DELETE | signing in, guest links, privacy ([`api`]) |
 //! | `/api/status`, `/healthz` | GET | facts and health ([`status`]) |
+//! | `/api/ca.pem` | GET | the device's certificate authority ([`tls`]) |
 //! | `/snapshot.jpg` | GET | one picture, fresh; it counts as demand for one frame |
 //!
-//! A request passes [`server`] (limits), then `routes`, where [`guard`] judges `Host` and `Origin`, and [`access`] who
-//! may do that, before any route is looked at; then the route. Errors are `application/problem+json` ([`problem`]), except for what hyper
+//! A request passes [`server`] (TLS, limits), then `routes`, where [`guard`] judges `Host` and `Origin`, and [`access`]
+//! who may do that, before any route is looked at; then the route. Errors are `application/problem+json` ([`problem`]),
+//! except for what hyper
 //! refuses before it is a request (400 for what is no HTTP, 431 for headers over the limit), which has no body.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))] // tests may; the lint still sees everything else when it isn't a test
@@ -21,19 +23,26 @@ pub mod auth;
 pub mod body;
 pub mod cookies;
 pub mod guard;
-mod machine;
+pub mod hush;
+pub mod machine;
 pub mod messages;
 pub mod page;
+mod places;
 pub mod problem;
+pub mod proxy;
+mod redirect;
 mod routes;
 pub mod sdpfrag;
 pub mod server;
 pub mod sessions;
 pub mod signal;
 pub mod status;
+pub mod tls;
 pub mod whep;
 
 use std::sync::Arc;
+
+use tokio::sync::watch;
 
 use crate::clock::Clocks;
 use crate::config;
@@ -41,7 +50,7 @@ use crate::pipeline::snapshot::Snapshots;
 use crate::status::Status;
 use crate::viewer::Registry;
 
-pub use server::{Error, bind, serve};
+pub use server::{Door, Error, Speaks, bind, serve};
 
 /// What the web reaches of the rest of the daemon.
 pub struct Context {
@@ -59,6 +68,10 @@ pub struct Context {
     pub ice: config::Ice,
     /// What RTP timestamps mean, for the page's measurement of delay.
     pub clocks: Clocks,
+    /// The certificate being served; `None` for plain HTTP.
+    pub tls: Option<Arc<tls::Tls>>,
+    /// The name that mDNS announces, if any: another one of ours.
+    pub announced: watch::Receiver<Option<String>>,
 }
 
 #[cfg(test)]

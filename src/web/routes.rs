@@ -7,7 +7,6 @@ use std::sync::Arc;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper::service::Service;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use warp::filters::BoxedFilter;
 use warp::{Filter, Rejection, reply};
@@ -16,9 +15,12 @@ use super::access::{self, Visitor};
 use super::guard::{self, Area, Caller};
 use super::machine::Here;
 use super::problem::Problem;
-use super::server::Limits;
+use super::proxy;
+pub use super::proxy::Scheme;
+use super::server::{Limits, Place};
 use super::sessions::Sessions;
-use super::{Context, api, page, signal, status, whep};
+use super::{Context, api, page, signal, status, tls, whep};
+use crate::config::Network;
 
 /// Shared by all routes.
 pub struct State {
@@ -32,26 +34,29 @@ pub struct State {
     pub stop: CancellationToken,
 }
 
-/// How a request came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheme {
-    /// In the clear.
-    Http,
-    /// Over TLS.
-    Https,
-}
-
 /// The connection by which a request came.
 #[derive(Clone)]
 pub struct Peer {
-    /// The other end.
+    /// The other end, or the client behind a proxy; never IPv4 in IPv6 clothes.
     pub remote: SocketAddr,
     /// Our end.
     pub local: IpAddr,
     /// How the browser reached us.
     pub scheme: Scheme,
     /// Its place among the connections allowed; kept by a WebSocket after HTTP is done with it.
-    pub _place: Arc<OwnedSemaphorePermit>,
+    pub place: Arc<Place>,
+}
+
+impl Peer {
+    /// The client itself, where it came through a proxy that is trusted.
+    fn behind(mut self, headers: &HeaderMap, proxies: &[Network]) -> Self {
+        let (address, scheme) = proxy::client(headers, proxies, self.remote.ip(), self.scheme);
+        if address != self.remote.ip() {
+            self.remote = SocketAddr::new(address, 0); // its port nobody tells
+        }
+        self.scheme = scheme;
+        self
+    }
 }
 
 /// The tree of routes. Whatever none of them takes is 404.
@@ -67,6 +72,9 @@ pub fn routes(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
     let health = warp::path!("healthz")
         .and(with(state))
         .map(|state: Arc<State>| status::health(&state.context, state.stop.is_cancelled()));
+    let authority = warp::path!("api" / "ca.pem")
+        .and(with(state))
+        .map(|state: Arc<State>| tls::authority(state.context.tls.as_deref()));
     let snapshot = warp::path!("snapshot.jpg").and(with(state)).then(snapshot);
     page::routes()
         .or(signal::route(state))
@@ -76,6 +84,8 @@ pub fn routes(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
         .or(facts)
         .unify()
         .or(health)
+        .unify()
+        .or(authority)
         .unify()
         .or(snapshot)
         .unify()
@@ -118,10 +128,12 @@ pub async fn answer<S, B>(
 where
     S: Service<Request<B>, Response = reply::Response, Error = Infallible>,
 {
+    let web = &state.context.config;
+    let peer = peer.behind(request.headers(), &web.trusted_proxies);
     let path = request.uri().path();
     let area = if path == "/whep" || path.starts_with("/whep/") { Area::Shared } else { Area::Own };
-    let machine = Here { local: peer.local };
-    let caller = guard::check(request.uri(), request.headers(), area, &state.context.config, &machine);
+    let machine = Here { local: peer.local, announced: state.context.announced.clone() };
+    let caller = guard::check(request.uri(), request.headers(), peer.scheme, area, web, &machine);
     let origin = request.headers().get(header::ORIGIN).cloned();
     let preflight = request.method() == Method::OPTIONS;
     let visitor = caller.clone().and_then(|caller| {

@@ -1,33 +1,45 @@
-//! The listener and its limits: every connection ends by itself, whatever its other end does or doesn't.
+//! The listeners and their limits: every connection ends by itself, whatever its other end does or doesn't.
 //!
-//! warp's own server has no deadline for headers, no cap on connections and no end to its graceful shutdown, so
-//! warp's filters are served by hyper directly.
+//! warp's own server has no TLS, no deadline for headers, no cap on connections and no end to its graceful shutdown, so
+//! warp's filters are served by hyper directly. A connection passes: a place ([`super::places`]), its first byte, which
+//! tells TLS from plain HTTP, the TLS handshake, then request after request.
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use warp::filters::BoxedFilter;
+use warp::reply;
 
-use super::Context;
+use super::hush::{Hush, and_more};
+use super::machine::Here;
+use super::places::{self, Places, Refusal};
 use super::routes::{self, Peer, Scheme, State};
 use super::sessions::Sessions;
+use super::{Context, proxy, redirect};
 
 /// Sizes and deadlines of every connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once, WebSockets included. One more is answered 503 and closed at once, so that nobody waits
-    /// in an invisible queue.
-    pub connections: usize,
+    /// How many at once, and from whom.
+    pub places: places::Limits,
+    /// From the connection to the end of its TLS handshake; three round trips over the slowest link, and the work of a
+    /// busy board.
+    pub handshake: Duration,
     /// From the connection, or the last response, to the end of the next request's headers: also what an idle
     /// connection is kept for.
     pub header: Duration,
@@ -57,7 +69,8 @@ pub struct Limits {
 impl Limits {
     /// What the daemon runs with.
     pub const STANDARD: Self = Self {
-        connections: 256,
+        places: places::Limits::STANDARD,
+        handshake: Duration::from_secs(8),
         header: Duration::from_secs(5),
         header_bytes: 16 * 1024,
         body: Duration::from_secs(10),
@@ -74,6 +87,8 @@ impl Limits {
 
 /// Pause after an accept that failed for want of resources (EMFILE, ENOMEM): some come back as connections end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// First byte of a TLS connection: the record of a handshake (RFC 8446 section 5.1). No HTTP method begins so.
+const TLS_HANDSHAKE: u8 = 0x16;
 
 /// Why we can't listen.
 #[derive(Debug)]
@@ -107,133 +122,345 @@ impl fmt::Display for Error {
     }
 }
 
-/// Takes the address. `[::]` takes IPv4 as well, unless the system was set up otherwise.
+/// Takes the address. `[::]` takes IPv4 as well, whatever the system's default is (bindv6only), and is IPv4 alone where
+/// the kernel has no IPv6.
 pub fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
-    let listen = || {
-        let listener = TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    };
-    listen().map_err(|source| Error { address, source })
+    let all = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    match listen(address) {
+        Err(e) if address.ip() == all && is_without_ipv6(&e) => {
+            let v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
+            tracing::info!("this machine has no IPv6; listening on {v4} instead of {address}");
+            listen(v4).map_err(|source| Error { address: v4, source })
+        }
+        other => other.map_err(|source| Error { address, source }),
+    }
+}
+
+fn is_without_ipv6(e: &io::Error) -> bool {
+    matches!(e.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    use socket2::{Domain, Socket, Type};
+    /// Connections that wait to be accepted; the kernel's own limit is what counts mostly.
+    const BACKLOG: i32 = 1024;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    // As std does: connections of the daemon before us, which linger in TIME_WAIT, don't keep us from starting.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// What is spoken at a listener.
+#[derive(Clone, Debug)]
+pub enum Speaks {
+    /// HTTPS; plain HTTP is sent on to it.
+    Tls(Arc<ServerConfig>),
+    /// Plain HTTP.
+    Plain,
+    /// Plain HTTP that is only sent on to HTTPS at this port.
+    Redirect(u16),
+}
+
+/// A listener and what is spoken there.
+#[derive(Debug)]
+pub struct Door {
+    /// Where.
+    pub listener: TcpListener,
+    /// What.
+    pub speaks: Speaks,
 }
 
 /// Serves until `stop` is cancelled and all connections have ended, or had to: at most 2 s later.
-/// Fails only if `listener` can't be used at all.
-pub async fn serve(
-    listener: TcpListener,
-    context: Arc<Context>,
-    stop: CancellationToken,
-) -> Result<(), Error> {
-    serve_with(Limits::STANDARD, listener, context, stop).await
+/// Fails only if a listener can't be used at all.
+pub async fn serve(doors: Vec<Door>, context: Arc<Context>, stop: CancellationToken) -> Result<(), Error> {
+    serve_with(Limits::STANDARD, doors, context, stop).await
 }
 
 /// [`serve`] with limits of one's own.
 pub async fn serve_with(
     limits: Limits,
-    listener: TcpListener,
+    doors: Vec<Door>,
     context: Arc<Context>,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let address = listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
-    let listener = listener
-        .set_nonblocking(true)
-        .and_then(|()| tokio::net::TcpListener::from_std(listener))
-        .map_err(|source| Error { address, source })?;
     let sessions = Sessions::new(context.registry.clone(), context.auth.clone());
     let state = Arc::new(State { context, sessions, limits, stop: stop.clone() });
-    let service = TowerToHyperService::new(warp::service(routes::routes(&state)));
-    let places = Arc::new(Semaphore::new(limits.connections));
-    let mut full = false;
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        let (stream, remote) = match accepted {
-            Ok(accepted) => accepted,
-            // These are of the connection that was to be, and so past (accept(2)).
-            Err(e)
-                if matches!(e.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) =>
-            {
-                continue;
-            }
-            Err(e) => {
-                tracing::warn!("can't accept a connection: {e}");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let place = places.clone().try_acquire_owned();
-        if place.is_err() != full {
-            full = place.is_err();
-            if full {
-                tracing::warn!("all {} connections are in use; refusing further ones", limits.connections);
-            }
-        }
-        let Ok(place) = place else {
-            refuse(&stream);
-            continue;
-        };
-        let local = stream.local_addr().map_or(address.ip(), |a| a.ip());
-        let peer = Peer { remote, local, scheme: Scheme::Http, _place: Arc::new(place) };
-        let (state, service) = (state.clone(), service.clone());
-        tokio::spawn(connection(stream, peer, state, move |state, peer, request| {
-            routes::answer(service.clone(), state, peer, request)
-        }));
+    let server = Server {
+        routes: routes::routes(&state),
+        state,
+        seats: Seats::new(limits.places),
+        hush: Arc::default(),
+    };
+    let mut accepting = JoinSet::new();
+    for Door { listener, speaks } in doors {
+        let address = listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
+        let listener = listener
+            .set_nonblocking(true)
+            .and_then(|()| tokio::net::TcpListener::from_std(listener))
+            .map_err(|source| Error { address, source })?;
+        accepting.spawn(server.clone().accept(listener, speaks));
     }
-    drop(listener);
-    let everybody = u32::try_from(limits.connections).unwrap_or(u32::MAX);
-    if tokio::time::timeout(limits.stop, places.acquire_many(everybody)).await.is_err() {
-        tracing::debug!(
-            "{} connections did not end in time",
-            limits.connections - places.available_permits()
-        );
+    while accepting.join_next().await.is_some() {}
+    if tokio::time::timeout(limits.stop, server.seats.empty()).await.is_err() {
+        tracing::debug!("{} connections did not end in time", server.seats.places().count());
     }
     Ok(())
 }
 
-/// One connection, from its first request to its end or its upgrade.
-async fn connection<F, R>(stream: TcpStream, peer: Peer, state: Arc<State>, answer: F)
-where
-    F: Fn(Arc<State>, Peer, http::Request<hyper::body::Incoming>) -> R,
-    R: Future<Output = warp::reply::Response>,
-{
-    // Neither can fail on a TCP socket; without them it is merely slower, or ends later.
-    let _ = stream.set_nodelay(true);
-    let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(state.limits.stalled));
-    let (limits, stop, remote) = (state.limits, state.stop.clone(), peer.remote);
-    let asked = AtomicBool::new(false);
-    let service = service_fn(|request| {
-        asked.store(true, Ordering::Relaxed);
-        let answer = answer(state.clone(), peer.clone(), request);
-        async { Ok::<_, std::convert::Infallible>(answer.await) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header)
-        .max_buf_size(limits.header_bytes)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            if !asked.load(Ordering::Relaxed) {
-                return; // hyper would wait for the request of a connection that a browser opened to have it ready
+/// What all connections share.
+#[derive(Clone)]
+struct Server {
+    routes: BoxedFilter<(reply::Response,)>,
+    state: Arc<State>,
+    seats: Arc<Seats>,
+    hush: Arc<Mutex<Hush>>,
+}
+
+impl Server {
+    async fn accept(self, listener: tokio::net::TcpListener, speaks: Speaks) {
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = self.state.stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, remote)) => self.admit(stream, remote, &speaks),
+                // These are of the connection that was to be, and so past (accept(2)).
+                Err(e)
+                    if matches!(
+                        e.kind(),
+                        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+                    ) => {}
+                Err(e) => {
+                    tracing::warn!("can't accept a connection: {e}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
             }
-            connection.as_mut().graceful_shutdown();
-            // What is not done by then is cut off by dropping it.
-            tokio::time::timeout(limits.stop, connection).await.unwrap_or(Ok(()))
         }
-    };
-    if let Err(e) = ended {
-        tracing::debug!("connection from {remote}: {e}");
+    }
+
+    /// Gives a connection its place, or refuses it.
+    fn admit(&self, stream: TcpStream, remote: SocketAddr, speaks: &Speaks) {
+        let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
+        let trusted = proxy::trusts(&self.state.context.config.trusted_proxies, remote.ip());
+        let place = match self.seats.take(remote.ip(), trusted) {
+            Ok(place) => place,
+            Err(refusal) => {
+                self.warn(remote.ip(), refusal);
+                if !matches!(speaks, Speaks::Tls(_)) {
+                    refuse(&stream);
+                }
+                return;
+            }
+        };
+        let local = stream.local_addr().map_or(remote.ip(), |a| a.ip());
+        let scheme = if matches!(speaks, Speaks::Tls(_)) { Scheme::Https } else { Scheme::Http };
+        let peer = Peer { remote, local, scheme, place: Arc::new(place) };
+        let (server, speaks) = (self.clone(), speaks.clone());
+        tokio::spawn(async move {
+            let (end, stop) = (peer.place.end.clone(), server.state.stop.clone());
+            let asked = AtomicBool::new(false);
+            tokio::select! {
+                () = server.connection(stream, peer, speaks, &asked) => {}
+                () = end.cancelled() => tracing::debug!("connection from {remote}: makes room for another"),
+                // hyper would wait for the request of a connection that a browser opened to have it ready
+                () = async { stop.cancelled().await; if asked.load(Ordering::Relaxed) { std::future::pending().await } } => {}
+            }
+        });
+    }
+
+    fn warn(&self, from: IpAddr, refusal: Refusal) {
+        let left_out = self.hush.lock().unwrap_or_else(PoisonError::into_inner).may_say(from, Instant::now());
+        if let Some(more) = left_out.map(and_more) {
+            match refusal {
+                Refusal::Full => tracing::warn!("refused a connection from {from}: all are in use{more}"),
+                Refusal::TooMany => tracing::warn!("refused a connection from {from}: it has too many{more}"),
+                Refusal::TooFast => {
+                    tracing::warn!("refused a connection from {from}: it opens them too fast{more}")
+                }
+            }
+        }
+    }
+
+    /// One connection, from its first byte to its end or its upgrade.
+    async fn connection(&self, stream: TcpStream, peer: Peer, speaks: Speaks, asked: &AtomicBool) {
+        let limits = self.state.limits;
+        // Neither can fail on a TCP socket; without them it is merely slower, or ends later.
+        let _ = stream.set_nodelay(true);
+        let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(limits.stalled));
+        let remote = peer.remote;
+        let config = match speaks {
+            Speaks::Plain => {
+                peer.place.progress();
+                return self.routes(stream, peer, asked).await;
+            }
+            Speaks::Redirect(port) => return self.redirect(stream, peer, Some(port), asked).await,
+            Speaks::Tls(config) => config,
+        };
+        let shaken = tokio::time::timeout(limits.handshake, async {
+            let mut first = [0];
+            if stream.peek(&mut first).await? == 0 {
+                return Ok(Shaken::Nothing);
+            }
+            match first[0] {
+                TLS_HANDSHAKE => Ok(Shaken::Tls(TlsAcceptor::from(config).accept(stream).await?)),
+                b'A'..=b'Z' => Ok(Shaken::Plain(stream)),
+                _ => Ok::<_, io::Error>(Shaken::Nothing),
+            }
+        });
+        match shaken.await {
+            Ok(Ok(Shaken::Tls(stream))) => {
+                peer.place.progress();
+                self.routes(stream, peer, asked).await;
+            }
+            Ok(Ok(Shaken::Plain(stream))) => self.redirect(stream, peer, None, asked).await,
+            Ok(Ok(Shaken::Nothing)) => tracing::debug!("connection from {remote}: neither TLS nor HTTP"),
+            // Also what a browser does that does not trust the certificate.
+            Ok(Err(e)) => tracing::debug!("connection from {remote}: no TLS: {e}"),
+            Err(_) => tracing::debug!("connection from {remote}: no TLS in time"),
+        }
+    }
+
+    async fn routes(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: Peer,
+        asked: &AtomicBool,
+    ) {
+        self.http(stream, peer, asked, |server, peer, request| {
+            let service = TowerToHyperService::new(warp::service(server.routes));
+            routes::answer(service, server.state, peer, request)
+        })
+        .await;
+    }
+
+    async fn redirect(&self, stream: TcpStream, peer: Peer, port: Option<u16>, asked: &AtomicBool) {
+        let peer = Peer { scheme: Scheme::Http, ..peer };
+        peer.place.progress();
+        self.http(stream, peer, asked, move |server, peer, request| async move {
+            let machine = Here { local: peer.local, announced: server.state.context.announced.clone() };
+            redirect::answer(&request, &server.state.context.config, &machine, port)
+        })
+        .await;
+    }
+
+    /// Request after request.
+    async fn http<S, F, R>(&self, stream: S, peer: Peer, asked: &AtomicBool, answer: F)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        F: Fn(Self, Peer, http::Request<hyper::body::Incoming>) -> R,
+        R: Future<Output = reply::Response>,
+    {
+        let (limits, stop) = (self.state.limits, self.state.stop.clone());
+        let service = service_fn(|request| {
+            asked.store(true, Ordering::Relaxed);
+            peer.place.progress();
+            let (answer, place) = (answer(self.clone(), peer.clone(), request), peer.place.clone());
+            async move {
+                let response = answer.await;
+                place.progress();
+                Ok::<_, std::convert::Infallible>(response)
+            }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.header)
+            .max_buf_size(limits.header_bytes)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let mut connection = std::pin::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                // What is not done by then is cut off by dropping it.
+                tokio::time::timeout(limits.stop, connection).await.unwrap_or(Ok(()))
+            }
+        };
+        if let Err(e) = ended {
+            tracing::debug!("connection from {}: {e}", peer.remote);
+        }
     }
 }
 
-/// Says that all places are taken. The socket's buffer is empty, so this never waits; a peer that is still sending
-/// may see the connection reset instead.
+/// How a connection to the HTTPS port began.
+enum Shaken {
+    Tls(tokio_rustls::server::TlsStream<TcpStream>),
+    Plain(TcpStream),
+    Nothing,
+}
+
+/// All places of the server.
+#[derive(Debug)]
+struct Seats {
+    places: Mutex<Places<CancellationToken>>,
+    left: Notify,
+}
+
+impl Seats {
+    fn new(limits: places::Limits) -> Arc<Self> {
+        Arc::new(Self { places: Mutex::new(Places::new(limits)), left: Notify::new() })
+    }
+
+    fn places(&self) -> MutexGuard<'_, Places<CancellationToken>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(self: &Arc<Self>, address: IpAddr, trusted: bool) -> Result<Place, Refusal> {
+        let end = CancellationToken::new();
+        let (number, ended) = self.places().take(address, trusted, Instant::now(), end.clone())?;
+        ended.iter().for_each(CancellationToken::cancel);
+        Ok(Place { seats: self.clone(), number, end })
+    }
+
+    /// Waits until all have left.
+    async fn empty(&self) {
+        loop {
+            let left = self.left.notified();
+            if self.places().count() == 0 {
+                return;
+            }
+            left.await;
+        }
+    }
+}
+
+/// One place, until dropped.
+#[derive(Debug)]
+pub struct Place {
+    seats: Arc<Seats>,
+    number: u64,
+    /// Cancelled when it has to make room.
+    end: CancellationToken,
+}
+
+impl Place {
+    fn progress(&self) {
+        self.seats.places().progress(self.number, Instant::now());
+    }
+
+    /// Keeps it for a WebSocket of somebody who was let in: it never makes room for others. False if there are too many.
+    pub fn keep(&self) -> bool {
+        self.seats.places().keep(self.number)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.seats.places().leave(self.number);
+        self.seats.left.notify_one();
+    }
+}
+
+/// Says that there is no place. The socket's buffer is empty, so this never waits; a peer that is still sending may see
+/// the connection reset instead. Over TLS nothing could be said without the handshake that is to be saved.
 fn refuse(stream: &TcpStream) {
     const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n\
         Content-Length: 93\r\nRetry-After: 5\r\nConnection: close\r\n\r\n\

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::super::testing::{PATIENCE, QUICK, Reply, Server, context, context_with, rest};
+use super::super::testing::{PATIENCE, QUICK, Reply, Server, context, context_with, few, rest};
 use super::*;
 use crate::config;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -84,7 +84,7 @@ async fn bodies_are_bounded_however_they_are_framed() {
 
 #[tokio::test]
 async fn a_body_that_ends_early_leaves_nothing_behind() {
-    let server = Server::start(Limits { connections: 1, ..QUICK }, context());
+    let server = Server::start(few(1), context());
     for _ in 0..3 {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         let owner = server.owner();
@@ -97,41 +97,48 @@ async fn a_body_that_ends_early_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn one_connection_too_many_is_refused_and_told_so() {
-    let limits = Limits { connections: 2, header: PATIENCE, ..QUICK };
-    let server = Server::start(limits, context());
-    let first = TcpStream::connect(server.address).await.unwrap();
-    let mut second = TcpStream::connect(server.address).await.unwrap();
-    second.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-    assert!(second.read(&mut [0; 100]).await.unwrap() > 0);
-    let mut third = TcpStream::connect(server.address).await.unwrap();
-    let reply = Reply::parse(&rest(&mut third).await);
+async fn who_gets_no_place_is_told_so() {
+    let server = Server::start(few(0), context());
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let reply = Reply::parse(&rest(&mut stream).await);
     assert_eq!((reply.status, reply.header("retry-after")), (503, "5"));
     assert_eq!(reply.header("content-length"), reply.body.len().to_string());
     assert_eq!(serde_json::from_str::<serde_json::Value>(&reply.body).unwrap()["status"], 503);
-    drop(first);
+}
+
+#[tokio::test]
+async fn silent_connections_make_room() {
+    let server = Server::start(Limits { header: PATIENCE * 2, ..few(2) }, context());
+    let mut first = TcpStream::connect(server.address).await.unwrap();
+    let _second = TcpStream::connect(server.address).await.unwrap();
     served_in_time(&server).await;
+    assert_eq!(rest(&mut first).await, b"", "the one that was silent for longest");
 }
 
 #[tokio::test]
 async fn a_websocket_keeps_its_place() {
-    let server = Server::start(Limits { connections: 1, ..QUICK }, context());
+    let server = Server::start(few(1), context());
     let mut socket = TcpStream::connect(server.address).await.unwrap();
-    let handshake = format!(
+    let upgrade = format!(
         "GET /api/signal HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{}\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
         server.owner()
     );
-    socket.write_all(handshake.as_bytes()).await.unwrap();
+    socket.write_all(upgrade.as_bytes()).await.unwrap();
     assert!(socket.read(&mut [0; 16]).await.unwrap() > 0);
-    assert_eq!(server.ask("GET", "/healthz", &[], "").await.status, 503);
-    drop(socket);
-    served_in_time(&server).await;
+    // Others come and go as if it were not there, and it stays; only another one finds no place.
+    for _ in 0..3 {
+        served_in_time(&server).await;
+    }
+    let mut other = TcpStream::connect(server.address).await.unwrap();
+    other.write_all(upgrade.as_bytes()).await.unwrap();
+    assert_eq!(Reply::parse(&rest(&mut other).await).status, 503);
+    assert!(socket.read(&mut [0; 16]).await.unwrap() > 0);
 }
 
 #[tokio::test]
 async fn who_stops_reading_is_cut_off() {
-    let server = Server::start(Limits { connections: 1, ..QUICK }, context());
+    let server = Server::start(few(1), context());
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let mut stream = socket.connect(server.address).await.unwrap();

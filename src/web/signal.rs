@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::{SinkExt, StreamExt};
 use http::StatusCode;
-use http::header::{HeaderValue, UPGRADE};
+use http::header::{HeaderValue, RETRY_AFTER, UPGRADE};
 use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, sleep_until, timeout};
 use warp::filters::BoxedFilter;
@@ -58,6 +58,11 @@ pub fn route(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
                 Ok(principal) => principal.clone(),
                 Err(problem) => return problem.response(),
             };
+            if !peer.place.keep() {
+                let problem =
+                    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many pages are open; try again later");
+                return problem.with(RETRY_AFTER, HeaderValue::from_static("5")).response();
+            }
             // Twice the limit is read, so that what is over it gets its close code and not just a broken line.
             let bytes = state.limits.message_bytes * 2;
             ws.max_message_size(bytes)

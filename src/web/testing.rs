@@ -14,8 +14,9 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::auth::{Auth, Role};
+use super::places;
 use super::server::{self, Limits};
-use super::{Context, bind};
+use super::{Context, Door, Speaks, bind};
 use crate::clock::{Clocks, RtpClock};
 use crate::config;
 use crate::pipeline::{hub::Hub, snapshot::Snapshots};
@@ -82,7 +83,9 @@ pub fn context_with(config: config::Web, ice: config::Ice) -> Daemon {
     auth.state().change(|l| l.owner = Some("no password fits".into())).unwrap();
     let token = auth.add_token("test", Role::Owner).unwrap();
     let snapshots = Arc::new(Snapshots::new(hub));
-    let context = Arc::new(Context { registry, status, auth, snapshots, config, ice, clocks });
+    let (tls, announced) = (None, tokio::sync::watch::channel(None).1);
+    let context =
+        Arc::new(Context { registry, status, auth, snapshots, config, ice, clocks, tls, announced });
     Daemon { context, token, _dir: dir }
 }
 
@@ -97,12 +100,18 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts one.
+    /// Starts one without TLS.
     pub fn start(limits: Limits, context: Daemon) -> Self {
+        Self::speaking(Speaks::Plain, limits, context)
+    }
+
+    /// Starts one.
+    pub fn speaking(speaks: Speaks, limits: Limits, context: Daemon) -> Self {
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let task = tokio::spawn(server::serve_with(limits, listener, context.context.clone(), stop.clone()));
+        let doors = vec![Door { listener, speaks }];
+        let task = tokio::spawn(server::serve_with(limits, doors, context.context.clone(), stop.clone()));
         Self { address, context, stop, task }
     }
 
@@ -131,6 +140,19 @@ pub const QUICK: Limits = Limits {
     stalled: Duration::from_millis(500),
     ..Limits::STANDARD
 };
+
+/// [`QUICK`] with so few connections.
+pub fn few(connections: usize) -> Limits {
+    let places = places::Limits {
+        connections,
+        per_address: connections,
+        handshakes: connections,
+        handshakes_per_address: connections,
+        kept: connections,
+        ..places::Limits::STANDARD
+    };
+    Limits { places, ..QUICK }
+}
 
 /// A response.
 #[derive(Debug)]

@@ -114,7 +114,7 @@ impl Board {
         }
         self.put(
             "device.toml",
-            format!("{config}\n[web]\naddress = \"10.77.0.2\"\nport = {PORT}\n").as_bytes(),
+            format!("{config}\n[web]\naddress = \"10.77.0.2\"\ntls = \"off\"\nport = {PORT}\n").as_bytes(),
         );
         self.put("state.json", door::state());
         self.run(

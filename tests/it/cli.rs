@@ -66,7 +66,11 @@ fn a_taken_port_is_told_and_ends_it() {
     let daemon = Daemon::start(PATTERN);
     let dir = Dir::new();
     let port = daemon.address().port();
-    std::fs::write(dir.path().join("device.toml"), format!("{PATTERN}[web]\nport = {port}\n")).unwrap();
+    std::fs::write(
+        dir.path().join("device.toml"),
+        format!("{PATTERN}[web]\naddress = \"127.0.0.1\"\nport = {port}\n"),
+    )
+    .unwrap();
     let out = peercam(&dir, &["run"]);
     assert_eq!(out.status.code(), Some(1), "{out:?}");
     let said = text(&out.stderr);

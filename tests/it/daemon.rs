@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -68,6 +69,11 @@ impl Daemon {
         format!("http://{}{path}", self.address)
     }
 
+    /// Where what lasts is.
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir.path().join(STATE)
+    }
+
     /// Process id.
     pub fn id(&self) -> u32 {
         self.process.id()
@@ -83,6 +89,11 @@ impl Daemon {
         self.process.said(text, Duration::from_secs(10))
     }
 
+    /// The same with another deadline.
+    pub fn said_within(&mut self, text: &str, within: Duration) -> String {
+        self.process.said(text, within)
+    }
+
     /// What it logged last.
     pub fn log(&self) -> String {
         self.process.tail()
@@ -91,7 +102,9 @@ impl Daemon {
 
 fn start(config: &str, port: u16, dir: &Dir) -> (Process, SocketAddr) {
     let path = dir.path().join("device.toml");
-    let with_port = format!("[web]\nport = {port}\n");
+    // Plain HTTP unless a test is about HTTPS: most are about what is behind it.
+    let tls = if config.contains("tls = ") { "" } else { "tls = \"off\"\n" };
+    let with_port = format!("[web]\naddress = \"127.0.0.1\"\nport = {port}\n{tls}");
     let config = if config.contains("[web]\n") {
         config.replace("[web]\n", &with_port)
     } else {
@@ -104,9 +117,9 @@ fn start(config: &str, port: u16, dir: &Dir) -> (Process, SocketAddr) {
     command.arg("run").arg("--config").arg(&path).arg("--state-dir").arg(dir.path().join(STATE));
     command.current_dir(dir.path()).env("NO_COLOR", "1");
     let mut process = Process::start("peercam", &mut command);
-    let line = process.said("listening on http://", Duration::from_secs(20));
+    let line = process.said("listening on http", Duration::from_secs(20));
     let address = line
-        .split("http://")
+        .split("://")
         .nth(1)
         .and_then(|rest| rest.split(|c: char| !"[:.]".contains(c) && !c.is_ascii_hexdigit()).next())
         .and_then(|address| address.parse().ok())

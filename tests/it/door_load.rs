@@ -80,7 +80,9 @@ impl Scene {
             let load = load.join().expect("the load ended by itself");
             stop.store(true, Ordering::Relaxed);
             let (calm, gap) = watch.join().expect("the viewer watched to the end");
-            println!("{what}: {load}; longest gap {gap:.0?} (before: {calm:.0?}), the owner joined in {joined:.0?}");
+            println!(
+                "{what}: {load}; longest gap {gap:.0?} (before: {calm:.0?}), the owner joined in {joined:.0?}"
+            );
             assert!(gap < FREEZE, "{what}: no picture for {gap:?}");
             assert!(joined < JOIN, "{what}: the owner joined in {joined:?}");
         });
@@ -112,7 +114,8 @@ impl Viewer {
         client.until(Connected).await;
         let port = client.candidates().await[0].split(' ').nth(5).expect("a port").parse().expect("a number");
         let ip = at.split(':').next().expect("an address").parse().expect("IPv4");
-        let ufrag = |sdp: &str| sdp.split("a=ice-ufrag:").nth(1).expect("ICE").lines().next().unwrap().to_owned();
+        let ufrag =
+            |sdp: &str| sdp.split("a=ice-ufrag:").nth(1).expect("ICE").lines().next().unwrap().to_owned();
         let username = format!("{}:{}", ufrag(&answer.body), ufrag(&offer));
         Self { client, victim: Victim { address: SocketAddrV4::new(ip, port), username } }
     }
@@ -122,7 +125,9 @@ impl Viewer {
         let start = Instant::now();
         let (mut last, mut longest) = (start, Duration::ZERO);
         loop {
-            self.client.next("picture", |p| matches!(p, Packet::Rtp(p) if p.header.marker).then_some(())).await;
+            self.client
+                .next("picture", |p| matches!(p, Packet::Rtp(p) if p.header.marker).then_some(()))
+                .await;
             longest = longest.max(last.elapsed());
             last = Instant::now();
             if enough(start.elapsed()) {

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 /// Each room of `src/`, and the rooms that it may name.
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["app", "cli", "config"]),
-    ("cli", &["capture", "config", "encode", "media", "state", "status"]),
+    ("cli", &["board", "capture", "config", "encode", "media", "state", "status", "web"]),
     ("app", &["board", "clock", "config", "media", "pipeline", "state", "status", "viewer", "web"]),
     ("web", &["clock", "config", "pipeline", "state", "status", "viewer"]),
     ("viewer", &["clock", "config", "media", "pipeline", "status"]),
     ("pipeline", &["capture", "clock", "config", "encode", "media", "status"]),
-    ("board", &["clock", "config", "status"]),
+    ("board", &["clock", "config", "state", "status"]),
     ("capture", &["clock", "config", "media", "status"]),
     ("encode", &["clock", "config", "media"]),
     ("media", &["clock"]),

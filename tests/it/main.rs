@@ -22,6 +22,7 @@ mod http;
 mod jpeg;
 mod lab;
 mod load;
+mod lock;
 mod networks;
 mod peers;
 mod port;

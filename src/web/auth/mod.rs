@@ -52,7 +52,7 @@ const SET_BACK_S: u64 = 300;
 /// Longest life of a guest link: a year.
 pub const MOST_HOURS: u64 = 365 * 24;
 /// How long a pairing link is good: time to fetch a phone, too little to find it in an old log.
-const PAIRING: Duration = Duration::from_secs(15 * 60);
+pub const PAIRING: Duration = Duration::from_secs(15 * 60);
 /// How often a live connection is held against the clock; that something was revoked is noticed at once.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often what has ended is removed, so that it stays ended whatever the clock does.
@@ -441,8 +441,13 @@ impl Auth {
     /// Opens or closes camera and microphone for everybody.
     ///
     /// # Errors
-    /// It could not be written.
+    /// It could not be written, or the configuration demands privacy.
     pub async fn set_privacy(&self, on: bool) -> Result<(), Error> {
+        if !on && self.state.privacy_is_held() {
+            return Err(Error::Conflict(
+                "device.toml says privacy = true under [watching]; it is changed there",
+            ));
+        }
         self.change(move |l, _| l.privacy = on).await
     }
 

@@ -1,5 +1,9 @@
 //! The daemon: builds the parts, runs until told to stop, and stops them in order.
 
+mod control;
+mod links;
+
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +12,13 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
-use crate::board::{addresses, watching};
+use self::control::Controls;
+use crate::board::control::Control;
+use crate::board::{self, addresses, mdns, watching};
 use crate::clock::{AUDIO_HZ, Clocks, RtpClock, VIDEO_HZ};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::media::h264::ProfileLevelId;
 use crate::pipeline::hub::Hub;
 use crate::pipeline::snapshot::Snapshots;
@@ -20,8 +26,10 @@ use crate::pipeline::{audio, video};
 use crate::state::State;
 use crate::status::Status;
 use crate::viewer::{Port, Registry};
-use crate::web;
 use crate::web::auth::Auth;
+use crate::web::tls::Tls;
+use crate::web::tls::time::date;
+use crate::web::{self, Door, Speaks};
 
 /// Viewers are told within this time that we stop; whoever cannot be told by then notices by itself.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -37,8 +45,10 @@ pub async fn run(config: Config, source: String, state_dir: &Path) -> anyhow::Re
     let auth = Auth::new(State::open(state_dir)?);
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone())?;
-    let listener = web::bind((config.web.address, config.web.port).into())?;
-    let address = listener.local_addr().context("asking which port we listen on")?;
+    let (announce, announced) = watch::channel(None);
+    let tls = Tls::open(&config.web, state_dir, announced.clone())?;
+    let (doors, address) = doors(&config.web, tls.as_deref())?;
+    let control = Control::bind(board::control::path(state_dir))?;
 
     let (hub, status) = (Arc::new(Hub::default()), Arc::new(Status::default()));
     let port = Port::open(&config.ice, addresses::watch(stop.clone()), status.clone())?;
@@ -48,7 +58,10 @@ pub async fn run(config: Config, source: String, state_dir: &Path) -> anyhow::Re
         audio: RtpClock { hz: AUDIO_HZ, offset: getrandom::u32().context("asking for random numbers")? },
     };
     let (profile, profile_seen) = watch::channel(PROFILE_AT_START);
-    let (_privacy, private) = watch::channel(config.watching.privacy);
+    if config.watching.privacy {
+        auth.state().hold_privacy();
+    }
+    let private = auth.state().privacy();
     let video = video::Video::spawn(video::Context {
         config: config.video,
         hub: hub.clone(),
@@ -69,9 +82,35 @@ pub async fn run(config: Config, source: String, state_dir: &Path) -> anyhow::Re
 
     let protocols = if port.has_tcp() { "UDP and TCP" } else { "UDP" };
     info!("media on port {} ({protocols})", port.number());
-    info!("listening on http://{address}");
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    info!("listening on {scheme}://{address}");
+    if let Some(facts) = tls.as_ref().map(|t| t.facts()) {
+        info!(
+            "certificate until {}; SHA-256 of {}: {}",
+            date(facts.not_after),
+            whose(facts.kind),
+            facts.fingerprint
+        );
+    }
+    let controls = Arc::new(Controls {
+        auth: auth.clone(),
+        status: status.clone(),
+        registry: registry.clone(),
+        tls: tls.clone(),
+        listening: address,
+        announced: announced.clone(),
+        max_viewers: config.web.max_viewers,
+    });
     if !auth.paired() {
-        info!("pairing link: http://{address}/#pair={}", auth.pair().context("making a pairing link")?);
+        controls.invite().context("making a pairing link")?;
+    }
+    let control = tokio::spawn(control.serve(move |request| controls.clone().answer(request), stop.clone()));
+    let announcing = config.web.announce.then(|| {
+        let hostname = web::machine::hostname();
+        tokio::spawn(mdns::announce(hostname, address.port(), tls.is_some(), announce, stop.clone()))
+    });
+    if let Some(tls) = &tls {
+        tokio::spawn(tls.clone().keep_current(stop.clone()));
     }
     tokio::spawn(stop.clone().run_until_cancelled_owned({
         let auth = auth.clone();
@@ -85,12 +124,18 @@ pub async fn run(config: Config, source: String, state_dir: &Path) -> anyhow::Re
         config: config.web,
         ice: config.ice,
         clocks,
+        tls,
+        announced,
     };
-    let served = web::serve(listener, Arc::new(context), stop.clone()).await;
+    let served = web::serve(doors, Arc::new(context), stop.clone()).await;
     stop.cancel();
     info!("stopping");
     let _ = tokio::time::timeout(FAREWELL, registry.close_all("the device is shutting down")).await;
     let _ = tokio::time::timeout(FAREWELL, told.end()).await; // that the last viewer has left
+    let _ = control.await; // it removes its socket
+    if let Some(announcing) = announcing {
+        let _ = announcing.await; // it tells the network
+    }
     let encoded = tokio::task::spawn_blocking(move || {
         drop(audio);
         video.join()
@@ -99,6 +144,27 @@ pub async fn run(config: Config, source: String, state_dir: &Path) -> anyhow::Re
     .context("joining the media threads")?;
     served.context("serving the page")?;
     encoded.context("encoding is impossible")
+}
+
+/// Whose fingerprint is told.
+fn whose(kind: &str) -> &'static str {
+    if kind == "device" { "this device's authority" } else { "the certificate" }
+}
+
+/// Listens: at the page's port, and where HTTP is sent on to it. The second is a convenience that a taken port must not
+/// cost us the camera for.
+fn doors(web: &config::Web, tls: Option<&Tls>) -> anyhow::Result<(Vec<Door>, SocketAddr)> {
+    let listener = web::bind((web.address, web.port).into())?;
+    let address = listener.local_addr().context("asking which port we listen on")?;
+    let speaks = tls.map_or(Speaks::Plain, |tls| Speaks::Tls(tls.config()));
+    let mut doors = vec![Door { listener, speaks }];
+    if tls.is_some() && web.http_port != 0 {
+        match web::bind((web.address, web.http_port).into()) {
+            Ok(listener) => doors.push(Door { listener, speaks: Speaks::Redirect(address.port()) }),
+            Err(e) => warn!("plain HTTP is not sent on to HTTPS: {e}"),
+        }
+    }
+    Ok((doors, address))
 }
 
 fn stop_on_signals(stop: CancellationToken) -> anyhow::Result<()> {

@@ -1,0 +1,226 @@
+//! What the commands ask of the running daemon: the glue between the control socket and the parts.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::links;
+use crate::board::control::{Answer, Request};
+use crate::board::doctor::Finding;
+use crate::board::terminal;
+use crate::state::Role;
+use crate::status::{self, Status};
+use crate::viewer::Registry;
+use crate::web::auth::{self, Auth};
+use crate::web::machine;
+use crate::web::tls::names::Here;
+use crate::web::tls::time::{DAY, clock, date};
+use crate::web::tls::{Facts, Tls};
+
+/// A certificate that ends sooner than this should have been replaced by now.
+const SOON_DAYS: i64 = 14;
+
+/// What commands reach.
+pub struct Controls {
+    /// Who may come in.
+    pub auth: Arc<Auth>,
+    /// What every part is doing.
+    pub status: Arc<Status>,
+    /// All viewers.
+    pub registry: Arc<Registry>,
+    /// The certificate being served.
+    pub tls: Option<Arc<Tls>>,
+    /// The page's listener.
+    pub listening: SocketAddr,
+    /// The name announced by mDNS.
+    pub announced: watch::Receiver<Option<String>>,
+    /// `web.max_viewers`
+    pub max_viewers: usize,
+}
+
+impl Controls {
+    /// Does what is asked.
+    pub async fn answer(self: Arc<Self>, request: Request) -> Answer {
+        let auth = &self.auth;
+        match request {
+            Request::Pair => self.pair().map_err(said),
+            Request::SetPassword { role, password: Some(password) } => {
+                auth.set_password(role, &password).await.map_err(said).map(|()| Value::Null)
+            }
+            Request::SetPassword { role: Role::Viewer, password: None } => {
+                auth.remove_household_password().await.map_err(said).map(|()| Value::Null)
+            }
+            Request::SetPassword { password: None, .. } => {
+                Err("only the household's password can be removed: the owner needs one".into())
+            }
+            Request::TokenAdd { role: Role::Guest, .. } => {
+                Err("a token is a viewer's or an owner's; guests get links, on the page".into())
+            }
+            Request::TokenAdd { name, role } => {
+                self.on_disk(move |auth| auth.add_token(&name, role).map(|token| json!({"token": token})))
+                    .await
+            }
+            Request::TokenList => Ok(json!(auth.tokens())),
+            Request::TokenRevoke { name } => {
+                self.on_disk(move |auth| auth.revoke_token(&name).map(|()| Value::Null)).await
+            }
+            Request::Privacy { on } => auth.set_privacy(on).await.map_err(said).map(|()| Value::Null),
+            Request::Status => Ok(self.facts()),
+            Request::Doctor => Ok(json!({
+                "id": std::process::id(),
+                "listening": self.listening,
+                "findings": self.findings(),
+            })),
+        }
+    }
+
+    /// What waits for the disk does so on a thread of its own.
+    async fn on_disk(
+        &self,
+        work: impl FnOnce(&Auth) -> Result<Value, auth::Error> + Send + 'static,
+    ) -> Answer {
+        let auth = self.auth.clone();
+        let done = tokio::task::spawn_blocking(move || work(&auth)).await;
+        done.map_err(|e| e.to_string())?.map_err(said)
+    }
+
+    fn pair(&self) -> Result<Value, auth::Error> {
+        let secret = self.auth.pair()?;
+        let links: Vec<_> = self.pages().iter().map(|page| format!("{page}/#pair={secret}")).collect();
+        Ok(json!({
+            "links": links,
+            "minutes": auth::PAIRING.as_secs() / 60,
+            "paired": self.auth.paired(),
+            "certificate": self.tls.as_ref().map(|t| t.facts()),
+        }))
+    }
+
+    /// Where the page is, the best first.
+    fn pages(&self) -> Vec<String> {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let here = Here {
+            hostname: machine::hostname(),
+            announced: self.announced.borrow().clone(),
+            addresses: machine::addresses(),
+        };
+        links::pages(scheme, self.listening, &here)
+    }
+
+    /// For `peercam status`.
+    fn facts(&self) -> Value {
+        let mut facts = json!(self.status.report());
+        let viewers = self.registry.list();
+        facts["pages"] = json!(self.pages());
+        facts["listening"] = json!(self.listening);
+        facts["certificate"] = json!(self.tls.as_ref().map(|t| t.facts()));
+        facts["paired"] = json!(self.auth.paired());
+        facts["privacy"] = json!(*self.auth.state().privacy().borrow());
+        facts["viewers"] = json!({"count": viewers.len(), "max": self.max_viewers, "list": viewers});
+        facts["process"] = json!(status::Process::now());
+        facts
+    }
+
+    /// For `peercam doctor`: what only we know.
+    fn findings(&self) -> Vec<Finding> {
+        let facts = self.facts();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let mut all = vec![match facts["paired"] == json!(true) {
+            true => Finding::ok("owner", "the device has an owner"),
+            false => Finding::warn(
+                "owner",
+                "the device has no owner yet: nobody can watch",
+                "`peercam pair`, then open the link",
+            ),
+        }];
+        for (about, part) in [("camera", &facts["video"]), ("microphone", &facts["audio"])] {
+            let (state, name) = (text(&part["state"]), text(&part["name"]));
+            all.push(match state.as_str() {
+                "gone" => Finding::bad(
+                    about,
+                    format!("{name}: {}", text(&part["reason"])),
+                    "see whether it is plugged in; `peercam devices` lists what there is",
+                ),
+                _ => Finding::ok(about, format!("{name}: {state}")),
+            });
+        }
+        all.push(match text(&facts["video"]["encoder"]).as_str() {
+            "" => Finding::ok("encoder", "not needed yet"),
+            encoder => Finding::ok("encoder", format!("{encoder} works")),
+        });
+        all.push(self.tls.as_ref().map_or_else(plain, |tls| certificate(&tls.facts(), clock())));
+        all
+    }
+
+    /// Tells how to become the owner, on standard output: a terminal, or the journal. Once, at the start of a device that
+    /// has none.
+    pub fn invite(&self) -> Result<(), auth::Error> {
+        let invitation = self.pair()?;
+        let links: Vec<_> =
+            invitation["links"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let mut text: String = links.iter().map(|link| format!("pairing link: {link}\n")).collect();
+        if let Some(columns) = terminal::columns() {
+            text += &links.first().and_then(|l| terminal::qr(l, columns)).unwrap_or_default();
+        }
+        text += &format!(
+            "This device has no owner yet. Open one of these links within {} minutes and choose a password; \
+             `peercam pair` prints a new one.\n",
+            invitation["minutes"]
+        );
+        use std::io::Write as _;
+        // Nobody may be there to read it; then `peercam pair` tells it again.
+        let _ = std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush());
+        Ok(())
+    }
+}
+
+fn said(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+fn plain() -> Finding {
+    Finding::warn(
+        "certificate",
+        "none: plain HTTP (tls = \"off\")",
+        "fine behind a proxy that does HTTPS and is listed in web.trusted_proxies; else set tls = \"auto\"",
+    )
+}
+
+fn certificate(facts: &Facts, now: i64) -> Finding {
+    const ABOUT: &str = "certificate";
+    let (until, names) = (date(facts.not_after), facts.names.len());
+    let says = format!("{} names and addresses, until {until}", names);
+    let remedy = match facts.kind {
+        "files" => "renew the files of web.certificate and web.key; the daemon takes them by itself",
+        _ => "see the log for why it was not renewed",
+    };
+    match &facts.problem {
+        Some(problem) => Finding::bad(ABOUT, problem.clone(), remedy),
+        None if now > facts.not_after - SOON_DAYS * DAY => Finding::warn(ABOUT, says, remedy),
+        None if facts.kind == "device" => Finding::ok(ABOUT, format!("made by this device: {says}")),
+        None => Finding::ok(ABOUT, format!("your own: {says}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::board::doctor::Level;
+
+    #[test]
+    fn a_certificate_is_well_ends_soon_or_has_a_problem() {
+        let mut facts = Facts {
+            kind: "files",
+            fingerprint: "AB".into(),
+            names: vec!["door".into()],
+            not_before: 0,
+            not_after: 100 * DAY,
+            problem: None,
+        };
+        assert_eq!(certificate(&facts, 0).level, Level::Ok);
+        assert_eq!(certificate(&facts, 90 * DAY).level, Level::Warn);
+        facts.problem = Some("it expired on 1970-04-11".into());
+        assert_eq!(certificate(&facts, 0).level, Level::Bad);
+    }
+}

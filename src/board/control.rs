@@ -1,0 +1,419 @@
+//! The local control socket: how `peercam pair`, `passwd`, `token`, `status`, `privacy` and `doctor` reach the daemon.
+//!
+//! A Unix socket beside the state, or in systemd's runtime directory. One line of JSON asks, one line answers:
+//!
+//! ```json
+//! {"do": "token_add", "name": "grafana", "role": "viewer"}
+//! {"ok": {"token": "..."}}
+//! {"error": "there is a token of that name; revoke it first"}
+//! ```
+//!
+//! Who may ask: root, the daemon's own user, and the members of the socket's group, which is the daemon's. The kernel
+//! holds everybody else off by the socket's mode (0660); the credentials of who asks are looked at all the same, because
+//! for a moment after it is made a socket has the mode that the umask leaves.
+
+use std::fs;
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixStream as BlockingStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::unistd::{Gid, Group, Uid, User};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::state::Role;
+
+/// Its name, wherever it is.
+const FILE: &str = "control.sock";
+/// systemd's `RuntimeDirectory=peercam`.
+const RUNTIME: &str = "/run/peercam";
+/// Longest request: a password and a name fit many times.
+const LINE_BYTES: u64 = 16 * 1024;
+/// Requests at once; one more is told so.
+const AT_ONCE: usize = 8;
+/// For a request to arrive and for its answer to be taken: both ends are on this machine.
+const EXCHANGE: Duration = Duration::from_secs(5);
+/// For the work between: a password is hashed in a second on a slow board, and others may be waiting for it too.
+const WORK: Duration = Duration::from_secs(30);
+
+/// What may be asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Request {
+    /// A new pairing link; the one before is no longer good.
+    Pair,
+    /// Sets a password, or with none removes it: the household's only.
+    SetPassword {
+        /// Whose.
+        role: Role,
+        /// The new one.
+        password: Option<String>,
+    },
+    /// A new token.
+    TokenAdd {
+        /// What it is for.
+        name: String,
+        /// What it is good for.
+        role: Role,
+    },
+    /// All tokens.
+    TokenList,
+    /// It is no longer good.
+    TokenRevoke {
+        /// Which.
+        name: String,
+    },
+    /// What the daemon is doing.
+    Status,
+    /// Closes camera and microphone, or lets them be opened again.
+    Privacy {
+        /// Closed.
+        on: bool,
+    },
+    /// What the daemon knows of itself that `peercam doctor` can't see from outside.
+    Doctor,
+}
+
+impl Request {
+    /// For the log: without secrets.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Pair => "pair",
+            Self::SetPassword { .. } => "passwd",
+            Self::TokenAdd { .. } => "token add",
+            Self::TokenList => "token list",
+            Self::TokenRevoke { .. } => "token revoke",
+            Self::Status => "status",
+            Self::Privacy { .. } => "privacy",
+            Self::Doctor => "doctor",
+        }
+    }
+}
+
+/// What is answered: a value, or why not, in one sentence.
+pub type Answer = Result<Value, String>;
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Reply {
+    Ok(Value),
+    Error(String),
+}
+
+/// Why there is no control socket.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Somebody answers there.
+    #[error("{}: another peercam answers there", .0.display())]
+    InUse(PathBuf),
+    /// The kernel refused.
+    #[error("can't make the control socket {}: {source}", path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// Where a daemon with this state listens: in the directory that systemd made for it, or else beside the state.
+pub fn path(state_dir: &Path) -> PathBuf {
+    let runtime = std::env::var_os("RUNTIME_DIRECTORY").filter(|d| !d.is_empty());
+    // Several are separated by colons (systemd.exec(5)); the first is ours.
+    let runtime = runtime.and_then(|d| d.to_str().and_then(|d| d.split(':').next()).map(PathBuf::from));
+    runtime.unwrap_or_else(|| state_dir.into()).join(FILE)
+}
+
+/// The socket, listening; removed when dropped.
+#[derive(Debug)]
+pub struct Control {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Control {
+    /// Listens at `path`. A socket left behind by a daemon that was killed is replaced.
+    pub fn bind(path: PathBuf) -> Result<Self, Error> {
+        if BlockingStream::connect(&path).is_ok() {
+            return Err(Error::InUse(path));
+        }
+        let listen = || {
+            match fs::remove_file(&path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => (),
+            }
+            let listener = UnixListener::bind(&path)?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o660))?;
+            Ok(listener)
+        };
+        match listen() {
+            Ok(listener) => Ok(Self { listener, path }),
+            Err(source) => Err(Error::Io { path, source }),
+        }
+    }
+
+    /// Answers by `handler` until `stop`.
+    pub async fn serve<H, F>(self, handler: H, stop: CancellationToken)
+    where
+        H: Fn(Request) -> F + Send + Sync + 'static,
+        F: Future<Output = Answer> + Send,
+    {
+        let (handler, places) = (Arc::new(handler), Arc::new(Semaphore::new(AT_ONCE)));
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => return,
+                accepted = self.listener.accept() => accepted,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(e) => {
+                    tracing::warn!("can't accept on the control socket: {e}");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let (handler, place) = (handler.clone(), places.clone().try_acquire_owned());
+            tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
+                let told = match place {
+                    Ok(_place) => exchange(stream, &*handler).await,
+                    Err(_) => tell(stream, Err("too many ask at this moment; try again".into())).await,
+                };
+                if let Err(e) = told {
+                    tracing::debug!("control socket: {e}");
+                }
+            }));
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path); // gone is gone
+    }
+}
+
+async fn exchange<H, F>(mut stream: UnixStream, handler: &H) -> io::Result<()>
+where
+    H: Fn(Request) -> F,
+    F: Future<Output = Answer>,
+{
+    let peer = stream.peer_cred()?;
+    let (uid, gid) = (Uid::from_raw(peer.uid()), Gid::from_raw(peer.gid()));
+    if !may(uid, gid) {
+        tracing::warn!("refused a command of user {uid} on the control socket");
+        return tell(stream, Err("only root, and the daemon's user and group may do that".into())).await;
+    }
+    let mut line = String::new();
+    let mut reader = tokio::io::BufReader::new((&mut stream).take(LINE_BYTES));
+    let read = tokio::time::timeout(EXCHANGE, reader.read_line(&mut line)).await;
+    let answer = match read {
+        Err(_) => Err("no request came in time".into()),
+        Ok(Err(e)) => Err(format!("the request can't be read: {e}")),
+        Ok(Ok(_)) if !line.ends_with('\n') => Err("a request is one line of JSON, of at most 16 kB".into()),
+        Ok(Ok(_)) => match serde_json::from_str::<Request>(&line) {
+            Err(e) => Err(format!("this daemon does not understand the request: {e}")),
+            Ok(request) => {
+                if !matches!(request, Request::Status | Request::TokenList | Request::Doctor) {
+                    tracing::info!("`peercam {}` by user {uid}", request.name());
+                }
+                let worked = tokio::time::timeout(WORK, handler(request)).await;
+                worked.unwrap_or_else(|_| Err("it takes too long; try again".into()))
+            }
+        },
+    };
+    tell(stream, answer).await
+}
+
+async fn tell(mut stream: UnixStream, answer: Answer) -> io::Result<()> {
+    let mut line = serde_json::to_string(&answer.map_or_else(Reply::Error, Reply::Ok))?;
+    line.push('\n');
+    tokio::time::timeout(EXCHANGE, stream.write_all(line.as_bytes())).await?
+}
+
+/// Root, ourselves, or a member of our group.
+fn may(uid: Uid, gid: Gid) -> bool {
+    let ours = Gid::effective();
+    let member = || {
+        let user = User::from_uid(uid).ok().flatten()?;
+        let group = Group::from_gid(ours).ok().flatten()?;
+        Some(user.gid == ours || group.mem.contains(&user.name))
+    };
+    uid.is_root() || uid == Uid::effective() || gid == ours || member().unwrap_or(false)
+}
+
+/// Why a command did not reach the daemon, or was refused by it.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// No daemon listens at any of these.
+    #[error("peercam isn't running on this machine: nothing answers at {}", listed(.0))]
+    NotRunning(Vec<PathBuf>),
+    /// One does, but not for us.
+    #[error("no permission for {}: try again as root{}", path.display(), group.as_ref().map(|g| format!(", or join the group {g}")).unwrap_or_default())]
+    Forbidden {
+        /// Where.
+        path: PathBuf,
+        /// Whose members may.
+        group: Option<String>,
+    },
+    /// The connection broke.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The daemon says why not.
+    #[error("{0}")]
+    Refused(String),
+}
+
+fn listed(paths: &[PathBuf]) -> String {
+    paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(" or ")
+}
+
+/// Asks the daemon with this state, or else the one that systemd started. Blocks until it has answered.
+pub fn ask(state_dir: &Path, request: &Request) -> Result<Value, AskError> {
+    let mut paths = vec![state_dir.join(FILE)];
+    if !paths.contains(&Path::new(RUNTIME).join(FILE)) {
+        paths.push(Path::new(RUNTIME).join(FILE));
+    }
+    ask_at(paths, request)
+}
+
+fn ask_at(paths: Vec<PathBuf>, request: &Request) -> Result<Value, AskError> {
+    let mut forbidden = None;
+    for path in &paths {
+        match BlockingStream::connect(path) {
+            Ok(stream) => return converse(stream, path, request),
+            // A folder that we may not look into may hold it, or not.
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                let group =
+                    fs::metadata(path).ok().and_then(|m| Group::from_gid(Gid::from_raw(m.gid())).ok()?);
+                let group = group.map(|g| g.name).filter(|g| g != "root");
+                forbidden.get_or_insert(AskError::Forbidden { path: path.clone(), group });
+            }
+            Err(e)
+                if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+                    || e.raw_os_error() == Some(libc::ENOTDIR) => {}
+            Err(source) => return Err(AskError::Io { path: path.clone(), source }),
+        }
+    }
+    Err(forbidden.unwrap_or(AskError::NotRunning(paths)))
+}
+
+fn converse(mut stream: BlockingStream, path: &Path, request: &Request) -> Result<Value, AskError> {
+    let mut exchange = || {
+        stream.set_read_timeout(Some(WORK + EXCHANGE))?;
+        stream.set_write_timeout(Some(EXCHANGE))?;
+        let mut line = serde_json::to_string(request)?;
+        line.push('\n');
+        stream.write_all(line.as_bytes())?;
+        line.clear();
+        BufReader::new(&stream).read_line(&mut line)?;
+        Ok(serde_json::from_str::<Reply>(&line)?)
+    };
+    match exchange() {
+        Ok(Reply::Ok(value)) => Ok(value),
+        Ok(Reply::Error(why)) => Err(AskError::Refused(why)),
+        Err(source) => Err(AskError::Io { path: path.into(), source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn socket(name: &str) -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("peercam-control-{}-{name}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        dir.join(FILE)
+    }
+
+    async fn asked(path: &Path, request: Request) -> Result<Value, AskError> {
+        let paths = vec![path.to_owned()];
+        tokio::task::spawn_blocking(move || ask_at(paths, &request)).await.unwrap()
+    }
+
+    async fn handler(request: Request) -> Answer {
+        match request {
+            Request::TokenRevoke { name } => Err(format!("there is no {name}")),
+            other => Ok(json!(other.name())),
+        }
+    }
+
+    #[tokio::test]
+    async fn one_line_asks_and_one_answers() {
+        let path = socket("answers");
+        let control = Control::bind(path.clone()).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o660);
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(control.serve(handler, stop.clone()));
+        let password = Request::SetPassword { role: Role::Owner, password: Some("p\u{e4}ss\nword".into()) };
+        assert_eq!(asked(&path, password).await.unwrap(), json!("passwd"));
+        let refused = asked(&path, Request::TokenRevoke { name: "x".into() }).await.unwrap_err();
+        assert_eq!(refused.to_string(), "there is no x");
+        assert!(matches!(Control::bind(path.clone()), Err(Error::InUse(_))));
+        stop.cancel();
+        serving.await.unwrap();
+        assert!(!path.exists());
+        let gone = asked(&path, Request::Status).await.unwrap_err().to_string();
+        assert!(gone.starts_with("peercam isn't running on this machine: nothing answers at /"), "{gone}");
+    }
+
+    #[tokio::test]
+    async fn nonsense_is_answered_and_does_no_harm() {
+        let path = socket("nonsense");
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(Control::bind(path.clone()).unwrap().serve(handler, stop.clone()));
+        let long = "x".repeat(LINE_BYTES as usize); // and no end of the line
+        for (line, says) in [
+            ("\n", "does not understand"),
+            ("{\"do\":\"dance\"}\n", "unknown variant `dance`"),
+            ("{\"do\":\"privacy\"}\n", "missing field `on`"),
+            ("\u{0}\n", "does not understand"),
+            (long.as_str(), "one line of JSON"),
+        ] {
+            let mut stream = UnixStream::connect(&path).await.unwrap();
+            let _ = stream.write_all(line.as_bytes()).await; // refused before all of it is read
+            let mut answer = String::new();
+            let _ = stream.read_to_string(&mut answer).await;
+            assert!(answer.contains("\"error\"") && answer.contains(says), "{line:.20}: {answer}");
+        }
+        assert!(asked(&path, Request::Status).await.is_ok());
+        stop.cancel();
+        serving.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_is_killed_leaves_a_socket_that_the_next_replaces() {
+        let path = socket("killed");
+        std::mem::forget(std::os::unix::net::UnixListener::bind(&path).map(drop));
+        assert!(path.exists());
+        drop(Control::bind(path.clone()).unwrap());
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn requests_are_written_as_documented() {
+        let add = Request::TokenAdd { name: "grafana".into(), role: Role::Viewer };
+        let text = r#"{"do":"token_add","name":"grafana","role":"viewer"}"#;
+        assert_eq!(serde_json::to_string(&add).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Request>(text).unwrap(), add);
+    }
+
+    #[test]
+    fn root_and_ourselves_may_ask() {
+        assert!(may(Uid::from_raw(0), Gid::from_raw(0)));
+        assert!(may(Uid::effective(), Gid::from_raw(65_534)));
+        assert!(!may(Uid::from_raw(65_533), Gid::from_raw(65_533)));
+    }
+}

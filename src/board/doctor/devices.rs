@@ -1,0 +1,66 @@
+//! Whether we may open cameras and microphones.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{AccessFlags, access};
+
+use super::Finding;
+
+/// Looks at the nodes of cameras and microphones, as the user who asks. Root may open all.
+pub fn look() -> Vec<Finding> {
+    let nodes = |dir: &str, fits: fn(&str) -> bool| -> Vec<PathBuf> {
+        let names = fs::read_dir(dir).into_iter().flatten().flatten();
+        let mut nodes: Vec<_> =
+            names.filter(|n| n.file_name().to_str().is_some_and(fits)).map(|n| n.path()).collect();
+        nodes.sort();
+        nodes
+    };
+    let camera = |n: &str| n.strip_prefix("video").is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
+    let microphone = |n: &str| n.starts_with("pcm") && n.ends_with('c');
+    vec![
+        judge("cameras", "video", &nodes("/dev", camera), may_open),
+        judge("microphones", "audio", &nodes("/dev/snd", microphone), may_open),
+    ]
+}
+
+fn may_open(node: &Path) -> bool {
+    access(node, AccessFlags::R_OK | AccessFlags::W_OK).is_ok()
+}
+
+fn judge(about: &str, group: &str, nodes: &[PathBuf], may_open: impl Fn(&Path) -> bool) -> Finding {
+    let closed: Vec<String> =
+        nodes.iter().filter(|n| !may_open(n)).map(|n| n.display().to_string()).collect();
+    if nodes.is_empty() {
+        return Finding::warn(
+            about,
+            "the kernel knows none",
+            format!("plug one in, or see `dmesg` for why its driver refuses it; {about} are optional"),
+        );
+    }
+    if closed.is_empty() {
+        let all: Vec<String> = nodes.iter().map(|n| n.display().to_string()).collect();
+        return Finding::ok(about, format!("may be opened: {}", all.join(", ")));
+    }
+    Finding::bad(
+        about,
+        format!("no permission for {}", closed.join(", ")),
+        format!("`sudo usermod -a -G {group} USER`, then log in again or restart the service"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Level;
+    use super::*;
+
+    #[test]
+    fn nodes_may_be_opened_or_not_or_be_missing() {
+        let nodes = ["/dev/video0", "/dev/video2"].map(PathBuf::from);
+        assert_eq!(judge("cameras", "video", &[], |_| true).level, Level::Warn);
+        assert_eq!(judge("cameras", "video", &nodes, |_| true).level, Level::Ok);
+        let bad = judge("cameras", "video", &nodes, |n| n.ends_with("video0"));
+        assert_eq!((bad.level, bad.says.as_str()), (Level::Bad, "no permission for /dev/video2"));
+        assert_eq!(look().len(), 2);
+    }
+}

@@ -1,0 +1,99 @@
+//! Whether a firewall on this machine may stand between the daemon and its viewers.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use super::Finding;
+
+const ABOUT: &str = "firewall";
+
+/// Looks at it. `ports`, like "TCP 8443", is what has to be let in.
+pub fn look(ports: &str) -> Finding {
+    let let_in = format!("let these in: {ports} (with ufw: `sudo ufw allow NUMBER/tcp`, or `/udp`)");
+    if nix::unistd::geteuid().is_root() {
+        return match rules() {
+            None => {
+                Finding::ok(ABOUT, "neither nftables nor iptables is installed, so most likely there is none")
+            }
+            Some(rules) if closes(&rules) => {
+                Finding::warn(ABOUT, "rules on this machine drop or reject incoming packets", let_in)
+            }
+            Some(_) => Finding::ok(ABOUT, "no rule on this machine drops or rejects incoming packets"),
+        };
+    }
+    // Readable by all.
+    let ufw = fs::read_to_string("/etc/ufw/ufw.conf").unwrap_or_default();
+    if ufw.lines().any(|l| l.trim().eq_ignore_ascii_case("ENABLED=yes")) {
+        return Finding::warn(ABOUT, "ufw is enabled; only root can see what it lets in", let_in);
+    }
+    Finding::warn(
+        ABOUT,
+        "only root can see the rules",
+        format!("if other devices can't connect, run `sudo peercam doctor`; a firewall must {let_in}"),
+    )
+}
+
+/// All rules, as text.
+fn rules() -> Option<String> {
+    let says = |program: &str, args: &[&str]| {
+        let mut command = Command::new(program);
+        // Beside what a user's PATH has.
+        let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+        command.args(args).env("PATH", path).stdin(Stdio::null()).stderr(Stdio::null());
+        let output = command.output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let all = [
+        says("nft", &["list", "ruleset"]),
+        says("iptables-save", &["-t", "filter"]),
+        says("ip6tables-save", &["-t", "filter"]),
+    ];
+    all.iter().any(Option::is_some).then(|| all.into_iter().flatten().collect::<Vec<_>>().join("\n"))
+}
+
+/// Whether anything that comes in may be dropped or rejected. What exactly is not for us to work out.
+fn closes(rules: &str) -> bool {
+    let iptables = rules.lines().map(str::trim).any(|line| {
+        line.starts_with(":INPUT DROP")
+            || line.starts_with(":INPUT REJECT")
+            || line.starts_with("-A INPUT") && (line.contains("-j DROP") || line.contains("-j REJECT"))
+    });
+    iptables || nftables(rules)
+}
+
+/// In `nft list ruleset`: chains hooked at input, by their own rules or those of chains in the same table.
+fn nftables(rules: &str) -> bool {
+    rules.split("\ntable ").any(|table| {
+        let drops = |text: &str| {
+            text.split_whitespace().any(|w| matches!(w.trim_end_matches(';'), "drop" | "reject"))
+        };
+        let chains: Vec<&str> = table.split("chain ").skip(1).collect();
+        let inputs: Vec<&&str> = chains.iter().filter(|c| c.contains("hook input")).collect();
+        let jumps = inputs.iter().any(|c| c.contains(" jump ") || c.contains(" goto "));
+        inputs.iter().any(|c| drops(c)) || jumps && chains.iter().any(|c| !c.contains(" hook ") && drops(c))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_that_let_nothing_in_are_seen() {
+        let open = "table inet filter {\n\tchain input {\n\t\ttype filter hook input priority filter; policy accept;\n\t}\n\
+                    \tchain forward {\n\t\ttype filter hook forward priority filter; policy drop;\n\t}\n}\n";
+        assert!(!closes(open) && !closes(""));
+        assert!(closes(&open.replacen("policy accept", "policy drop", 1)));
+        assert!(closes(&open.replacen(
+            "policy accept;",
+            "policy accept;\n\t\ttcp dport 22 accept\n\t\treject",
+            1
+        )));
+        let jumps = "table ip filter {\n\tchain INPUT {\n\t\ttype filter hook input priority filter; policy accept;\n\
+                     \t\tcounter jump ufw-input\n\t}\n\tchain ufw-input {\n\t\tcounter drop\n\t}\n}\n";
+        assert!(closes(jumps) && !closes(&jumps.replace("counter drop", "counter accept")));
+        assert!(closes("*filter\n:INPUT DROP [0:0]\n"));
+        assert!(closes("*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p tcp --dport 8443 -j REJECT\n"));
+        assert!(!closes("*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n-A INPUT -j ACCEPT\n"));
+    }
+}

@@ -1,0 +1,117 @@
+//! Interfaces, addresses, and whether there is a way out.
+
+use std::fs;
+use std::net::IpAddr;
+
+use nix::net::if_::InterfaceFlags;
+
+use super::Finding;
+
+/// One address of one interface that is up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Address {
+    interface: String,
+    ip: IpAddr,
+}
+
+/// Looks at them.
+pub fn look() -> Vec<Finding> {
+    let addresses: Vec<Address> = match nix::ifaddrs::getifaddrs() {
+        Ok(all) => all
+            .filter(|i| i.flags.contains(InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING))
+            .filter_map(|i| {
+                let storage = i.address?;
+                let v4 = storage.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
+                let ip = v4.or_else(|| storage.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip())))?;
+                Some(Address { interface: i.interface_name, ip })
+            })
+            .collect(),
+        Err(e) => {
+            return vec![Finding::warn("addresses", format!("can't be listed: {e}"), "see `ip address`")];
+        }
+    };
+    let v4 = fs::read_to_string("/proc/net/route").unwrap_or_default();
+    let v6 = fs::read_to_string("/proc/net/ipv6_route").unwrap_or_default();
+    vec![judge(&addresses), route(default_v4(&v4), default_v6(&v6))]
+}
+
+fn judge(addresses: &[Address]) -> Finding {
+    let reachable = |a: &&Address| match a.ip {
+        IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local(),
+        IpAddr::V6(ip) => !ip.is_loopback() && !ip.is_unicast_link_local(),
+    };
+    let list: Vec<_> =
+        addresses.iter().filter(reachable).map(|a| format!("{} {}", a.interface, a.ip)).collect();
+    if list.is_empty() {
+        return Finding::bad(
+            "addresses",
+            "no interface that is up has one: only this machine itself can watch",
+            "connect the cable or join the Wi-Fi; `ip address` shows what there is",
+        );
+    }
+    Finding::ok("addresses", list.join(", "))
+}
+
+fn route(v4: bool, v6: bool) -> Finding {
+    let ways: Vec<_> = [(v4, "IPv4"), (v6, "IPv6")].iter().filter(|w| w.0).map(|w| w.1).collect();
+    if ways.is_empty() {
+        return Finding::warn(
+            "way out",
+            "there is no default route: viewers in this network can connect, nobody else",
+            "if others should, give the device a gateway (DHCP does)",
+        );
+    }
+    Finding::ok("way out", format!("a default route over {}", ways.join(" and ")))
+}
+
+/// proc(5) `/proc/net/route`: destination and mask of zero.
+fn default_v4(table: &str) -> bool {
+    table.lines().skip(1).any(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        fields.len() > 7 && fields[1] == "00000000" && fields[7] == "00000000"
+    })
+}
+
+/// `/proc/net/ipv6_route`: prefix length zero by a real interface, and not a route that says "unreachable" (RTF_REJECT).
+fn default_v6(table: &str) -> bool {
+    table.lines().any(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let flags = fields.get(8).and_then(|f| u32::from_str_radix(f, 16).ok()).unwrap_or(0x200);
+        fields.len() > 9 && fields[1] == "00" && flags & 0x200 == 0 && fields[9] != "lo"
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Level;
+    use super::*;
+
+    fn address(interface: &str, ip: &str) -> Address {
+        Address { interface: interface.into(), ip: ip.parse().unwrap() }
+    }
+
+    #[test]
+    fn addresses_that_others_can_reach_count() {
+        let alone = [address("lo", "127.0.0.1"), address("lo", "::1"), address("eth0", "fe80::1")];
+        assert_eq!(judge(&alone).level, Level::Bad);
+        let fine = judge(&[address("lo", "127.0.0.1"), address("eth0", "192.168.1.5")]);
+        assert_eq!((fine.level, fine.says.as_str()), (Level::Ok, "eth0 192.168.1.5"));
+    }
+
+    #[test]
+    fn the_kernels_routes_are_understood() {
+        const V4: &str = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n\
+                          eth0\t0002A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n";
+        assert!(!default_v4(V4) && !default_v4(""));
+        assert!(default_v4(&format!("{V4}eth0\t00000000\t0102A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n")));
+        let zero = "0".repeat(32);
+        let line = |flags: &str, interface: &str| {
+            format!("{zero} 00 {zero} 00 {zero} 00000400 00000001 00000000 {flags} {interface}\n")
+        };
+        assert!(default_v6(&line("00000003", "eth0")));
+        assert!(!default_v6(&line("00200200", "lo")) && !default_v6("nonsense\n"));
+        assert_eq!(route(false, false).level, Level::Warn);
+        assert_eq!(route(true, true).says, "a default route over IPv4 and IPv6");
+        assert_eq!(look().len(), 2);
+    }
+}

@@ -1,0 +1,251 @@
+//! Commands that the running daemon carries out: `pair`, `passwd`, `token`, `status`, `privacy`.
+
+use std::io::{self, BufRead as _, IsTerminal as _};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use serde_json::Value;
+
+use super::args::{Pair, Passwd, Privacy, ShowStatus, Switch, Token, TokenCommand};
+use super::print;
+use super::table::columns;
+use crate::board::control::{self, AskError, Request};
+use crate::board::terminal;
+use crate::state::Role;
+
+const NOT_RUNNING: &str = "start it (`systemctl start peercam`, or `peercam` itself); if it has another --state-dir, say so here too";
+
+/// Asks the daemon.
+fn ask(dir: &super::args::StateDir, request: &Request) -> anyhow::Result<Value> {
+    control::ask(&dir.dir(), request).map_err(|e| match e {
+        AskError::NotRunning(_) => anyhow::anyhow!("{e}; {NOT_RUNNING}"),
+        e => e.into(),
+    })
+}
+
+/// `peercam pair`
+pub fn pair(args: &Pair) -> anyhow::Result<ExitCode> {
+    let invitation = ask(&args.state, &Request::Pair)?;
+    let links: Vec<&str> = texts(&invitation["links"]);
+    let mut text: String = links.iter().map(|link| format!("{link}\n")).collect();
+    if let Some(columns) = terminal::columns() {
+        text += &links.first().and_then(|l| terminal::qr(l, columns)).unwrap_or_default();
+        let whose = match invitation["paired"].as_bool() {
+            Some(true) => "sets a new password for the owner; the one before ends",
+            _ => "becomes the owner, and chooses a password",
+        };
+        text += &format!("Whoever opens one of these within {} minutes {whose}.\n", invitation["minutes"]);
+        text += &fingerprint(&invitation["certificate"]);
+    }
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `peercam passwd`
+pub fn passwd(args: &Passwd) -> anyhow::Result<ExitCode> {
+    let role = if args.viewer { Role::Viewer } else { Role::Owner };
+    let whose = if args.viewer { "household's" } else { "owner's" };
+    if args.remove {
+        ask(&args.state, &Request::SetPassword { role, password: None })?;
+        print("The household's password is removed; whoever was signed in by it is signed out.\n")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    // Before anything is typed.
+    ask(&args.state, &Request::Status)?;
+    let password = if io::stdin().is_terminal() { typed(whose)? } else { piped()? };
+    ask(&args.state, &Request::SetPassword { role, password: Some(password) })?;
+    print(&format!("The {whose} password is set; whoever was signed in by the one before is signed out.\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn typed(whose: &str) -> anyhow::Result<String> {
+    let ask = |prompt: &str| rpassword::prompt_password(prompt).context("can't read from the terminal");
+    let first = ask(&format!("New password ({whose}): "))?;
+    anyhow::ensure!(first == ask("Once more: ")?, "the two are not the same; nothing was changed");
+    Ok(first)
+}
+
+fn piped() -> anyhow::Result<String> {
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line).context("can't read the password from standard input")?;
+    let password = line.strip_suffix('\n').unwrap_or(&line);
+    let password = password.strip_suffix('\r').unwrap_or(password);
+    anyhow::ensure!(!password.is_empty(), "standard input has no password: its first line is taken");
+    Ok(password.to_owned())
+}
+
+/// `peercam token`
+pub fn token(args: &Token) -> anyhow::Result<ExitCode> {
+    let text = match &args.command {
+        TokenCommand::Add { name, role, state } => {
+            let added = ask(state, &Request::TokenAdd { name: name.clone(), role: (*role).into() })?;
+            let token = added["token"].as_str().context("the daemon gave no token")?;
+            if io::stdout().is_terminal() {
+                eprintln_quietly("Shown this once only. Send it as `Authorization: Bearer TOKEN`:");
+            }
+            format!("{token}\n")
+        }
+        TokenCommand::List { state } => {
+            let tokens = ask(state, &Request::TokenList)?;
+            let row = |t: &Value| {
+                let made = t["created_unix"].as_i64().map(day).unwrap_or_default();
+                [text(&t["name"]), text(&t["role"]), made]
+            };
+            let rows: Vec<_> = tokens.as_array().into_iter().flatten().map(row).collect();
+            match rows.is_empty() {
+                true => "there are no tokens\n".into(),
+                false => columns(0, &rows),
+            }
+        }
+        TokenCommand::Revoke { name, state } => {
+            ask(state, &Request::TokenRevoke { name: name.clone() })?;
+            format!("{name} is revoked; whoever used it is cut off.\n")
+        }
+    };
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `peercam privacy`
+pub fn privacy(args: &Privacy) -> anyhow::Result<ExitCode> {
+    let on = args.switch == Switch::On;
+    ask(&args.state, &Request::Privacy { on })?;
+    print(match on {
+        true => "Privacy is on: camera and microphone stay closed, also after a restart.\n",
+        false => "Privacy is off: camera and microphone open when somebody watches.\n",
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `peercam status`
+pub fn status(args: &ShowStatus) -> anyhow::Result<ExitCode> {
+    let facts = ask(&args.state, &Request::Status)?;
+    if args.json {
+        print(&format!("{facts:#}\n"))?;
+    } else {
+        print(&told(&facts))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The status in a few lines.
+fn told(facts: &Value) -> String {
+    let mut lines: Vec<[String; 2]> = vec![];
+    let mut line = |what: &str, says: String| lines.push([what.into(), says]);
+    line(
+        "peercam",
+        format!("{}, running for {}", text(&facts["version"]), span(facts["uptime_s"].as_u64().unwrap_or(0))),
+    );
+    for (i, page) in texts(&facts["pages"]).into_iter().enumerate() {
+        line(if i == 0 { "page" } else { "" }, page.into());
+    }
+    if facts["paired"] != Value::Bool(true) {
+        line("owner", "none yet: `peercam pair` prints the link to become it".into());
+    }
+    let certificate = &facts["certificate"];
+    let says = match certificate["kind"].as_str() {
+        Some("device") => "made by this device",
+        Some(_) => "your own",
+        None => "none: plain HTTP",
+    };
+    let until = certificate["not_after"].as_i64().map(|t| format!(", until {}", day(t))).unwrap_or_default();
+    line("certificate", format!("{says}{until}"));
+    if let Some(problem) = certificate["problem"].as_str() {
+        line("", problem.into());
+    }
+    for (what, part) in [("camera", &facts["video"]), ("microphone", &facts["audio"])] {
+        let reason = part["reason"].as_str().map(|r| format!(" ({r})")).unwrap_or_default();
+        let name = if text(&part["name"]).is_empty() { text(&part["source"]) } else { text(&part["name"]) };
+        line(what, format!("{}{reason}: {name}", text(&part["state"])));
+    }
+    if let Some(encoder) = facts["video"]["encoder"].as_str().filter(|e| !e.is_empty()) {
+        line("encoder", encoder.into());
+    }
+    line("privacy", if facts["privacy"] == Value::Bool(true) { "on: all is closed" } else { "off" }.into());
+    let viewers = &facts["viewers"];
+    line("viewers", format!("{} of at most {}", viewers["count"], viewers["max"]));
+    for viewer in viewers["list"].as_array().into_iter().flatten() {
+        let who = viewer["who"].as_str().or(viewer["name"].as_str()).unwrap_or("somebody");
+        let rate = viewer["rate_bps"].as_u64().map(|r| format!(", {} kbit/s", r / 1000)).unwrap_or_default();
+        line("", format!("{who}, {}{rate}", text(&viewer["address"])));
+    }
+    columns(0, &lines) + &fingerprint(certificate)
+}
+
+fn fingerprint(certificate: &Value) -> String {
+    let what = match certificate["kind"].as_str() {
+        Some("device") => "SHA-256 of this device's certificate authority",
+        Some(_) => "SHA-256 of the certificate",
+        None => return String::new(),
+    };
+    format!("{what}:\n  {}\n", text(&certificate["fingerprint"]))
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn texts(value: &Value) -> Vec<&str> {
+    value.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+/// `2026-11-20`, of seconds since 1970.
+fn day(unix: i64) -> String {
+    time::OffsetDateTime::from_unix_timestamp(unix)
+        .map_or_else(|_| unix.to_string(), |t| t.date().to_string())
+}
+
+/// The two largest units.
+fn span(seconds: u64) -> String {
+    let (d, h, m, s) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    match (d, h, m) {
+        (0, 0, 0) => format!("{s} s"),
+        (0, 0, _) => format!("{m} min {s} s"),
+        (0, ..) => format!("{h} h {m} min"),
+        _ => format!("{d} d {h} h"),
+    }
+}
+
+/// For the person at the terminal, while standard output is for the token.
+fn eprintln_quietly(line: &str) {
+    use io::Write as _;
+    let _ = writeln!(io::stderr(), "{line}"); // closed: nobody reads it
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_status_fits_on_a_screen() {
+        let facts = json!({
+            "version": "0.1.0", "uptime_s": 93_784, "paired": false, "privacy": false,
+            "pages": ["https://192.168.1.5:8443", "https://localhost:8443"],
+            "certificate": {"kind": "device", "fingerprint": "AB:CD", "not_after": 1_800_000_000, "problem": null},
+            "video": {"state": "gone", "reason": "camera unplugged", "name": "C920", "encoder": ""},
+            "audio": {"state": "off", "name": "", "source": "off"},
+            "viewers": {"count": 1, "max": 50, "list": [{"name": "x", "who": "owner", "address": "192.168.1.9", "rate_bps": 2_100_000}]},
+        });
+        assert_eq!(
+            told(&facts),
+            "peercam      0.1.0, running for 1 d 2 h\n\
+             page         https://192.168.1.5:8443\n             https://localhost:8443\n\
+             owner        none yet: `peercam pair` prints the link to become it\n\
+             certificate  made by this device, until 2027-01-15\n\
+             camera       gone (camera unplugged): C920\n\
+             microphone   off: off\n\
+             privacy      off\n\
+             viewers      1 of at most 50\n             owner, 192.168.1.9, 2100 kbit/s\n\
+             SHA-256 of this device's certificate authority:\n  AB:CD\n"
+        );
+        assert!(told(&json!({})).contains("plain HTTP"), "whatever the daemon leaves out");
+    }
+
+    #[test]
+    fn time_is_told_in_its_two_largest_units() {
+        for (s, told) in [(5, "5 s"), (65, "1 min 5 s"), (3_700, "1 h 1 min"), (90_000, "1 d 1 h")] {
+            assert_eq!(span(s), told);
+        }
+    }
+}

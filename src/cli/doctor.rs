@@ -1,0 +1,201 @@
+//! `peercam doctor`: why can't I connect, from the device's side.
+
+use std::process::ExitCode;
+
+use serde_json::Value;
+
+use super::args::Doctor;
+use super::check::Report;
+use super::table::columns;
+use super::{FAILED, OK, check, load_config, print};
+use crate::board::control::{self, AskError, Request};
+use crate::board::doctor::ports::{Port, Protocol};
+use crate::board::doctor::{Finding, Level, clock, devices, firewall, network, ports, storage, stun};
+use crate::config::{Config, Tls};
+use crate::web::tls::time;
+
+/// Looks at everything, and says what to do.
+pub fn run(args: &Doctor) -> anyhow::Result<ExitCode> {
+    let (config, source) = load_config(args.config.file.as_deref())?;
+    let mut found = vec![Finding::ok("configuration", source)];
+    let daemon = control::ask(&args.state.dir(), &Request::Doctor);
+    let running = running(&daemon, &mut found);
+    let all = ports_of(&config);
+    found.extend(all.iter().map(|port| ports::look(port, running)));
+    found.push(firewall::look(&names(&all)));
+    found.extend(network::look());
+    found.extend(stun_urls(&config).map(stun::look));
+    let now = time::clock();
+    found.push(clock::look(time::plausible(now), &time::date(now)));
+    found.push(storage::look(&args.state.dir()));
+    found.extend(devices::look());
+    match daemon {
+        Ok(daemon) => found
+            .extend(serde_json::from_value::<Vec<Finding>>(daemon["findings"].clone()).unwrap_or_default()),
+        // Devices serve one program at a time: tried only while the daemon has none of them.
+        Err(_) => found.extend(try_devices(&config)),
+    }
+    print(&told(&found))?;
+    Ok(ExitCode::from(if found.iter().any(|f| f.level == Level::Bad) { FAILED } else { OK }))
+}
+
+/// Whether the daemon runs, and its process id if it says so.
+fn running(daemon: &Result<Value, AskError>, found: &mut Vec<Finding>) -> Option<u32> {
+    const ABOUT: &str = "peercam";
+    match daemon {
+        Ok(answer) => {
+            let id = answer["id"].as_u64().and_then(|id| id.try_into().ok()).unwrap_or_default();
+            found.push(Finding::ok(
+                ABOUT,
+                format!("running, process {id}, at {}", answer["listening"].as_str().unwrap_or("?")),
+            ));
+            Some(id)
+        }
+        Err(e @ AskError::NotRunning(_)) => {
+            found.push(Finding::warn(
+                ABOUT,
+                e.to_string(),
+                "start it: `systemctl start peercam`, or `peercam` itself",
+            ));
+            None
+        }
+        Err(e @ AskError::Forbidden { .. }) => {
+            found.push(Finding::warn(
+                ABOUT,
+                e.to_string(),
+                "run `sudo peercam doctor` to have the daemon's own view too",
+            ));
+            // It runs, but as whom is not known; what listens is taken for it.
+            Some(0)
+        }
+        Err(e) => {
+            found.push(Finding::bad(ABOUT, format!("it does not answer: {e}"), "see its log; restart it"));
+            None
+        }
+    }
+}
+
+fn ports_of(config: &Config) -> Vec<Port> {
+    let web = &config.web;
+    let tcp = |what, key, number, needed| Port {
+        what,
+        key,
+        protocol: Protocol::Tcp,
+        address: web.address,
+        number,
+        needed,
+    };
+    let mut all = vec![tcp("the page", "web.port", web.port, true)];
+    if web.tls != Tls::Off {
+        all.push(tcp("HTTP, sent on to HTTPS", "web.http_port", web.http_port, false));
+    }
+    all.retain(|p| p.number != 0);
+    all
+}
+
+fn names(ports: &[Port]) -> String {
+    let name = |p: &Port| format!("{} {}", if p.protocol == Protocol::Tcp { "TCP" } else { "UDP" }, p.number);
+    ports.iter().map(name).collect::<Vec<_>>().join(", ")
+}
+
+fn stun_urls(config: &Config) -> impl Iterator<Item = &str> {
+    config.ice.servers.iter().flat_map(|s| &s.urls).map(String::as_str).filter(|u| u.starts_with("stun:"))
+}
+
+fn try_devices(config: &Config) -> Vec<Finding> {
+    let mut report = Report::default();
+    check::picture(&mut report, &config.video);
+    check::sound(&mut report, &config.audio);
+    let mut found = vec![];
+    let mut about = String::new();
+    for [what, says] in report.lines {
+        if !what.starts_with(' ') {
+            about.clone_from(&what);
+        }
+        match what.trim() {
+            "PROBLEM" => {
+                found.push(Finding::bad(&about, says, "`peercam check` and `peercam devices` tell more"))
+            }
+            "wanted" => (),
+            "encoder" => found.push(Finding::ok("encoder", format!("works: {says}"))),
+            _ => found.push(Finding::ok(&about, says)),
+        }
+    }
+    found
+}
+
+/// All findings, and what to do at the end.
+fn told(found: &[Finding]) -> String {
+    let row = |f: &Finding| {
+        let level = match f.level {
+            Level::Ok => "ok",
+            Level::Warn => "warn",
+            Level::Bad => "BAD",
+        };
+        [level.to_owned(), f.about.clone(), f.says.clone()]
+    };
+    let mut text = columns(0, &found.iter().map(row).collect::<Vec<_>>());
+    let mut remedies: Vec<(Level, String)> = vec![];
+    for f in found {
+        if let Some(remedy) = &f.remedy {
+            remedies.push((f.level, format!("{}: {remedy}", f.about)));
+        }
+    }
+    // The worst first, each in the order in which it was found.
+    remedies.sort_by_key(|(level, _)| std::cmp::Reverse(*level));
+    if remedies.is_empty() {
+        return text + "\nAll well.\n";
+    }
+    let bad = found.iter().filter(|f| f.level == Level::Bad).count();
+    text += match bad {
+        0 => "\nNothing is broken. What may be worth a look:\n",
+        _ => "\nWhat to do:\n",
+    };
+    for (n, (_, remedy)) in remedies.iter().enumerate() {
+        text += &format!("{:3}. {remedy}\n", n + 1);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn it_ends_with_what_to_do_the_worst_first() {
+        let found = [
+            Finding::ok("clock", "2027-01-01"),
+            Finding::warn("owner", "none", "pair it"),
+            Finding::bad("camera", "unplugged", "plug it in"),
+        ];
+        assert_eq!(
+            told(&found),
+            "ok    clock   2027-01-01\nwarn  owner   none\nBAD   camera  unplugged\n\n\
+             What to do:\n  1. camera: plug it in\n  2. owner: pair it\n"
+        );
+        assert!(told(&found[..1]).ends_with("\nAll well.\n"));
+        assert!(told(&found[..2]).contains("Nothing is broken"));
+    }
+
+    #[test]
+    fn whether_it_runs_is_told() {
+        let mut found = vec![];
+        assert_eq!(running(&Ok(serde_json::json!({"id": 7, "listening": "[::]:8443"})), &mut found), Some(7));
+        assert_eq!(running(&Err(AskError::NotRunning(vec!["/x".into()])), &mut found), None);
+        assert_eq!(
+            running(&Err(AskError::Io { path: "/x".into(), source: io::Error::other("odd") }), &mut found),
+            None
+        );
+        let levels: Vec<_> = found.iter().map(|f| f.level).collect();
+        assert_eq!(levels, [Level::Ok, Level::Warn, Level::Bad]);
+    }
+
+    #[test]
+    fn the_ports_are_those_of_the_configuration() {
+        let mut config = Config::default();
+        assert_eq!(names(&ports_of(&config)), "TCP 8443, TCP 8080");
+        config.web.tls = Tls::Off;
+        assert_eq!(names(&ports_of(&config)), "TCP 8443");
+    }
+}

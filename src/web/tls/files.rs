@@ -1,0 +1,137 @@
+//! PEM files, read and written.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use super::names::Name;
+use super::time::Unix;
+
+/// No certificate file is as large.
+const LARGEST: u64 = 256 * 1024;
+
+/// What can be served, and what its certificate says.
+#[derive(Debug, Clone)]
+pub struct Pair {
+    /// The chain, and the key that signs.
+    pub certified: Arc<CertifiedKey>,
+    /// Names of the first certificate.
+    pub names: Vec<Name>,
+    /// From when.
+    pub not_before: Unix,
+    /// Until when.
+    pub not_after: Unix,
+    /// Its issuer's name, as encoded.
+    pub issuer: Vec<u8>,
+}
+
+impl Pair {
+    /// Puts together a certificate (PEM, with the chain behind it) and its key (PEM). The sentences name
+    /// `certificate_name` and `key_name`, the files they came from.
+    pub fn new(
+        certificate: &[u8],
+        key: &[u8],
+        certificate_name: &str,
+        key_name: &str,
+    ) -> Result<Self, String> {
+        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(certificate)
+            .collect::<Result<_, _>>()
+            .map_err(|e| format!("{certificate_name} is no PEM file of certificates: {e}"))?;
+        let first = chain.first().ok_or_else(|| {
+            format!("{certificate_name} has no certificate (no \"-----BEGIN CERTIFICATE-----\")")
+        })?;
+        let facts =
+            facts(first).ok_or_else(|| format!("{certificate_name}: its certificate can't be read"))?;
+        let encrypted = String::from_utf8_lossy(key).contains("ENCRYPTED");
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|e| match encrypted {
+            true => format!("{key_name} is encrypted: a daemon has nobody to ask for its password"),
+            false => format!("{key_name} has no private key (PEM): {e}"),
+        })?;
+        let key = ring::sign::any_supported_type(&key)
+            .map_err(|_| format!("{key_name} is of a kind that can't be used: RSA, ECDSA or Ed25519 can"))?;
+        let certified = CertifiedKey::new(chain, key);
+        certified.keys_match().map_err(|_| {
+            format!("{key_name} is not the key of the certificate that comes first in {certificate_name}")
+        })?;
+        let (names, not_before, not_after, issuer) = facts;
+        Ok(Self { certified: Arc::new(certified), names, not_before, not_after, issuer })
+    }
+
+    /// SHA-256 of the certificate, as browsers show it: `AB:CD:...`.
+    pub fn fingerprint(&self) -> String {
+        self.certified.cert.first().map(|c| fingerprint(c)).unwrap_or_default()
+    }
+}
+
+fn facts(der: &CertificateDer<'_>) -> Option<(Vec<Name>, Unix, Unix, Vec<u8>)> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let names = certificate.subject_alternative_name().ok().flatten();
+    let names = names.map(|n| n.value.general_names.iter().filter_map(name).collect()).unwrap_or_default();
+    let (from, to) = (certificate.validity().not_before, certificate.validity().not_after);
+    Some((names, from.timestamp(), to.timestamp(), certificate.issuer().as_raw().to_vec()))
+}
+
+fn name(name: &GeneralName<'_>) -> Option<Name> {
+    match name {
+        GeneralName::DNSName(name) => Some(Name::Dns(name.to_ascii_lowercase())),
+        GeneralName::IPAddress(bytes) => {
+            let v4 = <[u8; 4]>::try_from(*bytes).map(Into::into);
+            v4.or_else(|_| <[u8; 16]>::try_from(*bytes).map(Into::into)).ok().map(Name::Ip)
+        }
+        _ => None,
+    }
+}
+
+/// SHA-256 as browsers and openssl show it.
+pub fn fingerprint(der: &[u8]) -> String {
+    let digest = ::ring::digest::digest(&::ring::digest::SHA256, der);
+    digest.as_ref().iter().map(|b| format!("{b:02X}")).collect::<Vec<_>>().join(":")
+}
+
+/// The whole file.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    if fs::metadata(path)?.len() > LARGEST {
+        return Err(io::Error::other(format!("is larger than {LARGEST} bytes: no certificate or key is")));
+    }
+    fs::read(path)
+}
+
+/// Writes the whole file or leaves what was there, also when the power goes.
+pub fn write(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".new");
+    let new = dir.join(name);
+    match fs::remove_file(&new) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => (),
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    File::open(dir)?.sync_all()
+}
+
+/// By what a file that changed is known: whoever replaces it makes another one, and whoever writes into it changes its
+/// time or length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp(u64, u64, i64, i64);
+
+impl Stamp {
+    /// Of the file now; `None` while there is none.
+    pub fn of(path: &Path) -> Option<Self> {
+        let m = fs::metadata(path).ok()?;
+        Some(Self(m.ino(), m.len(), m.mtime(), m.mtime_nsec()))
+    }
+}
