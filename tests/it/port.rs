@@ -92,6 +92,7 @@ async fn the_port_can_be_taken_again_at_once() {
     let first = house(1);
     let ice = config::Ice { port: first.number(), ..Default::default() };
     let (_client, _answer) = first.watch_by(Client::over_tcp(false).await, true).await;
+    first.registry.close_all("the end").await;
     drop(first);
     let start = Instant::now();
     let free = || std::net::UdpSocket::bind(("0.0.0.0", ice.port)).is_ok();
