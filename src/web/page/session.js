@@ -6,8 +6,8 @@
 
 import { Backoff } from './backoff.js';
 import { ClockOffset } from './clock.js';
-import { Link } from './link.js';
 import { Peer, receivesH264 } from './peer.js';
+import { Signaling } from './signaling.js';
 
 /** The daemon speaks every 2 s; three times missed and the socket is dead, whatever TCP believes. */
 const SILENCE_MS = 7000;
@@ -58,10 +58,13 @@ export class Session {
   /** When the next attempt starts (`performance.now()`), while waiting for it. */
   retry_ms = null;
 
-  /** `base` is the page's own address; `stream(MediaStream)` brings media, `changed()` says something did. */
-  constructor(base, { stream, changed }) {
+  /**
+   * `base` is the page's own address; `stream(MediaStream)` brings media, `changed()` says something did, `denied(reason)`
+   * that the daemon does not, or no longer, let us in: then it has stopped.
+   */
+  constructor(base, { stream, changed, denied }) {
     this.#base = base;
-    this.#hooks = { stream, changed };
+    this.#hooks = { stream, changed, denied };
   }
 
   /** 'opening', 'open' (hello came) or 'closed' */
@@ -75,6 +78,15 @@ export class Session {
   }
   get viewer() {
     return this.#peer?.viewer ?? null;
+  }
+
+  /** What the present connection says of itself and since when it is tried (peer.js), or `null`. */
+  get attempt() {
+    return this.#peer && { ...this.#peer.states, begun_ms: this.#peer.begun_ms };
+  }
+  /** 'WebSocket' or 'requests', once there is one. */
+  get way() {
+    return this.#link && (this.#link.socket ? 'WebSocket' : 'requests');
   }
 
   /** The raw statistics of the media path, or `null`. */
@@ -166,13 +178,12 @@ export class Session {
       return this.#later(10_000, () => this.#open(), true);
     }
     if (!this.#peer && !this.#newPeer()) return;
-    const url = new URL('api/signal', this.#base);
-    url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
     let link;
     try {
-      link = new Link(url, {
+      link = new Signaling(this.#base, {
         message: (m) => this.#message(link, m),
-        closed: () => this.#linkLost(null),
+        closed: (why) => this.#linkLost(why),
+        denied: (reason) => this.#denied(reason),
       });
     } catch (e) {
       return this.#say('unsupported', `The browser forbids the connection: ${e.message}`);
@@ -239,23 +250,14 @@ export class Session {
     this.#peer?.offerLost().catch((e) => console.debug('offer not taken back:', e.message));
     // The last word of a daemon that stops is why it is away.
     this.#say('away', why ?? (this.trouble?.kind === 'ended' ? this.trouble.message : null));
-    if (this.hello === null || this.#step?.what === 'hello') this.#explain();
     this.#expect(null);
     this.#later(this.#backoff.down(performance.now()), () => this.#open());
   }
 
-  /** A browser tells no reason why a socket did not open; plain HTTP from the same daemon does. */
-  async #explain() {
-    const reply = await fetch(new URL('healthz', this.#base), { cache: 'no-store' }).catch(() => null);
-    if (!reply || this.trouble?.kind !== 'away') return;
-    const text = (await reply.text().catch(() => '')).trim();
-    let sentence = text;
-    try {
-      sentence = JSON.parse(text).detail ?? text;
-    } catch {
-      // Not a problem document: the text is the sentence.
-    }
-    this.#say('away', reply.ok ? 'The server answers, but the WebSocket to it does not open' : sentence || null);
+  #denied(reason) {
+    this.stop();
+    this.trouble = null;
+    this.#hooks.denied(reason);
   }
 
   // ---- viewer ----
@@ -339,7 +341,7 @@ export class Session {
 
   /** Whether the daemon should be sending pictures now (a slate counts). */
   #delivers() {
-    return this.status?.video?.state === 'live' || this.status?.video?.state === 'gone';
+    return ['live', 'gone', 'private'].includes(this.status?.video?.state);
   }
 
   #mend() {
