@@ -95,7 +95,7 @@ impl Client {
                         .build(),
                 )
                 .with_handler(Arc::new(callbacks))
-                .with_udp_addrs(vec![address])
+                .with_udp_addrs(vec![address.to_owned()])
                 .build()
                 .await
                 .expect("client"),
