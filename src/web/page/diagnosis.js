@@ -34,7 +34,7 @@ function sentences(seen) {
 
 /** A path was found, and yet there is no picture. */
 function connected(seen, used) {
-  const path = `${how(used)} to ${place(used.remote)}`;
+  const path = `${how(used)} to ${place(used.remote, false)}`;
   if (seen.dtls !== null && seen.dtls !== 'connected') {
     const what = seen.dtls === 'failed' ? 'failed' : 'does not finish';
     return [
@@ -60,7 +60,7 @@ function unreached(seen) {
   }
   if (seen.pairs.length === 0) {
     return [
-      `Nothing could be tried: this browser has no network that leads to ${list(seen.remote.map(place))}.`,
+      `Nothing could be tried: this browser has no network that leads to ${list(seen.remote.map((r) => place(r)))}.`,
       'The browser may forbid WebRTC (a setting, an extension, a company\'s policy), or have IPv4 where the device has only IPv6, or the other way round.',
     ];
   }
@@ -88,16 +88,16 @@ function unreached(seen) {
 
 /** What to do when nothing answers. */
 function advice(seen) {
-  const port = seen.media_port ? ` ${seen.media_port}` : '';
+  const port = seen.media_port ? `port ${seen.media_port}` : 'the ports above';
   const addresses = seen.remote.filter((r) => r.kind !== 'relay').map((r) => r.address).filter(Boolean);
   if (addresses.length && addresses.every(local) && !near(seen.host)) {
     return (
       `The device named only addresses of its own network (${list([...new Set(addresses)])}), which nobody outside reaches. ` +
-      `Forward port${port} (UDP and TCP) to it and set public_addresses under [ice] in device.toml, or use a TURN server or a VPN.`
+      `Forward ${port} (UDP and TCP) to it and set public_addresses under [ice] in device.toml, or use a TURN server or a VPN.`
     );
   }
   const kinds = seen.tcp === false ? 'UDP' : 'UDP and TCP';
-  return `A firewall on the device, in this network or in between closes it: open port${port} (${kinds}) towards the device, or use a TURN server. On the device, peercam doctor looks from the other side.`;
+  return `A firewall on the device, in this network or in between closes it: open ${port} (${kinds}) towards the device, or use a TURN server. On the device, peercam doctor looks from the other side.`;
 }
 
 /** STUN and TURN servers that failed. */
@@ -131,6 +131,7 @@ export function fate(pair) {
   if (pair.used) return 'in use';
   if (pair.answered > 0 || pair.state === 'succeeded') return 'answered, but not chosen';
   if (pair.sent > 0 || pair.state === 'failed') return 'never answered';
+  if (pair.state === 'cancelled') return 'dropped for another';
   if (pair.state === 'in-progress' || pair.state === 'inprogress') return pair.sent === 0 ? 'not even sent' : 'no answer yet';
   return NOT_TRIED;
 }
@@ -165,12 +166,17 @@ function how(pair) {
   return `${name} through a relay${by ? ` (reached by ${by.toUpperCase()})` : ''}`;
 }
 
-/** Ports of the device, of one protocol, that were asked and never answered. */
+/** Ports of the device, of one protocol, that were asked and never answered: "UDP port 8189 of 192.0.2.1 and ::1". */
 function silentPorts(pairs, kind) {
-  const of = (p) => protocol(p) === kind && p.remote.address;
-  const silent = pairs.filter((p) => of(p) && ['never answered', 'no answer yet'].includes(fate(p))).map((p) => place(p.remote));
-  const heard = pairs.filter((p) => of(p) && p.answered > 0).map((p) => place(p.remote));
-  return [...new Set(silent)].filter((p) => !heard.includes(p));
+  const asked = pairs.filter((p) => protocol(p) === kind && p.remote.address);
+  const name = ({ remote }) => `${remote.address} ${remote.port}`;
+  const heard = asked.filter((p) => p.used || p.answered > 0).map(name);
+  const silent = asked.filter((p) => ['never answered', 'no answer yet'].includes(fate(p)) && !heard.includes(name(p)));
+  const ports = [...new Set(silent.map((p) => p.remote.port))];
+  return ports.map((port) => {
+    const addresses = silent.filter((p) => p.remote.port === port).map((p) => p.remote.address);
+    return `${kind.toUpperCase()} port ${port} of ${list(addresses)}`;
+  });
 }
 
 // ---- facts ----
