@@ -42,7 +42,10 @@ const session = new Session(document.baseURI, {
     follow();
   },
   changed: follow,
-  denied: (reason) => door.denied(reason),
+  denied(reason) {
+    watching = false;
+    door.denied(reason);
+  },
 });
 /** Whether the picture is wanted: not while the door is shown, nor when the page is left. */
 let watching = false;
@@ -268,6 +271,8 @@ function facts() {
     viewer: session.viewer,
     /** Sessions begun since the page was opened. */
     generation: session.generation,
+    /** 'WebSocket', or 'requests' where the browser opens none. */
+    way: session.way,
     socket: session.socket,
     media: session.media,
   };

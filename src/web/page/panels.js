@@ -35,6 +35,8 @@ export class Panels {
     }
     this.#app.classList.toggle('with-details', open);
     if (open) $(panel).scrollTop = 0;
+    // One with fields of its own is where its opener goes on.
+    if (open && 'takesFocus' in $(panel).dataset) $(panel).focus({ preventScroll: true });
     this.#changed(open ? panel : null);
   }
 

@@ -44,6 +44,8 @@ export class Session {
   #probe = null;
   #ticked_ms = performance.now();
   #sound = false;
+  /** Why the daemon ended the last viewer, until it takes another: where it also turns us away, that is the reason. */
+  #parting = null;
 
   /** hello of the daemon that we are, or were last, connected to. */
   hello = null;
@@ -216,6 +218,7 @@ export class Session {
       case 'connected':
         return this.#hooks.changed();
       case 'closed':
+        this.#parting = m.reason ?? null;
         this.#closePeer();
         this.#expect(null);
         this.#say('ended', m.reason ?? null);
@@ -257,7 +260,7 @@ export class Session {
   #denied(reason) {
     this.stop();
     this.trouble = null;
-    this.#hooks.denied(reason);
+    this.#hooks.denied(reason ?? this.#parting);
   }
 
   // ---- viewer ----
@@ -279,6 +282,7 @@ export class Session {
   async #answer(link, m) {
     const peer = this.#peer;
     if (!peer || link !== this.#link) return;
+    this.#parting = null;
     this.#expect(null);
     if (!peer.viewer) peer.since_ms = performance.now();
     peer.viewer = m.viewer;
