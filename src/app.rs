@@ -1,5 +1,6 @@
 //! The daemon: builds the parts, runs until told to stop, and stops them in order.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,21 +16,24 @@ use crate::media::h264::ProfileLevelId;
 use crate::pipeline::hub::Hub;
 use crate::pipeline::snapshot::Snapshots;
 use crate::pipeline::{audio, video};
+use crate::state::State;
 use crate::status::Status;
 use crate::viewer::Registry;
 use crate::web;
+use crate::web::auth::Auth;
 
 /// Viewers are told within this time that we stop; whoever cannot be told by then notices by itself.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Answered to offers in the moment before the first encoder has shown its SPS: constrained baseline, level 3.1.
 const PROFILE_AT_START: ProfileLevelId = ProfileLevelId([0x42, 0xc0, 0x1f]);
 
-/// Runs the daemon until SIGTERM or SIGINT; a second signal ends it at once.
+/// Runs the daemon until SIGTERM or SIGINT; a second signal ends it at once. What must last is in `state_dir`.
 ///
 /// # Errors
-/// When it cannot listen, cannot start its threads, or when encoding has become impossible.
-pub async fn run(config: Config, source: String) -> anyhow::Result<()> {
+/// When what must last can't be read, when it cannot listen, cannot start its threads, or when encoding has become impossible.
+pub async fn run(config: Config, source: String, state_dir: &Path) -> anyhow::Result<()> {
     info!("configuration: {source}");
+    let auth = Auth::new(State::open(state_dir)?);
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone())?;
     let listener = web::bind((config.web.address, config.web.port).into())?;
@@ -65,8 +69,16 @@ pub async fn run(config: Config, source: String) -> anyhow::Result<()> {
     );
 
     info!("listening on http://{address}");
+    if !auth.paired() {
+        info!("pairing link: http://{address}/#pair={}", auth.pair().context("making a pairing link")?);
+    }
+    tokio::spawn(stop.clone().run_until_cancelled_owned({
+        let auth = auth.clone();
+        async move { auth.keep_tidy().await }
+    }));
     let context = web::Context {
         registry: registry.clone(),
+        auth,
         status,
         snapshots,
         config: config.web,

@@ -27,6 +27,7 @@ pub mod config;
 pub mod encode;
 pub mod media;
 pub mod pipeline;
+pub mod state;
 pub mod status;
 pub mod viewer;
 pub mod web;

@@ -19,7 +19,7 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run(run) => {
             let (config, source) = cli::load_config(run.config.file.as_deref())?;
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-            runtime.context("can't start")?.block_on(app::run(config, source))?;
+            runtime.context("can't start")?.block_on(app::run(config, source, &run.state.dir()))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Check(check) => cli::check::run(&check),

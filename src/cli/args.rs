@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 use super::logging;
+use crate::state;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -49,6 +50,9 @@ pub struct Run {
     /// Where the configuration is.
     #[command(flatten)]
     pub config: ConfigFile,
+    /// Where what must last is.
+    #[command(flatten)]
+    pub state: StateDir,
     /// What is logged.
     #[command(flatten)]
     pub log: Log,
@@ -82,6 +86,21 @@ pub struct ConfigFile {
     /// Configuration file
     #[arg(long = "config", value_name = "FILE")]
     pub file: Option<PathBuf>,
+}
+
+/// Where what must last is: owner, sessions, tokens, certificates.
+#[derive(Debug, ClapArgs)]
+pub struct StateDir {
+    /// Folder for what must last: owner, sessions, tokens, certificates
+    #[arg(long = "state-dir", value_name = "DIR", env = "PEERCAM_STATE_DIR")]
+    dir: Option<PathBuf>,
+}
+
+impl StateDir {
+    /// What was said, or else the usual place.
+    pub fn dir(&self) -> PathBuf {
+        self.dir.clone().unwrap_or_else(state::default_dir)
+    }
 }
 
 /// What is logged.

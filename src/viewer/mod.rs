@@ -72,8 +72,10 @@ impl fmt::Debug for ViewerId {
 pub struct Offer {
     /// Session description (RFC 8866, RFC 9429), with candidates or without.
     pub sdp: String,
-    /// Who asks.
+    /// Where it asks from.
     pub from: SocketAddr,
+    /// Who asks: "owner", "household", "guest: LABEL", "token: NAME".
+    pub who: String,
     /// "page" or "whep", for lists.
     pub via: &'static str,
     /// Whether it plays the sound now: decides the playout delay asked for.
@@ -145,6 +147,8 @@ pub enum Error {
 pub struct Facts {
     /// A short public name; not the id, which is a capability.
     pub name: String,
+    /// Who watches, as in [`Offer::who`].
+    pub who: String,
     /// Address it came from.
     pub address: String,
     /// "page" or "whep".

@@ -68,6 +68,7 @@ pub struct Viewer {
     /// Cancelled when its sockets are closed.
     pub gone: CancellationToken,
     from: SocketAddr,
+    who: String,
     via: &'static str,
     commands: mpsc::Sender<Command>,
 }
@@ -127,10 +128,11 @@ impl Registry {
             lagged: 0.into(),
             gone: CancellationToken::new(),
             from: offer.from,
+            who: offer.who,
             via: offer.via,
             commands: commands_tx,
         });
-        tracing::info!(viewer = viewer.name, from = %offer.from, via = offer.via, "viewer joined");
+        tracing::info!(viewer = viewer.name, from = %viewer.from, who = viewer.who, via = viewer.via, "viewer joined");
         self.shared.lock().insert(id.clone(), viewer.clone());
         let task = Task {
             id: id.clone(),
@@ -251,6 +253,7 @@ impl Viewer {
     fn facts(&self) -> Facts {
         Facts {
             name: self.name.clone(),
+            who: self.who.clone(),
             address: self.from.ip().to_string(),
             via: self.via,
             state: if self.live.load(Ordering::Relaxed) { "live" } else { "connecting" },

@@ -5,16 +5,21 @@
 //! | `/`, `/page.js`, ... | GET | the page ([`page`]) |
 //! | `/api/signal` | GET, upgraded | the page's WebSocket ([`signal`]) |
 //! | `/whep`, `/whep/{id}` | POST, PATCH, DELETE, OPTIONS | players ([`whep`]) |
+//! | `/api/session`, ... | GET, POST, DELETE | signing in, guest links, privacy ([`api`]) |
 //! | `/api/status`, `/healthz` | GET | facts and health ([`status`]) |
 //! | `/snapshot.jpg` | GET | one picture, fresh; it counts as demand for one frame |
 //!
-//! A request passes [`server`] (limits), then `routes`, where [`guard`] judges `Host` and `Origin` before any
-//! route is looked at, then the route. Errors are `application/problem+json` ([`problem`]), except for what hyper
+//! A request passes [`server`] (limits), then `routes`, where [`guard`] judges `Host` and `Origin`, and [`access`] who
+//! may do that, before any route is looked at; then the route. Errors are `application/problem+json` ([`problem`]), except for what hyper
 //! refuses before it is a request (400 for what is no HTTP, 431 for headers over the limit), which has no body.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))] // tests may; the lint still sees everything else when it isn't a test
 
+pub mod access;
+pub mod api;
+pub mod auth;
 pub mod body;
+pub mod cookies;
 pub mod guard;
 mod machine;
 pub mod messages;
@@ -44,6 +49,8 @@ pub struct Context {
     pub registry: Arc<Registry>,
     /// What every part is doing.
     pub status: Arc<Status>,
+    /// Who may come in.
+    pub auth: Arc<auth::Auth>,
     /// Pictures on request.
     pub snapshots: Arc<Snapshots>,
     /// `[web]`

@@ -8,8 +8,6 @@ use http::{HeaderMap, Response, StatusCode};
 use warp::filters::BoxedFilter;
 use warp::{Filter, Rejection, reply};
 
-use super::routes::only;
-
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
@@ -65,6 +63,11 @@ struct Asset {
     etag: HeaderValue,
 }
 
+/// Whether the page has a file of that path.
+pub fn has(path: &str) -> bool {
+    ASSETS.iter().any(|a| a.0 == path)
+}
+
 /// `GET` and `HEAD` of every asset.
 pub fn routes() -> BoxedFilter<(reply::Response,)> {
     let assets: Arc<[Asset]> = ASSETS.iter().map(Asset::new).collect();
@@ -74,7 +77,6 @@ pub fn routes() -> BoxedFilter<(reply::Response,)> {
     };
     warp::path::full()
         .and_then(find)
-        .and(only("GET, HEAD"))
         .and(warp::header::headers_cloned())
         .and_then(|(assets, i): (Arc<[Asset]>, usize), headers: HeaderMap| async move {
             Ok::<_, Rejection>(assets[i].response(&headers))

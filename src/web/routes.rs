@@ -12,12 +12,13 @@ use tokio_util::sync::CancellationToken;
 use warp::filters::BoxedFilter;
 use warp::{Filter, Rejection, reply};
 
+use super::access::{self, Visitor};
 use super::guard::{self, Area, Caller};
 use super::machine::Here;
 use super::problem::Problem;
 use super::server::Limits;
 use super::sessions::Sessions;
-use super::{Context, page, signal, status, whep};
+use super::{Context, api, page, signal, status, whep};
 
 /// Shared by all routes.
 pub struct State {
@@ -31,6 +32,15 @@ pub struct State {
     pub stop: CancellationToken,
 }
 
+/// How a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// In the clear.
+    Http,
+    /// Over TLS.
+    Https,
+}
+
 /// The connection by which a request came.
 #[derive(Clone)]
 pub struct Peer {
@@ -38,6 +48,8 @@ pub struct Peer {
     pub remote: SocketAddr,
     /// Our end.
     pub local: IpAddr,
+    /// How the browser reached us.
+    pub scheme: Scheme,
     /// Its place among the connections allowed; kept by a WebSocket after HTTP is done with it.
     pub _place: Arc<OwnedSemaphorePermit>,
 }
@@ -49,14 +61,13 @@ pub fn routes(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
         warp::any().map(move || state.clone())
     };
     let facts = warp::path!("api" / "status")
-        .and(only("GET, HEAD"))
         .and(with(state))
-        .map(|state: Arc<State>| status::response(&state.context));
+        .and(warp::ext::get::<Visitor>())
+        .map(|state: Arc<State>, visitor| status::response(&state.context, &visitor));
     let health = warp::path!("healthz")
-        .and(only("GET, HEAD"))
         .and(with(state))
         .map(|state: Arc<State>| status::health(&state.context, state.stop.is_cancelled()));
-    let snapshot = warp::path!("snapshot.jpg").and(only("GET, HEAD")).and(with(state)).then(snapshot);
+    let snapshot = warp::path!("snapshot.jpg").and(with(state)).then(snapshot);
     page::routes()
         .or(signal::route(state))
         .unify()
@@ -68,23 +79,11 @@ pub fn routes(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
         .unify()
         .or(snapshot)
         .unify()
+        .or(api::routes(state))
+        .unify()
         .recover(|rejection: Rejection| async move { Ok::<_, Infallible>(refuse(&rejection).response()) })
         .unify()
         .boxed()
-}
-
-/// Lets only `methods` pass, listed as in the `Allow` header that the others are answered with (405).
-pub fn only(methods: &'static str) -> impl Filter<Extract = (), Error = Rejection> + Copy {
-    warp::method()
-        .and_then(move |method: Method| async move {
-            if methods.split(", ").any(|m| m == method.as_str()) {
-                return Ok(());
-            }
-            let problem =
-                Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not possible here"));
-            Err(warp::reject::custom(problem.with(header::ALLOW, HeaderValue::from_static(methods))))
-        })
-        .untuple_one()
 }
 
 fn refuse(rejection: &Rejection) -> Problem {
@@ -109,7 +108,7 @@ async fn snapshot(state: Arc<State>) -> reply::Response {
     }
 }
 
-/// Answers one request: the guard first, then the routes, then the headers that all responses carry.
+/// Answers one request: the guard and the table first, then the routes, then the headers that all responses carry.
 pub async fn answer<S, B>(
     service: S,
     state: Arc<State>,
@@ -125,13 +124,18 @@ where
     let caller = guard::check(request.uri(), request.headers(), area, &state.context.config, &machine);
     let origin = request.headers().get(header::ORIGIN).cloned();
     let preflight = request.method() == Method::OPTIONS;
-    let caller = caller.and_then(|caller| has_path(request.uri()).map(|()| caller));
-    let mut response = match &caller {
-        Ok(_) => {
+    let visitor = caller.clone().and_then(|caller| {
+        has_path(request.uri())?;
+        let auth = &state.context.auth;
+        access::admit(request.method(), request.uri().path(), request.headers(), caller, peer.scheme, auth)
+    });
+    let mut response = match visitor {
+        Ok(visitor) => {
             if request.version() < Version::HTTP_11 {
                 request.headers_mut().remove(header::UPGRADE); // RFC 9110 section 7.8
             }
             request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(visitor);
             match service.call(request).await {
                 Ok(response) => response,
             }
@@ -165,7 +169,7 @@ fn has_path(target: &Uri) -> Result<(), Problem> {
 /// (section 6.7.2.8), which Chromium, Firefox and Safari from 16 on follow. `same-origin` keeps foreign pages from
 /// showing the snapshot, which needs no `Origin` to be fetched.
 fn protect(headers: &mut HeaderMap) {
-    const ALWAYS: [(HeaderName, &str); 4] = [
+    const ALWAYS: [(HeaderName, &str); 6] = [
         (
             header::CONTENT_SECURITY_POLICY,
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -173,11 +177,15 @@ fn protect(headers: &mut HeaderMap) {
         ),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_FRAME_OPTIONS, "DENY"), // frame-ancestors, for old browsers
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     ];
     for (name, value) in ALWAYS {
         headers.insert(name, HeaderValue::from_static(value));
     }
+    // Whatever doesn't say otherwise (the page's files do) depends on who asks.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
 }
 
 /// CORS (<https://fetch.spec.whatwg.org/#http-cors-protocol>) for a page of `web.origins`.

@@ -19,7 +19,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
-use super::routes::{self, Peer, State};
+use super::routes::{self, Peer, Scheme, State};
+use super::sessions::Sessions;
 
 /// Sizes and deadlines of every connection.
 #[derive(Clone, Copy, Debug)]
@@ -138,7 +139,8 @@ pub async fn serve_with(
         .set_nonblocking(true)
         .and_then(|()| tokio::net::TcpListener::from_std(listener))
         .map_err(|source| Error { address, source })?;
-    let state = Arc::new(State { context, sessions: Arc::default(), limits, stop: stop.clone() });
+    let sessions = Sessions::new(context.registry.clone(), context.auth.clone());
+    let state = Arc::new(State { context, sessions, limits, stop: stop.clone() });
     let service = TowerToHyperService::new(warp::service(routes::routes(&state)));
     let places = Arc::new(Semaphore::new(limits.connections));
     let mut full = false;
@@ -174,7 +176,7 @@ pub async fn serve_with(
             continue;
         };
         let local = stream.local_addr().map_or(address.ip(), |a| a.ip());
-        let peer = Peer { remote, local, _place: Arc::new(place) };
+        let peer = Peer { remote, local, scheme: Scheme::Http, _place: Arc::new(place) };
         let (state, service) = (state.clone(), service.clone());
         tokio::spawn(connection(stream, peer, state, move |state, peer, request| {
             routes::answer(service.clone(), state, peer, request)

@@ -56,7 +56,8 @@ async fn headers_are_bounded() {
 #[tokio::test]
 async fn bodies_are_bounded_however_they_are_framed() {
     let server = Server::start(QUICK, context());
-    let head = "POST /whep HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/sdp\r\n";
+    let owner = server.owner();
+    let head = format!("POST /whep HTTP/1.1\r\nHost: localhost\r\n{owner}\r\nContent-Type: application/sdp\r\n");
     // Refused by its length, before any of it is sent.
     let reply = server.raw(format!("{head}Content-Length: 65537\r\n\r\n")).await;
     assert_eq!((reply.status, reply.header("content-type")), (413, "application/problem+json"));
@@ -85,10 +86,9 @@ async fn a_body_that_ends_early_leaves_nothing_behind() {
     let server = Server::start(Limits { connections: 1, ..QUICK }, context());
     for _ in 0..3 {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
-        stream
-            .write_all(b"POST /whep HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/sdp\r\nContent-Length: 9\r\n\r\nv")
-            .await
-            .unwrap();
+        let owner = server.owner();
+        let head = format!("POST /whep HTTP/1.1\r\nHost: localhost\r\n{owner}\r\nContent-Type: application/sdp\r\n");
+        stream.write_all(format!("{head}Content-Length: 9\r\n\r\nv").as_bytes()).await.unwrap();
         drop(stream);
         served_in_time(&server).await;
     }
@@ -115,13 +115,12 @@ async fn one_connection_too_many_is_refused_and_told_so() {
 async fn a_websocket_keeps_its_place() {
     let server = Server::start(Limits { connections: 1, ..QUICK }, context());
     let mut socket = TcpStream::connect(server.address).await.unwrap();
-    socket
-        .write_all(
-            b"GET /api/signal HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-        )
-        .await
-        .unwrap();
+    let handshake = format!(
+        "GET /api/signal HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{}\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        server.owner()
+    );
+    socket.write_all(handshake.as_bytes()).await.unwrap();
     assert!(socket.read(&mut [0; 16]).await.unwrap() > 0);
     assert_eq!(server.ask("GET", "/healthz", &[], "").await.status, 503);
     drop(socket);
@@ -158,11 +157,11 @@ async fn served_in_time(server: &Server) {
 async fn stopping_waits_for_nobody_longer_than_its_deadline() {
     let server = Server::start(Limits { header: PATIENCE, body: PATIENCE, ..QUICK }, context());
     let mut streams = vec![];
-    for start in [
-        "",
-        "GET /",
-        "POST /whep HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/sdp\r\nContent-Length: 9\r\n\r\n",
-    ] {
+    let owner = server.owner();
+    let waiting = format!(
+        "POST /whep HTTP/1.1\r\nHost: localhost\r\n{owner}\r\nContent-Type: application/sdp\r\nContent-Length: 9\r\n\r\n"
+    );
+    for start in ["", "GET /", &waiting] {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         stream.write_all(start.as_bytes()).await.unwrap();
         streams.push(stream);

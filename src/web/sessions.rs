@@ -2,13 +2,14 @@
 //! WebSocket hears of its events.
 //!
 //! A viewer outlives the socket that made it: while none is attached, events are kept for the next. One task
-//! a viewer carries them over and forgets the viewer when the registry ends it.
+//! a viewer carries them over, ends the viewer when who joined it loses access, and forgets it when the registry ends it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::auth::{Auth, Principal, Role};
 use super::sdpfrag::{self, Credentials, Skeleton};
 use crate::viewer::{Answer, Error, Event, Offer, Registry, ViewerId};
 
@@ -17,8 +18,9 @@ use crate::viewer::{Answer, Error, Event, Offer, Registry, ViewerId};
 const KEPT: usize = 32;
 
 /// All viewers that came through the web.
-#[derive(Default)]
 pub struct Sessions {
+    registry: Arc<Registry>,
+    auth: Arc<Auth>,
     table: Mutex<HashMap<String, Arc<Session>>>,
 }
 
@@ -26,6 +28,8 @@ pub struct Sessions {
 pub struct Session {
     /// Its name in the registry.
     pub id: ViewerId,
+    /// Who joined: when they lose access, it ends.
+    pub principal: Principal,
     /// Its ICE session. Held while a PATCH or a new offer changes it, so that these take effect in the order in
     /// which they arrived (tokio's mutex is fair) and a tag always names the session that the answer told of.
     pub ice: tokio::sync::Mutex<Ice>,
@@ -110,37 +114,44 @@ impl Session {
 }
 
 impl Sessions {
+    /// None yet.
+    pub fn new(registry: Arc<Registry>, auth: Arc<Auth>) -> Arc<Self> {
+        Arc::new(Self { registry, auth, table: Mutex::default() })
+    }
+
     /// Joins a viewer to the registry. The work goes on if the caller is dropped meanwhile (its connection broke),
     /// so that nothing half-made is left behind: the viewer is then ended at once.
     pub async fn join(
         self: &Arc<Self>,
-        registry: &Arc<Registry>,
+        principal: &Principal,
         offer: Offer,
     ) -> Result<(Arc<Session>, String), Error> {
         let (done, result) = oneshot::channel();
-        let (this, registry) = (self.clone(), registry.clone());
+        let (this, principal) = (self.clone(), principal.clone());
         tokio::spawn(async move {
             let offered = offer.sdp.clone();
-            let joined = registry.join(offer).await.map(|Answer { id, sdp, events }| {
+            let joined = this.registry.join(offer).await.map(|Answer { id, sdp, events }| {
                 let session = Arc::new(Session {
                     ice: tokio::sync::Mutex::new(Ice::new(&offered, &sdp)),
                     id,
+                    principal,
                     ear: Mutex::default(),
                 });
                 this.watch(session.clone(), events);
                 (session, sdp)
             });
             if let Err(Ok((session, _))) = done.send(joined) {
-                let _ = registry.leave(&session.id, "it went away before it was answered").await;
+                let _ = this.registry.leave(&session.id, "it went away before it was answered").await;
             }
         });
         // The sender is lost only if that task panicked, which the log tells.
         result.await.unwrap_or_else(|_| Err(Error::Internal("the offer could not be handled".into())))
     }
 
-    /// The viewer of that name, if it is there.
-    pub fn get(&self, id: &str) -> Option<Arc<Session>> {
-        lock(&self.table).get(id).cloned()
+    /// The viewer of that name, if it is there, for who joined it or the owner: others are told nothing.
+    pub fn get(&self, id: &str, principal: &Principal) -> Option<Arc<Session>> {
+        let session = lock(&self.table).get(id).cloned();
+        session.filter(|s| s.principal.who == principal.who || principal.role == Role::Owner)
     }
 
     fn watch(self: &Arc<Self>, session: Arc<Session>, mut events: mpsc::Receiver<Event>) {
@@ -149,10 +160,22 @@ impl Sessions {
         let this = self.clone();
         tokio::spawn(async move {
             let mut closed = false;
-            while let Some(event) = events.recv().await {
-                closed |= matches!(event, Event::Closed(_));
-                session.tell(event);
+            let mut lost = Box::pin(this.auth.lost(&session.principal));
+            let mut ending = false;
+            loop {
+                tokio::select! {
+                    event = events.recv() => {
+                        let Some(event) = event else { break };
+                        closed |= matches!(event, Event::Closed(_));
+                        session.tell(event);
+                    }
+                    why = &mut lost, if !ending => {
+                        ending = true;
+                        let _ = this.registry.leave(&session.id, why).await; // gone already is as good
+                    }
+                }
             }
+            drop(lost);
             lock(&this.table).remove(&key);
             if !closed {
                 session.tell(Event::Closed("the connection ended".into()));

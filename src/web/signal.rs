@@ -11,9 +11,11 @@ use warp::filters::BoxedFilter;
 use warp::ws::{Message, WebSocket};
 use warp::{Filter, Rejection, Reply, reply};
 
+use super::access::Visitor;
+use super::auth::Principal;
 use super::messages::{FromPage, ToPage};
 use super::problem::{self, Problem};
-use super::routes::{Peer, State, only};
+use super::routes::{Peer, State};
 use super::sessions::{Session, Told};
 use super::status;
 use crate::clock::Pts;
@@ -26,13 +28,15 @@ const STATUS_MAX: Duration = Duration::from_secs(2);
 /// So many messages that make no sense, and the socket is closed: whoever sends them isn't our page.
 const MAX_BAD: u32 = 3;
 
-/// Close codes of RFC 6455 section 7.4.1.
+/// Close codes of RFC 6455 section 7.4.1, and one of ours.
 mod code {
     pub const NORMAL: u16 = 1000;
     pub const GOING_AWAY: u16 = 1001;
     pub const PROTOCOL_ERROR: u16 = 1002;
     pub const POLICY: u16 = 1008;
     pub const TOO_BIG: u16 = 1009;
+    /// Of our own (section 7.4.2), after HTTP's 401.
+    pub const SIGNED_OUT: u16 = 4401;
 }
 
 /// `GET /api/signal`.
@@ -45,16 +49,20 @@ pub fn route(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
         Err::<(warp::ws::Ws,), _>(warp::reject::custom(problem))
     });
     warp::path!("api" / "signal")
-        .and(only("GET"))
         .and(upgrade)
         .and(warp::ext::get::<Peer>())
-        .map(move |ws: warp::ws::Ws, peer: Peer| {
+        .and(warp::ext::get::<Visitor>())
+        .map(move |ws: warp::ws::Ws, peer: Peer, visitor: Visitor| {
             let state = state.clone();
+            let principal = match visitor.required() {
+                Ok(principal) => principal.clone(),
+                Err(problem) => return problem.response(),
+            };
             // Twice the limit is read, so that what is over it gets its close code and not just a broken line.
             let bytes = state.limits.message_bytes * 2;
             ws.max_message_size(bytes)
                 .max_frame_size(bytes)
-                .on_upgrade(move |ws| Line { ws, state, peer, viewer: None, bad: 0 }.run())
+                .on_upgrade(move |ws| Line { ws, state, peer, principal, viewer: None, bad: 0 }.run())
                 .into_response()
         })
         .boxed()
@@ -66,6 +74,8 @@ struct Line {
     state: Arc<State>,
     /// Also holds its place among the connections.
     peer: Peer,
+    /// Who it is; when they lose access it is closed.
+    principal: Principal,
     viewer: Option<Attached>,
     bad: u32,
 }
@@ -103,6 +113,8 @@ impl Line {
         let stop = self.state.stop.clone();
         let limits = self.state.limits;
         let mut changes = context.status.changes();
+        let (principal, role) = (self.principal.clone(), self.principal.role);
+        let mut lost = std::pin::pin!(context.auth.lost(&principal));
         self.send(&ToPage::hello(&context.ice, context.clocks, status::has_audio(&context))).await?;
         let mut status_at = Instant::now();
         let mut status_sent = status_at;
@@ -116,9 +128,13 @@ impl Line {
                     self.send(&ToPage::Closed { reason }).await?;
                     return Err(End::Close(code::GOING_AWAY, reason));
                 }
+                reason = &mut lost => {
+                    self.send(&ToPage::Closed { reason }).await?;
+                    return Err(End::Close(code::SIGNED_OUT, reason));
+                }
                 told = told(&mut self.viewer) => self.tell(told.ok_or(End::Gone)?).await?,
                 () = sleep_until(status_at) => {
-                    self.send(&ToPage::Status(status::public(&context))).await?;
+                    self.send(&ToPage::Status(status::public(&context, role))).await?;
                     status_sent = Instant::now();
                     status_at = status_sent + STATUS_MAX;
                 }
@@ -171,7 +187,7 @@ impl Line {
                 Some(session) => self.renegotiate(&session, sdp, sound).await,
                 None => self.join(sdp, sound.unwrap_or(false)).await,
             },
-            FromPage::Resume { viewer } => match self.state.sessions.get(&viewer) {
+            FromPage::Resume { viewer } => match self.state.sessions.get(&viewer, &self.principal) {
                 Some(session) => {
                     self.viewer = Some(Attached { told: session.attach(), session });
                     self.send(&ToPage::Resumed).await
@@ -200,8 +216,9 @@ impl Line {
     }
 
     async fn join(&mut self, sdp: String, sound: bool) -> Result<(), End> {
-        let offer = Offer { sdp, from: self.peer.remote, via: "page", sound };
-        match self.state.sessions.join(&self.state.context.registry, offer).await {
+        let who = self.principal.who.clone();
+        let offer = Offer { sdp, from: self.peer.remote, who, via: "page", sound };
+        match self.state.sessions.join(&self.principal, offer).await {
             Ok((session, sdp)) => {
                 self.viewer = Some(Attached { told: session.attach(), session: session.clone() });
                 self.send(&ToPage::Answer { viewer: session.id.as_str(), sdp: &sdp }).await

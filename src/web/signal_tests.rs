@@ -4,8 +4,10 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{self, Message};
 
+use super::super::auth::Role;
 use super::super::server::Limits;
 use super::super::testing::{OFFER, PATIENCE, Server, context};
 use super::*;
@@ -22,9 +24,14 @@ enum Got {
 
 impl Page {
     async fn open(server: &Server) -> Self {
+        Self::open_with(server, &server.context.token).await
+    }
+
+    async fn open_with(server: &Server, token: &str) -> Self {
         let stream = TcpStream::connect(server.address).await.unwrap();
-        let url = format!("ws://{}/api/signal", server.address);
-        let (socket, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
+        let mut request = format!("ws://{}/api/signal", server.address).into_client_request().unwrap();
+        request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        let (socket, _) = tokio_tungstenite::client_async(request, stream).await.unwrap();
         let mut page = Self(socket);
         assert_eq!(page.next("hello").await["version"], env!("CARGO_PKG_VERSION"));
         page
@@ -84,7 +91,7 @@ async fn hello_status_and_clock() {
     let mut page = Page::open(&server).await;
     let Got::Text(status) = page.get().await else { panic!() };
     assert_eq!(status["type"], "status");
-    assert_eq!(status["viewers"], json!({"count": 0}));
+    assert_eq!(status["viewers"], json!({"count": 0, "max": 50, "list": []}));
     assert!(status.get("counters").is_none());
     let before = Pts::now().as_micros();
     page.say(json!({"type": "clock", "t0": 12.5})).await;
@@ -253,6 +260,34 @@ async fn stopping_is_told() {
     assert_eq!(page.next("closed").await["reason"], "the device is shutting down");
     assert_eq!(page.close_code().await, 1001);
     server.stop().await;
+}
+
+#[tokio::test]
+async fn who_loses_access_is_told_and_the_viewer_ends() {
+    let server = start();
+    let auth = &server.context.auth;
+    let token = auth.add_token("player", Role::Guest).unwrap();
+    let mut page = Page::open_with(&server, &token).await;
+    let Got::Text(status) = page.get().await else { panic!() };
+    assert_eq!(status["viewers"], json!({"count": 0, "max": 50}));
+    let viewer = page.join().await;
+    assert_eq!(server.context.registry.list()[0].who, "token: player");
+    // Nobody else takes the viewer over.
+    let other = auth.add_token("other", Role::Viewer).unwrap();
+    let mut thief = Page::open_with(&server, &other).await;
+    thief.say(json!({"type": "resume", "viewer": viewer})).await;
+    assert_eq!(thief.next("error").await["status"], 404);
+
+    let began = Instant::now();
+    auth.revoke_token("player").unwrap();
+    assert_eq!(page.next("closed").await["reason"], "this token was revoked");
+    assert_eq!(page.close_code().await, 4401);
+    while server.context.registry.count() > 0 {
+        assert!(began.elapsed() < Duration::from_secs(2), "its viewer is still there");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    thief.say(json!({"type": "clock", "t0": 1})).await;
+    thief.next("clock").await;
 }
 
 #[tokio::test]

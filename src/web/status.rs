@@ -1,10 +1,12 @@
-//! `GET /api/status`: all facts as JSON, and `GET /healthz` for monitors.
+//! `GET /api/status`: facts as JSON, and `GET /healthz` for monitors.
 //!
 //! ```json
 //! {"version": "0.1.0", "uptime_s": 12, "video": {"state": "live", ...}, "audio": {...}, "counters": {...},
 //!  "clock": {"mono_us": 123456789, "unix_ms": 1763600000000},
 //!  "viewers": {"count": 1, "max": 50, "list": [{"name": ..., "address": ..., "state": "live", ...}]}}
 //! ```
+//!
+//! `list` is for the owner only; `counters` and `process` for viewers too; guests get the rest.
 //!
 //! `clock` relates the capture clock (microseconds of `CLOCK_MONOTONIC`) to Unix time at that moment. `/healthz`
 //! answers 200 while the daemon serves, also when a device is gone (that is retried, and restarting us won't
@@ -16,43 +18,42 @@ use serde_json::{Map, Value, json};
 use warp::reply;
 
 use super::Context;
+use super::access::Visitor;
+use super::auth::Role;
 use super::problem::Problem;
 use crate::clock::Pts;
 use crate::status::Process;
 
-/// Everything, as `/api/status` tells it.
-pub fn full(context: &Context) -> Value {
-    let mut all = common(context);
-    let list = context.registry.list();
-    all.insert(
-        "viewers".into(),
-        json!({"count": list.len(), "max": context.config.max_viewers, "list": list}),
-    );
-    all.insert("process".into(), json!(Process::now()));
-    Value::Object(all)
+/// What `/api/status` tells somebody of that role.
+pub fn full(context: &Context, role: Role) -> Map<String, Value> {
+    let mut all = public(context, role);
+    if role >= Role::Viewer {
+        all.insert("counters".into(), json!(context.status.counters));
+        all.insert("process".into(), json!(Process::now()));
+    }
+    all
 }
 
-/// What every viewer's page is told: no counters, and of the other viewers only their number.
-pub fn public(context: &Context) -> Map<String, Value> {
-    let mut all = common(context);
+/// What the page of somebody of that role is told all the time: no counters, and who watches only to the owner.
+pub fn public(context: &Context, role: Role) -> Map<String, Value> {
+    let mut all = report(context);
     all.remove("counters");
-    all.insert("viewers".into(), json!({"count": context.registry.count()}));
+    let now = Pts::now();
+    all.insert(
+        "clock".into(),
+        json!({"mono_us": now.as_micros(), "unix_ms": u64::try_from(now.unix().as_millis()).unwrap_or_default()}),
+    );
+    let mut viewers = json!({"count": context.registry.count(), "max": context.config.max_viewers});
+    if role == Role::Owner {
+        viewers["list"] = json!(context.registry.list());
+    }
+    all.insert("viewers".into(), viewers);
     all
 }
 
 /// Whether there is sound at all, working now or not.
 pub fn has_audio(context: &Context) -> bool {
     report(context).get("audio").and_then(|a| a.get("state")).is_some_and(|state| state != "off")
-}
-
-fn common(context: &Context) -> Map<String, Value> {
-    let mut all = report(context);
-    let now = Pts::now();
-    all.insert(
-        "clock".into(),
-        json!({"mono_us": now.as_micros(), "unix_ms": u64::try_from(now.unix().as_millis()).unwrap_or_default()}),
-    );
-    all
 }
 
 fn report(context: &Context) -> Map<String, Value> {
@@ -66,8 +67,11 @@ fn report(context: &Context) -> Map<String, Value> {
 }
 
 /// `GET /api/status`.
-pub fn response(context: &Context) -> reply::Response {
-    uncached("application/json", full(context).to_string())
+pub fn response(context: &Context, visitor: &Visitor) -> reply::Response {
+    match visitor.required() {
+        Ok(principal) => uncached("application/json", Value::Object(full(context, principal.role)).to_string()),
+        Err(problem) => problem.response(),
+    }
 }
 
 /// `GET /healthz`.
@@ -99,14 +103,23 @@ mod tests {
     use crate::{status::State, web::testing};
 
     #[tokio::test]
-    async fn the_page_sees_no_counters_and_nobody_elses_address() {
+    async fn everybody_is_told_what_their_role_may_know() {
         let context = testing::context();
-        let (full, public) = (full(&context), public(&context));
-        assert_eq!(full["viewers"], json!({"count": 0, "max": context.config.max_viewers, "list": []}));
-        assert!(full["counters"]["captured"].is_u64() && full["uptime_s"].is_u64());
-        assert!(public["clock"]["mono_us"].is_u64() && public["clock"]["unix_ms"].is_u64());
-        assert!(public.get("counters").is_none());
-        assert_eq!(public["viewers"], json!({"count": 0}));
+        for (role, list, counters) in
+            [(Role::Guest, false, false), (Role::Viewer, false, true), (Role::Owner, true, true)]
+        {
+            let (full, public) = (Value::Object(full(&context, role)), public(&context, role));
+            for told in [&full, &Value::Object(public.clone())] {
+                assert!(told["clock"]["mono_us"].is_u64() && told["clock"]["unix_ms"].is_u64(), "{told:#}");
+                assert_eq!(told["viewers"]["count"], 0);
+                assert_eq!(told["viewers"]["max"], context.config.max_viewers);
+                assert_eq!(told["viewers"]["list"].is_array(), list, "{role:?}: {told:#}");
+                assert!(told["uptime_s"].is_u64());
+            }
+            assert_eq!(full["counters"]["captured"].is_u64(), counters, "{role:?}");
+            assert_eq!(full["process"]["threads"].is_u64(), counters, "{role:?}");
+            assert!(public.get("counters").is_none() && public.get("process").is_none());
+        }
     }
 
     #[tokio::test]

@@ -4,28 +4,71 @@
 use crate::media::h264::ProfileLevelId;
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+use super::auth::{Auth, Role};
 use super::server::{self, Limits};
 use super::{Context, bind};
 use crate::clock::{Clocks, RtpClock};
 use crate::config;
 use crate::pipeline::{hub::Hub, snapshot::Snapshots};
+use crate::state::State;
 use crate::status::Status;
 use crate::viewer::Registry;
 
+/// A folder of its own, removed when dropped.
+pub struct Dir(PathBuf);
+
+impl Dir {
+    /// Its name; nothing is there yet.
+    pub fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        Self(std::env::temp_dir().join(format!("peercam-web-{}-{n}", std::process::id())))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A daemon without media that has an owner, and a token of the owner's.
+pub struct Daemon {
+    /// What the web reaches of it.
+    pub context: Arc<Context>,
+    /// Of the owner's.
+    pub token: String,
+    _dir: Dir,
+}
+
+impl std::ops::Deref for Daemon {
+    type Target = Context;
+    fn deref(&self) -> &Context {
+        &self.context
+    }
+}
+
 /// A daemon without media.
-pub fn context() -> Arc<Context> {
+pub fn context() -> Daemon {
     context_with(config::Web::default(), config::Ice::default())
 }
 
 /// The same, configured.
-pub fn context_with(config: config::Web, ice: config::Ice) -> Arc<Context> {
+pub fn context_with(config: config::Web, ice: config::Ice) -> Daemon {
     let (hub, status) = (Arc::new(Hub::default()), Arc::new(Status::default()));
     let clocks =
         Clocks { video: RtpClock { hz: 90_000, offset: 1 }, audio: RtpClock { hz: 48_000, offset: 2 } };
@@ -39,7 +82,13 @@ pub fn context_with(config: config::Web, ice: config::Ice) -> Arc<Context> {
         config.max_viewers,
         h264,
     );
-    Arc::new(Context { registry, status, snapshots: Arc::new(Snapshots::new(hub)), config, ice, clocks })
+    let dir = Dir::new();
+    let auth = Auth::new(State::open(dir.path()).unwrap());
+    auth.state().change(|l| l.owner = Some("no password fits".into())).unwrap();
+    let token = auth.add_token("test", Role::Owner).unwrap();
+    let snapshots = Arc::new(Snapshots::new(hub));
+    let context = Arc::new(Context { registry, status, auth, snapshots, config, ice, clocks });
+    Daemon { context, token, _dir: dir }
 }
 
 /// A server on a port of its own, until dropped.
@@ -47,18 +96,18 @@ pub struct Server {
     /// Where it listens.
     pub address: SocketAddr,
     /// What it serves.
-    pub context: Arc<Context>,
+    pub context: Daemon,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<Result<(), server::Error>>,
 }
 
 impl Server {
     /// Starts one.
-    pub fn start(limits: Limits, context: Arc<Context>) -> Self {
+    pub fn start(limits: Limits, context: Daemon) -> Self {
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let task = tokio::spawn(server::serve_with(limits, listener, context.clone(), stop.clone()));
+        let task = tokio::spawn(server::serve_with(limits, listener, context.context.clone(), stop.clone()));
         Self { address, context, stop, task }
     }
 
@@ -127,8 +176,18 @@ impl Server {
         Reply::parse(&rest(&mut stream).await)
     }
 
-    /// One request. `headers` are whole lines.
+    /// The header line by which the owner is known.
+    pub fn owner(&self) -> String {
+        format!("Authorization: Bearer {}", self.context.token)
+    }
+
+    /// One request of the owner's. `headers` are whole lines.
     pub async fn ask(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Reply {
+        self.ask_as(&[&[self.owner().as_str()], headers].concat(), method, path, body).await
+    }
+
+    /// One request of anybody's. `headers` are whole lines.
+    pub async fn ask_as(&self, headers: &[&str], method: &str, path: &str, body: &str) -> Reply {
         let headers: String = headers.iter().map(|h| format!("{h}\r\n")).collect();
         let (address, length) = (self.address, body.len());
         self.raw(format!(

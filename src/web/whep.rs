@@ -7,9 +7,10 @@ use http::{Method, Response, StatusCode};
 use warp::filters::BoxedFilter;
 use warp::{Filter, reply};
 
+use super::access::Visitor;
 use super::body::{self, Body};
 use super::problem::Problem;
-use super::routes::{Peer, State, only};
+use super::routes::{Peer, State};
 use super::sdpfrag::{Credentials, Fragment};
 use super::sessions::Session;
 use crate::config;
@@ -26,6 +27,7 @@ struct Request {
     method: Method,
     headers: HeaderMap,
     peer: Peer,
+    visitor: Visitor,
     body: Body,
 }
 
@@ -38,18 +40,11 @@ pub fn routes(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
     let request = warp::method()
         .and(warp::header::headers_cloned())
         .and(warp::ext::get::<Peer>())
+        .and(warp::ext::get::<Visitor>())
         .and(body::unread())
-        .map(|method, headers, peer, body| Request { method, headers, peer, body });
-    let whole = warp::path!("whep")
-        .and(only("GET, HEAD, OPTIONS, POST"))
-        .and(with(state))
-        .and(request)
-        .then(endpoint);
-    let one = warp::path!("whep" / String)
-        .and(only("DELETE, GET, HEAD, OPTIONS, PATCH"))
-        .and(with(state))
-        .and(request)
-        .then(resource);
+        .map(|method, headers, peer, visitor, body| Request { method, headers, peer, visitor, body });
+    let whole = warp::path!("whep").and(with(state)).and(request).then(endpoint);
+    let one = warp::path!("whep" / String).and(with(state)).and(request).then(resource);
     whole.or(one).unify().boxed()
 }
 
@@ -78,8 +73,8 @@ async fn resource(id: String, state: Arc<State>, request: Request) -> reply::Res
             ],
         )),
         Method::PATCH => patch(&state, &id, request).await,
-        Method::DELETE => leave(&state, &id).await,
-        _ => session(&state, &id).map(|_| empty(StatusCode::NO_CONTENT, [(ACCEPT_PATCH, SDPFRAG)])),
+        Method::DELETE => leave(&state, &id, &request.visitor).await,
+        _ => session(&state, &id, &request.visitor).map(|_| empty(StatusCode::NO_CONTENT, [(ACCEPT_PATCH, SDPFRAG)])),
     };
     result.unwrap_or_else(|problem| problem.response())
 }
@@ -91,8 +86,9 @@ async fn join(state: &State, request: Request) -> Result<reply::Response, Proble
     let sdp = body::read(&request.headers, request.body, limits.body_bytes, limits.body).await?;
     // A player that asks for sound will play it.
     let sound = sdp.lines().any(|l| l.starts_with("m=audio ") && !l.starts_with("m=audio 0 "));
-    let offer = Offer { sdp, from: request.peer.remote, via: "whep", sound };
-    let (session, sdp) = state.sessions.join(&state.context.registry, offer).await?;
+    let principal = request.visitor.required()?;
+    let offer = Offer { sdp, from: request.peer.remote, who: principal.who.clone(), via: "whep", sound };
+    let (session, sdp) = state.sessions.join(principal, offer).await?;
     let mut response = Response::new(sdp.into());
     *response.status_mut() = StatusCode::CREATED;
     let headers = response.headers_mut();
@@ -107,7 +103,7 @@ async fn join(state: &State, request: Request) -> Result<reply::Response, Proble
 }
 
 async fn patch(state: &Arc<State>, id: &str, request: Request) -> Result<reply::Response, Problem> {
-    let session = session(state, id)?;
+    let session = session(state, id, &request.visitor)?;
     body::expect_type(&request.headers, SDPFRAG)
         .map_err(|p| p.with(ACCEPT_PATCH, HeaderValue::from_static(SDPFRAG)))?;
     let condition = IfMatch::of(&request.headers).ok_or_else(|| {
@@ -171,14 +167,14 @@ async fn apply(
     Ok(response)
 }
 
-async fn leave(state: &State, id: &str) -> Result<reply::Response, Problem> {
-    let session = session(state, id)?;
+async fn leave(state: &State, id: &str, visitor: &Visitor) -> Result<reply::Response, Problem> {
+    let session = session(state, id, visitor)?;
     state.context.registry.leave(&session.id, "left").await?;
     Ok(empty(StatusCode::OK, []))
 }
 
-fn session(state: &State, id: &str) -> Result<Arc<Session>, Problem> {
-    state.sessions.get(id).ok_or_else(|| Error::Unknown.into())
+fn session(state: &State, id: &str, visitor: &Visitor) -> Result<Arc<Session>, Problem> {
+    state.sessions.get(id, visitor.required()?).ok_or_else(|| Error::Unknown.into())
 }
 
 fn empty<const N: usize>(status: StatusCode, headers: [(HeaderName, &'static str); N]) -> reply::Response {

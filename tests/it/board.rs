@@ -355,7 +355,8 @@ fn sound(packet: Packet) -> Option<u32> {
 fn a_drifting_microphone_stays_in_time() {
     let mut board = Board::boot("snd-aloop");
     // The control is of the capturing side, in hundred-thousandths: 100050 takes samples that much too slowly.
-    board.run("amixer -q -c Loopback cset iface=PCM,name='PCM Rate Shift 100000',device=1,subdevice=0 100050");
+    board
+        .run("amixer -q -c Loopback cset iface=PCM,name='PCM Rate Shift 100000',device=1,subdevice=0 100050");
     board.run(PLAY);
     let address = board.start_daemon(
         "[video]\ndevice = \"pattern\"\nsize = \"64x64\"\nframe_rate = 1\n[audio]\ndevice = \"hw:Loopback,1,0\"\n",

@@ -1,0 +1,209 @@
+//! Who may do what: one table, asked before any route is looked at. What isn't in it can't be reached.
+//!
+//! Somebody is let in by a token (`Authorization: Bearer`) or by a cookie. A browser sends cookies along with whatever
+//! any page makes it send, so they count for our own page only:
+//!
+//! - `Sec-Fetch-Site`, where the browser sends it (only to HTTPS and localhost), must be `same-origin` or `none`;
+//! - `Origin`, where it is sent, must be ours ([`super::guard`] has seen to that; pages of `web.origins` need a token);
+//! - what changes something, and a WebSocket, needs one of the two. All browsers send `Origin` with those.
+
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, UPGRADE, WWW_AUTHENTICATE};
+use http::{Method, StatusCode, header};
+
+use super::auth::{Auth, Principal, Role};
+use super::cookies::Cookies;
+use super::guard::Caller;
+use super::page;
+use super::problem::Problem;
+use super::routes::Scheme;
+
+/// Who may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// Anybody, even while the device has no owner.
+    Anybody,
+    /// Anybody, once it has one.
+    OncePaired,
+    /// Who has this role, or a higher one.
+    From(Role),
+}
+
+/// Where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// The page's own files: [`page::has`].
+    Page,
+    /// This path.
+    Is(&'static str),
+    /// This path, a slash, and one segment, whatever it is.
+    Below(&'static str),
+}
+
+/// One line of the table: methods, where, who.
+#[derive(Clone, Copy, Debug)]
+pub struct Row(pub &'static [&'static str], pub Path, pub Who);
+
+use Path::{Below, Is, Page};
+use Role::{Guest, Owner, Viewer};
+use Who::{Anybody, From, OncePaired};
+
+/// The table.
+#[rustfmt::skip]
+pub const TABLE: &[Row] = &[
+    Row(&["GET", "HEAD"],                    Page,                   Anybody), // they hold no secret
+    Row(&["GET"],                            Is("/api/session"),     Anybody),
+    Row(&["POST"],                           Is("/api/pair"),        Anybody),
+    Row(&["POST"],                           Is("/api/login"),       OncePaired),
+    Row(&["POST"],                           Is("/api/guest"),       OncePaired),
+    Row(&["POST"],                           Is("/api/logout"),      From(Guest)),
+    Row(&["POST"],                           Is("/api/password"),    From(Owner)),
+    Row(&["GET", "POST"],                    Is("/api/guests"),      From(Owner)),
+    Row(&["DELETE"],                         Below("/api/guests"),   From(Owner)),
+    Row(&["POST"],                           Is("/api/privacy"),     From(Owner)),
+    Row(&["GET"],                            Is("/api/signal"),      From(Guest)),
+    Row(&["GET", "HEAD"],                    Is("/api/status"),      From(Guest)), // what it tells depends on who asks
+    Row(&["GET", "HEAD"],                    Is("/snapshot.jpg"),    From(Viewer)),
+    Row(&["OPTIONS"],                        Is("/whep"),            OncePaired), // preflights carry no credentials
+    Row(&["GET", "HEAD", "POST"],            Is("/whep"),            From(Guest)),
+    Row(&["OPTIONS"],                        Below("/whep"),         OncePaired),
+    Row(&["DELETE", "GET", "HEAD", "PATCH"], Below("/whep"),         From(Guest)),
+    Row(&["GET", "HEAD"],                    Is("/healthz"),         OncePaired),
+];
+
+impl Path {
+    fn covers(self, path: &str) -> bool {
+        match self {
+            Page => page::has(path),
+            Is(it) => path == it,
+            Below(it) => {
+                let segment = path.strip_prefix(it).and_then(|rest| rest.strip_prefix('/'));
+                segment.is_some_and(|s| !s.is_empty() && !s.contains('/'))
+            }
+        }
+    }
+}
+
+/// Who asks, as far as we know.
+#[derive(Clone, Debug)]
+pub struct Visitor {
+    principal: Option<Principal>,
+    /// What else the browser presents.
+    pub cookies: Cookies,
+}
+
+impl Visitor {
+    /// Who it is, where that is known.
+    pub fn principal(&self) -> Option<&Principal> {
+        self.principal.as_ref()
+    }
+
+    /// Who it is, for what only some may do.
+    ///
+    /// # Errors
+    /// 401 for nobody. The table has refused those before.
+    pub fn required(&self) -> Result<&Principal, Problem> {
+        self.principal.as_ref().ok_or_else(sign_in)
+    }
+}
+
+/// Lets a request in, or says why not. `caller` is what [`super::guard`] found.
+///
+/// # Errors
+/// 401 for nobody in particular; 403 for somebody who may not, for another page's request, and while there is no owner;
+/// 404 and 405 for what isn't there.
+pub fn admit(
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+    caller: Caller,
+    scheme: Scheme,
+    auth: &Auth,
+) -> Result<Visitor, Problem> {
+    let page = Sender::of(headers, caller);
+    let mut cookies = Cookies::of(headers, scheme);
+    let changes = !method.is_safe() || headers.contains_key(UPGRADE);
+    match page {
+        Sender::Ours => (),
+        Sender::Foreign if changes && caller == Caller::Own => return Err(foreign()),
+        Sender::Foreign => cookies = Cookies::default(),
+        Sender::Unknown if changes && cookies.any() => return Err(foreign()),
+        Sender::Unknown => (),
+    }
+    let principal = match bearer(headers) {
+        Some(token) => auth.by_token(token),
+        None => cookies.session.as_deref().and_then(|secret| auth.by_cookie(secret)),
+    };
+    decide(method.as_str(), path, auth.paired(), principal.as_ref().map(|p| p.role))?;
+    Ok(Visitor { principal, cookies })
+}
+
+/// Asks the table.
+fn decide(method: &str, path: &str, paired: bool, role: Option<Role>) -> Result<(), Problem> {
+    let here = || TABLE.iter().filter(|Row(_, at, _)| at.covers(path));
+    let who = here().find(|Row(methods, ..)| methods.contains(&method)).map(|Row(.., who)| *who);
+    match who {
+        Some(Anybody) => Ok(()),
+        _ if !paired => Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "this device has no owner yet: open the pairing link that it printed, or run `peercam pair` on it",
+        )),
+        Some(OncePaired) => Ok(()),
+        Some(From(least)) => match role {
+            Some(role) if role >= least => Ok(()),
+            Some(_) if least == Owner => Err(Problem::new(StatusCode::FORBIDDEN, "only the owner may do that")),
+            Some(_) => Err(Problem::new(StatusCode::FORBIDDEN, "guests may only watch")),
+            None => Err(sign_in()),
+        },
+        None => {
+            let mut methods: Vec<_> = here().flat_map(|Row(methods, ..)| *methods).copied().collect();
+            if methods.is_empty() {
+                return Err(Problem::new(StatusCode::NOT_FOUND, "there is nothing of that name"));
+            }
+            methods.sort_unstable();
+            let problem =
+                Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not possible here"));
+            let allow = HeaderValue::try_from(methods.join(", ")).expect("names of methods");
+            Err(problem.with(header::ALLOW, allow))
+        }
+    }
+}
+
+fn sign_in() -> Problem {
+    let problem = Problem::new(StatusCode::UNAUTHORIZED, "sign in first");
+    problem.with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+}
+
+fn foreign() -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, "this comes from no page of this device (no Origin, or a foreign one)")
+}
+
+/// Whose page sent the request.
+enum Sender {
+    Ours,
+    /// Another's, or one that we can't tell.
+    Foreign,
+    /// Nothing says so: a program, or an old browser that only looks.
+    Unknown,
+}
+
+impl Sender {
+    fn of(headers: &HeaderMap, caller: Caller) -> Self {
+        const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+        if caller == Caller::Listed {
+            return Self::Foreign;
+        }
+        match headers.get(SITE).map(HeaderValue::as_bytes) {
+            Some(b"same-origin" | b"none") => Self::Ours,
+            Some(_) => Self::Foreign,
+            None if headers.contains_key(header::ORIGIN) => Self::Ours,
+            None => Self::Unknown,
+        }
+    }
+}
+
+/// The token that a program presents (RFC 6750 section 2.1). Other schemes are those of a proxy before us.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let text = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = text.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}

@@ -1,0 +1,267 @@
+//! What the page asks for around signing in, as JSON.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /api/session` | who one is: see below |
+//! | `POST /api/pair {"secret","password"}` | 204 and cookies: the owner, signed in |
+//! | `POST /api/login {"password"}` | 200, cookies, and who one is now; 401; 429 with `Retry-After` |
+//! | `POST /api/guest {"secret"}` | 200, a cookie, and who one is now; 401 |
+//! | `POST /api/logout {"everywhere":false}` | 204; `everywhere` ends all sessions by the same password |
+//! | `POST /api/password {"old","new","role"}` | 204; `role` is `owner` or `viewer`; `new` "" removes the viewers' |
+//! | `GET /api/guests` | `[{"id","label","created_unix","expires_unix"}]` |
+//! | `POST /api/guests {"label","hours"}` | 201, `{"id","secret","expires_unix"}`: the page makes the link |
+//! | `DELETE /api/guests/{id}` | 204 |
+//! | `POST /api/privacy {"on"}` | 204 |
+//!
+//! Who one is:
+//!
+//! ```json
+//! {"state": "signed-in", "role": "owner", "name": "owner", "privacy": false, "version": "0.1.0", "secure": true}
+//! ```
+//!
+//! `state` is `unpaired` (no owner yet), `signed-out` or `signed-in`; `role` is null unless signed in, and so are `name`,
+//! `privacy` and `version`. `secure`: what is typed into this page can't be read on its way.
+
+use std::sync::Arc;
+
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, SET_COOKIE};
+use http::{Method, Response, StatusCode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use warp::filters::BoxedFilter;
+use warp::path::FullPath;
+use warp::{Filter, reply};
+
+use super::access::Visitor;
+use super::auth::{self, Auth, DEVICE_S, Principal, Role, SESSION_S, SignedIn};
+use super::body::{self, Body};
+use super::cookies::Cookie;
+use super::problem::Problem;
+use super::routes::{Peer, Scheme, State};
+use super::server::Limits;
+
+/// Bytes of a body: passwords and labels.
+const BODY_BYTES: usize = 4096;
+
+#[derive(Deserialize)]
+struct Pair {
+    secret: String,
+    password: String,
+}
+
+#[derive(Deserialize)]
+struct Login {
+    password: String,
+}
+
+#[derive(Deserialize)]
+struct Guest {
+    secret: String,
+}
+
+#[derive(Deserialize)]
+struct Logout {
+    #[serde(default)]
+    everywhere: bool,
+}
+
+#[derive(Deserialize)]
+struct Password {
+    old: String,
+    new: String,
+    role: Role,
+}
+
+#[derive(Deserialize)]
+struct NewGuest {
+    label: String,
+    hours: u64,
+}
+
+#[derive(Deserialize)]
+struct Privacy {
+    on: bool,
+}
+
+/// A request that was let in.
+struct Request {
+    state: Arc<State>,
+    peer: Peer,
+    visitor: Visitor,
+}
+
+/// Everything below `/api` but signaling and status.
+pub fn routes(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
+    let state = state.clone();
+    warp::path("api")
+        .and(warp::method())
+        .and(warp::path::full())
+        .and(warp::ext::get::<Peer>())
+        .and(warp::ext::get::<Visitor>())
+        .and(warp::header::headers_cloned())
+        .and(body::unread())
+        .and_then(move |method: Method, path: FullPath, peer, visitor, headers, body| {
+            let request = Request { state: state.clone(), peer, visitor };
+            async move { request.answer(&method, path.as_str(), &headers, body).await.ok_or_else(warp::reject::not_found) }
+        })
+        .boxed()
+}
+
+impl Request {
+    /// `None`: another route's.
+    async fn answer(
+        self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Option<reply::Response> {
+        let answer = match (method.as_str(), path) {
+            ("GET", "/api/session") => Ok(self.session(self.visitor.principal())),
+            ("GET", "/api/guests") => Ok(json_response(StatusCode::OK, &json!(self.auth().guests()))),
+            ("DELETE", _) => self.revoke_guest(path.strip_prefix("/api/guests/")?).await,
+            ("POST", _) => match text(headers, body, &self.state.limits).await {
+                Ok(body) => self.post(path, &body).await?,
+                Err(problem) => Err(problem),
+            },
+            _ => return None,
+        };
+        Some(answer.unwrap_or_else(|problem| problem.response()))
+    }
+
+    async fn post(self, path: &str, body: &str) -> Option<Result<reply::Response, Problem>> {
+        Some(match path {
+            "/api/pair" => self.pair(body).await,
+            "/api/login" => self.login(body).await,
+            "/api/guest" => self.guest(body),
+            "/api/logout" => self.logout(body).await,
+            "/api/password" => self.password(body).await,
+            "/api/guests" => self.add_guest(body).await,
+            "/api/privacy" => self.privacy(body).await,
+            _ => return None,
+        })
+    }
+
+    fn session(&self, principal: Option<&Principal>) -> reply::Response {
+        let state = match principal {
+            _ if !self.auth().paired() => "unpaired",
+            None => "signed-out",
+            Some(_) => "signed-in",
+        };
+        let mut facts = json!({"state": state, "role": principal.map(|p| p.role), "secure": self.is_secure()});
+        if let Some(principal) = principal {
+            facts["name"] = json!(principal.who);
+            facts["privacy"] = json!(*self.auth().state().privacy().borrow());
+            facts["version"] = json!(env!("CARGO_PKG_VERSION"));
+        }
+        json_response(StatusCode::OK, &facts)
+    }
+
+    async fn pair(&self, body: &str) -> Result<reply::Response, Problem> {
+        if !self.is_secure() {
+            let says = "a password can't be set over plain HTTP, where others may read it; use https://";
+            return Err(Problem::new(StatusCode::FORBIDDEN, says));
+        }
+        let Pair { secret, password } = parse(body)?;
+        let signed_in = self.auth().pair_by(&secret, &password, self.browser()).await?;
+        Ok(self.with_cookies(empty(), &signed_in))
+    }
+
+    async fn login(&self, body: &str) -> Result<reply::Response, Problem> {
+        let Login { password } = parse(body)?;
+        let signed_in = self.auth().login(&password, self.browser(), self.visitor.principal()).await?;
+        Ok(self.with_cookies(self.session(Some(&signed_in.principal)), &signed_in))
+    }
+
+    fn guest(&self, body: &str) -> Result<reply::Response, Problem> {
+        let Guest { secret } = parse(body)?;
+        let (principal, left_s) = self.auth().guest(&secret, self.peer.remote.ip())?;
+        let mut response = self.session(Some(&principal));
+        self.set(&mut response, Cookie::Session, &secret, left_s);
+        Ok(response)
+    }
+
+    async fn logout(&self, body: &str) -> Result<reply::Response, Problem> {
+        let Logout { everywhere } = parse(body)?;
+        self.auth().logout(self.visitor.required()?, everywhere).await?;
+        let mut response = empty();
+        self.set(&mut response, Cookie::Session, "", 0);
+        Ok(response)
+    }
+
+    async fn password(&self, body: &str) -> Result<reply::Response, Problem> {
+        let Password { old, new, role } = parse(body)?;
+        let (owner, address) = (self.visitor.required()?, self.peer.remote.ip());
+        self.auth().change_password(owner, &old, role, &new, address).await?;
+        Ok(empty())
+    }
+
+    async fn add_guest(&self, body: &str) -> Result<reply::Response, Problem> {
+        let NewGuest { label, hours } = parse(body)?;
+        let auth::NewGuest { id, secret, expires_unix } = self.auth().add_guest(&label, hours).await?;
+        let made = json!({"id": id, "secret": secret, "expires_unix": expires_unix});
+        Ok(json_response(StatusCode::CREATED, &made))
+    }
+
+    async fn revoke_guest(&self, id: &str) -> Result<reply::Response, Problem> {
+        self.auth().revoke_guest(id).await?;
+        Ok(empty())
+    }
+
+    async fn privacy(&self, body: &str) -> Result<reply::Response, Problem> {
+        let Privacy { on } = parse(body)?;
+        self.auth().set_privacy(on).await?;
+        tracing::info!(from = %self.peer.remote, on, "privacy");
+        Ok(empty())
+    }
+
+    fn auth(&self) -> &Auth {
+        &self.state.context.auth
+    }
+
+    fn browser(&self) -> auth::Visitor<'_> {
+        auth::Visitor { address: self.peer.remote.ip(), device: self.visitor.cookies.device.as_deref() }
+    }
+
+    /// Whether nobody on the way can read along.
+    fn is_secure(&self) -> bool {
+        self.peer.scheme == Scheme::Https || self.peer.remote.ip().to_canonical().is_loopback()
+    }
+
+    fn with_cookies(&self, mut response: reply::Response, signed_in: &SignedIn) -> reply::Response {
+        self.set(&mut response, Cookie::Session, &signed_in.session, SESSION_S);
+        self.set(&mut response, Cookie::Device, &signed_in.device, DEVICE_S);
+        response
+    }
+
+    fn set(&self, response: &mut reply::Response, cookie: Cookie, secret: &str, max_age_s: u64) {
+        if let Some(value) = cookie.set(self.peer.scheme, secret, max_age_s) {
+            response.headers_mut().append(SET_COOKIE, value);
+        }
+    }
+}
+
+async fn text(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<String, Problem> {
+    body::expect_type(headers, "application/json")?;
+    body::read(headers, body, BODY_BYTES, limits.body).await
+}
+
+fn parse<T: DeserializeOwned>(body: &str) -> Result<T, Problem> {
+    serde_json::from_str(body).map_err(|e| {
+        Problem::new(StatusCode::BAD_REQUEST, format!("the body is not the JSON that is wanted here: {e}"))
+    })
+}
+
+fn empty() -> reply::Response {
+    let mut response = Response::new("".into());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+fn json_response(status: StatusCode, value: &Value) -> reply::Response {
+    let mut response = Response::new(value.to_string().into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

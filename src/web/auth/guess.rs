@@ -1,0 +1,241 @@
+//! How fast passwords may be guessed. Pure policy: whoever asks says what time it is.
+//!
+//! Each source has some tries free, then waits twice as long after each further one; so do all strangers together, with
+//! more tries free and a shorter longest wait, against guessing from many addresses. A source is an address (its /64 in
+//! IPv6, of which one person has as many addresses as he likes) or something that we handed out after a right password:
+//! the cookie of a browser that was signed in once. **Those are not strangers**: they have a count of their own and
+//! nothing that others do makes them wait, so nobody can lock the owner out.
+//!
+//! A try counts from its beginning, so that many at once are as slow as one after the other; a right one is taken back.
+//! A try that is refused costs no hash and counts for nothing.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+use crate::state::Digest;
+
+/// Tries without a wait: what a person needs who has three passwords and a loose finger.
+const FREE: u32 = 5;
+/// The wait after the first that isn't free; it doubles.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// The longest wait of one source: some 100 tries a day.
+const LONGEST: Duration = Duration::from_secs(15 * 60);
+/// For all strangers together.
+const FREE_OVERALL: u32 = 30;
+/// The longest wait that strangers can cause each other: a person who signs in on a new phone while somebody guesses has
+/// to wait for it. 1,440 tries a day are hopeless against eight characters.
+const LONGEST_OVERALL: Duration = Duration::from_secs(60);
+/// Wrong tries are forgotten after so long without another: longer than any wait.
+const MEMORY: Duration = Duration::from_secs(60 * 60);
+/// Sources remembered. When full, the one that was quiet longest is forgotten; all strangers' count goes on.
+const SOURCES: usize = 1024;
+
+/// Who tries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// A browser that was signed in once, by its cookie.
+    Known(Digest),
+    /// Anybody else, by the network that they come from.
+    Stranger(IpAddr),
+}
+
+impl Source {
+    /// A stranger at that address: IPv6 by its /64.
+    pub fn stranger(address: IpAddr) -> Self {
+        Self::Stranger(match address.to_canonical() {
+            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
+            v4 => v4,
+        })
+    }
+}
+
+/// Wrong tries of one source, or of all strangers.
+#[derive(Clone, Copy, Debug)]
+struct Count {
+    wrong: u32,
+    last: Instant,
+    /// The next try is not before.
+    next: Instant,
+}
+
+impl Count {
+    fn new(now: Instant) -> Self {
+        Self { wrong: 0, last: now, next: now }
+    }
+
+    fn forget(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.last) >= MEMORY {
+            *self = Self::new(now);
+        }
+    }
+
+    fn wait(&self, now: Instant) -> Duration {
+        self.next.saturating_duration_since(now)
+    }
+
+    fn count(&mut self, now: Instant, free: u32, longest: Duration) {
+        self.wrong = self.wrong.saturating_add(1);
+        self.last = now;
+        if let Some(over) = self.wrong.checked_sub(free) {
+            let doubled = FIRST_WAIT.saturating_mul(1u32.checked_shl(over).unwrap_or(u32::MAX));
+            self.next = now + doubled.min(longest);
+        }
+    }
+
+    /// Leaves the wait, which others may have caused.
+    fn take_back(&mut self) {
+        self.wrong = self.wrong.saturating_sub(1);
+    }
+}
+
+/// All tries.
+#[derive(Debug, Default)]
+pub struct Guesses {
+    sources: HashMap<Source, Count>,
+    strangers: Option<Count>,
+}
+
+impl Guesses {
+    /// A try begins, and counts as wrong unless it is [`Self::right`] later; or it has to wait for so long.
+    pub fn begin(&mut self, source: Source, now: Instant) -> Result<(), Duration> {
+        let mut count = self.sources.get(&source).copied().unwrap_or(Count::new(now));
+        count.forget(now);
+        let mut strangers = self.strangers.unwrap_or(Count::new(now));
+        strangers.forget(now);
+        let stranger = matches!(source, Source::Stranger(_));
+        let wait = count.wait(now).max(if stranger { strangers.wait(now) } else { Duration::ZERO });
+        if wait > Duration::ZERO {
+            return Err(wait);
+        }
+        count.count(now, FREE, LONGEST);
+        self.remember(source, count);
+        if stranger {
+            strangers.count(now, FREE_OVERALL, LONGEST_OVERALL);
+            self.strangers = Some(strangers);
+        }
+        Ok(())
+    }
+
+    /// That try was right: this source starts afresh.
+    pub fn right(&mut self, source: Source) {
+        self.sources.remove(&source);
+        self.take_back(source);
+    }
+
+    /// That try came to nothing (the line for hashing was full): it is as if it had not been.
+    pub fn take_back(&mut self, source: Source) {
+        self.sources.get_mut(&source).map(Count::take_back);
+        if let (Source::Stranger(_), Some(strangers)) = (source, &mut self.strangers) {
+            strangers.take_back();
+        }
+    }
+
+    fn remember(&mut self, source: Source, count: Count) {
+        if self.sources.len() >= SOURCES && !self.sources.contains_key(&source) {
+            let quiet = self.sources.iter().min_by_key(|(_, c)| c.last).map(|(s, _)| *s);
+            quiet.map(|s| self.sources.remove(&s));
+        }
+        self.sources.insert(source, count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(address: &str) -> Source {
+        Source::stranger(address.parse().unwrap())
+    }
+
+    /// Tries as fast as it is let, wrong each time; the times at which it was let.
+    fn tries(guesses: &mut Guesses, source: Source, start: Instant, many: usize) -> Vec<u64> {
+        let mut now = start;
+        let mut times = vec![];
+        while times.len() < many {
+            match guesses.begin(source, now) {
+                Ok(()) => times.push((now - start).as_secs()),
+                Err(wait) => now += wait,
+            }
+        }
+        times
+    }
+
+    #[test]
+    fn the_wait_doubles_after_the_free_tries_up_to_the_longest() {
+        let (mut guesses, start) = (Guesses::default(), Instant::now());
+        let times = tries(&mut guesses, at("192.0.2.1"), start, 30);
+        assert_eq!(times[..10], [0, 0, 0, 0, 0, 1, 3, 7, 15, 31]);
+        assert_eq!(times[29] - times[28], LONGEST.as_secs());
+    }
+
+    #[test]
+    fn refused_tries_count_for_nothing() {
+        let (mut guesses, now, source) = (Guesses::default(), Instant::now(), at("192.0.2.1"));
+        tries(&mut guesses, source, now, 5);
+        for _ in 0..1000 {
+            assert_eq!(guesses.begin(source, now), Err(Duration::from_secs(1)));
+        }
+        assert_eq!(guesses.begin(source, now + Duration::from_secs(1)), Ok(()));
+    }
+
+    #[test]
+    fn a_right_one_starts_afresh_and_a_quiet_hour_does_too() {
+        let (mut guesses, now, source) = (Guesses::default(), Instant::now(), at("192.0.2.1"));
+        for _ in 0..100 {
+            guesses.begin(source, now).unwrap();
+            guesses.right(source);
+        }
+        assert!(guesses.sources.is_empty());
+        let end = *tries(&mut guesses, source, now, 12).last().unwrap();
+        let later = now + Duration::from_secs(end) + MEMORY;
+        assert_eq!(tries(&mut guesses, source, later, 6), [0, 0, 0, 0, 0, 1]);
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_source() {
+        assert_eq!(at("2001:db8:1:2::3"), at("2001:db8:1:2:ffff:ffff:ffff:ffff"));
+        assert_ne!(at("2001:db8:1:2::3"), at("2001:db8:1:3::3"));
+        assert_eq!(at("::ffff:192.0.2.1"), at("192.0.2.1"));
+        assert_ne!(at("192.0.2.1"), at("192.0.2.2"));
+    }
+
+    #[test]
+    fn guessing_from_everywhere_is_slow_but_keeps_nobody_out_who_was_in() {
+        let (mut guesses, start) = (Guesses::default(), Instant::now());
+        let known = Source::Known(Digest::of("cookie"));
+        let mut let_in = 0;
+        for n in 0..100_000u32 {
+            let now = start + Duration::from_millis(u64::from(n) * 10); // 1,000 s, each from another address
+            let_in += u32::from(guesses.begin(Source::stranger(IpAddr::V4(n.into())), now).is_ok());
+        }
+        assert!((30..60).contains(&let_in), "{let_in}");
+        assert!(guesses.sources.len() <= SOURCES);
+        let now = start + Duration::from_secs(1000);
+        guesses.begin(known, now).unwrap();
+        guesses.right(known);
+        // Its own tries are slowed all the same, and cost strangers nothing.
+        assert_eq!(tries(&mut guesses, known, now, 7)[4..], [0, 1, 3]);
+        let Err(wait) = guesses.begin(at("198.51.100.1"), now) else { panic!("let in") };
+        assert!(wait <= LONGEST_OVERALL);
+    }
+
+    #[test]
+    fn one_who_is_forgotten_for_lack_of_room_still_counts_among_strangers() {
+        let (mut guesses, now) = (Guesses::default(), Instant::now());
+        for n in 0..30u32 {
+            guesses.begin(Source::stranger(IpAddr::V4(n.into())), now).unwrap();
+        }
+        assert_eq!(guesses.begin(at("192.0.2.1"), now), Err(FIRST_WAIT));
+    }
+
+    #[test]
+    fn no_number_of_tries_overflows() {
+        let now = Instant::now();
+        let mut count = Count { wrong: u32::MAX - 1, last: now, next: now };
+        for _ in 0..3 {
+            count.count(now, FREE, LONGEST);
+            assert_eq!(count.wait(now), LONGEST);
+        }
+    }
+}

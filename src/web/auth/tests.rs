@@ -1,0 +1,325 @@
+//! Each credential's life. Hashes are real; the clock of sessions and links is ours.
+
+use std::time::Duration;
+
+use super::super::testing::Dir;
+use super::*;
+
+const NOW: u64 = 1_800_000_000;
+const PASSWORD: &str = "correct horse";
+
+fn auth() -> (Arc<Auth>, Dir) {
+    let dir = Dir::new();
+    (Auth::new(State::open(dir.path()).unwrap()), dir)
+}
+
+async fn paired() -> (Arc<Auth>, SignedIn, Dir) {
+    let (auth, dir) = auth();
+    let secret = auth.pair().unwrap();
+    let owner = auth.pair_by(&secret, PASSWORD, stranger(1)).await.unwrap();
+    (auth, owner, dir)
+}
+
+/// A browser that was never here, at an address of its own.
+fn stranger(n: u8) -> Visitor<'static> {
+    Visitor { address: IpAddr::from([192, 0, 2, n]), device: None }
+}
+
+fn again(signed_in: &SignedIn) -> Visitor<'_> {
+    Visitor { device: Some(&signed_in.device), ..stranger(99) }
+}
+
+fn role(auth: &Auth, cookie: &str) -> Option<Role> {
+    auth.by_cookie(cookie).map(|p| p.role)
+}
+
+#[tokio::test]
+async fn pairing_makes_an_owner_once() {
+    let (auth, _dir) = auth();
+    assert!(!auth.paired());
+    assert!(matches!(auth.pair_by("", PASSWORD, stranger(1)).await, Err(Error::Wrong(_))), "none was made");
+    let old = auth.pair().unwrap();
+    let secret = auth.pair().unwrap();
+    assert_eq!(secret.len(), 22, "128 bits");
+    for wrong in [old.as_str(), "", "x", &secret[1..]] {
+        let refused = auth.pair_by(wrong, PASSWORD, stranger(2)).await;
+        assert!(matches!(refused, Err(Error::Wrong(_))), "{refused:?}");
+    }
+    assert!(matches!(auth.pair_by(&secret, "short", stranger(1)).await, Err(Error::Refused(_))));
+    assert!(!auth.paired());
+    let owner = auth.pair_by(&secret, PASSWORD, stranger(2)).await.unwrap();
+    assert!(auth.paired());
+    assert_eq!((owner.principal.role, owner.principal.who.as_str()), (Role::Owner, "owner"));
+    assert_eq!(auth.by_cookie(&owner.session), Some(owner.principal));
+    assert!(matches!(auth.pair_by(&secret, PASSWORD, stranger(1)).await, Err(Error::Wrong(_))), "used up");
+}
+
+#[tokio::test]
+async fn of_two_that_pair_at_the_same_time_one_becomes_the_owner() {
+    let (auth, _dir) = auth();
+    let secret = auth.pair().unwrap();
+    let pair = |password| auth.pair_by(&secret, password, stranger(1));
+    let (a, b) = tokio::join!(pair("password one"), pair("password two"));
+    assert_eq!([a.is_ok(), b.is_ok()].iter().filter(|ok| **ok).count(), 1, "{a:?} {b:?}");
+}
+
+#[test]
+fn a_pairing_link_is_good_for_a_quarter_of_an_hour() {
+    let (now, digest) = (Instant::now(), Digest::of("secret"));
+    let pairing = Pairing { digest, until: now + PAIRING };
+    assert!(pairing.is(digest, now + Duration::from_secs(899)));
+    assert!(!pairing.is(digest, now + Duration::from_secs(900)));
+    assert!(!pairing.is(Digest::of("other"), now));
+}
+
+#[tokio::test]
+async fn pairing_again_takes_the_device_over() {
+    let (auth, before, _dir) = paired().await;
+    let secret = auth.pair().unwrap();
+    assert_eq!(role(&auth, &before.session), Some(Role::Owner), "until the link is used");
+    auth.pair_by(&secret, "battery staple", stranger(1)).await.unwrap();
+    assert_eq!(role(&auth, &before.session), None);
+    assert!(auth.login(PASSWORD, stranger(1), None).await.is_err());
+    auth.login("battery staple", stranger(1), None).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_field_takes_both_passwords() {
+    let (auth, _, _dir) = paired().await;
+    assert!(matches!(auth.login("tea for two", stranger(1), None).await, Err(Error::Wrong(_))));
+    auth.set_password(Role::Viewer, "tea for two").await.unwrap();
+    let viewer = auth.login("tea for two", stranger(1), None).await.unwrap();
+    assert_eq!((viewer.principal.role, viewer.principal.who.as_str()), (Role::Viewer, "household"));
+    assert_eq!(auth.login(PASSWORD, stranger(1), None).await.unwrap().principal.role, Role::Owner);
+    for (role, password) in [(Role::Owner, "tea for two"), (Role::Viewer, PASSWORD), (Role::Guest, "whatever it is")] {
+        assert!(matches!(auth.set_password(role, password).await, Err(Error::Refused(_))), "{role:?}");
+    }
+    auth.remove_household_password().await.unwrap();
+    assert_eq!(role(&auth, &viewer.session), None);
+    assert!(auth.login("tea for two", stranger(1), None).await.is_err());
+}
+
+#[tokio::test]
+async fn a_login_is_a_new_session_and_ends_the_one_before() {
+    let (auth, first, _dir) = paired().await;
+    let second = auth.login(PASSWORD, again(&first), Some(&first.principal)).await.unwrap();
+    assert_ne!(first.session, second.session, "no cookie that somebody planted becomes a session");
+    assert_eq!(first.device, second.device);
+    assert_eq!((role(&auth, &first.session), role(&auth, &second.session)), (None, Some(Role::Owner)));
+    let third = auth.login(PASSWORD, Visitor { device: Some("planted"), ..stranger(1) }, None).await.unwrap();
+    assert_ne!(third.device, "planted");
+    assert_eq!(third.session.len(), 43, "256 bits");
+}
+
+#[tokio::test]
+async fn a_new_password_ends_the_sessions_of_the_old_one() {
+    let (auth, here, _dir) = paired().await;
+    auth.set_password(Role::Viewer, "tea for two").await.unwrap();
+    let there = auth.login(PASSWORD, stranger(1), None).await.unwrap();
+    let viewer = auth.login("tea for two", stranger(1), None).await.unwrap();
+    let change = |old: &'static str, new: &'static str, role| {
+        auth.change_password(&here.principal, old, role, new, stranger(1).address)
+    };
+    assert!(matches!(change("wrong one", "battery staple", Role::Owner).await, Err(Error::Wrong(_))));
+    assert!(matches!(change("tea for two", "battery staple", Role::Owner).await, Err(Error::Wrong(_))));
+    assert!(matches!(change(PASSWORD, "short", Role::Owner).await, Err(Error::Refused(_))));
+    assert!(matches!(change(PASSWORD, "", Role::Owner).await, Err(Error::Refused(_))));
+    change(PASSWORD, "battery staple", Role::Owner).await.unwrap();
+    assert_eq!(role(&auth, &here.session), Some(Role::Owner), "who changed it stays");
+    assert_eq!((role(&auth, &there.session), role(&auth, &viewer.session)), (None, Some(Role::Viewer)));
+    change("battery staple", "", Role::Viewer).await.unwrap();
+    assert_eq!(role(&auth, &viewer.session), None);
+    // By the command line everybody goes.
+    auth.set_password(Role::Owner, PASSWORD).await.unwrap();
+    assert_eq!(role(&auth, &here.session), None);
+}
+
+#[tokio::test]
+async fn logout_ends_one_session_or_all() {
+    let (auth, first, _dir) = paired().await;
+    let mut others = vec![];
+    for n in 0..2 {
+        others.push(auth.login(PASSWORD, stranger(n), None).await.unwrap());
+    }
+    auth.logout(&first.principal, false).await.unwrap();
+    assert_eq!((role(&auth, &first.session), role(&auth, &others[0].session)), (None, Some(Role::Owner)));
+    auth.logout(&others[0].principal, true).await.unwrap();
+    assert_eq!(role(&auth, &others[1].session), None);
+}
+
+#[tokio::test]
+async fn nobody_can_lock_the_owner_out() {
+    let (auth, owner, _dir) = paired().await;
+    let mut refused = 0;
+    for n in 0..1000u32 {
+        let visitor = Visitor { address: IpAddr::from((0xc000_0200 + n).to_be_bytes()), device: None };
+        match auth.login("a guess at it", visitor, None).await {
+            Err(Error::Wait(wait)) => {
+                assert!(wait <= Duration::from_secs(60));
+                refused += 1;
+            }
+            Err(Error::Wrong(_)) => (),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(refused >= 950, "{refused}");
+    assert_eq!(role(&auth, &owner.session), Some(Role::Owner), "who is signed in stays so");
+    auth.login(PASSWORD, again(&owner), None).await.unwrap();
+    // A device that somebody made up is a stranger.
+    let liar = Visitor { device: Some("made up"), ..stranger(1) };
+    assert!(matches!(auth.login(PASSWORD, liar, None).await, Err(Error::Wait(_))));
+    // Nor does it help to guess on the owner's own device, or by a stolen session.
+    let tries = async |n| {
+        let mut waits = 0;
+        for _ in 0..n {
+            let change = auth.change_password(&owner.principal, "a guess", Role::Owner, PASSWORD, stranger(1).address);
+            waits += u32::from(matches!(change.await, Err(Error::Wait(_))));
+            let login = auth.login("a guess at it", again(&owner), None).await;
+            waits += u32::from(matches!(login, Err(Error::Wait(_))));
+        }
+        waits
+    };
+    assert!(tries(20).await >= 20);
+}
+
+#[tokio::test]
+async fn tokens_have_names_and_are_not_to_be_had_again() {
+    let (auth, _dir) = auth();
+    let secret = auth.add_token("door bell", Role::Viewer).unwrap();
+    let by = auth.by_token(&secret).unwrap();
+    assert_eq!((by.role, by.who.as_str()), (Role::Viewer, "token: door bell"));
+    assert_eq!(auth.by_cookie(&secret), None, "it is no cookie");
+    assert!(matches!(auth.add_token("door bell", Role::Owner), Err(Error::Conflict(_))));
+    for name in ["", "  ", "a\nb", &"x".repeat(65)] {
+        assert!(matches!(auth.add_token(name, Role::Owner), Err(Error::Refused(_))), "{name:?}");
+    }
+    assert!(matches!(auth.revoke_token("other"), Err(Error::Unknown(_))));
+    auth.revoke_token("door bell").unwrap();
+    assert_eq!(auth.by_token(&secret), None);
+    for n in 0..64 {
+        auth.add_token(&n.to_string(), Role::Viewer).unwrap();
+    }
+    assert!(matches!(auth.add_token("65", Role::Viewer), Err(Error::Conflict(_))));
+    assert_eq!(auth.tokens().len(), 64);
+}
+
+#[tokio::test]
+async fn guests_come_by_links_that_end() {
+    let (auth, _dir) = auth();
+    for (label, hours) in [("Ann", 0), ("Ann", 8761), ("", 1), ("a\rb", 1)] {
+        assert!(matches!(auth.add_guest(label, hours).await, Err(Error::Refused(_))), "{label:?} {hours}");
+    }
+    let link = auth.add_guest("Ann", 1).await.unwrap();
+    let (guest, left) = auth.guest(&link.secret, stranger(1).address).unwrap();
+    assert!((3590..=3600).contains(&left));
+    assert_eq!((guest.role, guest.who.as_str()), (Role::Guest, "guest: Ann"));
+    assert_eq!(auth.by_cookie(&link.secret), Some(guest.clone()));
+    assert_eq!(auth.by_token(&link.secret), None);
+    assert_eq!(auth.guests()[0].id, link.id);
+    assert!(matches!(auth.revoke_guest("other").await, Err(Error::Unknown(_))));
+    // Whoever watches by it is told at once.
+    let lost = tokio::spawn({
+        let auth = auth.clone();
+        async move { auth.lost(&guest).await }
+    });
+    auth.revoke_guest(&link.id).await.unwrap();
+    let why = tokio::time::timeout(Duration::from_millis(900), lost).await.unwrap().unwrap();
+    assert_eq!(why, "this guest link has ended");
+    assert!(auth.guests().is_empty() && auth.guest(&link.secret, stranger(1).address).is_err());
+    for _ in 0..64 {
+        auth.add_guest("Ann", 1).await.unwrap();
+    }
+    assert!(matches!(auth.add_guest("Ann", 1).await, Err(Error::Conflict(_))));
+}
+
+#[tokio::test]
+async fn wrong_links_are_slowed_and_the_right_one_is_not() {
+    let (auth, _dir) = auth();
+    let (link, secret) = (auth.add_guest("Ann", 1).await.unwrap(), auth.pair().unwrap());
+    let mut waits = 0;
+    for _ in 0..100 {
+        waits += u32::from(matches!(auth.guest("wrong", stranger(1).address), Err(Error::Wait(_))));
+    }
+    assert!(waits > 90, "{waits}");
+    auth.guest(&link.secret, stranger(1).address).unwrap();
+    auth.pair_by(&secret, PASSWORD, stranger(1)).await.unwrap();
+    auth.login(PASSWORD, stranger(1), None).await.unwrap();
+}
+
+/// A state with one session and one guest link, made at [`NOW`].
+fn lasting() -> (Lasting, Key, Key) {
+    let (session, guest) = (Digest::of("session"), Digest::of("guest"));
+    let mut l = Lasting::default();
+    l.add_session(Session { digest: session, role: Role::Owner, created_unix: NOW, seen_unix: NOW });
+    let expires_unix = NOW + HOUR_S;
+    l.guests.push(Guest { id: "a".into(), label: "Ann".into(), digest: guest, created_unix: NOW, expires_unix });
+    (l, Key::Session(session), Key::Guest(guest))
+}
+
+#[test]
+fn sessions_end_unused_after_two_weeks_and_in_any_case_after_ninety_days() {
+    let (mut l, session, _) = lasting();
+    let good = |l: &Lasting, now| find(l, session, now).is_some();
+    assert!(good(&l, NOW) && good(&l, NOW + IDLE_S - 1) && !good(&l, NOW + IDLE_S));
+    let unseen = |l: &Lasting, now| find(l, session, now).unwrap().1;
+    assert!(!unseen(&l, NOW + SEEN_S - 1) && unseen(&l, NOW + SEEN_S), "written down once an hour");
+    for day in 1..=90 {
+        assert_eq!(good(&l, NOW + day * DAY_S), day < 90);
+        l.sessions[0].seen_unix = NOW + day * DAY_S;
+    }
+    sweep(&mut l, NOW + SESSION_S);
+    assert!(l.sessions.is_empty());
+}
+
+#[test]
+fn a_guest_link_is_good_between_its_beginning_and_its_end() {
+    let (mut l, session, guest) = lasting();
+    let good = |l: &Lasting, now| find(l, guest, now).is_some();
+    assert!(good(&l, NOW) && good(&l, NOW + HOUR_S - 1) && !good(&l, NOW + HOUR_S));
+    // A board that starts in 1970: the link may long be over. The owner's session is the owner's.
+    assert!(good(&l, NOW - SET_BACK_S) && !good(&l, NOW - SET_BACK_S - 1) && !good(&l, 0));
+    assert!(find(&l, session, 0).is_some());
+    sweep(&mut l, 0);
+    assert_eq!((l.guests.len(), l.sessions.len()), (1, 1));
+    sweep(&mut l, NOW + HOUR_S);
+    assert!(l.guests.is_empty(), "and stays ended, whatever the clock does");
+}
+
+#[tokio::test]
+async fn use_is_written_down_and_everything_outlasts_a_restart() {
+    let dir = Dir::new();
+    let state = State::open(dir.path()).unwrap();
+    let digest = Digest::of("cookie");
+    let now = unix_now();
+    let seen_unix = now - SEEN_S - 5;
+    state
+        .change(|l| l.add_session(Session { digest, role: Role::Owner, created_unix: seen_unix, seen_unix }))
+        .unwrap();
+    let auth = Auth::new(state.clone());
+    let mut changes = state.changes();
+    for _ in 0..10 {
+        assert_eq!(role(&auth, "cookie"), Some(Role::Owner));
+    }
+    changes.changed().await.unwrap();
+    assert!(state.read(|l| l.sessions[0].seen_unix) >= now);
+    assert_eq!(role(&auth, "cookie"), Some(Role::Owner));
+    drop((auth, changes));
+    // The last write's thread lets go of it.
+    let mut state = Some(state);
+    while let Some(open) = state.take() {
+        match Arc::try_unwrap(open) {
+            Ok(_) => break,
+            Err(shared) => state = Some(shared),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let auth = Auth::new(State::open(dir.path()).unwrap());
+    assert_eq!(role(&auth, "cookie"), Some(Role::Owner));
+}
+
+#[test]
+fn nothing_that_is_shown_has_a_secret_in_it() {
+    let principal = Principal { role: Role::Owner, who: "owner".into(), key: Key::Session(Digest::of("x")) };
+    let signed_in = SignedIn { principal, session: "s3cret".into(), device: "s3cret".into() };
+    assert!(!format!("{signed_in:?}").contains("s3cret"));
+}
