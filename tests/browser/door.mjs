@@ -106,9 +106,11 @@ async function inspect(page, name) {
   await page.setViewport({ width: 1280, height: 800 });
 }
 
-const panel = async (page, open = true) => {
-  if ((await shown(page, 'access')) !== open) await page.click('#people-button');
-};
+/** Opens the panel of who watches. */
+async function panel(page) {
+  if (!(await shown(page, 'access'))) await page.click('#people-button');
+  await eventually(() => shown(page, 'sign-out'), 'the panel opens');
+}
 
 // ---- in order ----
 
@@ -236,7 +238,8 @@ async function household(browser, page) {
   await family.keyboard.press('Enter');
   const live = await until(family, 'live', 'the household watches with its own password');
   check(live?.role === 'viewer', 'as a viewer');
-  await family.click('#people-button');
+  await panel(family);
+  check(!(await shown(family, 'passwords')), 'who finds no passwords to change');
   await page.select('#password-role', 'viewer');
   await type(page, 'password-old', PASSWORD);
   await page.click('#passwords button');
