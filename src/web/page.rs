@@ -48,6 +48,7 @@ const ASSETS: &[(&str, &str, &[u8])] = &[
     asset!("/session.js", "session.js", JS),
     asset!("/signaling.js", "signaling.js", JS),
     asset!("/snapshot.js", "snapshot.js", JS),
+    asset!("/start.js", "start.js", JS),
     asset!("/view.js", "view.js", JS),
     asset!("/whep.js", "whep.js", JS),
     asset!("/why.js", "why.js", JS),

@@ -4,10 +4,9 @@ import { Recent, age_ms, plausible } from './delay.js';
 import { Door } from './door.js';
 import { figures } from './figures.js';
 import { Fullscreen } from './fullscreen.js';
-import { Inquiry } from './inquiry.js';
 import { receivesH264 } from './peer.js';
 import { Picture } from './picture.js';
-import { Session } from './session.js';
+import { begun, session } from './start.js';
 import { View } from './view.js';
 import { describe } from './words.js';
 
@@ -36,21 +35,11 @@ let coming = null;
 
 const picture = new Picture(view.video, { frame: shown, changed: draw });
 const fullscreen = new Fullscreen(view.app, view.video, draw);
-const session = new Session(document.baseURI, {
-  stream(stream) {
-    coming = stream;
-    follow();
-  },
-  changed: follow,
-  denied(reason) {
-    watching = false;
-    door.denied(reason);
-  },
-});
 /** Whether the picture is wanted: not while the door is shown, nor when the page is left. */
-let watching = false;
+let watching = begun;
 const door = new Door({ watch: begin, leave: end, changed: draw });
-const inquiry = new Inquiry(draw);
+/** The report of why it does not connect, once that takes long. */
+let inquiry = null;
 /** The panel of who watches, once it was opened. */
 let access = null;
 let said = describe(known(), performance.now());
@@ -81,6 +70,17 @@ document.addEventListener('visibilitychange', () => {
  */
 Object.defineProperty(window, 'peercam', { value: Object.freeze({ get facts() { return facts(); } }) });
 
+session.tie({
+  stream(stream) {
+    coming = stream;
+    follow();
+  },
+  changed: follow,
+  denied(reason) {
+    watching = false;
+    door.denied(reason);
+  },
+});
 door.open();
 setInterval(tick, TICK_MS);
 setInterval(readFigures, FIGURES_MS);
@@ -155,7 +155,7 @@ function shown(metadata, now_ms) {
 
 async function readFigures() {
   const report = await session.stats();
-  if (watching && said.state !== 'live') inquiry.look(report, session.attempt, around());
+  if (watching && said.state !== 'live') inquire(report);
   if (!report) {
     measured = null;
     return;
@@ -170,6 +170,15 @@ async function readFigures() {
   }
   if (!picture.sound && measured.held_ms !== null) heldMuted_ms = measured.held_ms;
   if (measurable === false) delayFromReport(now_ms);
+}
+
+/** Connecting that takes longer than a second may need to be explained. */
+async function inquire(report) {
+  if (!inquiry) {
+    const { Inquiry } = await import('./inquiry.js');
+    inquiry ??= new Inquiry(draw);
+  }
+  inquiry.look(report, session.attempt, around());
 }
 
 /** What the page itself knows of an attempt to connect, for snapshot.js. */
@@ -243,7 +252,7 @@ function facts() {
     /** As whom: owner, viewer or guest. */
     role: door.me?.role ?? null,
     /** Whether the report of why it does not connect is shown. */
-    why: inquiry.shown,
+    why: inquiry?.shown ?? false,
     /** The whole line as it is read. */
     text: [said.head, said.text].filter(Boolean).join('. '),
     /** Median from capture to shown, ms, and the slowest twentieth. */
@@ -288,7 +297,7 @@ function draw() {
   said = describe(known(), now_ms);
   if (said.state !== 'connecting') since_ms = now_ms;
   // A camera that takes its time is not a connection that fails.
-  inquiry.decide(said.state, now_ms - since_ms, session.socket === 'open' && (session.media !== 'up' || session.status?.video?.state === 'live'));
+  inquiry?.decide(said.state, now_ms - since_ms, session.socket === 'open' && (session.media !== 'up' || session.status?.video?.state === 'live'));
   if (outside()) view.closePanels();
   view.draw({
     outside: outside(),
@@ -299,7 +308,7 @@ function draw() {
     status: session.status,
     hello: session.hello,
     clockRtt_ms: session.clock.best(now_ms)?.rtt_ms ?? null,
-    why: inquiry.shown,
+    why: inquiry?.shown ?? false,
     hasPicture: everLive,
     blocked: picture.blocked,
     sound: { on: picture.sound, refused: picture.soundRefused, possible: session.hello?.has_audio ?? true },

@@ -33,7 +33,12 @@ const SLEPT_MS = 5000;
 
 export class Session {
   #base;
-  #hooks;
+  #missed = {};
+  #hooks = {
+    stream: (stream) => (this.#missed.stream = stream),
+    changed: () => {},
+    denied: (reason) => (this.#missed.denied = { reason }),
+  };
   #link = null;
   #peer = null;
   #backoff = new Backoff();
@@ -60,13 +65,21 @@ export class Session {
   /** When the next attempt starts (`performance.now()`), while waiting for it. */
   retry_ms = null;
 
-  /**
-   * `base` is the page's own address; `stream(MediaStream)` brings media, `changed()` says something did, `denied(reason)`
-   * that the daemon does not, or no longer, let us in: then it has stopped.
-   */
-  constructor(base, { stream, changed, denied }) {
+  /** `base` is the page's own address. */
+  constructor(base) {
     this.#base = base;
+  }
+
+  /**
+   * Ties it to the page, which may come later: `stream(MediaStream)` brings media, `changed()` says something did,
+   * `denied(reason)` that the daemon does not, or no longer, let us in: then it has stopped. What came before is told now.
+   */
+  tie({ stream, changed, denied }) {
+    const missed = this.#missed;
     this.#hooks = { stream, changed, denied };
+    if (missed.stream) stream(missed.stream);
+    if (missed.denied) denied(missed.denied.reason);
+    changed();
   }
 
   /** 'opening', 'open' (hello came) or 'closed' */
@@ -171,15 +184,7 @@ export class Session {
   #open() {
     this.#cancel();
     this.#closeLink();
-    if (!('RTCPeerConnection' in globalThis)) {
-      return this.#say('unsupported', 'This browser has no WebRTC, or it is switched off');
-    }
-    if (receivesH264(globalThis.RTCRtpReceiver?.getCapabilities?.('video')) === false) {
-      // Firefox fetches its decoder some time after its first start: look again now and then.
-      this.#say('h264', null);
-      return this.#later(10_000, () => this.#open(), true);
-    }
-    if (!this.#peer && !this.#newPeer()) return;
+    // First of all what takes a round trip: the browser's WebRTC takes tens of ms to wake up meanwhile.
     let link;
     try {
       link = new Signaling(this.#base, {
@@ -192,6 +197,27 @@ export class Session {
     }
     this.#link = link;
     this.#expect('hello');
+    if (!this.#able()) return this.#giveUp();
+    if (!this.#peer && !this.#newPeer()) return this.#giveUp();
+    this.#hooks.changed();
+  }
+
+  /** Whether this browser can play at all; else it says so. */
+  #able() {
+    if (!('RTCPeerConnection' in globalThis)) {
+      this.#say('unsupported', 'This browser has no WebRTC, or it is switched off');
+      return false;
+    }
+    if (receivesH264(globalThis.RTCRtpReceiver?.getCapabilities?.('video')) !== false) return true;
+    // Firefox fetches its decoder some time after its first start: look again now and then.
+    this.#say('h264', null);
+    this.#later(10_000, () => this.#open(), true);
+    return false;
+  }
+
+  #giveUp() {
+    this.#closeLink();
+    this.#expect(null);
     this.#hooks.changed();
   }
 
