@@ -64,7 +64,7 @@ while [ -z "$url" ]; do
 done
 took "make run: from nothing to listening"
 grep -aE 'setup:|Finished|camera|microphone|listening' "$log" || true
-there curl --silent --show-error --fail --max-time 10 "$url/healthz"
+there curl --silent --show-error --fail --max-time 10 "$url/api/session" # all that answers before it has an owner
 # make has become the daemon's parent; the daemon is told, as by a person's Ctrl-C.
 kill -INT "$(pgrep -x peercam)"
 wait $run || { status=$?; [ $status = 130 ] || [ $status = 2 ] || { tail "$log" >&2; echo "make run ended with $status" >&2; exit 1; }; }

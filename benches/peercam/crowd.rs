@@ -13,16 +13,19 @@ use peercam::media::h264::ProfileLevelId;
 use peercam::media::unit::{AudioUnit, VideoUnit};
 use peercam::pipeline::hub::Hub;
 use peercam::pipeline::snapshot::Snapshots;
+use peercam::state::State;
 use peercam::status::Status;
 use peercam::viewer::Registry;
 use peercam::web;
+use peercam::web::auth::Auth;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use webrtc::peer_connection::RTCPeerConnectionState::Connected;
 
 use crate::client::Client;
+use crate::door;
 use crate::http::request;
-use crate::process::Process;
+use crate::process::{Dir, Process};
 use crate::{cpu, row};
 
 const CLOCKS: Clocks =
@@ -66,7 +69,10 @@ pub fn measure() {
     let snapshots = Arc::new(Snapshots::new(hub.clone()));
     let listener = web::bind((web.address, 0).into()).expect("a port");
     let address = listener.local_addr().expect("an address");
-    let context = web::Context { registry, status, snapshots, config: web, ice, clocks: CLOCKS };
+    let dir = Dir::new();
+    door::furnish(dir.path());
+    let auth = Auth::new(State::open(dir.path()).expect("a state"));
+    let context = web::Context { registry, status, auth, snapshots, config: web, ice, clocks: CLOCKS };
     let stop = CancellationToken::new();
     runtime.spawn(web::serve(listener, Arc::new(context), stop.clone()));
     std::thread::spawn(move || publish(&hub));
@@ -74,7 +80,7 @@ pub fn measure() {
     let mut figures = vec![];
     for viewers in [1, 10, 50] {
         let mut command = Command::new(std::env::current_exe().expect("this program"));
-        command.args(["crowd", &address.to_string(), &viewers.to_string()]);
+        command.args(["crowd", &address.to_string(), &viewers.to_string()]).envs(door::keys());
         let mut crowd = Process::start("crowd", &mut command);
         crowd.said("all there", Duration::from_secs(120));
         std::thread::sleep(Duration::from_secs(2));

@@ -11,6 +11,8 @@ mod browser;
 mod client;
 #[path = "../../tests/it/daemon.rs"]
 mod daemon;
+#[path = "../../tests/it/door.rs"]
+mod door;
 #[path = "../../tests/it/http.rs"]
 mod http;
 #[path = "../../tests/it/process.rs"]
@@ -134,24 +136,43 @@ fn join() {
 }
 
 /// From the stamp in the picture (its capture) to the moment Chromium presents it.
+///
+/// Capture and the browser's display keep their own time, 33.3 and 16.7 ms: within one load of the page the two meet at a
+/// phase that hardly moves, so that one load says where in those 16.7 ms it was by chance. Muted is asked of several.
 fn delay() {
+    const LOADS: usize = 8;
     for size in ["640x480", "1280x720", "1920x1080"] {
         let daemon = Daemon::start(&config(size));
-        let mut browser = Browser::start("chromium");
-        browser.open(&daemon.url("/"));
-        browser.frames(90, 30);
-        for sound in [false, true] {
-            if sound {
+        let (mut middles, mut highs) = (vec![], vec![]);
+        for load in 1..=LOADS {
+            let mut browser = Browser::start("chromium");
+            browser.open(&daemon.url("/"));
+            browser.frames(90, 30);
+            let seen = browser.watch(4);
+            middles.push(number(&seen, "/delay/p50"));
+            highs.push(number(&seen, "/delay/p95"));
+            if load == LOADS {
+                muted(size, &mut middles, &mut highs);
                 browser.click_sound();
                 browser.settle();
+                let seen = browser.watch(15);
+                let (p50, p95) = (number(&seen, "/delay/p50"), number(&seen, "/delay/p95"));
+                row(
+                    &format!("stamp to screen, {size} at 30 fps, with sound, p50 / p95"),
+                    &format!("{p50:.0} / {p95:.0} ms"),
+                );
             }
-            let seen = browser.watch(15);
-            let (p50, p95) = (number(&seen, "/delay/p50"), number(&seen, "/delay/p95"));
-            let how = if sound { "with sound" } else { "muted" };
-            row(
-                &format!("stamp to screen, {size} at 30 fps, {how}, p50 / p95"),
-                &format!("{p50:.0} / {p95:.0} ms"),
-            );
         }
     }
+}
+
+fn muted(size: &str, middles: &mut [f64], highs: &mut [f64]) {
+    let (p50, least, most) = (quantile(middles, 0.5), quantile(middles, 0.0), quantile(middles, 1.0));
+    row(
+        &format!(
+            "stamp to screen, {size} at 30 fps, muted, p50 / p95 of {} loads (p50 of each)",
+            middles.len()
+        ),
+        &format!("{p50:.0} / {:.0} ms ({least:.0} to {most:.0})", quantile(highs, 0.95)),
+    );
 }

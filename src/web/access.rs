@@ -151,7 +151,9 @@ fn decide(method: &str, path: &str, paired: bool, role: Option<Role>) -> Result<
         Some(OncePaired) => Ok(()),
         Some(From(least)) => match role {
             Some(role) if role >= least => Ok(()),
-            Some(_) if least == Owner => Err(Problem::new(StatusCode::FORBIDDEN, "only the owner may do that")),
+            Some(_) if least == Owner => {
+                Err(Problem::new(StatusCode::FORBIDDEN, "only the owner may do that"))
+            }
             Some(_) => Err(Problem::new(StatusCode::FORBIDDEN, "guests may only watch")),
             None => Err(sign_in()),
         },
@@ -175,7 +177,10 @@ fn sign_in() -> Problem {
 }
 
 fn foreign() -> Problem {
-    Problem::new(StatusCode::FORBIDDEN, "this comes from no page of this device (no Origin, or a foreign one)")
+    Problem::new(
+        StatusCode::FORBIDDEN,
+        "this comes from no page of this device (no Origin, or a foreign one)",
+    )
 }
 
 /// Whose page sent the request.

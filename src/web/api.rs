@@ -103,7 +103,12 @@ pub fn routes(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
         .and(body::unread())
         .and_then(move |method: Method, path: FullPath, peer, visitor, headers, body| {
             let request = Request { state: state.clone(), peer, visitor };
-            async move { request.answer(&method, path.as_str(), &headers, body).await.ok_or_else(warp::reject::not_found) }
+            async move {
+                request
+                    .answer(&method, path.as_str(), &headers, body)
+                    .await
+                    .ok_or_else(warp::reject::not_found)
+            }
         })
         .boxed()
 }
@@ -149,7 +154,8 @@ impl Request {
             None => "signed-out",
             Some(_) => "signed-in",
         };
-        let mut facts = json!({"state": state, "role": principal.map(|p| p.role), "secure": self.is_secure()});
+        let mut facts =
+            json!({"state": state, "role": principal.map(|p| p.role), "secure": self.is_secure()});
         if let Some(principal) = principal {
             facts["name"] = json!(principal.who);
             facts["privacy"] = json!(*self.auth().state().privacy().borrow());

@@ -92,7 +92,13 @@ mod tests {
 
     #[test]
     fn ours_are_found_among_others() {
-        for line in ["peercam=abc", "a=b; peercam=abc", "peercam=abc;peercam-device2=x", " peercam = abc ;", "x; peercam=abc"] {
+        for line in [
+            "peercam=abc",
+            "a=b; peercam=abc",
+            "peercam=abc;peercam-device2=x",
+            " peercam = abc ;",
+            "x; peercam=abc",
+        ] {
             assert_eq!(read(&[line.as_bytes()], Scheme::Http), (some("abc"), None), "{line}");
         }
         let two: [&[u8]; 2] = [b"__Host-peercam=a_-9", b"__Host-peercam-device=d; peercam=no"];

@@ -57,7 +57,8 @@ async fn headers_are_bounded() {
 async fn bodies_are_bounded_however_they_are_framed() {
     let server = Server::start(QUICK, context());
     let owner = server.owner();
-    let head = format!("POST /whep HTTP/1.1\r\nHost: localhost\r\n{owner}\r\nContent-Type: application/sdp\r\n");
+    let head =
+        format!("POST /whep HTTP/1.1\r\nHost: localhost\r\n{owner}\r\nContent-Type: application/sdp\r\n");
     // Refused by its length, before any of it is sent.
     let reply = server.raw(format!("{head}Content-Length: 65537\r\n\r\n")).await;
     assert_eq!((reply.status, reply.header("content-type")), (413, "application/problem+json"));
@@ -87,7 +88,8 @@ async fn a_body_that_ends_early_leaves_nothing_behind() {
     for _ in 0..3 {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         let owner = server.owner();
-        let head = format!("POST /whep HTTP/1.1\r\nHost: localhost\r\n{owner}\r\nContent-Type: application/sdp\r\n");
+        let head =
+            format!("POST /whep HTTP/1.1\r\nHost: localhost\r\n{owner}\r\nContent-Type: application/sdp\r\n");
         stream.write_all(format!("{head}Content-Length: 9\r\n\r\nv").as_bytes()).await.unwrap();
         drop(stream);
         served_in_time(&server).await;

@@ -69,7 +69,9 @@ fn report(context: &Context) -> Map<String, Value> {
 /// `GET /api/status`.
 pub fn response(context: &Context, visitor: &Visitor) -> reply::Response {
     match visitor.required() {
-        Ok(principal) => uncached("application/json", Value::Object(full(context, principal.role)).to_string()),
+        Ok(principal) => {
+            uncached("application/json", Value::Object(full(context, principal.role)).to_string())
+        }
         Err(problem) => problem.response(),
     }
 }

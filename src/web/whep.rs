@@ -74,7 +74,8 @@ async fn resource(id: String, state: Arc<State>, request: Request) -> reply::Res
         )),
         Method::PATCH => patch(&state, &id, request).await,
         Method::DELETE => leave(&state, &id, &request.visitor).await,
-        _ => session(&state, &id, &request.visitor).map(|_| empty(StatusCode::NO_CONTENT, [(ACCEPT_PATCH, SDPFRAG)])),
+        _ => session(&state, &id, &request.visitor)
+            .map(|_| empty(StatusCode::NO_CONTENT, [(ACCEPT_PATCH, SDPFRAG)])),
     };
     result.unwrap_or_else(|problem| problem.response())
 }

@@ -40,3 +40,17 @@ export function launch(name) {
     protocolTimeout: 60_000,
   });
 }
+
+/** Signs a page's browser in at a daemon, with the password in PEERCAM_PASSWORD, if it isn't yet; where none is given, not. */
+export async function signIn(page, url) {
+  const password = process.env.PEERCAM_PASSWORD;
+  if (!password) return;
+  await page.goto(new URL('/backoff.js', url).href); // any text of the same origin that runs nothing
+  const failed = await page.evaluate(async (body) => {
+    const session = await (await fetch('/api/session')).json();
+    if (session.state === 'signed-in') return null;
+    const reply = await fetch('/api/login', { method: 'POST', headers: { 'content-type': 'application/json' }, body });
+    return reply.ok ? null : `${reply.status}: ${await reply.text()}`;
+  }, JSON.stringify({ password }));
+  if (failed) throw new Error(`not signed in: ${failed}`);
+}

@@ -2,6 +2,7 @@
 //
 //   node page.mjs --url URL --browser chromium|firefox --scenario NAME [--pid DAEMON] [--out DIR]
 //
+// As the owner, whose password is in PEERCAM_PASSWORD and one of whose tokens in PEERCAM_TOKEN.
 // Prints one JSON object: { scenario, browser, failures: [sentence], ... what was seen }. Exits non-zero only when
 // it could not look at all. Scenarios:
 //
@@ -14,7 +15,7 @@
 import { mkdir } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import axe from 'axe-core';
-import { NAMES, launch } from './launch.mjs';
+import { NAMES, launch, signIn } from './launch.mjs';
 
 const { values: args } = parseArgs({
   options: {
@@ -89,6 +90,7 @@ async function open(browser, ...before) {
   await page.evaluateOnNewDocument(hold);
   for (const script of before) await page.evaluateOnNewDocument(script);
   await page.setViewport({ width: SIZES.desktop[0], height: SIZES.desktop[1] });
+  await signIn(page, args.url);
   await page.goto(args.url, { waitUntil: 'domcontentloaded' });
   return page;
 }
@@ -284,7 +286,8 @@ async function states(browser) {
   }
 
   // Leaving: the daemon hears it from the page, not from a timeout.
-  const viewers = () => fetch(new URL('api/status', args.url)).then((r) => r.json()).then((s) => s.viewers.count);
+  const headers = { authorization: `Bearer ${process.env.PEERCAM_TOKEN}` };
+  const viewers = () => fetch(new URL('api/status', args.url), { headers }).then((r) => r.json()).then((s) => s.viewers.count);
   const count = await viewers();
   await page.goto('about:blank');
   let left = count;

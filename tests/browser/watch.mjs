@@ -3,7 +3,8 @@
 // Each line of standard input is a JSON command, {"do": NAME, ...}; each gets one line of JSON on standard output:
 // {"ok": FACTS} or {"error": "sentence"}. It ends, and the browser with it, when standard input does or at SIGTERM.
 //
-//   open {url}                        loads the page
+//   open {url}                        signs in (PEERCAM_PASSWORD) and loads the page
+//   visit {url}                       loads any page
 //   watch {seconds, sound?}           looks at each frame presented meanwhile, and listens; see probe.js
 //   frames {count, within}            waits for further frames; ms, or null when they did not come within so many seconds
 //   settled {within}                  waits until sound and picture are held back for a steady time
@@ -24,7 +25,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import axe from 'axe-core';
-import { NAMES, launch } from './launch.mjs';
+import { NAMES, launch, signIn } from './launch.mjs';
 
 const name = process.argv[2];
 if (!NAMES.includes(name)) throw new Error(`usage: watch.mjs ${NAMES.join('|')}`);
@@ -99,9 +100,11 @@ async function answering(path, body, act) {
 
 const commands = {
   open: async ({ url }) => {
+    await signIn(page, url);
     const response = await page.goto(url, { waitUntil: 'domcontentloaded', timeout: 20_000 });
     return { status: response?.status() ?? null, version: await browser.version() };
   },
+  visit: async ({ url }) => void (await page.goto(url, { waitUntil: 'domcontentloaded', timeout: 20_000 })),
   watch: ({ seconds, sound = false }) => page.evaluate((n, s) => window.probe.watch(n, s), seconds, sound),
   frames: ({ count, within }) => page.evaluate((n, s) => window.probe.moreFrames(n, s), count, within),
   settled: ({ within }) => page.evaluate((s) => window.probe.settled(s), within),

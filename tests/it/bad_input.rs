@@ -10,6 +10,7 @@ use webrtc::peer_connection::RTCPeerConnectionState::Connected;
 
 use crate::client::Client;
 use crate::daemon::{self, Daemon, PATTERN};
+use crate::door;
 use crate::http::{exchange, request};
 
 const SDP: (&str, &str) = ("Content-Type", "application/sdp");
@@ -139,7 +140,10 @@ fn the_stream_goes_on_whatever_arrives() {
         "\0\0\0\0\r\n\r\n",
         "GET / HTTP/9.9\r\n\r\n",
         "GET /\r\n\r\n",
-        "POST /whep HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\nContent-Type: application/sdp\r\n\r\nzz\r\n",
+        &format!(
+            "POST /whep HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {}\r\nTransfer-Encoding: chunked\r\nContent-Type: application/sdp\r\n\r\nzz\r\n",
+            door::token()
+        ),
         &format!("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: {}\r\n\r\n", "x".repeat(100_000)),
     ] {
         if let Ok(answer) = exchange(to, text) {

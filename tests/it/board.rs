@@ -12,6 +12,7 @@ use webrtc::peer_connection::RTCPeerConnectionState::Connected;
 use crate::browser::{Browser, are_bars, assert_bars, number};
 use crate::client::Client;
 use crate::daemon::{status, until};
+use crate::door;
 use crate::http::request;
 use crate::jpeg;
 use crate::process::{Dir, Process};
@@ -114,11 +115,13 @@ impl Board {
             "device.toml",
             format!("{config}\n[web]\naddress = \"10.77.0.2\"\nport = {PORT}\n").as_bytes(),
         );
+        self.put("state.json", door::state());
         self.run(
             "cp -u /host/peercam /tmp/peercam
             [ ! -e /tmp/pid ] || kill -9 $(cat /tmp/pid)
             cd /tmp; rm -f /host/daemon.log
-            NO_COLOR=1 setsid /tmp/peercam run --config /host/device.toml > /host/daemon.log 2>&1 & echo $! > /tmp/pid",
+            [ -e /tmp/state ] || { mkdir /tmp/state; cp /host/state.json /tmp/state/; }
+            NO_COLOR=1 setsid /tmp/peercam run --config /host/device.toml --state-dir /tmp/state > /host/daemon.log 2>&1 & echo $! > /tmp/pid",
         );
         let end = Instant::now() + Duration::from_secs(60);
         while !self.daemon_log().contains("listening on http://") {
@@ -362,6 +365,7 @@ fn a_drifting_microphone_stays_in_time() {
         "[video]\ndevice = \"pattern\"\nsize = \"64x64\"\nframe_rate = 1\n[audio]\ndevice = \"hw:Loopback,1,0\"\n",
     );
     let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut offsets = vec![];
     let (early, late) = runtime.block_on(async {
         let mut client = Client::at("10.77.0.1:0", true).await;
         let headers = [("Content-Type", "application/sdp")];
@@ -370,16 +374,23 @@ fn a_drifting_microphone_stays_in_time() {
         client.accept(&answer.body).await;
         client.until(Connected).await;
         let origin = (Instant::now(), client.next("sound", sound).await);
-        least_transit_ms(&mut client, origin, 10).await; // until the drift is known
+        least_transit_ms(&mut client, origin, 15).await; // until the drift is known
         let early = least_transit_ms(&mut client, origin, 5).await;
-        least_transit_ms(&mut client, origin, 40).await;
+        for _ in 0..40 {
+            least_transit_ms(&mut client, origin, 1).await;
+            offsets.push(number(&status(address), "/audio/offset_ms").abs());
+        }
         (early, least_transit_ms(&mut client, origin, 5).await)
     });
     let now = status(address);
-    let (drift, offset) = (number(&now, "/audio/drift_ppm"), number(&now, "/audio/offset_ms"));
-    println!("transit {early:.1} ms, {late:.1} ms after 45 s; drift {drift:.0} ppm, offset {offset:.2} ms");
+    let drift = number(&now, "/audio/drift_ppm");
+    let worst = offsets.into_iter().fold(0., f64::max);
+    println!(
+        "transit {early:.1} ms, {late:.1} ms after 45 s; drift {drift:.0} ppm, worst offset {worst:.2} ms"
+    );
     assert!((drift + 500.).abs() < 100., "{now:#}");
-    assert!(offset.abs() < 10., "{now:#}");
+    // Without resampling it would run to 8 ms, time and again.
+    assert!(worst < 5., "{worst}: {now:#}");
     assert!((late - early).abs() < 10., "sound moved by {:.1} ms in 45 s", late - early);
 }
 

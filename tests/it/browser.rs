@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, PATTERN};
+use crate::door;
 use crate::file;
 use crate::process::{Process, run};
 
@@ -35,7 +36,10 @@ pub struct Browser {
 impl Browser {
     /// Starts `chromium` or `firefox`.
     pub fn start(name: &str) -> Self {
-        let mut process = Process::start(name, Command::new("node").arg(file("browser/watch.mjs")).arg(name));
+        let mut process = Process::start(
+            name,
+            Command::new("node").arg(file("browser/watch.mjs")).arg(name).envs(door::keys()),
+        );
         process.line(Duration::from_secs(60)); // it is ready
         Self { process }
     }
@@ -51,7 +55,7 @@ impl Browser {
         }
     }
 
-    /// Loads the page and waits for its first picture.
+    /// Signs in as the owner, loads the page and waits for its first picture.
     pub fn open(&mut self, url: &str) {
         self.tell(&json!({"do": "open", "url": url}));
         self.frames(5, 20);
@@ -224,7 +228,7 @@ fn page(browser: &str, scenarios: &[&str]) {
     for scenario in scenarios {
         let mut command = Command::new("node");
         command.arg(file("browser/page.mjs")).args(["--url", &daemon.url("/"), "--browser", browser]);
-        command.args(["--scenario", scenario, "--pid", &daemon.id().to_string()]);
+        command.args(["--scenario", scenario, "--pid", &daemon.id().to_string()]).envs(door::keys());
         let out = run(&format!("page.mjs {browser} {scenario}"), &mut command, Duration::from_secs(120));
         let seen: Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}"));
         assert_eq!(seen["failures"], json!([]), "{browser}, {scenario}: {seen:#}");

@@ -7,7 +7,13 @@ use crate::process::Dir;
 
 fn peercam(dir: &Dir, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_peercam"));
-    command.args(args).current_dir(dir.path()).env("NO_COLOR", "1").output().expect("it starts")
+    command
+        .args(args)
+        .current_dir(dir.path())
+        .env("NO_COLOR", "1")
+        .env("PEERCAM_STATE_DIR", "state")
+        .output()
+        .expect("it starts")
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -7,11 +7,15 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::door;
 use crate::process::{Dir, Process};
 
 /// The built-in test picture, in a size that leaves a two-core machine time for the browsers.
 pub const PATTERN: &str =
     "[video]\ndevice = \"pattern\"\nsize = \"640x480\"\nframe_rate = 30\n[audio]\ndevice = \"tone\"\n";
+
+/// Its state, in its folder.
+const STATE: &str = "state";
 
 /// A running daemon; dropping it kills it.
 pub struct Daemon {
@@ -22,9 +26,19 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it on a free port of 127.0.0.1. `config` is `device.toml` without `web.port`.
+    /// Starts it on a free port of 127.0.0.1; it has an owner ([`door`]). `config` is `device.toml` without `web.port`.
     pub fn start(config: &str) -> Self {
         let dir = Dir::new();
+        door::furnish(&dir.path().join(STATE));
+        Self::start_in(dir, config)
+    }
+
+    /// The same for the first time of all: it has no owner yet.
+    pub fn first_start(config: &str) -> Self {
+        Self::start_in(Dir::new(), config)
+    }
+
+    fn start_in(dir: Dir, config: &str) -> Self {
         let (process, address) = start(config, 0, &dir);
         Self { process, address, config: config.into(), dir }
     }
@@ -64,6 +78,11 @@ impl Daemon {
         status(self.address)
     }
 
+    /// Waits until it says a line with `text`, and returns it.
+    pub fn said(&mut self, text: &str) -> String {
+        self.process.said(text, Duration::from_secs(10))
+    }
+
     /// What it logged last.
     pub fn log(&self) -> String {
         self.process.tail()
@@ -80,7 +99,8 @@ fn start(config: &str, port: u16, dir: &Dir) -> (Process, SocketAddr) {
     };
     std::fs::write(&path, config).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_peercam"));
-    command.arg("run").arg("--config").arg(&path).current_dir(dir.path()).env("NO_COLOR", "1");
+    command.arg("run").arg("--config").arg(&path).arg("--state-dir").arg(dir.path().join(STATE));
+    command.current_dir(dir.path()).env("NO_COLOR", "1");
     let mut process = Process::start("peercam", &mut command);
     let line = process.said("listening on http://", Duration::from_secs(20));
     let address = line
@@ -117,11 +137,15 @@ pub fn until(
     }
 }
 
-/// A plain GET: status code and body.
+/// A GET of the owner's: status code and body.
 pub fn get(address: SocketAddr, path: &str) -> std::io::Result<(u16, Vec<u8>)> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let bearer = door::token();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {bearer}\r\nConnection: close\r\n\r\n"
+    )?;
     let mut answer = vec![];
     stream.read_to_end(&mut answer)?;
     let end = answer.windows(4).position(|w| w == b"\r\n\r\n").ok_or(std::io::ErrorKind::InvalidData)?;

@@ -1,8 +1,12 @@
 //! HTTP/1.1 by hand, so that a test can say what no well-behaved client would.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
+
+use crate::door;
 
 /// No request takes this long.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -25,8 +29,20 @@ impl Response {
     }
 }
 
-/// One request on a connection of its own. `Host` is the address, unless `headers` has one.
+/// One request of the owner's, by token, on a connection of its own. `Host` is the address, unless `headers` has one.
 pub fn request(
+    to: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> io::Result<Response> {
+    let bearer = format!("Bearer {}", door::token());
+    anybody(to, method, path, &[&[("Authorization", &*bearer)], headers].concat(), body)
+}
+
+/// The same of anybody's, who shows nothing but `headers`.
+pub fn anybody(
     to: SocketAddr,
     method: &str,
     path: &str,
@@ -48,7 +64,18 @@ pub fn request(
 
 /// Sends `text` as it is, and reads until the daemon closes.
 pub fn exchange(to: SocketAddr, text: &str) -> io::Result<Response> {
-    let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+    talk(TcpStream::connect_timeout(&to, PATIENCE)?, text)
+}
+
+/// The same from an address of this machine (all of 127.0.0.0/8 is).
+pub fn exchange_from(from: IpAddr, to: SocketAddr, text: &str) -> io::Result<Response> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+    socket.bind(&SocketAddr::new(from, 0).into())?;
+    socket.connect_timeout(&to.into(), PATIENCE)?;
+    talk(socket.into(), text)
+}
+
+fn talk(mut stream: TcpStream, text: &str) -> io::Result<Response> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let _ = stream.write_all(text.as_bytes()); // it may have answered and closed before it read all

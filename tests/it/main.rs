@@ -6,12 +6,14 @@
 
 #![allow(clippy::unwrap_used)] // in a test a panic is the report
 
+mod access;
 mod bad_input;
 mod board;
 mod browser;
 mod cli;
 mod client;
 mod daemon;
+mod door;
 mod house;
 mod http;
 mod jpeg;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::browser::number;
 use crate::daemon::{Daemon, PATTERN};
+use crate::door;
 use crate::process::run;
 use crate::{file, place};
 
@@ -14,7 +15,8 @@ const SECONDS: &str = "6";
 
 fn watches(name: &str, command: &mut Command) -> Value {
     let daemon = Daemon::start(PATTERN);
-    let out = run(name, command.arg(daemon.url("/whep")).arg(SECONDS), Duration::from_secs(60));
+    let command = command.arg(daemon.url("/whep")).arg(SECONDS).envs(door::keys());
+    let out = run(name, command, Duration::from_secs(60));
     let facts: Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}"));
     println!("{facts}");
     assert_eq!(facts["state"], "connected", "{facts:#}\n{}", daemon.log());

@@ -1,14 +1,21 @@
-"""A WHEP client's HTTP half (draft-ietf-wish-whep), and what the peers look for in pictures and sound."""
+"""A WHEP client's HTTP half (draft-ietf-wish-whep), and what the peers look for in pictures and sound.
+
+The token that it shows is in PEERCAM_TOKEN.
+"""
 
 import json
 import math
+import os
 import urllib.parse
 import urllib.request
+
+BEARER = {"Authorization": f"Bearer {os.environ['PEERCAM_TOKEN']}"}
 
 
 def post(url: str, offer: str) -> tuple[str, str]:
     """Sends an offer; returns the answer and the URL of the session."""
-    request = urllib.request.Request(url, offer.encode(), {"Content-Type": "application/sdp"}, method="POST")
+    headers = {"Content-Type": "application/sdp", **BEARER}
+    request = urllib.request.Request(url, offer.encode(), headers, method="POST")
     with urllib.request.urlopen(request, timeout=15) as response:
         if response.status != 201 or response.headers.get_content_type() != "application/sdp":
             raise SystemExit(f"WHEP answered {response.status} {response.headers.get_content_type()}, not 201 application/sdp")
@@ -17,7 +24,7 @@ def post(url: str, offer: str) -> tuple[str, str]:
 
 def delete(session: str) -> int:
     """Ends the session; returns the HTTP status."""
-    with urllib.request.urlopen(urllib.request.Request(session, method="DELETE"), timeout=15) as response:
+    with urllib.request.urlopen(urllib.request.Request(session, headers=BEARER, method="DELETE"), timeout=15) as response:
         return response.status
 
 

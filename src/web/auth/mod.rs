@@ -383,7 +383,8 @@ impl Auth {
         let digest = Digest::of(secret);
         let expires =
             self.state.read(|l| l.guests.iter().find(|g| g.digest == digest).map(|g| g.expires_unix));
-        let guest = self.principal(Key::Guest(digest)).zip(expires);
+        let left = expires.map(|at| at.saturating_sub(unix_now()));
+        let guest = self.principal(Key::Guest(digest)).zip(left);
         guest.ok_or_else(|| self.wrong_link(NO, from))
     }
 

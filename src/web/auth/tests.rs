@@ -91,7 +91,9 @@ async fn one_field_takes_both_passwords() {
     let viewer = auth.login("tea for two", stranger(1), None).await.unwrap();
     assert_eq!((viewer.principal.role, viewer.principal.who.as_str()), (Role::Viewer, "household"));
     assert_eq!(auth.login(PASSWORD, stranger(1), None).await.unwrap().principal.role, Role::Owner);
-    for (role, password) in [(Role::Owner, "tea for two"), (Role::Viewer, PASSWORD), (Role::Guest, "whatever it is")] {
+    for (role, password) in
+        [(Role::Owner, "tea for two"), (Role::Viewer, PASSWORD), (Role::Guest, "whatever it is")]
+    {
         assert!(matches!(auth.set_password(role, password).await, Err(Error::Refused(_))), "{role:?}");
     }
     auth.remove_household_password().await.unwrap();
@@ -172,7 +174,8 @@ async fn nobody_can_lock_the_owner_out() {
     let tries = async |n| {
         let mut waits = 0;
         for _ in 0..n {
-            let change = auth.change_password(&owner.principal, "a guess", Role::Owner, PASSWORD, stranger(1).address);
+            let change =
+                auth.change_password(&owner.principal, "a guess", Role::Owner, PASSWORD, stranger(1).address);
             waits += u32::from(matches!(change.await, Err(Error::Wait(_))));
             let login = auth.login("a guess at it", again(&owner), None).await;
             waits += u32::from(matches!(login, Err(Error::Wait(_))));
@@ -211,7 +214,7 @@ async fn guests_come_by_links_that_end() {
     }
     let link = auth.add_guest("Ann", 1).await.unwrap();
     let (guest, left) = auth.guest(&link.secret, stranger(1).address).unwrap();
-    assert!((3590..=3600).contains(&left));
+    assert!((3590..=3600).contains(&left), "{left}");
     assert_eq!((guest.role, guest.who.as_str()), (Role::Guest, "guest: Ann"));
     assert_eq!(auth.by_cookie(&link.secret), Some(guest.clone()));
     assert_eq!(auth.by_token(&link.secret), None);
@@ -252,7 +255,13 @@ fn lasting() -> (Lasting, Key, Key) {
     let mut l = Lasting::default();
     l.add_session(Session { digest: session, role: Role::Owner, created_unix: NOW, seen_unix: NOW });
     let expires_unix = NOW + HOUR_S;
-    l.guests.push(Guest { id: "a".into(), label: "Ann".into(), digest: guest, created_unix: NOW, expires_unix });
+    l.guests.push(Guest {
+        id: "a".into(),
+        label: "Ann".into(),
+        digest: guest,
+        created_unix: NOW,
+        expires_unix,
+    });
     (l, Key::Session(session), Key::Guest(guest))
 }
 

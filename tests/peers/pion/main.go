@@ -103,7 +103,7 @@ func watch(whep, duration string) error {
 	if err != nil {
 		return err
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := do(request)
 	if err != nil {
 		return err
 	}
@@ -115,8 +115,19 @@ func watch(whep, duration string) error {
 	return json.NewEncoder(os.Stdout).Encode(seen)
 }
 
+// do sends a request with the token that is in PEERCAM_TOKEN.
+func do(request *http.Request) (*http.Response, error) {
+	request.Header.Set("Authorization", "Bearer "+os.Getenv("PEERCAM_TOKEN"))
+	return http.DefaultClient.Do(request)
+}
+
 func post(whep, offer string) (session, answer string, err error) {
-	response, err := http.Post(whep, "application/sdp", strings.NewReader(offer))
+	request, err := http.NewRequest(http.MethodPost, whep, strings.NewReader(offer))
+	if err != nil {
+		return "", "", err
+	}
+	request.Header.Set("Content-Type", "application/sdp")
+	response, err := do(request)
 	if err != nil {
 		return "", "", err
 	}

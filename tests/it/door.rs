@@ -1,0 +1,66 @@
+//! How the tests get in: every daemon here has the same owner, and knows the same tokens.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use peercam::state::State;
+use peercam::web::auth::{Auth, Role};
+
+use crate::process::Dir;
+
+/// The owner's.
+pub const PASSWORD: &str = "correct horse";
+
+/// Programs that this one starts find the token here, and `PASSWORD` in the other.
+const TOKEN_VARIABLE: &str = "PEERCAM_TOKEN";
+const PASSWORD_VARIABLE: &str = "PEERCAM_PASSWORD";
+
+struct Made {
+    /// The owner's, a viewer's, a guest's.
+    tokens: [String; 3],
+    state: Vec<u8>,
+}
+
+fn made() -> &'static Made {
+    static MADE: OnceLock<Made> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let make = || {
+            let dir = Dir::new();
+            let auth = Auth::new(State::open(dir.path()).expect("a state"));
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            runtime.block_on(auth.set_password(Role::Owner, PASSWORD)).expect("a password");
+            let tokens = [Role::Owner, Role::Viewer, Role::Guest]
+                .map(|role| auth.add_token(role.as_str(), role).expect("a token"));
+            Made { tokens, state: std::fs::read(dir.path().join("state.json")).expect("written") }
+        };
+        // Not on a thread that may be a runtime's already.
+        std::thread::spawn(make).join().expect("made")
+    })
+}
+
+/// The owner's token.
+pub fn token() -> String {
+    std::env::var(TOKEN_VARIABLE).unwrap_or_else(|_| token_of("owner"))
+}
+
+/// The token of a role: "owner", "viewer", "guest".
+pub fn token_of(role: &str) -> String {
+    let at = ["owner", "viewer", "guest"].iter().position(|r| *r == role).expect("a role");
+    made().tokens[at].clone()
+}
+
+/// The file that gives a daemon its owner.
+pub fn state() -> &'static [u8] {
+    &made().state
+}
+
+/// Makes `dir` the state of a daemon that has an owner.
+pub fn furnish(dir: &Path) {
+    std::fs::create_dir_all(dir).expect("a folder");
+    std::fs::write(dir.join("state.json"), state()).expect("a file");
+}
+
+/// For a program that is to watch as the owner.
+pub fn keys() -> [(&'static str, String); 2] {
+    [(TOKEN_VARIABLE, token()), (PASSWORD_VARIABLE, PASSWORD.into())]
+}
