@@ -30,7 +30,7 @@ export async function ask(method, path, body) {
     ok,
     status,
     body: parsed,
-    message: ok ? null : sentence(parsed?.detail ?? response.statusText, status),
+    message: ok ? null : sentence(parsed?.detail || response.statusText || `the device refused (${status})`),
     retry_s: retryAfter(response.headers.get('Retry-After'), Date.now()),
     sent_ms,
     got_ms: performance.now(),
@@ -45,8 +45,9 @@ function json(text) {
   }
 }
 
-function sentence(text, status) {
-  const s = (text ?? '').trim() || `The device refused (${status})`;
+/** With a capital and a full stop, whoever wrote it. */
+export function sentence(text) {
+  const s = text.trim();
   return s.charAt(0).toUpperCase() + s.slice(1) + (/[.!?]$/.test(s) ? '' : '.');
 }
 

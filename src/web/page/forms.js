@@ -1,6 +1,6 @@
 // The door: signing in, pairing, and what to do where neither is possible. It touches only what is inside #door.
 
-import { ask } from './api.js';
+import { ask, sentence } from './api.js';
 import { waitWords } from './words.js';
 
 const VIEWS = ['sign-in', 'pair', 'unpaired'];
@@ -30,7 +30,7 @@ export class Forms {
   show(what, { reason, secret }) {
     if (secret) this.#secret = secret;
     for (const view of VIEWS) $(view).hidden = view !== what;
-    $('door-reason').textContent = reason ?? '';
+    $('door-reason').textContent = reason ? sentence(reason) : '';
     $('door-reason').hidden = !reason;
     $('door').hidden = false;
     document.title = `${$(what).querySelector('h2').textContent.toLowerCase()} — peercam`;

@@ -1,7 +1,7 @@
 // Everything that touches the document. It is told a model and writes what differs from what it wrote before.
 
 import { Panels } from './panels.js';
-import { bitrate, delayWords, duration, fps, mode, ms, title, watching } from './words.js';
+import { bitrate, delayWords, duration, fps, mode, ms, title } from './words.js';
 
 /** In full screen the bar goes away when nothing has moved for this long. */
 const IDLE_MS = 3000;
@@ -74,7 +74,7 @@ export class View {
     this.#sound(sound);
     this.#hide('full', !full.possible);
     this.#text('full-label', full.active ? 'Leave full screen' : 'Full screen');
-    this.#people(model.status?.viewers?.count);
+    this.#text('people-number', String(model.status?.viewers?.count ?? 0));
     this.#line(model);
     if (!$('details').hidden) this.#details(model);
   }
@@ -84,10 +84,6 @@ export class View {
     this.#once('sound-possible', possible, () => ($('sound').disabled = !possible));
     this.#text('sound-word', !possible ? 'none' : on ? 'on' : 'off');
     this.#hide('refused', !refused);
-  }
-
-  #people(count) {
-    this.#text('people-number', watching(count) ?? '');
   }
 
   /** The panel that is open, or `null`. */

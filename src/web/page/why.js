@@ -24,7 +24,7 @@ export class Why {
     if (text === this.#drawn) return;
     this.#drawn = text;
     $('why-sentences').replaceChildren(...sentences.map((s) => make('li', s)));
-    const rows = pairs.map(({ from, to, how, fate }) => make('tr', null, [from, to, how, fate].map((t) => make('td', t))));
+    const rows = pairs.map(({ from, to, how, fate }) => make('tr', null, [to, how, fate, from].map((t) => make('td', t))));
     $('why-pairs').replaceChildren(...rows);
     $('why-facts').replaceChildren(...facts.map(([name, value]) => make('div', null, [make('dt', name), make('dd', value)])));
   }

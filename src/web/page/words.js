@@ -1,5 +1,7 @@
 // What is happening, in plain words. Pure: from what is known to one state, one sentence, one title.
 
+import { sentence } from './api.js';
+
 /** A picture older than this is said to be frozen; slow cameras get two and a half of their intervals. */
 const FROZEN_MS = 1000;
 /** Connecting longer than this deserves a word on what it waits for. */
@@ -187,12 +189,6 @@ function switchedOff(more) {
 
 function gone(reason) {
   return `${sentence(reason ?? 'It no longer delivers')} The picture comes back by itself.`;
-}
-
-/** With a capital and a full stop, whoever wrote it. */
-function sentence(text) {
-  const s = text.trim();
-  return s.charAt(0).toUpperCase() + s.slice(1) + (/[.!?]$/.test(s) ? '' : '.');
 }
 
 function seconds(ms) {
