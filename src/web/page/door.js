@@ -38,6 +38,7 @@ export class Door {
   #secret = null;
   #forms = null;
   #denied_ms = -Infinity;
+  #signingOut = false;
 
   /** Of /api/session: { state, role, name, privacy, version, secure }; `null` before its answer. */
   me = null;
@@ -65,7 +66,7 @@ export class Door {
 
   /** The daemon no longer lets us in. `reason`: one sentence, or `null` where it never had. */
   async denied(reason) {
-    if (this.shown === 'pair' || this.shown === 'sign-in') return;
+    if (this.#signingOut || this.shown === 'pair' || this.shown === 'sign-in') return;
     const { body } = await ask('GET', 'api/session');
     this.me = body?.state ? body : { state: 'signed-out', role: null };
     const before_ms = this.#denied_ms;
@@ -88,7 +89,9 @@ export class Door {
 
   /** Signs out, here or on all devices; answers a sentence where that fails. */
   async signOut(everywhere) {
+    this.#signingOut = true;
     const { ok, status, message } = await ask('POST', 'api/logout', { everywhere });
+    this.#signingOut = false;
     if (!ok && status !== 401) return message;
     this.me = { state: 'signed-out', role: null };
     await this.#go(everywhere ? 'You have signed out on all devices.' : 'You have signed out.');

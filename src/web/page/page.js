@@ -37,7 +37,7 @@ const picture = new Picture(view.video, { frame: shown, changed: draw });
 const fullscreen = new Fullscreen(view.app, view.video, draw);
 /** Whether the picture is wanted: not while the door is shown, nor when the page is left. */
 let watching = begun;
-const door = new Door({ watch: begin, leave: end, changed: draw });
+const door = new Door({ watch: begin, leave, changed: draw });
 /** The report of why it does not connect, once that takes long. */
 let inquiry = null;
 /** The panel of who watches, once it was opened. */
@@ -77,7 +77,7 @@ session.tie({
   },
   changed: follow,
   denied(reason) {
-    watching = false;
+    end();
     door.denied(reason);
   },
 });
@@ -96,7 +96,11 @@ function end() {
   if (!watching) return;
   watching = false;
   session.stop();
-  if (door.me?.state === 'signed-in') return; // Left, and perhaps come back to: the last picture stays.
+}
+
+/** Nothing of the picture stays behind the door. */
+function leave() {
+  end();
   everLive = false;
   coming = null;
   picture.show(null);

@@ -44,7 +44,7 @@ export class Requests {
         this.#ice = iceOf(m.sdp);
         this.#etag = null;
         this.#waiting = [];
-        return this.#inTurn(() => (this.#viewer ? this.#restart(m.sdp) : this.#join(m.sdp)));
+        return this.#inTurn(() => (this.#viewer ? this.#restart(m.sdp) : this.#join(m.sdp, m.sound)));
       case 'candidate':
         this.#waiting.push(m.candidate);
         this.#trickle ??= setTimeout(() => this.#inTurn(() => this.#flush()), TRICKLE_MS);
@@ -53,10 +53,11 @@ export class Requests {
         return void this.#status(m.t0);
       case 'resume':
         return this.#inTurn(() => this.#resume(m.viewer));
+      case 'sound':
+        return this.#inTurn(() => this.#plays(m.on));
       case 'bye':
         return void this.#leave(); // At once: `close()` comes next.
     }
-    // 'sound' has no request: a player that asks for sound is taken to play it (whep.md).
   }
 
   close() {
@@ -85,7 +86,7 @@ export class Requests {
     if (t0 === null) this.#hooks.message({ ...body, type: 'status' });
   }
 
-  async #join(sdp) {
+  async #join(sdp, sound) {
     const reply = await this.#request('POST', 'whep', 'application/sdp', sdp);
     if (!reply) return;
     if (reply.status !== 201) return this.#refused(reply);
@@ -94,6 +95,7 @@ export class Requests {
     last = { viewer: this.#viewer, answer: reply.text };
     this.#hooks.message({ type: 'answer', viewer: this.#viewer, sdp: reply.text });
     await this.#flush();
+    if (!sound) await this.#plays(false); // Who offers audio is taken to play it.
   }
 
   async #restart(sdp) {
@@ -124,6 +126,11 @@ export class Requests {
     if (reply.status !== 204) return this.#hooks.message({ type: 'error', status: 404, message: null });
     this.#viewer = viewer;
     this.#hooks.message({ type: 'resumed' });
+  }
+
+  async #plays(sound) {
+    if (!this.#viewer) return;
+    await this.#request('PATCH', `whep/${encodeURIComponent(this.#viewer)}`, 'application/json', JSON.stringify({ sound }));
   }
 
   /** Nobody tells us that the viewer ended: we have to look. */
