@@ -406,5 +406,4 @@ fn usual_dir(env: impl Fn(&str) -> Option<PathBuf>, root: bool) -> PathBuf {
 }
 
 #[cfg(test)]
-#[path = "state_tests.rs"]
 mod tests;
