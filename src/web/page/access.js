@@ -39,6 +39,12 @@ export class Access {
     $('session-error').textContent = '';
     this.#private = me?.privacy ?? null;
     if (me?.role === 'owner') this.#guests.load();
+    this.#certificate();
+  }
+
+  /** There is none to trust over plain HTTP, or where the owner brought a certificate of their own. */
+  async #certificate() {
+    $('trust').hidden = location.protocol !== 'https:' || !(await ask('GET', 'api/ca.pem')).ok;
   }
 
   /** It was closed: nothing that was typed or made stays in the document. */
