@@ -62,6 +62,7 @@ pub const TABLE: &[Row] = &[
     Row(&["POST"],                           Is("/api/privacy"),     From(Owner)),
     Row(&["GET", "HEAD"],                    Is("/api/ca.pem"),      OncePaired), // a certificate is no secret
     Row(&["GET"],                            Is("/api/signal"),      From(Guest)),
+    Row(&["GET"],                            Is("/api/hello"),       From(Guest)),
     Row(&["GET", "HEAD"],                    Is("/api/status"),      From(Guest)), // what it tells depends on who asks
     Row(&["GET", "HEAD"],                    Is("/snapshot.jpg"),    From(Viewer)),
     Row(&["OPTIONS"],                        Is("/whep"),            OncePaired), // preflights carry no credentials

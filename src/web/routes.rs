@@ -69,6 +69,9 @@ pub fn routes(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
         .and(with(state))
         .and(warp::ext::get::<Visitor>())
         .map(|state: Arc<State>, visitor| status::response(&state.context, &visitor));
+    let hello = warp::path!("api" / "hello")
+        .and(with(state))
+        .map(|state: Arc<State>| signal::greeting(&state.context));
     let health = warp::path!("healthz")
         .and(with(state))
         .map(|state: Arc<State>| status::health(&state.context, state.stop.is_cancelled()));
@@ -82,6 +85,8 @@ pub fn routes(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
         .or(whep::routes(state))
         .unify()
         .or(facts)
+        .unify()
+        .or(hello)
         .unify()
         .or(health)
         .unify()

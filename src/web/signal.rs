@@ -11,6 +11,7 @@ use warp::filters::BoxedFilter;
 use warp::ws::{Message, WebSocket};
 use warp::{Filter, Rejection, Reply, reply};
 
+use super::Context;
 use super::access::Visitor;
 use super::auth::Principal;
 use super::messages::{FromPage, ToPage};
@@ -73,6 +74,21 @@ pub fn route(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
         .boxed()
 }
 
+/// `GET /api/hello`: the first message, for a page whose browser opens no WebSocket and that goes on by WHEP.
+pub fn greeting(context: &Context) -> reply::Response {
+    match hello(context) {
+        Ok(text) => status::uncached("application/json", text),
+        Err(e) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()).response(),
+    }
+}
+
+fn hello(context: &Context) -> serde_json::Result<String> {
+    let servers = ice_servers(&context.ice, Pts::now().unix());
+    let port = context.registry.port();
+    let media = (port.number(), port.has_tcp());
+    serde_json::to_string(&ToPage::hello(&servers, media, context.clocks, status::has_audio(context)))
+}
+
 /// One WebSocket.
 struct Line {
     ws: WebSocket,
@@ -120,10 +136,7 @@ impl Line {
         let mut changes = context.status.changes();
         let (principal, role) = (self.principal.clone(), self.principal.role);
         let mut lost = std::pin::pin!(context.auth.lost(&principal));
-        let servers = ice_servers(&context.ice, Pts::now().unix());
-        let port = context.registry.port();
-        let media = (port.number(), port.has_tcp());
-        self.send(&ToPage::hello(&servers, media, context.clocks, status::has_audio(&context))).await?;
+        self.put_json(hello(&context)).await?;
         let mut status_at = Instant::now();
         let mut status_sent = status_at;
         let mut heard = Instant::now();
@@ -285,7 +298,11 @@ impl Line {
     }
 
     async fn send(&mut self, message: &ToPage<'_>) -> Result<(), End> {
-        let text = serde_json::to_string(message).map_err(|e| {
+        self.put_json(serde_json::to_string(message)).await
+    }
+
+    async fn put_json(&mut self, text: serde_json::Result<String>) -> Result<(), End> {
+        let text = text.map_err(|e| {
             tracing::error!("a message can't be written as JSON: {e}");
             End::Gone
         })?;

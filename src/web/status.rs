@@ -92,7 +92,8 @@ pub fn health(context: &Context, stopping: bool) -> reply::Response {
     uncached("text/plain; charset=utf-8", text)
 }
 
-fn uncached(kind: &'static str, text: String) -> reply::Response {
+/// An answer that holds for this moment only.
+pub fn uncached(kind: &'static str, text: String) -> reply::Response {
     let mut response = Response::new(text.into());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode};
+use serde::Deserialize;
 use warp::filters::BoxedFilter;
 use warp::{Filter, reply};
 
@@ -19,6 +20,7 @@ use crate::viewer::{Error, Offer, ice_servers};
 
 const SDP: &str = "application/sdp";
 const SDPFRAG: &str = "application/trickle-ice-sdpfrag";
+const JSON: &str = "application/json";
 /// Not among the names that `http` knows.
 const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
@@ -122,6 +124,22 @@ async fn patch(state: &Arc<State>, id: &str, request: Request) -> Result<reply::
     tokio::spawn(async move { apply(&state, &session, &condition, fragment).await }).await.unwrap_or_else(
         |_| Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the fragment could not be handled")),
     )
+}
+
+/// What a viewer does besides ICE, which no draft has: whether it plays the sound.
+#[derive(Deserialize)]
+struct Plays {
+    sound: bool,
+}
+
+async fn play(state: &State, session: &Session, request: Request) -> Result<reply::Response, Problem> {
+    let limits = &state.limits;
+    let body = body::read(&request.headers, request.body, limits.body_bytes, limits.body).await?;
+    let Plays { sound } = serde_json::from_str(&body).map_err(|e| {
+        Problem::new(StatusCode::BAD_REQUEST, format!("the body is not the JSON that is wanted here: {e}"))
+    })?;
+    state.context.registry.set_sound(&session.id, sound)?;
+    Ok(empty(StatusCode::NO_CONTENT, []))
 }
 
 async fn apply(

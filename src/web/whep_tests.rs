@@ -52,6 +52,19 @@ async fn from_post_to_delete() {
         assert_eq!(reply.header("etag"), "");
     }
 
+    // Whether it plays the sound: no matter which ICE session.
+    let sound = || server.context.registry.list()[0].sound;
+    for (body, status, plays) in
+        [(r#"{"sound":true}"#, 204, true), (r#"{"sound":false}"#, 204, false), ("{}", 400, false)]
+    {
+        assert_eq!(
+            server.ask("PATCH", &at, &["Content-Type: application/json"], body).await.status,
+            status,
+            "{body}"
+        );
+        assert_eq!(sound(), plays, "{body}");
+    }
+
     // Restart: others.
     let restart = fragment("nEw1", "0123456789abcdefghijkLMN");
     let reply = server.ask("PATCH", &at, &[AS_FRAG, "If-Match: *"], &restart).await;

@@ -255,3 +255,17 @@ fn page_gives_sound_by_a_click() {
     page("chromium", &["sound"]);
     page("firefox", &["sound"]);
 }
+
+/// What `tests/browser/door.mjs` sees of pairing, signing in, guests, privacy, and what is said where it does not connect.
+#[test]
+fn page_lets_in_only_whom_it_should() {
+    let mut daemon = Daemon::first_start(PATTERN);
+    let link = daemon.said("pairing link: ");
+    let secret = link.split("#pair=").nth(1).expect("a secret").trim().to_owned();
+    let mut command = Command::new("node");
+    command.arg(file("browser/door.mjs")).args(["--url", &daemon.url("/"), "--secret", &secret]);
+    let out = run("door.mjs", &mut command, Duration::from_secs(300));
+    let seen: Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}"));
+    println!("{seen:#}");
+    assert_eq!(seen["failures"], json!([]), "{seen:#}\n{}", daemon.log());
+}

@@ -1,4 +1,4 @@
-// One WebSocket to the daemon, from opening to closing. It does not reopen itself: session.js does.
+// One WebSocket to the daemon, from opening to closing. Whether there is another after it is not its business.
 
 export class Link {
   #socket;
@@ -6,9 +6,11 @@ export class Link {
   /** When the daemon last said anything (`performance.now()`); it says something every 2 s. */
   heard_ms = performance.now();
   open = false;
+  /** Whether it ever was open. */
+  opened = false;
 
   /**
-   * `message(object)` for each message, `closed()` once when the other side or the network ends it.
+   * `message(object)` for each message, `closed(code, reason)` once when the other side or the network ends it.
    * Neither is called after `close()`. Throws where the browser forbids the socket.
    */
   constructor(url, { message, closed }) {
@@ -16,6 +18,7 @@ export class Link {
     const on = (type, act) => this.#socket.addEventListener(type, act, { signal: this.#life.signal });
     on('open', () => {
       this.open = true;
+      this.opened = true;
       this.heard_ms = performance.now();
     });
     on('message', ({ data }) => {
@@ -28,9 +31,9 @@ export class Link {
       }
       message(parsed);
     });
-    on('close', () => {
+    on('close', ({ code, reason }) => {
       this.close();
-      closed();
+      closed(code, reason);
     });
   }
 

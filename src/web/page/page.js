@@ -1,10 +1,12 @@
-// Puts the parts together: session, picture, what they say, and the controls.
+// Puts the parts together: door, session, picture, what they say, and the controls.
 
 import { Recent, age_ms, plausible } from './delay.js';
+import { Door } from './door.js';
 import { figures } from './figures.js';
 import { Fullscreen } from './fullscreen.js';
+import { receivesH264 } from './peer.js';
 import { Picture } from './picture.js';
-import { Session } from './session.js';
+import { begun, session } from './start.js';
 import { View } from './view.js';
 import { describe } from './words.js';
 
@@ -33,28 +35,30 @@ let coming = null;
 
 const picture = new Picture(view.video, { frame: shown, changed: draw });
 const fullscreen = new Fullscreen(view.app, view.video, draw);
-const session = new Session(document.baseURI, {
-  stream(stream) {
-    coming = stream;
-    follow();
-  },
-  changed: follow,
-});
+/** Whether the picture is wanted: not while the door is shown, nor when the page is left. */
+let watching = begun;
+const door = new Door({ watch: begin, leave, changed: draw });
+/** The report of why it does not connect, once that takes long. */
+let inquiry = null;
+/** The panel of who watches, once it was opened. */
+let access = null;
 let said = describe(known(), performance.now());
 
 view.controls({
   sound: () => setSound(!picture.sound),
   full: () => fullscreen.toggle(),
   play: () => picture.play(),
+  panel: openPanel,
 });
 view.video.addEventListener('volumechange', () => session.setSound(picture.sound));
 
-addEventListener('pagehide', () => session.stop());
-addEventListener('pageshow', ({ persisted }) => persisted && begin());
+addEventListener('pagehide', end);
+addEventListener('pageshow', ({ persisted }) => persisted && door.open());
 addEventListener('online', () => session.nudge());
 navigator.connection?.addEventListener?.('change', () => session.nudge());
 document.addEventListener('visibilitychange', () => {
   if (document.hidden) return;
+  door.look();
   session.nudge();
   if (view.video.paused) picture.play();
 });
@@ -62,17 +66,56 @@ document.addEventListener('visibilitychange', () => {
 /**
  * The facts that this page shows, for tests and for support; reading changes nothing. Numbers are `null` while
  * they are not known. `state` is one of: connecting, live, frozen, camera-gone, blocked, no-h264, unsupported,
- * full, refused, ended, no-path, away.
+ * full, refused, ended, no-path, away, private; while the door is shown: pair, sign-in, unpaired.
  */
 Object.defineProperty(window, 'peercam', { value: Object.freeze({ get facts() { return facts(); } }) });
 
-begin();
+session.tie({
+  stream(stream) {
+    coming = stream;
+    follow();
+  },
+  changed: follow,
+  denied(reason) {
+    end();
+    door.denied(reason);
+  },
+});
+door.open();
 setInterval(tick, TICK_MS);
 setInterval(readFigures, FIGURES_MS);
 
 function begin() {
+  if (watching) return;
+  watching = true;
   since_ms = performance.now();
   session.start();
+}
+
+function end() {
+  if (!watching) return;
+  watching = false;
+  session.stop();
+}
+
+/** Nothing of the picture stays behind the door. */
+function leave() {
+  end();
+  everLive = false;
+  coming = null;
+  picture.show(null);
+  startOver();
+}
+
+/** The panel is loaded by who opens it. */
+async function openPanel(panel) {
+  if (panel === 'access' && !access) {
+    const { Access } = await import('./access.js');
+    access ??= new Access({ signOut: (everywhere) => door.signOut(everywhere) });
+  }
+  if (panel === 'access') access.opened(door.me);
+  else access?.closed();
+  draw();
 }
 
 /** The last picture of an older session stays until the new one's media can come: a still is better than nothing. */
@@ -116,6 +159,7 @@ function shown(metadata, now_ms) {
 
 async function readFigures() {
   const report = await session.stats();
+  if (watching && said.state !== 'live') inquire(report);
   if (!report) {
     measured = null;
     return;
@@ -132,6 +176,38 @@ async function readFigures() {
   if (measurable === false) delayFromReport(now_ms);
 }
 
+/** Connecting that takes longer than a second may need to be explained. */
+async function inquire(report) {
+  if (!inquiry) {
+    const { Inquiry } = await import('./inquiry.js');
+    inquiry ??= new Inquiry(draw);
+  }
+  inquiry.look(report, session.attempt, around());
+}
+
+/** What the page itself knows of an attempt to connect, for snapshot.js. */
+function around() {
+  const now_ms = performance.now();
+  const { hello, status, attempt } = session;
+  return {
+    at: new Date().toISOString(),
+    generation: session.generation,
+    attempt_ms: attempt ? now_ms - attempt.begun_ms : null,
+    waited_s: (now_ms - since_ms) / 1000,
+    browser: navigator.userAgent,
+    host: location.hostname,
+    page: location.origin,
+    signaling: `${session.way ?? 'none'}, ${session.socket}`,
+    answered: session.viewer !== null,
+    h264: receivesH264(globalThis.RTCRtpReceiver?.getCapabilities?.('video')),
+    media_port: hello?.media_port ?? null,
+    tcp: hello?.tcp ?? null,
+    servers: (hello?.ice_servers ?? []).flatMap((s) => s.urls),
+    version: hello?.version ?? null,
+    clock_off_s: status?.clock ? (status.clock.unix_ms - Date.now()) / 1000 : null,
+  };
+}
+
 /**
  * The other way, for browsers that do not tell the RTP timestamp of a shown frame: the sender's wall clock at the
  * capture of what plays now, which the browser derives from RTCP sender reports.
@@ -146,6 +222,7 @@ function delayFromReport(now_ms) {
 }
 
 function tick() {
+  if (!watching) return;
   const now_ms = performance.now();
   // A hidden page is shown nothing, and some browsers do not tell.
   const seen_ms = document.hidden || !picture.tells ? decoded_ms : picture.shown_ms;
@@ -175,7 +252,11 @@ function facts() {
   const { sound } = picture;
   const held_ms = measured?.held_ms ?? null;
   return {
-    state: said.state,
+    state: outside() ? door.shown : said.state,
+    /** As whom: owner, viewer or guest. */
+    role: door.me?.role ?? null,
+    /** Whether the report of why it does not connect is shown. */
+    why: inquiry?.shown ?? false,
     /** The whole line as it is read. */
     text: [said.head, said.text].filter(Boolean).join('. '),
     /** Median from capture to shown, ms, and the slowest twentieth. */
@@ -203,16 +284,27 @@ function facts() {
     viewer: session.viewer,
     /** Sessions begun since the page was opened. */
     generation: session.generation,
+    /** 'WebSocket', or 'requests' where the browser opens none. */
+    way: session.way,
     socket: session.socket,
     media: session.media,
   };
+}
+
+/** Whether the door is shown in place of the picture. */
+function outside() {
+  return door.shown !== null && door.shown !== 'watch';
 }
 
 function draw() {
   const now_ms = performance.now();
   said = describe(known(), now_ms);
   if (said.state !== 'connecting') since_ms = now_ms;
+  // A camera that takes its time is not a connection that fails.
+  inquiry?.decide(said.state, now_ms - since_ms, session.socket === 'open' && (session.media !== 'up' || session.status?.video?.state === 'live'));
+  if (outside()) view.closePanels();
   view.draw({
+    outside: outside(),
     said,
     facts: facts(),
     measured,
@@ -220,9 +312,11 @@ function draw() {
     status: session.status,
     hello: session.hello,
     clockRtt_ms: session.clock.best(now_ms)?.rtt_ms ?? null,
+    why: inquiry?.shown ?? false,
     hasPicture: everLive,
     blocked: picture.blocked,
     sound: { on: picture.sound, refused: picture.soundRefused, possible: session.hello?.has_audio ?? true },
     full: { possible: fullscreen.possible, active: fullscreen.active },
   });
+  if (view.panel === 'access') access?.draw(session.status);
 }

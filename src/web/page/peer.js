@@ -1,6 +1,9 @@
 // One RTCPeerConnection, from its first offer to its end. A new session is a new Peer: callbacks of an old one
 // are cut off by its AbortController, so nothing stale can reach the page.
 
+/** Each server fails once for each of the browser's addresses; more of that tells nothing new. */
+const MOST_ERRORS = 16;
+
 export class Peer {
   #pc;
   #life = new AbortController();
@@ -21,6 +24,9 @@ export class Peer {
   /** connecting, up, interrupted or failed */
   media = 'connecting';
   since_ms = performance.now();
+  /** When it was made, and what STUN and TURN servers refused: for the report of why it does not connect. */
+  begun_ms = performance.now();
+  #errors = [];
 
   /**
    * `send(message)` reaches the daemon, `stream(MediaStream)` brings the media, `changed()` says that `media` did.
@@ -40,6 +46,9 @@ export class Peer {
       const message = { type: 'candidate', candidate: candidate?.candidate ?? '', mid: candidate?.sdpMid ?? '0' };
       if (this.sent) this.#send(message);
       else this.#unsent.push(message);
+    });
+    on('icecandidateerror', ({ url, errorCode, errorText }) => {
+      if (this.#errors.length < MOST_ERRORS) this.#errors.push({ url, code: errorCode, text: errorText });
     });
     const follow = () => {
       const media = mediaState(this.#pc, this.#wasUp);
@@ -109,6 +118,12 @@ export class Peer {
     const init = { candidate, sdpMid: mid ?? '0' };
     if (!this.#pc.remoteDescription || this.#pc.signalingState !== 'stable') this.#early.push(init);
     else this.#pc.addIceCandidate(init).catch((e) => console.debug('candidate not usable:', candidate, e.message));
+  }
+
+  /** What the connection says of itself. */
+  get states() {
+    const { iceConnectionState: ice, iceGatheringState: gathering, connectionState: connection } = this.#pc;
+    return { ice, gathering, connection, errors: this.#errors };
   }
 
   /** The raw statistics, or `null` when it is closed. */

@@ -43,11 +43,11 @@ export class Picture {
     return over_ms >= RATE_LEAST_MS ? ((this.#times.length - 1) * 1000) / over_ms : null;
   }
 
-  /** Shows a stream from now on; the same one again (its second track) changes nothing. */
+  /** Shows a stream from now on, `null` none; the same one again (its second track) changes nothing. */
   show(stream) {
     if (this.#video.srcObject === stream) return;
     this.#video.srcObject = stream;
-    this.play();
+    if (stream) this.play();
   }
 
   /** What was shown so far no longer counts as the present picture. */

@@ -6,8 +6,8 @@
 
 import { Backoff } from './backoff.js';
 import { ClockOffset } from './clock.js';
-import { Link } from './link.js';
 import { Peer, receivesH264 } from './peer.js';
+import { Signaling } from './signaling.js';
 
 /** The daemon speaks every 2 s; three times missed and the socket is dead, whatever TCP believes. */
 const SILENCE_MS = 7000;
@@ -38,7 +38,12 @@ const SLEPT_MS = 5000;
 
 export class Session {
   #base;
-  #hooks;
+  #missed = {};
+  #hooks = {
+    stream: (stream) => (this.#missed.stream = stream),
+    changed: () => {},
+    denied: (reason) => (this.#missed.denied = { reason }),
+  };
   #link = null;
   #peer = null;
   #backoff = new Backoff();
@@ -51,6 +56,8 @@ export class Session {
   #mended_ms = -Infinity;
   #ticked_ms = performance.now();
   #sound = false;
+  /** Why the daemon ended the last viewer, until it takes another: where it also turns us away, that is the reason. */
+  #parting = null;
 
   /** hello of the daemon that we are, or were last, connected to. */
   hello = null;
@@ -65,10 +72,21 @@ export class Session {
   /** When the next attempt starts (`performance.now()`), while waiting for it. */
   retry_ms = null;
 
-  /** `base` is the page's own address; `stream(MediaStream)` brings media, `changed()` says something did. */
-  constructor(base, { stream, changed }) {
+  /** `base` is the page's own address. */
+  constructor(base) {
     this.#base = base;
-    this.#hooks = { stream, changed };
+  }
+
+  /**
+   * Ties it to the page, which may come later: `stream(MediaStream)` brings media, `changed()` says something did,
+   * `denied(reason)` that the daemon does not, or no longer, let us in: then it has stopped. What came before is told now.
+   */
+  tie({ stream, changed, denied }) {
+    const missed = this.#missed;
+    this.#hooks = { stream, changed, denied };
+    if (missed.stream) stream(missed.stream);
+    if (missed.denied) denied(missed.denied.reason);
+    changed();
   }
 
   /** 'opening', 'open' (hello came) or 'closed' */
@@ -82,6 +100,15 @@ export class Session {
   }
   get viewer() {
     return this.#peer?.viewer ?? null;
+  }
+
+  /** What the present connection says of itself and since when it is tried (peer.js), or `null`. */
+  get attempt() {
+    return this.#peer && { ...this.#peer.states, begun_ms: this.#peer.begun_ms };
+  }
+  /** 'WebSocket' or 'requests', once there is one. */
+  get way() {
+    return this.#link && (this.#link.socket ? 'WebSocket' : 'requests');
   }
 
   /** The raw statistics of the media path, or `null`. */
@@ -164,28 +191,40 @@ export class Session {
   #open() {
     this.#cancel();
     this.#closeLink();
-    if (!('RTCPeerConnection' in globalThis)) {
-      return this.#say('unsupported', 'This browser has no WebRTC, or it is switched off');
-    }
-    if (receivesH264(globalThis.RTCRtpReceiver?.getCapabilities?.('video')) === false) {
-      // Firefox fetches its decoder some time after its first start: look again now and then.
-      this.#say('h264', null);
-      return this.#later(10_000, () => this.#open(), true);
-    }
-    if (!this.#peer && !this.#newPeer()) return;
-    const url = new URL('api/signal', this.#base);
-    url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
+    // First of all what takes a round trip: the browser's WebRTC takes tens of ms to wake up meanwhile.
     let link;
     try {
-      link = new Link(url, {
+      link = new Signaling(this.#base, {
         message: (m) => this.#message(link, m),
-        closed: () => this.#linkLost(null),
+        closed: (why) => this.#linkLost(why),
+        denied: (reason) => this.#denied(reason),
       });
     } catch (e) {
       return this.#say('unsupported', `The browser forbids the connection: ${e.message}`);
     }
     this.#link = link;
     this.#expect('hello');
+    if (!this.#able()) return this.#giveUp();
+    if (!this.#peer && !this.#newPeer()) return this.#giveUp();
+    this.#hooks.changed();
+  }
+
+  /** Whether this browser can play at all; else it says so. */
+  #able() {
+    if (!('RTCPeerConnection' in globalThis)) {
+      this.#say('unsupported', 'This browser has no WebRTC, or it is switched off');
+      return false;
+    }
+    if (receivesH264(globalThis.RTCRtpReceiver?.getCapabilities?.('video')) !== false) return true;
+    // Firefox fetches its decoder some time after its first start: look again now and then.
+    this.#say('h264', null);
+    this.#later(10_000, () => this.#open(), true);
+    return false;
+  }
+
+  #giveUp() {
+    this.#closeLink();
+    this.#expect(null);
     this.#hooks.changed();
   }
 
@@ -216,6 +255,7 @@ export class Session {
       case 'connected':
         return this.#hooks.changed();
       case 'closed':
+        this.#parting = m.reason ?? null;
         this.#closePeer();
         this.#expect(null);
         this.#say('ended', m.reason ?? null);
@@ -250,23 +290,14 @@ export class Session {
     this.#peer?.offerLost().catch((e) => console.debug('offer not taken back:', e.message));
     // The last word of a daemon that stops is why it is away.
     this.#say('away', why ?? (this.trouble?.kind === 'ended' ? this.trouble.message : null));
-    if (this.hello === null || this.#step?.what === 'hello') this.#explain();
     this.#expect(null);
     this.#later(this.#backoff.down(performance.now()), () => this.#open());
   }
 
-  /** A browser tells no reason why a socket did not open; plain HTTP from the same daemon does. */
-  async #explain() {
-    const reply = await fetch(new URL('healthz', this.#base), { cache: 'no-store' }).catch(() => null);
-    if (!reply || this.trouble?.kind !== 'away') return;
-    const text = (await reply.text().catch(() => '')).trim();
-    let sentence = text;
-    try {
-      sentence = JSON.parse(text).detail ?? text;
-    } catch {
-      // Not a problem document: the text is the sentence.
-    }
-    this.#say('away', reply.ok ? 'The server answers, but the WebSocket to it does not open' : sentence || null);
+  #denied(reason) {
+    this.stop();
+    this.trouble = null;
+    this.#hooks.denied(reason ?? this.#parting);
   }
 
   // ---- viewer ----
@@ -288,6 +319,7 @@ export class Session {
   async #answer(link, m) {
     const peer = this.#peer;
     if (!peer || link !== this.#link) return;
+    this.#parting = null;
     this.#expect(null);
     if (!peer.viewer) peer.since_ms = performance.now();
     peer.viewer = m.viewer;
@@ -350,7 +382,7 @@ export class Session {
 
   /** Whether the daemon should be sending pictures now (a slate counts). */
   #delivers() {
-    return this.status?.video?.state === 'live' || this.status?.video?.state === 'gone';
+    return ['live', 'gone', 'private'].includes(this.status?.video?.state);
   }
 
   #mend() {

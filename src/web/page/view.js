@@ -1,5 +1,6 @@
 // Everything that touches the document. It is told a model and writes what differs from what it wrote before.
 
+import { Panels } from './panels.js';
 import { bitrate, delayWords, duration, fps, mode, ms, title } from './words.js';
 
 /** In full screen the bar goes away when nothing has moved for this long. */
@@ -12,25 +13,27 @@ export class View {
   video = $('video');
   #written = new Map();
   #idle = null;
+  #panels;
 
-  /** Ties buttons and keys to what they do. */
-  controls({ sound, full, play }) {
-    const details = () => this.#toggleDetails();
+  /** Ties buttons and keys to what they do; `panel(id)` is told which of the panels opened, or `null`. */
+  controls({ sound, full, play, panel }) {
+    this.#panels = new Panels(this.app, { 'people-button': 'access', info: 'details' }, panel);
+    const toggle = (id) => () => this.#panels.toggle(id);
     $('sound').addEventListener('click', sound);
     $('full').addEventListener('click', full);
-    $('info').addEventListener('click', details);
-    $('close').addEventListener('click', details);
     $('play').addEventListener('click', play);
     this.video.addEventListener('dblclick', full);
     const keys = {
       m: () => !$('sound').disabled && sound(),
       f: () => !$('full').hidden && full(),
-      i: details,
+      i: toggle('details'),
+      w: toggle('access'),
     };
     document.addEventListener('keydown', (event) => {
       this.#awake();
-      if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
-      if (event.key === 'Escape' && !$('details').hidden && !document.fullscreenElement) return details();
+      if (this.app.hidden || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+      if (event.key === 'Escape' && this.#panels.open && !document.fullscreenElement) return this.#panels.close();
+      if (event.target.closest?.('input, select, textarea')) return; // Who writes means letters.
       const act = keys[event.key.toLowerCase()];
       if (!act) return;
       event.preventDefault();
@@ -44,6 +47,8 @@ export class View {
 
   draw(model) {
     const { said, facts, sound, full } = model;
+    this.#once('outside', model.outside, (outside) => (this.app.hidden = outside));
+    if (model.outside) return this.#written.delete('title'); // The door has the word.
     this.#data('state', said.state);
     this.#data('tone', said.tone);
     this.#data('full', String(full.active));
@@ -52,7 +57,8 @@ export class View {
     this.#text('spoken', said.spoken);
     this.#text('mark', said.mark ?? '');
     this.#hide('mark', !said.mark || !model.hasPicture);
-    const notice = !model.hasPicture && !model.blocked;
+    const notice = !model.hasPicture && !model.blocked && !model.why;
+    this.#hide('why', !model.why);
     this.#hide('notice', !notice);
     this.#hide('text', notice); // Once is enough.
     this.#text('notice-head', said.head);
@@ -68,6 +74,7 @@ export class View {
     this.#sound(sound);
     this.#hide('full', !full.possible);
     this.#text('full-label', full.active ? 'Leave full screen' : 'Full screen');
+    this.#text('people-number', String(model.status?.viewers?.count ?? 0));
     this.#line(model);
     if (!$('details').hidden) this.#details(model);
   }
@@ -77,6 +84,15 @@ export class View {
     this.#once('sound-possible', possible, () => ($('sound').disabled = !possible));
     this.#text('sound-word', !possible ? 'none' : on ? 'on' : 'off');
     this.#hide('refused', !refused);
+  }
+
+  /** The panel that is open, or `null`. */
+  get panel() {
+    return this.#panels.open;
+  }
+
+  closePanels() {
+    this.#panels.close();
   }
 
   /** The figures that are always visible, while there is a picture to measure. */
@@ -129,17 +145,6 @@ export class View {
       this.#text(id, value ?? '');
       this.#once(`row ${id}`, !value, (empty) => ($(id).parentElement.hidden = empty));
     }
-  }
-
-  #toggleDetails() {
-    const panel = $('details');
-    const open = panel.hidden;
-    const inside = panel.contains(document.activeElement);
-    panel.hidden = !open;
-    $('info').setAttribute('aria-expanded', String(open));
-    this.app.classList.toggle('with-details', open);
-    if (open) panel.scrollTop = 0;
-    else if (inside) $('info').focus();
   }
 
   #awake() {

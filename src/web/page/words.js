@@ -1,5 +1,7 @@
 // What is happening, in plain words. Pure: from what is known to one state, one sentence, one title.
 
+import { sentence } from './api.js';
+
 /** A picture older than this is said to be frozen; slow cameras get two and a half of their intervals. */
 const FROZEN_MS = 1000;
 /** Connecting longer than this deserves a word on what it waits for. */
@@ -35,6 +37,7 @@ export function describe(known, now_ms) {
   if (age_ms !== null && (media === 'up' || media === 'interrupted')) {
     const stale = age_ms > frozenAfter(camera);
     const mark = stale ? `Frozen for ${seconds(age_ms)}` : null;
+    if (camera?.state === 'private' && socket === 'open') return switchedOff({ mark: 'Switched off' });
     if (camera?.state === 'gone' && socket === 'open') {
       return say('camera-gone', 'warn', 'Camera gone', gone(camera.reason), { mark });
     }
@@ -76,7 +79,8 @@ export function describe(known, now_ms) {
 
   const waited = now_ms - known.since_ms > LONG_MS;
   if (media === 'up') {
-    const opening = camera?.state === 'opening' ? 'The camera is being opened.' : 'Waiting for the first picture.';
+    if (camera?.state === 'private') return switchedOff({ mark });
+    const opening = ['opening', 'idle'].includes(camera?.state) ? 'The camera is being opened.' : 'Waiting for the first picture.';
     return say('connecting', 'busy', 'Connected', camera?.state === 'gone' ? gone(camera.reason) : opening, { mark });
   }
   const step = socket === 'open' ? 'Looking for a path for the picture.' : 'Waiting for the server.';
@@ -144,19 +148,47 @@ export function duration(s) {
   return min ? `${min} min` : `${Math.floor(s)} s`;
 }
 
+/** How many watch, said of everybody, oneself among them. */
+export function watching(count) {
+  if (count === null || count === undefined) return null;
+  return count === 0 ? 'nobody watching' : `${count} watching`;
+}
+
+/** On a button that has to wait. */
+export function waitWords(s) {
+  return `Wait ${s < 120 ? `${s} s` : duration(s)}`;
+}
+
+/** "since 14:05 (12 min)", of what began `since_s` seconds ago. */
+export function since(since_s, now_unix_s) {
+  return `since ${clockTime(new Date((now_unix_s - since_s) * 1000))} (${duration(since_s)})`;
+}
+
+/** When a guest link ends: "today 18:30", "21 November, 18:30". */
+export function expires(expires_unix_s, now_unix_s) {
+  if (expires_unix_s <= now_unix_s) return 'expired';
+  const [end, now] = [expires_unix_s, now_unix_s].map((s) => new Date(s * 1000));
+  if (end.toDateString() === now.toDateString()) return `until today, ${clockTime(end)}`;
+  const year = end.getFullYear() === now.getFullYear() ? undefined : 'numeric';
+  return `until ${end.toLocaleDateString('en-GB', { day: 'numeric', month: 'long', year })}, ${clockTime(end)}`;
+}
+
+function clockTime(date) {
+  return date.toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit' });
+}
+
 function say(state, tone, head, text, { again = '', mark = null, spokenHead = head } = {}) {
   const line = [text, again].filter(Boolean).join(' ');
   return { state, tone, head, text: line, spoken: [`${spokenHead}.`, text].filter(Boolean).join(' '), mark };
 }
 
-function gone(reason) {
-  return `${sentence(reason ?? 'It no longer delivers')} The picture comes back by itself.`;
+/** The privacy switch: nothing is wrong, and nobody is seen or heard. */
+function switchedOff(more) {
+  return say('private', 'warn', 'Switched off', 'The owner has switched camera and microphone off.', more);
 }
 
-/** With a capital and a full stop, whoever wrote it. */
-function sentence(text) {
-  const s = text.trim();
-  return s.charAt(0).toUpperCase() + s.slice(1) + (/[.!?]$/.test(s) ? '' : '.');
+function gone(reason) {
+  return `${sentence(reason ?? 'It no longer delivers')} The picture comes back by itself.`;
 }
 
 function seconds(ms) {

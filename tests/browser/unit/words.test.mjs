@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { bitrate, delayWords, describe, duration, fps, frozenAfter, mode, ms, sources, title } from '../../../src/web/page/words.js';
+import { bitrate, delayWords, describe, duration, expires, fps, frozenAfter, mode, ms, since, sources, title, waitWords, watching } from '../../../src/web/page/words.js';
 
 const camera = { video: { state: 'live', source: 'camera' }, audio: { state: 'live', source: 'microphone' } };
 const NOW = 100_000;
@@ -60,6 +60,20 @@ test('camera gone: the reason of the daemon, not frozen', () => {
   assert.equal(at({ status, shown_ms: null }).state, 'connecting');
 });
 
+test('the privacy switch is said in words, and is no fault', () => {
+  const status = { ...camera, video: { state: 'private' } };
+  const said = at({ status });
+  assert.deepEqual([said.state, said.text, said.mark], ['private', 'The owner has switched camera and microphone off.', 'Switched off']);
+  assert.equal(at({ status, shown_ms: null }).state, 'private', 'also before the first picture');
+});
+
+test('a camera that opens for the first viewer', () => {
+  for (const state of ['idle', 'opening']) {
+    const status = { ...camera, video: { state } };
+    assert.match(at({ status, everLive: false, shown_ms: null }).text, /camera is being opened/);
+  }
+});
+
 test('no H.264, by own look and by the refusal of the daemon', () => {
   assert.equal(at({ media: 'none', trouble: { kind: 'h264', message: null } }).state, 'no-h264');
   assert.match(at({ media: 'none', trouble: { kind: 'h264', message: 'no packetization-mode 1' } }).text, /^No packetization-mode 1\. Another browser/);
@@ -116,4 +130,18 @@ test('figures in words', () => {
   assert.equal(mode({ width: 640, height: 480, fps: 30, format: 'YUYV' }), '640×480, 30 fps, YUYV');
   assert.equal(duration(59), '59 s');
   assert.equal(duration(3 * 86_400 + 4 * 3600), '3 d 4 h');
+});
+
+test('people, links and waiting in words', () => {
+  assert.equal(watching(0), 'nobody watching');
+  assert.equal(watching(3), '3 watching');
+  assert.equal(watching(undefined), null);
+  assert.equal(waitWords(12), 'Wait 12 s');
+  assert.equal(waitWords(600), 'Wait 10 min');
+  const noon = new Date(2026, 10, 20, 12).getTime() / 1000;
+  assert.equal(since(125, noon), 'since 11:57 (2 min)');
+  assert.equal(expires(noon - 1, noon), 'expired');
+  assert.equal(expires(noon + 3600, noon), 'until today, 13:00');
+  assert.equal(expires(noon + 86_400, noon), 'until 21 November, 12:00');
+  assert.equal(expires(noon + 60 * 86_400, noon), 'until 19 January 2027, 12:00');
 });

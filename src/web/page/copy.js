@@ -1,0 +1,20 @@
+// The clipboard, also where the page came over plain HTTP and the browser's own way is closed.
+
+/** Whether it worked. Called from a person's click. */
+export async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const area = document.createElement('textarea');
+    area.value = text;
+    area.className = 'away';
+    document.body.append(area);
+    const before = document.activeElement;
+    area.select();
+    const done = document.execCommand('copy');
+    area.remove();
+    before?.focus();
+    return done;
+  }
+}

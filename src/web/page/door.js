@@ -1,0 +1,154 @@
+// Who we are to the daemon, and with that what the page shows: the picture, or the door. The forms themselves are
+// loaded only by those who need them (forms.js).
+
+import { ask } from './api.js';
+
+/** Let in and turned away again within this time: it is no use to try once more. */
+const AGAIN_MS = 10_000;
+
+/** What the fragment of a pairing or guest link looks like. */
+const SECRET = /^#(pair|guest)=([\w-]{1,128})$/;
+
+/** The secret of a pairing or guest link, `{ kind, secret }`, or `null`. */
+export function secretOf(fragment) {
+  const found = SECRET.exec(fragment);
+  return found && { kind: found[1], secret: found[2] };
+}
+
+/**
+ * What to do next, from `session` (of /api/session, `null` when nobody answered) and the link's `secret`: 'watch',
+ * 'pair' or 'sign-in' (forms), 'unpaired' (how to get a link), or 'guest' (exchange the secret, and ask again).
+ */
+export function next(session, secret) {
+  if (secret?.kind === 'pair') return 'pair';
+  switch (session?.state) {
+    case 'unpaired':
+      return 'unpaired';
+    case 'signed-out':
+      return secret ? 'guest' : 'sign-in';
+    case 'signed-in':
+      // Whoever may do more than watch keeps that: a guest link in their hands is one they are trying out.
+      return secret && session.role === 'guest' ? 'guest' : 'watch';
+  }
+  return 'watch'; // Nobody answers: the session says so, and keeps trying.
+}
+
+export class Door {
+  #hooks;
+  #secret = null;
+  #forms = null;
+  #denied_ms = -Infinity;
+  #signingOut = false;
+
+  /** Of /api/session: { state, role, name, privacy, version, secure }; `null` before its answer. */
+  me = null;
+  /** 'watch', 'pair', 'sign-in' or 'unpaired'; `null` until it is decided. */
+  shown = null;
+
+  /** `watch()` begins, `leave()` ends the live picture; `changed()` says that `me` or `shown` did. */
+  constructor({ watch, leave, changed }) {
+    this.#hooks = { watch, leave, changed };
+    addEventListener('hashchange', () => this.#takeSecret() && this.open());
+    this.#takeSecret();
+  }
+
+  /**
+   * Does not wait for /api/session to begin: mostly we are let in, and then the question would only have cost time.
+   * Where we are not, the WebSocket is refused, and the answer says what to show.
+   */
+  async open() {
+    if (this.#secret?.kind === 'pair') return this.#show('pair');
+    if (!this.#secret) this.#hooks.watch();
+    const { body } = await ask('GET', 'api/session');
+    if (body?.state) this.me = body;
+    await this.#go(null);
+  }
+
+  /** The daemon no longer lets us in. `reason`: one sentence, or `null` where it never had. */
+  async denied(reason) {
+    if (this.#signingOut || this.shown === 'pair' || this.shown === 'sign-in') return;
+    const { body } = await ask('GET', 'api/session');
+    this.me = body?.state ? body : { state: 'signed-out', role: null };
+    const before_ms = this.#denied_ms;
+    this.#denied_ms = performance.now();
+    // Signed in anew in another tab, with the same cookie: then the door is no place to stay.
+    if (this.me.state === 'signed-in' && this.#denied_ms - before_ms < AGAIN_MS) return this.#show('sign-in', reason);
+    await this.#go(reason);
+  }
+
+  /** Looks whether another tab, or device, has opened the door meanwhile. */
+  async look() {
+    if (this.shown !== 'sign-in' && this.shown !== 'unpaired') return;
+    const { body } = await ask('GET', 'api/session');
+    if (!body?.state || (this.shown !== 'sign-in' && this.shown !== 'unpaired')) return;
+    this.me = body;
+    const step = next(body, null);
+    if (step === 'watch') this.#enter();
+    else if (step !== this.shown) await this.#show(step);
+  }
+
+  /** Signs out, here or on all devices; answers a sentence where that fails. */
+  async signOut(everywhere) {
+    this.#signingOut = true;
+    const { ok, status, message } = await ask('POST', 'api/logout', { everywhere });
+    this.#signingOut = false;
+    if (!ok && status !== 401) return message;
+    this.me = { state: 'signed-out', role: null };
+    await this.#go(everywhere ? 'You have signed out on all devices.' : 'You have signed out.');
+    return null;
+  }
+
+  async #go(reason) {
+    const step = next(this.me, this.#secret);
+    if (step === 'guest') return this.#guest();
+    this.#secret = null;
+    if (step === 'watch') return this.#enter();
+    await this.#show(step, reason);
+  }
+
+  async #guest() {
+    const { secret } = this.#secret;
+    this.#secret = null;
+    const { ok, status, body, message } = await ask('POST', 'api/guest', { secret });
+    if (ok) {
+      this.me = body;
+      return this.#enter();
+    }
+    if (this.me?.state === 'signed-in') return this.#enter();
+    const why = status === 401 ? 'This guest link has expired or was withdrawn. Ask the owner for a new one.' : message;
+    await this.#show('sign-in', why);
+  }
+
+  #enter() {
+    this.#forms?.hide();
+    this.shown = 'watch';
+    this.#hooks.watch();
+    this.#hooks.changed();
+  }
+
+  async #show(what, reason = null) {
+    this.#hooks.leave();
+    this.shown = what;
+    const secret = this.#secret?.secret;
+    this.#secret = null;
+    this.#hooks.changed();
+    if (!this.#forms) {
+      const { Forms } = await import('./forms.js');
+      this.#forms ??= new Forms((me) => {
+        this.me = me;
+        this.#enter();
+      });
+    }
+    if (this.shown === what) this.#forms.show(what, { reason, secret });
+  }
+
+  /** The secret goes out of the address bar, and so out of the history, at once: it belongs to nobody who looks on. */
+  #takeSecret() {
+    const secret = secretOf(location.hash);
+    if (secret) {
+      history.replaceState(history.state, '', location.pathname + location.search);
+      this.#secret = secret;
+    }
+    return secret !== null;
+  }
+}

@@ -1,0 +1,115 @@
+// The door: signing in, pairing, and what to do where neither is possible. It touches only what is inside #door.
+
+import { ask, sentence } from './api.js';
+import { waitWords } from './words.js';
+
+const VIEWS = ['sign-in', 'pair', 'unpaired'];
+/** As the daemon wants it; it counts characters, not bytes. */
+const LEAST_CHARACTERS = 8;
+
+const $ = (id) => document.getElementById(id);
+
+export class Forms {
+  #entered;
+  #secret = null;
+  #waiting = null;
+
+  /** `entered(me)` when somebody got in, with the answer of /api/session. */
+  constructor(entered) {
+    this.#entered = entered;
+    $('sign-in').addEventListener('submit', (event) => this.#submit(event, () => this.#signIn()));
+    $('pair').addEventListener('submit', (event) => this.#submit(event, () => this.#pair()));
+    for (const box of document.querySelectorAll('#door [data-shows]')) {
+      box.addEventListener('change', () => {
+        for (const id of box.dataset.shows.split(' ')) $(id).type = box.checked ? 'text' : 'password';
+      });
+    }
+  }
+
+  /** Shows one of the views, for one `reason` or none; `secret` is the pairing link's. */
+  show(what, { reason, secret }) {
+    if (secret) this.#secret = secret;
+    for (const view of VIEWS) $(view).hidden = view !== what;
+    $('door-reason').textContent = reason ? sentence(reason) : '';
+    $('door-reason').hidden = !reason;
+    $('door').hidden = false;
+    document.title = `${$(what).querySelector('h2').textContent.toLowerCase()} — peercam`;
+    // A screen reader reads on from here; the reason is an alert and is read anyway.
+    ($(what).querySelector('input') ?? $(what).querySelector('h2')).focus();
+  }
+
+  hide() {
+    $('door').hidden = true;
+    for (const input of document.querySelectorAll('#door input:not([type="checkbox"])')) input.value = '';
+  }
+
+  async #signIn() {
+    const password = $('password').value;
+    if (!password) return this.#wrong('sign-in', 'password', 'The password is missing.');
+    const { ok, status, body, message, retry_s } = await ask('POST', 'api/login', { password });
+    if (ok) return this.#entered(body);
+    if (status === 429) this.#wait('sign-in', retry_s ?? 1);
+    this.#wrong('sign-in', 'password', status === 401 ? 'That is not the password.' : message);
+  }
+
+  async #pair() {
+    const [first, second] = [$('pair-password').value, $('pair-again').value];
+    if ([...first].length < LEAST_CHARACTERS) {
+      return this.#wrong('pair', 'pair-password', `The password needs at least ${LEAST_CHARACTERS} characters.`);
+    }
+    if (first !== second) return this.#wrong('pair', 'pair-again', 'The two passwords differ.');
+    const { ok, status, message, retry_s } = await ask('POST', 'api/pair', { secret: this.#secret, password: first });
+    if (!ok) {
+      if (status === 429) this.#wait('pair', retry_s ?? 1);
+      return this.#wrong('pair', status === 401 ? null : 'pair-password', message);
+    }
+    this.#secret = null;
+    const { body } = await ask('GET', 'api/session');
+    this.#entered(body?.state ? body : { state: 'signed-in', role: 'owner' });
+  }
+
+  /** One request at a time, whatever is pressed. */
+  async #submit(event, act) {
+    event.preventDefault();
+    const button = event.target.querySelector('button');
+    if (button.disabled) return;
+    this.#right(event.target.id);
+    button.disabled = true;
+    try {
+      await act();
+    } finally {
+      button.disabled = this.#waiting !== null;
+    }
+  }
+
+  #wrong(form, input, sentence) {
+    $(`${form}-error`).textContent = sentence;
+    if (!input) return;
+    $(input).setAttribute('aria-invalid', 'true');
+    $(input).focus();
+    $(input).select?.();
+  }
+
+  #right(form) {
+    $(`${form}-error`).textContent = '';
+    for (const input of $(form).querySelectorAll('[aria-invalid]')) input.removeAttribute('aria-invalid');
+  }
+
+  /** Counts down on the button, which a screen reader does not read out each second. */
+  #wait(form, s) {
+    clearInterval(this.#waiting?.timer);
+    const button = $(form).querySelector('button');
+    const label = this.#waiting?.label ?? button.textContent;
+    const until_ms = performance.now() + s * 1000;
+    const tick = () => {
+      const left_s = Math.ceil((until_ms - performance.now()) / 1000);
+      button.disabled = left_s > 0;
+      button.textContent = left_s > 0 ? waitWords(left_s) : label;
+      if (left_s > 0) return;
+      clearInterval(this.#waiting.timer);
+      this.#waiting = null;
+    };
+    this.#waiting = { timer: setInterval(tick, 250), label };
+    tick();
+  }
+}

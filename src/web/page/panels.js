@@ -1,0 +1,46 @@
+// The panels beside the picture, of which one is open at a time, each by its button.
+
+const $ = (id) => document.getElementById(id);
+
+export class Panels {
+  #app;
+  #buttons;
+  #changed;
+
+  /** `buttons`: panel by button, both by id. `changed(panel)` with the one that opened, or `null`. */
+  constructor(app, buttons, changed) {
+    this.#app = app;
+    this.#buttons = buttons;
+    this.#changed = changed;
+    for (const [button, panel] of Object.entries(buttons)) {
+      $(button).addEventListener('click', () => this.toggle(panel));
+      $(panel).querySelector('header button').addEventListener('click', () => this.toggle(panel));
+    }
+  }
+
+  /** The id of the open panel, or `null`. */
+  get open() {
+    return Object.values(this.#buttons).find((panel) => !$(panel).hidden) ?? null;
+  }
+
+  /** Opens or closes it. The focus of who was inside goes back to its button. */
+  toggle(panel) {
+    const open = $(panel).hidden;
+    const inside = $(panel).contains(document.activeElement);
+    for (const [b, p] of Object.entries(this.#buttons)) {
+      const shown = open && p === panel;
+      $(p).hidden = !shown;
+      $(b).setAttribute('aria-expanded', String(shown));
+      if (p === panel && inside) $(b).focus();
+    }
+    this.#app.classList.toggle('with-details', open);
+    if (open) $(panel).scrollTop = 0;
+    // One with fields of its own is where its opener goes on.
+    if (open && 'takesFocus' in $(panel).dataset) $(panel).focus({ preventScroll: true });
+    this.#changed(open ? panel : null);
+  }
+
+  close() {
+    if (this.open) this.toggle(this.open);
+  }
+}

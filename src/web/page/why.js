@@ -1,0 +1,43 @@
+// The report of why it does not connect, on the stage. Loaded when it is first needed.
+
+import { copy } from './copy.js';
+import { diagnose, reportText } from './diagnosis.js';
+
+const $ = (id) => document.getElementById(id);
+
+export class Why {
+  #seen = null;
+  #drawn = '';
+
+  constructor() {
+    $('why-copy').addEventListener('click', async () => {
+      const done = await copy(reportText(this.#seen));
+      $('why-copied').textContent = done ? 'Copied.' : 'The browser refuses: select the text and copy it yourself.';
+    });
+  }
+
+  /** Writes what `seen` (snapshot.js) leads to. */
+  draw(seen) {
+    this.#seen = seen;
+    const { sentences, pairs, facts } = diagnose(seen);
+    const text = JSON.stringify([sentences, pairs, facts.filter(([name]) => name !== 'Time' && name !== 'Waited')]);
+    if (text === this.#drawn) return;
+    this.#drawn = text;
+    $('why-sentences').replaceChildren(...sentences.map((s) => make('li', s)));
+    const rows = pairs.map(({ from, to, how, fate }) => make('tr', null, [to, how, fate, from].map((t) => make('td', t))));
+    $('why-pairs').replaceChildren(...rows);
+    $('why-facts').replaceChildren(...facts.map(([name, value]) => make('div', null, [make('dt', name), make('dd', value)])));
+  }
+
+  /** What is drawn no longer holds. */
+  clear() {
+    $('why-copied').textContent = '';
+  }
+}
+
+function make(kind, text, children = []) {
+  const element = document.createElement(kind);
+  if (text !== null) element.textContent = text;
+  element.append(...children);
+  return element;
+}

@@ -1,0 +1,384 @@
+// Who gets in, as seen in a real browser, against a fresh daemon that nobody owns yet:
+//
+//   node door.mjs --url URL --secret PAIRING [--browser chromium|firefox] [--out DIR]
+//
+// Prints one JSON object, { failures: [sentence], ... what was seen }, as page.mjs does. In this order, since each needs
+// what the one before left: pairing, signing in, guest links, privacy, signaling by requests, the report of why it does
+// not connect. Each new view is looked at by axe, and with --out drawn.
+import { mkdir } from 'node:fs/promises';
+import { parseArgs } from 'node:util';
+import axe from 'axe-core';
+import { launch } from './launch.mjs';
+
+const { values: args } = parseArgs({
+  options: {
+    url: { type: 'string' },
+    secret: { type: 'string' },
+    browser: { type: 'string', default: 'chromium' },
+    out: { type: 'string' },
+  },
+});
+if (!args.url || !args.secret) {
+  console.error('usage: door.mjs --url URL --secret PAIRING [--browser chromium|firefox] [--out DIR]');
+  process.exit(2);
+}
+
+/** Long enough for a loaded machine; nothing here measures speed. */
+const PATIENCE_MS = 20_000;
+const SIZES = { desktop: [1280, 800], phone: [390, 844] };
+/** Only Chromium lets a driver choose. */
+const SCHEMES = args.browser === 'chromium' ? ['light', 'dark'] : ['light'];
+const PASSWORD = 'a horse & a battery';
+
+const failures = [];
+const errors = [];
+const violations = [];
+
+function check(ok, sentence) {
+  if (!ok) failures.push(sentence);
+  return ok;
+}
+
+const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+const facts = (page) => page.evaluate(() => window.peercam.facts);
+const text = (page, id) => page.$eval(`#${id}`, (e) => e.textContent.trim());
+const shown = (page, id) => page.evaluate((i) => document.getElementById(i).checkVisibility(), id);
+
+/** Waits until `look` answers something true, and answers it. */
+async function eventually(look, sentence) {
+  const end = performance.now() + PATIENCE_MS;
+  let seen;
+  while (performance.now() < end) {
+    seen = await look().catch(() => null); // Between two documents.
+    if (seen) return seen;
+    await pause(50);
+  }
+  check(false, sentence);
+  return null;
+}
+
+async function until(page, state, sentence = `says ${state}`) {
+  const found = await eventually(async () => {
+    const seen = await facts(page);
+    return seen?.state === state && seen;
+  }, sentence);
+  if (!found) failures.push(`... but ${JSON.stringify(await facts(page).catch(() => null))}`);
+  return found;
+}
+
+async function open(context, { fragment = '', before = [] } = {}) {
+  const page = await context.newPage();
+  page.on('pageerror', (e) => {
+    // Firefox calls a WebSocket that does not open an uncaught error; the page knows and deals with it.
+    if (!/ wss?:\/\//.test(e.message)) errors.push(`uncaught: ${e.message}`);
+  });
+  page.on('console', (m) => {
+    if (/Content.Security.Policy/i.test(m.text())) errors.push(m.text());
+  });
+  for (const script of before) await page.evaluateOnNewDocument(script);
+  await page.setViewport({ width: 1280, height: 800 });
+  await page.goto(`${args.url}${fragment}`, { waitUntil: 'domcontentloaded' });
+  return page;
+}
+
+async function type(page, id, value) {
+  await page.$eval(`#${id}`, (e) => (e.value = ''));
+  await page.type(`#${id}`, value);
+}
+
+/** Axe's opinion of the page as it is, in every size and scheme, and a picture of each. */
+async function inspect(page, name) {
+  for (const [size, [width, height]] of Object.entries(SIZES)) {
+    for (const scheme of SCHEMES) {
+      await page.setViewport({ width, height });
+      if (SCHEMES.length > 1) await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }]);
+      await pause(250);
+      await page.evaluate(axe.source);
+      const result = await page.evaluate(() => window.axe.run(document));
+      check(result.passes.length > 10, `${name}, ${size} ${scheme}: axe looked at next to nothing`);
+      for (const { id, impact, help, nodes } of result.violations) {
+        violations.push({ where: `${name}, ${size} ${scheme}`, id, impact, help, nodes: nodes.map((n) => n.html.slice(0, 200)) });
+        check(!['serious', 'critical'].includes(impact), `${name}, ${size} ${scheme}: ${help} (${id})`);
+      }
+      if (args.out) await page.screenshot({ path: `${args.out}/${name}-${size}-${scheme}.png` });
+    }
+  }
+  await page.setViewport({ width: 1280, height: 800 });
+}
+
+/** Opens the panel of who watches. */
+async function panel(page) {
+  if (!(await shown(page, 'access'))) await page.click('#people-button');
+  await eventually(() => shown(page, 'sign-out'), 'the panel opens');
+}
+
+// ---- in order ----
+
+async function pairing(browser) {
+  const page = await open(browser);
+  await until(page, 'unpaired', 'says that it is not set up');
+  check((await text(page, 'unpaired')).includes('sudo peercam pair'), 'and how to get the link');
+  await inspect(page, 'unpaired');
+
+  await page.evaluate((secret) => (location.hash = `pair=${secret}`), args.secret);
+  await until(page, 'pair', 'a pairing link in the same tab is taken');
+  check((await page.evaluate(() => location.href)) === args.url, 'the secret is gone from the address bar');
+  await inspect(page, 'pair');
+  await type(page, 'pair-password', 'short');
+  await page.keyboard.press('Enter');
+  await eventually(async () => /at least 8/.test(await text(page, 'pair-error')), 'a short password is refused');
+  await type(page, 'pair-password', PASSWORD);
+  await type(page, 'pair-again', 'something else');
+  await page.keyboard.press('Enter');
+  await eventually(async () => /differ/.test(await text(page, 'pair-error')), 'two different passwords are refused');
+  await type(page, 'pair-again', PASSWORD);
+  await page.keyboard.press('Enter');
+  const paired = await until(page, 'live', 'is live after pairing');
+  check(paired?.role === 'owner', `pairs as the owner, not ${paired?.role}`);
+
+  const late = await open(await browser.createBrowserContext(), { fragment: `#pair=${args.secret}` });
+  await until(late, 'pair');
+  await type(late, 'pair-password', PASSWORD);
+  await type(late, 'pair-again', PASSWORD);
+  await late.keyboard.press('Enter');
+  const refused = await eventually(() => text(late, 'pair-error'), 'a pairing link works once');
+  await late.browserContext().close();
+  return { page, seen: { refused } };
+}
+
+async function signingIn(page) {
+  await panel(page);
+  await page.click('#sign-out');
+  await until(page, 'sign-in', 'signing out ends at the door');
+  await eventually(async () => /signed out/.test(await text(page, 'door-reason')), 'and says so');
+  check(!(await page.$eval('#video', (v) => v.srcObject)), 'and leaves no picture behind');
+  await page.reload();
+  await until(page, 'sign-in', 'who has signed out stays outside');
+  await eventually(() => page.evaluate(() => document.activeElement.id === 'password'), 'the password field has the focus');
+  await inspect(page, 'sign-in');
+  await type(page, 'password', 'not this one');
+  await page.keyboard.press('Enter');
+  const wrong = await eventually(() => text(page, 'sign-in-error'), 'a wrong password is told');
+  await inspect(page, 'wrong-password');
+  // Guessing slows down until it has to wait.
+  const wait = await eventually(async () => {
+    const label = await page.$eval('#sign-in button', (b) => b.textContent);
+    if (/^Wait \d+/.test(label)) return label;
+    await type(page, 'password', 'nor this one');
+    await page.keyboard.press('Enter');
+    await pause(100);
+    return null;
+  }, 'after some wrong passwords the button says how long to wait');
+  if (wait) await inspect(page, 'wait');
+  const said = await text(page, 'sign-in-error');
+  await eventually(() => page.$eval('#sign-in button', (b) => !b.disabled), 'and can be pressed after that');
+  await type(page, 'password', PASSWORD);
+  await page.keyboard.press('Enter');
+  const back = await until(page, 'live', 'the right password opens the door');
+  check(back?.role === 'owner', 'as the owner');
+  return { wrong, wait, said };
+}
+
+async function guests(browser, page) {
+  await panel(page);
+  check((await page.evaluate(() => document.activeElement.id)) === 'access', 'the panel takes the focus');
+  await type(page, 'guest-label', 'Grandma');
+  await page.keyboard.press('Enter');
+  const link = await eventually(() => page.$eval('#guest-link', (e) => e.value), 'makes a guest link');
+  await inspect(page, 'owner');
+  const context = await browser.createBrowserContext();
+  const guest = await open(context, { fragment: new URL(link).hash });
+  const watching = await until(guest, 'live', 'a guest link shows the picture');
+  check(watching?.role === 'guest', 'as a guest');
+  check((await guest.evaluate(() => location.hash)) === '', 'its secret is gone from the address bar');
+  await panel(guest);
+  check(!(await shown(guest, 'privacy')) && !(await shown(guest, 'guest')), 'a guest finds no switches');
+  await eventually(async () => /^2 watching/.test(await text(guest, 'people-count')), 'a guest sees how many watch');
+  check((await guest.$$('#people li')).length === 0, 'but not who');
+  await inspect(guest, 'guest');
+  const people = await eventually(async () => {
+    const lines = await page.$$eval('#people li', (all) => all.map((e) => e.textContent));
+    return lines.length === 2 && lines.some((l) => /Grandma/.test(l)) && lines;
+  }, 'the owner sees who watches');
+
+  // A second time by the same link, and another tab of the guest.
+  await page.click('#guests button');
+  const ended = await until(guest, 'sign-in', 'revoking the link ends the stream');
+  const reason = ended && (await eventually(() => text(guest, 'door-reason'), 'and says why'));
+  await inspect(guest, 'revoked');
+  await guest.goto('about:blank');
+  await guest.goto(link, { waitUntil: 'domcontentloaded' });
+  await until(guest, 'sign-in', 'a revoked link opens nothing');
+  const expired = await eventually(() => text(guest, 'door-reason'), 'and says that it is no good any more');
+  await context.close();
+  await eventually(async () => (await page.$$('#guests li')).length === 0, 'the list of links is empty again');
+  return { people, reason, expired };
+}
+
+async function household(browser, page) {
+  await panel(page);
+  await page.select('#password-role', 'viewer');
+  await type(page, 'password-old', 'wrong, wrong');
+  await type(page, 'password-new', 'for the family');
+  await type(page, 'password-again', 'for the family');
+  await page.keyboard.press('Enter');
+  await eventually(() => text(page, 'password-error'), 'a wrong present password is told');
+  await type(page, 'password-old', PASSWORD);
+  const done = await eventually(async () => {
+    await page.click('#passwords button');
+    await pause(300);
+    return text(page, 'password-done');
+  }, 'sets a password for the household');
+  const context = await browser.createBrowserContext();
+  const family = await open(context);
+  await until(family, 'sign-in');
+  await type(family, 'password', 'for the family');
+  await family.keyboard.press('Enter');
+  const live = await until(family, 'live', 'the household watches with its own password');
+  check(live?.role === 'viewer', 'as a viewer');
+  await panel(family);
+  check(!(await shown(family, 'passwords')), 'who finds no passwords to change');
+  await page.select('#password-role', 'viewer');
+  await type(page, 'password-old', PASSWORD);
+  await page.click('#passwords button');
+  await until(family, 'sign-in', 'taking the household password away ends its streams');
+  const reason = await eventually(() => text(family, 'door-reason'), 'and says why');
+  await context.close();
+  return { done, reason };
+}
+
+async function privacy(page) {
+  await panel(page);
+  await page.click('#privacy');
+  const off = await until(page, 'private', 'the privacy switch is said in words');
+  check(/owner has switched/.test(off?.text ?? ''), 'and by whom');
+  check((await page.$eval('#privacy', (b) => b.getAttribute('aria-checked'))) === 'false', 'the switch stands at off');
+  await inspect(page, 'private');
+  await page.click('#privacy');
+  await until(page, 'live', 'and the picture comes back');
+  check((await page.$eval('#privacy', (b) => b.getAttribute('aria-checked'))) === 'true', 'the switch stands at on');
+  return { off: off?.text };
+}
+
+/** A browser that opens no WebSocket to a certificate that the device made itself. */
+function noSocket() {
+  window.WebSocket = class extends EventTarget {
+    constructor() {
+      super();
+      setTimeout(() => this.dispatchEvent(new CloseEvent('close', { code: 1006 })), 20);
+    }
+    send() {}
+    close() {}
+  };
+}
+
+async function byRequests(browser) {
+  const page = await open(browser, { before: [noSocket, keep] });
+  const live = await until(page, 'live', 'is live without a WebSocket');
+  check(live?.way === 'requests', `by requests, not by ${live?.way}`);
+  const measured = await eventually(async () => {
+    const seen = await facts(page);
+    return seen.delay_ms !== null && seen.clock_error_ms !== null && seen;
+  }, 'measures the delay by the clock of the status');
+  // The same viewer over a new path: an ICE restart by PATCH.
+  await page.evaluate(() => window.dispatchEvent(new Event('online')));
+  await page.evaluate(() => window.kept.restart());
+  await eventually(() => page.evaluate(() => window.kept.answers > 1), 'restarts ICE by PATCH');
+  await pause(1500);
+  const after = await facts(page);
+  check(after.viewer === live?.viewer && after.state === 'live', 'and stays the same viewer');
+  const ended = await page.evaluate((v) => fetch(`whep/${v}`, { method: 'DELETE' }).then((r) => r.status), after.viewer);
+  check(ended < 300, `DELETE is answered ${ended}`);
+  await eventually(async () => ![null, after.viewer].includes((await facts(page)).viewer), 'joins anew when its viewer was ended');
+  const again = await until(page, 'live', 'and is live again');
+  await page.close();
+  return { delay_ms: measured?.delay_ms, clock_error_ms: measured?.clock_error_ms, after, again };
+}
+
+/** Keeps hold of the connections, and can have the page believe that one of them is interrupted. */
+function keep() {
+  const kept = (window.kept = { all: [], answers: 0, block: false });
+  window.RTCPeerConnection = class extends RTCPeerConnection {
+    #lost = false;
+    constructor(...given) {
+      super(...given);
+      kept.all.push(this);
+    }
+    get iceConnectionState() {
+      return this.#lost ? 'disconnected' : super.iceConnectionState;
+    }
+    lose() {
+      this.#lost = true;
+      this.dispatchEvent(new Event('iceconnectionstatechange'));
+      this.#lost = false;
+    }
+    // Nobody listens there. (Chromium does not even try ports below 1024.)
+    #elsewhere(text) {
+      return kept.block ? text.replace(/(candidate:\S+ \d+ \S+ \d+ \S+) \d+ typ/g, '$1 60009 typ') : text;
+    }
+    setRemoteDescription(description) {
+      kept.answers += 1;
+      return super
+        .setRemoteDescription({ type: description.type, sdp: this.#elsewhere(description.sdp) })
+        .then(() => this.dispatchEvent(new Event('iceconnectionstatechange')));
+    }
+    addIceCandidate(candidate) {
+      return super.addIceCandidate({ ...candidate, candidate: this.#elsewhere(candidate.candidate) });
+    }
+  };
+  kept.restart = () => kept.all.at(-1).lose();
+}
+
+/** The device's own checks would find a path all the same, so ours go out with a password that it does not know. */
+function unknown() {
+  window.kept.block = true;
+  const send = WebSocket.prototype.send;
+  WebSocket.prototype.send = function (text) {
+    const message = JSON.parse(text);
+    if (message.type === 'offer' && window.kept.block) message.sdp = message.sdp.replace(/(a=ice-pwd:.{8}).{8}/g, '$1AAAAAAAA');
+    if (message.type === 'candidate' && window.kept.block) return;
+    send.call(this, JSON.stringify(message));
+  };
+}
+
+async function report(browser) {
+  const page = await open(browser, { before: [keep, unknown] });
+  const shownAt = await eventually(async () => {
+    const seen = await facts(page);
+    return seen.why && seen;
+  }, 'says why it does not connect');
+  const sentences = await eventually(async () => {
+    const all = await page.$$eval('#why-sentences li', (l) => l.map((e) => e.textContent));
+    return all.some((s) => /answer/.test(s)) && all;
+  }, 'names what did not answer');
+  check((await page.$$('#why-pairs tr')).length > 0, 'lists what was tried');
+  await inspect(page, 'why');
+  await page.click('#why-copy');
+  await eventually(() => text(page, 'why-copied'), 'the report can be copied');
+  await until(page, 'no-path', 'gives up this attempt after a while');
+  check((await facts(page)).why, 'the report stays while it tries again');
+  await page.click('#why-close');
+  check(!(await shown(page, 'why')), 'the report can be closed');
+  await page.evaluate(() => (window.kept.block = false));
+  await until(page, 'live', 'is live when the way is free');
+  check(!(await facts(page)).why, 'and the report is gone');
+  await page.close();
+  return { state: shownAt?.state, sentences };
+}
+
+const browser = await launch(args.browser);
+try {
+  if (args.out) await mkdir(args.out, { recursive: true });
+  const { page, seen } = await pairing(browser);
+  const all = { pairing: seen };
+  all.signingIn = await signingIn(page);
+  all.guests = await guests(browser, page);
+  all.household = await household(browser, page);
+  if (!process.env.NO_PRIVACY) all.privacy = await privacy(page);
+  all.byRequests = await byRequests(browser);
+  all.report = await report(browser);
+  for (const error of errors) check(false, `the browser complains: ${error}`);
+  console.log(JSON.stringify({ browser: args.browser, version: await browser.version(), failures, violations, ...all }));
+} finally {
+  await browser.close();
+}
