@@ -107,6 +107,9 @@ async fn join(state: &State, request: Request) -> Result<reply::Response, Proble
 
 async fn patch(state: &Arc<State>, id: &str, request: Request) -> Result<reply::Response, Problem> {
     let session = session(state, id, &request.visitor)?;
+    if body::expect_type(&request.headers, JSON).is_ok() {
+        return play(state, &session, request).await;
+    }
     body::expect_type(&request.headers, SDPFRAG)
         .map_err(|p| p.with(ACCEPT_PATCH, HeaderValue::from_static(SDPFRAG)))?;
     let condition = IfMatch::of(&request.headers).ok_or_else(|| {
