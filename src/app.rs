@@ -60,14 +60,8 @@ pub async fn run(config: Config, source: String, state_dir: &Path) -> anyhow::Re
     .context("starting the video threads")?;
     let audio = audio::spawn(config.audio, hub.clone(), status.clone(), clocks, &stop)
         .context("starting the audio thread")?;
-    let registry = Registry::new(
-        hub,
-        status.clone(),
-        clocks,
-        port.clone(),
-        config.web.max_viewers,
-        profile_seen,
-    );
+    let registry =
+        Registry::new(hub, status.clone(), clocks, port.clone(), config.web.max_viewers, profile_seen);
 
     let protocols = if port.has_tcp() { "UDP and TCP" } else { "UDP" };
     info!("media on port {} ({protocols})", port.number());

@@ -101,9 +101,9 @@ fn drop_passing(addresses: &mut Addresses, flags: &[(Ipv6Addr, &str, u8)]) {
         let known = flags.iter().find(|(address, name, _)| *address == ip && name == interface);
         match known.map(|(.., f)| *f) {
             Some(f) if f & (flag::FAILED | flag::DEPRECATED | flag::TENTATIVE) != 0 => false,
-            Some(f) if f & flag::TEMPORARY != 0 => !flags.iter().any(|(other, name, f)| {
-                name == interface && network(*other) == network(ip) && lasts(*f)
-            }),
+            Some(f) if f & flag::TEMPORARY != 0 => !flags
+                .iter()
+                .any(|(other, name, f)| name == interface && network(*other) == network(ip) && lasts(*f)),
             _ => true,
         }
     });
@@ -184,7 +184,8 @@ rubbish
 ";
         let flags = v6_flags(text);
         assert_eq!(flags.len(), 9);
-        let mut addresses: Addresses = flags.iter().map(|(ip, name, _)| (name.to_string(), (*ip).into())).collect();
+        let mut addresses: Addresses =
+            flags.iter().map(|(ip, name, _)| (name.to_string(), (*ip).into())).collect();
         addresses.insert(0, ("eth0".into(), "192.0.2.1".parse().expect("address")));
         addresses.push(("eth1".into(), "2001:db8::5".parse().expect("address")));
         drop_passing(&mut addresses, &flags);

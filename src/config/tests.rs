@@ -103,7 +103,10 @@ fn every_key_is_understood() {
             servers: vec![
                 server(&["stun:stun.example.org", "stun:[2001:db8::1]:3478"], None, None),
                 server(&["turn:turn.example.org:3478?transport=udp"], Some("me"), Some("secret")),
-                IceServer { secret: Some("shared".into()), ..server(&["turns:turn.example.org"], None, None) },
+                IceServer {
+                    secret: Some("shared".into()),
+                    ..server(&["turns:turn.example.org"], None, None)
+                },
             ],
         },
     };

@@ -25,8 +25,8 @@ use webrtc::peer_connection::{
 };
 use webrtc::rtp_transceiver::{RTCRtpTransceiverDirection, RtpSender};
 
-use super::rtcp::{self, NtpClock, Rtcp};
 use super::port::{Gathered, Line, LineRuntime, Progress};
+use super::rtcp::{self, NtpClock, Rtcp};
 use super::sdp::{self, Playable};
 use super::{Error, delay};
 use crate::clock::{AUDIO_HZ, Clocks, VIDEO_HZ};

@@ -238,10 +238,14 @@ async fn follow(shared: Arc<Shared>) {
     loop {
         shared.port.changed().await;
         let viewers: Vec<_> = shared.lock().values().cloned().collect();
-        tracing::info!(viewers = viewers.len(), "our addresses have changed; viewers are asked to look for new paths");
+        tracing::info!(
+            viewers = viewers.len(),
+            "our addresses have changed; viewers are asked to look for new paths"
+        );
         for viewer in viewers {
             // A queue that is full has a restart in it already, or a viewer that is lost.
-            let _ = viewer.commands.try_send(Command::AskRestart("the device's addresses have changed".into()));
+            let _ =
+                viewer.commands.try_send(Command::AskRestart("the device's addresses have changed".into()));
         }
     }
 }

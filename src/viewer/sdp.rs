@@ -134,12 +134,7 @@ impl Playable {
     }
 }
 
-fn restarted(
-    offer: &str,
-    ufrag: &str,
-    pwd: &str,
-    candidates: &[(String, String)],
-) -> Result<String, Error> {
+fn restarted(offer: &str, ufrag: &str, pwd: &str, candidates: &[(String, String)]) -> Result<String, Error> {
     // ice-char of RFC 8839 section 5.4: anything else could smuggle lines into the description.
     let clean = |s: &str| {
         (4..=256).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/')
@@ -179,7 +174,9 @@ pub fn renewed(in_effect: &Playable, offer: &Playable) -> Result<Playable, Error
         let first = sections.iter().find_map(|s| s.value("fingerprint"));
         value(session, "fingerprint").or(first).map(str::to_ascii_lowercase)
     };
-    if shape(&sections) != shape(&sections_before) || (&offer.video, &offer.audio) != (&in_effect.video, &in_effect.audio) {
+    if shape(&sections) != shape(&sections_before)
+        || (&offer.video, &offer.audio) != (&in_effect.video, &in_effect.audio)
+    {
         return Err(bad("a later offer may restart ICE, but must have the same media sections and formats"));
     }
     if certificate(&session, &sections) != certificate(&session_before, &sections_before) {

@@ -251,7 +251,9 @@ fn unconnected(progress: Progress, port: &Port) -> String {
             "the viewer's packets reach port {number}, but ours do not reach the viewer: a firewall on the way lets none of them through"
         ),
         Progress::Answered => "packets go both ways, but the viewer has not chosen a path within 30 s".into(),
-        Progress::Nominated => "a path was found, but the encryption (DTLS) was not set up within 30 s".into(),
+        Progress::Nominated => {
+            "a path was found, but the encryption (DTLS) was not set up within 30 s".into()
+        }
     }
 }
 

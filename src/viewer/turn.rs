@@ -19,7 +19,12 @@ pub fn servers(ice: &Ice, now_unix: Duration) -> Vec<IceServer> {
         None => server.clone(),
         Some(secret) => {
             let (username, credential) = mint(secret, now_unix + VALID);
-            IceServer { username: Some(username), credential: Some(credential), secret: None, ..server.clone() }
+            IceServer {
+                username: Some(username),
+                credential: Some(credential),
+                secret: None,
+                ..server.clone()
+            }
         }
     };
     ice.servers.iter().map(told).collect()

@@ -14,7 +14,10 @@ fn fragment(ufrag: &str, pwd: &str) -> String {
 
 fn with_stun() -> config::Ice {
     let url = "stun:127.0.0.1:9".to_owned();
-    config::Ice { servers: vec![config::IceServer { urls: vec![url], ..Default::default() }], ..Default::default() }
+    config::Ice {
+        servers: vec![config::IceServer { urls: vec![url], ..Default::default() }],
+        ..Default::default()
+    }
 }
 
 #[tokio::test]

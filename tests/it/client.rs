@@ -13,9 +13,9 @@ use rtc::sansio::Protocol;
 use tokio::sync::{mpsc, watch};
 use webrtc::media_stream::track_remote::TrackRemote;
 use webrtc::peer_connection::{
-    MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceGatheringState,
-    RTCPeerConnectionState, RTCSessionDescription, Registry, SettingEngineBuilder, configure_rtcp_reports,
-    configure_twcc_receiver_only,
+    MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceCandidateInit,
+    RTCIceGatheringState, RTCPeerConnectionState, RTCSessionDescription, Registry, SettingEngineBuilder,
+    configure_rtcp_reports, configure_twcc_receiver_only,
 };
 
 /// How long anything on loopback may take on a busy machine.
@@ -68,6 +68,15 @@ impl Client {
 
     /// The same, reachable at an address of this machine.
     pub async fn at(address: &str, audio: bool) -> Self {
+        Self::by(vec![address.to_owned()], vec![], audio).await
+    }
+
+    /// The same, without UDP: [`Client::connect_tcp`] is for the daemon's candidates.
+    pub async fn over_tcp(audio: bool) -> Self {
+        Self::by(vec![], vec!["127.0.0.1:0".into()], audio).await
+    }
+
+    async fn by(udp: Vec<String>, tcp: Vec<String>, audio: bool) -> Self {
         let (state_tx, state) = watch::channel(RTCPeerConnectionState::New);
         let (tracks_tx, tracks) = mpsc::unbounded_channel();
         let (packets_tx, packets) = mpsc::unbounded_channel();
@@ -95,7 +104,8 @@ impl Client {
                         .build(),
                 )
                 .with_handler(Arc::new(callbacks))
-                .with_udp_addrs(vec![address.to_owned()])
+                .with_udp_addrs(udp)
+                .with_tcp_addrs(tcp)
                 .build()
                 .await
                 .expect("client"),
@@ -146,6 +156,19 @@ impl Client {
     pub async fn accept(&self, answer: &str) {
         let answer = RTCSessionDescription::answer(answer.to_owned()).expect("an answer");
         self.connection.set_remote_description(answer).await.expect("a usable answer");
+    }
+
+    /// Takes the answer, and of its candidates only the first of TCP, at `port` if that is another.
+    pub async fn connect_tcp(&self, answer: &str, port: Option<u16>) {
+        let (theirs, rest): (Vec<_>, Vec<_>) = answer.lines().partition(|l| l.starts_with("a=candidate:"));
+        self.accept(&rest.iter().flat_map(|l| [l, "\r\n"]).collect::<String>()).await;
+        let tcp = theirs.iter().find(|c| c.contains(" tcp ")).expect("a TCP candidate");
+        let mut words: Vec<_> = tcp["a=".len()..].split(' ').map(str::to_owned).collect();
+        if let Some(port) = port {
+            words[5] = port.to_string();
+        }
+        let candidate = RTCIceCandidateInit { candidate: words.join(" "), ..Default::default() };
+        self.connection.add_ice_candidate(candidate).await.expect("taken");
     }
 
     /// Until the connection is in this state.

@@ -98,8 +98,7 @@ fn start(config: &str, port: u16, dir: &Dir) -> (Process, SocketAddr) {
         format!("{config}\n{with_port}")
     };
     // Several daemons at once each need a media port of their own, and none is told.
-    let config =
-        if config.contains("[ice]\n") { config } else { format!("{config}\n[ice]\nport = 0\n") };
+    let config = if config.contains("[ice]\n") { config } else { format!("{config}\n[ice]\nport = 0\n") };
     std::fs::write(&path, config).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_peercam"));
     command.arg("run").arg("--config").arg(&path).arg("--state-dir").arg(dir.path().join(STATE));

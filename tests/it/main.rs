@@ -24,6 +24,7 @@ mod lab;
 mod load;
 mod networks;
 mod peers;
+mod port;
 mod process;
 mod viewer;
 

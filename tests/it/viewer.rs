@@ -13,7 +13,7 @@ use peercam::media::h264::ProfileLevelId;
 use peercam::media::unit::{AudioUnit, VideoUnit};
 use peercam::pipeline::hub::Hub;
 use peercam::status::Status;
-use peercam::viewer::{Answer, Error, Event, Offer, Port, Registry, ViewerId};
+use peercam::viewer::{Addresses, Answer, Error, Event, Offer, Port, Registry, ViewerId};
 use rtc::interceptor::Packet;
 use rtc::rtcp::sender_report::SenderReport;
 use rtc::rtp;
@@ -32,26 +32,28 @@ const VIDEO_AGE: Duration = Duration::from_millis(150);
 const PAYLOADS: usize = 3;
 
 /// A registry, and a stream of 30 pictures and 50 Opus packets a second while somebody watches.
-struct House {
-    registry: Arc<Registry>,
+pub struct House {
+    pub registry: Arc<Registry>,
     hub: Arc<Hub>,
-    status: Arc<Status>,
+    pub status: Arc<Status>,
+    /// This machine's addresses, as the registry knows them.
+    pub addresses: tokio::sync::watch::Sender<Addresses>,
     _feed: DropGuard,
 }
 
-fn house(max_viewers: usize) -> House {
+pub fn house(max_viewers: usize) -> House {
     house_with(max_viewers, config::Ice { port: 0, ..Default::default() })
 }
 
-fn house_with(max_viewers: usize, ice: config::Ice) -> House {
+pub fn house_with(max_viewers: usize, ice: config::Ice) -> House {
     let (hub, status) = (Arc::new(Hub::default()), Arc::new(Status::default()));
     let (_, h264) = tokio::sync::watch::channel(ProfileLevelId([0x42, 0xc0, 0x1f]));
-    let (_, addresses) = tokio::sync::watch::channel(addresses::now());
-    let port = Port::open(&ice, addresses, status.clone()).expect("a free port");
+    let (addresses, seen) = tokio::sync::watch::channel(addresses::now());
+    let port = Port::open(&ice, seen, status.clone()).expect("a free port");
     let registry = Registry::new(hub.clone(), status.clone(), CLOCKS, port, max_viewers, h264);
     let stop = CancellationToken::new();
     tokio::spawn(stop.clone().run_until_cancelled_owned(feed(hub.clone())));
-    House { registry, hub, status, _feed: stop.drop_guard() }
+    House { registry, hub, status, addresses, _feed: stop.drop_guard() }
 }
 
 async fn feed(hub: Arc<Hub>) {
@@ -77,13 +79,13 @@ async fn feed(hub: Arc<Hub>) {
 }
 
 impl House {
-    async fn try_join(&self, sdp: String) -> Result<Answer, Error> {
+    pub async fn try_join(&self, sdp: String) -> Result<Answer, Error> {
         let from = "127.0.0.1:5000".parse().expect("address");
         self.registry.join(Offer { sdp, from, who: "test".into(), via: "page", sound: false }).await
     }
 
     /// A client that is connected.
-    async fn watch(&self, audio: bool) -> (Client, Answer) {
+    pub async fn watch(&self, audio: bool) -> (Client, Answer) {
         let mut client = Client::new(audio).await;
         let answer = self.try_join(client.offer().await).await.expect("accepted");
         client.accept(&answer.sdp).await;
@@ -92,7 +94,7 @@ impl House {
     }
 }
 
-fn video(packet: Packet) -> Option<rtp::Packet> {
+pub fn video(packet: Packet) -> Option<rtp::Packet> {
     // Video payloads begin with our 0x65 or 0x41; those of RTX with a sequence number.
     let is = |p: &rtp::Packet| {
         p.payload.len() >= 900 && matches!(p.payload[0], 0x65 | 0x41) && p.payload[0] == p.payload[3]
@@ -106,7 +108,7 @@ fn report(packet: Packet) -> Option<SenderReport> {
 }
 
 /// Until `done`, or too late.
-async fn until(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
+pub async fn until(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
         assert!(start.elapsed() < limit, "{what} not within {limit:?}");
@@ -490,10 +492,7 @@ async fn settled() -> (usize, usize) {
 async fn a_stun_server_adds_our_public_address_and_a_dead_one_delays_no_page() {
     // Answers as if this machine were behind NAT: 203.0.113.9 (RFC 8489 sections 5 and 14.2).
     let stun = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
-    let url = |port| config::IceServer {
-        urls: vec![format!("stun:127.0.0.1:{port}")],
-        ..Default::default()
-    };
+    let url = |port| config::IceServer { urls: vec![format!("stun:127.0.0.1:{port}")], ..Default::default() };
     let servers = vec![url(stun.local_addr().expect("bound").port())];
     let server = async move {
         let mut request = [0; 1500];

@@ -112,7 +112,8 @@ impl Candidates {
     /// Each as in SDP, without `a=`.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![];
-        let hosts = self.addresses.iter().filter(|ip| self.has(**ip)).map(|ip| SocketAddr::new(*ip, self.port));
+        let hosts =
+            self.addresses.iter().filter(|ip| self.has(**ip)).map(|ip| SocketAddr::new(*ip, self.port));
         let public = self.public.iter().filter(|p| self.has(p.ip));
         let public: Vec<_> = public.map(|p| SocketAddr::new(p.ip, p.port.unwrap_or(self.port))).collect();
         for (n, address) in hosts.enumerate() {
@@ -204,7 +205,10 @@ mod tests {
 
     #[test]
     fn interfaces_are_chosen_by_patterns() {
-        assert_eq!(chosen(&["eth*", "docker0"], &[], "192.0.2.1"), ["192.168.1.5", "2001:db8::5", "172.17.0.1"]);
+        assert_eq!(
+            chosen(&["eth*", "docker0"], &[], "192.0.2.1"),
+            ["192.168.1.5", "2001:db8::5", "172.17.0.1"]
+        );
         assert_eq!(chosen(&[], &["eth0"], "192.0.2.1"), ["10.77.0.1"]);
         assert_eq!(chosen(&["*"], &["*0"], "192.0.2.1"), ["172.17.0.2"]);
         for (pattern, name, fits) in [

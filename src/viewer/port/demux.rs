@@ -36,6 +36,9 @@ const MOST_PATHS: usize = 16;
 const MOST_ASKED: usize = 32;
 /// Requests of ours that wait for a viewer's answer: all pairs of one round of checks. The oldest is forgotten.
 const MOST_SENT: usize = 128;
+/// Where nothing came from the chosen path for so long, another that has proven itself may take its place unchosen: a NAT has
+/// forgotten it, and the other side does not know. Browsers report every 100 ms.
+const SILENT: Duration = Duration::from_millis(1500);
 /// A path from which nothing came for so long is dead: browsers check theirs every 15 s at least (RFC 8445 section 11).
 const DEAD: Duration = Duration::from_secs(60);
 
@@ -236,7 +239,14 @@ impl Demux {
         }
     }
 
-    fn stun(&mut self, now: Instant, from: SocketAddr, via: Via, only: Option<LineId>, bytes: &[u8]) -> Inbound {
+    fn stun(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        via: Via,
+        only: Option<LineId>,
+        bytes: &[u8],
+    ) -> Inbound {
         let Some(message) = Message::parse(bytes) else { return Inbound::Stray };
         match message.class {
             Class::Request => self.request(now, from, via, only, message),
@@ -323,8 +333,10 @@ impl Demux {
         let Some(line) = self.lines.get_mut(&id) else { return Inbound::Stray };
         let Some(path) = line.paths.iter_mut().find(|p| p.remote == from) else { return Inbound::Stray };
         path.heard = now;
+        let (chosen, proven) = (path.nominated, path.answered);
+        let present = line.moved.or(line.selected);
         // Whoever has nominated a path and sends by it has chosen it, whatever was chosen before.
-        if path.nominated && path.answered && line.selected.is_some() {
+        if proven && present.is_some_and(|p| p != from && (chosen || line.is_silent(p, now))) {
             line.moved = (line.selected != Some(from)).then_some(from);
         }
         Inbound::Line(id, line.inbox.clone(), from)
@@ -368,10 +380,16 @@ impl Demux {
 }
 
 impl Line {
+    fn is_silent(&self, remote: SocketAddr, now: Instant) -> bool {
+        let heard = self.paths.iter().find(|p| p.remote == remote).map(|p| p.heard);
+        heard.is_none_or(|heard| now.saturating_duration_since(heard) > SILENT)
+    }
+
     /// Forgets the dead paths, and one more if there are still too many.
     fn make_room(&mut self, remotes: &mut HashMap<SocketAddr, LineId>, id: LineId, now: Instant) {
         let needed = [self.selected, self.moved];
-        let dead = |p: &Path| now.saturating_duration_since(p.heard) > DEAD && !needed.contains(&Some(p.remote));
+        let dead =
+            |p: &Path| now.saturating_duration_since(p.heard) > DEAD && !needed.contains(&Some(p.remote));
         for path in self.paths.extract_if(.., |p| dead(p)) {
             forget_remote(remotes, &path, id);
         }

@@ -177,6 +177,21 @@ fn media_follows_a_viewer_to_another_network() {
 }
 
 #[test]
+fn media_follows_a_nat_that_forgets() {
+    let mut desk = Desk::new();
+    let line = desk.line("ours");
+    desk.connect("ours", line, A);
+    // The same browser by another port, of which it knows nothing: so it does not choose.
+    desk.check("ours", B, OURS, false);
+    desk.ask(line, B);
+    desk.udp(B, OURS, RTCP);
+    assert_eq!(desk.send(line, A).0, address(A), "the other may be alive");
+    desk.now += SILENT + Duration::from_millis(1);
+    desk.udp(B, OURS, RTCP);
+    assert_eq!(desk.send(line, A).0, address(B));
+}
+
+#[test]
 fn an_answer_is_taken_once_and_from_where_it_was_asked() {
     let mut desk = Desk::new();
     let line = desk.line("ours");
@@ -196,7 +211,9 @@ fn our_own_question_is_answered_to_us() {
     let mut answer = response([5; 12]);
     answer.extend([0, 0x20, 0, 8, 0, 1, 0x21 ^ 0x12, 0x12 ^ 0x34, 0x21 ^ 192, 0x12, 0xa4 ^ 2, 0x42 ^ 9]);
     answer[3] = 12;
-    let Inbound::Mapped(id, mapped) = desk.demux.udp(desk.now, address(C), None, &answer) else { panic!("ours") };
+    let Inbound::Mapped(id, mapped) = desk.demux.udp(desk.now, address(C), None, &answer) else {
+        panic!("ours")
+    };
     assert_eq!((id, mapped), ([5; 12], address("192.0.2.9:4660")));
     desk.demux.asked(&id);
     assert!(matches!(desk.demux.udp(desk.now, address(C), None, &answer), Inbound::Stray));

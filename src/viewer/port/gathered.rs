@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::Port;
 use super::candidates::Candidates;
 use super::reflexive::Found;
-use super::Port;
 
 /// What a viewer has been told, and what it may still be told.
 pub struct Gathered {

@@ -70,7 +70,8 @@ mod tests {
     #[test]
     fn a_full_queue_drops_the_newest_and_families_are_apart() {
         let inbox = Inbox::default();
-        let [v4, v6]: [SocketAddr; 2] = ["192.0.2.1:1", "[2001:db8::1]:1"].map(|a| a.parse().expect("address"));
+        let [v4, v6]: [SocketAddr; 2] =
+            ["192.0.2.1:1", "[2001:db8::1]:1"].map(|a| a.parse().expect("address"));
         for n in 0..DEPTH {
             assert!(inbox.of(v4).push(v4, &[n as u8]));
         }

@@ -133,7 +133,10 @@ mod tests {
         assert!(numbers.into_iter().all(|n| n == first.number));
         let error = listen(first.number, true).err().expect("taken").to_string();
         let number = first.number;
-        assert_eq!(error, format!("can't take UDP port {number} for media (`ice.port`): another program uses it"));
+        assert_eq!(
+            error,
+            format!("can't take UDP port {number} for media (`ice.port`): another program uses it")
+        );
         drop(first);
         assert!(listen(number, false).expect("free again").tcp.is_empty());
     }

@@ -168,7 +168,12 @@ pub(super) async fn accept(port: Arc<Inner>, listener: TcpListener) {
         match listener.accept().await {
             Ok((stream, remote)) => match port.guests.admit(remote.ip()) {
                 Some(place) => {
-                    let connection = port.stop.clone().run_until_cancelled_owned(serve(port.clone(), stream, remote, place));
+                    let connection = port.stop.clone().run_until_cancelled_owned(serve(
+                        port.clone(),
+                        stream,
+                        remote,
+                        place,
+                    ));
                     tokio::spawn(connection);
                 }
                 None => port.status.counters.stray_datagrams.count(),
@@ -353,7 +358,8 @@ mod tests {
     fn strangers_are_few_viewers_may_be_many() {
         let guests = Arc::new(Guests::default());
         let ip = |n: u8| IpAddr::from([192, 0, 2, n]);
-        let mut places: Vec<_> = (0..MOST_STRANGERS_PER_ADDRESS).map(|_| guests.admit(ip(1)).expect("room")).collect();
+        let mut places: Vec<_> =
+            (0..MOST_STRANGERS_PER_ADDRESS).map(|_| guests.admit(ip(1)).expect("room")).collect();
         assert!(guests.admit(ip(1)).is_none());
         assert!(guests.admit(ip(2)).is_some(), "another address is free");
         for place in &mut places {

@@ -108,8 +108,13 @@ impl Udp {
         segment: Option<usize>,
     ) -> io::Result<()> {
         let send = |from| {
-            let transmit =
-                Transmit { destination: to, ecn: None, contents: content, segment_size: segment, src_ip: from };
+            let transmit = Transmit {
+                destination: to,
+                ecn: None,
+                contents: content,
+                segment_size: segment,
+                src_ip: from,
+            };
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
             // Through tokio, which otherwise would not learn that there is no more room.
             self.io.try_io(Interest::WRITABLE, || state.try_send(UdpSockRef::from(&self.io), &transmit))

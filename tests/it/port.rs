@@ -1,0 +1,353 @@
+//! The one port of all viewers: over IPv4, IPv6 and TCP, with strangers, floods, NATs and networks that change.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use peercam::config;
+use peercam::viewer::{Answer, Event, Offer};
+use rtc::interceptor::Packet;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use webrtc::peer_connection::RTCIceCandidateInit;
+use webrtc::peer_connection::RTCPeerConnectionState::Connected;
+
+use super::client::{Client, PATIENCE};
+use super::viewer::{House, house, house_with, until, video};
+
+impl House {
+    fn number(&self) -> u16 {
+        self.registry.port().number()
+    }
+
+    fn local(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.number()))
+    }
+
+    async fn watch_by(&self, mut client: Client, tcp: bool) -> (Client, Answer) {
+        let answer = self.try_join(client.offer().await).await.expect("accepted");
+        if tcp {
+            client.connect_tcp(&answer.sdp, None).await;
+        } else {
+            client.accept(&answer.sdp).await;
+        }
+        client.until(Connected).await;
+        (client, answer)
+    }
+}
+
+fn candidates(sdp: &str) -> Vec<&str> {
+    sdp.lines().filter(|l| l.starts_with("a=candidate:")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_viewers_over_one_port_by_ipv4_ipv6_and_tcp() {
+    let house = house(12);
+    let mut clients = vec![];
+    for n in 0..12 {
+        let (client, tcp) = match n % 3 {
+            0 => (Client::new(true).await, false),
+            1 => (Client::at("[::1]:0", true).await, false),
+            _ => (Client::over_tcp(true).await, true),
+        };
+        let (mut client, answer) = house.watch_by(client, tcp).await;
+        let port = format!(" {} typ ", house.number());
+        let offered = candidates(&answer.sdp);
+        assert!(offered.len() >= 4 && offered.iter().all(|c| c.contains(&port)), "{offered:?}");
+        client.next("video", video).await;
+        clients.push((client, answer));
+    }
+    for (client, _) in &mut clients {
+        while client.packets.try_recv().is_ok() {}
+        client.next("video", video).await;
+    }
+    assert_eq!(house.status.counters.datagrams_dropped.get(), 0);
+    for (_, answer) in clients {
+        house.registry.leave(&answer.id, "enough").await.expect("there");
+    }
+    until("no entry is left in any table", PATIENCE, || house.registry.port().entries() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_come_and_go_leave_no_entry() {
+    let house = house(4);
+    for n in 0..40 {
+        let tcp = n % 4 == 3;
+        let client = if tcp { Client::over_tcp(false).await } else { Client::new(false).await };
+        let (mut client, answer) = house.watch_by(client, tcp).await;
+        client.next("video", video).await;
+        if n % 2 == 0 {
+            house.registry.leave(&answer.id, "enough").await.expect("there");
+        } else {
+            client.close().await;
+            until("it is gone", PATIENCE, || house.registry.count() == 0).await;
+        }
+    }
+    until("no entry is left in any table", PATIENCE, || house.registry.port().entries() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_port_can_be_taken_again_at_once() {
+    let first = house(1);
+    let ice = config::Ice { port: first.number(), ..Default::default() };
+    let (_client, _answer) = first.watch_by(Client::over_tcp(false).await, true).await;
+    drop(first);
+    let start = Instant::now();
+    let free = || std::net::UdpSocket::bind(("0.0.0.0", ice.port)).is_ok();
+    until("the port is free", PATIENCE, free).await;
+    println!("free again after {} ms", start.elapsed().as_millis());
+    let again = house_with(1, ice);
+    let (mut client, _answer) = again.watch_by(Client::over_tcp(false).await, true).await;
+    client.next("video", video).await;
+}
+
+/// Datagrams as an attacker makes them who knows a viewer's username fragment but not its password.
+fn forgeries(ufrag: &str) -> Vec<Vec<u8>> {
+    let stun = |user: &str| {
+        let mut m = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0, 6];
+        m.extend((user.len() as u16).to_be_bytes());
+        m.extend(user.as_bytes());
+        m.resize(m.len().next_multiple_of(4), 0);
+        m.extend([0, 0x25, 0, 0, 0, 8, 0, 20]);
+        m.extend([0x5a; 20]);
+        let length = (m.len() - 20) as u16;
+        m[2..4].copy_from_slice(&length.to_be_bytes());
+        m
+    };
+    let hello = [&[22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 200, 1][..], &[7; 199]].concat();
+    let response = [&[1, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[9; 12]].concat();
+    vec![stun(&format!("{ufrag}:any")), stun("nobody:any"), hello, response, vec![128; 1200], vec![0; 20]]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_forgeries_freezes_nobody() {
+    const RATE: u32 = 20_000;
+    const LASTS: Duration = Duration::from_secs(5);
+    let house = house(2);
+    let (mut client, answer) = house.watch(true).await;
+    client.next("video", video).await;
+    let ufrag = answer.sdp.lines().find_map(|l| l.strip_prefix("a=ice-ufrag:")).expect("one").to_owned();
+    let (to, stop) = (house.local(), Arc::new(AtomicBool::new(false)));
+    let entries = house.registry.port().entries();
+    let flood = {
+        let stop = stop.clone();
+        std::thread::spawn(move || {
+            let forged = forgeries(&ufrag);
+            let sockets: Vec<_> = (0..50)
+                .map(|n| std::net::UdpSocket::bind(SocketAddr::from(([127, 0, 0, 2 + n], 0))).expect("a socket"))
+                .collect();
+            let (start, mut sent) = (Instant::now(), 0_u32);
+            while !stop.load(Ordering::Relaxed) {
+                let due = (start.elapsed().as_secs_f64() * f64::from(RATE)) as u32;
+                while sent < due {
+                    let at = sent as usize;
+                    let _ = sockets[at % sockets.len()].send_to(&forged[at % forged.len()], to);
+                    sent += 1;
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            f64::from(sent) / start.elapsed().as_secs_f64()
+        })
+    };
+    let (begun, mut last, mut longest, mut joined) = (Instant::now(), Instant::now(), Duration::ZERO, None);
+    while begun.elapsed() < LASTS {
+        client.next("video", video).await;
+        longest = longest.max(last.elapsed());
+        last = Instant::now();
+        if joined.is_none() && begun.elapsed() > LASTS / 3 {
+            let start = Instant::now();
+            let (second, _) = house.watch(false).await;
+            joined = Some((start.elapsed(), second));
+            last = Instant::now(); // what came meanwhile is read late, by us
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    let rate = flood.join().expect("no panic");
+    let (join, _second) = joined.expect("joined");
+    let strays = house.status.counters.stray_datagrams.get();
+    println!(
+        "{rate:.0} forged datagrams a second, {strays} seen: the longest gap in the video was {} ms, joining took {} ms",
+        longest.as_millis(),
+        join.as_millis()
+    );
+    assert!(longest < Duration::from_millis(500), "{longest:?}");
+    assert!(join < Duration::from_secs(3), "{join:?}");
+    assert!(strays > 10_000, "{strays}");
+    // The second viewer's line, user fragment and address, and a few requests under way.
+    assert!(house.registry.port().entries() < entries + 20, "forgeries leave nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_over_tcp_are_soon_gone() {
+    let house = house(1);
+    let closed = async |stream: &mut TcpStream, within| {
+        let read = tokio::time::timeout(within, stream.read_u8()).await;
+        read.unwrap_or_else(|_| panic!("still open after {within:?}")).is_err()
+    };
+    let mut silent = TcpStream::connect(house.local()).await.expect("connected");
+    let start = Instant::now();
+    for bytes in
+        [&[0xff, 0xff, 0][..], &[0, 3, 22, 254, 253], b"\0\x14\0\x01\0\0\x21\x12\xa4\x42............"]
+    {
+        let mut stream = TcpStream::connect(house.local()).await.expect("connected");
+        stream.write_all(bytes).await.expect("sent");
+        assert!(closed(&mut stream, Duration::from_secs(2)).await, "{bytes:?}");
+    }
+    let mut many = vec![];
+    for _ in 0..40 {
+        many.push(TcpStream::connect(house.local()).await.expect("connected"));
+    }
+    until("too many are refused", PATIENCE, || house.status.counters.stray_datagrams.get() >= 20).await;
+    assert!(house.registry.port().entries() <= 16);
+    assert!(closed(&mut silent, Duration::from_secs(7)).await);
+    assert!(start.elapsed() > Duration::from_secs(4), "it had its time");
+    until("all are gone", PATIENCE, || house.registry.port().entries() == 0).await;
+    let (mut client, _answer) = house.watch_by(Client::over_tcp(false).await, true).await;
+    client.next("video", video).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewer_that_stops_reading_tcp_harms_nobody() {
+    let house = house(2);
+    let proxy = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let (by, to) = (proxy.local_addr().expect("bound").port(), house.local());
+    let (stall, stalled) = tokio::sync::watch::channel(false);
+    tokio::spawn(async move {
+        let (viewer, _) = proxy.accept().await.expect("the viewer");
+        let daemon = TcpStream::connect(to).await.expect("the daemon");
+        let (mut from_viewer, mut to_viewer) = viewer.into_split();
+        let (mut from_daemon, mut to_daemon) = daemon.into_split();
+        tokio::spawn(async move { tokio::io::copy(&mut from_viewer, &mut to_daemon).await });
+        let mut bytes = [0; 4096];
+        while !*stalled.borrow() {
+            let n = from_daemon.read(&mut bytes).await.expect("open");
+            to_viewer.write_all(&bytes[..n]).await.expect("open");
+        }
+        std::future::pending::<()>().await;
+    });
+    let mut slow = Client::over_tcp(true).await;
+    let answer = house.try_join(slow.offer().await).await.expect("accepted");
+    slow.connect_tcp(&answer.sdp, Some(by)).await;
+    slow.until(Connected).await;
+    slow.next("video", video).await;
+    let (mut quick, _answer) = house.watch(true).await;
+    stall.send_replace(true);
+    let (start, mut last, mut longest) = (Instant::now(), Instant::now(), Duration::ZERO);
+    while start.elapsed() < Duration::from_secs(30) && house.registry.count() == 2 {
+        quick.next("video", video).await;
+        longest = longest.max(last.elapsed());
+        last = Instant::now();
+    }
+    println!(
+        "gone after {:.1} s, {} datagrams dropped; the other's longest gap was {} ms",
+        start.elapsed().as_secs_f64(),
+        house.status.counters.datagrams_dropped.get(),
+        longest.as_millis()
+    );
+    assert_eq!(house.registry.count(), 1, "the stalled one is given up");
+    assert!(longest < Duration::from_millis(500), "{longest:?}");
+}
+
+/// A NAT for one viewer: what it sends goes out by a socket that can be changed for another.
+async fn nat(to: SocketAddr) -> (SocketAddr, tokio::sync::mpsc::Sender<()>) {
+    let inside = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+    let address = inside.local_addr().expect("bound");
+    let (change, mut changes) = tokio::sync::mpsc::channel(1);
+    tokio::spawn(async move {
+        let mut outside = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+        let (mut viewer, mut there, mut back) = (None, [0; 2000], [0; 2000]);
+        loop {
+            tokio::select! {
+                Some(()) = changes.recv() => outside = UdpSocket::bind("127.0.0.1:0").await.expect("a socket"),
+                Ok((n, from)) = inside.recv_from(&mut there) => {
+                    viewer = Some(from);
+                    let _ = outside.send_to(&there[..n], to).await;
+                }
+                Ok((n, _)) = outside.recv_from(&mut back) => {
+                    if let Some(viewer) = viewer {
+                        let _ = inside.send_to(&back[..n], viewer).await;
+                    }
+                }
+            }
+        }
+    });
+    (address, change)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn media_follows_a_viewer_whose_address_changes() {
+    let house = house(1);
+    let (outside, change) = nat(house.local()).await;
+    let mut client = Client::new(true).await;
+    let answer = house.try_join(client.offer().await).await.expect("accepted");
+    let silent: String =
+        answer.sdp.lines().filter(|l| !l.starts_with("a=candidate")).flat_map(|l| [l, "\r\n"]).collect();
+    client.accept(&silent).await;
+    let candidate = format!("candidate:1 1 udp 2130706431 127.0.0.1 {} typ host", outside.port());
+    let candidate = RTCIceCandidateInit { candidate, ..Default::default() };
+    client.connection.add_ice_candidate(candidate).await.expect("taken");
+    client.until(Connected).await;
+    client.next("video", video).await;
+    for _ in 0..2 {
+        change.send(()).await.expect("alive");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        while client.packets.try_recv().is_ok() {}
+        let start = Instant::now();
+        client.next("video by the new address", video).await;
+        println!("back after {} ms", start.elapsed().as_millis());
+    }
+    tokio::time::sleep(Duration::from_secs(12)).await; // longer than silence on the first path would be borne
+    while client.packets.try_recv().is_ok() {}
+    client.next("video", |p: Packet| video(p)).await;
+    assert_eq!(house.registry.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_our_addresses_asks_for_a_restart() {
+    let house = house(1);
+    let mut client = Client::new(false).await;
+    let mut answer = house.try_join(client.offer().await).await.expect("accepted");
+    client.accept(&answer.sdp).await;
+    client.until(Connected).await;
+    assert_eq!(answer.events.recv().await, Some(Event::Connected));
+    house.addresses.send_modify(|a| a.push(("eth7".into(), "169.254.9.9".parse().expect("address"))));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(answer.events.try_recv().is_err(), "no viewer is told of that one");
+    house.addresses.send_modify(|a| a.push(("eth7".into(), "192.0.2.77".parse().expect("address"))));
+    let event = tokio::time::timeout(PATIENCE, answer.events.recv()).await.expect("told");
+    assert_eq!(event, Some(Event::Restart("the device's addresses have changed".into())));
+    let offer = client.restart_offer().await;
+    let restarted = house.registry.restart(&answer.id, &offer).await.expect("answered");
+    assert!(restarted.contains(" 192.0.2.77 "), "{restarted}");
+    client.accept(&restarted).await;
+    while client.packets.try_recv().is_ok() {}
+    client.next("video", video).await;
+    let other = offer.replace("a=fingerprint:sha-256 ", "a=fingerprint:sha-256 00:");
+    house.registry.restart(&answer.id, &other).await.expect_err("another certificate");
+    while client.packets.try_recv().is_ok() {}
+    client.next("video after a refused restart", video).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_configured_is_offered() {
+    let public = |ip: &str, port| config::Public { ip: ip.parse().expect("address"), port };
+    let ice = config::Ice {
+        port: 0,
+        tcp: false,
+        exclude_interfaces: vec!["*".into()],
+        public_addresses: vec![public("203.0.113.7", None), public("203.0.113.8", Some(50_000))],
+        ..Default::default()
+    };
+    let house = house_with(1, ice);
+    let client = Client::new(false).await;
+    let from = "192.0.2.9:5000".parse().expect("address");
+    let offer = Offer { sdp: client.offer().await, from, via: "whep", sound: false };
+    let answer = house.registry.join(offer).await.expect("accepted");
+    let offered: Vec<_> =
+        candidates(&answer.sdp).iter().map(|c| c.split(' ').skip(2).collect::<Vec<_>>()).collect();
+    assert!(offered.iter().all(|c| c[0] == "udp"), "{offered:?}");
+    let at = |ip: &str, port: u16| offered.iter().any(|c| c[2] == ip && c[3] == port.to_string());
+    assert!(at("203.0.113.7", house.number()) && at("203.0.113.8", 50_000), "{offered:?}");
+    assert!(TcpStream::connect(house.local()).await.is_err());
+}
