@@ -42,6 +42,7 @@ const ROUTES: &[(&str, &[(&str, Level)])] = &[
     ("/api/guests/x", &[("DELETE", Owner)]),
     ("/api/privacy", &[("POST", Owner)]),
     ("/api/signal", &[("GET", Guest)]),
+    ("/api/hello", &[("GET", Guest)]),
     ("/api/status", &[("GET", Guest), ("HEAD", Guest)]),
     ("/snapshot.jpg", &[("GET", Viewer), ("HEAD", Viewer)]),
     ("/whep", &[("OPTIONS", Nobody), ("GET", Guest), ("HEAD", Guest), ("POST", Guest)]),
