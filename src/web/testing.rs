@@ -19,7 +19,7 @@ use super::{Context, bind};
 use crate::clock::{Clocks, RtpClock};
 use crate::config;
 use crate::pipeline::{hub::Hub, snapshot::Snapshots};
-use crate::state::State;
+use crate::state::{Digest, Session, State};
 use crate::status::Status;
 use crate::viewer::Registry;
 
@@ -60,6 +60,12 @@ impl std::ops::Deref for Daemon {
     fn deref(&self) -> &Context {
         &self.context
     }
+}
+
+/// A session of the owner's, as it is stored.
+pub fn session(secret: &str) -> Session {
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    Session { digest: Digest::of(secret), role: Role::Owner, created_unix: now, seen_unix: now }
 }
 
 /// A daemon without media.
