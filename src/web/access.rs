@@ -121,17 +121,18 @@ pub fn admit(
     scheme: Scheme,
     auth: &Auth,
 ) -> Result<Visitor, Problem> {
-    let page = Sender::of(headers, caller);
-    let mut cookies = Cookies::of(headers, scheme);
+    let token = bearer(headers);
+    // Who shows a token is nobody else by a cookie.
+    let mut cookies = if token.is_some() { Cookies::default() } else { Cookies::of(headers, scheme) };
     let changes = !method.is_safe() || headers.contains_key(UPGRADE);
-    match page {
+    match Sender::of(headers, caller) {
         Sender::Ours => (),
         Sender::Foreign if changes && caller == Caller::Own => return Err(foreign()),
         Sender::Foreign => cookies = Cookies::default(),
         Sender::Unknown if changes && cookies.any() => return Err(foreign()),
         Sender::Unknown => (),
     }
-    let principal = match bearer(headers) {
+    let principal = match token {
         Some(token) => auth.by_token(token),
         None => cookies.session.as_deref().and_then(|secret| auth.by_cookie(secret)),
     };
@@ -213,4 +214,109 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     let text = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = text.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::super::testing;
+    use super::*;
+
+    fn code(method: &str, path: &str, paired: bool, role: Option<Role>) -> u16 {
+        decide(method, path, paired, role).map_or_else(|p| p.status.as_u16(), |()| 200)
+    }
+
+    #[test]
+    fn the_table_is_asked_in_this_order() {
+        for (method, path, paired, role, expected) in [
+            ("GET", "/", false, None, 200),
+            ("GET", "/icon.svg", false, None, 200),
+            ("POST", "/api/pair", false, None, 200),
+            ("POST", "/api/login", false, None, 403),
+            ("GET", "/nothing", false, None, 403),
+            ("PUT", "/", false, None, 403),
+            ("POST", "/api/login", true, None, 200),
+            ("GET", "/healthz", true, None, 200),
+            ("GET", "/nothing", true, None, 404),
+            ("GET", "/nothing", true, Some(Owner), 404),
+            ("GET", "/index.html", true, Some(Owner), 404),
+            ("PUT", "/", true, Some(Owner), 405),
+            ("get", "/", true, Some(Owner), 405),
+            ("GET", "/api/status", true, None, 401),
+            ("GET", "/api/status", true, Some(Guest), 200),
+            ("GET", "/snapshot.jpg", true, Some(Guest), 403),
+            ("GET", "/snapshot.jpg", true, Some(Viewer), 200),
+            ("POST", "/api/privacy", true, Some(Viewer), 403),
+            ("POST", "/api/privacy", true, Some(Owner), 200),
+            ("OPTIONS", "/whep/x", true, None, 200),
+            ("DELETE", "/whep/x", true, None, 401),
+            ("DELETE", "/whep/", true, Some(Owner), 404),
+            ("DELETE", "/whep/x/y", true, Some(Owner), 404),
+            ("DELETE", "/whep", true, Some(Owner), 405),
+        ] {
+            assert_eq!(code(method, path, paired, role), expected, "{method} {path} {paired} {role:?}");
+        }
+    }
+
+    #[test]
+    fn no_two_rows_speak_of_the_same() {
+        for (i, Row(methods, path, _)) in TABLE.iter().enumerate() {
+            for Row(others, at, _) in &TABLE[i + 1..] {
+                assert!(path != at || !methods.iter().any(|m| others.contains(m)), "{path:?} {methods:?}");
+            }
+        }
+    }
+
+    /// What `admit` says of the owner's request with these headers more; `None`: let in, as nobody.
+    fn admitted(
+        shows: &'static str,
+        method: Method,
+        caller: Caller,
+        more: &[(&'static str, &'static str)],
+    ) -> Result<Option<Role>, u16> {
+        let daemon = testing::context();
+        let mut headers = HeaderMap::new();
+        let value = match shows {
+            "cookie" => ("cookie", "peercam=session".to_owned()),
+            _ => ("authorization", format!("{shows} {}", daemon.token)),
+        };
+        daemon.auth.state().change(|l| l.add_session(testing::session("session"))).unwrap();
+        headers.insert(value.0, value.1.parse().unwrap());
+        for (name, value) in more {
+            headers.insert(*name, HeaderValue::from_static(value));
+        }
+        // A route for anybody: whether a credential counts shows in who it is.
+        let path = if method == Method::POST { "/api/login" } else { "/api/session" };
+        admit(&method, path, &headers, caller, Scheme::Http, &daemon.auth)
+            .map(|v| v.principal().map(|p| p.role))
+            .map_err(|p| p.status.as_u16())
+    }
+
+    #[test]
+    fn a_cookie_counts_for_our_own_page() {
+        let (get, post) = (|| Method::GET, || Method::POST);
+        let site = |value| [("sec-fetch-site", value)];
+        let origin = [("origin", "http://checked.by.the.guard")];
+        assert_eq!(admitted("cookie", get(), Caller::Own, &[]), Ok(Some(Owner)));
+        assert_eq!(admitted("cookie", post(), Caller::Own, &[]), Err(403));
+        assert_eq!(admitted("cookie", get(), Caller::Own, &[("upgrade", "websocket")]), Err(403));
+        for (method, own) in [(get(), Ok(None)), (post(), Err(403))] {
+            assert_eq!(admitted("cookie", method.clone(), Caller::Own, &origin), Ok(Some(Owner)));
+            assert_eq!(
+                admitted("cookie", method.clone(), Caller::Own, &site("same-origin")),
+                Ok(Some(Owner))
+            );
+            assert_eq!(admitted("cookie", method.clone(), Caller::Own, &site("none")), Ok(Some(Owner)));
+            assert_eq!(admitted("cookie", method.clone(), Caller::Own, &site("same-site")), own);
+            assert_eq!(admitted("cookie", method.clone(), Caller::Own, &site("cross-site")), own);
+            // A page of `web.origins`.
+            assert_eq!(admitted("cookie", method.clone(), Caller::Listed, &origin), Ok(None));
+            assert_eq!(admitted("Bearer", method.clone(), Caller::Listed, &origin), Ok(Some(Owner)));
+            assert_eq!(admitted("bearer", method.clone(), Caller::Own, &[]), Ok(Some(Owner)));
+            assert_eq!(admitted("Basic", method, Caller::Own, &[]), Ok(None));
+        }
+        let both = [("cookie", "peercam=session")];
+        assert_eq!(admitted("Bearer", post(), Caller::Own, &both), Ok(Some(Owner)));
+    }
 }

@@ -226,8 +226,8 @@ impl Request {
         &self.state.context.auth
     }
 
-    fn browser(&self) -> auth::Visitor<'_> {
-        auth::Visitor { address: self.peer.remote.ip(), device: self.visitor.cookies.device.as_deref() }
+    fn browser(&self) -> auth::Browser<'_> {
+        auth::Browser { address: self.peer.remote.ip(), device: self.visitor.cookies.device.as_deref() }
     }
 
     /// Whether nobody on the way can read along.

@@ -1,9 +1,10 @@
 //! Who may speak to this server: the `Host` and `Origin` of every request and WebSocket. Pure logic.
 //!
-//! Without a login, anything that a browser on this machine or network opens could otherwise drive the camera:
-//! a foreign page by a plain cross-origin request (its `Origin` gives it away), or by DNS rebinding, where a
-//! foreign name is made to resolve to this device, so that the page is "same-origin" with us (its `Host` gives
-//! it away). A literal address can't be rebound; it must be one of ours all the same.
+//! Whatever a browser on this machine or network opens could otherwise speak to us in its user's name: a foreign page
+//! by a plain cross-origin request (its `Origin` gives it away), or by DNS rebinding, where a foreign name is made to
+//! resolve to this device, so that the page is "same-origin" with us (its `Host` gives it away). A literal address
+//! can't be rebound; it must be one of ours all the same. Who the user is, and what they may do, [`super::access`]
+//! decides then.
 
 use std::net::{IpAddr, Ipv6Addr};
 

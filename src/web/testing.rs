@@ -20,7 +20,7 @@ use super::{Context, Door, Speaks, bind};
 use crate::clock::{Clocks, RtpClock};
 use crate::config;
 use crate::pipeline::{hub::Hub, snapshot::Snapshots};
-use crate::state::State;
+use crate::state::{Digest, Session, State};
 use crate::status::Status;
 use crate::viewer::{Port, Registry};
 
@@ -61,6 +61,12 @@ impl std::ops::Deref for Daemon {
     fn deref(&self) -> &Context {
         &self.context
     }
+}
+
+/// A session of the owner's, as it is stored.
+pub fn session(secret: &str) -> Session {
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    Session { digest: Digest::of(secret), role: Role::Owner, created_unix: now, seen_unix: now }
 }
 
 /// A daemon without media.

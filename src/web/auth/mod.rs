@@ -81,7 +81,7 @@ enum Key {
 
 /// A browser that tries a password.
 #[derive(Clone, Copy, Debug)]
-pub struct Visitor<'a> {
+pub struct Browser<'a> {
     /// Where it is.
     pub address: IpAddr,
     /// Its cookie of an earlier login.
@@ -300,20 +300,20 @@ impl Auth {
         &self,
         secret: &str,
         password: &str,
-        visitor: Visitor<'_>,
+        browser: Browser<'_>,
     ) -> Result<SignedIn, Error> {
         const NO: &str = "this pairing link is no longer good; `peercam pair` on the device prints a new one";
         Passwords::check(password)?;
         let digest = Digest::of(secret);
         if !lock(&self.pairing).as_ref().is_some_and(|p| p.is(digest, Instant::now())) {
-            return Err(self.wrong_link(NO, visitor.address));
+            return Err(self.wrong_link(NO, browser.address));
         }
         let hash = self.new_hash(Role::Owner, password).await?;
         // Of two that were hashing at the same time only one finds it here.
         let used = lock(&self.pairing).take_if(|p| p.is(digest, Instant::now())).ok_or(Error::Wrong(NO))?;
-        let signed_in = self.sign_in(Role::Owner, visitor, None, Some(hash)).await;
+        let signed_in = self.sign_in(Role::Owner, browser, None, Some(hash)).await;
         match &signed_in {
-            Ok(_) => tracing::info!(from = %visitor.address, "the device was paired"),
+            Ok(_) => tracing::info!(from = %browser.address, "the device was paired"),
             Err(_) => *lock(&self.pairing) = Some(used), // for another try
         }
         signed_in
@@ -326,13 +326,13 @@ impl Auth {
     pub async fn login(
         &self,
         password: &str,
-        visitor: Visitor<'_>,
+        browser: Browser<'_>,
         before: Option<&Principal>,
     ) -> Result<SignedIn, Error> {
-        let source = self.source(&visitor);
-        let role = self.guess(source, visitor.address, self.whose(password)).await?;
-        let signed_in = self.sign_in(role, visitor, before, None).await?;
-        tracing::info!(from = %visitor.address, who = signed_in.principal.who, "signed in");
+        let source = self.source(&browser);
+        let role = self.guess(source, browser.address, self.whose(password)).await?;
+        let signed_in = self.sign_in(role, browser, before, None).await?;
+        tracing::info!(from = %browser.address, who = signed_in.principal.who, "signed in");
         Ok(signed_in)
     }
 
@@ -500,14 +500,14 @@ impl Auth {
         }
     }
 
-    fn source(&self, visitor: &Visitor<'_>) -> Source {
+    fn source(&self, browser: &Browser<'_>) -> Source {
         let now = unix_now();
         let known = |l: &Lasting, digest: Digest| {
             l.devices.iter().any(|d| d.digest == digest && now < d.seen_unix.saturating_add(DEVICE_S))
         };
-        match visitor.device.map(Digest::of) {
+        match browser.device.map(Digest::of) {
             Some(digest) if self.state.read(|l| known(l, digest)) => Source::Known(digest),
-            _ => Source::stranger(visitor.address),
+            _ => Source::stranger(browser.address),
         }
     }
 
@@ -564,13 +564,13 @@ impl Auth {
     async fn sign_in(
         &self,
         role: Role,
-        visitor: Visitor<'_>,
+        browser: Browser<'_>,
         before: Option<&Principal>,
         password: Option<String>,
     ) -> Result<SignedIn, Error> {
         let session = secret::<LONG>()?;
         // One that has logged in before keeps its cookie.
-        let device = match (self.source(&visitor), visitor.device) {
+        let device = match (self.source(&browser), browser.device) {
             (Source::Known(_), Some(device)) => device.to_owned(),
             _ => secret::<LONG>()?,
         };

@@ -21,12 +21,12 @@ async fn paired() -> (Arc<Auth>, SignedIn, Dir) {
 }
 
 /// A browser that was never here, at an address of its own.
-fn stranger(n: u8) -> Visitor<'static> {
-    Visitor { address: IpAddr::from([192, 0, 2, n]), device: None }
+fn stranger(n: u8) -> Browser<'static> {
+    Browser { address: IpAddr::from([192, 0, 2, n]), device: None }
 }
 
-fn again(signed_in: &SignedIn) -> Visitor<'_> {
-    Visitor { device: Some(&signed_in.device), ..stranger(99) }
+fn again(signed_in: &SignedIn) -> Browser<'_> {
+    Browser { device: Some(&signed_in.device), ..stranger(99) }
 }
 
 fn role(auth: &Auth, cookie: &str) -> Option<Role> {
@@ -108,7 +108,7 @@ async fn a_login_is_a_new_session_and_ends_the_one_before() {
     assert_ne!(first.session, second.session, "no cookie that somebody planted becomes a session");
     assert_eq!(first.device, second.device);
     assert_eq!((role(&auth, &first.session), role(&auth, &second.session)), (None, Some(Role::Owner)));
-    let third = auth.login(PASSWORD, Visitor { device: Some("planted"), ..stranger(1) }, None).await.unwrap();
+    let third = auth.login(PASSWORD, Browser { device: Some("planted"), ..stranger(1) }, None).await.unwrap();
     assert_ne!(third.device, "planted");
     assert_eq!(third.session.len(), 43, "256 bits");
 }
@@ -154,8 +154,8 @@ async fn nobody_can_lock_the_owner_out() {
     let (auth, owner, _dir) = paired().await;
     let mut refused = 0;
     for n in 0..1000u32 {
-        let visitor = Visitor { address: IpAddr::from((0xc000_0200 + n).to_be_bytes()), device: None };
-        match auth.login("a guess at it", visitor, None).await {
+        let browser = Browser { address: IpAddr::from((0xc000_0200 + n).to_be_bytes()), device: None };
+        match auth.login("a guess at it", browser, None).await {
             Err(Error::Wait(wait)) => {
                 assert!(wait <= Duration::from_secs(60));
                 refused += 1;
@@ -168,7 +168,7 @@ async fn nobody_can_lock_the_owner_out() {
     assert_eq!(role(&auth, &owner.session), Some(Role::Owner), "who is signed in stays so");
     auth.login(PASSWORD, again(&owner), None).await.unwrap();
     // A device that somebody made up is a stranger.
-    let liar = Visitor { device: Some("made up"), ..stranger(1) };
+    let liar = Browser { device: Some("made up"), ..stranger(1) };
     assert!(matches!(auth.login(PASSWORD, liar, None).await, Err(Error::Wait(_))));
     // Nor does it help to guess on the owner's own device, or by a stolen session.
     let tries = async |n| {
