@@ -62,7 +62,8 @@ pub fn watch(address: &str, viewers: usize) {
 pub fn measure() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let (hub, status) = (Arc::new(Hub::default()), Arc::new(Status::default()));
-    let web = config::Web { port: 0, max_viewers: 100, ..Default::default() };
+    let web =
+        config::Web { address: Ipv4Addr::LOCALHOST.into(), port: 0, max_viewers: 100, ..Default::default() };
     let (_profile, profile_seen) = watch::channel(ProfileLevelId([0x42, 0xc0, 0x1f]));
     let (listen, ice) = (IpAddr::V4(Ipv4Addr::LOCALHOST), config::Ice::default());
     let registry = Registry::new(hub.clone(), status.clone(), CLOCKS, ice.clone(), listen, 100, profile_seen);
@@ -72,9 +73,12 @@ pub fn measure() {
     let dir = Dir::new();
     door::furnish(dir.path());
     let auth = Auth::new(State::open(dir.path()).expect("a state"));
-    let context = web::Context { registry, status, auth, snapshots, config: web, ice, clocks: CLOCKS };
+    let (clocks, tls, announced) = (CLOCKS, None, watch::channel(None).1);
+    let context =
+        web::Context { registry, status, auth, snapshots, config: web, ice, clocks, tls, announced };
+    let doors = vec![web::Door { listener, speaks: web::Speaks::Plain }];
     let stop = CancellationToken::new();
-    runtime.spawn(web::serve(listener, Arc::new(context), stop.clone()));
+    runtime.spawn(web::serve(doors, Arc::new(context), stop.clone()));
     std::thread::spawn(move || publish(&hub));
 
     let mut figures = vec![];
