@@ -83,17 +83,9 @@ pub fn measure() {
     let dir = Dir::new();
     door::furnish(dir.path());
     let auth = Auth::new(State::open(dir.path()).expect("a state"));
-    let context = web::Context {
-        registry,
-        status,
-        auth,
-        snapshots,
-        config: web,
-        ice,
-        clocks: CLOCKS,
-        tls: None,
-        announced: watch::channel(None).1,
-    };
+    let (clocks, tls, announced) = (CLOCKS, None, watch::channel(None).1);
+    let context =
+        web::Context { registry, status, auth, snapshots, config: web, ice, clocks, tls, announced };
     let stop = CancellationToken::new();
     runtime.spawn(web::serve(doors, Arc::new(context), stop.clone()));
     std::thread::spawn(move || publish(&hub));

@@ -55,7 +55,8 @@ async fn run(
         services.push(info.get_fullname().to_owned());
         daemon.register(info)?;
     }
-    tracing::info!("announcing https://{host}:{port} by mDNS");
+    let scheme = if https { "https" } else { "http" };
+    tracing::info!("announcing {scheme}://{host}:{port} by mDNS");
     name.send_replace(Some(host.clone()));
     let leave = async {
         stop.cancelled().await;

@@ -310,7 +310,7 @@ impl Server {
                 return Ok(Shaken::Nothing);
             }
             match first[0] {
-                TLS_HANDSHAKE => Ok(Shaken::Tls(TlsAcceptor::from(config).accept(stream).await?)),
+                TLS_HANDSHAKE => Ok(Shaken::Tls(Box::new(TlsAcceptor::from(config).accept(stream).await?))),
                 b'A'..=b'Z' => Ok(Shaken::Plain(stream)),
                 _ => Ok::<_, io::Error>(Shaken::Nothing),
             }
@@ -392,7 +392,7 @@ impl Server {
 
 /// How a connection to the HTTPS port began.
 enum Shaken {
-    Tls(tokio_rustls::server::TlsStream<TcpStream>),
+    Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>),
     Plain(TcpStream),
     Nothing,
 }

@@ -296,3 +296,53 @@ async fn only_listed_origins_see_whep() {
     let plain = server.ask("OPTIONS", "/whep", &[], "").await;
     assert_eq!((plain.status, plain.header("access-control-allow-origin")), (200, ""));
 }
+
+/// A server that speaks TLS with a certificate of nobody's.
+fn tls(limits: Limits) -> Server {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::from(made.signing_key);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.into()], key)
+        .unwrap();
+    Server::speaking(Speaks::Tls(Arc::new(config)), limits, context())
+}
+
+#[tokio::test]
+async fn the_first_byte_tells_what_is_spoken() {
+    let server = tls(QUICK);
+    // Plain HTTP is sent on, to the same port.
+    let reply = server.ask("GET", "/api/session", &[], "").await;
+    let there = format!("https://{}/api/session", server.address);
+    assert_eq!((reply.status, reply.header("location")), (308, &*there));
+    let astray = server.raw("GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n").await;
+    assert_eq!((astray.status, astray.header("location")), (421, ""));
+    // What is neither, what stops in the middle of its handshake, and what says nothing at all is cut off.
+    for start in
+        [&b"\0"[..], b"\x80\x2e\x01", b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03", b"\x16", b"G", b""]
+    {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(start).await.unwrap();
+        let answer = rest(&mut stream).await;
+        assert!(answer.len() < 10, "{start:?}: {answer:?}"); // at most an alert
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_port_that_only_sends_on_does_nothing_else() {
+    let server = Server::speaking(Speaks::Redirect(443), QUICK, context());
+    for (method, path) in [("GET", "/"), ("GET", "/healthz"), ("POST", "/api/login"), ("GET", "/api/signal")]
+    {
+        let reply = server.ask(method, path, &[], "").await;
+        let there = format!("https://127.0.0.1{path}");
+        assert_eq!(
+            (reply.status, reply.header("location"), &*reply.body),
+            (308, &*there, ""),
+            "{method} {path}"
+        );
+    }
+}

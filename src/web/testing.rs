@@ -141,6 +141,7 @@ pub const OFFER: &str = include_str!("../../tests/data/offer-chromium-156.sdp");
 
 /// Short enough for tests to wait for them; sizes are those of the daemon.
 pub const QUICK: Limits = Limits {
+    handshake: Duration::from_millis(300),
     header: Duration::from_millis(300),
     body: Duration::from_millis(300),
     stalled: Duration::from_millis(500),

@@ -41,6 +41,7 @@ const ROUTES: &[(&str, &[(&str, Level)])] = &[
     ("/api/guests", &[("GET", Owner), ("POST", Owner)]),
     ("/api/guests/x", &[("DELETE", Owner)]),
     ("/api/privacy", &[("POST", Owner)]),
+    ("/api/ca.pem", &[("GET", Nobody), ("HEAD", Nobody)]),
     ("/api/signal", &[("GET", Guest)]),
     ("/api/hello", &[("GET", Guest)]),
     ("/api/status", &[("GET", Guest), ("HEAD", Guest)]),

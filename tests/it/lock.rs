@@ -121,6 +121,35 @@ fn http_get_ca(daemon: &Daemon, authority: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+fn the_network_is_told_of_it_only_if_the_owner_wants_that() {
+    let looking = mdns_sd::ServiceDaemon::new().unwrap();
+    let found = looking.browse("_peercam._tcp.local.").unwrap();
+    let silent = Daemon::start(&https());
+    let daemon = Daemon::start(&format!("{PATTERN}[web]\ntls = \"auto\"\nhttp_port = 0\nannounce = true\n"));
+    let device = until("found", PATIENCE, || match found.recv_timeout(Duration::from_secs(1)) {
+        Ok(mdns_sd::ServiceEvent::ServiceResolved(device)) => Ok(device),
+        other => Err(format!("{other:?}")),
+    });
+    assert_eq!(device.get_port(), daemon.address().port());
+    let host = device.get_hostname().trim_end_matches('.').to_owned();
+    assert!(host.starts_with("peercam") && host.ends_with(".local"), "{host}");
+    assert!(!device.get_addresses().is_empty());
+    // The name is in the certificate, and the door knows it; the other one's does not.
+    let there = |daemon: &Daemon| {
+        let authority = std::fs::read(daemon.state_dir().join("ca.pem")).unwrap();
+        get(daemon.address(), &host, &authority, "/healthz").map_err(|e| e.to_string())
+    };
+    assert_eq!(until("the name is known", RELOAD, || there(&daemon)).code, 200);
+    assert!(there(&silent).unwrap_err().contains("not valid for name"));
+    drop(daemon);
+    until("told that it leaves", PATIENCE, || match found.recv_timeout(Duration::from_secs(1)) {
+        Ok(mdns_sd::ServiceEvent::ServiceRemoved(..)) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    let _ = looking.shutdown();
+}
+
+#[test]
 fn the_owners_files_are_served_and_read_again() {
     let dir = Dir::new();
     let make = |name: &str| {

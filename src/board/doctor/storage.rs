@@ -52,10 +52,11 @@ fn unseen(dir: &Path) -> Finding {
 fn room(dir: &Path) -> Finding {
     match statvfs(dir) {
         Err(e) => Finding::warn(ABOUT, format!("{}: free space unknown: {e}", dir.display()), "see `df`"),
-        Ok(disk) => judge(
-            &dir.display().to_string(),
-            u64::from(disk.blocks_available()) * disk.fragment_size() as u64,
-        ),
+        Ok(disk) => {
+            #[allow(clippy::useless_conversion)] // both have 32 bits on armv7
+            let (blocks, size) = (u64::from(disk.blocks_available()), u64::from(disk.fragment_size()));
+            judge(&dir.display().to_string(), blocks.saturating_mul(size))
+        }
     }
 }
 

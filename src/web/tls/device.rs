@@ -93,6 +93,8 @@ impl Authority {
         let domains = names::domains(here, hosts);
         let mut params = CertificateParams::default();
         let label = here.hostname.as_deref().and_then(|h| h.split('.').next()).unwrap_or("device");
+        // The whole may have 64 characters (RFC 5280 appendix A.1, ub-common-name).
+        let label: String = label.chars().take(32).collect();
         // No two authorities may share a name: browsers would take one's certificates for forged ones of the other.
         let tag: String = random::<4>()?.iter().map(|b| format!("{b:02x}")).collect();
         params.distinguished_name = name(&format!("peercam {label} authority {tag}"));

@@ -99,8 +99,15 @@ pub struct Tls {
 }
 
 enum Source {
-    Device { authority: Authority, dir: PathBuf },
-    Files { certificate: PathBuf, key: PathBuf, seen: Mutex<Seen> },
+    Device { authority: Box<Authority>, dir: PathBuf },
+    Files(Box<Files>),
+}
+
+/// The owner's two files.
+struct Files {
+    certificate: PathBuf,
+    key: PathBuf,
+    seen: Mutex<Seen>,
 }
 
 /// Stamps of the owner's two files: those that are served or were refused, and those of the last look.
@@ -125,7 +132,7 @@ impl Tls {
                 let here = here(&announced);
                 let authority = Authority::open(dir, &here, &web.hosts, now)?;
                 let pair = current(&authority, dir, &here, &web.hosts, now)?;
-                (Source::Device { authority, dir: dir.into() }, pair)
+                (Source::Device { authority: Box::new(authority), dir: dir.into() }, pair)
             }
             config::Tls::Files { certificate, key } => {
                 let stamps = [Stamp::of(certificate), Stamp::of(key)];
@@ -133,15 +140,9 @@ impl Tls {
                 if plausible(now) && now >= pair.not_after {
                     tracing::warn!("{}: expired on {}", certificate.display(), date(pair.not_after));
                 }
-                let seen = Seen { taken: stamps, last: stamps, problem: None };
-                (
-                    Source::Files {
-                        certificate: certificate.clone(),
-                        key: key.clone(),
-                        seen: Mutex::new(seen),
-                    },
-                    pair,
-                )
+                let seen = Mutex::new(Seen { taken: stamps, last: stamps, problem: None });
+                let files = Files { certificate: certificate.clone(), key: key.clone(), seen };
+                (Source::Files(Box::new(files)), pair)
             }
         };
         let served = Arc::new(Served(RwLock::new(pair)));
@@ -168,7 +169,7 @@ impl Tls {
     pub fn authority_pem(&self) -> Option<&str> {
         match &self.source {
             Source::Device { authority, .. } => Some(authority.pem()),
-            Source::Files { .. } => None,
+            Source::Files(_) => None,
         }
     }
 
@@ -177,8 +178,8 @@ impl Tls {
         let pair = self.served.now();
         let (kind, fingerprint, problem) = match &self.source {
             Source::Device { authority, .. } => ("device", authority.fingerprint(), None),
-            Source::Files { seen, .. } => {
-                let problem = seen.lock().unwrap_or_else(PoisonError::into_inner).problem.clone();
+            Source::Files(files) => {
+                let problem = files.seen.lock().unwrap_or_else(PoisonError::into_inner).problem.clone();
                 ("files", pair.fingerprint(), problem)
             }
         };
@@ -228,7 +229,8 @@ impl Tls {
                     self.served.put(pair);
                 }
             }
-            Source::Files { certificate, key, seen } => {
+            Source::Files(files) => {
+                let Files { certificate, key, seen } = &**files;
                 let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
                 let stamps = [Stamp::of(certificate), Stamp::of(key)];
                 // The two are rarely replaced in the same moment: taken when they have been the same for one look.
