@@ -5,8 +5,9 @@ SHELL := /bin/bash
 export PATH := $(shell tests/setup.sh path):$(PATH)
 ARGS ?=
 TESTS ?=
+EACH ?= 600
 
-.PHONY: help run test check bench test-fresh
+.PHONY: help run test check fuzz bench test-fresh
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
@@ -21,14 +22,20 @@ test: ## install what the tests need and run them all: make test TESTS=browser f
 	cargo test --locked --no-run
 	env $$(tests/setup.sh places) tests/net.sh cargo test --locked --offline --no-fail-fast $(TESTS) -- --test-threads=1
 	node --test tests/browser/unit/*.test.mjs
+	[ -n "$(TESTS)" ] || tests/fuzz/run.sh 15
 
 check: ## formatting, lints, documentation, licences and sources of dependencies
 	@tests/setup.sh check
 	cargo fmt --check
+	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 	# Known vulnerabilities are not looked up: that takes the advisory database, which is a repository of its own.
 	env $$(tests/setup.sh places) sh -c 'exec "$$PEERCAM_DENY" --offline --locked check --hide-inclusion-graph bans licenses sources'
+
+fuzz: ## feed all that reads foreign bytes with mutations: make fuzz EACH=3600 for an hour each, TESTS='offer whep' for some
+	@tests/setup.sh build
+	tests/fuzz/run.sh $(EACH) $(TESTS)
 
 bench: ## measure; the figures of the README
 	@tests/setup.sh build net browser

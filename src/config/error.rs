@@ -44,7 +44,8 @@ impl Problem {
         let line_start = text[..start].rfind('\n').map_or(0, |n| n + 1);
         let line = text[line_start..].lines().next().unwrap_or_default();
         let column = text[line_start..start].chars().count();
-        let end = floor_char(text, span.end.clamp(start, line_start + line.len()).max(start));
+        // What is wrong may be the line's end itself, which `line` is without.
+        let end = floor_char(text, span.end.min(line_start + line.len())).max(start);
         let width = text[start..end].chars().count().max(1);
         Self {
             file: file.into(),

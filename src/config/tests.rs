@@ -155,6 +155,13 @@ fn the_line_is_shown_with_carets() {
     assert!(error.to_string().ends_with("\n   2 | device = \"é\" \"\n     |              ^"), "{error}");
 }
 
+/// Found by fuzzing: the fault is the line's end, of two bytes.
+#[test]
+fn a_text_left_open_in_a_file_of_windows() {
+    let error = Config::parse("[web]\r\norigins = [\"p\r\n", "d").expect_err("no TOML").to_string();
+    assert!(error.starts_with("d:2: this is not TOML: "), "{error}");
+}
+
 #[test]
 fn all_problems_are_told_at_once_in_order() {
     let text = "[web]\nport = 70000\nprot = 1\n[video]\nsize = 720\n";

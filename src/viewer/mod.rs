@@ -35,6 +35,19 @@ use std::net::SocketAddr;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use crate::media::h264::ProfileLevelId;
+
+/// What [`Registry::join`] makes of an offer before there is a connection: the offer that webrtc gets to see, only what
+/// we can send; `own` is what the encoder emits.
+pub fn check_offer(sdp: &str, own: ProfileLevelId) -> Result<String, Error> {
+    sdp::check(sdp, own).map(|playable| playable.offer)
+}
+
+/// Whether a viewer's candidate (RFC 8839 `candidate:...`) is of use to us.
+pub fn check_candidate(candidate: &str) -> bool {
+    sdp::usable_candidate(candidate).is_some()
+}
+
 /// Names one viewer; unguessable, because whoever knows it may end or change the connection (a WHEP resource).
 #[derive(Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct ViewerId(String);

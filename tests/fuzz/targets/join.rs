@@ -1,0 +1,60 @@
+//! An offer all the way: a connection is made of it, answered, restarted and closed.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use peercam::clock::{AUDIO_HZ, Clocks, RtpClock, VIDEO_HZ};
+use peercam::config;
+use peercam::media::h264::ProfileLevelId;
+use peercam::pipeline::hub::Hub;
+use peercam::status::Status;
+use peercam::viewer::{Offer, Registry};
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+/// Whatever an offer says, it is answered or refused in this time.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+struct House {
+    runtime: Runtime,
+    registry: Arc<Registry>,
+}
+
+static HOUSE: OnceLock<House> = OnceLock::new();
+
+fn house() -> House {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let clock = |hz| RtpClock { hz, offset: 7 };
+    let clocks = Clocks { video: clock(VIDEO_HZ), audio: clock(AUDIO_HZ) };
+    let registry = Registry::new(
+        Arc::new(Hub::default()),
+        Arc::new(Status::default()),
+        clocks,
+        config::Ice::default(),
+        IpAddr::V4(Ipv4Addr::LOCALHOST),
+        100,
+        watch::channel(ProfileLevelId([0x42, 0xc0, 0x1f])).1,
+    );
+    House { runtime, registry }
+}
+
+/// The offer is what stands before the first NUL, what stands behind it is the restart.
+pub fn join(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let (offer, restart) = text.split_once('\0').unwrap_or((text, text));
+    let House { runtime, registry } = HOUSE.get_or_init(house);
+    let whole = async {
+        let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
+        let offer = Offer { sdp: offer.to_owned(), from, via: "page", sound: false };
+        let Ok(answer) = registry.join(offer).await else { return };
+        for line in text.lines().filter_map(|l| l.strip_prefix("a=candidate:")) {
+            let _ = registry.add_candidate(&answer.id, &format!("candidate:{line}"), None).await;
+        }
+        let _ = registry.restart(&answer.id, restart).await;
+        let _ = registry.leave(&answer.id, "fuzzed").await;
+    };
+    let joined = runtime.block_on(async { tokio::time::timeout(PATIENCE, whole).await });
+    assert!(joined.is_ok(), "not answered within {PATIENCE:?}");
+}

@@ -1,0 +1,38 @@
+//! One program for all targets, so that it is linked once: the environment's TARGET says which.
+
+#![no_main]
+
+mod camera;
+mod join;
+mod text;
+
+use std::sync::OnceLock;
+
+/// Takes any bytes, and panics where something is wrong with us.
+type Target = fn(&[u8]);
+
+const TARGETS: [(&str, Target); 6] = [
+    ("offer", text::offer),
+    ("signal", text::signal),
+    ("whep", text::whep),
+    ("join", join::join),
+    ("config", text::config),
+    ("camera", camera::camera),
+];
+
+static TARGET: OnceLock<Target> = OnceLock::new();
+
+libfuzzer_sys::fuzz_target!(init: choose(), |data: &[u8]| {
+    if let Some(target) = TARGET.get() {
+        target(data);
+    }
+});
+
+fn choose() {
+    let name = std::env::var("TARGET").unwrap_or_default();
+    let Some((_, target)) = TARGETS.iter().find(|(n, _)| *n == name) else {
+        eprintln!("TARGET must be one of {:?}", TARGETS.map(|(n, _)| n));
+        std::process::exit(2);
+    };
+    TARGET.get_or_init(|| *target);
+}

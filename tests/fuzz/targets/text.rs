@@ -1,0 +1,53 @@
+//! What comes as text: session descriptions, signaling, the configuration, headers.
+
+use peercam::config::Config;
+use peercam::media::h264::ProfileLevelId;
+use peercam::viewer::{check_candidate, check_offer};
+use peercam::web::messages::FromPage;
+use peercam::web::sdpfrag::{self, Fragment, Skeleton};
+
+const OWN: ProfileLevelId = ProfileLevelId([0x42, 0xc0, 0x1f]);
+
+/// An offer by itself: what is made of it for WebRTC would be accepted again.
+pub fn offer(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(reduced) = check_offer(text, OWN) {
+        let again = check_offer(&reduced, OWN);
+        assert!(again.is_ok(), "{again:?} of what came of it: {reduced}");
+    }
+    for line in text.lines() {
+        check_candidate(line);
+    }
+}
+
+/// A message of the page's WebSocket.
+pub fn signal(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match serde_json::from_str::<FromPage>(text) {
+        Ok(FromPage::Offer { sdp, .. }) => drop(check_offer(&sdp, OWN)),
+        Ok(FromPage::Candidate { candidate, .. }) => drop(check_candidate(&candidate)),
+        Ok(_) | Err(_) => {}
+    }
+}
+
+/// A PATCH of WHEP: candidates, or an ICE restart.
+pub fn whep(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Some(credentials) = sdpfrag::credentials(text) {
+        let _ = Skeleton::of(text).fragment(&credentials, &[]);
+    }
+    if let Ok(fragment) = Fragment::parse(text) {
+        for candidate in &fragment.candidates {
+            check_candidate(&candidate.value);
+        }
+    }
+}
+
+/// device.toml: a mistake is told with its line.
+pub fn config(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Err(error) = Config::parse(text, "device.toml") {
+        let told = error.to_string();
+        assert!(told.starts_with("device.toml:"), "{told}");
+    }
+}
