@@ -92,6 +92,7 @@ async fn the_port_can_be_taken_again_at_once() {
     let first = house(1);
     let ice = config::Ice { port: first.number(), ..Default::default() };
     let (_client, _answer) = first.watch_by(Client::over_tcp(false).await, true).await;
+    first.registry.close_all("the end").await;
     drop(first);
     let start = Instant::now();
     let free = || std::net::UdpSocket::bind(("0.0.0.0", ice.port)).is_ok();
@@ -135,7 +136,9 @@ async fn a_flood_of_forgeries_freezes_nobody() {
         std::thread::spawn(move || {
             let forged = forgeries(&ufrag);
             let sockets: Vec<_> = (0..50)
-                .map(|n| std::net::UdpSocket::bind(SocketAddr::from(([127, 0, 0, 2 + n], 0))).expect("a socket"))
+                .map(|n| {
+                    std::net::UdpSocket::bind(SocketAddr::from(([127, 0, 0, 2 + n], 0))).expect("a socket")
+                })
                 .collect();
             let (start, mut sent) = (Instant::now(), 0_u32);
             while !stop.load(Ordering::Relaxed) {

@@ -158,7 +158,7 @@ impl Demux {
             self.ufrags.remove(&ufrag);
         }
         for path in line.paths {
-            forget_remote(&mut self.remotes, &path, id);
+            forget_path(&mut self.remotes, &path, id);
         }
         for sent in line.sent {
             self.transactions.remove(&sent.id);
@@ -391,19 +391,22 @@ impl Line {
         let dead =
             |p: &Path| now.saturating_duration_since(p.heard) > DEAD && !needed.contains(&Some(p.remote));
         for path in self.paths.extract_if(.., |p| dead(p)) {
-            forget_remote(remotes, &path, id);
+            forget_path(remotes, &path, id);
         }
         if self.paths.len() < MOST_PATHS {
             return;
         }
         let idle = self.paths.iter().enumerate().filter(|(_, p)| !needed.contains(&Some(p.remote)));
         if let Some((at, _)) = idle.min_by_key(|(_, p)| p.heard) {
-            forget_remote(remotes, &self.paths.swap_remove(at), id);
+            forget_path(remotes, &self.paths.swap_remove(at), id);
         }
     }
 }
 
-fn forget_remote(remotes: &mut HashMap<SocketAddr, LineId>, path: &Path, id: LineId) {
+fn forget_path(remotes: &mut HashMap<SocketAddr, LineId>, path: &Path, id: LineId) {
+    if let Via::Tcp(connection) = &path.via {
+        connection.close();
+    }
     if remotes.get(&path.remote) == Some(&id) {
         remotes.remove(&path.remote);
     }

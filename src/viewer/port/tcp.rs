@@ -17,6 +17,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::demux::{Inbound, LineId};
 use super::{Inner, LARGEST};
@@ -49,6 +50,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Sender {
     id: u64,
     frames: mpsc::Sender<Bytes>,
+    over: CancellationToken,
 }
 
 impl PartialEq for Sender {
@@ -62,7 +64,13 @@ impl Sender {
     pub fn new() -> (Self, mpsc::Receiver<Bytes>) {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let (frames, queue) = mpsc::channel(QUEUE);
-        (Self { id: NEXT.fetch_add(1, Ordering::Relaxed), frames }, queue)
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        (Self { id, frames, over: CancellationToken::new() }, queue)
+    }
+
+    /// Closes the connection once what waits is written.
+    pub fn close(&self) {
+        self.over.cancel();
     }
 
     /// Sends a datagram as a frame, or drops it; false if it was dropped.
@@ -204,7 +212,7 @@ async fn serve(port: Arc<Inner>, stream: TcpStream, remote: SocketAddr, mut plac
         let reading = reading(&port, Frames::new(read), remote, &sender, &mut line, &mut place);
         let why = tokio::select! {
             why = reading => why,
-            why = writing(write, queue) => why,
+            why = writing(write, queue, sender.over.clone()) => why,
         };
         tracing::trace!(%remote, error = why.err().map(tracing::field::display), "TCP connection ended");
     }
@@ -243,10 +251,18 @@ async fn reading(
     }
 }
 
-async fn writing(mut to: OwnedWriteHalf, mut queue: mpsc::Receiver<Bytes>) -> io::Result<()> {
+async fn writing(
+    mut to: OwnedWriteHalf,
+    mut queue: mpsc::Receiver<Bytes>,
+    over: CancellationToken,
+) -> io::Result<()> {
     let mut out = BytesMut::with_capacity(WRITE);
-    while let Some(frame) = queue.recv().await {
-        out.extend_from_slice(&frame);
+    loop {
+        tokio::select! {
+            biased; // first what waits
+            Some(frame) = queue.recv() => out.extend_from_slice(&frame),
+            () = over.cancelled() => return Ok(()),
+        }
         // All that is there goes in one write.
         while out.len() + 2 + LARGEST <= WRITE
             && let Ok(frame) = queue.try_recv()
@@ -255,7 +271,6 @@ async fn writing(mut to: OwnedWriteHalf, mut queue: mpsc::Receiver<Bytes>) -> io
         }
         to.write_all_buf(&mut out).await?;
     }
-    Ok(())
 }
 
 /// Frames out of a stream of bytes.

@@ -11,11 +11,12 @@ import { Peer, receivesH264 } from './peer.js';
 
 /** The daemon speaks every 2 s; three times missed and the socket is dead, whatever TCP believes. */
 const SILENCE_MS = 7000;
-/** After waking up, a change of network or when media stops we ask, and a living daemon answers within this. */
+/** After waking up or a change of network we ask, and a living daemon answers within this; when media stops, sooner. */
 const PROBE_MS = 1000;
+const PROBE_QUIET_MS = 500;
 /** No picture decoded for so long: look whether anything arrives at all. */
 const LATE_MS = 500;
-/** Nothing at all arrived for so long, where reports come every 500 ms: the path is dead, long before ICE says so. */
+/** No picture for so long, and for half of it nothing else (reports come every 500 ms): the path is dead. */
 const QUIET_MS = 1000;
 /** Longest wait for each step of connecting before it is begun anew. */
 const STEP_MS = { hello: 6000, resumed: 6000, answer: 10_000 };
@@ -146,7 +147,7 @@ export class Session {
       if (now_ms - this.#clockAsked_ms > CLOCK_MS) this.#askClock();
     }
     const peer = this.#peer;
-    if (peer?.media === 'up' && decoded_ms !== null && now_ms - decoded_ms > LATE_MS) this.#listen(peer);
+    if (peer?.media === 'up' && decoded_ms !== null && now_ms - decoded_ms > LATE_MS) this.#listen(peer, decoded_ms);
     if (!peer?.viewer || this.#retry || this.socket !== 'open') return;
     const since = now_ms - peer.since_ms;
     if (peer.media === 'connecting' && since > MEDIA_MS) this.#begin('path', null);
@@ -364,15 +365,21 @@ export class Session {
    * Whether anything arrives on the path: if not, the way to the daemon has changed. A new one is looked for at once, over
    * the socket, or where that went the same way, over a new one.
    */
-  async #listen(peer) {
+  async #listen(peer, decoded_ms) {
     const bytes = received(await peer.stats());
     if (bytes === null || peer !== this.#peer) return;
     const now_ms = performance.now();
-    if (this.#arrived?.peer !== peer || this.#arrived.bytes !== bytes) this.#arrived = { peer, bytes, at_ms: now_ms };
+    const before = this.#arrived;
+    if (before?.peer !== peer || before.decoded_ms !== decoded_ms) this.#arrived = { peer, bytes, decoded_ms, at_ms: decoded_ms };
+    else if (before.bytes !== bytes) this.#arrived = { peer, bytes, decoded_ms, at_ms: now_ms };
     const quiet = now_ms - this.#arrived.at_ms > QUIET_MS;
     if (!quiet || now_ms - this.#mended_ms < MEND_AGAIN_MS || this.#retry || this.socket !== 'open') return;
     this.#ask();
     this.#mend();
+    const { link, at_ms } = this.#probe;
+    setTimeout(() => {
+      if (link === this.#link && link.heard_ms < at_ms) this.#linkLost('The server has gone silent');
+    }, PROBE_QUIET_MS);
   }
 
   /** Asks the daemon for a sign of life, which `tick` waits for. */
