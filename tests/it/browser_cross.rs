@@ -8,17 +8,20 @@ use serde_json::{Value, json};
 use crate::browser::Browser;
 use crate::daemon::{Daemon, PATTERN};
 
+const EMPTY: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 15\r\nConnection: close\r\n\r\n<!doctype html>";
+
 /// Another site: every path is an empty page. It answers until the tests end.
 fn elsewhere() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound");
     std::thread::spawn(move || {
+        // One thread each: a browser opens connections ahead, and says nothing on some for long.
         for mut stream in listener.incoming().flatten() {
-            let head =
-                BufReader::new(&stream).lines().map_while(Result::ok).take_while(|line| !line.is_empty());
-            head.for_each(drop);
-            let page = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 15\r\nConnection: close\r\n\r\n<!doctype html>";
-            let _ = stream.write_all(page.as_bytes()); // whoever has gone needs no answer
+            std::thread::spawn(move || {
+                let head = BufReader::new(&stream).lines().map_while(Result::ok);
+                head.take_while(|line| !line.is_empty()).for_each(drop);
+                let _ = stream.write_all(EMPTY.as_bytes()); // whoever has gone needs no answer
+            });
         }
     });
     address

@@ -10,7 +10,8 @@ use webrtc::peer_connection::RTCPeerConnectionState::Connected;
 use crate::client::Client;
 use crate::daemon::{Daemon, PATTERN};
 use crate::flood::{self, Victim};
-use crate::http::request;
+use crate::door;
+use crate::http::anybody;
 use crate::lab::{Host, Switch};
 
 /// No longer without a picture, for whoever watches.
@@ -21,6 +22,7 @@ const JOIN: Duration = Duration::from_secs(3);
 const LOAD: Duration = Duration::from_secs(8);
 
 const CAMERA: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+const MEDIA: u16 = 8189;
 
 /// The camera, who watches it, its owner, and an attacker with 65,534 addresses, on one switch.
 struct Scene {
@@ -45,22 +47,25 @@ impl Scene {
         let attacker = plugged("attacker", "10.0.0.9/24");
         attacker.sh(&format!("ip route add local {} dev lo", flood::CLAIMED));
         camera.gateway("10.0.0.9");
-        let daemon = camera.inside(|| Daemon::start(&format!("{PATTERN}[web]\naddress = \"0.0.0.0\"\n")));
+        let daemon = camera.inside(|| Daemon::start(&format!("{PATTERN}[ice]\nport = {MEDIA}\n[web]\naddress = \"0.0.0.0\"\n")));
         let address = SocketAddr::from((CAMERA, daemon.address().port()));
         Self { daemon: address, viewer, owner, attacker, _running: (daemon, camera, switch) }
     }
 
-    /// The viewer watches; a second later `load` begins, and after two more the owner joins. Prints and judges how both fared.
+    /// The viewer watches; two seconds later `load` begins, and after two more the owner signs in by password, at a browser
+    /// that the owner has used before, and joins. Prints and judges how both fared.
     fn under(&self, what: &str, load: impl FnOnce(&Victim) -> String + Send) {
         let Self { daemon, viewer, owner, attacker, .. } = self;
+        let device = owner.inside(|| sign_in(*daemon, ""));
         let stop = AtomicBool::new(false);
         let (watching, watched) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
             let stop = &stop;
             let watch = scope.spawn(move || {
                 viewer.inside(|| {
+                    let session = sign_in(*daemon, "");
                     block_on(async {
-                        let mut viewer = Viewer::join(*daemon, "10.0.0.3:0").await;
+                        let mut viewer = Viewer::join(*daemon, "10.0.0.3:0", &session).await;
                         let calm = viewer.longest_gap(|since| since > Duration::from_secs(2)).await;
                         watching.send(viewer.victim.clone()).expect("somebody waits");
                         (calm, viewer.longest_gap(|_| stop.load(Ordering::Relaxed)).await)
@@ -73,7 +78,9 @@ impl Scene {
             let joined = owner.inside(|| {
                 block_on(async {
                     let start = Instant::now();
-                    Viewer::join(*daemon, "10.0.0.4:0").await.longest_gap(|_| true).await;
+                    let session = sign_in(*daemon, &device);
+                    let mut owner = Viewer::join(*daemon, "10.0.0.4:0", &session).await;
+                    owner.longest_gap(|_| true).await;
                     start.elapsed()
                 })
             });
@@ -96,6 +103,20 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     done
 }
 
+/// Signs in as the owner by password, from a browser with these cookies; those it has then.
+fn sign_in(daemon: SocketAddr, cookies: &str) -> String {
+    let origin = format!("http://{daemon}");
+    let headers = [("Content-Type", "application/json"), ("Origin", &origin), ("Cookie", cookies)];
+    let body = format!(r#"{{"password":"{}"}}"#, door::PASSWORD);
+    let answer = anybody(daemon, "POST", "/api/login", &headers, &body).expect("an answer");
+    assert_eq!(answer.code, 200, "{answer:?}");
+    let set = answer.headers.lines().filter_map(|l| {
+        let (name, value) = l.split_once(": ")?;
+        name.eq_ignore_ascii_case("set-cookie").then(|| value.split(';').next().expect("at least one"))
+    });
+    set.collect::<Vec<_>>().join("; ")
+}
+
 /// Somebody who watches.
 struct Viewer {
     client: Client,
@@ -104,11 +125,12 @@ struct Viewer {
 
 impl Viewer {
     /// Until it is connected.
-    async fn join(daemon: SocketAddr, at: &'static str) -> Self {
+    async fn join(daemon: SocketAddr, at: &'static str, cookies: &str) -> Self {
         let mut client = Client::at(at, false).await;
         let offer = client.offer().await;
-        let headers = [("Content-Type", "application/sdp")];
-        let answer = request(daemon, "POST", "/whep", &headers, &offer).expect("an answer");
+        let origin = format!("http://{daemon}");
+        let headers = [("Content-Type", "application/sdp"), ("Origin", &origin), ("Cookie", cookies)];
+        let answer = anybody(daemon, "POST", "/whep", &headers, &offer).expect("an answer");
         assert_eq!(answer.code, 201, "{answer:?}");
         client.accept(&answer.body).await;
         client.until(Connected).await;
@@ -162,7 +184,7 @@ fn two_hundred_guesses() {
 fn twenty_thousand_forged_datagrams_a_second() {
     let scene = Scene::new();
     scene.under("forged datagrams", |victim| {
-        let sent = flood::datagrams(SocketAddrV4::new(CAMERA, 8189), victim, 20_000, LOAD);
+        let sent = flood::datagrams(SocketAddrV4::new(CAMERA, MEDIA), victim, 20_000, LOAD);
         format!("{:.0} a second", f64::from(sent) / LOAD.as_secs_f64())
     });
 }
