@@ -36,7 +36,7 @@ impl Limits {
         connections: 512,
         per_address: 64,
         handshakes: 64,
-        handshakes_per_address: 16,
+        handshakes_per_address: 32,
         per_second: 40.0,
         burst: 160.0,
         // The page of each of the most viewers that can be configured, and some of people who look at the page only.
@@ -108,7 +108,7 @@ struct Bucket {
     at: Instant,
 }
 
-/// All places. `T` is what ends a connection.
+/// All places. A connection whose `T` is dropped ends.
 #[derive(Debug)]
 pub struct Places<T> {
     limits: Limits,
@@ -123,12 +123,13 @@ impl<T> Places<T> {
         Self { limits, taken: HashMap::new(), buckets: HashMap::new(), next: 0 }
     }
 
-    /// Takes a place for a connection from `address`, `trusted` if that is a proxy of ours: its number, and who has to
-    /// make room for it.
+    /// Takes a place for a connection from `address`, `trusted` if that is a proxy of ours, that begins with `phase`: its
+    /// number, and who has to make room for it.
     pub fn take(
         &mut self,
         address: IpAddr,
         trusted: bool,
+        phase: Phase,
         now: Instant,
         end: T,
     ) -> Result<(u64, Vec<T>), Refusal> {
@@ -138,26 +139,25 @@ impl<T> Places<T> {
             return Err(Refusal::TooFast);
         }
         let mut ended = vec![];
+        let Limits { connections, per_address, handshakes, handshakes_per_address, .. } = self.limits;
+        let shaking = |t: &Taken<T>| t.phase == Phase::Handshake;
+        let counted = |t: &Taken<T>| t.phase != Phase::Kept;
+        let own = |t: &Taken<T>| t.source == source;
         if source != Source::Proxy {
-            let limits = self.limits;
-            let handshakes = |t: &Taken<T>| t.source == source && t.phase == Phase::Handshake;
-            let all = |t: &Taken<T>| t.source == source && t.phase != Phase::Kept;
-            for over in [
-                self.room(limits.handshakes_per_address, handshakes, now),
-                self.room(limits.per_address, all, now),
-            ] {
+            if phase == Phase::Handshake {
+                let over = self.room(handshakes_per_address, |t| own(t) && shaking(t), now);
                 ended.extend(over.map_err(|()| Refusal::TooMany)?);
             }
+            let over = self.room(per_address, |t| own(t) && counted(t), now);
+            ended.extend(over.map_err(|()| Refusal::TooMany)?);
         }
-        for (most, phase) in
-            [(self.limits.handshakes, Phase::Handshake), (self.limits.connections, Phase::Http)]
-        {
-            let counted = |t: &Taken<T>| t.phase != Phase::Kept && (phase == Phase::Http || t.phase == phase);
-            ended.extend(self.room(most, counted, now).map_err(|()| Refusal::Full)?);
+        if phase == Phase::Handshake {
+            ended.extend(self.room(handshakes, shaking, now).map_err(|()| Refusal::Full)?);
         }
+        ended.extend(self.room(connections, counted, now).map_err(|()| Refusal::Full)?);
         let number = self.next;
         self.next += 1;
-        self.taken.insert(number, Taken { source, phase: Phase::Handshake, progress: now, end });
+        self.taken.insert(number, Taken { source, phase, progress: now, end });
         Ok((number, ended))
     }
 
@@ -261,25 +261,29 @@ mod tests {
     fn the_longest_silent_one_of_the_same_address_gives_way() {
         let (mut places, t) = (Places::new(SMALL), Instant::now());
         for n in 0..3 {
-            assert_eq!(places.take(ip(1), false, at(t, n), n), Ok((n, vec![])));
+            assert_eq!(places.take(ip(1), false, Phase::Handshake, at(t, n), n), Ok((n, vec![])));
         }
         // Nobody has been silent for long.
-        assert_eq!(places.take(ip(1), false, at(t, 10), 9), Err(Refusal::TooMany));
+        assert_eq!(places.take(ip(1), false, Phase::Handshake, at(t, 10), 9), Err(Refusal::TooMany));
         // The first one speaks.
         places.progress(0, at(t, 500));
-        assert_eq!(places.take(ip(1), false, at(t, 1000), 3), Ok((3, vec![1])));
+        assert_eq!(places.take(ip(1), false, Phase::Handshake, at(t, 1000), 3), Ok((3, vec![1])));
         // Others have their own.
-        assert_eq!(places.take(ip(2), false, at(t, 1000), 4), Ok((4, vec![])));
+        assert_eq!(places.take(ip(2), false, Phase::Handshake, at(t, 1000), 4), Ok((4, vec![])));
     }
 
     #[test]
     fn when_all_is_taken_the_address_with_the_most_gives_way() {
         let (mut places, t) = (Places::new(SMALL), Instant::now());
         for (n, from) in [(0, 9), (1, 1), (2, 1), (3, 1), (4, 2), (5, 2)] {
-            assert_eq!(places.take(ip(from), false, at(t, n), n), Ok((n, vec![])));
+            assert_eq!(places.take(ip(from), false, Phase::Handshake, at(t, n), n), Ok((n, vec![])));
         }
-        assert_eq!(places.take(ip(3), false, at(t, 10), 6), Err(Refusal::Full));
-        assert_eq!(places.take(ip(3), false, at(t, 2000), 6), Ok((6, vec![1])), "not 0, which is older");
+        assert_eq!(places.take(ip(3), false, Phase::Handshake, at(t, 10), 6), Err(Refusal::Full));
+        assert_eq!(
+            places.take(ip(3), false, Phase::Handshake, at(t, 2000), 6),
+            Ok((6, vec![1])),
+            "not 0, which is older"
+        );
         assert_eq!(places.count(), 6);
         places.leave(6);
         assert_eq!(places.count(), 5);
@@ -289,10 +293,10 @@ mod tests {
     fn a_thousand_silent_ones_keep_nobody_out() {
         let (mut places, t) = (Places::new(Limits::STANDARD), Instant::now());
         for n in 0..1000 {
-            let _ = places.take(ip((n % 20) as u8), false, at(t, n), n);
+            let _ = places.take(ip((n % 20) as u8), false, Phase::Handshake, at(t, n), n);
         }
         for from in [0, 100] {
-            assert!(places.take(ip(from), false, at(t, 3000), 1000).is_ok(), "from {from}");
+            assert!(places.take(ip(from), false, Phase::Handshake, at(t, 3000), 1000).is_ok(), "from {from}");
         }
     }
 
@@ -300,29 +304,32 @@ mod tests {
     fn kept_ones_never_give_way_and_have_their_own_limit() {
         let (mut places, t) = (Places::new(SMALL), Instant::now());
         for n in 0..3 {
-            assert!(places.take(ip(1), false, t, n).is_ok());
+            assert!(places.take(ip(1), false, Phase::Handshake, t, n).is_ok());
         }
         assert!(places.keep(0) && places.keep(1) && !places.keep(2) && !places.keep(77));
         for n in 3..5 {
             assert_eq!(
-                places.take(ip(1), false, at(t, 5000), n),
+                places.take(ip(1), false, Phase::Handshake, at(t, 5000), n),
                 Ok((n, vec![])),
                 "kept ones are not counted"
             );
         }
-        assert_eq!(places.take(ip(1), false, at(t, 9000), 5), Ok((5, vec![2])));
+        assert_eq!(places.take(ip(1), false, Phase::Handshake, at(t, 9000), 5), Ok((5, vec![2])));
     }
 
     #[test]
     fn handshakes_are_fewer_than_connections() {
         let limits = Limits { handshakes: 2, handshakes_per_address: 1, ..SMALL };
         let (mut places, t) = (Places::new(limits), Instant::now());
-        assert!(places.take(ip(1), false, t, 0).is_ok());
-        assert_eq!(places.take(ip(1), false, t, 1), Err(Refusal::TooMany));
+        assert!(places.take(ip(1), false, Phase::Handshake, t, 0).is_ok());
+        assert_eq!(places.take(ip(1), false, Phase::Handshake, t, 1), Err(Refusal::TooMany));
         places.progress(0, t);
-        assert!(places.take(ip(1), false, t, 1).is_ok() && places.take(ip(2), false, t, 2).is_ok());
-        assert_eq!(places.take(ip(3), false, t, 3), Err(Refusal::Full));
-        assert_eq!(places.take(ip(3), false, at(t, 1000), 3), Ok((3, vec![1])));
+        assert!(
+            places.take(ip(1), false, Phase::Handshake, t, 1).is_ok()
+                && places.take(ip(2), false, Phase::Handshake, t, 2).is_ok()
+        );
+        assert_eq!(places.take(ip(3), false, Phase::Handshake, t, 3), Err(Refusal::Full));
+        assert_eq!(places.take(ip(3), false, Phase::Handshake, at(t, 1000), 3), Ok((3, vec![1])));
     }
 
     #[test]
@@ -330,7 +337,7 @@ mod tests {
         let limits = Limits { per_second: 2.0, burst: 3.0, per_address: 100, ..SMALL };
         let (mut places, t) = (Places::new(limits), Instant::now());
         let mut take = |from, ms| {
-            let taken = places.take(from, false, at(t, ms), ());
+            let taken = places.take(from, false, Phase::Handshake, at(t, ms), ());
             taken.map(|(number, _)| places.leave(number))
         };
         for _ in 0..3 {
@@ -350,16 +357,16 @@ mod tests {
         let (mut places, t) = (Places::new(SMALL), Instant::now());
         for n in 0..3u16 {
             let from = IpAddr::from([0x2001, 0xdb8, 0, 0, n, 0, 0, 1]);
-            assert!(places.take(from, false, t, ()).is_ok());
+            assert!(places.take(from, false, Phase::Handshake, t, ()).is_ok());
         }
         let next = |s: &str| s.parse::<IpAddr>().unwrap();
-        assert_eq!(places.take(next("2001:db8::9"), false, t, ()), Err(Refusal::TooMany));
-        assert!(places.take(next("2001:db8:0:1::9"), false, t, ()).is_ok());
+        assert_eq!(places.take(next("2001:db8::9"), false, Phase::Handshake, t, ()), Err(Refusal::TooMany));
+        assert!(places.take(next("2001:db8:0:1::9"), false, Phase::Handshake, t, ()).is_ok());
         let (mut places, t) = (Places::new(SMALL), Instant::now());
         for n in 0..6 {
-            assert!(places.take(ip(1), true, t, n).is_ok());
+            assert!(places.take(ip(1), true, Phase::Handshake, t, n).is_ok());
         }
-        assert_eq!(places.take(ip(1), true, t, 6), Err(Refusal::Full));
+        assert_eq!(places.take(ip(1), true, Phase::Handshake, t, 6), Err(Refusal::Full));
     }
 
     #[test]
@@ -367,7 +374,7 @@ mod tests {
         let (mut places, t) = (Places::new(Limits::STANDARD), Instant::now());
         for n in 0..5000u32 {
             let from = IpAddr::from(n.to_be_bytes());
-            if let Ok((number, _)) = places.take(from, false, at(t, u64::from(n)), ()) {
+            if let Ok((number, _)) = places.take(from, false, Phase::Handshake, at(t, u64::from(n)), ()) {
                 places.leave(number);
             }
         }

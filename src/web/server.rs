@@ -21,13 +21,13 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use warp::filters::BoxedFilter;
 use warp::reply;
 
 use super::hush::{Hush, and_more};
 use super::machine::Here;
-use super::places::{self, Places, Refusal};
+use super::places::{self, Phase, Places, Refusal};
 use super::routes::{self, Peer, Scheme, State};
 use super::sessions::Sessions;
 use super::{Context, proxy, redirect};
@@ -250,7 +250,8 @@ impl Server {
     fn admit(&self, stream: TcpStream, remote: SocketAddr, speaks: &Speaks) {
         let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
         let trusted = proxy::trusts(&self.state.context.config.trusted_proxies, remote.ip());
-        let place = match self.seats.take(remote.ip(), trusted) {
+        let phase = if matches!(speaks, Speaks::Tls(_)) { Phase::Handshake } else { Phase::Http };
+        let place = match self.seats.take(remote.ip(), trusted, phase) {
             Ok(place) => place,
             Err(refusal) => {
                 self.warn(remote.ip(), refusal);
@@ -297,10 +298,7 @@ impl Server {
         let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(limits.stalled));
         let remote = peer.remote;
         let config = match speaks {
-            Speaks::Plain => {
-                peer.place.progress();
-                return self.routes(stream, peer, asked).await;
-            }
+            Speaks::Plain => return self.routes(stream, peer, asked).await,
             Speaks::Redirect(port) => return self.redirect(stream, peer, Some(port), asked).await,
             Speaks::Tls(config) => config,
         };
@@ -400,7 +398,7 @@ enum Shaken {
 /// All places of the server.
 #[derive(Debug)]
 struct Seats {
-    places: Mutex<Places<CancellationToken>>,
+    places: Mutex<Places<DropGuard>>,
     left: Notify,
 }
 
@@ -409,14 +407,14 @@ impl Seats {
         Arc::new(Self { places: Mutex::new(Places::new(limits)), left: Notify::new() })
     }
 
-    fn places(&self) -> MutexGuard<'_, Places<CancellationToken>> {
+    fn places(&self) -> MutexGuard<'_, Places<DropGuard>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(self: &Arc<Self>, address: IpAddr, trusted: bool) -> Result<Place, Refusal> {
+    fn take(self: &Arc<Self>, address: IpAddr, trusted: bool, phase: Phase) -> Result<Place, Refusal> {
         let end = CancellationToken::new();
-        let (number, ended) = self.places().take(address, trusted, Instant::now(), end.clone())?;
-        ended.iter().for_each(CancellationToken::cancel);
+        let guard = end.clone().drop_guard();
+        let (number, _ended) = self.places().take(address, trusted, phase, Instant::now(), guard)?;
         Ok(Place { seats: self.clone(), number, end })
     }
 
