@@ -12,6 +12,7 @@ mod board;
 mod browser;
 mod cli;
 mod client;
+mod cross_site;
 mod daemon;
 mod door;
 mod house;
