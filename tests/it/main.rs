@@ -13,6 +13,7 @@ mod browser;
 mod browser_cross;
 mod cli;
 mod client;
+mod cross_site;
 mod daemon;
 mod door;
 mod door_load;

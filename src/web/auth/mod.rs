@@ -20,9 +20,11 @@
 mod error;
 pub mod guess;
 mod password;
+mod principal;
 
 pub use crate::state::Role;
 pub use error::Error;
+pub use principal::{DEVICE_S, Principal, SESSION_S};
 
 use std::fmt;
 use std::net::IpAddr;
@@ -36,19 +38,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use crate::state::{Device, Digest, Guest, Lasting, Session, State, Token};
 use guess::{Guesses, Source};
 use password::Passwords;
+use principal::{HOUR_S, Key, find, holder, sweep};
 
-const HOUR_S: u64 = 3600;
-const DAY_S: u64 = 24 * HOUR_S;
-/// A session ends when it was not used for so long...
-const IDLE_S: u64 = 14 * DAY_S;
-/// ... and after so long in any case.
-pub const SESSION_S: u64 = 90 * DAY_S;
-/// That it is used is written down at most so often: flash wears out.
-const SEEN_S: u64 = HOUR_S;
-/// A browser that signed in is remembered for so long.
-pub const DEVICE_S: u64 = 365 * DAY_S;
-/// How far the clock may have been set back since a guest link was made.
-const SET_BACK_S: u64 = 300;
 /// Longest life of a guest link: a year.
 pub const MOST_HOURS: u64 = 365 * 24;
 /// How long a pairing link is good: time to fetch a phone, too little to find it in an old log.
@@ -60,24 +51,6 @@ const SWEEP: Duration = Duration::from_secs(600);
 /// Bytes of a secret that lasts, and of one that must fit a link.
 const LONG: usize = 32;
 const SHORT: usize = 16;
-
-/// Somebody who is let in, and by what.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Principal {
-    /// What they may do.
-    pub role: Role,
-    /// For lists and the log: "owner", "household", "guest: LABEL", "token: NAME".
-    pub who: String,
-    key: Key,
-}
-
-/// The credential that somebody stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Key {
-    Session(Digest),
-    Guest(Digest),
-    Token(Digest),
-}
 
 /// A browser that tries a password.
 #[derive(Clone, Copy, Debug)]
@@ -603,65 +576,6 @@ impl Auth {
             })
         });
         Ok(changed.await.map_err(|e| Error::Internal(format!("writing what must last: {e}")))??)
-    }
-}
-
-impl Lasting {
-    fn password(&self, role: Role) -> &Option<String> {
-        match role {
-            Role::Owner => &self.owner,
-            Role::Viewer => &self.household,
-            Role::Guest => &None,
-        }
-    }
-
-    /// Sessions by the old password end, but for `keep`.
-    fn replace_password(&mut self, role: Role, hash: Option<String>, keep: Option<Digest>) {
-        match role {
-            Role::Owner => self.owner = hash,
-            Role::Viewer => self.household = hash,
-            Role::Guest => return,
-        }
-        self.sessions.retain(|s| s.role != role || Some(s.digest) == keep);
-    }
-}
-
-/// Who stands behind a credential that is still good; and whether it is time to write down that it is used.
-fn find(l: &Lasting, key: Key, now: u64) -> Option<(Principal, bool)> {
-    let (role, who, unseen) = match key {
-        Key::Session(digest) => {
-            let session = l.sessions.iter().find(|s| s.digest == digest && is_good(s, now))?;
-            (session.role, holder(session.role).to_owned(), now >= session.seen_unix.saturating_add(SEEN_S))
-        }
-        Key::Guest(digest) => {
-            let good = |g: &&Guest| now < g.expires_unix && g.created_unix <= now.saturating_add(SET_BACK_S);
-            let guest = l.guests.iter().find(|g| g.digest == digest).filter(good)?;
-            (Role::Guest, format!("guest: {}", guest.label), false)
-        }
-        Key::Token(digest) => {
-            let token = l.tokens.iter().find(|t| t.digest == digest)?;
-            (token.role, format!("token: {}", token.name), false)
-        }
-    };
-    Some((Principal { role, who, key }, unseen))
-}
-
-fn is_good(session: &Session, now: u64) -> bool {
-    now < session.seen_unix.saturating_add(IDLE_S) && now < session.created_unix.saturating_add(SESSION_S)
-}
-
-fn sweep(l: &mut Lasting, now: u64) {
-    l.sessions.retain(|s| is_good(s, now));
-    l.guests.retain(|g| now < g.expires_unix);
-    l.devices.retain(|d| now < d.seen_unix.saturating_add(DEVICE_S));
-}
-
-/// Whose password signs in as that role.
-fn holder(role: Role) -> &'static str {
-    match role {
-        Role::Owner => "owner",
-        Role::Viewer => "household",
-        Role::Guest => "guest",
     }
 }
 

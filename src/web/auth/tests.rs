@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::super::testing::Dir;
+use super::principal::{DAY_S, IDLE_S, SEEN_S, SET_BACK_S};
 use super::*;
 
 const NOW: u64 = 1_800_000_000;
