@@ -9,8 +9,8 @@ use webrtc::peer_connection::RTCPeerConnectionState::Connected;
 
 use crate::client::Client;
 use crate::daemon::{Daemon, PATTERN};
-use crate::flood::{self, Victim};
 use crate::door;
+use crate::flood::{self, Victim};
 use crate::http::anybody;
 use crate::lab::{Host, Switch};
 
@@ -47,7 +47,9 @@ impl Scene {
         let attacker = plugged("attacker", "10.0.0.9/24");
         attacker.sh(&format!("ip route add local {} dev lo", flood::CLAIMED));
         camera.gateway("10.0.0.9");
-        let daemon = camera.inside(|| Daemon::start(&format!("{PATTERN}[ice]\nport = {MEDIA}\n[web]\naddress = \"0.0.0.0\"\n")));
+        let daemon = camera.inside(|| {
+            Daemon::start(&format!("{PATTERN}[ice]\nport = {MEDIA}\n[web]\naddress = \"0.0.0.0\"\n"))
+        });
         let address = SocketAddr::from((CAMERA, daemon.address().port()));
         Self { daemon: address, viewer, owner, attacker, _running: (daemon, camera, switch) }
     }

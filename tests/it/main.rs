@@ -10,7 +10,6 @@ mod access;
 mod bad_input;
 mod board;
 mod browser;
-mod browser_cross;
 mod cli;
 mod client;
 mod cross_site;
