@@ -269,8 +269,11 @@ impl Held {
                 self.port.udp(to).is_some_and(|udp| udp.send(to, from, content, piece, &self.share))
             }
             Via::Tcp(connection) => {
-                let all = content.chunks(piece.unwrap_or(content.len()).max(1));
-                all.fold(true, |sent, datagram| connection.send(datagram) && sent)
+                let mut sent = true;
+                for datagram in content.chunks(piece.unwrap_or(content.len()).max(1)) {
+                    sent &= connection.send(datagram);
+                }
+                sent
             }
         };
         if !sent {
