@@ -9,8 +9,8 @@ use webrtc::peer_connection::RTCPeerConnectionState::Connected;
 
 use crate::client::Client;
 use crate::daemon::{Daemon, PATTERN};
-use crate::flood::{self, Victim};
 use crate::door;
+use crate::flood::{self, Victim};
 use crate::http::anybody;
 use crate::lab::{Host, Switch};
 
@@ -47,7 +47,9 @@ impl Scene {
         let attacker = plugged("attacker", "10.0.0.9/24");
         attacker.sh(&format!("ip route add local {} dev lo", flood::CLAIMED));
         camera.gateway("10.0.0.9");
-        let daemon = camera.inside(|| Daemon::start(&format!("{PATTERN}[ice]\nport = {MEDIA}\n[web]\naddress = \"0.0.0.0\"\n")));
+        let daemon = camera.inside(|| {
+            Daemon::start(&format!("{PATTERN}[ice]\nport = {MEDIA}\n[web]\naddress = \"0.0.0.0\"\n"))
+        });
         let address = SocketAddr::from((CAMERA, daemon.address().port()));
         Self { daemon: address, viewer, owner, attacker, _running: (daemon, camera, switch) }
     }
@@ -87,7 +89,9 @@ impl Scene {
             let load = load.join().expect("the load ended by itself");
             stop.store(true, Ordering::Relaxed);
             let (calm, gap) = watch.join().expect("the viewer watched to the end");
-            println!("{what}: {load}; longest gap {gap:.0?} (before: {calm:.0?}), the owner joined in {joined:.0?}");
+            println!(
+                "{what}: {load}; longest gap {gap:.0?} (before: {calm:.0?}), the owner joined in {joined:.0?}"
+            );
             assert!(gap < FREEZE, "{what}: no picture for {gap:?}");
             assert!(joined < JOIN, "{what}: the owner joined in {joined:?}");
         });
@@ -134,7 +138,8 @@ impl Viewer {
         client.until(Connected).await;
         let port = client.candidates().await[0].split(' ').nth(5).expect("a port").parse().expect("a number");
         let ip = at.split(':').next().expect("an address").parse().expect("IPv4");
-        let ufrag = |sdp: &str| sdp.split("a=ice-ufrag:").nth(1).expect("ICE").lines().next().unwrap().to_owned();
+        let ufrag =
+            |sdp: &str| sdp.split("a=ice-ufrag:").nth(1).expect("ICE").lines().next().unwrap().to_owned();
         let username = format!("{}:{}", ufrag(&answer.body), ufrag(&offer));
         Self { client, victim: Victim { address: SocketAddrV4::new(ip, port), username } }
     }
@@ -144,7 +149,9 @@ impl Viewer {
         let start = Instant::now();
         let (mut last, mut longest) = (start, Duration::ZERO);
         loop {
-            self.client.next("picture", |p| matches!(p, Packet::Rtp(p) if p.header.marker).then_some(())).await;
+            self.client
+                .next("picture", |p| matches!(p, Packet::Rtp(p) if p.header.marker).then_some(()))
+                .await;
             longest = longest.max(last.elapsed());
             last = Instant::now();
             if enough(start.elapsed()) {

@@ -15,14 +15,17 @@ use crate::place;
 use crate::process::{Dir, Process};
 
 /// The test picture at a bitrate that every path here carries.
-const CAMERA: &str = "[video]\ndevice = \"pattern\"\nsize = \"640x480\"\nbitrate_kbps = 1000\n[audio]\ndevice = \"tone\"\n";
+const CAMERA: &str =
+    "[video]\ndevice = \"pattern\"\nsize = \"640x480\"\nbitrate_kbps = 1000\n[audio]\ndevice = \"tone\"\n";
 
 /// A broken path is to be mended within this.
 const BACK_MS: f64 = 3000.;
 
 /// Starts the daemon on a host; `more` is further configuration.
 fn start(camera: &Host, address: &str, more: &str) -> Daemon {
-    camera.inside(|| Daemon::start(&format!("{CAMERA}{more}[web]\naddress = \"{address}\"\nhosts = [\"{HOME}\"]\n")))
+    camera.inside(|| {
+        Daemon::start(&format!("{CAMERA}{more}[web]\naddress = \"{address}\"\nhosts = [\"{HOME}\"]\n"))
+    })
 }
 
 /// Opens the page on a host, prints how long its first picture took, and returns it with the way that the media took.
@@ -39,9 +42,11 @@ fn watch(scenario: &str, viewer: &Host, page: &str) -> (Browser, Value) {
     (browser, path)
 }
 
-/// Looks at the picture while `act` happens to the network a second later; how long no picture came, in milliseconds.
+/// Looks at the picture while `act` happens to the network; how long no picture came, in milliseconds. A viewer may cause one
+/// keyframe in three seconds, and that of joining is to be over.
 fn disturbed(browser: &mut Browser, act: impl FnOnce()) -> f64 {
     let seen = std::thread::scope(|scope| {
+        std::thread::sleep(Duration::from_secs(2));
         let watching = scope.spawn(|| browser.watch(9));
         std::thread::sleep(Duration::from_secs(1));
         act();
@@ -100,7 +105,8 @@ impl World {
 
     /// Has the router at home pass what comes to a port of its own on to the camera.
     fn forward(&self, protocol: &str, from: u16, to: u16) {
-        self.home.rule("prerouting", &format!("iifname wan {protocol} dport {from} dnat to 192.168.1.2:{to}"));
+        self.home
+            .rule("prerouting", &format!("iifname wan {protocol} dport {from} dnat to 192.168.1.2:{to}"));
     }
 }
 
@@ -208,7 +214,15 @@ const TURN_SECRET: &str = "a secret between device and TURN server";
 fn turn_server() -> (Process, Dir) {
     let dir = Dir::new();
     let mut command = Command::new(place("PEERCAM_TURN"));
-    command.args(["-n", "--no-cli", "--no-tls", "--no-dtls", "--log-file=stdout", "--simple-log", "--verbose"]);
+    command.args([
+        "-n",
+        "--no-cli",
+        "--no-tls",
+        "--no-dtls",
+        "--log-file=stdout",
+        "--simple-log",
+        "--verbose",
+    ]);
     command.args(["--use-auth-secret", "--realm=peercam.test"]);
     command.args(["--userdb=turndb", "--pidfile=turn.pid"]).current_dir(dir.path());
     command.arg(format!("--static-auth-secret={TURN_SECRET}"));
@@ -246,7 +260,9 @@ fn device_moves_from_wifi_to_cable() {
     let daemon = start(&camera, "0.0.0.0", "");
     let (mut browser, _) = watch("over Wi-Fi", &viewer, &url("192.168.1.2", daemon.address().port()));
     let gap = disturbed(&mut browser, || {
-        camera.sh("ip addr add 192.168.1.9/24 dev eth0; sleep 1; ip addr flush dev wlan0; ip link set wlan0 down");
+        camera.sh(
+            "ip addr add 192.168.1.9/24 dev eth0; sleep 1; ip addr flush dev wlan0; ip link set wlan0 down",
+        );
     });
     back("the device moved from Wi-Fi to cable", &mut browser, gap);
 }
@@ -291,11 +307,8 @@ fn a_bad_link() {
         tc qdisc replace dev eth0 root netem delay 25ms 5ms loss 3% rate 4mbit limit 100",
     );
     let daemon = start(&camera, "0.0.0.0", "");
-    let (mut browser, _) = watch(
-        "25±5 ms, 3 % loss, 4 Mbit/s",
-        &viewer,
-        &url("10.1.0.2", daemon.address().port()),
-    );
+    let (mut browser, _) =
+        watch("25±5 ms, 3 % loss, 4 Mbit/s", &viewer, &url("10.1.0.2", daemon.address().port()));
     let seen = browser.watch(10);
     println!("{seen}");
     assert!(number(&seen, "/decoded") >= 15. * number(&seen, "/seconds"), "{seen:#}");

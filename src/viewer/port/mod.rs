@@ -29,7 +29,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use quinn_udp::RecvMeta;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::candidates::{Candidates, Filter};
@@ -209,6 +209,11 @@ impl Line {
     /// Hears whoever knows these, and nobody else from now on: our side of a (restarted) ICE session.
     pub fn credentials(&self, ufrag: &str, password: &str) {
         self.0.port.demux().credentials(self.0.id, ufrag, password);
+    }
+
+    /// Gets a permit when the viewer hears us again, after an address of ours that it knew is gone.
+    pub fn mended(&self) -> Arc<Notify> {
+        self.0.inbox.mended.clone()
     }
 
     /// How far the viewer has come since then.
