@@ -274,8 +274,8 @@ impl Held {
                 self.port.udp(to).is_some_and(|udp| udp.send(to, from, content, piece, &self.share))
             }
             Via::Tcp(connection) => {
-                let all = content.chunks(piece.unwrap_or(content.len()).max(1));
-                all.fold(true, |sent, datagram| connection.send(datagram) && sent)
+                let mut pieces = content.chunks(piece.unwrap_or(content.len()).max(1));
+                pieces.all(|datagram| connection.send(datagram)) // one without room: neither have the others
             }
         };
         if !sent {
