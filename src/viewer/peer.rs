@@ -101,7 +101,8 @@ impl Peer {
     ) -> Result<(Self, String), Error> {
         let (state_tx, state) = watch::channel(RTCPeerConnectionState::New);
         let callbacks = Callbacks { state: state_tx };
-        let wish = Arc::new(Notify::new());
+        // While the viewer does not hear us, its own wishes do not reach us either.
+        let wish = line.mended();
         let [video_ssrc, audio_ssrc, rtx_ssrc] = ssrcs()?;
 
         let mut media = codecs(&playable).map_err(internal)?;

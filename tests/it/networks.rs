@@ -42,9 +42,11 @@ fn watch(scenario: &str, viewer: &Host, page: &str) -> (Browser, Value) {
     (browser, path)
 }
 
-/// Looks at the picture while `act` happens to the network a second later; how long no picture came, in milliseconds.
+/// Looks at the picture while `act` happens to the network; how long no picture came, in milliseconds. A viewer may cause one
+/// keyframe in three seconds, and that of joining is to be over.
 fn disturbed(browser: &mut Browser, act: impl FnOnce()) -> f64 {
     let seen = std::thread::scope(|scope| {
+        std::thread::sleep(Duration::from_secs(2));
         let watching = scope.spawn(|| browser.watch(9));
         std::thread::sleep(Duration::from_secs(1));
         act();

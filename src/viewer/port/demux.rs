@@ -120,6 +120,8 @@ struct Path {
     nominated: bool,
     /// It has answered a check of ours: it is really there.
     answered: bool,
+    /// Our address that it knew is gone, and it has answered no check from another yet: it drops what we send.
+    astray: bool,
     heard: Instant,
 }
 
@@ -196,7 +198,7 @@ impl Demux {
     pub fn keep_addresses(&mut self, ours: &[IpAddr]) {
         for path in self.lines.values_mut().flat_map(|l| &mut l.paths) {
             if matches!(path.via, Via::Udp(Some(ip)) if !ours.contains(&ip) && !ip.is_loopback()) {
-                path.via = Via::Udp(None);
+                (path.via, path.astray) = (Via::Udp(None), true);
             }
         }
     }
@@ -278,6 +280,7 @@ impl Demux {
                     via: via.clone(),
                     nominated: false,
                     answered: false,
+                    astray: false,
                     heard: now,
                 });
                 line.paths.last_mut().expect("pushed in the line above")
@@ -321,6 +324,9 @@ impl Demux {
                 let straight = sent.really == from;
                 if straight && let Some(path) = line.paths.iter_mut().find(|p| p.remote == from) {
                     (path.answered, path.heard) = (true, now);
+                    if std::mem::take(&mut path.astray) {
+                        line.inbox.mended.notify_one();
+                    }
                 }
                 line.progress = line.progress.max(Progress::Answered);
                 Inbound::Line(id, line.inbox.clone(), if straight { sent.to } else { from })

@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
+use tokio::sync::Notify;
 
 /// Datagrams that wait; a further one is dropped. A browser sends some 50 a second, and the driver takes 64 at a time.
 const DEPTH: usize = 256;
@@ -16,6 +17,8 @@ const DEPTH: usize = 256;
 pub struct Inbox {
     v4: Queue,
     v6: Queue,
+    /// A permit waits here when the viewer hears us again, after our address has changed.
+    pub mended: Arc<Notify>,
 }
 
 impl Inbox {

@@ -29,7 +29,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use quinn_udp::RecvMeta;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::candidates::{Candidates, Filter};
@@ -211,6 +211,11 @@ impl Line {
         self.0.port.demux().credentials(self.0.id, ufrag, password);
     }
 
+    /// Gets a permit when the viewer hears us again, after an address of ours that it knew is gone.
+    pub fn mended(&self) -> Arc<Notify> {
+        self.0.inbox.mended.clone()
+    }
+
     /// How far the viewer has come since then.
     pub fn progress(&self) -> Progress {
         self.0.port.demux().progress(self.0.id)
@@ -269,11 +274,8 @@ impl Held {
                 self.port.udp(to).is_some_and(|udp| udp.send(to, from, content, piece, &self.share))
             }
             Via::Tcp(connection) => {
-                let mut sent = true;
-                for datagram in content.chunks(piece.unwrap_or(content.len()).max(1)) {
-                    sent &= connection.send(datagram);
-                }
-                sent
+                let mut pieces = content.chunks(piece.unwrap_or(content.len()).max(1));
+                pieces.all(|datagram| connection.send(datagram)) // one without room: neither have the others
             }
         };
         if !sent {
