@@ -97,7 +97,7 @@ pub(super) fn address(s: &str) -> Result<IpAddr, String> {
     })
 }
 
-/// For [`file`].
+/// For [`file()`].
 pub(super) const FILE: &str = "a path from the root, like \"/etc/peercam/cert.pem\", or \"\" for none";
 
 /// A file's path, "" being none. Relative ones would depend on where the daemon was started.

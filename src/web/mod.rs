@@ -27,7 +27,7 @@ pub mod hush;
 pub mod machine;
 pub mod messages;
 pub mod page;
-mod places;
+pub mod places;
 pub mod problem;
 pub mod proxy;
 mod redirect;
