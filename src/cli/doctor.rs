@@ -1,5 +1,6 @@
 //! `peercam doctor`: why can't I connect, from the device's side.
 
+use std::net::Ipv6Addr;
 use std::process::ExitCode;
 
 use serde_json::Value;
@@ -88,6 +89,18 @@ fn ports_of(config: &Config) -> Vec<Port> {
     let mut all = vec![tcp("the page", "web.port", web.port, true)];
     if web.tls != Tls::Off {
         all.push(tcp("HTTP, sent on to HTTPS", "web.http_port", web.http_port, false));
+    }
+    let media = |protocol| Port {
+        what: "picture and sound",
+        key: "ice.port",
+        protocol,
+        address: Ipv6Addr::UNSPECIFIED.into(),
+        number: config.ice.port,
+        needed: true,
+    };
+    all.push(media(Protocol::Udp));
+    if config.ice.tcp {
+        all.push(media(Protocol::Tcp));
     }
     all.retain(|p| p.number != 0);
     all
@@ -194,8 +207,8 @@ mod tests {
     #[test]
     fn the_ports_are_those_of_the_configuration() {
         let mut config = Config::default();
-        assert_eq!(names(&ports_of(&config)), "TCP 8443, TCP 8080");
+        assert_eq!(names(&ports_of(&config)), "TCP 8443, TCP 8080, UDP 8189, TCP 8189");
         config.web.tls = Tls::Off;
-        assert_eq!(names(&ports_of(&config)), "TCP 8443");
+        assert_eq!(names(&ports_of(&config)), "TCP 8443, UDP 8189, TCP 8189");
     }
 }
