@@ -293,8 +293,8 @@ mod tests {
             .map_err(|p| p.status.as_u16())
     }
 
-    #[test]
-    fn a_cookie_counts_for_our_own_page() {
+    #[tokio::test]
+    async fn a_cookie_counts_for_our_own_page() {
         let (get, post) = (|| Method::GET, || Method::POST);
         let site = |value| [("sec-fetch-site", value)];
         let origin = [("origin", "http://checked.by.the.guard")];

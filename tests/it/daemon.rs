@@ -104,7 +104,8 @@ fn start(config: &str, port: u16, dir: &Dir) -> (Process, SocketAddr) {
     let path = dir.path().join("device.toml");
     // Plain HTTP unless a test is about HTTPS: most are about what is behind it.
     let tls = if config.contains("tls = ") { "" } else { "tls = \"off\"\n" };
-    let with_port = format!("[web]\naddress = \"127.0.0.1\"\nport = {port}\n{tls}");
+    let address = if config.contains("\naddress = ") { "" } else { "address = \"127.0.0.1\"\n" };
+    let with_port = format!("[web]\n{address}port = {port}\n{tls}");
     let config = if config.contains("[web]\n") {
         config.replace("[web]\n", &with_port)
     } else {
