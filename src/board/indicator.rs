@@ -79,7 +79,7 @@ impl Light {
     }
 }
 
-/// The one in brackets: "none kbd-scrolllock [mmc0] heartbeat".
+/// The one in brackets: `none kbd-scrolllock [mmc0] heartbeat`.
 fn current(triggers: &str) -> &str {
     triggers.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map_or("none", |(name, _)| name)
 }
