@@ -1,6 +1,6 @@
 //! An offer all the way: a connection is made of it, answered, restarted and closed.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use peercam::config;
 use peercam::media::h264::ProfileLevelId;
 use peercam::pipeline::hub::Hub;
 use peercam::status::Status;
-use peercam::viewer::{Offer, Registry};
+use peercam::viewer::{Offer, Port, Registry};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
@@ -28,15 +28,19 @@ fn house() -> House {
     let runtime = runtime.expect("a runtime");
     let clock = |hz| RtpClock { hz, offset: 7 };
     let clocks = Clocks { video: clock(VIDEO_HZ), audio: clock(AUDIO_HZ) };
+    let inside = runtime.enter();
+    let (status, (_, addresses)) = (Arc::new(Status::default()), watch::channel(vec![]));
+    let ice = config::Ice { port: 0, ..Default::default() };
+    let port = Port::open(&ice, addresses, status.clone()).expect("a free port");
     let registry = Registry::new(
         Arc::new(Hub::default()),
-        Arc::new(Status::default()),
+        status,
         clocks,
-        config::Ice::default(),
-        IpAddr::V4(Ipv4Addr::LOCALHOST),
+        port,
         100,
         watch::channel(ProfileLevelId([0x42, 0xc0, 0x1f])).1,
     );
+    drop(inside);
     House { runtime, registry }
 }
 
@@ -47,7 +51,7 @@ pub fn join(data: &[u8]) {
     let House { runtime, registry } = HOUSE.get_or_init(house);
     let whole = async {
         let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
-        let offer = Offer { sdp: offer.to_owned(), from, via: "page", sound: false };
+        let offer = Offer { sdp: offer.to_owned(), from, who: "fuzz".into(), via: "page", sound: false };
         let Ok(answer) = registry.join(offer).await else { return };
         for line in text.lines().filter_map(|l| l.strip_prefix("a=candidate:")) {
             let _ = registry.add_candidate(&answer.id, &format!("candidate:{line}"), None).await;
