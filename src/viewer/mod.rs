@@ -25,7 +25,7 @@ mod sdp;
 mod task;
 mod turn;
 
-pub use port::{Addresses, Error as PortError, Port};
+pub use port::{Addresses, Error as PortError, Port, fooled_by};
 pub use registry::Registry;
 pub use turn::servers as ice_servers;
 

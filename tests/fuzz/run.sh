@@ -8,7 +8,7 @@
 # once it is mended, into a test of its own with those bytes. What is new is kept in target/fuzz/TARGET/corpus.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-targets=(offer signal whep join config camera)
+targets=(offer signal whep join config camera door datagrams)
 usage() { sed -n '2,9s/^# \{0,1\}//p' tests/fuzz/run.sh >&2; exit 2; }
 [ $# -gt 0 ] || usage
 

@@ -3,6 +3,7 @@
 #![no_main]
 
 mod camera;
+mod door;
 mod join;
 mod text;
 
@@ -11,12 +12,14 @@ use std::sync::OnceLock;
 /// Takes any bytes, and panics where something is wrong with us.
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 6] = [
+const TARGETS: [(&str, Target); 8] = [
     ("offer", text::offer),
     ("signal", text::signal),
     ("whep", text::whep),
     ("join", join::join),
     ("config", text::config),
+    ("door", door::door),
+    ("datagrams", door::datagrams),
     ("camera", camera::camera),
 ];
 

@@ -1,0 +1,69 @@
+//! What strangers show at the two doors: credentials in headers, and datagrams at the media port.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, OnceLock};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use peercam::config::{Config, Web};
+use peercam::state::State;
+use peercam::viewer::fooled_by;
+use peercam::web::access::admit;
+use peercam::web::auth::{Auth, Role};
+use peercam::web::guard::{self, Area, Machine};
+use peercam::web::proxy::{self, Scheme};
+
+static HOUSE: OnceLock<(Web, Arc<Auth>)> = OnceLock::new();
+
+fn web() -> Web {
+    let text = "[web]\ntrusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\"]\norigins = [\"https://example.org\"]";
+    Config::parse(text, "device.toml").expect("right").web
+}
+
+/// A device with an owner and a token, whose secrets nobody knows.
+fn auth() -> Arc<Auth> {
+    let dir = std::env::temp_dir().join(format!("peercam-fuzz-{}", std::process::id()));
+    let auth = Auth::new(State::open(&dir).expect("a state"));
+    auth.state().change(|l| l.owner = Some("no password fits".into())).expect("written");
+    auth.add_token("nobody's", Role::Owner).expect("added");
+    std::fs::remove_dir_all(&dir).expect("only what was made above");
+    auth
+}
+
+struct Here;
+
+impl Machine for Here {
+    fn owns(&self, address: IpAddr) -> bool {
+        address.is_loopback()
+    }
+
+    fn hostname(&self) -> Option<String> {
+        Some("board".into())
+    }
+}
+
+/// A request's first line, `METHOD target`, and its headers, one a line: nobody is anybody.
+pub fn door(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let mut lines = text.lines();
+    let Some((method, target)) = lines.next().and_then(|l| l.split_once(' ')) else { return };
+    let (Ok(method), Ok(uri)) = (method.parse::<Method>(), target.parse::<Uri>()) else { return };
+    let mut headers = HeaderMap::new();
+    for (name, value) in lines.filter_map(|l| l.split_once(':')) {
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.trim().parse::<HeaderValue>()) {
+            headers.append(name, value);
+        }
+    }
+    let proxy: IpAddr = Ipv4Addr::LOCALHOST.into();
+    let (web, auth) = HOUSE.get_or_init(|| (web(), auth()));
+    let (_, scheme) = proxy::client(&headers, &web.trusted_proxies, proxy, Scheme::Http);
+    for area in [Area::Own, Area::Shared] {
+        let Ok(caller) = guard::check(&uri, &headers, scheme, area, web, &Here) else { continue };
+        let admitted = admit(&method, uri.path(), &headers, caller, scheme, auth);
+        assert!(!admitted.is_ok_and(|visitor| visitor.principal().is_some()), "somebody: {text}");
+    }
+}
+
+/// Datagrams of somebody who knows no password.
+pub fn datagrams(data: &[u8]) {
+    assert_eq!(fooled_by(data), 0);
+}
