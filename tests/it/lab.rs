@@ -18,12 +18,8 @@ impl Host {
     pub fn new(name: &'static str) -> Self {
         let made = std::thread::spawn(|| {
             // SAFETY: it concerns this thread alone, which ends here; the file keeps the new namespace.
-            assert_eq!(
-                unsafe { libc::unshare(libc::CLONE_NEWNET) },
-                0,
-                "{}",
-                std::io::Error::last_os_error()
-            );
+            let made = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+            assert_eq!(made, 0, "{}", std::io::Error::last_os_error());
             File::open("/proc/thread-self/ns/net").expect("the namespace that was just made")
         });
         let host = Self { name, net: made.join().expect("a namespace") };
