@@ -187,9 +187,9 @@ impl Subscription {
         }
     }
 
-    /// Its viewer lost pictures (PLI, FIR): wishes for a keyframe, within the limits of [`Keyframes`].
-    pub fn wish_keyframe(&self) {
-        self.hub.lock().keyframes.wish(self.outlet.id, Pts::now());
+    /// Its viewer lost pictures (PLI, FIR): wishes for a keyframe, within the limits of [`Keyframes`]. False: over them.
+    pub fn wish_keyframe(&self) -> bool {
+        self.hub.lock().keyframes.wish(self.outlet.id, Pts::now())
     }
 
     /// How often it fell behind and skipped to a keyframe.

@@ -34,10 +34,11 @@ use crate::clock::{AUDIO_HZ, Clocks, VIDEO_HZ};
 /// Between connectivity checks. webrtc's own 200 ms would cost that much of the time to the first picture.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 /// Silence after which ICE says disconnected, and failed, and how often it asks (RFC 7675 wants a consent check
-/// every 5 s at least; media itself does not count as consent).
+/// every 5 s at least; media itself does not count as consent). By such a question a browser learns of an address of ours
+/// that is new, where the socket to it is gone with the old one.
 const ICE_DISCONNECTED: Duration = Duration::from_secs(5);
 const ICE_FAILED: Duration = Duration::from_secs(25);
-const ICE_KEEPALIVE: Duration = Duration::from_secs(2);
+const ICE_KEEPALIVE: Duration = Duration::from_secs(1);
 /// Packets kept for retransmission: two seconds at 2 Mbit/s, and at 8 Mbit/s still 600 ms, more than a round trip.
 /// A power of two, at 150 bytes each and a reference to the payload that all viewers share.
 const RETRANSMIT: u16 = 512;

@@ -27,6 +27,9 @@ const CONNECT: Duration = Duration::from_secs(30);
 const GRACE: Duration = Duration::from_secs(5);
 /// How often to see whether it said goodbye, of which webrtc tells nothing by itself.
 const LOOK: Duration = Duration::from_secs(1);
+/// A wish for a keyframe that comes too soon after the last waits in steps of this: a viewer that moves asks for two in a
+/// row, and the second is the one that counts.
+const WISH_AGAIN: Duration = Duration::from_millis(200);
 /// Candidates a viewer may trickle in one ICE session; each is pinged from each of our sockets.
 const MOST_CANDIDATES: usize = 32;
 /// How long a restarted answer waits for STUN servers: only the page can be told later.
@@ -103,6 +106,7 @@ impl Task {
         let mut delay = PlayoutDelay::new(self.viewer.sound.load(Ordering::Relaxed));
         let mut trickled = 0;
         let mut meter = Meter::default();
+        let mut owed = None;
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -136,10 +140,9 @@ impl Task {
                     }
                 }
                 () = self.peer.wish.notified() => {
-                    if let Some(s) = &subscription {
-                        s.wish_keyframe();
-                    }
+                    owed = subscription.as_ref().and_then(wish_keyframe);
                 }
+                () = sleep_until(owed) => owed = subscription.as_ref().and_then(wish_keyframe),
                 _ = look.tick() => {
                     let rate = meter.bps(self.viewer.sent_bytes.load(Ordering::Relaxed), Pts::now());
                     self.viewer.rate_bps.store(rate, Ordering::Relaxed);
@@ -168,7 +171,7 @@ impl Task {
     /// The connection is up, for the first time or again: only now is there demand, and an IDR.
     fn connected(&mut self, subscription: &mut Option<Subscription>) {
         if let Some(s) = subscription {
-            s.wish_keyframe(); // what was sent meanwhile is lost
+            let _ = s.wish_keyframe(); // what was sent meanwhile is lost; it repeats its own wish
             return;
         }
         *subscription = Some(self.shared.hub.subscribe());
@@ -293,6 +296,11 @@ fn answered<T>(
     };
     let _ = reply.send(result); // whoever asked may be gone
     end
+}
+
+/// When to wish again, if it was too early.
+fn wish_keyframe(subscription: &Subscription) -> Option<Instant> {
+    (!subscription.wish_keyframe()).then(|| Instant::now() + WISH_AGAIN)
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

@@ -134,11 +134,12 @@ fn datagram(from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) -> Vec<u8> {
 
 /// Connections to the page's port that never come to a request, held for so long: a third says nothing, a third sends a
 /// request's head and a third a TLS greeting, both one byte at a time. Half come from one address, half from one each.
-/// Returns how many the daemon had not closed at the end.
-pub fn slow_connections(to: SocketAddr, count: u32, time: Duration) -> usize {
+/// Returns how many the daemon had not closed after a quarter of the time, when somebody joins, and at the end.
+pub fn slow_connections(to: SocketAddr, count: u32, time: Duration) -> [usize; 2] {
     let _room = Descriptors::room_for(u64::from(count) + 200);
     let start = Instant::now();
     let mut open: Vec<(u32, TcpStream)> = (0..count).filter_map(|n| Some((n, connect(n, to)?))).collect();
+    let mut early = 0;
     let head = b"GET / HTTP/1.1\r\nHost: camera\r\nX-Long: ".iter().chain(b"a".iter().cycle());
     let greeting = [0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3].iter().chain([7].iter().cycle());
     for (head, greeting) in head.zip(greeting) {
@@ -152,17 +153,21 @@ pub fn slow_connections(to: SocketAddr, count: u32, time: Duration) -> usize {
                 || written.is_err_and(|e| e.kind() != std::io::ErrorKind::WouldBlock);
             !closed
         });
+        if start.elapsed() <= time / 4 {
+            early = open.len();
+        }
         if start.elapsed() > time {
             break;
         }
         std::thread::sleep(Duration::from_millis(250));
     }
-    open.len()
+    [early, open.len()]
 }
 
-/// Guesses at the owner's password, at pairing and at guest links, each from an address of its own, 16 at a time; how many
-/// got which status (0: none).
-pub fn guesses(to: SocketAddr, count: u32) -> BTreeMap<u16, u32> {
+/// Guesses at the owner's password, at pairing and at guest links, each from an address of its own, spread over so long and at
+/// most 16 at a time; how many got which status (0: none).
+pub fn guesses(to: SocketAddr, count: u32, time: Duration) -> BTreeMap<u16, u32> {
+    let start = Instant::now();
     let next = AtomicU32::new(0);
     let answers = Mutex::new(BTreeMap::new());
     std::thread::scope(|scope| {
@@ -173,6 +178,7 @@ pub fn guesses(to: SocketAddr, count: u32) -> BTreeMap<u16, u32> {
                     if n >= count {
                         break;
                     }
+                    std::thread::sleep((time / count * n).saturating_sub(start.elapsed()));
                     *answers.lock().unwrap().entry(guess(n, to).unwrap_or(0)).or_default() += 1;
                 }
             });

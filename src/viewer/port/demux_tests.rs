@@ -1,5 +1,7 @@
 //! The tables, with keys and a clock of our own.
 
+use futures_util::FutureExt;
+
 use super::stun::tests::{request, response};
 use super::*;
 
@@ -135,6 +137,26 @@ fn what_goes_out_takes_the_way_that_it_came() {
     assert_eq!(desk.send(line, A).1, by(OURS), "the browser chose that");
     desk.demux.keep_addresses(&[ALSO_OURS.parse().expect("address")]);
     assert_eq!(desk.send(line, A).1, Via::Udp(None), "it is not ours any more");
+}
+
+#[test]
+fn a_viewer_that_hears_us_from_another_address_is_told_once() {
+    let mut desk = Desk::new();
+    let inbox = Arc::<Inbox>::default();
+    let line = desk.demux.open(inbox.clone());
+    desk.demux.credentials(line, "ours", "password of ours");
+    desk.connect("ours", line, A);
+    let told = || inbox.mended.notified().now_or_never().is_some();
+    desk.demux.keep_addresses(&[OURS.parse().expect("address")]);
+    desk.ask(line, A).1.expect("ours");
+    assert!(!told(), "nothing has changed");
+    desk.demux.keep_addresses(&[ALSO_OURS.parse().expect("address")]);
+    desk.send(line, A);
+    assert!(!told(), "nobody has answered yet");
+    desk.ask(line, A).1.expect("ours");
+    assert!(told());
+    desk.ask(line, A).1.expect("ours");
+    assert!(!told());
 }
 
 #[test]

@@ -15,7 +15,8 @@ use peercam::web::proxy::{self, Scheme};
 static HOUSE: OnceLock<(Web, Arc<Auth>)> = OnceLock::new();
 
 fn web() -> Web {
-    let text = "[web]\ntrusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\"]\norigins = [\"https://example.org\"]";
+    let text =
+        "[web]\ntrusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\"]\norigins = [\"https://example.org\"]";
     Config::parse(text, "device.toml").expect("right").web
 }
 
