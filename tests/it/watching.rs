@@ -406,6 +406,22 @@ fn devices_are_open_only_while_somebody_watches() {
     until(address, "live", SOON, |s| state("video", "live")(s) && state("audio", "live")(s));
     assert!(has(&open_devices(&mut board), true, true), "{:?}", open_devices(&mut board));
 
+    // The owner's switch: at once, over a restart, and back.
+    let both = |wanted: &'static str| move |s: &Value| state("video", wanted)(s) && state("audio", wanted)(s);
+    let switch =
+        |board: &mut Board, to: &str| board.run(&format!("/tmp/peercam privacy {to} --state-dir /tmp/state"));
+    switch(&mut board, "on");
+    until(address, "private", SOON, both("private"));
+    assert!(has(&open_devices(&mut board), false, false), "{:?}", open_devices(&mut board));
+    let (code, _) = crate::daemon::get(address, "/snapshot.jpg").unwrap();
+    assert_eq!(code, 503);
+    let address = board.start_daemon(&keep);
+    until(address, "private after a restart", SOON, both("private"));
+    assert!(has(&open_devices(&mut board), false, false), "{:?}", open_devices(&mut board));
+    switch(&mut board, "off");
+    until(address, "live again", SOON, both("live"));
+    assert!(has(&open_devices(&mut board), true, true), "{:?}", open_devices(&mut board));
+
     let address = board.start_daemon(&format!("{keep}[watching]\nprivacy = true\n"));
     until(address, "private", SOON, |s| state("video", "private")(s) && state("audio", "private")(s));
     runtime.block_on(async {
