@@ -7,8 +7,8 @@
 //!                   └────────── Inner::send ◄─── STUN questions) ◄────┘
 //! ```
 //!
-//! webrtc wants a socket for each connection: it binds one, and hands it to its [`Runtime`], here [`LineRuntime`]. That
-//! throws the socket away and returns a [`Socket`] with nothing behind it but a queue and this port. The candidates that the
+//! webrtc wants a socket for each connection: it binds one, and hands it to its `Runtime`, here [`LineRuntime`]. That
+//! throws the socket away and returns a `Socket` with nothing behind it but a queue and this port. The candidates that the
 //! browser gets are not webrtc's but ours ([`candidates`]).
 //!
 //! Everybody can send to the port, at any rate. What is not a viewer's costs a look at a few bytes and in a table.
