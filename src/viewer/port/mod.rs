@@ -15,6 +15,7 @@
 
 mod candidates;
 mod demux;
+mod flight;
 mod gathered;
 mod inbox;
 mod listen;
@@ -34,6 +35,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::candidates::{Candidates, Filter};
 use self::demux::{Demux, Inbound, LineId, Via};
+use self::flight::Flight;
 use self::inbox::Inbox;
 use self::reflexive::{Found, Reflexive};
 use self::stun::TransactionId;
@@ -143,7 +145,13 @@ impl Port {
     pub fn line(&self) -> Line {
         let inbox = Arc::new(Inbox::default());
         let id = self.inner.demux().open(inbox.clone());
-        Line(Arc::new(Held { port: self.inner.clone(), id, inbox, share: Arc::default() }))
+        Line(Arc::new(Held {
+            port: self.inner.clone(),
+            id,
+            inbox,
+            share: Arc::default(),
+            flight: Mutex::default(),
+        }))
     }
 
     /// Our candidates for a viewer that came from `from`, without those that only servers know.
@@ -216,6 +224,7 @@ struct Held {
     id: LineId,
     inbox: Arc<Inbox>,
     share: Arc<Share>,
+    flight: Mutex<Flight>,
 }
 
 impl Drop for Held {
@@ -284,6 +293,30 @@ impl Inner {
 }
 
 impl Held {
+    fn flight(&self) -> MutexGuard<'_, Flight> {
+        self.flight.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// webrtc takes this datagram now.
+    fn taken(&self, datagram: &[u8]) {
+        if flight::is_dtls(datagram) {
+            let again = self.flight().arrived(Instant::now(), datagram);
+            for (to, datagram) in again {
+                self.send(to, &datagram, None);
+            }
+        }
+    }
+
+    /// webrtc sends this.
+    fn given(&self, to: SocketAddr, content: &[u8], segment: Option<usize>) {
+        if flight::is_dtls(content) {
+            for datagram in content.chunks(segment.unwrap_or(content.len()).max(1)) {
+                self.flight().sent(to, datagram);
+            }
+        }
+        self.send(to, content, segment);
+    }
+
     /// Sends what webrtc means for `to`, in pieces of `segment` bytes.
     fn send(&self, to: SocketAddr, content: &[u8], segment: Option<usize>) {
         let Some((to, via)) = self.port.demux().outbound(self.id, to, content) else { return };

@@ -103,7 +103,7 @@ impl AsyncUdpSocket for Socket {
 
     /// Never waits and never fails: what cannot be sent is lost, as on any network.
     fn poll_send(&self, _: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
-        self.line.send(transmit.destination, transmit.contents, transmit.segment_size);
+        self.line.given(transmit.destination, transmit.contents, transmit.segment_size);
         Poll::Ready(Ok(transmit.contents.len()))
     }
 
@@ -115,6 +115,7 @@ impl AsyncUdpSocket for Socket {
     ) -> Poll<io::Result<usize>> {
         let (Some(buf), Some(meta)) = (bufs.first_mut(), meta.first_mut()) else { return Poll::Ready(Ok(0)) };
         let (from, datagram) = std::task::ready!(self.line.inbox.of(self.local).poll(cx));
+        self.line.taken(&datagram);
         let len = datagram.len().min(buf.len());
         buf[..len].copy_from_slice(&datagram[..len]);
         *meta = RecvMeta::default();

@@ -1,0 +1,173 @@
+//! Repeats our last DTLS flight when the other side repeats its own, which says that ours did not arrive (RFC 6347 section
+//! 4.2.4). webrtc has a timer for that alone, of a second, and forgets it when something arrives that it makes nothing of:
+//! on a bad link, where browsers repeat theirs after 50 ms, a lost flight of ours would be lost for ever.
+//!
+//! The datagrams are sent again as they were: what did arrive is dropped by the other side's protection against replay.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+/// Datagrams of one flight: a certificate with all around it is four or five.
+const MOST: usize = 16;
+/// Between two repetitions: the other side's own comes in several datagrams.
+const PAUSE: Duration = Duration::from_millis(30);
+/// Length of a record's header (RFC 6347 section 4.1), and of a handshake message's (section 4.2.2).
+const RECORD: usize = 13;
+const MESSAGE: usize = 12;
+const CHANGE_CIPHER_SPEC: u8 = 20;
+const HANDSHAKE: u8 = 22;
+
+/// What we sent last, and what we had heard before.
+#[derive(Debug, Default)]
+pub struct Flight {
+    /// At most [`MOST`]; a further one is not kept.
+    datagrams: Vec<(SocketAddr, Bytes)>,
+    /// The newest handshake message that was heard...
+    heard: Option<u16>,
+    /// ... and the one that had been when the flight began, to which it is the answer.
+    answers: Option<u16>,
+    repeated: Option<Instant>,
+}
+
+/// Whether a datagram is DTLS (RFC 7983).
+pub fn is_dtls(datagram: &[u8]) -> bool {
+    matches!(datagram.first(), Some(20..64))
+}
+
+impl Flight {
+    /// We send this DTLS datagram.
+    pub fn sent(&mut self, to: SocketAddr, datagram: &[u8]) {
+        if !matches!(datagram.first(), Some(&(CHANGE_CIPHER_SPEC | HANDSHAKE))) {
+            return; // alerts and data are never repeated
+        }
+        let first = |d: &[u8]| messages(d).next();
+        let again = first(datagram).is_some()
+            && self.datagrams.first().is_some_and(|(_, begin)| first(begin) == first(datagram));
+        if again || self.heard > self.answers {
+            self.datagrams.clear();
+            self.answers = self.heard;
+        }
+        if self.datagrams.len() < MOST {
+            self.datagrams.push((to, Bytes::copy_from_slice(datagram)));
+        }
+    }
+
+    /// This DTLS datagram has arrived; what is to be sent again.
+    pub fn arrived(&mut self, now: Instant, datagram: &[u8]) -> Vec<(SocketAddr, Bytes)> {
+        let Some(newest) = messages(datagram).max() else { return vec![] };
+        if self.heard < Some(newest) {
+            self.heard = Some(newest);
+            return vec![];
+        }
+        let answered = self.answers >= messages(datagram).min();
+        if !answered || self.repeated.is_some_and(|at| now < at + PAUSE) {
+            return vec![];
+        }
+        self.repeated = Some(now);
+        self.datagrams.clone()
+    }
+}
+
+/// `message_seq` of the handshake messages in a datagram that are not encrypted yet (epoch 0).
+fn messages(mut datagram: &[u8]) -> impl Iterator<Item = u16> {
+    std::iter::from_fn(move || {
+        loop {
+            let header = datagram.get(..RECORD)?;
+            let length = usize::from(u16::from_be_bytes([header[11], header[12]]));
+            let (open, body) = (header[3..5] == [0, 0], datagram.get(RECORD..RECORD + length)?);
+            let is_handshake = header[0] == HANDSHAKE && open && body.len() >= MESSAGE;
+            datagram = &datagram[RECORD + length..];
+            if is_handshake {
+                return Some(u16::from_be_bytes([body[4], body[5]]));
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One record with one handshake message.
+    fn record(epoch: u8, message: u8) -> Vec<u8> {
+        let mut bytes = vec![HANDSHAKE, 0xfe, 0xfd, 0, epoch, 0, 0, 0, 0, 0, 0, 0, 20];
+        bytes.extend([1, 0, 0, 8, 0, message, 0, 0, 0, 0, 0, 8]);
+        bytes.extend([7; 8]);
+        bytes
+    }
+
+    struct Room {
+        flight: Flight,
+        start: Instant,
+    }
+
+    impl Room {
+        fn new() -> Self {
+            Self { flight: Flight::default(), start: Instant::now() }
+        }
+
+        fn sent(&mut self, datagram: &[u8]) {
+            self.flight.sent(([192, 0, 2, 1], 9).into(), datagram);
+        }
+
+        /// How many datagrams are repeated.
+        fn arrived(&mut self, ms: u64, datagram: &[u8]) -> usize {
+            self.flight.arrived(self.start + Duration::from_millis(ms), datagram).len()
+        }
+    }
+
+    #[test]
+    fn a_flight_is_repeated_when_its_question_is() {
+        let mut room = Room::new();
+        room.sent(&record(0, 0)); // ClientHello
+        for n in 0..3 {
+            assert_eq!(room.arrived(50, &record(0, n)), 0, "the answer, message {n}");
+        }
+        room.sent(&record(0, 1));
+        room.sent(&record(1, 9)); // Finished, encrypted: its number can't be read
+        assert_eq!(room.arrived(100, &record(0, 2)), 2, "they ask again");
+        assert_eq!(room.arrived(110, &record(0, 1)), 0, "with another datagram of the same");
+        assert_eq!(room.arrived(150, &record(0, 2)), 2, "and again");
+        assert_eq!(room.arrived(300, &record(1, 3)), 0, "their Finished ends it");
+    }
+
+    #[test]
+    fn a_part_that_comes_again_before_we_answered_repeats_nothing() {
+        let mut room = Room::new();
+        room.sent(&record(0, 0));
+        assert_eq!(room.arrived(1, &record(0, 0)), 0);
+        assert_eq!(room.arrived(99, &record(0, 0)), 0);
+    }
+
+    #[test]
+    fn our_own_repetition_replaces_the_flight_and_its_size_is_bounded() {
+        let mut room = Room::new();
+        room.arrived(0, &record(0, 0));
+        for _ in 0..3 {
+            room.sent(&record(0, 1));
+            room.sent(&record(0, 2));
+        }
+        assert_eq!(room.arrived(50, &record(0, 0)), 2);
+        for n in 0..100 {
+            room.sent(&record(0, 3 + n));
+        }
+        assert_eq!(room.arrived(100, &record(0, 0)), MOST);
+    }
+
+    #[test]
+    fn what_is_cut_off_or_no_handshake_says_nothing() {
+        let whole = record(0, 5);
+        for cut in 0..whole.len() {
+            assert_eq!(messages(&whole[..cut]).count(), 0, "{cut}");
+        }
+        let mut two = record(1, 1);
+        two.extend(record(0, 6));
+        assert_eq!(messages(&two).collect::<Vec<_>>(), [6]);
+        let mut room = Room::new();
+        room.arrived(0, &record(0, 0));
+        room.sent(&[21, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0]);
+        assert_eq!(room.arrived(50, &record(0, 0)), 0, "an alert is not repeated");
+    }
+}
