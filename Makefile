@@ -22,7 +22,7 @@ test: ## install what the tests need and run them all: make test TESTS=browser f
 	cargo test --locked --no-run
 	env $$(tests/setup.sh places) tests/net.sh cargo test --locked --offline --no-fail-fast $(TESTS) -- --test-threads=1
 	node --test tests/browser/unit/*.test.mjs
-	[ -n "$(TESTS)" ] || tests/fuzz/run.sh 15
+	[ -n "$(TESTS)" ] || tests/fuzz/run.sh 45
 
 check: ## formatting, lints, documentation, licences and sources of dependencies
 	@tests/setup.sh check

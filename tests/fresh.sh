@@ -56,15 +56,16 @@ there() { env -i "HOME=$HOME" PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr
 log=$root/peercam/run.log
 there make -C /peercam run >"$log" 2>&1 &
 run=$!
-url=
-while [ -z "$url" ]; do
+port=
+while [ -z "$port" ]; do
   kill -0 $run 2>/dev/null || { tail -n 50 "$log" >&2; echo "make run ended by itself" >&2; exit 1; }
   sleep 1
-  url=$(sed -n 's/.*listening on \(http:[^ ]*\).*/\1/p' "$log" | head -n 1 | sed 's/\x1b\[[0-9;]*m//g; s/[^0-9]*$//')
+  port=$(sed 's/\x1b\[[0-9;]*m//g' "$log" | sed -n 's/.*listening on https:.*:\([0-9]\{1,\}\).*/\1/p' | head -n 1)
 done
 took "make run: from nothing to listening"
-grep -aE 'setup:|Finished|camera|microphone|listening' "$log" || true
-there curl --silent --show-error --fail --max-time 10 "$url/api/session" # all that answers before it has an owner
+grep -aE 'setup:|Finished|camera|microphone|listening|pairing' "$log" || true
+# All that answers before it has an owner; the certificate is held against the device's own authority.
+there curl --silent --show-error --fail --max-time 10 --cacert /var/lib/peercam/ca.pem "https://localhost:$port/api/session"
 # make has become the daemon's parent; the daemon is told, as by a person's Ctrl-C.
 kill -INT "$(pgrep -x peercam)"
 wait $run || { status=$?; [ $status = 130 ] || [ $status = 2 ] || { tail "$log" >&2; echo "make run ended with $status" >&2; exit 1; }; }

@@ -225,8 +225,8 @@
     return { flashes: flashes.length, beeps: onsets.length, pairs: differences, median: median(differences) };
   }
 
-  const CALM_MS = 15; // how much the times held back may differ from one second to the next
-  const CALM_S = 5; // for so many seconds
+  const CALM_MS = 15; // how far the times held back may move from where they came to rest
+  const CALM_S = 8; // for so many seconds
 
   async function watch(seconds, sound) {
     const before = await stats();
@@ -290,6 +290,7 @@
     const start = performance.now();
     let before = await stats();
     let held = null;
+    let rest = null; // Where it may have come to rest: a slow drift must not pass for it.
     for (let calm = 0; calm < CALM_S; ) {
       if (performance.now() - start > within * 1000) return { seconds: null, held };
       await new Promise((resolve) => setTimeout(resolve, 1000));
@@ -298,11 +299,11 @@
         const [a, b] = [before?.[kind], now?.[kind]];
         return ((b?.jitterBufferDelay - a?.jitterBufferDelay) / (b?.jitterBufferEmittedCount - a?.jitterBufferEmittedCount)) * 1000;
       };
-      const last = held;
       held = { video: heldBack('video'), audio: heldBack('audio') };
       before = now;
-      const steady = (kind) => Math.abs(held[kind] - last?.[kind]) < CALM_MS;
-      calm = steady('video') && steady('audio') ? calm + 1 : 0;
+      const steady = (kind) => Math.abs(held[kind] - rest?.[kind]) < CALM_MS;
+      if (steady('video') && steady('audio')) calm += 1;
+      else [calm, rest] = [0, held];
     }
     return { seconds: (performance.now() - start) / 1000, held };
   }

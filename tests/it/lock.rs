@@ -323,7 +323,7 @@ fn the_doctor_sees_this_machine_and_says_what_to_do() {
     let port = daemon.address().port();
     std::fs::write(
         &config,
-        format!("{PATTERN}[web]\naddress = \"127.0.0.1\"\nport = {port}\ntls = \"off\"\n"),
+        format!("{PATTERN}[web]\naddress = \"127.0.0.1\"\nport = {port}\ntls = \"off\"\n[ice]\nport = 0\n"),
     )
     .unwrap();
     let examine = |daemon: &Daemon, config: &Path| {
