@@ -40,6 +40,10 @@ impl Machine for Here {
     fn hostname(&self) -> Option<String> {
         Some("board".into())
     }
+
+    fn announced(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A request's first line, `METHOD target`, and its headers, one a line: nobody is anybody.
