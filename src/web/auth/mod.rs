@@ -18,12 +18,14 @@
 //! a link is not good before its own beginning; a session is, because there only the owner loses by strictness.
 
 mod error;
+mod facts;
 pub mod guess;
 mod password;
 mod principal;
 
 pub use crate::state::Role;
 pub use error::Error;
+pub use facts::{GuestFacts, NewGuest, TokenFacts};
 pub use principal::{DEVICE_S, Principal, SESSION_S};
 
 use std::fmt;
@@ -76,40 +78,6 @@ impl fmt::Debug for SignedIn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("SignedIn").field(&self.principal).finish()
     }
-}
-
-/// A token, for lists.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct TokenFacts {
-    /// Chosen by the owner.
-    pub name: String,
-    /// What it is good for.
-    pub role: Role,
-    /// Made at, seconds of Unix time.
-    pub created_unix: u64,
-}
-
-/// A guest link, for lists.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct GuestFacts {
-    /// To revoke it by.
-    pub id: String,
-    /// Chosen by the owner.
-    pub label: String,
-    /// Made at, seconds of Unix time.
-    pub created_unix: u64,
-    /// Good until, seconds of Unix time.
-    pub expires_unix: u64,
-}
-
-/// A guest link that was just made.
-pub struct NewGuest {
-    /// To revoke it by.
-    pub id: String,
-    /// For the link; not to be had again.
-    pub secret: String,
-    /// Good until, seconds of Unix time.
-    pub expires_unix: u64,
 }
 
 /// A pairing link that may be used.
