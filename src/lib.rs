@@ -26,6 +26,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod encode;
+pub mod heartbeat;
 pub mod media;
 pub mod pipeline;
 pub mod state;

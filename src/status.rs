@@ -74,6 +74,20 @@ pub struct Video {
     pub profile_level_id: String,
     /// Configured bitrate.
     pub bitrate_bps: u32,
+    /// What the picture is reduced to, because the board does not carry more.
+    pub reduced: Option<Reduced>,
+}
+
+/// A picture smaller or slower than agreed with the camera, so that its delay does not grow.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Reduced {
+    /// At most so large.
+    #[serde(flatten)]
+    pub size: Size,
+    /// At most so many frames per second.
+    pub fps: f64,
+    /// In one sentence for the viewer.
+    pub why: String,
 }
 
 /// The sound's side.
@@ -103,6 +117,25 @@ pub struct Audio {
     pub drift_ppm: Option<f64>,
     /// Rest of the correction: how far sample time is from capture time now, milliseconds.
     pub offset_ms: Option<f64>,
+}
+
+/// The machine around us.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Board {
+    /// The hottest part, degrees Celsius; `None` where nothing tells.
+    pub temperature_c: Option<f64>,
+    /// Why it is slower than it could be now, if it is.
+    pub pressure: Option<Pressure>,
+}
+
+/// Why a board slows itself down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pressure {
+    /// It is too hot.
+    Heat,
+    /// Its power supply is too weak.
+    UnderVoltage,
 }
 
 impl Video {
@@ -215,6 +248,7 @@ pub struct Status {
     started: Pts,
     video: Mutex<Video>,
     audio: Mutex<Audio>,
+    board: Mutex<Board>,
     /// Counters, written without a lock.
     pub counters: Counters,
     changed: watch::Sender<u64>,
@@ -227,6 +261,7 @@ pub struct Report<'a> {
     uptime_s: u64,
     video: Video,
     audio: Audio,
+    board: Board,
     counters: &'a Counters,
 }
 
@@ -266,6 +301,7 @@ impl Default for Status {
             started: Pts::now(),
             video: Mutex::default(),
             audio: Mutex::default(),
+            board: Mutex::default(),
             counters: Counters::default(),
             changed: watch::channel(0).0,
         }
@@ -285,6 +321,16 @@ impl Status {
         self.changed.send_modify(|n| *n += 1);
     }
 
+    /// Changes what is known of the board and tells whoever watches, if it is news.
+    pub fn board(&self, now: Board) {
+        let mut board = lock(&self.board);
+        if *board != now {
+            *board = now;
+            drop(board);
+            self.changed.send_modify(|n| *n += 1);
+        }
+    }
+
     /// Changes measured figures (rates, drift) without waking anybody: they are read when somebody looks.
     pub fn measured(&self, change: impl FnOnce(&mut Video, &mut Audio)) {
         change(&mut lock(&self.video), &mut lock(&self.audio));
@@ -302,6 +348,7 @@ impl Status {
             uptime_s: Pts::now().since(self.started).as_secs(),
             video: lock(&self.video).clone(),
             audio: lock(&self.audio).clone(),
+            board: lock(&self.board).clone(),
             counters: &self.counters,
         }
     }

@@ -53,7 +53,8 @@ pub async fn run(config: Config, source: String, state_dir: &Path) -> anyhow::Re
     let control = Control::bind(board::control::path(state_dir))?;
 
     let (hub, status) = (Arc::new(Hub::default()), Arc::new(Status::default()));
-    let port = Port::open(&config.ice, addresses::watch(stop.clone()), status.clone())?;
+    let addresses = addresses::watch(stop.clone());
+    let port = Port::open(&config.ice, addresses.clone(), status.clone())?;
     let snapshots = Arc::new(Snapshots::new(hub.clone()));
     let clocks = Clocks {
         video: RtpClock { hz: VIDEO_HZ, offset: getrandom::u32().context("asking for random numbers")? },
@@ -112,7 +113,7 @@ pub async fn run(config: Config, source: String, state_dir: &Path) -> anyhow::Re
         tokio::spawn(mdns::announce(hostname, address.port(), tls.is_some(), announce, stop.clone()))
     });
     if let Some(tls) = &tls {
-        tokio::spawn(tls.clone().keep_current(stop.clone()));
+        tokio::spawn(tls.clone().keep_current(addresses, stop.clone()));
     }
     tokio::spawn(stop.clone().run_until_cancelled_owned({
         let auth = auth.clone();

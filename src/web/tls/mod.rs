@@ -16,6 +16,7 @@ mod tests;
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -39,8 +40,10 @@ use super::machine;
 use super::problem::Problem;
 use crate::config;
 
-/// Between two looks at names, addresses, the clock and the owner's files: a few system calls.
-const LOOK: Duration = Duration::from_secs(5);
+/// Between two looks at the owner's files, which are taken at the second look that finds them the same.
+const LOOK_AT_FILES: Duration = Duration::from_secs(10);
+/// Between two looks at what nobody tells of: the host's name, and the clock, which may jump by years.
+const LOOK_AROUND: Duration = Duration::from_secs(60);
 
 /// Why there is no HTTPS.
 #[derive(Debug, thiserror::Error)]
@@ -195,9 +198,16 @@ impl Tls {
         }
     }
 
-    /// Keeps what is served current until `stop`.
-    pub async fn keep_current(self: Arc<Self>, stop: CancellationToken) {
-        let mut look = tokio::time::interval(LOOK);
+    /// Keeps what is served current until `stop`; a change of this machine's `addresses` is looked into at once.
+    pub async fn keep_current(
+        self: Arc<Self>,
+        mut addresses: watch::Receiver<Vec<(String, IpAddr)>>,
+        stop: CancellationToken,
+    ) {
+        let mut look = tokio::time::interval(match self.source {
+            Source::Device { .. } => LOOK_AROUND,
+            Source::Files(_) => LOOK_AT_FILES,
+        });
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut announced = self.announced.clone();
         let mut said = None;
@@ -206,6 +216,7 @@ impl Tls {
                 () = stop.cancelled() => return,
                 _ = look.tick() => {}
                 Ok(()) = announced.changed() => {}
+                Ok(()) = addresses.changed() => {}
             }
             let tls = self.clone();
             let looked = tokio::task::spawn_blocking(move || tls.look(clock())).await;
