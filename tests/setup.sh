@@ -161,7 +161,7 @@ release_packages() {
   case $1 in
     bookworm) echo libasound2,libstdc++6,adduser ;;
     bullseye) echo libasound2,libstdc++6,adduser,systemd,udev ;;
-    *) echo libasound2t64,libstdc++6,systemd,udev ;;
+    *) echo libasound2t64,libstdc++6,adduser,systemd,udev ;;
   esac
 }
 
