@@ -41,10 +41,9 @@ bench: ## measure; the figures of the README
 	@tests/setup.sh build net browser
 	tests/net.sh cargo bench --locked --offline --bench peercam -- $(TESTS)
 
-deb: cross ## Debian packages for amd64, arm64 and armhf, in target/debian/
+deb: cross ## Debian packages for amd64, arm64 and armhf, in target/debian/; TARGETS and PROFILE as for cross
 	@tests/setup.sh deb
-	env $$(tests/setup.sh places) systemd/deb.sh
-	ls -l target/debian/*.deb
+	env $$(tests/setup.sh places) PROFILE=$(PROFILE) systemd/deb.sh $(TARGETS)
 
 test-deb: ## install, upgrade, remove and purge the packages that `make deb` made, in bare Debian systems (as root)
 	@PEERCAM_RELEASES='bullseye bookworm trixie' tests/setup.sh deb
