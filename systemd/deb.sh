@@ -13,6 +13,10 @@ others() {
     grep -vxE 'lib(c|m|dl|pthread|rt|gcc_s|stdc\+\+|asound)\.so\.[0-9]+|ld-linux.*'
 }
 
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+grep -q "^peercam ($version-" systemd/debian/changelog ||
+  { echo "deb: systemd/debian/changelog does not know version $version" >&2; exit 1; }
+
 for triple; do
   binary=target/$triple/$profile/peercam
   [ -x "$binary" ] || { echo "deb: there is no $binary: \`make cross\` makes it" >&2; exit 1; }

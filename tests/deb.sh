@@ -13,7 +13,7 @@ apt() { here apt-get -qq -o Dpkg::Use-Pty=0 "$@" >"$work/apt.log" 2>&1 || { cat 
 has() { here test "$@"; }
 # All that is there, but for what apt and dpkg write about themselves.
 inventory() {
-  (cd "$root" && find . -xdev \( -path ./proc -o -path ./sys -o -path ./dev -o -path ./tmp -o -path ./var/lib/dpkg \
+  (cd "$root" && find . -xdev \( -path ./proc -o -path ./sys -o -path ./dev -o -path ./run -o -path ./tmp -o -path ./var/lib/dpkg \
     -o -path ./var/lib/apt -o -path ./var/cache -o -path ./var/log \) -prune -o ! -name '*-' -print | sort
   cat etc/passwd etc/group etc/shadow etc/gshadow)
 }
