@@ -50,10 +50,14 @@ for release; do
   here setpriv --reuid peercam --regid peercam --init-groups peercam check --config-only
   has -L /etc/systemd/system/multi-user.target.wants/peercam.service || fail "the service is not enabled"
   if has -x /usr/bin/systemd-analyze; then
-    # Older ones can't judge a unit without a running system, or don't know it by path.
-    here systemd-analyze verify /usr/lib/systemd/system/peercam.service 2>&1 | grep -v 'Unknown key' || true
+    # What older ones don't know is left out there, as it should be.
+    told=$(here systemd-analyze verify --man=no /usr/lib/systemd/system/peercam.service 2>&1 | grep -v 'Unknown key' || true)
+    [ -z "$told" ] || fail "the unit: $told"
     if here systemd-analyze security --help | grep -q -e --offline; then
       here systemd-analyze security --offline=true --threshold=20 /usr/lib/systemd/system/peercam.service | tail -n 1
+    fi
+    if here udevadm verify --help >/dev/null 2>&1; then
+      here udevadm verify /usr/lib/udev/rules.d/60-peercam.rules >/dev/null || fail "the udev rule"
     fi
   fi
 
