@@ -49,16 +49,14 @@ for release; do
   here peercam --version
   here setpriv --reuid peercam --regid peercam --init-groups peercam check --config-only
   has -L /etc/systemd/system/multi-user.target.wants/peercam.service || fail "the service is not enabled"
-  if has -x /usr/bin/systemd-analyze; then
-    # What older ones don't know is left out there, as it should be.
+  # Where they judge without a running system.
+  if here systemd-analyze security --help 2>/dev/null | grep -q -e --offline; then
     told=$(here systemd-analyze verify --man=no /usr/lib/systemd/system/peercam.service 2>&1 | grep -v 'Unknown key' || true)
     [ -z "$told" ] || fail "the unit: $told"
-    if here systemd-analyze security --help | grep -q -e --offline; then
-      here systemd-analyze security --offline=true --threshold=20 /usr/lib/systemd/system/peercam.service | tail -n 1
-    fi
-    if here udevadm verify --help >/dev/null 2>&1; then
-      here udevadm verify /usr/lib/udev/rules.d/60-peercam.rules >/dev/null || fail "the udev rule"
-    fi
+    here systemd-analyze security --offline=true --threshold=20 /usr/lib/systemd/system/peercam.service | tail -n 1
+  fi
+  if here udevadm verify --help >/dev/null 2>&1; then
+    here udevadm verify /usr/lib/udev/rules.d/60-peercam.rules >/dev/null || fail "the udev rule"
   fi
 
   here sed -i 's/^frame_rate = 30$/frame_rate = 25/' /etc/peercam/device.toml
