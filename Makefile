@@ -7,7 +7,7 @@ ARGS ?=
 TESTS ?=
 EACH ?= 600
 
-.PHONY: help run test check fuzz bench test-fresh
+.PHONY: help run test check fuzz bench test-fresh deb test-deb
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
@@ -40,6 +40,14 @@ fuzz: ## feed all that reads foreign bytes with mutations: make fuzz EACH=3600 f
 bench: ## measure; the figures of the README
 	@tests/setup.sh build net browser
 	tests/net.sh cargo bench --locked --offline --bench peercam -- $(TESTS)
+
+deb: cross ## Debian packages for amd64, arm64 and armhf, in target/debian/; TARGETS and PROFILE as for cross
+	@tests/setup.sh deb
+	env $$(tests/setup.sh places) PROFILE=$(PROFILE) systemd/deb.sh $(TARGETS)
+
+test-deb: ## install, upgrade, remove and purge the packages that `make deb` made, in bare Debian systems (as root)
+	@PEERCAM_RELEASES='bullseye bookworm trixie' tests/setup.sh deb
+	env $$(tests/setup.sh places) tests/deb.sh bullseye bookworm trixie
 
 test-fresh: ## prove `make run` and `make test` in a bare Debian root made for it (as root, 30 to 60 minutes)
 	@tests/fresh.sh

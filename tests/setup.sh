@@ -5,7 +5,7 @@
 #   tests/setup.sh GROUP...     build: compilers and libraries        check: formatter, linter, cargo-deny
 #                               browser: Chromium, Firefox, Node      board: QEMU and the virtual board's image
 #                               peers: aiortc, GStreamer, pion,       net: tools for the tests' own networks
-#                                 coturn
+#                                 coturn                              deb: cargo-deb, lintian, Debian's releases
 #   tests/setup.sh path         prints the directories to put before PATH, so that the right cargo is found
 #
 # What is fetched or made outside the package manager is kept below $PEERCAM_CACHE (default: ~/.cache/peercam), named by
@@ -135,6 +135,44 @@ cargo_deny() { # optimising would double its build, and it runs for a second
   rm -rf "$1/target"
 }
 
+# --- Packages
+
+deb_version=3.8.0
+
+deb() {
+  build
+  packages binutils python3 mmdebstrap debian-archive-keyring lintian
+  PATH=$(rust_places):$PATH
+  made "cargo-deb-$deb_version" cargo_deb
+  local release
+  for release in ${PEERCAM_RELEASES:-bookworm}; do made "$(release_name "$release")" release_root "$release"; done
+}
+
+cargo_deb() { # as cargo-deny; with its own liblzma
+  CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_STRIP=true \
+    CARGO_TARGET_DIR=$1/target \
+    cargo install --quiet --locked --no-default-features --features static-lzma --version "$deb_version" --root "$1" cargo-deb
+  rm -rf "$1/target"
+}
+
+# Bare systems to install the package in: with what it depends on, so that no test asks the network; bookworm without
+# systemd, as containers are.
+release_packages() {
+  case $1 in
+    bookworm) echo libasound2,libstdc++6,adduser ;;
+    bullseye) echo libasound2,libstdc++6,adduser,systemd,udev ;;
+    *) echo libasound2t64,libstdc++6,adduser,systemd,udev ;;
+  esac
+}
+
+release_name() { echo "release-$1-$(release_packages "$1" | sha256sum | cut -c 1-8)"; }
+
+release_root() {
+  mkdir -p "$2"
+  as_root mmdebstrap --quiet --variant=minbase --include="$(release_packages "$1")" "$1" "$2/root.tar"
+  as_root chown "$(id -u):$(id -g)" "$2/root.tar"
+}
+
 # --- Tests
 
 net() { packages iproute2 util-linux nftables; }
@@ -224,12 +262,17 @@ places() {
   echo "PEERCAM_PION=$cache/pion-$(digest "$tests"/peers/pion/*)/pion"
   echo "PEERCAM_TURN=$cache/$(coturn_name)/usr/bin/turnserver"
   echo "PEERCAM_DENY=$cache/cargo-deny-$deny_version/bin/cargo-deny"
+  echo "PEERCAM_CARGO_DEB=$cache/cargo-deb-$deb_version/bin/cargo-deb"
+  local release
+  for release in bullseye bookworm trixie; do
+    echo "PEERCAM_ROOT_$release=$cache/$(release_name "$release")/root.tar"
+  done
 }
 
 [ $# -gt 0 ] || set -- help
 for group in "$@"; do
   case $group in
-    build | check | net | browser | board | peers | places) "$group" ;;
+    build | check | deb | net | browser | board | peers | places) "$group" ;;
     path) rust_places ;;
     *) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0" >&2; exit 2 ;;
   esac

@@ -126,7 +126,7 @@ impl Microphone {
         let captured =
             if (avail..avail + u64::from(self.spec.rate_hz)).contains(&delay) { delay } else { avail };
         let stamp = status.get_htstamp();
-        let stamp = Pts::from_micros(stamp.tv_sec as u64 * 1_000_000 + stamp.tv_nsec as u64 / 1_000);
+        let stamp = dated(stamp.tv_sec as u64, stamp.tv_nsec as u64);
         let at = if stamp <= now && now.since(stamp) < OLDEST_TIMESTAMP { stamp } else { now };
 
         let read = self.pcm.io_bytes().readi(&mut self.bytes);
@@ -185,6 +185,19 @@ impl Microphone {
             }
         }
     }
+}
+
+/// On 32-bit ARM the same package runs with either alsa-lib: that of Debian 12 and before writes a timespec of 8 bytes,
+/// that of Debian 13 one of 16 (its 64-bit time). Room for 16, all zero before, makes the call safe with both, and the
+/// shorter one is then recognised in it. So `.cargo/config.toml` has alsa-sys take the longer one, whatever it finds.
+#[cfg(all(target_arch = "arm", target_env = "gnu"))]
+const _: () = assert!(size_of::<alsa::timespec>() == 16, "build with RUSTFLAGS='--cfg alsa_sys_time64'");
+
+/// The time in a timespec of alsa-lib's. Where the shorter one was written into the longer, its nanoseconds are the upper
+/// half of the seconds, and nothing is where nanoseconds belong; no true clock of seconds is past 32 bits.
+fn dated(sec: u64, nsec: u64) -> Pts {
+    let (sec, nsec) = if sec >> 32 == 0 { (sec, nsec) } else { (sec & u64::from(u32::MAX), sec >> 32) };
+    Pts::from_micros(sec * 1_000_000 + nsec / 1_000)
 }
 
 /// Opens a PCM for capture without waiting for whoever has it.
@@ -269,5 +282,43 @@ fn broken(e: alsa::Error) -> Error {
         errno => {
             Error::Io { what: format!("reading the {WHAT}"), source: io::Error::from_raw_os_error(errno) }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The two layouts of a timespec, little-endian: (i32, i32), and (i64, i32, padding).
+    fn written(bytes: &[u8]) -> Pts {
+        let mut room = [0; 16];
+        room[..bytes.len()].copy_from_slice(bytes);
+        let word =
+            |at: usize| <[u8; 4]>::try_from(&room[at..at + 4]).map(u32::from_le_bytes).expect("4 bytes");
+        dated(u64::from(word(0)) | u64::from(word(4)) << 32, word(8).into())
+    }
+
+    #[test]
+    fn both_timespecs_of_32_bit_arm_are_understood() {
+        for (sec, nsec) in [(0_u32, 0_u32), (0, 999_999_999), (7, 0), (4_000_000, 123_456_789)] {
+            let expected = Pts::from_micros(u64::from(sec) * 1_000_000 + u64::from(nsec) / 1_000);
+            let short = [sec.to_le_bytes(), nsec.to_le_bytes()].concat();
+            let long = [sec.to_le_bytes(), [0; 4], nsec.to_le_bytes(), [0; 4]].concat();
+            assert_eq!(written(&short), expected);
+            assert_eq!(written(&long), expected);
+        }
+        // Nonsense is nonsense, and no overflow.
+        let nonsense = dated(u64::MAX, u64::MAX);
+        assert!(nonsense > Pts::from_micros(1 << 50));
+    }
+
+    #[test]
+    fn the_library_of_this_machine_dates_as_it_is_read() {
+        let mut null = Microphone::open("null", 1).expect("part of alsa-lib");
+        let before = Pts::now();
+        assert!(matches!(null.read(Duration::ZERO), Ok(Read::Started { lost: false })));
+        let stamp = null.pcm.status().expect("a status").get_htstamp();
+        let at = dated(stamp.tv_sec as u64, stamp.tv_nsec as u64);
+        assert!(at >= before && at <= Pts::now(), "{before:?} {at:?} {stamp:?}");
     }
 }

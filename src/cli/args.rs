@@ -342,4 +342,24 @@ mod tests {
             assert!(help.contains(&format!("\n  {status:<4}")), "{status} is not in the help");
         }
     }
+
+    #[test]
+    fn the_man_page_names_every_command_and_option() {
+        let page = include_str!("../../systemd/peercam.1").replace('\\', "");
+        // A command is named in its macro's arguments, quoted where it is several words.
+        let names: Vec<_> = page
+            .lines()
+            .filter_map(|l| l.strip_prefix('.')?.split_once(' '))
+            .map(|(_, said)| said.trim_start_matches('"'))
+            .collect();
+        let mut waiting = vec![(String::new(), <Args as CommandFactory>::command())];
+        while let Some((path, command)) = waiting.pop() {
+            assert!(names.iter().any(|n| n.starts_with(path.trim())), "{path} is not in the man page");
+            for option in command.get_arguments().filter_map(|a| a.get_long()) {
+                assert!(page.contains(&format!("--{option}")), "{path} --{option} is not in the man page");
+            }
+            waiting
+                .extend(command.get_subcommands().map(|c| (format!("{path} {}", c.get_name()), c.clone())));
+        }
+    }
 }
