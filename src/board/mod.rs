@@ -7,6 +7,7 @@ pub mod addresses;
 pub mod control;
 pub mod doctor;
 pub mod hooks;
+pub mod hotplug;
 pub mod indicator;
 pub mod mdns;
 pub mod terminal;
