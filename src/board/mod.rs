@@ -6,6 +6,7 @@
 pub mod addresses;
 pub mod control;
 pub mod doctor;
+pub mod health;
 pub mod hooks;
 pub mod hotplug;
 pub mod indicator;
