@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use tracing::{Event, Level as Severity, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::{Format, Full, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::prelude::*;
@@ -54,7 +55,7 @@ pub fn start(level: &Level) {
     if to_journal && let Ok(journal) = Journal::open() {
         return tracing_subscriber::registry().with(filter).with(journal).init();
     }
-    let log = tracing_subscriber::fmt().with_writer(io::stderr).with_env_filter(filter);
+    let log = tracing_subscriber::fmt().with_writer(io::stderr).with_env_filter(filter).fmt_fields(AsText);
     if to_journal {
         let plain = Format::default().without_time().with_level(false).with_ansi(false);
         log.with_ansi(false).event_format(Lines::of(ForJournal(plain))).init();
@@ -72,6 +73,17 @@ fn is_journal() -> bool {
         return false;
     };
     stream == format!("{}:{}", metadata.dev(), metadata.ino())
+}
+
+/// Message and fields as in the journal.
+struct AsText;
+
+impl<'w> FormatFields<'w> for AsText {
+    fn format_fields<R: RecordFields>(&self, mut w: Writer<'w>, fields: R) -> fmt::Result {
+        let mut text = Text::default();
+        fields.record(&mut text);
+        write!(w, "{text}")
+    }
 }
 
 /// Lines of text. Those of faults that come again and again are counted.
