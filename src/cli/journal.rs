@@ -155,7 +155,8 @@ fn field_name(name: &str) -> String {
 
 /// By its length, so that it may have line breaks.
 fn put(entry: &mut Vec<u8>, name: &str, value: &str) {
-    let value = &value[..value.floor_char_boundary(FIELD)];
+    let whole = |end: &usize| value.is_char_boundary(*end);
+    let value = &value[..(0..=value.len().min(FIELD)).rev().find(whole).unwrap_or_default()];
     entry.extend_from_slice(name.as_bytes());
     entry.push(b'\n');
     entry.extend_from_slice(&(value.len() as u64).to_le_bytes());
