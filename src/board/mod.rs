@@ -6,7 +6,9 @@
 pub mod addresses;
 pub mod control;
 pub mod doctor;
+pub mod health;
 pub mod hooks;
+pub mod hotplug;
 pub mod indicator;
 pub mod mdns;
 pub mod terminal;

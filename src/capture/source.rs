@@ -114,7 +114,7 @@ impl Chooser {
         let format = mode.format.map_or("", |f| f.fourcc());
         let says = format!("{name}{node}, {} {format} at {} frames per second ({why})", mode.size, mode.fps);
         if self.said != says {
-            info!("picture: {says}");
+            info!(camera = %name, "picture: {says}");
             self.said = says;
         }
         let config = &self.config;

@@ -157,6 +157,24 @@ fn told(facts: &Value) -> String {
         let reason = part["reason"].as_str().map(|r| format!(" ({r})")).unwrap_or_default();
         let name = if text(&part["name"]).is_empty() { text(&part["source"]) } else { text(&part["name"]) };
         line(what, format!("{}{reason}: {name}", text(&part["state"])));
+        let reduced = &part["reduced"];
+        if let Some(why) = reduced["why"].as_str() {
+            let size = format!("{}x{}", reduced["width"], reduced["height"]);
+            let fps = reduced["fps"].as_f64().unwrap_or_default();
+            line("", format!("reduced to {size}, {fps} frames per second: {why}"));
+        }
+    }
+    let board = &facts["board"];
+    let degrees = board["temperature_c"].as_f64().map(|t| format!("{t:.0} °C"));
+    let pressure = match board["pressure"].as_str() {
+        Some("heat") => Some("too hot: it slows itself down, give it air".to_owned()),
+        Some("under-voltage") => {
+            Some("its power supply or cable is too weak: it slows itself down".to_owned())
+        }
+        _ => None,
+    };
+    if degrees.is_some() || pressure.is_some() {
+        line("board", degrees.into_iter().chain(pressure).collect::<Vec<_>>().join(", "));
     }
     if let Some(encoder) = facts["video"]["encoder"].as_str().filter(|e| !e.is_empty()) {
         line("encoder", encoder.into());
@@ -223,8 +241,12 @@ mod tests {
             "version": "0.1.0", "uptime_s": 93_784, "paired": false, "privacy": false,
             "pages": ["https://192.168.1.5:8443", "https://localhost:8443"],
             "certificate": {"kind": "device", "fingerprint": "AB:CD", "not_after": 1_800_000_000, "problem": null},
-            "video": {"state": "gone", "reason": "camera unplugged", "name": "C920", "encoder": ""},
-            "audio": {"state": "off", "name": "", "source": "off"},
+            "video": {
+                "state": "live", "name": "C920", "encoder": "",
+                "reduced": {"width": 640, "height": 360, "fps": 15.0, "why": "the board is too hot"},
+            },
+            "board": {"temperature_c": 84.0, "pressure": "heat"},
+            "audio": {"state": "gone", "reason": "unplugged", "name": "Mic"},
             "viewers": {"count": 1, "max": 50, "list": [{"name": "x", "who": "owner", "address": "192.168.1.9", "rate_bps": 2_100_000}]},
         });
         assert_eq!(
@@ -233,8 +255,9 @@ mod tests {
              page         https://192.168.1.5:8443\n             https://localhost:8443\n\
              owner        none yet: `peercam pair` prints the link to become it\n\
              certificate  made by this device, until 2027-01-15\n\
-             camera       gone (camera unplugged): C920\n\
-             microphone   off: off\n\
+             camera       live: C920\n             reduced to 640x360, 15 frames per second: the board is too hot\n\
+             microphone   gone (unplugged): Mic\n\
+             board        84 °C, too hot: it slows itself down, give it air\n\
              privacy      off\n\
              viewers      1 of at most 50\n             owner, 192.168.1.9, 2100 kbit/s\n\
              SHA-256 of this device's certificate authority:\n  AB:CD\n"

@@ -12,6 +12,7 @@ use super::{FAILED, OK, check, load_config, print};
 use crate::board::control::{self, AskError, Request};
 use crate::board::doctor::ports::{Port, Protocol};
 use crate::board::doctor::{Finding, Level, clock, devices, firewall, network, ports, storage, stun};
+use crate::board::health;
 use crate::config::{Config, Tls};
 use crate::web::tls::time;
 
@@ -30,6 +31,7 @@ pub fn run(args: &Doctor) -> anyhow::Result<ExitCode> {
     found.push(clock::look(time::plausible(now), &time::date(now)));
     found.push(storage::look(&args.state.dir()));
     found.extend(devices::look());
+    found.extend(health::look());
     match daemon {
         Ok(daemon) => found
             .extend(serde_json::from_value::<Vec<Finding>>(daemon["findings"].clone()).unwrap_or_default()),

@@ -8,9 +8,13 @@ use std::os::unix::fs::MetadataExt as _;
 
 use tracing::{Event, Level as Severity, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::{Format, Full, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::prelude::*;
 use tracing_subscriber::registry::LookupSpan;
+
+use super::journal::{Counted, Journal, Text, priority};
 
 /// What holds unless the user says otherwise: dependencies speak up only when something is wrong, and the WebRTC
 /// stack, which takes every stray datagram for worth a warning, only in real trouble. Targets match by their
@@ -43,16 +47,21 @@ pub fn parse(s: &str) -> Result<Level, String> {
     }
 }
 
-/// Sends log lines to standard error from now on. Called once.
+/// Sends log lines from now on to the journal, if standard error is that, or else to standard error. Called once.
 pub fn start(level: &Level) {
     // `parse` and `ours` made it, so no directive is lost here.
     let filter = EnvFilter::builder().parse_lossy(&level.0);
-    let log = tracing_subscriber::fmt().with_writer(io::stderr).with_env_filter(filter);
-    if is_journal() {
+    let to_journal = is_journal();
+    if to_journal && let Ok(journal) = Journal::open() {
+        return tracing_subscriber::registry().with(filter).with(journal).init();
+    }
+    let log = tracing_subscriber::fmt().with_writer(io::stderr).with_env_filter(filter).fmt_fields(AsText);
+    if to_journal {
         let plain = Format::default().without_time().with_level(false).with_ansi(false);
-        log.with_ansi(false).event_format(ForJournal(plain)).init();
+        log.with_ansi(false).event_format(Lines::of(ForJournal(plain))).init();
     } else {
-        log.with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).init();
+        let ansi = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        log.with_ansi(ansi).event_format(Lines::of(Format::default())).init();
     }
 }
 
@@ -66,7 +75,47 @@ fn is_journal() -> bool {
     stream == format!("{}:{}", metadata.dev(), metadata.ino())
 }
 
-/// Without time, which the journal knows, and with the level as sd-daemon(3) wants it, for `journalctl -p`.
+/// Message and fields as in the journal.
+struct AsText;
+
+impl<'w> FormatFields<'w> for AsText {
+    fn format_fields<R: RecordFields>(&self, mut w: Writer<'w>, fields: R) -> fmt::Result {
+        let mut text = Text::default();
+        fields.record(&mut text);
+        write!(w, "{text}")
+    }
+}
+
+/// Lines of text. Those of faults that come again and again are counted.
+struct Lines<F> {
+    format: F,
+    counted: Counted,
+}
+
+impl<F> Lines<F> {
+    fn of(format: F) -> Self {
+        Self { format, counted: Counted::default() }
+    }
+}
+
+impl<S, N, F> FormatEvent<S, N> for Lines<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, ctx: &FmtContext<'_, S, N>, mut w: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let Some(left_out) = self.counted.may_say(*event.metadata().level(), &Text::of(event)) else {
+            return Ok(());
+        };
+        self.format.format_event(ctx, w.by_ref(), event)?;
+        let left_out = left_out.to_string();
+        if left_out.is_empty() { Ok(()) } else { writeln!(w, "...{left_out}") }
+    }
+}
+
+/// Without time, which the journal knows, and with the level as sd-daemon(3) wants it, for `journalctl -p`: where only
+/// its stream can be reached, and not its socket.
 struct ForJournal(Format<Full, ()>);
 
 impl<S, N> FormatEvent<S, N> for ForJournal
@@ -75,12 +124,7 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, ctx: &FmtContext<'_, S, N>, mut w: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        w.write_str(match *event.metadata().level() {
-            Severity::ERROR => "<3>",
-            Severity::WARN => "<4>",
-            Severity::INFO => "<6>",
-            Severity::DEBUG | Severity::TRACE => "<7>",
-        })?;
+        write!(w, "<{}>", priority(*event.metadata().level()))?;
         self.0.format_event(ctx, w, event)
     }
 }

@@ -1,10 +1,13 @@
 //! The command line: arguments, logging, and the commands that print and end.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))] // tests may; the lint still sees everything else when it isn't a test
+
 pub mod args;
 pub mod check;
 pub mod control;
 pub mod devices;
 pub mod doctor;
+mod journal;
 pub mod logging;
 mod table;
 

@@ -1,4 +1,7 @@
-//! Raw pictures and sound to what travels: H.264 and Opus.
+//! Raw pictures and sound to what travels: H.264 and Opus, and how much of it the board carries.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))] // tests may; the lint still sees everything else when it isn't a test
+
+pub mod governor;
 pub mod h264;
 pub mod opus;

@@ -1,7 +1,7 @@
 //! All viewers: who is there, who may come, and the way to each one's task.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,7 +14,8 @@ use super::port::{Gathered, Port};
 use super::rtcp::NtpClock;
 use super::task::{Command, Task};
 use super::{Answer, Error, Facts, Fragment, Offer, ViewerId, sdp};
-use crate::clock::Clocks;
+use crate::clock::{Clocks, Pts};
+use crate::hush::Hush;
 use crate::media::h264::ProfileLevelId;
 use crate::pipeline::hub::Hub;
 use crate::status::Status;
@@ -38,6 +39,8 @@ pub struct Registry {
     /// A place is taken from the offer on, and given back when the viewer's sockets are closed.
     places: Arc<Semaphore>,
     joined: AtomicU64,
+    /// Refused offers, by who makes them.
+    refused: Mutex<Hush<IpAddr>>,
 }
 
 /// What the registry and the viewers' tasks have in common.
@@ -102,16 +105,20 @@ impl Registry {
             max_viewers,
             places: Arc::new(Semaphore::new(max_viewers)),
             joined: AtomicU64::new(0),
+            refused: Mutex::new(Hush::strangers()),
         })
     }
 
     /// Answers an offer. Media flows, and is asked for, once the connection is up.
     pub async fn join(&self, offer: Offer) -> Result<Answer, Error> {
-        let (from, via) = (offer.from, offer.via);
+        let (address, via) = (offer.from.ip(), offer.via);
         let answer = self.admit(offer).await;
         if let Err(error) = &answer {
             self.shared.status.counters.offers_refused.count();
-            tracing::info!(%from, via, %error, "offer refused");
+            let mut hush = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(left_out) = hush.may_say(address, Pts::now()) {
+                tracing::info!(%address, via, %error, "offer refused{left_out}");
+            }
         }
         answer
     }
@@ -144,7 +151,7 @@ impl Registry {
             via: offer.via,
             commands: commands_tx,
         });
-        tracing::info!(viewer = viewer.name, from = %viewer.from, who = viewer.who, via = viewer.via, "viewer joined");
+        tracing::info!(viewer = viewer.name, address = %viewer.from.ip(), who = viewer.who, via = viewer.via, "viewer joined");
         self.shared.lock().insert(id.clone(), viewer.clone());
         let task = Task {
             id: id.clone(),

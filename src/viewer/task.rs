@@ -95,7 +95,7 @@ impl Task {
         let (seconds, megabytes) =
             (since.elapsed().as_secs(), sent_bytes.load(Ordering::Relaxed) as f64 / 1e6);
         let megabytes = (megabytes * 10.0).round() / 10.0;
-        tracing::info!(viewer = name, from = %from.ip(), seconds, megabytes, why, "viewer left");
+        tracing::info!(viewer = name, address = %from.ip(), seconds, megabytes, why, "viewer left");
         self.viewer.gone.cancel();
     }
 

@@ -218,7 +218,7 @@ impl Request {
     async fn privacy(&self, body: &str) -> Result<reply::Response, Problem> {
         let Privacy { on } = parse(body)?;
         self.auth().set_privacy(on).await?;
-        tracing::info!(from = %self.peer.remote, on, "privacy");
+        tracing::info!(address = %self.peer.remote.ip(), "privacy is {} now", if on { "on" } else { "off" });
         Ok(empty())
     }
 

@@ -23,7 +23,6 @@ pub mod auth;
 pub mod body;
 pub mod cookies;
 pub mod guard;
-pub mod hush;
 pub mod machine;
 pub mod messages;
 pub mod page;

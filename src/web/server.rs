@@ -25,12 +25,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use warp::filters::BoxedFilter;
 use warp::reply;
 
-use super::hush::{Hush, and_more};
 use super::machine::Here;
 use super::places::{self, Phase, Places, Refusal};
 use super::routes::{self, Peer, Scheme, State};
 use super::sessions::Sessions;
 use super::{Context, proxy, redirect};
+use crate::clock::Pts;
+use crate::hush::Hush;
 
 /// Sizes and deadlines of every connection.
 #[derive(Clone, Copy, Debug)]
@@ -195,7 +196,7 @@ pub async fn serve_with(
         routes: routes::routes(&state),
         state,
         seats: Seats::new(limits.places),
-        hush: Arc::default(),
+        hush: Arc::new(Mutex::new(Hush::strangers())),
     };
     let mut accepting = JoinSet::new();
     for Door { listener, speaks } in doors {
@@ -219,7 +220,7 @@ struct Server {
     routes: BoxedFilter<(reply::Response,)>,
     state: Arc<State>,
     seats: Arc<Seats>,
-    hush: Arc<Mutex<Hush>>,
+    hush: Arc<Mutex<Hush<IpAddr>>>,
 }
 
 impl Server {
@@ -278,8 +279,8 @@ impl Server {
     }
 
     fn warn(&self, from: IpAddr, refusal: Refusal) {
-        let left_out = self.hush.lock().unwrap_or_else(PoisonError::into_inner).may_say(from, Instant::now());
-        if let Some(more) = left_out.map(and_more) {
+        let left_out = self.hush.lock().unwrap_or_else(PoisonError::into_inner).may_say(from, Pts::now());
+        if let Some(more) = left_out {
             match refusal {
                 Refusal::Full => tracing::warn!("refused a connection from {from}: all are in use{more}"),
                 Refusal::TooMany => tracing::warn!("refused a connection from {from}: it has too many{more}"),

@@ -42,6 +42,16 @@ function check(ok, sentence) {
   return ok;
 }
 
+/** Runs in the page: from now on the daemon says that the board is too hot for the whole picture. */
+function strained() {
+  const reduced = { width: 640, height: 360, fps: 15, why: 'the board is too hot' };
+  window.held.alter = (m) => {
+    if (m.type !== 'status') return;
+    m.video.reduced = reduced;
+    m.board = { temperature_c: 84, pressure: 'heat' };
+  };
+}
+
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 /** Runs in the page before its own scripts: a hold on its sockets and connections, and on what the daemon says. */
@@ -271,6 +281,13 @@ async function states(browser) {
   await page.evaluate(() => (window.held.alter = null));
   await until(page, 'live', 'is live again when the camera is back');
 
+  await page.evaluate(strained);
+  await page.waitForFunction(() => document.getElementById('text').textContent.includes('Reduced to 640×360, 15 fps'), {
+    timeout: PATIENCE_MS,
+  });
+  seen.reduced = await until(page, 'live', 'a reduced picture is live');
+  await page.evaluate(() => (window.held.alter = null));
+
   if (args.pid) {
     process.kill(Number(args.pid), 'SIGSTOP');
     try {
@@ -401,6 +418,9 @@ async function screenshots(browser) {
   await page.click('#sound');
   await pause(4000);
   await shoot('sound');
+  await page.evaluate(strained);
+  await page.waitForFunction(() => document.getElementById('text').textContent.includes('Reduced'), { timeout: PATIENCE_MS });
+  await shoot('reduced');
   return { files, facts: await facts(page) };
 }
 

@@ -7,22 +7,23 @@ use std::path::{Path, PathBuf};
 /// Each room of `src/`, and the rooms that it may name.
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["app", "cli", "config"]),
-    ("cli", &["board", "capture", "config", "encode", "media", "state", "status", "web"]),
+    ("cli", &["board", "capture", "clock", "config", "encode", "hush", "media", "state", "status", "web"]),
     (
         "app",
         &["board", "clock", "config", "heartbeat", "media", "pipeline", "state", "status", "viewer", "web"],
     ),
-    ("web", &["clock", "config", "pipeline", "state", "status", "viewer"]),
-    ("viewer", &["clock", "config", "media", "pipeline", "status"]),
+    ("web", &["clock", "config", "hush", "pipeline", "state", "status", "viewer"]),
+    ("viewer", &["clock", "config", "hush", "media", "pipeline", "status"]),
     ("pipeline", &["capture", "clock", "config", "encode", "heartbeat", "media", "status"]),
-    ("board", &["clock", "config", "heartbeat", "state", "status"]),
+    ("board", &["clock", "config", "heartbeat", "hush", "state", "status"]),
     ("capture", &["clock", "config", "media", "status"]),
-    ("encode", &["clock", "config", "media"]),
+    ("encode", &["clock", "config", "media", "status"]),
     ("media", &["clock"]),
     ("status", &["clock", "media"]),
     ("state", &[]),
     ("config", &["media"]),
     ("heartbeat", &["clock"]),
+    ("hush", &["clock"]),
     ("clock", &[]),
     ("lib", &[]),
 ];

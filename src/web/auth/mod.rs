@@ -254,7 +254,7 @@ impl Auth {
         let used = lock(&self.pairing).take_if(|p| p.is(digest, Instant::now())).ok_or(Error::Wrong(NO))?;
         let signed_in = self.sign_in(Role::Owner, browser, None, Some(hash)).await;
         match &signed_in {
-            Ok(_) => tracing::info!(from = %browser.address, "the device was paired"),
+            Ok(_) => tracing::info!(address = %browser.address, "the device was paired"),
             Err(_) => *lock(&self.pairing) = Some(used), // for another try
         }
         signed_in
@@ -273,7 +273,7 @@ impl Auth {
         let source = self.source(&browser);
         let role = self.guess(source, browser.address, self.whose(password)).await?;
         let signed_in = self.sign_in(role, browser, before, None).await?;
-        tracing::info!(from = %browser.address, who = signed_in.principal.who, "signed in");
+        tracing::info!(address = %browser.address, who = signed_in.principal.who, "signed in");
         Ok(signed_in)
     }
 
@@ -299,7 +299,7 @@ impl Auth {
         self.guess(Source::Known(digest), address, owner).await?;
         let hash = if remove { None } else { Some(self.new_hash(role, new).await?) };
         self.change(move |l, _| l.replace_password(role, hash, Some(digest))).await?;
-        tracing::info!(from = %address, "the {}'s password was changed", role.as_str());
+        tracing::info!(address = %address, "the {}'s password was changed", role.as_str());
         Ok(())
     }
 
@@ -434,7 +434,7 @@ impl Auth {
     fn wrong_link(&self, says: &'static str, from: IpAddr) -> Error {
         match lock(&self.links).begin(Source::stranger(from), Instant::now()) {
             Ok(()) => {
-                tracing::info!(%from, "a wrong or outdated link");
+                tracing::info!(address = %from, "a wrong or outdated link");
                 Error::Wrong(says)
             }
             Err(wait) => Error::Wait(wait),
@@ -464,7 +464,7 @@ impl Auth {
         match &answer {
             Ok(Some(_)) => lock(&self.guesses).right(source),
             // The limits bound these lines, too.
-            Ok(None) => tracing::info!(%from, "a wrong password"),
+            Ok(None) => tracing::info!(address = %from, "a wrong password"),
             Err(_) => lock(&self.guesses).take_back(source),
         }
         answer?.ok_or(Error::Wrong("that is not the password"))

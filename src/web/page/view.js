@@ -1,7 +1,7 @@
 // Everything that touches the document. It is told a model and writes what differs from what it wrote before.
 
 import { Panels } from './panels.js';
-import { bitrate, delayWords, duration, fps, mode, ms, title } from './words.js';
+import { bitrate, board, delayWords, duration, fps, mode, ms, title } from './words.js';
 
 /** In full screen the bar goes away when nothing has moved for this long. */
 const IDLE_MS = 3000;
@@ -109,6 +109,7 @@ export class View {
 
   #details({ facts, measured, measurable, status, hello, clockRtt_ms }) {
     const { video, audio } = status ?? {};
+    const { reduced } = video ?? {};
     const percent = (share) => (share === null ? null : `${(share * 100).toFixed(1)} %`);
     const join = (...parts) => parts.filter(Boolean).join(', ') || null;
     const rows = {
@@ -118,6 +119,7 @@ export class View {
       'd-mode': mode(video?.negotiated),
       'd-wanted': differs(video) ? mode(video.wanted) : null,
       'd-delivered': join(fps(video?.delivered_fps), video?.rate_note),
+      'd-reduced': reduced ? `${mode(reduced)}: ${reduced.why}` : null,
       'd-encoder': join(video?.encoder, video?.bitrate_bps && bitrate(video.bitrate_bps)),
       'd-shown': join(facts.width && `${facts.width}×${facts.height}`, fps(facts.fps)),
       'd-codec': join(measured?.codec, measured?.decoder),
@@ -137,6 +139,7 @@ export class View {
       'd-audio-rate': bitrate(measured?.audio_bps),
       'd-drift': audio?.drift_ppm == null ? null : `${audio.drift_ppm.toFixed(1)} ppm`,
       'd-viewers': status?.viewers?.count === undefined ? null : `${status.viewers.count}${status.viewers.max ? ` of ${status.viewers.max}` : ''}`,
+      'd-board': board(status?.board),
       'd-uptime': status?.uptime_s === undefined ? null : duration(status.uptime_s),
       'd-version': hello?.version,
       'd-viewer': facts.viewer,

@@ -6,6 +6,11 @@ import { sentence } from './api.js';
 const FROZEN_MS = 1000;
 /** Connecting longer than this deserves a word on what it waits for. */
 const LONG_MS = 4000;
+/** What the board suffers from, by the status's word for it. */
+const PRESSURE = {
+  heat: 'the board is too hot',
+  'under-voltage': "the board's power supply is too weak",
+};
 
 /**
  * `known`: { socket, media, trouble, retry_ms, status, everLive, since_ms, shown_ms, blocked, offline } at
@@ -43,7 +48,7 @@ export function describe(known, now_ms) {
     }
     if (!stale) {
       const note = socket === 'closed' ? 'Control connection lost, reopening it.' : '';
-      return say('live', note ? 'warn' : 'ok', 'Live', [sources(status), note].filter(Boolean).join(' '));
+      return say('live', note ? 'warn' : 'ok', 'Live', [sources(status), strain(status), note].filter(Boolean).join(' '));
     }
     if (socket === 'open') {
       const why = media === 'interrupted' ? 'The path is interrupted; looking for another.' : 'No new picture comes.';
@@ -110,6 +115,20 @@ export function sources(status) {
   else if (tone) said.push('Test tone, not a microphone.');
   if (audio?.state === 'gone') said.push(`No sound: ${sentence(audio.reason ?? 'the microphone is gone')}`);
   return said.join(' ');
+}
+
+/** What the board does not carry: why the picture is reduced, or that it may soon be. Nothing to say when all is well. */
+export function strain(status) {
+  const reduced = status?.video?.reduced;
+  if (reduced) return sentence(`reduced to ${mode(reduced)}: ${reduced.why}`);
+  const pressure = PRESSURE[status?.board?.pressure];
+  return pressure ? sentence(pressure) : '';
+}
+
+/** "84 °C, the board is too hot" of the board as the status tells it. */
+export function board(b) {
+  const degrees = b?.temperature_c == null ? null : `${Math.round(b.temperature_c)} °C`;
+  return [degrees, PRESSURE[b?.pressure]].filter(Boolean).join(', ') || null;
 }
 
 /** "46 ms", or with its part for lip sync "46 ms (35 ms of it for lip sync)" */

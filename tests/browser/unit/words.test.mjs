@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { bitrate, delayWords, describe, duration, expires, fps, frozenAfter, mode, ms, since, sources, title, waitWords, watching } from '../../../src/web/page/words.js';
+import { bitrate, board, delayWords, describe, duration, expires, fps, frozenAfter, mode, ms, since, sources, strain, title, waitWords, watching } from '../../../src/web/page/words.js';
 
 const camera = { video: { state: 'live', source: 'camera' }, audio: { state: 'live', source: 'microphone' } };
 const NOW = 100_000;
@@ -34,6 +34,33 @@ test('test picture and tone are said plainly', () => {
 test('a microphone that is gone is told with its reason', () => {
   const status = { ...camera, audio: { state: 'gone', source: 'microphone', reason: 'microphone unplugged' } };
   assert.equal(at({ status }).text, 'No sound: Microphone unplugged.');
+});
+
+test('a reduced picture is live, and says to what and why', () => {
+  const why = 'encoding takes 41 ms for each picture, more than the 33 ms there are';
+  const status = { ...camera, video: { ...camera.video, reduced: { width: 1280, height: 720, fps: 20, why } } };
+  const said = at({ status });
+  assert.equal(said.text, `Reduced to 1280×720, 20 fps: ${why}.`);
+  assert.deepEqual([said.state, said.tone, said.mark], ['live', 'ok', null]);
+  // The reason says it already.
+  assert.equal(strain({ ...status, board: { pressure: 'heat' } }), said.text);
+});
+
+test('what the board suffers from is told, also before it costs anything', () => {
+  for (const [pressure, says] of [
+    ['heat', 'The board is too hot.'],
+    ['under-voltage', "The board's power supply is too weak."],
+    [null, ''],
+    ['news', ''],
+  ]) {
+    assert.equal(strain({ ...camera, board: { temperature_c: 84, pressure } }), says);
+  }
+  assert.equal(strain(undefined), '');
+  assert.equal(board({ temperature_c: 84.4, pressure: 'heat' }), '84 °C, the board is too hot');
+  assert.equal(board({ temperature_c: 48.6, pressure: null }), '49 °C');
+  assert.equal(board({ temperature_c: null, pressure: 'under-voltage' }), "the board's power supply is too weak");
+  assert.equal(board({ temperature_c: null, pressure: null }), null);
+  assert.equal(board(undefined), null);
 });
 
 test('a picture older than a second is frozen, said with seconds, but spoken without', () => {
