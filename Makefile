@@ -6,8 +6,10 @@ export PATH := $(shell tests/setup.sh path):$(PATH)
 ARGS ?=
 TESTS ?=
 EACH ?= 600
+TARGETS ?= x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu armv7-unknown-linux-gnueabihf
+PROFILE ?= release
 
-.PHONY: help run test check fuzz bench test-fresh deb test-deb
+.PHONY: help run test check cross test-cross deb test-deb fuzz bench test-fresh
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
@@ -32,6 +34,14 @@ check: ## formatting, lints, documentation, licences and sources of dependencies
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 	# Known vulnerabilities are not looked up: that takes the advisory database, which is a repository of its own.
 	env $$(tests/setup.sh places) sh -c 'exec "$$PEERCAM_DENY" --offline --locked check --hide-inclusion-graph bans licenses sources'
+
+cross: ## build for boards and PCs from Debian 11 on: make cross TARGETS=aarch64-unknown-linux-gnu, PROFILE=board for a quick one
+	@tests/setup.sh cross
+	cross/build.sh "$(TARGETS)" $(PROFILE) build
+
+test-cross: ## the unit tests as the boards' processors run them, emulated: make test-cross TESTS=viewer for some
+	@tests/setup.sh cross
+	cross/build.sh "$(TARGETS)" board test $(TESTS)
 
 fuzz: ## feed all that reads foreign bytes with mutations: make fuzz EACH=3600 for an hour each, TESTS='offer whep' for some
 	@tests/setup.sh build

@@ -6,6 +6,7 @@
 #                               browser: Chromium, Firefox, Node      board: QEMU and the virtual board's image
 #                               peers: aiortc, GStreamer, pion,       net: tools for the tests' own networks
 #                                 coturn                              deb: cargo-deb, lintian, Debian's releases
+#                               cross: a Debian 11 root to build for boards
 #   tests/setup.sh path         prints the directories to put before PATH, so that the right cargo is found
 #
 # What is fetched or made outside the package manager is kept below $PEERCAM_CACHE (default: ~/.cache/peercam), named by
@@ -173,6 +174,31 @@ release_root() {
   as_root chown "$(id -u):$(id -g)" "$2/root.tar"
 }
 
+# --- Boards
+
+cross_name() { echo "cross-$(digest "$root"/cross/{setup.sh,config.toml})"; }
+
+cross() {
+  build
+  packages mmdebstrap debian-archive-keyring bubblewrap
+  made "$(cross_name)" cross_root
+  local target
+  PATH=$(rust_places):$PATH
+  for target in aarch64-unknown-linux-gnu armv7-unknown-linux-gnueabihf; do
+    if [ -d "$(rustc --print sysroot)/lib/rustlib/$target" ]; then continue; fi
+    # Debian's own Rust needs a newer C library than the root has, and knows no 32-bit ARM.
+    command -v rustup >/dev/null || { say "building for boards takes a Rust from rustup: https://rustup.rs"; return 1; }
+    rustup target add "$target"
+  done
+}
+
+cross_root() {
+  as_root mmdebstrap --quiet --variant=minbase --dpkgopt='path-exclude=/usr/share/doc/*' \
+    --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+    --customize-hook="mkdir \"\$1/opt/cross\" && cp '$root'/cross/setup.sh '$root'/cross/config.toml \"\$1/opt/cross/\"" \
+    --customize-hook='chroot "$1" /opt/cross/setup.sh amd64 arm64 armhf' bullseye "$1" >&2
+}
+
 # --- Tests
 
 net() { packages iproute2 util-linux nftables; }
@@ -261,6 +287,7 @@ places() {
   echo "PEERCAM_AIORTC=$cache/aiortc-$(digest "$tests/peers/requirements.txt")/bin/python"
   echo "PEERCAM_PION=$cache/pion-$(digest "$tests"/peers/pion/*)/pion"
   echo "PEERCAM_TURN=$cache/$(coturn_name)/usr/bin/turnserver"
+  echo "PEERCAM_CROSS=$cache/$(cross_name)"
   echo "PEERCAM_DENY=$cache/cargo-deny-$deny_version/bin/cargo-deny"
   echo "PEERCAM_CARGO_DEB=$cache/cargo-deb-$deb_version/bin/cargo-deb"
   local release
@@ -272,7 +299,7 @@ places() {
 [ $# -gt 0 ] || set -- help
 for group in "$@"; do
   case $group in
-    build | check | deb | net | browser | board | peers | places) "$group" ;;
+    build | check | cross | deb | net | browser | board | peers | places) "$group" ;;
     path) rust_places ;;
     *) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0" >&2; exit 2 ;;
   esac

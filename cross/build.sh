@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# cross/build.sh TARGETS PROFILE build       makes of each target/TARGET/PROFILE/peercam and, apart, its debug symbols,
+#                                            peercam.debug, and checks that it runs on Debian 11
+# cross/build.sh TARGETS PROFILE test ARG... runs the unit tests, those of a foreign architecture under QEMU's user
+#                                            emulation; ARG... are cargo's and, after --, the tests'
+#
+# As `cross` does in a container, without one: in a Bullseye root (cross/setup.sh), with this machine's Rust, and with no
+# network. Needs `tests/setup.sh cross`. TARGETS is one of Rust's, or several in quotes.
+set -euo pipefail
+[ $# -ge 3 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+tree=$(dirname "$(dirname "$(realpath "$0")")")
+read -ra targets <<<"$1"
+profile=$2 task=$3
+shift 3
+newest_glibc=2.31 newest_glibcxx=3.4.28 # Bullseye's
+
+PATH=$("$tree/tests/setup.sh" path):$PATH
+root=$("$tree/tests/setup.sh" places | sed -n 's/^PEERCAM_CROSS=//p')
+sysroot=$(rustc --print sysroot)
+[ -d "$root" ] || { echo "there is no root to build in: run tests/setup.sh cross" >&2; exit 1; }
+# A folder of its own: what runs during a build is not made for the C library outside.
+made=$tree/target/cross
+mkdir -p "$made" "${CARGO_HOME:=$HOME/.cargo}"
+
+inside() {
+  bwrap --die-with-parent --unshare-net --unshare-pid --ro-bind "$root" / --dev /dev --proc /proc --tmpfs /tmp \
+    --ro-bind "$tree" /project --ro-bind "$sysroot" /rust --bind "$CARGO_HOME" /cargo --bind "$made" /target --chdir /project \
+    --clearenv --setenv PATH /rust/bin:/usr/bin:/bin --setenv HOME /tmp --setenv TERM "${TERM:-dumb}" \
+    --setenv CARGO_HOME /cargo --setenv CARGO_TARGET_DIR /target "${settings[@]}" "$@"
+}
+
+# The newest version of the symbols named $2_VERSION that $1 needs.
+needed() { inside readelf --version-info --wide "$1" | grep -o "\b$2_[0-9.]*" | sort -Vu | tail -n 1 | cut -d _ -f 2; }
+
+at_most() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | tail -n 1)" = "$2" ]; } # version $1 <= version $2
+
+ship() { # splits what cargo made for target $1, tells of it and checks it
+  local file=/target/$1/$profile/peercam out=target/$1/$profile tools=
+  case $1 in
+    aarch64-*) tools=aarch64-linux-gnu- ;;
+    armv7-*) tools=arm-linux-gnueabihf- ;;
+  esac
+  inside "${tools}objcopy" --only-keep-debug --compress-debug-sections "$file" "$file.debug"
+  inside "${tools}objcopy" --strip-all --add-gnu-debuglink="$file.debug" "$file" "$file.stripped"
+  mkdir -p "$tree/$out"
+  cp "$made/$1/$profile/peercam.stripped" "$tree/$out/peercam"
+  cp "$made/$1/$profile/peercam.debug" "$tree/$out/"
+
+  local glibc glibcxx
+  glibc=$(needed "$file" GLIBC) glibcxx=$(needed "$file" GLIBCXX)
+  echo "$out/peercam: $(stat -c %s "$tree/$out/peercam") bytes, needs glibc $glibc and libstdc++ $glibcxx"
+  at_most "$glibc" $newest_glibc && at_most "$glibcxx" $newest_glibcxx ||
+    { echo "too new for Debian 11, which has $newest_glibc and $newest_glibcxx" >&2; exit 1; }
+}
+
+(cd "$tree" && cargo fetch --locked --quiet --target x86_64-unknown-linux-gnu "${targets[@]/#/--target=}")
+options=(--locked --offline --profile "$profile" "${targets[@]/#/--target=}")
+# Symbols are for peercam.debug; what ships has none, as Cargo.toml says.
+settings=(--setenv "CARGO_PROFILE_${profile^^}_STRIP" none)
+[ "$profile" != release ] || settings+=(--setenv CARGO_PROFILE_RELEASE_DEBUG line-tables-only)
+case $task in
+  build)
+    inside cargo build "${options[@]}" --bin peercam
+    for target in "${targets[@]}"; do ship "$target"; done
+    ;;
+  test) inside cargo test "${options[@]}" --lib "$@" ;;
+  *) echo "build or test, not $task" >&2; exit 2 ;;
+esac
