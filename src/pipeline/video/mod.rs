@@ -4,7 +4,7 @@
 //! Nobody watching: the camera is closed and both threads sleep. On its way there, for a viewer that is expected or has
 //! just left, its buffers go straight back to its driver. No camera, or privacy: the encode thread shows a
 //! [slate](super::slate). Another configuration is taken over in mid-stream, and when the board does not carry the whole
-//! picture, the encode thread [takes less of it](reduction) and asks the capture thread for a smaller one.
+//! picture, the encode thread takes less of it and asks the capture thread for a smaller one.
 
 mod capture;
 mod encode;

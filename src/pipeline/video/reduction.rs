@@ -183,7 +183,6 @@ mod tests {
         camera: fn(Option<Size>) -> Size,
         source: Source,
         now: Pts,
-        pixel_ns: u64,
         asked: Vec<Option<Size>>,
     }
 
@@ -191,7 +190,7 @@ mod tests {
         fn new(camera: fn(Option<Size>) -> Size) -> Self {
             let source = Source { mode: mode(camera(None), 30.0), limit: None };
             let reduction = Reduction::default();
-            Self { reduction, camera, source, now: at(0), pixel_ns: 1, asked: vec![] }
+            Self { reduction, camera, source, now: at(0), asked: vec![] }
         }
 
         /// What is told after `seconds` of frames that take `pixel_ns`.
