@@ -21,6 +21,7 @@ use crate::board::control::Control;
 use crate::board::{self, addresses, mdns, watching};
 use crate::clock::{AUDIO_HZ, Clocks, RtpClock, VIDEO_HZ};
 use crate::config::{self, Config};
+use crate::heartbeat::Heartbeats;
 use crate::media::h264::ProfileLevelId;
 use crate::pipeline::hub::Hub;
 use crate::pipeline::snapshot::Snapshots;
@@ -65,19 +66,34 @@ pub async fn run(config: Config, source: String, state_dir: &Path) -> anyhow::Re
         auth.state().hold_privacy();
     }
     let private = auth.state().privacy();
+    let (heartbeats, hotplug, pressure) =
+        (Arc::<Heartbeats>::default(), watch::channel(0).1, watch::channel(None).1);
+    let (video_config, audio_config) = (watch::Sender::new(config.video), watch::Sender::new(config.audio));
     let video = video::Video::spawn(video::Context {
-        config: config.video,
+        config: video_config.subscribe(),
         hub: hub.clone(),
         status: status.clone(),
         snapshots: snapshots.clone(),
         clock: clocks.video,
         profile,
         private: private.clone(),
+        hotplug: hotplug.clone(),
+        pressure,
+        heartbeats: heartbeats.clone(),
         stop: stop.clone(),
     })
     .context("starting the video threads")?;
-    let audio = audio::spawn(config.audio, hub.clone(), status.clone(), clocks, private.clone(), &stop)
-        .context("starting the audio thread")?;
+    let audio = audio::spawn(audio::Context {
+        config: audio_config.subscribe(),
+        hub: hub.clone(),
+        status: status.clone(),
+        clocks,
+        private: private.clone(),
+        hotplug,
+        heartbeats,
+        stop: stop.clone(),
+    })
+    .context("starting the audio thread")?;
     let watched = watching::Watched { viewers: hub.viewers(), private };
     let told = watching::start(config.watching, watched);
     let registry =

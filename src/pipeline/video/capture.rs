@@ -5,13 +5,14 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::{Context, Input, Passage, STALL};
+use super::{Context, Input, Passage, STALL, Source};
 use crate::capture::source::Chooser;
 use crate::capture::{self, VideoSource};
 use crate::clock::Pts;
-use crate::pipeline::demand::{Demand, Order, Orders, PRIVATE, Search};
+use crate::config;
+use crate::pipeline::demand::{Demand, Order, Orders, PRIVATE, Search, Signals};
 use crate::pipeline::worker::TICK;
-use crate::status::{self, State};
+use crate::status::{self, Mode, State};
 
 /// Between attempts to open the camera.
 const RETRY: Duration = Duration::from_secs(1);
@@ -26,7 +27,7 @@ const SLOW: f64 = 0.75;
 pub(super) struct Capture<'a> {
     context: &'a Context,
     passage: &'a Passage,
-    orders: Orders,
+    orders: Orders<config::Video>,
     chooser: Chooser,
     search: Search,
     /// What the log was told last, if that was a failure.
@@ -35,14 +36,18 @@ pub(super) struct Capture<'a> {
 
 impl<'a> Capture<'a> {
     pub(super) fn new(context: &'a Context, passage: &'a Passage, stop: CancellationToken) -> Self {
-        let Context { config, hub, private, .. } = context;
-        let orders = Orders::new(hub, Demand::wants_camera, config.keep_open, private.clone(), stop);
-        let (chooser, search) = (Chooser::new(config), Search::new(Pts::now()));
-        Self { context, passage, orders, chooser, search, told: None }
+        let Context { config, hub, private, hotplug, heartbeats, .. } = context;
+        let chooser = Chooser::new(&config.borrow());
+        let (config, private, hotplug) = (config.clone(), private.clone(), hotplug.clone());
+        let signals = Signals { config, private, hotplug, stop };
+        let heartbeat = heartbeats.thread("video-capture");
+        let orders = Orders::new(hub, Demand::wants_camera, |config| config.keep_open, signals, heartbeat);
+        Self { context, passage, orders, chooser, search: Search::new(Pts::now()), told: None }
     }
 
     pub(super) fn run(mut self) {
         loop {
+            self.changed(None);
             match self.orders.now() {
                 Order::Open => self.open(),
                 Order::Closed => self.rest(),
@@ -52,16 +57,40 @@ impl<'a> Capture<'a> {
         }
     }
 
+    /// Takes over what is asked of the camera, if that has changed. Says whether it has to be opened anew for it, where
+    /// `open` is.
+    fn changed(&mut self, open: Option<&mut dyn VideoSource>) -> bool {
+        let mut anew = false;
+        if *self.orders.config() != *self.chooser.config() {
+            let config = self.orders.config().clone();
+            self.orders.to_device();
+            anew = self.chooser.configure(config, open);
+            if anew {
+                self.search = Search::new(Pts::now());
+            }
+        }
+        if let Some(limit) = self.passage.limit.try_take() {
+            self.orders.to_device();
+            anew |= self.chooser.set_limit(limit);
+        }
+        anew
+    }
+
     /// Runs the camera while it is to be open. The one place that retries it.
     fn open(&mut self) {
         self.context.status.video(status::Video::opening);
         let mut delivered = false;
+        self.orders.to_device();
         let (error, broken) = match self.chooser.open(&self.context.status) {
             Err(e) => (e, None),
-            Ok(mut source) => match self.pass_on(&mut *source, &mut delivered) {
-                Ok(()) => return,
-                Err(e) => (e, Some(source)),
-            },
+            Ok(mut source) => {
+                let result = self.pass_on(&mut *source, &mut delivered);
+                self.orders.to_device(); // it will be closed
+                match result {
+                    Ok(()) => return,
+                    Err(e) => (e, Some(source)),
+                }
+            }
         };
         self.context.status.counters.camera_lost.add(delivered.into());
         if delivered {
@@ -73,17 +102,21 @@ impl<'a> Capture<'a> {
         self.orders.pause(RETRY);
     }
 
-    /// Passes frames on until the source fails (`Err`), or until it has to be closed or a better one is there (`Ok`).
-    fn pass_on(&mut self, source: &mut dyn VideoSource, delivered: &mut bool) -> Result<(), capture::Error> {
+    /// Passes frames on until the source fails (`Err`), or until it has to be closed or another one is to be opened
+    /// (`Ok`).
+    fn pass_on(&mut self, device: &mut dyn VideoSource, delivered: &mut bool) -> Result<(), capture::Error> {
         let Context { status, .. } = self.context;
-        let mode = source.mode();
+        let mode = device.mode();
         self.passage.complaint.try_take(); // it was about another opening
-        self.passage.input.put(Input::Expected(mode));
+        self.passage.input.put(Input::Expected(self.source(mode)));
         let stall = STALL.max(Duration::from_secs_f64(STALL_INTERVALS / mode.fps.max(0.1)));
         let mut last = Pts::now();
         let mut rate = Rate::new(last);
         while self.orders.now() == Order::Open {
-            let frame = source.next(TICK)?;
+            if self.changed(Some(device)) {
+                return Ok(());
+            }
+            let frame = device.next(TICK)?;
             let now = Pts::now();
             if let Some(frame) = frame {
                 last = now;
@@ -93,10 +126,11 @@ impl<'a> Capture<'a> {
                     self.search.found();
                     *delivered = true;
                 }
-                if self.orders.demand().uses_pictures()
-                    && let Some(Input::Frame(..)) = self.passage.input.put(Input::Frame(frame, mode))
-                {
-                    status.counters.superseded.count();
+                if self.orders.demand().uses_pictures() {
+                    let input = Input::Frame(frame, self.source(mode));
+                    if let Some(Input::Frame(..)) = self.passage.input.put(input) {
+                        status.counters.superseded.count();
+                    }
                 }
             } else if now.since(last) > stall {
                 return Err(capture::Error::Stalled("camera"));
@@ -105,33 +139,48 @@ impl<'a> Capture<'a> {
                 let why = format!("the camera sends no usable picture: {complaint}");
                 return Err(capture::Error::Unusable(why));
             }
-            if let Some(fps) = rate.measured(now) {
-                let note = (fps < SLOW * mode.fps).then(|| source.rate_note()).flatten();
+            let (measured, plugged) = (rate.measured(now), self.orders.plugged());
+            if measured.is_some() || plugged {
+                self.orders.to_device();
+            }
+            if let Some(fps) = measured {
+                let note = (fps < SLOW * mode.fps).then(|| device.rate_note()).flatten();
                 status.measured(|v, _| (v.delivered_fps, v.rate_note) = (Some(fps), note));
-                if self.chooser.better_than_stand_in() {
-                    return Ok(());
-                }
+            }
+            if (measured.is_some() || plugged) && self.chooser.better_than_stand_in(plugged) {
+                return Ok(());
             }
         }
         Ok(())
     }
 
+    fn source(&self, mode: Mode) -> Source {
+        Source { mode, limit: self.chooser.limit() }
+    }
+
     /// Nobody watches: the camera is closed. At first it is looked which one that is, and its mode negotiated, so that
-    /// viewers can be answered before it is open; likewise now and then while it is missing.
+    /// viewers can be answered before it is open; likewise when something was plugged in or out, and now and then
+    /// while it is missing.
     fn rest(&mut self) {
         let Context { status, .. } = self.context;
+        if self.orders.plugged() {
+            self.search = Search::new(Pts::now());
+        }
         match self.search.due_in(Pts::now()) {
-            Some(Duration::ZERO) => match self.chooser.look(status) {
-                Ok(mode) => {
-                    self.passage.input.put(Input::Expected(mode));
-                    self.search.found();
-                    self.idle();
+            Some(Duration::ZERO) => {
+                self.orders.to_device();
+                match self.chooser.look(status) {
+                    Ok(mode) => {
+                        self.passage.input.put(Input::Expected(self.source(mode)));
+                        self.search.found();
+                        self.idle();
+                    }
+                    Err(e) => {
+                        self.passage.input.put(Input::Closed);
+                        self.gone(&e);
+                    }
                 }
-                Err(e) => {
-                    self.passage.input.put(Input::Closed);
-                    self.gone(&e);
-                }
-            },
+            }
             Some(_) => drop(self.passage.input.put(Input::Closed)),
             None => {
                 self.passage.input.put(Input::Closed);

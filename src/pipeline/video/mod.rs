@@ -3,10 +3,12 @@
 //!
 //! Nobody watching: the camera is closed and both threads sleep. On its way there, for a viewer that is expected or has
 //! just left, its buffers go straight back to its driver. No camera, or privacy: the encode thread shows a
-//! [slate](super::slate).
+//! [slate](super::slate). Another configuration is taken over in mid-stream, and when the board does not carry the whole
+//! picture, the encode thread takes less of it and asks the capture thread for a smaller one.
 
 mod capture;
 mod encode;
+mod reduction;
 
 use std::io;
 use std::sync::Arc;
@@ -24,9 +26,10 @@ use super::worker::Worker;
 use crate::clock::RtpClock;
 use crate::config;
 use crate::encode::h264;
-use crate::media::frame::Frame;
+use crate::heartbeat::Heartbeats;
+use crate::media::frame::{Frame, Size};
 use crate::media::h264::ProfileLevelId;
-use crate::status::{Mode, Status};
+use crate::status::{Mode, Pressure, Status};
 use capture::Capture;
 use encode::Encoding;
 
@@ -40,12 +43,23 @@ struct Passage {
     input: Slot<Input>,
     /// Back: the camera delivers, but for [`STALL`] nothing that is a picture.
     complaint: Slot<String>,
+    /// Back: the size to ask the camera for instead of the configured one.
+    limit: Slot<Option<Size>>,
+}
+
+/// What frames come from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Source {
+    /// As it was agreed.
+    mode: Mode,
+    /// The size that was asked for instead of the configured one.
+    limit: Option<Size>,
 }
 
 /// What both threads share.
 pub struct Context {
-    /// `[video]`
-    pub config: config::Video,
+    /// `[video]`; changes are taken over at once.
+    pub config: watch::Receiver<config::Video>,
     /// Where demand comes from and units go.
     pub hub: Arc<Hub>,
     /// Told of every change.
@@ -58,6 +72,12 @@ pub struct Context {
     pub profile: watch::Sender<ProfileLevelId>,
     /// While true the camera stays closed, whoever watches.
     pub private: watch::Receiver<bool>,
+    /// Counts cameras plugged in and out: what is missing is looked for at once.
+    pub hotplug: watch::Receiver<u64>,
+    /// Whether the board is slowing itself down: it gets less to encode then.
+    pub pressure: watch::Receiver<Option<Pressure>>,
+    /// Where both threads tell that they are alive.
+    pub heartbeats: Arc<Heartbeats>,
     /// Ends both threads; cancelled by them when encoding is impossible.
     pub stop: CancellationToken,
 }
@@ -66,9 +86,9 @@ pub struct Context {
 enum Input {
     /// Nobody watches.
     Closed,
-    /// Frames will be of this mode.
-    Expected(Mode),
-    Frame(Frame, Mode),
+    /// Frames will be of this source.
+    Expected(Source),
+    Frame(Frame, Source),
     Gone(String),
     Private,
 }
