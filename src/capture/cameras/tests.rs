@@ -116,3 +116,27 @@ fn what_is_not_plugged_in_is_said_so() {
     }
     assert!(matches!(choose(&video("/dev/null")), Err(Error::Unusable(_))));
 }
+
+#[test]
+fn a_link_means_the_node_it_leads_to_now() {
+    let dir = std::env::temp_dir().join(format!("peercam-by-id-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&dir);
+    fs::create_dir_all(dir.join("by-id")).expect("a folder");
+    let link = dir.join("by-id/usb-Webcam-video-index0");
+    let node = || resolve(link.to_str().expect("UTF-8"));
+    let plug = |name: &str| {
+        fs::write(dir.join(name), "").expect("a node");
+        std::os::unix::fs::symlink(Path::new("..").join(name), &link).expect("a link");
+    };
+    let unplug = |name: &str| {
+        fs::remove_file(&link).expect("a link");
+        fs::remove_file(dir.join(name)).expect("a node");
+    };
+    plug("video0");
+    assert!(node().expect("there").ends_with("video0"));
+    unplug("video0");
+    assert!(matches!(node(), Err(Error::None(why)) if why.ends_with("is not plugged in")));
+    plug("video2");
+    assert!(node().expect("there").ends_with("video2"), "another number, the same camera");
+    fs::remove_dir_all(dir).expect("removed");
+}
