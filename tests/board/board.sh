@@ -14,7 +14,7 @@ set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 # alsa-utils and v4l-utils bring libasound and libv4l; libstdc++6 is what the daemon's codecs need besides. busybox-static is
 # for the initramfs.
-guest_packages=bash,coreutils,procps,kmod,iproute2,python3-minimal,v4l-utils,alsa-utils,libstdc++6,ca-certificates,systemd-sysv,udev,busybox-static
+guest_packages=bash,coreutils,procps,kmod,iproute2,python3-minimal,v4l-utils,alsa-utils,libstdc++6,systemd-sysv,udev,adduser,busybox-static
 
 build() {
   local dir=$1 arch=$2 release version
@@ -49,6 +49,7 @@ build() {
     cp -a --parents fs/9p fs/netfs fs/ext4 fs/jbd2 fs/mbcache* fs/fscache fs/autofs net/9p lib crypto arch drivers/media drivers/virtio \
       drivers/block/virtio* drivers/net/virtio* drivers/net/net_failover* net/core/failover* drivers/usb drivers/cec drivers/char sound net/sched \
       drivers/input drivers/hid drivers/video "$modules/kernel/" 2>/dev/null) || true
+  rm -rf "$modules"/kernel/arch/*/kvm
   depmod -b root "$version"
   install -m 755 "$here"/guest "$here"/guest_init root/usr/sbin/
   # As systemd's PID 1 has it: the board does what it is asked, and nothing on its own account.
@@ -58,7 +59,9 @@ build() {
   ln -s multi-user.target root/etc/systemd/system/default.target
   local unit
   for unit in getty.target apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \
-    e2scrub_reap.service fstrim.timer systemd-logind.service systemd-timesyncd.service alsa-restore.service alsa-state.service; do
+    e2scrub_reap.service fstrim.timer systemd-logind.service systemd-update-utmp{,-runlevel}.service systemd-binfmt.service \
+    proc-sys-fs-binfmt_misc.automount dev-{hugepages,mqueue}.mount sys-kernel-{debug,tracing,config}.mount \
+    sys-fs-fuse-connections.mount alsa-{restore,state}.service; do
     ln -sf /dev/null root/etc/systemd/system/$unit
   done
   # Not the first boot of all, which would enable everything anew.
@@ -125,7 +128,7 @@ run() {
   exec "${machine[@]}" -smp "${SMP:-2}" -m "${MEM:-1024}" \
     -nodefaults -no-user-config -display none -serial "file:$share/console" \
     -kernel "$dir/linux" -initrd "$dir/initramfs.cpio" \
-    -append "$append quiet nokaslr guest.init=$init guest.modules=${MODS-vivid,snd-aloop}" \
+    -append "$append quiet nokaslr net.ifnames=0 guest.init=$init guest.modules=${MODS-vivid,snd-aloop}" \
     -drive "file=$dir/root.ext4,if=none,id=d0,format=raw,snapshot=on,cache=unsafe" -device virtio-blk-pci,drive=d0 \
     -virtfs "local,path=$share,mount_tag=host,security_model=none,multidevs=remap" \
     -device virtio-rng-pci "${net[@]}" </dev/null

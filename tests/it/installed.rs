@@ -36,16 +36,19 @@ const PERIPHERALS: &str = r#"
     systemctl enable -q --now tone
 "#;
 
-/// Stops one thread of the daemon in mid-air, as a driver that never returns would: PTRACE_SEIZE and PTRACE_INTERRUPT. Nobody
-/// waits for what is traced, so that its end is not held up: SIGCHLD is ignored.
+/// Stops one thread of the daemon in mid-air, as a driver that never returns would: PTRACE_SEIZE and PTRACE_INTERRUPT, and
+/// then nothing but waiting for its end (__WALL), which whoever traces it would hold up otherwise.
 const WEDGE: &str = r#"
     [ "$(uname -m)" = aarch64 ] && ptrace=117 || ptrace=101
     pid=$(systemctl show -P MainPID peercam)
     tid=$(grep -lx "$THREAD" /proc/$pid/task/*/comm | cut -d / -f 5)
     [ -n "$tid" ] || { cat /proc/$pid/task/*/comm; exit 1; }
-    setsid perl -e '$SIG{CHLD} = "IGNORE"; $| = 1;
-        for my $request (0x4206, 0x4207) { syscall($ARGV[0] + 0, $request, $ARGV[1] + 0, 0, 0) == 0 or die "ptrace: $!" }
-        print "wedged\n"; sleep 300' $ptrace $tid > /tmp/wedge 2>&1 &
+    setsid perl -e '$| = 1;
+        for my $request (0x4206, 0x4207) {
+            syscall($ARGV[0] + 0, $request, $ARGV[1] + 0, 0, 0) == 0 or die "ptrace: $!";
+        }
+        print "wedged\n";
+        1 while waitpid(-1, 0x40000000) > 0' $ptrace $tid > /tmp/wedge 2>&1 &
     for n in $(seq 50); do grep -q wedged /tmp/wedge && exit 0; sleep 0.1; done; cat /tmp/wedge; exit 1
 "#;
 

@@ -19,8 +19,7 @@ use crate::place;
 /// Between two samples.
 const EVERY: Duration = Duration::from_secs(10);
 /// Who watches, minute by minute, over and over: clients beside a browser. `None`: nobody at all.
-const WATCHING: [Option<usize>; 8] =
-    [Some(0), Some(1), Some(4), Some(8), Some(4), Some(1), Some(0), None];
+const WATCHING: [Option<usize>; 8] = [Some(0), Some(1), Some(4), Some(8), Some(4), Some(1), Some(0), None];
 
 /// One line of the table.
 struct Sample {
@@ -62,7 +61,8 @@ impl Guest {
         Self(tokio::spawn(async move {
             let mut client = Client::new(true).await;
             let offer = client.offer().await;
-            let ask = move || request(address, "POST", "/whep", &[("Content-Type", "application/sdp")], &offer);
+            let ask =
+                move || request(address, "POST", "/whep", &[("Content-Type", "application/sdp")], &offer);
             let answer = tokio::task::spawn_blocking(ask).await.unwrap().expect("an answer");
             assert_eq!(answer.code, 201, "{answer:?}");
             client.accept(&answer.body).await;
