@@ -19,6 +19,7 @@ mod door_load;
 mod flood;
 mod house;
 mod http;
+mod installed;
 mod jpeg;
 mod lab;
 mod live;
@@ -28,6 +29,7 @@ mod networks;
 mod peers;
 mod port;
 mod process;
+mod soak;
 mod viewer;
 mod watching;
 
