@@ -27,6 +27,7 @@ pub mod clock;
 pub mod config;
 pub mod encode;
 pub mod heartbeat;
+pub mod listen;
 pub mod media;
 pub mod pipeline;
 pub mod state;

@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod hooks;
 pub mod indicator;
 pub mod mdns;
+pub mod notify;
 pub mod terminal;
 pub mod watching;
 mod webhook;

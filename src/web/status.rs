@@ -6,7 +6,7 @@
 //!  "viewers": {"count": 1, "max": 50, "list": [{"name": ..., "address": ..., "state": "live", ...}]}}
 //! ```
 //!
-//! `list` is for the owner only; `counters` and `process` for viewers too; guests get the rest.
+//! `list` and `configuration` are for the owner only; `counters` and `process` for viewers too; guests get the rest.
 //!
 //! `clock` relates the capture clock (microseconds of `CLOCK_MONOTONIC`) to Unix time at that moment. `/healthz`
 //! answers 200 while the daemon serves, also when a device is gone (that is retried, and restarting us won't
@@ -43,9 +43,11 @@ pub fn public(context: &Context, role: Role) -> Map<String, Value> {
         "clock".into(),
         json!({"mono_us": now.as_micros(), "unix_ms": u64::try_from(now.unix().as_millis()).unwrap_or_default()}),
     );
-    let mut viewers = json!({"count": context.registry.count(), "max": context.config.max_viewers});
+    let mut viewers = json!({"count": context.registry.count(), "max": context.settings().web.max_viewers});
     if role == Role::Owner {
         viewers["list"] = json!(context.registry.list());
+    } else {
+        all.remove("configuration");
     }
     all.insert("viewers".into(), viewers);
     all
@@ -115,7 +117,7 @@ mod tests {
             for told in [&full, &Value::Object(public.clone())] {
                 assert!(told["clock"]["mono_us"].is_u64() && told["clock"]["unix_ms"].is_u64(), "{told:#}");
                 assert_eq!(told["viewers"]["count"], 0);
-                assert_eq!(told["viewers"]["max"], context.config.max_viewers);
+                assert_eq!(told["viewers"]["max"], context.settings().web.max_viewers);
                 assert_eq!(told["viewers"]["list"].is_array(), list, "{role:?}: {told:#}");
                 assert!(told["uptime_s"].is_u64());
             }

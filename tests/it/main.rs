@@ -27,6 +27,8 @@ mod networks;
 mod peers;
 mod port;
 mod process;
+mod reload;
+mod systemd;
 mod viewer;
 mod watching;
 
