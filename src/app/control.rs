@@ -27,6 +27,9 @@ const SOON_DAYS: i64 = 14;
 /// So long the start waits for the devices to be looked at, before it tells of them.
 const LOOKING: Duration = Duration::from_secs(2);
 
+/// Of the ways to the page: with what is captured they are the last ten lines, which `systemctl status` shows.
+const MOST_LINKS: usize = 5;
+
 /// What commands reach.
 pub struct Controls {
     /// Who may come in.
@@ -171,8 +174,11 @@ impl Controls {
         for line in captured(&report, private) {
             info!("{line}");
         }
+        if !self.auth.paired() {
+            return self.invite();
+        }
         info!("the page is at {}", self.pages().join(" or "));
-        if self.auth.paired() { Ok(()) } else { self.invite() }
+        Ok(())
     }
 
     fn is_opening(&self) -> bool {
@@ -183,8 +189,8 @@ impl Controls {
     /// Tells how to become the owner, on standard output: a terminal, or the journal.
     fn invite(&self) -> Result<(), auth::Error> {
         let invitation = self.pair()?;
-        let links: Vec<_> =
-            invitation["links"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let links = invitation["links"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let links: Vec<_> = links.take(MOST_LINKS).collect();
         let mut text: String = links.iter().map(|link| format!("pairing link: {link}\n")).collect();
         if let Some(columns) = terminal::columns() {
             text += &links.first().and_then(|l| terminal::qr(l, columns)).unwrap_or_default();

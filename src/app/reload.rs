@@ -68,7 +68,7 @@ impl Live {
         let result = match loaded {
             Ok((new, source)) => match self.apply(new).await {
                 Ok(changes) => Ok((changes, source)),
-                Err(e) => Err(vec![format!("{e:#}")]),
+                Err(e) => Err(vec![e.to_string()]),
             },
             Err(e) => Err(e.sentences()),
         };

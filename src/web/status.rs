@@ -22,7 +22,7 @@ use super::access::Visitor;
 use super::auth::Role;
 use super::problem::Problem;
 use crate::clock::Pts;
-use crate::status::Process;
+use crate::status::{Process, State};
 
 /// What `/api/status` tells somebody of that role.
 pub fn full(context: &Context, role: Role) -> Map<String, Value> {
@@ -55,7 +55,7 @@ pub fn public(context: &Context, role: Role) -> Map<String, Value> {
 
 /// Whether there is sound at all, working now or not.
 pub fn has_audio(context: &Context) -> bool {
-    report(context).get("audio").and_then(|a| a.get("state")).is_some_and(|state| state != "off")
+    context.status.report().audio.state != State::Off
 }
 
 fn report(context: &Context) -> Map<String, Value> {

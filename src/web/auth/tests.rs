@@ -300,7 +300,7 @@ async fn use_is_written_down_and_everything_outlasts_a_restart() {
     let dir = Dir::new();
     let state = State::open(dir.path()).unwrap();
     let digest = Digest::of("cookie");
-    let now = auth.time();
+    let now = reckoning::Look::now().wall;
     let seen_unix = now - SEEN_S - 5;
     state
         .change(|l| l.add_session(Session { digest, role: Role::Owner, created_unix: seen_unix, seen_unix }))
