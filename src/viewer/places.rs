@@ -59,13 +59,13 @@ mod tests {
     #[test]
     fn fewer_places_take_nobodys_and_more_are_there_at_once() {
         let places = Places::new(2);
-        let (first, _second) = (places.take().ok().expect("free"), places.take().ok().expect("free"));
+        let (first, _second) = (places.take().expect("free"), places.take().expect("free"));
         assert_eq!(places.take().err(), Some(2));
         places.set(1);
         drop(first);
         assert_eq!(places.take().err(), Some(1), "one is still there");
         places.set(2);
-        let _third = places.take().ok().expect("free");
+        let _third = places.take().expect("free");
         places.close();
         places.set(9);
         assert_eq!(places.take().err(), Some(9), "nobody comes any more");
