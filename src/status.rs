@@ -163,7 +163,7 @@ impl Audio {
 
 impl State {
     fn opening(&mut self, reason: &mut Option<String>) {
-        if matches!(self, Self::Idle | Self::Private) {
+        if matches!(self, Self::Idle | Self::Private | Self::Off) {
             (*self, *reason) = (Self::Opening, None);
         }
     }

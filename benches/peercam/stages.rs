@@ -37,14 +37,18 @@ pub fn measure() {
 async fn one(size: Size) {
     let (hub, status) = (Arc::new(Hub::default()), Arc::new(Status::default()));
     let (profile, profile_seen) = watch::channel(ProfileLevelId([0x42, 0xc0, 0x1f]));
+    let config = config::Video { device: config::Camera::Pattern, size, ..Default::default() };
     let _video = Video::spawn(Context {
-        config: config::Video { device: config::Camera::Pattern, size, ..Default::default() },
+        config: watch::channel(config).1,
         hub: hub.clone(),
         status: status.clone(),
         snapshots: Arc::new(Snapshots::new(hub.clone())),
         clock: CLOCKS.video,
         profile,
         private: watch::channel(false).1,
+        hotplug: watch::channel(0).1,
+        pressure: watch::channel(None).1,
+        heartbeats: Arc::default(),
         stop: CancellationToken::new(),
     })
     .expect("threads");

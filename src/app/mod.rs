@@ -79,22 +79,34 @@ pub async fn run(
     let (profile, profile_seen) = watch::channel(PROFILE_AT_START);
     auth.state().hold_privacy(config.watching.privacy);
     let private = auth.state().privacy();
+    let (hotplug, pressure) = (watch::channel(0).1, watch::channel(None).1);
     let video_config = watch::Sender::new(config.video.clone());
     let audio_config = watch::Sender::new(config.audio.clone());
     let video = video::Video::spawn(video::Context {
-        config: config.video.clone(),
+        config: video_config.subscribe(),
         hub: hub.clone(),
         status: status.clone(),
         snapshots: snapshots.clone(),
         clock: clocks.video,
         profile,
         private: private.clone(),
+        hotplug: hotplug.clone(),
+        pressure,
+        heartbeats: heartbeats.clone(),
         stop: stop.clone(),
     })
     .context("starting the video threads")?;
-    let audio =
-        audio::spawn(config.audio.clone(), hub.clone(), status.clone(), clocks, private.clone(), &stop)
-            .context("starting the audio thread")?;
+    let audio = audio::spawn(audio::Context {
+        config: audio_config.subscribe(),
+        hub: hub.clone(),
+        status: status.clone(),
+        clocks,
+        private: private.clone(),
+        hotplug,
+        heartbeats: heartbeats.clone(),
+        stop: stop.clone(),
+    })
+    .context("starting the audio thread")?;
     let viewers = hub.viewers();
     let watched = watching::Watched { viewers: viewers.clone(), private };
     let told = watching::start(config.watching.clone(), watched);

@@ -9,6 +9,7 @@ pub mod source;
 pub mod tone;
 pub mod v4l2;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -56,6 +57,11 @@ pub trait VideoSource: Send {
 
     /// The next frame, waiting at most `timeout`; `None` when that passed without one.
     fn next(&mut self, timeout: Duration) -> Result<Option<Frame>, Error>;
+
+    /// Sets controls while it streams, and returns what was wrong with them, one sentence each.
+    fn set_controls(&mut self, _wanted: &BTreeMap<String, i64>) -> Vec<String> {
+        vec![]
+    }
 
     /// Why it may deliver fewer frames than agreed, if it may: in dim light many cameras do.
     fn rate_note(&self) -> Option<String> {

@@ -1,5 +1,6 @@
 //! Which source of pictures to use now: the configured camera, the best of those found, or the test picture.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use super::v4l2::Camera;
 use super::{Error, VideoSource};
 use crate::clock::Pts;
 use crate::config;
+use crate::media::frame::Size;
 use crate::status::{Mode, Status};
 
 /// While the test picture stands in, a camera is looked for so often.
@@ -19,6 +21,10 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// Chooses and opens the right source, again and again.
 pub struct Chooser {
     config: config::Video,
+    /// The size to ask for instead of the configured one.
+    limit: Option<Size>,
+    /// What was opened or looked at last.
+    last: Option<Last>,
     /// Once "auto" has found a camera, its absence is a fault and no reason for the test picture.
     seen_camera: bool,
     /// The test picture is only a stand-in; since when nobody looked for a camera.
@@ -28,11 +34,68 @@ pub struct Chooser {
     warned: Vec<String>,
 }
 
+/// A source, as it was agreed with.
+struct Last {
+    /// Its node; `None` is the test picture.
+    node: Option<PathBuf>,
+    name: String,
+    size: Size,
+}
+
 impl Chooser {
     /// For `[video]`.
     pub fn new(config: &config::Video) -> Self {
-        let config = config.clone();
-        Self { config, seen_camera: false, stand_in: None, said: String::new(), warned: vec![] }
+        Self {
+            config: config.clone(),
+            limit: None,
+            last: None,
+            seen_camera: false,
+            stand_in: None,
+            said: String::new(),
+            warned: vec![],
+        }
+    }
+
+    /// What it goes by.
+    pub fn config(&self) -> &config::Video {
+        &self.config
+    }
+
+    /// Goes by another configuration. Says whether that may mean another device or mode. If not, and `open` is what
+    /// [`Chooser::open`] gave, its controls are set: that needs no new opening.
+    pub fn configure(&mut self, config: config::Video, open: Option<&mut dyn VideoSource>) -> bool {
+        let old = std::mem::replace(&mut self.config, config);
+        let new = &self.config;
+        if (&old.device, old.size, old.frame_rate, old.pixel_format)
+            != (&new.device, new.size, new.frame_rate, new.pixel_format)
+        {
+            self.limit = None; // it was found out for another mode
+            self.seen_camera &= old.device == new.device;
+            return true;
+        }
+        if let (Some(open), Some(last), true) = (open, &self.last, old.controls != new.controls) {
+            let (name, warnings) = (last.name.clone(), open.set_controls(&new.controls));
+            self.warn(&name, &warnings);
+        }
+        false
+    }
+
+    /// The size asked for instead of the configured one.
+    pub fn limit(&self) -> Option<Size> {
+        self.limit
+    }
+
+    /// Asks for another size than the configured one. Says whether what was opened last would then be of another.
+    pub fn set_limit(&mut self, limit: Option<Size>) -> bool {
+        if std::mem::replace(&mut self.limit, limit) == limit {
+            return false;
+        }
+        let (Some(last), mut config) = (&self.last, self.limited()) else { return false };
+        let Some(node) = &last.node else { return self.pattern().mode().size != last.size };
+        // Just this one: to "auto" it would seem to be in use.
+        config.device = config::Camera::Device(node.display().to_string());
+        let sizes = cameras::choose(&config).map(|choice| choice.modes.first().map(|mode| mode.size));
+        sizes.is_ok_and(|size| size != Some(last.size))
     }
 
     /// Opens what is right now and starts it, and tells status and log what it is and why. Whether it delivers is for
@@ -40,7 +103,7 @@ impl Chooser {
     pub fn open(&mut self, status: &Arc<Status>) -> Result<Box<dyn VideoSource>, Error> {
         match self.choose()? {
             Chosen::Pattern(why) => {
-                let pattern = Pattern::new(self.config.size, self.config.frame_rate);
+                let pattern = self.pattern();
                 self.tell(status, Found::pattern(why), pattern.mode());
                 Ok(Box::new(pattern))
             }
@@ -56,9 +119,7 @@ impl Chooser {
     /// Chooses what would be opened now and agrees with its driver on a mode, without starting it; tells it likewise.
     pub fn look(&mut self, status: &Arc<Status>) -> Result<Mode, Error> {
         let (found, mode) = match self.choose()? {
-            Chosen::Pattern(why) => {
-                (Found::pattern(why), Pattern::new(self.config.size, self.config.frame_rate).mode())
-            }
+            Chosen::Pattern(why) => (Found::pattern(why), self.pattern().mode()),
             Chosen::Camera(choice) => {
                 let mode = Camera::negotiate(&choice)?;
                 (choice.into(), mode)
@@ -69,11 +130,24 @@ impl Chooser {
     }
 
     fn choose(&mut self) -> Result<Chosen, Error> {
+        let chosen = self.choose_limited()?;
+        let node = match &chosen {
+            Chosen::Pattern(_) => None,
+            Chosen::Camera(choice) => Some(&choice.path),
+        };
+        if self.limit.is_some() && self.last.as_ref().is_some_and(|last| last.node.as_ref() != node) {
+            self.limit = None; // it was found out for another source
+            return self.choose_limited();
+        }
+        Ok(chosen)
+    }
+
+    fn choose_limited(&mut self) -> Result<Chosen, Error> {
         self.stand_in = None;
         if self.config.device == config::Camera::Pattern {
             return Ok(Chosen::Pattern("configured: video.device = \"pattern\"".into()));
         }
-        match cameras::choose(&self.config) {
+        match cameras::choose(&self.limited()) {
             Err(Error::None(why)) if self.config.device == config::Camera::Auto && !self.seen_camera => {
                 self.stand_in = Some(Pts::now());
                 Ok(Chosen::Pattern(why))
@@ -86,11 +160,20 @@ impl Chooser {
         }
     }
 
-    /// Whether the test picture stands in for a camera that is there by now.
-    pub fn better_than_stand_in(&mut self) -> bool {
+    /// The configuration, with the size to ask for.
+    fn limited(&self) -> config::Video {
+        config::Video { size: self.limit.unwrap_or(self.config.size), ..self.config.clone() }
+    }
+
+    fn pattern(&self) -> Pattern {
+        Pattern::new(self.limit.unwrap_or(self.config.size), self.config.frame_rate)
+    }
+
+    /// Whether the test picture stands in for a camera that is there by now. It is looked for now and then, or `at_once`.
+    pub fn better_than_stand_in(&mut self, at_once: bool) -> bool {
         let now = Pts::now();
         match self.stand_in {
-            Some(looked) if now.since(looked) >= LOOK_AGAIN => {
+            Some(looked) if at_once || now.since(looked) >= LOOK_AGAIN => {
                 self.stand_in = Some(now);
                 cameras::choose(&self.config).is_ok()
             }
@@ -109,7 +192,9 @@ impl Chooser {
     }
 
     fn tell(&mut self, status: &Status, found: Found, mode: Mode) {
-        let Found { source, name, device, why } = found;
+        let Found { source, name, node, why } = found;
+        self.last = Some(Last { node: node.clone(), name: name.clone(), size: mode.size });
+        let device = node.map(|path| path.display().to_string());
         let node = device.as_ref().map(|d| format!(" [{d}]")).unwrap_or_default();
         let format = mode.format.map_or("", |f| f.fourcc());
         let says = format!("{name}{node}, {} {format} at {} frames per second ({why})", mode.size, mode.fps);
@@ -144,19 +229,18 @@ enum Chosen {
 struct Found {
     source: &'static str,
     name: String,
-    device: Option<String>,
+    node: Option<PathBuf>,
     why: String,
 }
 
 impl Found {
     fn pattern(why: String) -> Self {
-        Self { source: "pattern", name: "test picture".into(), device: None, why }
+        Self { source: "pattern", name: "test picture".into(), node: None, why }
     }
 }
 
 impl From<Choice> for Found {
     fn from(choice: Choice) -> Self {
-        let device = Some(choice.path.display().to_string());
-        Self { source: "camera", name: choice.name, device, why: choice.why }
+        Self { source: "camera", name: choice.name, node: Some(choice.path), why: choice.why }
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::demand::{Demand, Order, Orders, PRIVATE, Search};
+use super::demand::{Demand, Order, Orders, PRIVATE, Search, Signals};
 use super::hub::Hub;
 use super::worker::{TICK, Worker};
 use crate::capture::Error;
@@ -21,6 +21,7 @@ use crate::capture::tone::Tone;
 use crate::clock::{AUDIO_HZ, Clocks, Pts, RtpClock};
 use crate::config::{self, Microphone};
 use crate::encode::opus::Encoder;
+use crate::heartbeat::Heartbeats;
 use crate::media::pcm::{self, PACKET_FRAMES};
 use crate::media::retime::Retimer;
 use crate::media::unit::AudioUnit;
@@ -35,34 +36,41 @@ const SECOND: Duration = Duration::from_secs(1);
 /// How messages about a lost microphone begin.
 const GONE: &str = "no sound: ";
 
-/// Starts the thread "audio", within a runtime; `None` when the configuration switches sound off. While `private` is
-/// true the microphone stays closed, whoever listens.
-pub fn spawn(
-    config: config::Audio,
-    hub: Arc<Hub>,
-    status: Arc<Status>,
-    clocks: Clocks,
-    private: watch::Receiver<bool>,
-    stop: &CancellationToken,
-) -> io::Result<Option<Worker>> {
-    if config.device == Microphone::Off {
-        status.audio(|a| {
-            a.state = State::Off;
-            a.source = "off";
-            a.why = "switched off in the configuration".into();
-        });
-        return Ok(None);
-    }
-    status.audio(|a| a.channels = config.channels);
+/// What the thread shares with others.
+pub struct Context {
+    /// `[audio]`; changes are taken over at once.
+    pub config: watch::Receiver<config::Audio>,
+    /// Where demand comes from and packets go.
+    pub hub: Arc<Hub>,
+    /// Told of every change.
+    pub status: Arc<Status>,
+    /// RTP time of the streams.
+    pub clocks: Clocks,
+    /// While true the microphone stays closed, whoever listens.
+    pub private: watch::Receiver<bool>,
+    /// Counts microphones plugged in and out: one that is missing is looked for at once.
+    pub hotplug: watch::Receiver<u64>,
+    /// Where the thread tells that it is alive.
+    pub heartbeats: Arc<Heartbeats>,
+    /// Ends it.
+    pub stop: CancellationToken,
+}
+
+/// Starts the thread "audio", within a runtime. It sleeps while the configuration switches sound off.
+pub fn spawn(context: Context) -> io::Result<Worker> {
+    let Context { config: live, hub, status, clocks, private, hotplug, heartbeats, stop } = context;
+    let config = live.borrow().clone();
     let sender = Sender::new(&config, hub.clone(), status.clone(), clocks.audio)?;
     let runtime = Handle::current();
-    Worker::spawn("audio", stop, move |stop| {
+    Worker::spawn("audio", &stop, move |stop| {
         let _entered = runtime.enter();
-        let orders = Orders::new(&hub, Demand::wants_microphone, config.keep_open, private, stop);
+        let signals = Signals { config: live, private, hotplug, stop };
+        let heartbeat = heartbeats.thread("audio");
+        let orders =
+            Orders::new(&hub, Demand::wants_microphone, |config| config.keep_open, signals, heartbeat);
         let search = Search::new(Pts::now());
         Sound { config, status, sender, orders, search, said: String::new(), heard: false }.run();
     })
-    .map(Some)
 }
 
 /// All that the thread owns.
@@ -70,7 +78,7 @@ struct Sound {
     config: config::Audio,
     status: Arc<Status>,
     sender: Sender,
-    orders: Orders,
+    orders: Orders<config::Audio>,
     search: Search,
     /// What the log was told last; it is told changes only.
     said: String,
@@ -81,7 +89,10 @@ struct Sound {
 impl Sound {
     fn run(mut self) {
         loop {
+            self.reconfigured();
             match self.orders.now() {
+                Order::Stop => return,
+                _ if self.config.device == Microphone::Off => self.off(),
                 Order::Open => {
                     if let Err(e) = self.open() {
                         self.gone(&e);
@@ -90,14 +101,46 @@ impl Sound {
                 }
                 Order::Closed => self.rest(),
                 Order::Private => self.hide(),
-                Order::Stop => return,
             }
         }
+    }
+
+    /// Takes over the configuration, if it has changed. Says whether the microphone has to be opened anew for it.
+    fn reconfigured(&mut self) -> bool {
+        if *self.orders.config() == self.config {
+            return false;
+        }
+        let new = self.orders.config().clone();
+        let old = std::mem::replace(&mut self.config, new);
+        let new = &self.config;
+        if (old.channels, old.bitrate_bps, old.dtx) != (new.channels, new.bitrate_bps, new.dtx) {
+            self.sender.encode_as(new);
+        }
+        let anew = old.device != new.device || old.channels != new.channels;
+        if anew {
+            self.heard &= old.device == new.device;
+            self.search = Search::new(Pts::now());
+        }
+        anew
+    }
+
+    /// There is to be no sound.
+    fn off(&mut self) {
+        self.status.audio(|a| {
+            if a.state != State::Off {
+                info!("sound: switched off in the configuration");
+            }
+            let why = "switched off in the configuration".into();
+            *a = status::Audio { state: State::Off, source: "off", why, ..Default::default() };
+        });
+        self.said.clear();
+        self.orders.wait(None);
     }
 
     /// Opens what the configuration asks for and runs it while it is to be open, or until it is better to open anew.
     fn open(&mut self) -> Result<(), Error> {
         self.status.audio(status::Audio::opening);
+        self.orders.to_device();
         match self.choose()? {
             (choice, Some(microphone)) => {
                 let result = self.microphone(choice, microphone);
@@ -120,16 +163,22 @@ impl Sound {
     }
 
     /// Nobody listens: the microphone is closed. At first it is looked which one that is; likewise now and then while it
-    /// is missing.
+    /// is missing, and when something was plugged in or out.
     fn rest(&mut self) {
+        if self.orders.plugged() {
+            self.search = Search::new(Pts::now());
+        }
         match self.search.due_in(Pts::now()) {
-            Some(Duration::ZERO) => match self.choose() {
-                Ok((choice, microphone)) => {
-                    self.tell(State::Idle, choice, microphone.map(|m| m.spec()));
-                    self.search.found();
+            Some(Duration::ZERO) => {
+                self.orders.to_device();
+                match self.choose() {
+                    Ok((choice, microphone)) => {
+                        self.tell(State::Idle, choice, microphone.map(|m| m.spec()));
+                        self.search.found();
+                    }
+                    Err(e) => self.gone(&e),
                 }
-                Err(e) => self.gone(&e),
-            },
+            }
             Some(_) => {}
             None => self.status.audio(|a| {
                 if a.state != State::Idle {
@@ -157,6 +206,12 @@ impl Sound {
 
     /// Encodes what the microphone hears while somebody listens.
     fn microphone(&mut self, choice: Choice, mut microphone: alsa::Microphone) -> Result<(), Error> {
+        let result = self.listen(choice, &mut microphone);
+        self.orders.to_device(); // it will be closed
+        result
+    }
+
+    fn listen(&mut self, choice: Choice, microphone: &mut alsa::Microphone) -> Result<(), Error> {
         let spec = microphone.spec();
         let (from, to) = (spec.channels as usize, self.config.channels as usize);
         let mut retimer = Retimer::new(spec.rate_hz, to, spec.period)
@@ -165,7 +220,7 @@ impl Sound {
         // It is told to be live when it has delivered, or when nobody wants it to: one that opens and then stays
         // mute remains "gone".
         let mut choice = Some(choice);
-        while self.orders.now() == Order::Open {
+        while self.orders.now() == Order::Open && !self.reconfigured() {
             if self.orders.demand().viewers == 0 {
                 microphone.rest()?;
                 choice.take().into_iter().for_each(|choice| self.tell(State::Live, choice, Some(spec)));
@@ -207,18 +262,21 @@ impl Sound {
         let channels = self.config.channels as usize;
         let mut samples = vec![0.0; PACKET_FRAMES * channels];
         let mut next = 0;
-        let looked = Pts::now();
+        let mut looked = Pts::now();
         let stands_in = self.config.device == Microphone::Auto;
-        while self.orders.now() == Order::Open {
-            if stands_in && Pts::now().since(looked) >= SECOND && microphones::any() {
-                return;
+        while self.orders.now() == Order::Open && !self.reconfigured() {
+            let now = Pts::now();
+            if stands_in && (self.orders.plugged() || now.since(looked) >= SECOND) {
+                looked = now;
+                if microphones::any() {
+                    return;
+                }
             }
             if self.orders.demand().viewers == 0 {
                 self.orders.wait(stands_in.then_some(SECOND));
                 continue;
             }
             // A packet is due when its last sample has "been captured", as with a microphone.
-            let now = Pts::now();
             if pcm::packet_at(now).saturating_sub(next) > MAX_BEHIND {
                 next = pcm::packet_at(now); // after a rest, or when held up
             }
@@ -294,7 +352,8 @@ impl Sound {
 
 /// Encodes packets of the grid and hands them to the hub.
 struct Sender {
-    encoder: Encoder,
+    /// None if it could not be made.
+    encoder: Option<Encoder>,
     hub: Arc<Hub>,
     status: Arc<Status>,
     clock: RtpClock,
@@ -307,7 +366,13 @@ impl Sender {
     fn new(config: &config::Audio, hub: Arc<Hub>, status: Arc<Status>, clock: RtpClock) -> io::Result<Self> {
         let encoder =
             Encoder::new(config.channels, config.bitrate_bps, config.dtx).map_err(io::Error::other)?;
-        Ok(Self { encoder, hub, status, clock, next: 0, failing: false })
+        Ok(Self { encoder: Some(encoder), hub, status, clock, next: 0, failing: false })
+    }
+
+    /// Encodes by another configuration from now on.
+    fn encode_as(&mut self, config: &config::Audio) {
+        let encoder = Encoder::new(config.channels, config.bitrate_bps, config.dtx);
+        self.encoder = encoder.inspect_err(|e| warn!("no sound: {e}")).ok();
     }
 
     /// Sends packet number `packet`. Its RTP time follows from the number, so whatever is left out leaves a gap
@@ -317,7 +382,8 @@ impl Sender {
             return; // a new source may start within the packet that the old one ended with
         }
         self.next = packet + 1;
-        let payload = match self.encoder.encode(samples) {
+        let Some(encoder) = &mut self.encoder else { return };
+        let payload = match encoder.encode(samples) {
             Ok(payload) => payload,
             Err(e) => {
                 if !self.failing {
@@ -329,7 +395,7 @@ impl Sender {
         };
         self.failing = false;
         let Some(payload) = payload else { return };
-        let pts = pcm::packet_start(packet) - self.encoder.lookahead();
+        let pts = pcm::packet_start(packet) - encoder.lookahead();
         self.status.counters.opus_packets.count();
         self.hub.publish_audio(Arc::new(AudioUnit { pts, rtp_time: self.clock.ticks(pts), payload }));
     }
@@ -347,13 +413,33 @@ mod tests {
         Clocks { video: clock(VIDEO_HZ), audio: clock(AUDIO_HZ) }
     }
 
+    /// The thread, and what it is told by.
+    struct Running {
+        hub: Arc<Hub>,
+        status: Arc<Status>,
+        config: watch::Sender<config::Audio>,
+        _worker: Worker,
+    }
+
+    fn running(device: Microphone) -> Running {
+        let (hub, status) = (Arc::new(Hub::default()), Arc::new(Status::default()));
+        let config = watch::Sender::new(config::Audio { device, ..Default::default() });
+        let worker = spawn(Context {
+            config: config.subscribe(),
+            hub: hub.clone(),
+            status: status.clone(),
+            clocks: clocks(),
+            private: watch::channel(false).1,
+            hotplug: watch::channel(0).1,
+            heartbeats: Arc::default(),
+            stop: CancellationToken::new(),
+        });
+        Running { hub, status, config, _worker: worker.expect("starts") }
+    }
+
     #[tokio::test]
     async fn the_tone_is_sent_in_time_and_only_while_somebody_listens() {
-        let (hub, status, stop) =
-            (Arc::new(Hub::default()), Arc::new(Status::default()), CancellationToken::new());
-        let config = config::Audio { device: Microphone::Tone, ..Default::default() };
-        let (_privacy, private) = watch::channel(false);
-        let worker = spawn(config, hub.clone(), status.clone(), clocks(), private, &stop).expect("starts");
+        let Running { hub, status, _worker, .. } = running(Microphone::Tone);
         tokio::time::sleep(Duration::from_millis(60)).await;
         assert_eq!(status.counters.opus_packets.get(), 0);
 
@@ -379,18 +465,39 @@ mod tests {
             assert!(Pts::now().since(unit.pts) >= pcm::PACKET, "sound from the future");
         }
         assert!(beeps >= 2);
-        drop(listener);
-        drop(worker);
     }
 
-    #[test]
-    fn off_is_off() {
-        let status = Arc::new(Status::default());
-        let config = config::Audio { device: Microphone::Off, ..Default::default() };
-        let (_privacy, private) = watch::channel(false);
-        let stop = CancellationToken::new();
-        let worker = spawn(config, Arc::default(), status.clone(), clocks(), private, &stop);
-        assert!(worker.expect("no error").is_none());
-        assert!(serde_json::to_string(&status.report()).expect("json").contains(r#""state":"off""#));
+    #[tokio::test(flavor = "multi_thread")]
+    async fn it_is_switched_off_and_on_and_changed_while_somebody_listens() {
+        let Running { hub, status, config, _worker } = running(Microphone::Off);
+        let said = |key: &str| serde_json::to_value(status.report()).expect("JSON")["audio"][key].clone();
+        let mut listener = hub.subscribe();
+        // The channels of the packets that come for a while.
+        let mut hear = async |time: u64| {
+            let (end, mut channels) = (tokio::time::Instant::now() + Duration::from_millis(time), vec![]);
+            while let Ok(unit) = tokio::time::timeout_at(end, listener.recv()).await {
+                let Unit::Audio(unit) = unit else { panic!("only sound is made here") };
+                channels.push(::opus::packet::get_nb_channels(&unit.payload).expect("an Opus packet"));
+            }
+            channels
+        };
+        assert_eq!(hear(100).await, []);
+        assert_eq!((said("state"), said("source")), ("off".into(), "off".into()));
+        config.send_modify(|c| c.device = Microphone::Tone);
+        let heard = hear(300).await;
+        assert!(heard.len() > 5 && heard.iter().all(|c| *c == ::opus::Channels::Mono), "{heard:?}");
+        assert_eq!(
+            (said("state"), said("source"), said("channels")),
+            ("live".into(), "tone".into(), 1.into())
+        );
+        config.send_modify(|c| (c.channels, c.bitrate_bps) = (2, 128_000));
+        hear(60).await; // what was on its way
+        let heard = hear(300).await;
+        assert!(heard.len() > 5 && heard.iter().all(|c| *c == ::opus::Channels::Stereo), "{heard:?}");
+        assert_eq!(said("channels"), 2);
+        config.send_modify(|c| c.device = Microphone::Off);
+        hear(60).await;
+        assert_eq!(hear(100).await, []);
+        assert_eq!((said("state"), said("source")), ("off".into(), "off".into()));
     }
 }

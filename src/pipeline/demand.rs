@@ -1,6 +1,7 @@
 //! Whether a device is to be open: while somebody watches or is about to, a little longer, and never in privacy.
 //!
-//! Each device's thread goes by its own [`Orders`], and sleeps on them without a tick while its device is closed.
+//! Each device's thread goes by its own [`Orders`], and sleeps on them without a tick while its device is closed. They
+//! also wake it for what changes the device itself: another configuration, or something plugged in or out.
 
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::hub::Hub;
 use crate::clock::Pts;
+use crate::heartbeat::{DEVICE, Heartbeat, WORK};
 
 /// A device stays open for this long after the last viewer: reloading the page, or changing networks, is no reason to
 /// close and open it, which takes a camera up to seconds.
@@ -62,22 +64,17 @@ pub enum Order {
 }
 
 /// Decides between the first three.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Policy {
-    keep_open: bool,
     wanted: bool,
     /// Open until then, though nobody wants it.
     lingers: Option<Pts>,
 }
 
 impl Policy {
-    fn new(keep_open: bool) -> Self {
-        Self { keep_open, wanted: false, lingers: None }
-    }
-
-    fn order(&mut self, wanted: bool, private: bool, now: Pts) -> Order {
+    fn order(&mut self, wanted: bool, keep_open: bool, private: bool, now: Pts) -> Order {
         if private {
-            *self = Self::new(self.keep_open);
+            *self = Self::default();
             return Order::Private;
         }
         if wanted != self.wanted {
@@ -85,42 +82,61 @@ impl Policy {
             self.lingers = (!wanted).then(|| now + LINGER);
         }
         self.lingers = self.lingers.filter(|until| now < *until);
-        if wanted || self.keep_open || self.lingers.is_some() { Order::Open } else { Order::Closed }
+        if wanted || keep_open || self.lingers.is_some() { Order::Open } else { Order::Closed }
     }
 }
 
-/// The orders to one device's thread.
-pub struct Orders {
+/// What a device's thread listens to beside its demand.
+pub struct Signals<C> {
+    /// Its section of the configuration.
+    pub config: watch::Receiver<C>,
+    /// While true the device stays closed.
+    pub private: watch::Receiver<bool>,
+    /// Counts what is plugged in and out.
+    pub hotplug: watch::Receiver<u64>,
+    /// Ends the thread.
+    pub stop: CancellationToken,
+}
+
+/// The orders to one device's thread, configured by `C`. They keep its heartbeat as well: it works from one look at its
+/// orders to the next, and sleeps in between if it waits for them.
+pub struct Orders<C> {
     policy: Policy,
     wants: fn(&Demand) -> bool,
+    keeps_open: fn(&C) -> bool,
     demand: watch::Receiver<Demand>,
-    private: watch::Receiver<bool>,
-    stop: CancellationToken,
+    signals: Signals<C>,
+    /// The count when the thread asked last.
+    plugged: u64,
+    heartbeat: Heartbeat,
     runtime: Handle,
 }
 
-impl Orders {
-    /// For a device that is wanted when `wants` says so of the hub's demand, or always if `keep_open`; never while
-    /// `private`. To be called in a runtime, whose timers it uses.
+impl<C> Orders<C> {
+    /// For a device that is wanted when `wants` says so of the hub's demand, or always if `keeps_open` says so of its
+    /// configuration. To be called in a runtime, whose timers it uses.
     pub fn new(
         hub: &Hub,
         wants: fn(&Demand) -> bool,
-        keep_open: bool,
-        private: watch::Receiver<bool>,
-        stop: CancellationToken,
+        keeps_open: fn(&C) -> bool,
+        signals: Signals<C>,
+        heartbeat: Heartbeat,
     ) -> Self {
-        let (policy, demand, runtime) = (Policy::new(keep_open), hub.demands(), Handle::current());
-        Self { policy, wants, demand, private, stop, runtime }
+        let (policy, demand, runtime) = (Policy::default(), hub.demands(), Handle::current());
+        let plugged = *signals.hotplug.borrow();
+        Self { policy, wants, keeps_open, demand, signals, plugged, heartbeat, runtime }
     }
 
     /// The order now.
     pub fn now(&mut self) -> Order {
-        if self.stop.is_cancelled() {
+        self.heartbeat.within(WORK);
+        if self.signals.stop.is_cancelled() {
             return Order::Stop;
         }
-        let private = *self.private.borrow_and_update();
+        let private = *self.signals.private.borrow_and_update();
         let wanted = (self.wants)(&self.demand.borrow_and_update());
-        self.policy.order(wanted, private, Pts::now())
+        let keep_open = (self.keeps_open)(&self.signals.config.borrow());
+        self.policy.order(wanted, keep_open, private, Pts::now())
     }
 
     /// Who wants what now.
@@ -128,30 +144,52 @@ impl Orders {
         *self.demand.borrow()
     }
 
-    /// Sleeps until the order, or the demand, may have changed since [`Orders::now`], at most for `most`.
-    pub fn wait(&mut self, most: Option<Duration>) {
-        let now = Pts::now();
-        let most = [most, self.policy.lingers.map(|until| until.since(now))].into_iter().flatten().min();
-        let Self { demand, private, stop, runtime, .. } = self;
-        runtime.block_on(async {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                Ok(()) = private.changed() => {}
-                Ok(()) = demand.changed() => {}
-                () = sleep(most) => {}
-            }
-        });
+    /// The configuration now. It is locked while this is looked at.
+    pub fn config(&self) -> watch::Ref<'_, C> {
+        self.signals.config.borrow()
     }
 
-    /// Sleeps for `time`, or until the order is another than [`Order::Open`].
+    /// Whether something was plugged in or out since this was asked last.
+    pub fn plugged(&mut self) -> bool {
+        let count = *self.signals.hotplug.borrow();
+        std::mem::replace(&mut self.plugged, count) != count
+    }
+
+    /// The thread is about to do what takes a driver its time: it will be heard of within [`DEVICE`].
+    pub fn to_device(&self) {
+        self.heartbeat.within(DEVICE);
+    }
+
+    /// Sleeps until the order, or the demand, may have changed since [`Orders::now`], or something else that it
+    /// listens to since the last sleep; at most for `most`. Says whether it was woken by what changes the device.
+    pub fn wait(&mut self, most: Option<Duration>) -> bool {
+        let now = Pts::now();
+        let most = [most, self.policy.lingers.map(|until| until.since(now))].into_iter().flatten().min();
+        match most {
+            Some(most) => self.heartbeat.within(most + WORK),
+            None => self.heartbeat.asleep(),
+        }
+        let Self { demand, signals: Signals { config, private, hotplug, stop }, runtime, .. } = self;
+        runtime.block_on(async {
+            tokio::select! {
+                () = stop.cancelled() => false,
+                Ok(()) = private.changed() => false,
+                Ok(()) = demand.changed() => false,
+                Ok(()) = config.changed() => true,
+                Ok(()) = hotplug.changed() => true,
+                () = sleep(most) => false,
+            }
+        })
+    }
+
+    /// Sleeps for `time`, or until the order is another than [`Order::Open`], or it may be another device.
     pub fn pause(&mut self, time: Duration) {
         let until = Pts::now() + time;
         loop {
             let left = until.since(Pts::now());
-            if left.is_zero() || self.now() != Order::Open {
+            if left.is_zero() || self.now() != Order::Open || self.wait(Some(left)) {
                 return;
             }
-            self.wait(Some(left));
         }
     }
 }
@@ -195,6 +233,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::heartbeat::Heartbeats;
 
     fn at(s: u64) -> Pts {
         Pts::from_micros(1_000_000_000 + s * 1_000_000)
@@ -202,34 +241,35 @@ mod tests {
 
     #[test]
     fn open_while_wanted_and_ten_seconds_longer() {
-        let mut p = Policy::new(false);
-        assert_eq!(p.order(false, false, at(0)), Order::Closed, "nobody ever wanted it");
-        assert_eq!(p.order(true, false, at(1)), Order::Open);
-        assert_eq!(p.order(true, false, at(1000)), Order::Open);
-        assert_eq!(p.order(false, false, at(2000)), Order::Open);
-        assert_eq!(p.order(false, false, at(2009)), Order::Open);
-        assert_eq!(p.order(false, false, at(2010)), Order::Closed);
-        assert_eq!(p.order(true, false, at(2011)), Order::Open);
-        assert_eq!(p.order(false, false, at(2012)), Order::Open);
-        assert_eq!(p.order(true, false, at(2013)), Order::Open, "a reload");
-        assert_eq!(p.order(true, false, at(2030)), Order::Open);
-        assert_eq!(p.order(false, false, at(2031)), Order::Open, "lingers anew");
-        assert_eq!(p.order(false, false, at(2040)), Order::Open);
+        let mut p = Policy::default();
+        assert_eq!(p.order(false, false, false, at(0)), Order::Closed, "nobody ever wanted it");
+        assert_eq!(p.order(true, false, false, at(1)), Order::Open);
+        assert_eq!(p.order(true, false, false, at(1000)), Order::Open);
+        assert_eq!(p.order(false, false, false, at(2000)), Order::Open);
+        assert_eq!(p.order(false, false, false, at(2009)), Order::Open);
+        assert_eq!(p.order(false, false, false, at(2010)), Order::Closed);
+        assert_eq!(p.order(true, false, false, at(2011)), Order::Open);
+        assert_eq!(p.order(false, false, false, at(2012)), Order::Open);
+        assert_eq!(p.order(true, false, false, at(2013)), Order::Open, "a reload");
+        assert_eq!(p.order(true, false, false, at(2030)), Order::Open);
+        assert_eq!(p.order(false, false, false, at(2031)), Order::Open, "lingers anew");
+        assert_eq!(p.order(false, false, false, at(2040)), Order::Open);
     }
 
     #[test]
     fn privacy_wins_and_leaves_nothing_lingering() {
-        let mut p = Policy::new(false);
-        assert_eq!(p.order(true, false, at(0)), Order::Open);
-        assert_eq!(p.order(true, true, at(1)), Order::Private);
-        assert_eq!(p.order(false, true, at(2)), Order::Private);
-        assert_eq!(p.order(false, false, at(3)), Order::Closed);
-        assert_eq!(p.order(true, true, at(4)), Order::Private);
-        assert_eq!(p.order(true, false, at(5)), Order::Open, "whoever stayed sees again");
-        let mut kept = Policy::new(true);
-        assert_eq!(kept.order(false, false, at(0)), Order::Open);
-        assert_eq!(kept.order(false, true, at(1)), Order::Private, "also what is kept open");
-        assert_eq!(kept.order(false, false, at(2)), Order::Open);
+        let mut p = Policy::default();
+        assert_eq!(p.order(true, false, false, at(0)), Order::Open);
+        assert_eq!(p.order(true, false, true, at(1)), Order::Private);
+        assert_eq!(p.order(false, false, true, at(2)), Order::Private);
+        assert_eq!(p.order(false, false, false, at(3)), Order::Closed);
+        assert_eq!(p.order(true, false, true, at(4)), Order::Private);
+        assert_eq!(p.order(true, false, false, at(5)), Order::Open, "whoever stayed sees again");
+        let mut kept = Policy::default();
+        assert_eq!(kept.order(false, true, false, at(0)), Order::Open);
+        assert_eq!(kept.order(false, true, true, at(1)), Order::Private, "also what is kept open");
+        assert_eq!(kept.order(false, true, false, at(2)), Order::Open);
+        assert_eq!(kept.order(false, false, false, at(3)), Order::Closed, "not kept any more");
     }
 
     #[test]
@@ -256,33 +296,102 @@ mod tests {
         assert_eq!(search.due_in(at(99)), None);
     }
 
+    /// Orders of a device that is kept open if its configuration is true, and all that moves them.
+    struct Moved {
+        orders: Orders<bool>,
+        hub: Arc<Hub>,
+        private: watch::Sender<bool>,
+        config: watch::Sender<bool>,
+        hotplug: watch::Sender<u64>,
+        heartbeats: Arc<Heartbeats>,
+        stop: CancellationToken,
+    }
+
+    impl Moved {
+        fn new() -> Self {
+            let (hub, heartbeats) = (Arc::<Hub>::default(), Arc::<Heartbeats>::default());
+            let stop = CancellationToken::new();
+            let (private, config, hotplug) =
+                (watch::Sender::new(false), watch::Sender::new(false), watch::Sender::new(0));
+            let signals = Signals {
+                config: config.subscribe(),
+                private: private.subscribe(),
+                hotplug: hotplug.subscribe(),
+                stop: stop.clone(),
+            };
+            let heartbeat = heartbeats.thread("test");
+            let orders = Orders::new(&hub, Demand::wants_camera, |kept| *kept, signals, heartbeat);
+            Self { orders, hub, private, config, hotplug, heartbeats, stop }
+        }
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn a_sleeping_thread_is_woken_by_every_change() {
-        let hub = Arc::new(Hub::default());
-        let (private, seen) = watch::channel(false);
-        let stop = CancellationToken::new();
-        let mut orders = Orders::new(&hub, Demand::wants_camera, false, seen, stop.clone());
-        let (told, mut orders_seen) = tokio::sync::mpsc::unbounded_channel();
+        let Moved { mut orders, hub, private, config, hotplug, heartbeats, stop } = Moved::new();
+        let (told, mut seen) = tokio::sync::mpsc::unbounded_channel();
         let thread = std::thread::spawn(move || {
             loop {
                 let order = orders.now();
-                told.send(order).expect("heard");
+                told.send((order, orders.plugged())).expect("heard");
                 if order == Order::Stop {
                     return;
                 }
                 orders.wait(None);
             }
         });
-        assert_eq!(orders_seen.recv().await, Some(Order::Closed));
+        assert_eq!(seen.recv().await, Some((Order::Closed, false)));
+        config.send_replace(true);
+        assert_eq!(seen.recv().await, Some((Order::Open, false)));
+        config.send_replace(false);
+        assert_eq!(seen.recv().await, Some((Order::Closed, false)));
+        hotplug.send_modify(|count| *count += 1);
+        assert_eq!(seen.recv().await, Some((Order::Closed, true)));
         let expected = hub.anticipate();
-        assert_eq!(orders_seen.recv().await, Some(Order::Open));
+        assert_eq!(seen.recv().await, Some((Order::Open, false)));
         private.send_replace(true);
-        assert_eq!(orders_seen.recv().await, Some(Order::Private));
-        drop(private); // whoever switches it has gone: it stays as it was
+        assert_eq!(seen.recv().await, Some((Order::Private, false)));
+        drop((private, config, hotplug)); // whoever changes them has gone: all stays as it was
         drop(expected);
-        assert_eq!(orders_seen.recv().await, Some(Order::Private));
+        assert_eq!(seen.recv().await, Some((Order::Private, false)));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(seen.is_empty(), "woken by nothing");
+        let later = Pts::now() + 2 * DEVICE;
+        assert_eq!(heartbeats.silent(later), [], "asleep on purpose");
         stop.cancel();
-        assert_eq!(orders_seen.recv().await, Some(Order::Stop));
+        assert_eq!(seen.recv().await, Some((Order::Stop, false)));
         thread.join().expect("no panic");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_pause_ends_when_something_is_plugged_in_or_configured() {
+        let mut moved = Moved::new();
+        let _wanted = moved.hub.anticipate();
+        let long = Duration::from_secs(60);
+        for change in
+            [|m: &Moved| m.hotplug.send_modify(|n| *n += 1), |m: &Moved| m.config.send_modify(|_| {})]
+        {
+            change(&moved);
+            moved = tokio::task::spawn_blocking(move || {
+                moved.orders.pause(long);
+                moved
+            })
+            .await
+            .expect("no panic");
+        }
+        assert!(moved.orders.plugged());
+        assert!(!moved.orders.plugged());
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_hangs_is_missed_after_what_it_was_about_to_do() {
+        let mut moved = Moved::new();
+        let now = Pts::now();
+        let second = Duration::from_secs(1);
+        assert_eq!(moved.orders.now(), Order::Closed);
+        assert_eq!(moved.heartbeats.silent(now + WORK - second), []);
+        assert_eq!(moved.heartbeats.silent(now + WORK + second).len(), 1);
+        moved.orders.to_device();
+        assert_eq!(moved.heartbeats.silent(now + DEVICE - second), []);
+        assert_eq!(moved.heartbeats.silent(now + DEVICE + second).len(), 1);
     }
 }

@@ -17,7 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("pipeline", &["capture", "clock", "config", "encode", "heartbeat", "media", "status"]),
     ("board", &["clock", "config", "heartbeat", "listen", "state", "status"]),
     ("capture", &["clock", "config", "media", "status"]),
-    ("encode", &["clock", "config", "media"]),
+    ("encode", &["clock", "config", "media", "status"]),
     ("media", &["clock"]),
     ("status", &["clock", "media"]),
     ("state", &[]),

@@ -45,13 +45,16 @@ impl Spine {
             ..Default::default()
         };
         let video = Video::spawn(video::Context {
-            config: video,
+            config: watch::channel(video).1,
             hub: hub.clone(),
             status: status.clone(),
             snapshots: Arc::new(Snapshots::new(hub.clone())),
             clock: clocks.video,
             profile,
             private: watch::channel(false).1,
+            hotplug: watch::channel(0).1,
+            pressure: watch::channel(None).1,
+            heartbeats: Arc::default(),
             stop: CancellationToken::new(),
         })
         .expect("threads");

@@ -21,6 +21,7 @@ mod house;
 mod http;
 mod jpeg;
 mod lab;
+mod live;
 mod load;
 mod lock;
 mod networks;

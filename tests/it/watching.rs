@@ -186,19 +186,31 @@ fn privacy_comes_and_goes_in_mid_stream() {
             ..Default::default()
         };
         let _video = Video::spawn(video::Context {
-            config,
+            config: watch::channel(config).1,
             hub: hub.clone(),
             status: status.clone(),
             snapshots: snapshots.clone(),
             clock: clocks.video,
             profile: watch::channel(ProfileLevelId([0x42, 0xc0, 0x1f])).0,
             private: private.clone(),
+            hotplug: watch::channel(0).1,
+            pressure: watch::channel(None).1,
+            heartbeats: Arc::default(),
             stop: stop.clone(),
         })
         .expect("threads");
         let tone = config::Audio { device: config::Microphone::Tone, ..Default::default() };
-        let _audio =
-            audio::spawn(tone, hub.clone(), status.clone(), clocks, private, &stop).expect("a thread");
+        let _audio = audio::spawn(audio::Context {
+            config: watch::channel(tone).1,
+            hub: hub.clone(),
+            status: status.clone(),
+            clocks,
+            private,
+            hotplug: watch::channel(0).1,
+            heartbeats: Arc::default(),
+            stop: stop.clone(),
+        })
+        .expect("a thread");
         let states = || {
             let report = serde_json::to_value(status.report()).expect("JSON");
             ["video", "audio"].map(|part| report[part]["state"].as_str().unwrap_or_default().to_owned())
@@ -390,14 +402,22 @@ fn devices_are_open_only_while_somebody_watches() {
     assert!(code == 200 && jpeg.starts_with(&[0xff, 0xd8]), "{code}");
     assert!(has(&open_devices(&mut board), true, false), "{:?}", open_devices(&mut board));
 
-    // Taken away while it is closed: nobody notices before somebody watches, and it comes back.
+    // Taken away and brought back while it is closed: that is told at once, though nobody watches.
     until(address, "closed", LINGER + SOON, state("video", "idle"));
-    board.run("echo vivid.0 > /sys/bus/platform/drivers/vivid/unbind");
-    assert_eq!(status(address)["video"]["state"], "idle");
+    let plug = |board: &mut Board, how: &str| {
+        board.run(&format!("echo vivid.0 > /sys/bus/platform/drivers/vivid/{how}"));
+    };
+    plug(&mut board, "unbind");
+    until(address, "gone", SOON, state("video", "gone"));
+    plug(&mut board, "bind");
+    until(address, "back", SOON, state("video", "idle"));
+    assert!(has(&open_devices(&mut board), false, false), "{:?}", open_devices(&mut board));
+    // And once more before a viewer.
+    plug(&mut board, "unbind");
+    until(address, "gone", SOON, state("video", "gone"));
     runtime.block_on(async {
         let _viewer = join(address, "10.77.0.1:0").await; // a slate
-        until(address, "gone", SOON, state("video", "gone"));
-        board.run("echo vivid.0 > /sys/bus/platform/drivers/vivid/bind");
+        plug(&mut board, "bind");
         until(address, "live", SOON, state("video", "live"));
     });
 

@@ -9,6 +9,7 @@ mod stamp;
 mod stream;
 mod trouble;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -129,6 +130,10 @@ impl Camera {
 }
 
 impl VideoSource for Camera {
+    fn set_controls(&mut self, wanted: &BTreeMap<String, i64>) -> Vec<String> {
+        self.stream.node().set_controls(wanted)
+    }
+
     fn rate_note(&self) -> Option<String> {
         self.stream.node().rate_note()
     }

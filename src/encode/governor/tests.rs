@@ -1,0 +1,290 @@
+//! Scenarios on virtual time: a board that takes so long for each picture, and a camera before it.
+
+use super::*;
+
+const HD: Step = Step { size: Size::new(1280, 720), fps: 30.0 };
+
+fn ms(ms: f64) -> Duration {
+    Duration::from_secs_f64(ms / 1e3)
+}
+
+/// The encode thread: it takes the newest picture, at the rate of the step, as soon as it is done with the last.
+struct Board {
+    governor: Governor,
+    start: Pts,
+    now: Pts,
+    /// What the camera gives.
+    camera: f64,
+    changes: Vec<(f64, Change)>,
+}
+
+impl Board {
+    fn new(full: Step) -> Self {
+        let start = Pts::from_micros(77_000_000_000);
+        let (governor, camera) = (Governor::new(full), full.fps);
+        Self { governor, start, now: start, camera, changes: vec![] }
+    }
+
+    fn seconds(&self) -> f64 {
+        self.now.since(self.start).as_secs_f64()
+    }
+
+    /// For `seconds`, with pictures that take `busy(size, seconds since the start)`.
+    fn run(&mut self, seconds: f64, busy: impl Fn(Size, f64) -> Duration, pressure: Option<Pressure>) {
+        let end = self.seconds() + seconds;
+        while self.seconds() < end {
+            let step = self.governor.step();
+            let interval = ms(1e3 / self.camera.min(step.fps));
+            let busy = busy(step.size, self.seconds());
+            let change = self.governor.observe(self.now + busy, busy, pressure);
+            self.now = self.now + busy.max(interval);
+            let at = self.seconds();
+            self.changes.extend(change.map(|change| (at, change)));
+        }
+    }
+
+    fn steps(&self) -> Vec<(u32, f64)> {
+        self.changes.iter().map(|(_, c)| (c.step.size.height, c.step.fps)).collect()
+    }
+}
+
+/// A board of so many nanoseconds for each pixel.
+fn pixels(ns: f64) -> impl Fn(Size, f64) -> Duration {
+    move |size, _| ms(size.area() as f64 * ns / 1e6)
+}
+
+fn told(ladder: &[Step]) -> String {
+    let told = |s: &Step| format!("{} {}", s.size, s.fps);
+    ladder.iter().map(told).collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn each_step_of_every_ladder_is_cheaper_and_of_even_size() {
+    assert_eq!(
+        told(&ladder(HD)),
+        "1280x720 30, 1280x720 20, 1280x720 15, 1280x720 10, 960x540 15, 960x540 10, \
+         640x360 20, 640x360 15, 640x360 10, 480x270 15, 480x270 10, 320x180 20, 320x180 15, 320x180 10"
+    );
+    let vga = Step { size: Size::new(640, 480), fps: 60.0 };
+    assert_eq!(
+        told(&ladder(vga)),
+        "640x480 60, 640x480 30, 640x480 20, 640x480 15, 640x480 10, 480x360 15, 480x360 10, \
+         320x240 20, 320x240 15, 320x240 10"
+    );
+    for (width, height, fps) in [(1920, 1080, 25.0), (3840, 2160, 30.0), (720, 1280, 24.0), (177, 99, 9.0)] {
+        let full = Step { size: Size::new(width, height), fps };
+        let ladder = ladder(full);
+        assert_eq!(ladder[0], full);
+        for pair in ladder.windows(2) {
+            assert!(pair[1].cost() < CHEAPER * pair[0].cost(), "{pair:?}");
+            assert_eq!((pair[1].size.width & 1, pair[1].size.height & 1), (0, 0), "{pair:?}");
+        }
+    }
+    assert_eq!(told(&ladder(Step { size: Size::new(176, 144), fps: 10.0 })), "176x144 10");
+}
+
+#[test]
+fn overload_is_seen_within_a_second_and_said_in_figures() {
+    for (busy, step, why) in [
+        (41.0, (720, 20.0), "encoding takes 41 ms for each picture, more than the 33 ms there are"),
+        (32.0, (720, 20.0), "encoding takes 32 ms for each picture, nearly all of the 33 ms there are"),
+        (50.0, (720, 15.0), "encoding takes 50 ms for each picture, more than the 33 ms there are"),
+        (80.0, (720, 10.0), "encoding takes 80 ms for each picture, more than the 33 ms there are"),
+    ] {
+        let mut board = Board::new(HD);
+        board.run(20.0, |_, _| ms(busy), None);
+        assert_eq!(board.steps(), [step], "{busy}");
+        assert_eq!(board.changes[0].1.why.as_deref(), Some(why));
+        // Also when all was well before.
+        let mut board = Board::new(HD);
+        board.run(60.0, |_, _| ms(10.0), None);
+        board.run(20.0, |_, _| ms(busy), None);
+        assert!(board.changes[0].0 < 61.1, "{:?}", board.changes);
+        assert_eq!(board.steps().last(), Some(&step), "{busy}");
+    }
+}
+
+#[test]
+fn a_board_of_any_speed_finds_what_it_carries_and_stays_there() {
+    // Nanoseconds for each pixel of the whole way; a Raspberry Pi 4 takes about 15.
+    for (ns, step) in [
+        (15.0, (720, 30.0)),
+        (32.0, (720, 30.0)),
+        (40.0, (720, 20.0)),
+        (55.0, (720, 15.0)),
+        (80.0, (720, 10.0)),
+        (105.0, (540, 15.0)),
+        (150.0, (540, 10.0)),
+        (230.0, (360, 15.0)),
+        (600.0, (270, 10.0)),
+        (1_000.0, (180, 10.0)),
+        (9_000.0, (180, 10.0)),
+    ] {
+        let mut board = Board::new(HD);
+        board.run(4.0 * 3_600.0, pixels(ns), None);
+        let at = board.governor.step();
+        assert_eq!((at.size.height, at.fps), step, "{ns} ns: {:?}", board.changes);
+        assert!(board.changes.len() <= 2, "{ns} ns: {:?}", board.changes);
+        // Four pictures of a very slow board take their time.
+        let found = board.changes.last().map_or(0.0, |(at, _)| *at);
+        assert!(found < 1.1 || found * 1e3 < 6.0 * ns * HD.size.area() as f64 / 1e6, "{ns} ns: {found} s");
+    }
+}
+
+#[test]
+fn slow_pictures_now_and_then_are_no_overload() {
+    let mut board = Board::new(HD);
+    let spikes = |_, at: f64| if at % 1.7 < 0.03 { ms(900.0) } else { ms(15.0) };
+    board.run(3_600.0, spikes, None);
+    assert_eq!(board.steps(), []);
+    // A camera in the dark gives half the rate, and there is twice the time.
+    board.camera = 15.0;
+    board.run(600.0, |_, _| ms(45.0), None);
+    assert_eq!(board.steps(), []);
+}
+
+#[test]
+fn it_comes_back_when_the_load_has_gone() {
+    let mut board = Board::new(HD);
+    board.run(30.0, pixels(130.2), None);
+    assert_eq!(board.steps(), [(540, 10.0)]);
+    board.run(30.0, pixels(40.0), None);
+    assert_eq!(board.steps()[1..], [(720, 15.0)], "{:?}", board.changes);
+    let why = board.changes[1].1.why.as_deref();
+    assert_eq!(why, Some("encoding took 120 ms for each picture, more than the 33 ms there were"));
+    board.run(30.0, pixels(10.0), None);
+    let (at, change) = board.changes.last().unwrap();
+    assert_eq!(*change, Change { step: HD, why: None });
+    assert!((10.0..11.5).contains(&(at - 60.0)), "{at}");
+}
+
+#[test]
+fn it_never_swings() {
+    // More pictures in a second make each of them slower: what is expected of a step up is always wrong.
+    let mut board = Board::new(HD);
+    board.run(60.0, |_, _| ms(45.0), None);
+    let (mut hours, mut before) = (vec![], board.changes.len());
+    for _ in 0..12 {
+        for _ in 0..3_600 {
+            let busy = if board.governor.step().fps > 20.0 { 45.0 } else { 15.0 };
+            board.run(1.0, |_, _| ms(busy), None);
+        }
+        hours.push(board.changes.len() - before);
+        before = board.changes.len();
+    }
+    assert!(hours[0] <= 20, "{hours:?}");
+    assert!(hours[1..].iter().all(|changes| *changes <= 10), "{hours:?}");
+    // And a load that is right at the limit, with noise.
+    let mut board = Board::new(HD);
+    let noise = |n: f64| (n * 12.9898).sin() * 43_758.545 % 1.0;
+    board.run(6.0 * 3_600.0, |_, at| ms(29.0 + 6.0 * noise(at)), None);
+    assert!(board.changes.len() < 40, "{}: {:?}", board.changes.len(), board.steps());
+}
+
+#[test]
+fn an_old_failure_is_forgotten() {
+    let mut board = Board::new(HD);
+    for _ in 0..5 {
+        board.run(20.0, |_, _| ms(41.0), None);
+        board.run(2.0 * 3_600.0, |_, _| ms(10.0), None);
+    }
+    let up: Vec<f64> = board.changes.chunks(2).map(|pair| pair[1].0 - pair[0].0).collect();
+    assert!(up.iter().all(|time| (20.0..32.0).contains(time)), "{up:?}");
+}
+
+#[test]
+fn pressure_takes_a_step_every_so_often_and_gives_back_with_care() {
+    let mut board = Board::new(HD);
+    board.run(30.0, pixels(20.0), None);
+    board.run(45.0, pixels(20.0), Some(Pressure::Heat));
+    assert_eq!(board.steps(), [(720, 20.0), (720, 15.0), (720, 10.0)]);
+    assert_eq!(board.changes[0].1.why.as_deref(), Some("the board is too hot"));
+    let gone = board.seconds();
+    board.run(15.0 * 60.0, pixels(20.0), None);
+    let up: Vec<f64> = board.changes[3..].iter().map(|(at, _)| at - gone).collect();
+    assert_eq!(board.steps()[3..], [(720, 15.0), (720, 20.0), (720, 30.0)]);
+    assert!(up[0] > 60.0 && up.windows(2).all(|pair| pair[1] - pair[0] >= 60.0), "{up:?}");
+    assert_eq!(board.changes[3].1.why.as_deref(), Some("the board was too hot"));
+    assert_eq!(board.changes[5].1.why, None);
+    // It comes back each time: the pauses grow.
+    for _ in 0..6 {
+        board.run(5.0, pixels(20.0), Some(Pressure::UnderVoltage));
+        board.run(20.0 * 60.0, pixels(20.0), None);
+    }
+    let last: Vec<_> = board.changes.iter().rev().take(2).collect();
+    assert_eq!(last[1].1.why.as_deref(), Some("the power supply is too weak"));
+    assert!(last[0].0 - last[1].0 > 600.0, "{last:?}");
+}
+
+#[test]
+fn a_board_that_is_hot_for_other_reasons_keeps_its_picture() {
+    let mut board = Board::new(HD);
+    board.run(3_600.0, pixels(5.0), Some(Pressure::Heat));
+    assert_eq!(board.steps(), []);
+    board.run(3_600.0, pixels(20.0), Some(Pressure::Heat));
+    assert_eq!(board.steps(), [(720, 20.0), (720, 15.0), (720, 10.0)], "then it is little as well");
+}
+
+#[test]
+fn a_camera_that_has_nothing_smaller_is_asked_once() {
+    let mut board = Board::new(HD);
+    let mut asked = vec![];
+    for _ in 0..200 {
+        let before = board.changes.len();
+        // It gives 1280x720 whatever is asked for.
+        board.run(1.0, |_, _| ms(150.0), None);
+        if board.changes.len() > before && board.governor.step().size != HD.size {
+            asked.push(board.governor.step().size.height);
+            let change = board.governor.came(HD.size).expect("back to what there is");
+            assert_eq!((change.step.size, change.step.fps), (HD.size, 10.0));
+            assert!(change.why.is_some());
+        }
+    }
+    assert_eq!(asked, [540, 360, 270, 180]);
+    assert_eq!(told(&board.governor.ladder[board.governor.at..]).matches("720").count(), 1);
+    board.run(30.0, |_, _| ms(10.0), None);
+    assert_eq!(board.governor.step(), HD);
+    assert_eq!(board.governor.came(HD.size), None);
+}
+
+#[test]
+fn the_size_that_came_is_what_is_reckoned_with() {
+    // A webcam of 1280x720, 640x480 and 320x240.
+    let real = |asked: Size| match asked.height {
+        720 => asked,
+        360.. => Size::new(640, 480),
+        _ => Size::new(320, 240),
+    };
+    let mut board = Board::new(HD);
+    let mut asked = vec![];
+    for _ in 0..600 {
+        let before = board.governor.step().size;
+        board.run(1.0, |size, _| ms(real(size).area() as f64 * 300.0 / 1e6), None);
+        let size = board.governor.step().size;
+        if size != before {
+            asked.push(size.height);
+            board.governor.came(real(size));
+        }
+    }
+    let at = board.governor.step();
+    assert_eq!((real(at.size).height, at.fps), (240, 15.0), "{:?} {asked:?}", board.changes);
+    assert!(asked.len() <= 4, "{asked:?}");
+    // Fast again: all comes back.
+    board.run(60.0, |size, _| ms(real(size).area() as f64 * 5.0 / 1e6), None);
+    assert_eq!(board.governor.step(), HD);
+}
+
+#[test]
+fn sleep_is_no_measure() {
+    let mut board = Board::new(HD);
+    board.run(20.0, |_, _| ms(41.0), None);
+    assert_eq!(board.steps(), [(720, 20.0)]);
+    // Nobody watches for an hour; then again, for a few seconds each.
+    for _ in 0..10 {
+        board.now = board.now + Duration::from_secs(3_600);
+        board.run(8.0, |_, _| ms(10.0), None);
+    }
+    assert_eq!(board.changes.len(), 1, "{:?}", board.changes);
+    board.run(8.0, |_, _| ms(10.0), None);
+    assert_eq!(board.governor.step(), HD);
+}

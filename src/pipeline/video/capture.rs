@@ -1,0 +1,276 @@
+//! The thread `video-capture`: opens and closes the camera as its orders say, and retries it in one place.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::{Context, Input, Passage, STALL, Source};
+use crate::capture::source::Chooser;
+use crate::capture::{self, VideoSource};
+use crate::clock::Pts;
+use crate::config;
+use crate::pipeline::demand::{Demand, Order, Orders, PRIVATE, Search, Signals};
+use crate::pipeline::worker::TICK;
+use crate::status::{self, Mode, State};
+
+/// Between attempts to open the camera.
+const RETRY: Duration = Duration::from_secs(1);
+/// A camera is given up when no frame came for [`STALL`], or for so many frame intervals if that is longer.
+const STALL_INTERVALS: f64 = 4.0;
+/// The delivered rate is measured over this time.
+const RATE_WINDOW: Duration = Duration::from_secs(2);
+/// Below this part of the agreed rate the camera is asked why.
+const SLOW: f64 = 0.75;
+
+/// The capture thread's belongings.
+pub(super) struct Capture<'a> {
+    context: &'a Context,
+    passage: &'a Passage,
+    orders: Orders<config::Video>,
+    chooser: Chooser,
+    search: Search,
+    /// What the log was told last, if that was a failure.
+    told: Option<String>,
+}
+
+impl<'a> Capture<'a> {
+    pub(super) fn new(context: &'a Context, passage: &'a Passage, stop: CancellationToken) -> Self {
+        let Context { config, hub, private, hotplug, heartbeats, .. } = context;
+        let chooser = Chooser::new(&config.borrow());
+        let (config, private, hotplug) = (config.clone(), private.clone(), hotplug.clone());
+        let signals = Signals { config, private, hotplug, stop };
+        let heartbeat = heartbeats.thread("video-capture");
+        let orders = Orders::new(hub, Demand::wants_camera, |config| config.keep_open, signals, heartbeat);
+        Self { context, passage, orders, chooser, search: Search::new(Pts::now()), told: None }
+    }
+
+    pub(super) fn run(mut self) {
+        loop {
+            self.changed(None);
+            match self.orders.now() {
+                Order::Open => self.open(),
+                Order::Closed => self.rest(),
+                Order::Private => self.hide(),
+                Order::Stop => return,
+            }
+        }
+    }
+
+    /// Takes over what is asked of the camera, if that has changed. Says whether it has to be opened anew for it, where
+    /// `open` is.
+    fn changed(&mut self, open: Option<&mut dyn VideoSource>) -> bool {
+        let mut anew = false;
+        if *self.orders.config() != *self.chooser.config() {
+            let config = self.orders.config().clone();
+            self.orders.to_device();
+            anew = self.chooser.configure(config, open);
+            if anew {
+                self.search = Search::new(Pts::now());
+            }
+        }
+        if let Some(limit) = self.passage.limit.try_take() {
+            self.orders.to_device();
+            anew |= self.chooser.set_limit(limit);
+        }
+        anew
+    }
+
+    /// Runs the camera while it is to be open. The one place that retries it.
+    fn open(&mut self) {
+        self.context.status.video(status::Video::opening);
+        let mut delivered = false;
+        self.orders.to_device();
+        let (error, broken) = match self.chooser.open(&self.context.status) {
+            Err(e) => (e, None),
+            Ok(mut source) => {
+                let result = self.pass_on(&mut *source, &mut delivered);
+                self.orders.to_device(); // it will be closed
+                match result {
+                    Ok(()) => return,
+                    Err(e) => (e, Some(source)),
+                }
+            }
+        };
+        self.context.status.counters.camera_lost.add(delivered.into());
+        if delivered {
+            self.told = None;
+        }
+        let reason = self.gone(&error);
+        self.passage.input.put(Input::Gone(reason));
+        drop(broken); // only now: a driver may take its time to close what is dead, and viewers know already
+        self.orders.pause(RETRY);
+    }
+
+    /// Passes frames on until the source fails (`Err`), or until it has to be closed or another one is to be opened
+    /// (`Ok`).
+    fn pass_on(&mut self, device: &mut dyn VideoSource, delivered: &mut bool) -> Result<(), capture::Error> {
+        let Context { status, .. } = self.context;
+        let mode = device.mode();
+        self.passage.complaint.try_take(); // it was about another opening
+        self.passage.input.put(Input::Expected(self.source(mode)));
+        let stall = STALL.max(Duration::from_secs_f64(STALL_INTERVALS / mode.fps.max(0.1)));
+        let mut last = Pts::now();
+        let mut rate = Rate::new(last);
+        while self.orders.now() == Order::Open {
+            if self.changed(Some(device)) {
+                return Ok(());
+            }
+            let frame = device.next(TICK)?;
+            let now = Pts::now();
+            if let Some(frame) = frame {
+                last = now;
+                rate.count();
+                if !*delivered {
+                    status.video(|v| (v.state, v.reason) = (State::Live, None));
+                    self.search.found();
+                    *delivered = true;
+                }
+                if self.orders.demand().uses_pictures() {
+                    let input = Input::Frame(frame, self.source(mode));
+                    if let Some(Input::Frame(..)) = self.passage.input.put(input) {
+                        status.counters.superseded.count();
+                    }
+                }
+            } else if now.since(last) > stall {
+                return Err(capture::Error::Stalled("camera"));
+            }
+            if let Some(complaint) = self.passage.complaint.try_take() {
+                let why = format!("the camera sends no usable picture: {complaint}");
+                return Err(capture::Error::Unusable(why));
+            }
+            let (measured, plugged) = (rate.measured(now), self.orders.plugged());
+            if measured.is_some() || plugged {
+                self.orders.to_device();
+            }
+            if let Some(fps) = measured {
+                let note = (fps < SLOW * mode.fps).then(|| device.rate_note()).flatten();
+                status.measured(|v, _| (v.delivered_fps, v.rate_note) = (Some(fps), note));
+            }
+            if (measured.is_some() || plugged) && self.chooser.better_than_stand_in(plugged) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn source(&self, mode: Mode) -> Source {
+        Source { mode, limit: self.chooser.limit() }
+    }
+
+    /// Nobody watches: the camera is closed. At first it is looked which one that is, and its mode negotiated, so that
+    /// viewers can be answered before it is open; likewise when something was plugged in or out, and now and then
+    /// while it is missing.
+    fn rest(&mut self) {
+        let Context { status, .. } = self.context;
+        if self.orders.plugged() {
+            self.search = Search::new(Pts::now());
+        }
+        match self.search.due_in(Pts::now()) {
+            Some(Duration::ZERO) => {
+                self.orders.to_device();
+                match self.chooser.look(status) {
+                    Ok(mode) => {
+                        self.passage.input.put(Input::Expected(self.source(mode)));
+                        self.search.found();
+                        self.idle();
+                    }
+                    Err(e) => {
+                        self.passage.input.put(Input::Closed);
+                        self.gone(&e);
+                    }
+                }
+            }
+            Some(_) => drop(self.passage.input.put(Input::Closed)),
+            None => {
+                self.passage.input.put(Input::Closed);
+                self.idle();
+            }
+        }
+        let due = self.search.due_in(Pts::now());
+        self.orders.wait(due);
+    }
+
+    fn idle(&mut self) {
+        self.told = None;
+        self.context.status.video(|v| {
+            if v.state != State::Idle {
+                debug!("the camera is closed: nobody watches");
+            }
+            (v.state, v.reason, v.delivered_fps, v.rate_note) = (State::Idle, None, None, None);
+        });
+    }
+
+    /// Privacy: the camera is closed, and the frame that may wait is dropped with its buffer.
+    fn hide(&mut self) {
+        self.passage.input.put(Input::Private);
+        self.context.status.video(|v| {
+            if v.state != State::Private {
+                info!("camera: closed, because privacy is on");
+            }
+            (v.state, v.reason) = (State::Private, Some(PRIVATE.into()));
+            (v.delivered_fps, v.rate_note) = (None, None);
+        });
+        (self.search, self.told) = (Search::new(Pts::now()), None);
+        self.orders.wait(None);
+    }
+
+    /// Tells that there is no camera, and why; the log only what is new.
+    fn gone(&mut self, error: &capture::Error) -> String {
+        let reason = error.to_string();
+        if self.told.as_ref() != Some(&reason) {
+            warn!("camera: {reason}; trying again every second while somebody watches");
+        }
+        self.search.missing(Pts::now());
+        self.context.status.video(|v| {
+            (v.state, v.reason) = (State::Gone, Some(reason.clone()));
+            (v.delivered_fps, v.rate_note) = (None, None);
+        });
+        self.told = Some(reason.clone());
+        reason
+    }
+}
+
+/// Frames per second over [`RATE_WINDOW`].
+struct Rate {
+    since: Pts,
+    frames: u32,
+}
+
+impl Rate {
+    fn new(now: Pts) -> Self {
+        Self { since: now, frames: 0 }
+    }
+
+    fn count(&mut self) {
+        self.frames += 1;
+    }
+
+    /// The rate, once each window.
+    fn measured(&mut self, now: Pts) -> Option<f64> {
+        let passed = now.since(self.since);
+        (passed >= RATE_WINDOW).then(|| {
+            let fps = f64::from(self.frames) / passed.as_secs_f64();
+            *self = Self::new(now);
+            (fps * 10.0).round() / 10.0
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_is_told_once_each_window() {
+        let start = Pts::from_micros(5_000_000);
+        let mut rate = Rate::new(start);
+        let told: Vec<f64> = (1..=150u64)
+            .filter_map(|n| {
+                rate.count();
+                rate.measured(start + Duration::from_micros(n * 33_333))
+            })
+            .collect();
+        assert_eq!(told, [30.0, 30.0]);
+    }
+}

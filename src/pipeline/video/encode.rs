@@ -1,0 +1,363 @@
+//! The thread `video-encode`: takes the newest frame, and converts, encodes and packetizes it once for all viewers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::reduction::Reduction;
+use super::{Context, Input, Passage, STALL, Source};
+use crate::clock::Pts;
+use crate::config;
+use crate::encode::h264::{self, H264Encoder};
+use crate::heartbeat::{Heartbeat, WORK};
+use crate::media::convert::Converter;
+use crate::media::frame::{Frame, Size};
+use crate::media::i420::I420;
+use crate::media::mjpeg;
+use crate::media::packetize::packetize;
+use crate::media::unit::VideoUnit;
+use crate::pipeline::{demand, slate, snapshot};
+use crate::status::Reduced;
+
+/// So many encoder failures within [`ENCODER_PATIENCE`] are no bad luck any more.
+const ENCODER_FAILURES: usize = 5;
+const ENCODER_PATIENCE: Duration = Duration::from_secs(30);
+/// A camera that was just opened finds its exposure first: what it sees before is too dark for a snapshot.
+const SETTLING: Duration = Duration::from_millis(500);
+/// JPEG quality of snapshots.
+const SNAPSHOT_QUALITY: u8 = 85;
+
+/// What is in the stream now.
+enum Showing {
+    Nothing,
+    Camera,
+    Slate { why: snapshot::Error, last: Pts },
+}
+
+/// The encode thread's belongings.
+pub(super) struct Encoding<'a> {
+    context: &'a Context,
+    passage: &'a Passage,
+    heartbeat: Heartbeat,
+    config: config::Video,
+    converter: Converter,
+    picture: I420,
+    encoder: Option<H264Encoder>,
+    failures: Failures,
+    /// When the camera that shows was opened.
+    opened: Pts,
+    /// Since when no frame of the camera could be converted.
+    unusable_since: Option<Pts>,
+    showing: Showing,
+    reduction: Reduction,
+    /// What status and log were told of it last.
+    told: Option<Reduced>,
+    /// The next access unit must be an IDR whatever the hub says.
+    fresh: bool,
+    last_pts: Pts,
+}
+
+impl<'a> Encoding<'a> {
+    pub(super) fn new(context: &'a Context, passage: &'a Passage) -> Self {
+        let config = context.config.borrow().clone();
+        Self {
+            context,
+            passage,
+            heartbeat: context.heartbeats.thread("video-encode"),
+            converter: Converter::default(),
+            picture: I420::new(even(config.size)),
+            config,
+            encoder: None,
+            failures: Failures::default(),
+            opened: Pts::from_micros(0),
+            unusable_since: None,
+            showing: Showing::Nothing,
+            reduction: Reduction::default(),
+            told: None,
+            fresh: true,
+            last_pts: Pts::from_micros(0),
+        }
+    }
+
+    pub(super) fn run(mut self, runtime: &Handle, stop: &CancellationToken) -> Result<(), h264::Error> {
+        let mut demand = self.context.hub.demands();
+        let mut config = self.context.config.clone();
+        while !stop.is_cancelled() {
+            // A slate has its own pace, and whoever joins or asks for a picture while it shows is not kept waiting.
+            let slate = match self.showing {
+                Showing::Slate { last, .. } => Some(last + slate::INTERVAL),
+                _ => None,
+            };
+            let due = slate.filter(|_| demand.borrow_and_update().viewers > 0).map(|at| at.since(Pts::now()));
+            match due {
+                Some(due) => self.heartbeat.within(due + WORK),
+                None => self.heartbeat.asleep(),
+            }
+            let input = runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => None,
+                    Ok(()) = config.changed() => None,
+                    input = self.passage.input.take() => Some(input),
+                    Ok(()) = demand.changed(), if slate.is_some() => None,
+                    () = demand::sleep(due) => None,
+                }
+            });
+            self.heartbeat.within(WORK);
+            if *config.borrow() != self.config {
+                self.config = config.borrow_and_update().clone();
+                self.reconfigured()?;
+            }
+            match input {
+                Some(Input::Closed) => {
+                    self.prepare_anything()?;
+                    self.show(Showing::Nothing);
+                }
+                Some(Input::Expected(source)) => {
+                    self.opened = Pts::now();
+                    self.expect(source);
+                    if matches!(self.showing, Showing::Slate { why: snapshot::Error::Private, .. }) {
+                        self.show(Showing::Nothing); // it is not true any more
+                    }
+                    self.resize(source.mode.size);
+                    self.prepare(self.reduction.fps())?;
+                }
+                Some(Input::Frame(frame, source)) => {
+                    self.expect(source); // the slot may have lost that it was to be expected
+                    self.show(Showing::Camera);
+                    self.frame(frame)?;
+                }
+                Some(Input::Gone(reason)) => self.no_picture(snapshot::Error::Gone(reason))?,
+                Some(Input::Private) => self.no_picture(snapshot::Error::Private)?,
+                None => {}
+            }
+            self.slate()?;
+        }
+        Ok(())
+    }
+
+    /// Another configuration: an encoder for it, and no reduction that was found out for the old one.
+    fn reconfigured(&mut self) -> Result<(), h264::Error> {
+        self.reduction.reset();
+        self.reduce();
+        match &self.encoder {
+            Some(encoder) => self.prepare(f64::from(encoder.settings().fps)),
+            None => Ok(()),
+        }
+    }
+
+    fn expect(&mut self, source: Source) {
+        if self.reduction.opened(source) {
+            self.reduce();
+        }
+    }
+
+    /// Puts into effect what the reduction says now.
+    fn reduce(&mut self) {
+        if !self.reduction.settled() {
+            self.passage.limit.put(self.reduction.limit());
+            return; // there will be something to tell when that came
+        }
+        let reduced = self.reduction.reduced();
+        let known = |r: &Reduced| (r.size, r.fps);
+        if reduced.as_ref().map(known) == self.told.as_ref().map(known) {
+            return;
+        }
+        match &reduced {
+            Some(Reduced { size, fps, why }) => {
+                info!("picture: reduced to {size} at {fps} frames per second: {why}")
+            }
+            None => info!("picture: not reduced any more"),
+        }
+        self.context.status.video(|v| v.reduced.clone_from(&reduced));
+        self.told = reduced;
+    }
+
+    /// From now on a slate that says why.
+    fn no_picture(&mut self, why: snapshot::Error) -> Result<(), h264::Error> {
+        self.prepare_anything()?;
+        // Keep the pace of a slate that is shown already: a camera is found gone once a second.
+        let last = match self.showing {
+            Showing::Slate { last, .. } => last,
+            _ => Pts::from_micros(0),
+        };
+        self.show(Showing::Slate { why, last });
+        Ok(())
+    }
+
+    /// Where no camera was seen yet, an encoder for what the configuration wants: viewers can be answered, and most
+    /// cameras will give just that.
+    fn prepare_anything(&mut self) -> Result<(), h264::Error> {
+        if self.encoder.is_some() { Ok(()) } else { self.prepare(f64::from(self.config.frame_rate)) }
+    }
+
+    fn show(&mut self, what: Showing) {
+        self.fresh |= std::mem::discriminant(&self.showing) != std::mem::discriminant(&what);
+        self.showing = what;
+    }
+
+    fn frame(&mut self, frame: Frame) -> Result<(), h264::Error> {
+        let Context { hub, snapshots, pressure, .. } = self.context;
+        let watched = hub.demand() > 0;
+        if watched && !self.reduction.takes(frame.pts) {
+            return Ok(());
+        }
+        let taken = Pts::now();
+        self.resize(frame.size);
+        if let Err(e) = self.converter.convert(&frame, &mut self.picture) {
+            self.damaged(&e.to_string(), taken);
+            return Ok(());
+        }
+        self.unusable_since = None;
+        let pts = frame.pts;
+        drop(frame); // its buffer is the driver's again while we encode
+        let converting = Pts::now().since(taken);
+        if taken.since(self.opened) >= SETTLING {
+            snapshots.serve(|| {
+                let jpeg = mjpeg::encode(&self.picture, SNAPSHOT_QUALITY);
+                jpeg.map(Into::into).map_err(|e| snapshot::Error::Gone(e.to_string()))
+            });
+        }
+        if watched && let Some(encoding) = self.encode(pts, taken, self.reduction.fps())? {
+            let pressure = *pressure.borrow();
+            if self.reduction.encoded(Pts::now(), converting + encoding, pressure) {
+                self.reduce();
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts a frame that is no picture; when there have been no others for a while, has the camera opened anew.
+    fn damaged(&mut self, error: &str, now: Pts) {
+        let count = &self.context.status.counters.damaged_jpeg;
+        if count.get() == 0 {
+            info!("a damaged frame was dropped ({error}); from now on they are only counted");
+        }
+        count.count();
+        if now.since(*self.unusable_since.get_or_insert(now)) > STALL {
+            self.unusable_since = None;
+            self.passage.complaint.put(error.to_owned());
+        }
+    }
+
+    fn slate(&mut self) -> Result<(), h264::Error> {
+        let Showing::Slate { why, last } = &mut self.showing else { return Ok(()) };
+        let Context { hub, snapshots, .. } = self.context;
+        snapshots.serve(|| Err(why.clone()));
+        let now = Pts::now();
+        if hub.demand() == 0 || (now.since(*last) < slate::INTERVAL && !hub.keyframe_due(now)) {
+            return Ok(());
+        }
+        *last = now;
+        slate::draw(&mut self.picture, &why.to_string());
+        let fps = self.encoder.as_ref().map_or(30.0, |e| f64::from(e.settings().fps));
+        self.encode(now, now, fps).map(drop)
+    }
+
+    /// Encodes `self.picture` and hands it to everybody. Says how long that took, if it came to it.
+    fn encode(&mut self, pts: Pts, taken: Pts, fps: f64) -> Result<Option<Duration>, h264::Error> {
+        let Context { hub, status, clock, .. } = self.context;
+        if pts <= self.last_pts {
+            return Ok(None); // a slate was newer: RTP time never goes back
+        }
+        self.prepare(fps)?;
+        let Some(encoder) = &mut self.encoder else { return Ok(None) };
+        let start = Pts::now();
+        let idr = self.fresh || hub.keyframe_due(start);
+        let unit = match encoder.encode(&self.picture, pts, idr) {
+            Ok(unit) => unit,
+            Err(e) => return self.failed(e).map(|()| None),
+        };
+        let payloads = packetize(&unit.nals());
+        let counters = &status.counters;
+        counters.encoded.count();
+        counters.encoded_bytes.add(payloads.iter().map(|p| p.len() as u64).sum());
+        counters.keyframes.add(unit.idr.into());
+        self.fresh = false;
+        self.last_pts = pts;
+        let ready = Pts::now();
+        let rtp_time = clock.ticks(pts);
+        hub.publish_video(Arc::new(VideoUnit { pts, taken, ready, rtp_time, idr: unit.idr, payloads }));
+        Ok(Some(ready.since(start)))
+    }
+
+    /// Makes `self.picture` of (even) `size`.
+    fn resize(&mut self, size: Size) {
+        if self.picture.size() != even(size) {
+            self.picture = I420::new(even(size));
+        }
+    }
+
+    /// Sees to it that there is an encoder for `self.picture` at this rate.
+    fn prepare(&mut self, fps: f64) -> Result<(), h264::Error> {
+        let size = self.picture.size();
+        let config = &self.config;
+        let settings =
+            h264::Settings { size, fps: fps as f32, bitrate_bps: config.bitrate_bps, effort: config.effort };
+        if self.encoder.as_ref().is_some_and(|e| e.settings() == settings) {
+            return Ok(());
+        }
+        match H264Encoder::new(settings) {
+            Ok(encoder) => {
+                let profile = encoder.profile_level_id();
+                self.context.status.video(|v| {
+                    v.encoder = "openh264";
+                    v.profile_level_id = profile.to_string();
+                    v.bitrate_bps = settings.bitrate_bps;
+                });
+                self.context.profile.send_replace(profile);
+                self.encoder = Some(encoder);
+                self.fresh = true;
+                Ok(())
+            }
+            Err(e) => self.failed(e),
+        }
+    }
+
+    /// Counts a failure; the encoder is made anew for the next frame, unless it fails all the time.
+    fn failed(&mut self, e: h264::Error) -> Result<(), h264::Error> {
+        let now = Pts::now();
+        self.context.status.counters.encoder_errors.count();
+        self.encoder = None;
+        if self.failures.too_many(now) {
+            return Err(e);
+        }
+        warn!("{e}; starting a new encoder");
+        Ok(())
+    }
+}
+
+/// Colour is stored once for two by two pixels.
+fn even(size: Size) -> Size {
+    Size::new(size.width & !1, size.height & !1)
+}
+
+/// The encoder's failures of late.
+#[derive(Default)]
+struct Failures(Vec<Pts>);
+
+impl Failures {
+    /// One more; says whether that makes [`ENCODER_FAILURES`] within [`ENCODER_PATIENCE`].
+    fn too_many(&mut self, now: Pts) -> bool {
+        self.0.retain(|t| now.since(*t) < ENCODER_PATIENCE);
+        self.0.push(now);
+        self.0.len() >= ENCODER_FAILURES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn five_failures_in_thirty_seconds_are_too_many_and_five_in_forty_are_not() {
+        let at = |s: u64| Pts::from_micros(s * 1_000_000);
+        let mut quick = Failures::default();
+        assert_eq!([0, 7, 14, 21, 28].map(|s| quick.too_many(at(s))), [false, false, false, false, true]);
+        let mut slow = Failures::default();
+        assert!((0..20).all(|n| !slow.too_many(at(n * 10))));
+    }
+}
