@@ -28,6 +28,7 @@ pub mod config;
 pub mod encode;
 pub mod heartbeat;
 pub mod hush;
+pub mod listen;
 pub mod media;
 pub mod pipeline;
 pub mod state;

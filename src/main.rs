@@ -17,10 +17,12 @@ fn main() -> ExitCode {
 fn execute(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(run) => {
-            let (config, source) = cli::load_config(run.config.file.as_deref())?;
+            let load = || cli::load_config(run.config.file.as_deref());
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-            runtime.context("can't start")?.block_on(app::run(config, source, &run.state.dir()))?;
-            Ok(ExitCode::SUCCESS)
+            let runtime = runtime.context("can't start")?;
+            let ran = runtime.block_on(app::run(load, &run.state.dir()));
+            runtime.shutdown_background(); // a thread that hangs in a device would keep us here for ever
+            ran.map(|()| ExitCode::SUCCESS)
         }
         Command::Check(check) => cli::check::run(&check),
         Command::Devices(_) => cli::devices::run(),

@@ -128,6 +128,15 @@ pub struct Board {
     pub pressure: Option<Pressure>,
 }
 
+/// Where the configuration comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Configuration {
+    /// The file, or what else.
+    pub source: String,
+    /// Why what is there now was refused at the last reload, a sentence for each mistake; empty: it holds.
+    pub refused: Vec<String>,
+}
+
 /// Why a board slows itself down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -249,6 +258,7 @@ pub struct Status {
     video: Mutex<Video>,
     audio: Mutex<Audio>,
     board: Mutex<Board>,
+    configuration: Mutex<Configuration>,
     /// Counters, written without a lock.
     pub counters: Counters,
     changed: watch::Sender<u64>,
@@ -259,9 +269,13 @@ pub struct Status {
 pub struct Report<'a> {
     version: &'static str,
     uptime_s: u64,
-    video: Video,
-    audio: Audio,
+    /// The picture's side.
+    pub video: Video,
+    /// The sound's side.
+    pub audio: Audio,
     board: Board,
+    /// Where the configuration comes from.
+    pub configuration: Configuration,
     counters: &'a Counters,
 }
 
@@ -302,6 +316,7 @@ impl Default for Status {
             video: Mutex::default(),
             audio: Mutex::default(),
             board: Mutex::default(),
+            configuration: Mutex::default(),
             counters: Counters::default(),
             changed: watch::channel(0).0,
         }
@@ -331,6 +346,12 @@ impl Status {
         }
     }
 
+    /// Tells where the configuration comes from, and whether it holds.
+    pub fn configuration(&self, now: Configuration) {
+        *lock(&self.configuration) = now;
+        self.changed.send_modify(|n| *n += 1);
+    }
+
     /// Changes measured figures (rates, drift) without waking anybody: they are read when somebody looks.
     pub fn measured(&self, change: impl FnOnce(&mut Video, &mut Audio)) {
         change(&mut lock(&self.video), &mut lock(&self.audio));
@@ -349,6 +370,7 @@ impl Status {
             video: lock(&self.video).clone(),
             audio: lock(&self.audio).clone(),
             board: lock(&self.board).clone(),
+            configuration: lock(&self.configuration).clone(),
             counters: &self.counters,
         }
     }

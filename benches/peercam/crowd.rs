@@ -77,17 +77,18 @@ pub fn measure() {
     let port = Port::open(&ice, addresses, status.clone()).expect("a free port");
     let registry = Registry::new(hub.clone(), status.clone(), CLOCKS, port, 100, profile_seen);
     let snapshots = Arc::new(Snapshots::new(hub.clone()));
-    let listener = web::bind((web.address, 0).into()).expect("a port");
+    let listener = web::bind((web.address, 0).into(), &[]).expect("a port");
     let address = listener.local_addr().expect("an address");
-    let doors = vec![web::Door { listener, speaks: web::Speaks::Plain }];
+    let door = web::Door { listener, speaks: web::Speaks::Plain };
     let dir = Dir::new();
     door::furnish(dir.path());
     let auth = Auth::new(State::open(dir.path()).expect("a state"));
-    let (clocks, tls, announced) = (CLOCKS, None, watch::channel(None).1);
-    let context =
-        web::Context { registry, status, auth, snapshots, config: web, ice, clocks, tls, announced };
+    let (clocks, announced) = (CLOCKS, watch::channel(None).1);
+    let settings = watch::channel(Arc::new(web::Settings { web, ice, tls: None, address })).1;
+    let context = web::Context { registry, status, auth, snapshots, settings, clocks, announced };
     let stop = CancellationToken::new();
-    runtime.spawn(web::serve(doors, Arc::new(context), stop.clone()));
+    let server = web::Server::new(Arc::new(context), stop.clone());
+    let _door = server.open(door).expect("a listener");
     std::thread::spawn(move || publish(&hub));
 
     let mut figures = vec![];

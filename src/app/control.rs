@@ -1,26 +1,34 @@
 //! What the commands ask of the running daemon: the glue between the control socket and the parts.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use tracing::info;
 
 use super::links;
 use crate::board::control::{Answer, Request};
 use crate::board::doctor::Finding;
 use crate::board::terminal;
 use crate::state::Role;
-use crate::status::{self, Status};
+use crate::status::{self, Report, State, Status};
 use crate::viewer::Registry;
+use crate::web::Settings;
 use crate::web::auth::{self, Auth};
 use crate::web::machine;
+use crate::web::tls::Facts;
 use crate::web::tls::names::Here;
 use crate::web::tls::time::{DAY, clock, date};
-use crate::web::tls::{Facts, Tls};
 
 /// A certificate that ends sooner than this should have been replaced by now.
 const SOON_DAYS: i64 = 14;
+
+/// So long the start waits for the devices to be looked at, before it tells of them.
+const LOOKING: Duration = Duration::from_secs(2);
+
+/// Of the ways to the page: with what is captured they are the last ten lines, which `systemctl status` shows.
+const MOST_LINKS: usize = 5;
 
 /// What commands reach.
 pub struct Controls {
@@ -30,14 +38,10 @@ pub struct Controls {
     pub status: Arc<Status>,
     /// All viewers.
     pub registry: Arc<Registry>,
-    /// The certificate being served.
-    pub tls: Option<Arc<Tls>>,
-    /// The page's listener.
-    pub listening: SocketAddr,
+    /// Certificate, the page's address, and the most viewers, as they are now.
+    pub settings: watch::Receiver<Arc<Settings>>,
     /// The name announced by mDNS.
     pub announced: watch::Receiver<Option<String>>,
-    /// `web.max_viewers`
-    pub max_viewers: usize,
 }
 
 impl Controls {
@@ -70,7 +74,7 @@ impl Controls {
             Request::Status => Ok(self.facts()),
             Request::Doctor => Ok(json!({
                 "id": std::process::id(),
-                "listening": self.listening,
+                "listening": self.settings().address,
                 "findings": self.findings(),
             })),
         }
@@ -93,19 +97,24 @@ impl Controls {
             "links": links,
             "minutes": auth::PAIRING.as_secs() / 60,
             "paired": self.auth.paired(),
-            "certificate": self.tls.as_ref().map(|t| t.facts()),
+            "certificate": self.settings().tls.as_ref().map(|t| t.facts()),
         }))
+    }
+
+    fn settings(&self) -> Arc<Settings> {
+        self.settings.borrow().clone()
     }
 
     /// Where the page is, the best first.
     fn pages(&self) -> Vec<String> {
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let settings = self.settings();
+        let scheme = if settings.tls.is_some() { "https" } else { "http" };
         let here = Here {
             hostname: machine::hostname(),
             announced: self.announced.borrow().clone(),
             addresses: machine::addresses(),
         };
-        links::pages(scheme, self.listening, &here)
+        links::pages(scheme, settings.address, &here)
     }
 
     /// For `peercam status`.
@@ -113,11 +122,12 @@ impl Controls {
         let mut facts = json!(self.status.report());
         let viewers = self.registry.list();
         facts["pages"] = json!(self.pages());
-        facts["listening"] = json!(self.listening);
-        facts["certificate"] = json!(self.tls.as_ref().map(|t| t.facts()));
+        let settings = self.settings();
+        facts["listening"] = json!(settings.address);
+        facts["certificate"] = json!(settings.tls.as_ref().map(|t| t.facts()));
         facts["paired"] = json!(self.auth.paired());
         facts["privacy"] = json!(*self.auth.state().privacy().borrow());
-        facts["viewers"] = json!({"count": viewers.len(), "max": self.max_viewers, "list": viewers});
+        facts["viewers"] = json!({"count": viewers.len(), "max": settings.web.max_viewers, "list": viewers});
         facts["process"] = json!(status::Process::now());
         facts
     }
@@ -149,16 +159,38 @@ impl Controls {
             "" => Finding::ok("encoder", "not needed yet"),
             encoder => Finding::ok("encoder", format!("{encoder} works")),
         });
-        all.push(self.tls.as_ref().map_or_else(plain, |tls| certificate(&tls.facts(), clock())));
+        all.push(self.settings().tls.as_ref().map_or_else(plain, |tls| certificate(&tls.facts(), clock())));
         all
     }
 
-    /// Tells how to become the owner, on standard output: a terminal, or the journal. Once, at the start of a device that
-    /// has none.
-    pub fn invite(&self) -> Result<(), auth::Error> {
+    /// Tells a stranger what we do: what is captured, what is missing, where to look. Last, so that it is what
+    /// `systemctl status` shows: how to become the owner of a device that has none.
+    pub async fn introduce(&self) -> Result<(), auth::Error> {
+        // The devices are being looked at meanwhile; one that takes longer tells by itself.
+        let mut changes = self.status.changes();
+        let looked = async { while self.is_opening() && changes.changed().await.is_ok() {} };
+        let _ = tokio::time::timeout(LOOKING, looked).await;
+        let (report, private) = (self.status.report(), *self.auth.state().privacy().borrow());
+        for line in captured(&report, private) {
+            info!("{line}");
+        }
+        if !self.auth.paired() {
+            return self.invite();
+        }
+        info!("the page is at {}", self.pages().join(" or "));
+        Ok(())
+    }
+
+    fn is_opening(&self) -> bool {
+        let report = self.status.report();
+        [report.video.state, report.audio.state].contains(&State::Opening)
+    }
+
+    /// Tells how to become the owner, on standard output: a terminal, or the journal.
+    fn invite(&self) -> Result<(), auth::Error> {
         let invitation = self.pair()?;
-        let links: Vec<_> =
-            invitation["links"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let links = invitation["links"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let links: Vec<_> = links.take(MOST_LINKS).collect();
         let mut text: String = links.iter().map(|link| format!("pairing link: {link}\n")).collect();
         if let Some(columns) = terminal::columns() {
             text += &links.first().and_then(|l| terminal::qr(l, columns)).unwrap_or_default();
@@ -172,6 +204,35 @@ impl Controls {
         // Nobody may be there to read it; then `peercam pair` tells it again.
         let _ = std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush());
         Ok(())
+    }
+}
+
+/// What is captured, and what is missing, in a line each.
+fn captured(report: &Report<'_>, private: bool) -> Vec<String> {
+    if private {
+        return vec!["privacy is on: camera and microphone are closed, whoever watches".into()];
+    }
+    let (v, a) = (&report.video, &report.audio);
+    vec![
+        device("camera", v.state, &v.name, &v.device, &v.why, &v.reason),
+        device("microphone", a.state, &a.name, &a.device, &a.why, &a.reason),
+    ]
+}
+
+fn device(
+    what: &str,
+    state: State,
+    name: &str,
+    device: &Option<String>,
+    why: &str,
+    reason: &Option<String>,
+) -> String {
+    let node = device.as_ref().map(|d| format!(" ({d})")).unwrap_or_default();
+    match state {
+        State::Off => format!("{what}: off, as configured"),
+        State::Gone => format!("{what}: missing: {}", reason.as_deref().unwrap_or("nobody knows why")),
+        _ if why.is_empty() => format!("{what}: {name}{node}"),
+        _ => format!("{what}: {name}{node}, {why}"),
     }
 }
 

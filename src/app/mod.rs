@@ -4,21 +4,26 @@
 
 mod control;
 mod links;
+mod page;
+mod reload;
 
-use std::net::SocketAddr;
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::control::Controls;
+use self::page::{Listeners, Page};
+use self::reload::{Announcing, Keeping, Live};
 use crate::board::control::Control;
-use crate::board::{self, addresses, mdns, watching};
+use crate::board::{self, addresses, notify, watching};
 use crate::clock::{AUDIO_HZ, Clocks, RtpClock, VIDEO_HZ};
 use crate::config::{self, Config};
 use crate::heartbeat::Heartbeats;
@@ -27,48 +32,57 @@ use crate::pipeline::hub::Hub;
 use crate::pipeline::snapshot::Snapshots;
 use crate::pipeline::{audio, video};
 use crate::state::State;
-use crate::status::Status;
+use crate::status::{self, Status};
 use crate::viewer::{Port, Registry};
 use crate::web::auth::Auth;
 use crate::web::tls::Tls;
-use crate::web::tls::time::date;
-use crate::web::{self, Door, Speaks};
+use crate::web::{self, Server, Settings};
 
 /// Viewers are told within this time that we stop; whoever cannot be told by then notices by itself.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// From the signal to our end, with whatever hangs left behind. Whoever stops us wants the devices back within 3 s.
+const END: Duration = Duration::from_millis(2700);
 /// Answered to offers in the moment before the first encoder has shown its SPS: constrained baseline, level 3.1.
 const PROFILE_AT_START: ProfileLevelId = ProfileLevelId([0x42, 0xc0, 0x1f]);
 
-/// Runs the daemon until SIGTERM or SIGINT; a second signal ends it at once. What must last is in `state_dir`.
+/// Runs the daemon until SIGTERM or SIGINT; a second signal ends it at once. What must last is in `state_dir`. `load`
+/// reads the configuration and says where from: at the start, and on SIGHUP again.
 ///
 /// # Errors
-/// When what must last can't be read, when it cannot listen, cannot start its threads, or when encoding has become impossible.
-pub async fn run(config: Config, source: String, state_dir: &Path) -> anyhow::Result<()> {
+/// When the configuration or what must last can't be read, when it cannot listen, cannot start its threads, or when
+/// encoding has become impossible.
+pub async fn run(
+    load: impl Fn() -> Result<(Config, String), config::Error>,
+    state_dir: &Path,
+) -> anyhow::Result<()> {
+    let (config, source) = load()?;
     info!("configuration: {source}");
-    let auth = Auth::new(State::open(state_dir)?);
     let stop = CancellationToken::new();
-    stop_on_signals(stop.clone())?;
+    let mut hangups = Hangups::new(stop_on_signals(stop.clone())?);
+    let auth = Auth::new(State::open(state_dir)?);
     let (announce, announced) = watch::channel(None);
+    let listeners = Listeners::take(&config.web, None)?;
     let tls = Tls::open(&config.web, state_dir, announced.clone())?;
-    let (doors, address) = doors(&config.web, tls.as_deref())?;
     let control = Control::bind(board::control::path(state_dir))?;
 
     let (hub, status) = (Arc::new(Hub::default()), Arc::new(Status::default()));
+    status.configuration(status::Configuration { source, refused: vec![] });
+    let heartbeats = Arc::new(Heartbeats::default());
     let addresses = addresses::watch(stop.clone());
     let port = Port::open(&config.ice, addresses.clone(), status.clone())?;
+    tell_media(&port);
     let snapshots = Arc::new(Snapshots::new(hub.clone()));
     let clocks = Clocks {
         video: RtpClock { hz: VIDEO_HZ, offset: getrandom::u32().context("asking for random numbers")? },
         audio: RtpClock { hz: AUDIO_HZ, offset: getrandom::u32().context("asking for random numbers")? },
     };
     let (profile, profile_seen) = watch::channel(PROFILE_AT_START);
-    if config.watching.privacy {
-        auth.state().hold_privacy();
-    }
+    auth.state().hold_privacy(config.watching.privacy);
     let private = auth.state().privacy();
-    let (heartbeats, hotplug, pressure) =
-        (Arc::<Heartbeats>::default(), watch::channel(0).1, watch::channel(None).1);
-    let (video_config, audio_config) = (watch::Sender::new(config.video), watch::Sender::new(config.audio));
+    let hotplug = board::hotplug::watch(stop.clone());
+    let pressure = board::health::watch(status.clone(), hub.viewers(), stop.clone());
+    let video_config = watch::Sender::new(config.video.clone());
+    let audio_config = watch::Sender::new(config.audio.clone());
     let video = video::Video::spawn(video::Context {
         config: video_config.subscribe(),
         hub: hub.clone(),
@@ -90,79 +104,107 @@ pub async fn run(config: Config, source: String, state_dir: &Path) -> anyhow::Re
         clocks,
         private: private.clone(),
         hotplug,
-        heartbeats,
+        heartbeats: heartbeats.clone(),
         stop: stop.clone(),
     })
     .context("starting the audio thread")?;
-    let watched = watching::Watched { viewers: hub.viewers(), private };
-    let told = watching::start(config.watching, watched);
-    let registry =
-        Registry::new(hub, status.clone(), clocks, port.clone(), config.web.max_viewers, profile_seen);
+    let viewers = hub.viewers();
+    let watched = watching::Watched { viewers: viewers.clone(), private };
+    let told = watching::start(config.watching.clone(), watched);
+    let registry = Registry::new(hub, status.clone(), clocks, port, config.web.max_viewers, profile_seen);
 
-    let protocols = if port.has_tcp() { "UDP and TCP" } else { "UDP" };
-    info!("media on port {} ({protocols})", port.number());
-    let scheme = if tls.is_some() { "https" } else { "http" };
-    info!("listening on {scheme}://{address}");
-    if let Some(facts) = tls.as_ref().map(|t| t.facts()) {
-        info!(
-            "certificate until {}; SHA-256 of {}: {}",
-            date(facts.not_after),
-            whose(facts.kind),
-            facts.fingerprint
-        );
-    }
+    let address = listeners.address();
+    let settings = Settings { web: config.web.clone(), ice: config.ice.clone(), tls: tls.clone(), address };
+    let settings = watch::Sender::new(Arc::new(settings));
+    let context = web::Context {
+        registry: registry.clone(),
+        auth: auth.clone(),
+        status: status.clone(),
+        snapshots,
+        settings: settings.subscribe(),
+        clocks,
+        announced: announced.clone(),
+    };
+    let server = Server::new(Arc::new(context), stop.clone());
+    let page = Page::open(server, listeners, tls.as_deref()).context("serving the page")?;
     let controls = Arc::new(Controls {
         auth: auth.clone(),
         status: status.clone(),
         registry: registry.clone(),
-        tls: tls.clone(),
-        listening: address,
-        announced: announced.clone(),
-        max_viewers: config.web.max_viewers,
+        settings: settings.subscribe(),
+        announced,
     });
-    if !auth.paired() {
-        controls.invite().context("making a pairing link")?;
+    let control = {
+        let controls = controls.clone();
+        tokio::spawn(control.serve(move |request| controls.clone().answer(request), stop.clone()))
+    };
+    let mut certificate = Keeping::new(stop.clone());
+    certificate.keep(tls.clone(), addresses.clone());
+    let mut announcing = Announcing::new(announce, stop.clone());
+    announcing.set(config.web.announce.then_some((address.port(), tls.is_some()))).await;
+    let followed = notify::Followed { status: status.clone(), state: auth.state().clone(), viewers };
+    let tidy = auth.clone();
+    tokio::spawn(stop.clone().run_until_cancelled_owned(async move { tidy.keep_tidy().await }));
+    tokio::spawn(stop.clone().run_until_cancelled_owned(notify::follow(followed)));
+    tokio::spawn(stop.clone().run_until_cancelled_owned(notify::feed(heartbeats)));
+    notify::ready();
+    if let Some(introduced) = stop.run_until_cancelled(controls.introduce()).await {
+        introduced.context("making a pairing link")?;
     }
-    let control = tokio::spawn(control.serve(move |request| controls.clone().answer(request), stop.clone()));
-    let announcing = config.web.announce.then(|| {
-        let hostname = web::machine::hostname();
-        tokio::spawn(mdns::announce(hostname, address.port(), tls.is_some(), announce, stop.clone()))
-    });
-    if let Some(tls) = &tls {
-        tokio::spawn(tls.clone().keep_current(addresses, stop.clone()));
-    }
-    tokio::spawn(stop.clone().run_until_cancelled_owned({
-        let auth = auth.clone();
-        async move { auth.keep_tidy().await }
-    }));
-    let context = web::Context {
-        registry: registry.clone(),
+
+    let mut live = Live {
+        config,
+        state_dir: state_dir.to_owned(),
+        video: video_config,
+        audio: audio_config,
+        told,
         auth,
         status,
-        snapshots,
-        config: config.web,
-        ice: config.ice,
-        clocks,
-        tls,
-        announced,
+        registry,
+        addresses,
+        settings,
+        page,
+        announcing,
+        certificate,
     };
-    let served = web::serve(doors, Arc::new(context), stop.clone()).await;
-    stop.cancel();
-    info!("stopping");
-    let _ = tokio::time::timeout(FAREWELL, registry.close_all("the device is shutting down")).await;
-    let _ = tokio::time::timeout(FAREWELL, told.end()).await; // that the last viewer has left
-    let _ = control.await; // it removes its socket
-    if let Some(announcing) = announcing {
-        let _ = announcing.await; // it tells the network
+    while hangups.next(&stop).await {
+        notify::reloading();
+        live.reload(load()).await;
+        notify::ready();
     }
+
+    let end = Instant::now() + END;
+    notify::stopping();
+    info!("stopping");
+    // The threads end while viewers are told.
     let encoded = tokio::task::spawn_blocking(move || {
         drop(audio);
         video.join()
-    })
-    .await
-    .context("joining the media threads")?;
-    served.context("serving the page")?;
-    encoded.context("encoding is impossible")
+    });
+    let Live { page, registry, told, mut announcing, .. } = live;
+    let farewell = async {
+        page.ended().await;
+        let _ = timeout(FAREWELL, registry.close_all("the device is shutting down")).await;
+        let _ = timeout(FAREWELL, told.end()).await; // that the last viewer has left
+        let _ = control.await; // it removes its socket
+        announcing.end().await; // it tells the network
+    };
+    if timeout_at(end, farewell).await.is_err() {
+        warn!("not everybody could be told in time");
+    }
+    match timeout_at(end, encoded).await {
+        Ok(encoded) => encoded.context("joining the media threads")?.context("encoding is impossible"),
+        Err(_) => {
+            warn!("a thread hangs in its device, and is left behind");
+            Ok(())
+        }
+    }
+}
+
+/// Says where media goes.
+fn tell_media(port: &Port) {
+    let protocols = if port.has_tcp() { "UDP and TCP" } else { "UDP" };
+    info!("media on port {} ({protocols})", port.number());
 }
 
 /// Whose fingerprint is told.
@@ -170,23 +212,34 @@ fn whose(kind: &str) -> &'static str {
     if kind == "device" { "this device's authority" } else { "the certificate" }
 }
 
-/// Listens: at the page's port, and where HTTP is sent on to it. The second is a convenience that a taken port must not
-/// cost us the camera for.
-fn doors(web: &config::Web, tls: Option<&Tls>) -> anyhow::Result<(Vec<Door>, SocketAddr)> {
-    let listener = web::bind((web.address, web.port).into())?;
-    let address = listener.local_addr().context("asking which port we listen on")?;
-    let speaks = tls.map_or(Speaks::Plain, |tls| Speaks::Tls(tls.config()));
-    let mut doors = vec![Door { listener, speaks }];
-    if tls.is_some() && web.http_port != 0 {
-        match web::bind((web.address, web.http_port).into()) {
-            Ok(listener) => doors.push(Door { listener, speaks: Speaks::Redirect(address.port()) }),
-            Err(e) => warn!("plain HTTP is not sent on to HTTPS: {e}"),
-        }
-    }
-    Ok((doors, address))
+/// SIGHUP: read the configuration again. For a daemon that was started by hand it also means that its terminal is gone,
+/// and then it ends, as programs do: a camera must not stay behind that nobody knows of.
+struct Hangups {
+    signal: Signal,
+    terminal: bool,
 }
 
-fn stop_on_signals(stop: CancellationToken) -> anyhow::Result<()> {
+impl Hangups {
+    fn new(signal: Signal) -> Self {
+        Self { signal, terminal: std::io::stdin().is_terminal() }
+    }
+
+    /// Waits for the next; false when it is time to stop.
+    async fn next(&mut self, stop: &CancellationToken) -> bool {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            _ = self.signal.recv() => {
+                if self.terminal && !std::io::stdin().is_terminal() {
+                    stop.cancel();
+                }
+            }
+        }
+        !stop.is_cancelled()
+    }
+}
+
+/// From now on SIGTERM and SIGINT stop us, and SIGHUP does not: it is returned.
+fn stop_on_signals(stop: CancellationToken) -> anyhow::Result<Signal> {
     let mut term = signal(SignalKind::terminate()).context("catching SIGTERM")?;
     let mut int = signal(SignalKind::interrupt()).context("catching SIGINT")?;
     tokio::spawn(async move {
@@ -202,5 +255,5 @@ fn stop_on_signals(stop: CancellationToken) -> anyhow::Result<()> {
             }
         }
     });
-    Ok(())
+    signal(SignalKind::hangup()).context("catching SIGHUP")
 }

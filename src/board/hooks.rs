@@ -12,6 +12,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::notify;
+
 /// A program that takes longer is ended: the next event waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -114,7 +116,11 @@ impl Hook for Commands {
 
 /// Runs a program to its end. What it prints goes where our own log goes.
 async fn run(program: &str, arguments: &[String], viewers: usize, patience: Duration) -> Result<(), String> {
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    for variable in notify::VARIABLES {
+        command.env_remove(variable);
+    }
+    let mut child = command
         .args(arguments)
         .env("PEERCAM_VIEWERS", viewers.to_string())
         .stdin(Stdio::null())

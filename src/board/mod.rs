@@ -11,6 +11,7 @@ pub mod hooks;
 pub mod hotplug;
 pub mod indicator;
 pub mod mdns;
+pub mod notify;
 pub mod terminal;
 pub mod watching;
 mod webhook;

@@ -22,37 +22,61 @@ pub struct Watched {
 
 /// All that `[watching]` asks for, until dropped.
 pub struct Told {
-    stop: CancellationToken,
+    watched: Watched,
+    now: config::Watching,
+    /// The light's, the programs' and the webhook's.
+    running: [CancellationToken; 3],
     tasks: JoinSet<()>,
-}
-
-impl Told {
-    /// Lets each tell the state as it is now, and waits for them.
-    pub async fn end(mut self) {
-        self.stop.cancel();
-        while self.tasks.join_next().await.is_some() {}
-    }
 }
 
 /// Starts what `[watching]` asks for.
 pub fn start(config: config::Watching, watched: Watched) -> Told {
-    let mut told = Told { stop: CancellationToken::new(), tasks: JoinSet::new() };
-    let config::Watching { led, on_first, on_last, webhook, .. } = config;
-    if let Some(led) = led {
-        told.spawn(|stop| indicator::follow(Path::new(indicator::LEDS).join(led), watched.clone(), stop));
-    }
-    if !on_first.is_empty() || !on_last.is_empty() {
-        let commands = hooks::Commands { on_first, on_last };
-        told.spawn(|stop| hooks::follow(commands, watched.viewers.clone(), stop));
-    }
-    if let Some(url) = webhook {
-        told.spawn(|stop| hooks::follow(webhook::Webhook::new(url), watched.viewers.clone(), stop));
-    }
+    let nothing = config::Watching::default();
+    let running = std::array::from_fn(|_| CancellationToken::new());
+    let mut told = Told { watched, now: nothing, running, tasks: JoinSet::new() };
+    told.change(config);
     told
 }
 
 impl Told {
-    fn spawn<F: Future<Output = ()> + Send + 'static>(&mut self, task: impl FnOnce(CancellationToken) -> F) {
-        self.tasks.spawn(task(self.stop.clone()));
+    /// From now on that holds. What stays as it was goes on; what is new is told at once if somebody watches.
+    pub fn change(&mut self, new: config::Watching) {
+        let old = std::mem::replace(&mut self.now, new);
+        let config::Watching { led, on_first, on_last, webhook, privacy: _ } = self.now.clone();
+        let [light, programs, web] = [0, 1, 2];
+        if led != old.led {
+            let led = led.map(|led| Path::new(indicator::LEDS).join(led));
+            self.replace(light, led, indicator::follow);
+        }
+        if (&on_first, &on_last) != (&old.on_first, &old.on_last) {
+            let commands = hooks::Commands { on_first, on_last };
+            let commands = Some(commands).filter(|c| !c.on_first.is_empty() || !c.on_last.is_empty());
+            self.replace(programs, commands, |c, watched, stop| hooks::follow(c, watched.viewers, stop));
+        }
+        if webhook != old.webhook {
+            let webhook = webhook.map(webhook::Webhook::new);
+            self.replace(web, webhook, |w, watched, stop| hooks::follow(w, watched.viewers, stop));
+        }
+    }
+
+    /// Ends what ran there, in its own time, and starts `what`, if anything.
+    fn replace<T, F: Future<Output = ()> + Send + 'static>(
+        &mut self,
+        place: usize,
+        what: Option<T>,
+        task: impl FnOnce(T, Watched, CancellationToken) -> F,
+    ) {
+        let stop = CancellationToken::new();
+        std::mem::replace(&mut self.running[place], stop.clone()).cancel();
+        while self.tasks.try_join_next().is_some() {} // those that have ended since
+        if let Some(what) = what {
+            self.tasks.spawn(task(what, self.watched.clone(), stop));
+        }
+    }
+
+    /// Lets each tell the state as it is now, and waits for them.
+    pub async fn end(mut self) {
+        self.running.iter().for_each(CancellationToken::cancel);
+        while self.tasks.join_next().await.is_some() {}
     }
 }

@@ -23,6 +23,8 @@ Exit status:
   78  the configuration file is missing or wrong (EX_CONFIG)
 
 Without --config, ./device.toml is read, or else /etc/peercam/device.toml; without either, the defaults hold.
+SIGHUP (`systemctl reload peercam`) has it read again: viewers stay, and a file with a mistake is refused. SIGTERM ends
+the daemon within 3 seconds, a second one at once.
 Every key is explained in the device.toml that comes with peercam.";
 
 /// A camera and a microphone, live in any browser: captures, encodes, and serves page, signaling and media.

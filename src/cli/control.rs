@@ -139,6 +139,17 @@ fn told(facts: &Value) -> String {
     for (i, page) in texts(&facts["pages"]).into_iter().enumerate() {
         line(if i == 0 { "page" } else { "" }, page.into());
     }
+    let configuration = &facts["configuration"];
+    if let Some(source) = configuration["source"].as_str() {
+        line("configuration", source.into());
+    }
+    let refused = texts(&configuration["refused"]);
+    if !refused.is_empty() {
+        line("", "refused as it is now, the one before holds:".into());
+    }
+    for mistake in refused {
+        line("", mistake.into());
+    }
     if facts["paired"] != Value::Bool(true) {
         line("owner", "none yet: `peercam pair` prints the link to become it".into());
     }

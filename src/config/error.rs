@@ -58,16 +58,31 @@ impl Problem {
     }
 }
 
+impl Error {
+    /// A sentence for each mistake, without the lines of the file: those may hold passwords.
+    pub fn sentences(&self) -> Vec<String> {
+        match self {
+            Self::Read { .. } => vec![self.to_string()],
+            Self::Refused(problems) => problems.iter().map(Problem::sentence).collect(),
+        }
+    }
+}
+
+impl Problem {
+    fn sentence(&self) -> String {
+        let Self { file, line, key, says, .. } = self;
+        let key = if key.is_empty() { String::new() } else { format!("{key}: ") };
+        format!("{file}:{line}: {key}{says}")
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, line, key, says, source: (text, columns) } = self;
-        write!(f, "{file}:{line}: ")?;
-        if !key.is_empty() {
-            write!(f, "{key}: ")?;
-        }
+        let Self { line, source: (text, columns), .. } = self;
         let margin = line.to_string().len().max(4);
         let (before, carets) = (" ".repeat(columns.start), "^".repeat(columns.len()));
-        write!(f, "{says}\n{line:>margin$} | {text}\n{:margin$} | {before}{carets}", "")
+        let sentence = self.sentence();
+        write!(f, "{sentence}\n{line:>margin$} | {text}\n{:margin$} | {before}{carets}", "")
     }
 }
 

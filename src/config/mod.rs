@@ -3,6 +3,7 @@
 //! Every mistake in the file is reported at once, each with file, line, key, and what is allowed. The shipped
 //! `device.toml` is the reference of all keys: tests hold it against this module.
 
+mod changes;
 mod error;
 mod file;
 mod network;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use crate::media::frame::{PixelFormat, Size};
 
+pub use changes::Change;
 pub use error::{Error, Problem};
 use file::{File, Section, boolean, integer, list, one_of, text};
 pub use network::Network;

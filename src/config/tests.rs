@@ -447,6 +447,11 @@ fn the_shipped_file_has_every_key_and_its_examples_are_valid() {
     let (result, keys) = File::read_and_list("device.toml", &with_examples, config);
     let example = result.expect("examples are valid");
     assert!(!example.ice.servers.is_empty() && !example.video.controls.is_empty());
+    let compared: Vec<_> = example.written().into_iter().map(|(key, _)| key).collect();
+    for key in &keys {
+        let section = !key.contains('.') || key.starts_with("ice.servers.");
+        assert!(section || compared.contains(&key.as_str()), "{key} is not compared on a reload");
+    }
     for key in keys {
         let (section, name) = key.rsplit_once('.').unwrap_or(("", &key));
         let mut at = "";

@@ -201,6 +201,12 @@ pub struct Lasting {
     /// Camera and microphone stay closed.
     #[serde(default)]
     pub privacy: bool,
+    /// The latest time known: a clock that shows much less at the next start is wrong.
+    #[serde(default)]
+    pub known_unix: u64,
+    /// What is dated from here on was dated without a clock that could be believed.
+    #[serde(default)]
+    pub adrift_unix: Option<u64>,
 }
 
 impl Default for Lasting {
@@ -214,6 +220,8 @@ impl Default for Lasting {
             sessions: vec![],
             devices: vec![],
             privacy: false,
+            known_unix: 0,
+            adrift_unix: None,
         }
     }
 }
@@ -328,13 +336,15 @@ impl State {
         self.changed.subscribe()
     }
 
-    /// From now on there is privacy, whatever is stored: the configuration demands it.
-    pub fn hold_privacy(&self) {
-        self.held.store(true, Ordering::Relaxed);
-        self.privacy.send_replace(true);
+    /// Whether there is privacy from now on, whatever is stored: the configuration may demand it.
+    pub fn hold_privacy(&self, on: bool) {
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.held.store(on, Ordering::Relaxed);
+        let privacy = on || self.read(|l| l.privacy);
+        self.privacy.send_if_modified(|p| std::mem::replace(p, privacy) != privacy);
     }
 
-    /// Whether [`State::hold_privacy`] was called.
+    /// Whether [`State::hold_privacy`] demands it.
     pub fn privacy_is_held(&self) -> bool {
         self.held.load(Ordering::Relaxed)
     }

@@ -18,6 +18,7 @@
 mod delay;
 mod meter;
 mod peer;
+mod places;
 mod port;
 mod registry;
 mod rtcp;
@@ -25,7 +26,7 @@ mod sdp;
 mod task;
 mod turn;
 
-pub use port::{Addresses, Error as PortError, Port, fooled_by};
+pub use port::{Addresses, Change, Error as PortError, Port, fooled_by};
 pub use registry::Registry;
 pub use turn::servers as ice_servers;
 

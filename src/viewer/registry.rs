@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::peer::{Peer, Setup};
+use super::places::Places;
 use super::port::{Gathered, Port};
 use super::rtcp::NtpClock;
 use super::task::{Command, Task};
@@ -35,9 +36,8 @@ const LEAVE: Duration = Duration::from_secs(1);
 pub struct Registry {
     shared: Arc<Shared>,
     _stop: DropGuard,
-    max_viewers: usize,
     /// A place is taken from the offer on, and given back when the viewer's sockets are closed.
-    places: Arc<Semaphore>,
+    places: Places,
     joined: AtomicU64,
     /// Refused offers, by who makes them.
     refused: Mutex<Hush<IpAddr>>,
@@ -51,8 +51,8 @@ pub struct Shared {
     pub status: Arc<Status>,
     /// What all connections are made of.
     pub setup: Setup,
-    /// Through which all media goes.
-    pub port: Arc<Port>,
+    /// Through which the media of new viewers goes.
+    port: watch::Sender<Arc<Port>>,
     /// What the encoder emits.
     pub h264: watch::Receiver<ProfileLevelId>,
     viewers: Mutex<HashMap<ViewerId, Arc<Viewer>>>,
@@ -96,14 +96,14 @@ impl Registry {
         h264: watch::Receiver<ProfileLevelId>,
     ) -> Arc<Self> {
         let setup = Setup { clocks, ntp: NtpClock::now() };
+        let port = watch::Sender::new(port);
         let shared = Arc::new(Shared { hub, status, setup, port, h264, viewers: Mutex::default() });
         let stop = CancellationToken::new();
         tokio::spawn(stop.clone().run_until_cancelled_owned(follow(shared.clone())));
         Arc::new(Self {
             shared,
             _stop: stop.drop_guard(),
-            max_viewers,
-            places: Arc::new(Semaphore::new(max_viewers)),
+            places: Places::new(max_viewers),
             joined: AtomicU64::new(0),
             refused: Mutex::new(Hush::strangers()),
         })
@@ -127,13 +127,13 @@ impl Registry {
         let since = Instant::now();
         let own = *self.shared.h264.borrow();
         let playable = sdp::check(&offer.sdp, own)?;
-        let place = self.places.clone().try_acquire_owned().map_err(|_| Error::Full(self.max_viewers))?;
+        let place = self.places.take().map_err(Error::Full)?;
         let id = ViewerId::random()?;
         // Camera and microphone open while the network path is being found.
         let expected = self.shared.hub.anticipate();
         let patience = if offer.via == "page" { PATIENCE_PAGE } else { PATIENCE };
-        let port = &self.shared.port;
-        let gathered = Gathered::new(port, offer.from.ip(), patience).await;
+        let port = self.port();
+        let gathered = Gathered::new(&port, offer.from.ip(), patience).await;
         let (peer, sdp) = Peer::answer(playable, port.line(), &gathered, &self.shared.setup).await?;
         let (commands_tx, commands) = mpsc::channel(COMMANDS);
         let (events_tx, events) = mpsc::channel(EVENTS);
@@ -157,6 +157,7 @@ impl Registry {
             id: id.clone(),
             viewer,
             shared: self.shared.clone(),
+            port,
             peer,
             gathered,
             commands,
@@ -234,8 +235,18 @@ impl Registry {
     }
 
     /// The port that media goes through.
-    pub fn port(&self) -> &Port {
-        &self.shared.port
+    pub fn port(&self) -> Arc<Port> {
+        self.shared.port.borrow().clone()
+    }
+
+    /// From now on media goes through `port`. Viewers by the one before end; their pages come back by themselves.
+    pub fn move_to(&self, port: Arc<Port>) {
+        self.shared.port.send_replace(port).retire();
+    }
+
+    /// So many may watch from now on; those who do stay.
+    pub fn set_max_viewers(&self, most: usize) {
+        self.places.set(most);
     }
 
     /// Ends all viewers, and lets no more in.
@@ -252,8 +263,13 @@ impl Registry {
 
 /// When our addresses change, whoever watches on the page is asked for an ICE restart, by which it learns the new ones.
 async fn follow(shared: Arc<Shared>) {
+    let mut ports = shared.port.subscribe();
     loop {
-        shared.port.changed().await;
+        let port = ports.borrow_and_update().clone();
+        tokio::select! {
+            () = port.changed() => {}
+            Ok(()) = ports.changed() => continue,
+        }
         let viewers: Vec<_> = shared.lock().values().cloned().collect();
         tracing::info!(
             viewers = viewers.len(),

@@ -5,13 +5,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 use webrtc::peer_connection::RTCPeerConnectionState;
 
 use super::delay::PlayoutDelay;
 use super::meter::Meter;
 use super::peer::Peer;
+use super::places::Place;
 use super::port::{Gathered, Port, Progress};
 use super::registry::{Shared, Viewer};
 use super::sdp::{self, Playable};
@@ -69,6 +70,8 @@ pub struct Task {
     pub viewer: Arc<Viewer>,
     /// What all viewers share.
     pub shared: Arc<Shared>,
+    /// Through which its media goes.
+    pub port: Arc<Port>,
     /// Its connection.
     pub peer: Peer,
     /// Our candidates for it.
@@ -80,7 +83,7 @@ pub struct Task {
     /// Until it is live: devices are opened for it.
     pub expected: Option<Claim>,
     /// Its place among `max_viewers`, until its sockets are closed.
-    pub place: OwnedSemaphorePermit,
+    pub place: Place,
 }
 
 impl Task {
@@ -134,6 +137,7 @@ impl Task {
                         self.connected(&mut subscription);
                     }
                 }
+                () = self.port.retired() => return "the device's media port has changed".into(),
                 late = self.gathered.late() => {
                     for candidate in late {
                         let _ = self.events.try_send(Event::Candidate { candidate, mid: self.peer.mid.clone() });
@@ -152,7 +156,7 @@ impl Task {
                 }
                 () = sleep_until(deadline) => {
                     return match subscription {
-                        None => unconnected(self.peer.progress(), &self.shared.port),
+                        None => unconnected(self.peer.progress(), &self.port),
                         Some(_) => "the viewer stopped answering".into(),
                     };
                 }
@@ -220,7 +224,7 @@ impl Task {
     /// connection is lost by it.
     async fn restart(&mut self, offer: Result<Playable, Error>) -> Result<String, (Error, bool)> {
         let offer = offer.map_err(|e| (e, false))?;
-        self.gathered = Gathered::new(&self.shared.port, self.viewer.from.ip(), RESTART_PATIENCE).await;
+        self.gathered = Gathered::new(&self.port, self.viewer.from.ip(), RESTART_PATIENCE).await;
         // webrtc has no way back from an offer that it has half applied.
         self.peer.renegotiate(offer, &self.gathered).await.map_err(|e| (e, true))
     }

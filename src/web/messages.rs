@@ -51,19 +51,16 @@ pub enum ToPage<'a> {
     Hello {
         /// Ours.
         version: &'a str,
-        /// For `RTCPeerConnection`.
-        ice_servers: Vec<IceServer<'a>>,
+        /// What may change.
+        #[serde(flatten)]
+        terms: Terms<'a>,
         /// What RTP timestamps of video mean.
         video_clock: Clock,
         /// What RTP timestamps of audio mean.
         audio_clock: Clock,
-        /// Whether there is sound.
-        has_audio: bool,
-        /// The port of all media.
-        media_port: u16,
-        /// Whether it takes TCP.
-        tcp: bool,
     },
+    /// Some of what `hello` told is another now.
+    Update(Terms<'a>),
     /// To an offer.
     Answer {
         /// The viewer's name.
@@ -133,27 +130,40 @@ impl From<RtpClock> for Clock {
     }
 }
 
-impl<'a> ToPage<'a> {
-    /// The first message. `servers` are as this viewer may know them; `media` is the port, and whether it takes TCP.
-    pub fn hello(
-        servers: &'a [config::IceServer],
-        media: (u16, bool),
-        clocks: Clocks,
-        has_audio: bool,
-    ) -> Self {
+/// The part of `hello` that may change while a socket is open.
+#[derive(Debug, Serialize)]
+pub struct Terms<'a> {
+    /// For `RTCPeerConnection`.
+    ice_servers: Vec<IceServer<'a>>,
+    /// Whether there is sound.
+    has_audio: bool,
+    /// The port of all media.
+    media_port: u16,
+    /// Whether it takes TCP.
+    tcp: bool,
+}
+
+impl<'a> Terms<'a> {
+    /// `servers` are as this viewer may know them; `media` is the port, and whether it takes TCP.
+    pub fn new(servers: &'a [config::IceServer], media: (u16, bool), has_audio: bool) -> Self {
         let server = |s: &'a config::IceServer| IceServer {
             urls: &s.urls,
             username: s.username.as_deref(),
             credential: s.credential.as_deref(),
         };
+        let ice_servers = servers.iter().map(server).collect();
+        Self { ice_servers, has_audio, media_port: media.0, tcp: media.1 }
+    }
+}
+
+impl<'a> ToPage<'a> {
+    /// The first message.
+    pub fn hello(terms: Terms<'a>, clocks: Clocks) -> Self {
         Self::Hello {
             version: env!("CARGO_PKG_VERSION"),
-            ice_servers: servers.iter().map(server).collect(),
+            terms,
             video_clock: clocks.video.into(),
             audio_clock: clocks.audio.into(),
-            has_audio,
-            media_port: media.0,
-            tcp: media.1,
         }
     }
 }
@@ -242,11 +252,15 @@ mod tests {
             Clocks { video: RtpClock { hz: 90_000, offset: 1 }, audio: RtpClock { hz: 48_000, offset: 2 } };
         let value = |m: &ToPage| serde_json::to_value(m).unwrap();
         assert_eq!(
-            value(&ToPage::hello(&servers, (8189, true), clocks, true)),
+            value(&ToPage::hello(Terms::new(&servers, (8189, true), true), clocks)),
             json!({"type": "hello", "version": env!("CARGO_PKG_VERSION"),
                    "ice_servers": [{"urls": ["stun:a"]}, {"urls": ["turn:b"], "username": "u", "credential": "c"}],
                    "video_clock": {"hz": 90000, "offset": 1}, "audio_clock": {"hz": 48000, "offset": 2},
                    "has_audio": true, "media_port": 8189, "tcp": true})
+        );
+        assert_eq!(
+            value(&ToPage::Update(Terms::new(&[], (9000, false), false))),
+            json!({"type": "update", "ice_servers": [], "has_audio": false, "media_port": 9000, "tcp": false})
         );
         let mut facts = Map::new();
         facts.insert("uptime_s".into(), json!(3));

@@ -39,6 +39,7 @@ pub mod status;
 pub mod tls;
 pub mod whep;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -49,7 +50,7 @@ use crate::pipeline::snapshot::Snapshots;
 use crate::status::Status;
 use crate::viewer::Registry;
 
-pub use server::{Door, Error, Speaks, bind, serve};
+pub use server::{Door, Error, Open, Server, Speaks, bind};
 
 /// What the web reaches of the rest of the daemon.
 pub struct Context {
@@ -61,16 +62,31 @@ pub struct Context {
     pub auth: Arc<auth::Auth>,
     /// Pictures on request.
     pub snapshots: Arc<Snapshots>,
-    /// `[web]`
-    pub config: config::Web,
-    /// `[ice]`, handed to browsers and players.
-    pub ice: config::Ice,
+    /// What a reload of the configuration may change.
+    pub settings: watch::Receiver<Arc<Settings>>,
     /// What RTP timestamps mean, for the page's measurement of delay.
     pub clocks: Clocks,
-    /// The certificate being served; `None` for plain HTTP.
-    pub tls: Option<Arc<tls::Tls>>,
     /// The name that mDNS announces, if any: another one of ours.
     pub announced: watch::Receiver<Option<String>>,
+}
+
+impl Context {
+    /// What holds now.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.borrow().clone()
+    }
+}
+
+/// What a reload of the configuration may change, replaced as a whole.
+pub struct Settings {
+    /// `[web]`
+    pub web: config::Web,
+    /// `[ice]`, handed to browsers and players.
+    pub ice: config::Ice,
+    /// The certificate being served; `None` for plain HTTP.
+    pub tls: Option<Arc<tls::Tls>>,
+    /// Where the page is listened for.
+    pub address: SocketAddr,
 }
 
 #[cfg(test)]

@@ -45,6 +45,8 @@ pub struct Peer {
     pub scheme: Scheme,
     /// Its place among the connections allowed; kept by a WebSocket after HTTP is done with it.
     pub place: Arc<Place>,
+    /// Cancelled when the door that it came through is closed.
+    pub door: CancellationToken,
 }
 
 impl Peer {
@@ -77,7 +79,7 @@ pub fn routes(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
         .map(|state: Arc<State>| status::health(&state.context, state.stop.is_cancelled()));
     let authority = warp::path!("api" / "ca.pem")
         .and(with(state))
-        .map(|state: Arc<State>| tls::authority(state.context.tls.as_deref()));
+        .map(|state: Arc<State>| tls::authority(state.context.settings().tls.as_deref()));
     let snapshot = warp::path!("snapshot.jpg").and(with(state)).then(snapshot);
     page::routes()
         .or(signal::route(state))
@@ -133,7 +135,8 @@ pub async fn answer<S, B>(
 where
     S: Service<Request<B>, Response = reply::Response, Error = Infallible>,
 {
-    let web = &state.context.config;
+    let settings = state.context.settings();
+    let web = &settings.web;
     let peer = peer.behind(request.headers(), &web.trusted_proxies);
     let path = request.uri().path();
     let area = if path == "/whep" || path.starts_with("/whep/") { Area::Shared } else { Area::Own };

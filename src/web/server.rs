@@ -19,7 +19,7 @@ use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use warp::filters::BoxedFilter;
@@ -32,6 +32,7 @@ use super::sessions::Sessions;
 use super::{Context, proxy, redirect};
 use crate::clock::Pts;
 use crate::hush::Hush;
+use crate::listen::{self, Protocol};
 
 /// Sizes and deadlines of every connection.
 #[derive(Clone, Copy, Debug)]
@@ -107,31 +108,27 @@ impl std::error::Error for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { address, source } = self;
-        write!(f, "can't listen on {address}: ")?;
         match source.kind() {
-            io::ErrorKind::AddrInUse => write!(f, "another program uses port {}", address.port()),
-            io::ErrorKind::AddrNotAvailable => write!(f, "this machine has no address {}", address.ip()),
-            io::ErrorKind::PermissionDenied if address.port() < 1024 => {
-                write!(
-                    f,
-                    "no permission for ports below 1024; choose a higher one or give CAP_NET_BIND_SERVICE"
-                )
+            io::ErrorKind::AddrNotAvailable => {
+                write!(f, "can't listen on {address}: this machine has no address {}", address.ip())
             }
-            io::ErrorKind::PermissionDenied => write!(f, "no permission"),
-            _ => write!(f, "{source}"),
+            _ => {
+                let why = listen::why(source, Protocol::Tcp, address.port());
+                write!(f, "can't listen on {address}: {why}")
+            }
         }
     }
 }
 
 /// Takes the address. `[::]` takes IPv4 as well, whatever the system's default is (bindv6only), and is IPv4 alone where
-/// the kernel has no IPv6.
-pub fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
+/// the kernel has no IPv6. Listeners of `ours` are not in the way: another address with the same port is taken beside them.
+pub fn bind(address: SocketAddr, ours: &[&TcpListener]) -> Result<TcpListener, Error> {
     let all = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-    match listen(address) {
+    match take(address, ours) {
         Err(e) if address.ip() == all && is_without_ipv6(&e) => {
             let v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
             tracing::info!("this machine has no IPv6; listening on {v4} instead of {address}");
-            listen(v4).map_err(|source| Error { address: v4, source })
+            take(v4, ours).map_err(|source| Error { address: v4, source })
         }
         other => other.map_err(|source| Error { address, source }),
     }
@@ -141,8 +138,8 @@ fn is_without_ipv6(e: &io::Error) -> bool {
     matches!(e.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    use socket2::{Domain, Socket, Type};
+fn take(address: SocketAddr, ours: &[&TcpListener]) -> io::Result<TcpListener> {
+    use socket2::{Domain, SockRef, Socket, Type};
     /// Connections that wait to be accepted; the kernel's own limit is what counts mostly.
     const BACKLOG: i32 = 1024;
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
@@ -152,9 +149,14 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     // As std does: connections of the daemon before us, which linger in TIME_WAIT, don't keep us from starting.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    // SO_REUSEPORT must be set on both, and only now: nobody else is to share a port with us.
+    let sharing = |on| ours.iter().try_for_each(|l| SockRef::from(*l).set_reuse_port(on));
+    socket.set_reuse_port(!ours.is_empty())?;
+    sharing(true)?;
+    let bound = socket.bind(&address.into()).and_then(|()| socket.listen(BACKLOG));
+    sharing(false)?;
+    socket.set_reuse_port(false)?;
+    bound.map(|()| socket.into())
 }
 
 /// What is spoken at a listener.
@@ -177,62 +179,79 @@ pub struct Door {
     pub speaks: Speaks,
 }
 
-/// Serves until `stop` is cancelled and all connections have ended, or had to: at most 2 s later.
-/// Fails only if a listener can't be used at all.
-pub async fn serve(doors: Vec<Door>, context: Arc<Context>, stop: CancellationToken) -> Result<(), Error> {
-    serve_with(Limits::STANDARD, doors, context, stop).await
-}
-
-/// [`serve`] with limits of one's own.
-pub async fn serve_with(
-    limits: Limits,
-    doors: Vec<Door>,
-    context: Arc<Context>,
-    stop: CancellationToken,
-) -> Result<(), Error> {
-    let sessions = Sessions::new(context.registry.clone(), context.auth.clone());
-    let state = Arc::new(State { context, sessions, limits, stop: stop.clone() });
-    let server = Server {
-        routes: routes::routes(&state),
-        state,
-        seats: Seats::new(limits.places),
-        hush: Arc::new(Mutex::new(Hush::strangers())),
-    };
-    let mut accepting = JoinSet::new();
-    for Door { listener, speaks } in doors {
-        let address = listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
-        let listener = listener
-            .set_nonblocking(true)
-            .and_then(|()| tokio::net::TcpListener::from_std(listener))
-            .map_err(|source| Error { address, source })?;
-        accepting.spawn(server.clone().accept(listener, speaks));
-    }
-    while accepting.join_next().await.is_some() {}
-    if tokio::time::timeout(limits.stop, server.seats.empty()).await.is_err() {
-        tracing::debug!("{} connections did not end in time", server.seats.places().count());
-    }
-    Ok(())
-}
-
-/// What all connections share.
+/// The page's server; copies are the same one.
 #[derive(Clone)]
-struct Server {
+pub struct Server {
     routes: BoxedFilter<(reply::Response,)>,
     state: Arc<State>,
     seats: Arc<Seats>,
     hush: Arc<Mutex<Hush<IpAddr>>>,
 }
 
+/// A door that lets people in, until it is closed or dropped.
+#[derive(Debug)]
+pub struct Open {
+    door: DropGuard,
+    accepting: JoinHandle<()>,
+}
+
+impl Open {
+    /// Lets nobody in any more; when this returns the listener is closed, but for copies of it. Connections that came
+    /// through it end after the request that they are at. WebSockets go on: who has one was let in, and a page can't find
+    /// a door that has moved.
+    pub async fn close(self) {
+        drop(self.door);
+        let _ = self.accepting.await; // it can't panic
+    }
+}
+
 impl Server {
-    async fn accept(self, listener: tokio::net::TcpListener, speaks: Speaks) {
+    /// A server without doors. Everything ends when `stop` is cancelled.
+    pub fn new(context: Arc<Context>, stop: CancellationToken) -> Self {
+        Self::with(Limits::STANDARD, context, stop)
+    }
+
+    /// The same with limits of one's own.
+    pub fn with(limits: Limits, context: Arc<Context>, stop: CancellationToken) -> Self {
+        let sessions = Sessions::new(context.registry.clone(), context.auth.clone());
+        let state = Arc::new(State { context, sessions, limits, stop });
+        let (routes, seats) = (routes::routes(&state), Seats::new(limits.places));
+        Self { routes, state, seats, hush: Arc::new(Mutex::new(Hush::strangers())) }
+    }
+
+    /// Lets people in at `door`. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// The listener can't be used at all.
+    pub fn open(&self, door: Door) -> Result<Open, Error> {
+        let Door { listener, speaks } = door;
+        let address = listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
+        let listener = listener
+            .set_nonblocking(true)
+            .and_then(|()| tokio::net::TcpListener::from_std(listener))
+            .map_err(|source| Error { address, source })?;
+        let door = self.state.stop.child_token();
+        let accepting = tokio::spawn(self.clone().accept(listener, speaks, door.clone()));
+        Ok(Open { door: door.drop_guard(), accepting })
+    }
+
+    /// Waits until it is to stop and all connections have ended, or had to: at most 2 s later.
+    pub async fn ended(&self) {
+        self.state.stop.cancelled().await;
+        if tokio::time::timeout(self.state.limits.stop, self.seats.empty()).await.is_err() {
+            tracing::debug!("{} connections did not end in time", self.seats.places().count());
+        }
+    }
+
+    async fn accept(self, listener: tokio::net::TcpListener, speaks: Speaks, door: CancellationToken) {
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = self.state.stop.cancelled() => return,
+                () = door.cancelled() => return,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, remote)) => self.admit(stream, remote, &speaks),
+                Ok((stream, remote)) => self.admit(stream, remote, &speaks, &door),
                 // These are of the connection that was to be, and so past (accept(2)).
                 Err(e)
                     if matches!(
@@ -248,9 +267,9 @@ impl Server {
     }
 
     /// Gives a connection its place, or refuses it.
-    fn admit(&self, stream: TcpStream, remote: SocketAddr, speaks: &Speaks) {
+    fn admit(&self, stream: TcpStream, remote: SocketAddr, speaks: &Speaks, door: &CancellationToken) {
         let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
-        let trusted = proxy::trusts(&self.state.context.config.trusted_proxies, remote.ip());
+        let trusted = proxy::trusts(&self.state.context.settings().web.trusted_proxies, remote.ip());
         let phase = if matches!(speaks, Speaks::Tls(_)) { Phase::Handshake } else { Phase::Http };
         let place = match self.seats.take(remote.ip(), trusted, phase) {
             Ok(place) => place,
@@ -264,10 +283,10 @@ impl Server {
         };
         let local = stream.local_addr().map_or(remote.ip(), |a| a.ip());
         let scheme = if matches!(speaks, Speaks::Tls(_)) { Scheme::Https } else { Scheme::Http };
-        let peer = Peer { remote, local, scheme, place: Arc::new(place) };
+        let peer = Peer { remote, local, scheme, place: Arc::new(place), door: door.clone() };
         let (server, speaks) = (self.clone(), speaks.clone());
         tokio::spawn(async move {
-            let (end, stop) = (peer.place.end.clone(), server.state.stop.clone());
+            let (end, stop) = (peer.place.end.clone(), peer.door.clone());
             let asked = AtomicBool::new(false);
             tokio::select! {
                 () = server.connection(stream, peer, speaks, &asked) => {}
@@ -345,7 +364,7 @@ impl Server {
         peer.place.progress();
         self.http(stream, peer, asked, move |server, peer, request| async move {
             let machine = Here { local: peer.local, announced: server.state.context.announced.clone() };
-            redirect::answer(&request, &server.state.context.config, &machine, port)
+            redirect::answer(&request, &server.state.context.settings().web, &machine, port)
         })
         .await;
     }
@@ -357,7 +376,7 @@ impl Server {
         F: Fn(Self, Peer, http::Request<hyper::body::Incoming>) -> R,
         R: Future<Output = reply::Response>,
     {
-        let (limits, stop) = (self.state.limits, self.state.stop.clone());
+        let (limits, stop) = (self.state.limits, peer.door.clone());
         let service = service_fn(|request| {
             asked.store(true, Ordering::Relaxed);
             peer.place.progress();

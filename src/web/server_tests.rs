@@ -9,12 +9,30 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[test]
 fn an_address_that_cant_be_had_is_named_with_the_cause() {
-    let taken = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let taken = bind(SocketAddr::from(([127, 0, 0, 1], 0)), &[]).unwrap();
     let address = taken.local_addr().unwrap();
-    let error = bind(address).unwrap_err().to_string();
-    assert_eq!(error, format!("can't listen on {address}: another program uses port {}", address.port()));
-    let error = bind("192.0.2.1:80".parse().unwrap()).unwrap_err().to_string();
+    let error = bind(address, &[]).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("can't listen on {address}: ")), "{error}");
+    assert!(
+        error.ends_with(&format!("(process {}) uses port {}", std::process::id(), address.port())),
+        "{error}"
+    );
+    let error = bind("192.0.2.1:80".parse().unwrap(), &[]).unwrap_err().to_string();
     assert_eq!(error, "can't listen on 192.0.2.1:80: this machine has no address 192.0.2.1");
+}
+
+#[test]
+fn another_address_with_the_same_port_is_taken_beside_ours() {
+    let ours = bind("127.0.0.1:0".parse().unwrap(), &[]).unwrap();
+    let all = SocketAddr::from(([0, 0, 0, 0], ours.local_addr().unwrap().port()));
+    assert!(bind(all, &[]).is_err(), "it is nobody else's");
+    let both = bind(all, &[&ours]).unwrap();
+    for taken in [all, ours.local_addr().unwrap()] {
+        assert!(bind(taken, &[]).is_err(), "nor afterwards");
+    }
+    let others = bind("127.0.0.1:0".parse().unwrap(), &[]).unwrap();
+    let all = SocketAddr::from(([0, 0, 0, 0], others.local_addr().unwrap().port()));
+    assert!(bind(all, &[&ours, &both]).is_err(), "only ours");
 }
 
 #[tokio::test]

@@ -11,21 +11,23 @@ use warp::filters::BoxedFilter;
 use warp::ws::{Message, WebSocket};
 use warp::{Filter, Rejection, Reply, reply};
 
-use super::Context;
 use super::access::Visitor;
 use super::auth::Principal;
-use super::messages::{FromPage, ToPage};
+use super::messages::{FromPage, Terms, ToPage};
 use super::problem::{self, Problem};
 use super::routes::{Peer, State};
 use super::sessions::{Session, Told};
-use super::status;
-use crate::clock::Pts;
+use super::{Context, Settings, status};
+use crate::clock::{Clocks, Pts};
+use crate::config::IceServer;
 use crate::viewer::{Error, Event, Offer, ice_servers};
 
 /// At most five status messages a second, however often something changes.
 const STATUS_MIN: Duration = Duration::from_millis(200);
 /// And one after this time if nothing does: figures move, and it shows that we are alive.
 const STATUS_MAX: Duration = Duration::from_secs(2);
+/// Half the life of TURN credentials: a page that stays open for days always has some that hold.
+const CREDENTIALS_RENEWED: Duration = Duration::from_secs(12 * 3600);
 /// So many messages that make no sense, and the socket is closed: whoever sends them isn't our page.
 const MAX_BAD: u32 = 3;
 
@@ -83,10 +85,54 @@ pub fn greeting(context: &Context) -> reply::Response {
 }
 
 fn hello(context: &Context) -> serde_json::Result<String> {
-    let servers = ice_servers(&context.ice, Pts::now().unix());
-    let port = context.registry.port();
-    let media = (port.number(), port.has_tcp());
-    serde_json::to_string(&ToPage::hello(&servers, media, context.clocks, status::has_audio(context)))
+    Given::now(context).hello(context.clocks)
+}
+
+/// What a page was told that may change.
+struct Given {
+    settings: Arc<Settings>,
+    /// (port, whether it takes TCP)
+    media: (u16, bool),
+    has_audio: bool,
+    /// When credentials of TURN servers were made, Unix time.
+    made: Duration,
+}
+
+impl Given {
+    fn now(context: &Context) -> Self {
+        let port = context.registry.port();
+        Self {
+            settings: context.settings(),
+            media: (port.number(), port.has_tcp()),
+            has_audio: status::has_audio(context),
+            made: context.auth.now(),
+        }
+    }
+
+    fn hello(&self, clocks: Clocks) -> serde_json::Result<String> {
+        serde_json::to_string(&ToPage::hello(self.terms(&self.servers()), clocks))
+    }
+
+    fn update(&self) -> serde_json::Result<String> {
+        serde_json::to_string(&ToPage::Update(self.terms(&self.servers())))
+    }
+
+    fn servers(&self) -> Vec<IceServer> {
+        ice_servers(&self.settings.ice, self.made)
+    }
+
+    fn terms<'a>(&self, servers: &'a [IceServer]) -> Terms<'a> {
+        Terms::new(servers, self.media, self.has_audio)
+    }
+
+    /// Whether `now` is news: also when the credentials that were given have become old, or were made while the clock was
+    /// wrong.
+    fn is_outdated(&self, now: &Self) -> bool {
+        self.media != now.media
+            || self.has_audio != now.has_audio
+            || self.settings.ice.servers != now.settings.ice.servers
+            || self.made.abs_diff(now.made) > CREDENTIALS_RENEWED
+    }
 }
 
 /// One WebSocket.
@@ -136,7 +182,8 @@ impl Line {
         let mut changes = context.status.changes();
         let (principal, role) = (self.principal.clone(), self.principal.role);
         let mut lost = std::pin::pin!(context.auth.lost(&principal));
-        self.put_json(hello(&context)).await?;
+        let mut given = Given::now(&context);
+        self.put_json(given.hello(context.clocks)).await?;
         let mut status_at = Instant::now();
         let mut status_sent = status_at;
         let mut heard = Instant::now();
@@ -155,6 +202,11 @@ impl Line {
                 }
                 told = told(&mut self.viewer) => self.tell(told.ok_or(End::Gone)?).await?,
                 () = sleep_until(status_at) => {
+                    let now = Given::now(&context);
+                    if given.is_outdated(&now) {
+                        self.put_json(now.update()).await?;
+                        given = now;
+                    }
                     self.send(&ToPage::Status(status::public(&context, role))).await?;
                     status_sent = Instant::now();
                     status_at = status_sent + STATUS_MAX;

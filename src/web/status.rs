@@ -6,7 +6,7 @@
 //!  "viewers": {"count": 1, "max": 50, "list": [{"name": ..., "address": ..., "state": "live", ...}]}}
 //! ```
 //!
-//! `list` is for the owner only; `counters` and `process` for viewers too; guests get the rest.
+//! `list` and `configuration` are for the owner only; `counters` and `process` for viewers too; guests get the rest.
 //!
 //! `clock` relates the capture clock (microseconds of `CLOCK_MONOTONIC`) to Unix time at that moment. `/healthz`
 //! answers 200 while the daemon serves, also when a device is gone (that is retried, and restarting us won't
@@ -22,7 +22,7 @@ use super::access::Visitor;
 use super::auth::Role;
 use super::problem::Problem;
 use crate::clock::Pts;
-use crate::status::Process;
+use crate::status::{Process, State};
 
 /// What `/api/status` tells somebody of that role.
 pub fn full(context: &Context, role: Role) -> Map<String, Value> {
@@ -43,9 +43,11 @@ pub fn public(context: &Context, role: Role) -> Map<String, Value> {
         "clock".into(),
         json!({"mono_us": now.as_micros(), "unix_ms": u64::try_from(now.unix().as_millis()).unwrap_or_default()}),
     );
-    let mut viewers = json!({"count": context.registry.count(), "max": context.config.max_viewers});
+    let mut viewers = json!({"count": context.registry.count(), "max": context.settings().web.max_viewers});
     if role == Role::Owner {
         viewers["list"] = json!(context.registry.list());
+    } else {
+        all.remove("configuration");
     }
     all.insert("viewers".into(), viewers);
     all
@@ -53,7 +55,7 @@ pub fn public(context: &Context, role: Role) -> Map<String, Value> {
 
 /// Whether there is sound at all, working now or not.
 pub fn has_audio(context: &Context) -> bool {
-    report(context).get("audio").and_then(|a| a.get("state")).is_some_and(|state| state != "off")
+    context.status.report().audio.state != State::Off
 }
 
 fn report(context: &Context) -> Map<String, Value> {
@@ -115,7 +117,7 @@ mod tests {
             for told in [&full, &Value::Object(public.clone())] {
                 assert!(told["clock"]["mono_us"].is_u64() && told["clock"]["unix_ms"].is_u64(), "{told:#}");
                 assert_eq!(told["viewers"]["count"], 0);
-                assert_eq!(told["viewers"]["max"], context.config.max_viewers);
+                assert_eq!(told["viewers"]["max"], context.settings().web.max_viewers);
                 assert_eq!(told["viewers"]["list"].is_array(), list, "{role:?}: {told:#}");
                 assert!(told["uptime_s"].is_u64());
             }

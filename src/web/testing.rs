@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::auth::{Auth, Role};
 use super::places;
 use super::server::{self, Limits};
-use super::{Context, Door, Speaks, bind};
+use super::{Context, Door, Settings, Speaks, bind};
 use crate::clock::{Clocks, RtpClock};
 use crate::config;
 use crate::pipeline::{hub::Hub, snapshot::Snapshots};
@@ -89,9 +89,10 @@ pub fn context_with(config: config::Web, ice: config::Ice) -> Daemon {
     auth.state().change(|l| l.owner = Some("no password fits".into())).unwrap();
     let token = auth.add_token("test", Role::Owner).unwrap();
     let snapshots = Arc::new(Snapshots::new(hub));
-    let (tls, announced) = (None, tokio::sync::watch::channel(None).1);
-    let context =
-        Arc::new(Context { registry, status, auth, snapshots, config, ice, clocks, tls, announced });
+    let announced = tokio::sync::watch::channel(None).1;
+    let settings = Settings { web: config, ice, tls: None, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
+    let settings = tokio::sync::watch::channel(Arc::new(settings)).1;
+    let context = Arc::new(Context { registry, status, auth, snapshots, settings, clocks, announced });
     Daemon { context, token, _dir: dir }
 }
 
@@ -102,7 +103,8 @@ pub struct Server {
     /// What it serves.
     pub context: Daemon,
     stop: CancellationToken,
-    task: tokio::task::JoinHandle<Result<(), server::Error>>,
+    server: server::Server,
+    _door: server::Open,
 }
 
 impl Server {
@@ -113,18 +115,18 @@ impl Server {
 
     /// Starts one.
     pub fn speaking(speaks: Speaks, limits: Limits, context: Daemon) -> Self {
-        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), &[]).unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let doors = vec![Door { listener, speaks }];
-        let task = tokio::spawn(server::serve_with(limits, doors, context.context.clone(), stop.clone()));
-        Self { address, context, stop, task }
+        let server = server::Server::with(limits, context.context.clone(), stop.clone());
+        let _door = server.open(Door { listener, speaks }).unwrap();
+        Self { address, context, stop, server, _door }
     }
 
     /// Stops it, and waits until it has.
     pub async fn stop(self) {
         self.stop.cancel();
-        self.task.await.unwrap().unwrap();
+        self.server.ended().await;
     }
 
     /// Begins to stop it.

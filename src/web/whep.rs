@@ -14,7 +14,6 @@ use super::problem::Problem;
 use super::routes::{Peer, State};
 use super::sdpfrag::{Credentials, Fragment};
 use super::sessions::Session;
-use crate::clock::Pts;
 use crate::config;
 use crate::viewer::{Error, Offer, ice_servers};
 
@@ -100,7 +99,7 @@ async fn join(state: &State, request: Request) -> Result<reply::Response, Proble
     headers.insert(ACCEPT_PATCH, HeaderValue::from_static(SDPFRAG));
     headers.insert(header::LOCATION, text(format!("/whep/{}", session.id.as_str()))?);
     headers.insert(header::ETAG, text(session.ice.lock().await.etag())?);
-    for link in links(&ice_servers(&state.context.ice, Pts::now().unix())) {
+    for link in links(&ice_servers(&state.context.settings().ice, state.context.auth.now())) {
         headers.append(header::LINK, link);
     }
     Ok(response)

@@ -39,9 +39,23 @@ impl Daemon {
         Self::start_in(Dir::new(), config)
     }
 
-    fn start_in(dir: Dir, config: &str) -> Self {
-        let (process, address) = start(config, 0, &dir);
+    /// The same with further environment variables.
+    pub fn start_with(config: &str, variables: &[(&str, &str)]) -> Self {
+        let dir = Dir::new();
+        door::furnish(&dir.path().join(STATE));
+        let (process, address) = start(config, 0, &dir, variables);
         Self { process, address, config: config.into(), dir }
+    }
+
+    fn start_in(dir: Dir, config: &str) -> Self {
+        let (process, address) = start(config, 0, &dir, &[]);
+        Self { process, address, config: config.into(), dir }
+    }
+
+    /// Gives it another `device.toml`, as for [`Daemon::start`] but for a `web.port` of its own, and has it read again.
+    pub fn reload(&self, config: &str) {
+        std::fs::write(self.dir.path().join("device.toml"), complete(config, 0)).unwrap();
+        self.process.signal(libc::SIGHUP);
     }
 
     /// Ends it as a power cut would, and starts it again on the same port.
@@ -51,12 +65,17 @@ impl Daemon {
 
     /// Starts it again, on the same port, after [`Daemon::kill`].
     pub fn restart(&mut self) {
-        (self.process, self.address) = start(&self.config, self.address.port(), &self.dir);
+        (self.process, self.address) = start(&self.config, self.address.port(), &self.dir, &[]);
     }
 
     /// Tells it to stop, as systemd would, and waits for its end.
     pub fn terminate(&mut self, within: Duration) {
         self.process.terminate(within);
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: libc::c_int) {
+        self.process.signal(signal);
     }
 
     /// Where it listens.
@@ -100,23 +119,28 @@ impl Daemon {
     }
 }
 
-fn start(config: &str, port: u16, dir: &Dir) -> (Process, SocketAddr) {
-    let path = dir.path().join("device.toml");
+/// `device.toml` with what a test leaves out.
+fn complete(config: &str, port: u16) -> String {
     // Plain HTTP unless a test is about HTTPS: most are about what is behind it.
     let tls = if config.contains("tls = ") { "" } else { "tls = \"off\"\n" };
     let address = if config.contains("\naddress = ") { "" } else { "address = \"127.0.0.1\"\n" };
-    let with_port = format!("[web]\n{address}port = {port}\n{tls}");
+    let port = if config.contains("[web]\nport = ") { String::new() } else { format!("port = {port}\n") };
+    let with_port = format!("[web]\n{address}{port}{tls}");
     let config = if config.contains("[web]\n") {
         config.replace("[web]\n", &with_port)
     } else {
         format!("{config}\n{with_port}")
     };
     // Several daemons at once each need a media port of their own, and none is told.
-    let config = if config.contains("[ice]\n") { config } else { format!("{config}\n[ice]\nport = 0\n") };
-    std::fs::write(&path, config).unwrap();
+    if config.contains("[ice]\n") { config } else { format!("{config}\n[ice]\nport = 0\n") }
+}
+
+fn start(config: &str, port: u16, dir: &Dir, variables: &[(&str, &str)]) -> (Process, SocketAddr) {
+    let path = dir.path().join("device.toml");
+    std::fs::write(&path, complete(config, port)).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_peercam"));
     command.arg("run").arg("--config").arg(&path).arg("--state-dir").arg(dir.path().join(STATE));
-    command.current_dir(dir.path()).env("NO_COLOR", "1");
+    command.current_dir(dir.path()).env("NO_COLOR", "1").envs(variables.iter().copied());
     let mut process = Process::start("peercam", &mut command);
     let line = process.said("listening on http", Duration::from_secs(20));
     let address = line

@@ -29,7 +29,9 @@ mod networks;
 mod peers;
 mod port;
 mod process;
+mod reload;
 mod soak;
+mod systemd;
 mod viewer;
 mod watching;
 

@@ -109,8 +109,13 @@ impl Process {
     }
 
     fn signal_to_stop(&self) {
+        self.signal(libc::SIGTERM);
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: libc::c_int) {
         // SAFETY: a signal to a child of ours that has not been waited for, so that its number is still its own.
-        unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGTERM) };
+        unsafe { libc::kill(self.child.id() as libc::pid_t, signal) };
     }
 
     /// Fails the test with the last lines of output.

@@ -126,13 +126,14 @@ fn grows_not(samples: &[Sample]) {
         return;
     };
     let (early, late) = (&samples[round..2 * round], &samples[late..]);
-    let most = |of: &[Sample], what: fn(&Sample) -> f64| of.iter().map(what).fold(0., f64::max);
+    type Figure = fn(&Sample) -> f64;
+    let most = |of: &[Sample], what: Figure| of.iter().map(what).fold(0., f64::max);
     let median_delay = |of: &[Sample]| {
         let mut all: Vec<_> = of.iter().filter_map(|s| s.delay_ms).map(|(p50, _)| p50).collect();
         all.sort_by(f64::total_cmp);
         all[all.len() / 2]
     };
-    let figures: [(&str, fn(&Sample) -> f64, f64); 3] = [
+    let figures: [(&str, Figure, f64); 3] = [
         ("MB of memory", |s| s.resident_mb, 4.),
         ("descriptors", |s| s.descriptors, 2.),
         ("threads", |s| s.threads, 2.),

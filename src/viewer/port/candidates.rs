@@ -27,6 +27,11 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// By `[ice]`.
+    pub fn of(ice: &config::Ice) -> Self {
+        Self::new(&ice.interfaces, &ice.exclude_interfaces)
+    }
+
     /// `only` these, or all useful ones if there are none; and `never` those.
     pub fn new(only: &[String], never: &[String]) -> Self {
         Self { only: only.to_vec(), never: never.to_vec() }

@@ -8,6 +8,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
 use super::udp::Udp;
+use crate::listen::Protocol as Wire;
 
 /// How often the kernel may choose a number that is free for UDP and taken for TCP.
 const TRIES: usize = 20;
@@ -30,7 +31,7 @@ pub struct Listening {
 #[derive(Debug)]
 pub struct Error {
     number: u16,
-    protocol: &'static str,
+    protocol: Wire,
     source: io::Error,
 }
 
@@ -43,16 +44,8 @@ impl std::error::Error for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { number, protocol, source } = self;
-        write!(f, "can't take {protocol} port {number} for media (`ice.port`): ")?;
-        match source.kind() {
-            io::ErrorKind::AddrInUse => write!(f, "another program uses it"),
-            io::ErrorKind::PermissionDenied if *number < 1024 => write!(
-                f,
-                "no permission for ports below 1024; choose a higher one or give CAP_NET_BIND_SERVICE"
-            ),
-            io::ErrorKind::PermissionDenied => write!(f, "no permission"),
-            _ => write!(f, "{source}"),
-        }
+        let why = crate::listen::why(source, *protocol, *number);
+        write!(f, "can't take {protocol} port {number} for media (`ice.port`): {why}")
     }
 }
 
@@ -75,27 +68,33 @@ fn all(wanted: u16, tcp: bool) -> Result<Listening, Error> {
     let mut udp = |ip| match bind(ip, number, Type::DGRAM) {
         Ok(None) => Ok(None),
         Ok(Some(socket)) => {
-            let address = socket.local_addr().map_err(error("UDP", number))?;
+            let address = socket.local_addr().map_err(error(Wire::Udp, number))?;
             number = address.as_socket().map_or(number, |a| a.port());
-            Udp::new(socket).map(Some).map_err(error("UDP", number))
+            Udp::new(socket).map(Some).map_err(error(Wire::Udp, number))
         }
-        Err(source) => Err(error("UDP", number)(source)),
+        Err(source) => Err(error(Wire::Udp, number)(source)),
     };
     let (udp4, udp6) = (udp(v4)?, udp(v6)?);
     if udp4.is_none() && udp6.is_none() {
-        return Err(error("UDP", number)(io::ErrorKind::Unsupported.into()));
+        return Err(error(Wire::Udp, number)(io::ErrorKind::Unsupported.into()));
     }
-    let mut listeners = vec![];
-    for ip in [v4, v6].into_iter().filter(|_| tcp) {
-        let socket = bind(ip, number, Type::STREAM).map_err(error("TCP", number))?;
-        let listener = socket.map(|s| {
+    let tcp = if tcp { self::tcp(number)? } else { vec![] };
+    Ok(Listening { number, v4: udp4, v6: udp6, tcp })
+}
+
+/// Takes `number` for TCP alone.
+pub fn tcp(number: u16) -> Result<Vec<TcpListener>, Error> {
+    let take = |ip: IpAddr| {
+        let listener = bind(ip, number, Type::STREAM)?.map(|s| {
             s.listen(PENDING)?;
             s.set_nonblocking(true)?;
             TcpListener::from_std(s.into())
         });
-        listeners.extend(listener.transpose().map_err(error("TCP", number))?);
-    }
-    Ok(Listening { number, v4: udp4, v6: udp6, tcp: listeners })
+        listener.transpose()
+    };
+    let all = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()].into_iter();
+    let taken = all.filter_map(|ip| take(ip).transpose()).collect::<io::Result<_>>();
+    taken.map_err(|source| Error { number, protocol: Wire::Tcp, source })
 }
 
 /// `None` where this machine has not the family.
@@ -133,10 +132,8 @@ mod tests {
         assert!(numbers.into_iter().all(|n| n == first.number));
         let error = listen(first.number, true).err().expect("taken").to_string();
         let number = first.number;
-        assert_eq!(
-            error,
-            format!("can't take UDP port {number} for media (`ice.port`): another program uses it")
-        );
+        let begins = format!("can't take UDP port {number} for media (`ice.port`): ");
+        assert!(error.starts_with(&begins) && error.ends_with(&format!("uses port {number}")), "{error}");
         drop(first);
         assert!(listen(number, false).expect("free again").tcp.is_empty());
     }

@@ -30,6 +30,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use quinn_udp::RecvMeta;
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -58,10 +59,20 @@ const LARGEST: usize = 1500;
 pub struct Port {
     inner: Arc<Inner>,
     addresses: watch::Receiver<Addresses>,
-    filter: Filter,
-    public: Vec<config::Public>,
+    /// As it holds now.
+    ice: watch::Sender<config::Ice>,
+    /// Ends the TCP listeners, while there are any.
+    tcp: Mutex<Option<DropGuard>>,
     reflexive: Reflexive,
+    retired: CancellationToken,
     _stop: DropGuard,
+}
+
+/// Another `[ice]` for a port of the same number, all that can fail done.
+pub struct Change {
+    ice: config::Ice,
+    /// Those to listen at from now on.
+    tcp: Vec<TcpListener>,
 }
 
 /// What the tasks of the port share.
@@ -69,7 +80,6 @@ struct Inner {
     v4: Option<Udp>,
     v6: Option<Udp>,
     number: u16,
-    tcp: bool,
     demux: Mutex<Demux>,
     guests: Arc<tcp::Guests>,
     status: Arc<Status>,
@@ -95,7 +105,6 @@ impl Port {
             v4,
             v6,
             number,
-            tcp: !tcp.is_empty(),
             demux: Mutex::default(),
             guests: Arc::default(),
             status,
@@ -117,18 +126,70 @@ impl Port {
             };
             tokio::spawn(stop.clone().run_until_cancelled_owned(task));
         }
-        for listener in tcp {
-            tokio::spawn(stop.clone().run_until_cancelled_owned(tcp::accept(inner.clone(), listener)));
-        }
-        let reflexive = Reflexive::start(inner.clone(), ice, answers);
-        Ok(Arc::new(Self {
+        let retired = CancellationToken::new();
+        let current = watch::Sender::new(ice.clone());
+        let reflexive = Reflexive::start(inner.clone(), current.subscribe(), answers);
+        let port = Self {
             inner,
             addresses,
-            filter: Filter::new(&ice.interfaces, &ice.exclude_interfaces),
-            public: ice.public_addresses.clone(),
+            ice: current,
+            tcp: Mutex::default(),
             reflexive,
+            retired,
             _stop: stop.drop_guard(),
-        }))
+        };
+        port.listen(tcp);
+        Ok(Arc::new(port))
+    }
+
+    /// Takes what `ice` needs besides the port, which is to be the same.
+    ///
+    /// # Errors
+    /// TCP is to be taken from now on, but another program has the port there.
+    pub fn prepare(&self, ice: &config::Ice) -> Result<Change, Error> {
+        let tcp = if ice.tcp && !self.has_tcp() { listen::tcp(self.inner.number)? } else { vec![] };
+        Ok(Change { ice: ice.clone(), tcp })
+    }
+
+    /// From now on that holds, for new viewers and new paths. Where other addresses are told, viewers are asked to look
+    /// for new paths; connections over TCP stay when no more are taken.
+    pub fn apply(&self, change: Change) {
+        let Change { ice, tcp } = change;
+        if !ice.tcp {
+            drop(self.tcp_guard().take());
+        }
+        self.listen(tcp);
+        self.ice.send_if_modified(|now| {
+            *now != ice && {
+                *now = ice;
+                true
+            }
+        });
+    }
+
+    fn listen(&self, listeners: Vec<TcpListener>) {
+        if listeners.is_empty() {
+            return;
+        }
+        let open = self.inner.stop.child_token();
+        for listener in listeners {
+            tokio::spawn(open.clone().run_until_cancelled_owned(tcp::accept(self.inner.clone(), listener)));
+        }
+        *self.tcp_guard() = Some(open.drop_guard());
+    }
+
+    fn tcp_guard(&self) -> MutexGuard<'_, Option<DropGuard>> {
+        self.tcp.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Viewers are to leave it for another.
+    pub fn retire(&self) {
+        self.retired.cancel();
+    }
+
+    /// Waits until they are.
+    pub async fn retired(&self) {
+        self.retired.cancelled().await;
     }
 
     /// Its number.
@@ -138,7 +199,7 @@ impl Port {
 
     /// Whether it takes TCP.
     pub fn has_tcp(&self) -> bool {
-        self.inner.tcp
+        self.tcp_guard().is_some()
     }
 
     /// A new viewer's line.
@@ -156,13 +217,14 @@ impl Port {
 
     /// Our candidates for a viewer that came from `from`, without those that only servers know.
     fn candidates(&self, from: IpAddr) -> Candidates {
+        let ice = self.ice.borrow();
         Candidates {
-            addresses: self.filter.choose(&self.addresses.borrow(), from),
+            addresses: Filter::of(&ice).choose(&self.addresses.borrow(), from),
             v4: self.inner.v4.is_some(),
             v6: self.inner.v6.is_some(),
             port: self.inner.number,
-            tcp: self.inner.tcp,
-            public: self.public.clone(),
+            tcp: self.has_tcp(),
+            public: ice.public_addresses.clone(),
         }
     }
 
@@ -173,17 +235,19 @@ impl Port {
 
     /// Waits for a change of those of our addresses that viewers are told. Pending for ever when there can be none.
     pub async fn changed(&self) {
-        let mut addresses = self.addresses.clone();
-        let chosen = |a: &Addresses| self.filter.useful(a);
-        let before = chosen(&addresses.borrow_and_update());
+        let (mut addresses, mut ice) = (self.addresses.clone(), self.ice.subscribe());
+        let chosen =
+            |a: &Addresses, ice: &config::Ice| (Filter::of(ice).useful(a), ice.public_addresses.clone());
+        let before = chosen(&addresses.borrow_and_update(), &ice.borrow_and_update());
         loop {
-            if addresses.changed().await.is_err() {
-                return std::future::pending().await;
+            tokio::select! {
+                Ok(()) = addresses.changed() => {}
+                Ok(()) = ice.changed() => {}
             }
             let now = addresses.borrow_and_update().clone();
             let ours: Vec<_> = now.iter().map(|(_, ip)| *ip).collect();
             self.inner.demux().keep_addresses(&ours);
-            if chosen(&now) != before {
+            if chosen(&now, &ice.borrow_and_update()) != before {
                 self.reflexive.forget();
                 return;
             }

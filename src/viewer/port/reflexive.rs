@@ -5,7 +5,7 @@
 //! asked for again before a NAT forgets us.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, watch};
@@ -40,53 +40,64 @@ pub struct Found {
 
 /// The answers, kept.
 pub struct Reflexive {
-    servers: bool,
-    found: Arc<watch::Sender<Found>>,
+    ice: watch::Receiver<config::Ice>,
     wish: Arc<Notify>,
+    answer: Answer,
+}
+
+/// What they said last, and when.
+#[derive(Clone, Default)]
+struct Answer {
+    found: Arc<watch::Sender<Found>>,
     at: Arc<Mutex<Option<Instant>>>,
 }
 
+impl Answer {
+    fn at(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forget(&self) {
+        *self.at() = None;
+        self.found.send_modify(|f| f.addresses.clear());
+    }
+}
+
 impl Reflexive {
-    /// Asks nobody yet.
+    /// Asks nobody yet. Whom to ask is in `ice`, which may change.
     pub(super) fn start(
         port: Arc<Inner>,
-        ice: &config::Ice,
+        ice: watch::Receiver<config::Ice>,
         answers: mpsc::Receiver<(TransactionId, SocketAddr)>,
     ) -> Self {
-        let servers: Vec<String> =
-            ice.servers.iter().flat_map(|s| &s.urls).filter_map(|u| server(u)).collect();
-        let this = Self {
-            servers: !servers.is_empty(),
-            found: Arc::default(),
-            wish: Arc::default(),
-            at: Arc::default(),
-        };
-        if this.servers {
-            let (found, wish, at, stop) =
-                (this.found.clone(), this.wish.clone(), this.at.clone(), port.stop.clone());
-            tokio::spawn(stop.run_until_cancelled_owned(keep(port, servers, answers, found, wish, at)));
-        }
+        let this = Self { ice: ice.clone(), wish: Arc::default(), answer: Answer::default() };
+        let stop = port.stop.clone();
+        let keep = keep(port, ice, answers, this.answer.clone(), this.wish.clone());
+        tokio::spawn(stop.run_until_cancelled_owned(keep));
         this
     }
 
     /// Somebody needs them: `None` if there is nobody to ask.
     pub fn wanted(&self) -> Option<watch::Receiver<Found>> {
-        if !self.servers {
+        if servers(&self.ice.borrow()).is_empty() {
             return None;
         }
-        let at = *self.at.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = *self.answer.at();
         if at.is_none_or(|at| at.elapsed() > FRESH) {
-            self.found.send_modify(|f| f.done = false);
+            self.answer.found.send_modify(|f| f.done = false);
             self.wish.notify_one();
         }
-        Some(self.found.subscribe())
+        Some(self.answer.found.subscribe())
     }
 
     /// We are somewhere else now.
     pub fn forget(&self) {
-        *self.at.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        self.found.send_modify(|f| f.addresses.clear());
+        self.answer.forget();
     }
+}
+
+fn servers(ice: &config::Ice) -> Vec<String> {
+    ice.servers.iter().flat_map(|s| &s.urls).filter_map(|u| server(u)).collect()
 }
 
 /// Host and port of a `stun:` URL.
@@ -98,19 +109,33 @@ fn server(url: &str) -> Option<String> {
 
 async fn keep(
     port: Arc<Inner>,
-    servers: Vec<String>,
+    mut ice: watch::Receiver<config::Ice>,
     mut answers: mpsc::Receiver<(TransactionId, SocketAddr)>,
-    found: Arc<watch::Sender<Found>>,
+    answer: Answer,
     wish: Arc<Notify>,
-    at: Arc<Mutex<Option<Instant>>>,
 ) {
+    let mut asked = servers(&ice.borrow_and_update());
     loop {
-        if timeout(FRESH, wish.notified()).await.is_err() && port.demux().lines() == 0 {
+        let wished = timeout(FRESH, wish.notified());
+        let wished = tokio::select! {
+            changed = ice.changed() => {
+                if changed.is_err() {
+                    return; // the port is gone
+                }
+                let now = servers(&ice.borrow_and_update());
+                if std::mem::replace(&mut asked, now) != asked {
+                    answer.forget();
+                }
+                continue;
+            }
+            wished = wished, if !asked.is_empty() => wished.is_ok(),
+        };
+        if !wished && port.demux().lines() == 0 {
             continue; // nobody is there
         }
-        let addresses = ask(&port, &servers, &mut answers).await;
-        *at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-        found.send_if_modified(|f| {
+        let addresses = ask(&port, &asked, &mut answers).await;
+        *answer.at() = Some(Instant::now());
+        answer.found.send_if_modified(|f| {
             let now = Found { addresses, done: true };
             let changed = *f != now;
             *f = now;

@@ -14,14 +14,16 @@
 //! only thing that can be guessed, so the limits of [`guess`] are about them; who presents a secret of 128 bits is never
 //! refused for what others did.
 //!
-//! Times of day decide about sessions and links, since both outlast a restart. On a board whose clock starts in the past
-//! a link is not good before its own beginning; a session is, because there only the owner loses by strictness.
+//! Times of day decide about sessions and links, since both outlast a restart; [`reckoning`] is about boards whose clock
+//! jumps by years. What does not outlast one (pairing links, waits after wrong passwords) goes by the monotonic clock.
 
 mod error;
 mod facts;
 pub mod guess;
 mod password;
 mod principal;
+mod reckoning;
+mod time;
 
 pub use crate::state::Role;
 pub use error::Error;
@@ -32,15 +34,17 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use self::time::Clock;
 use crate::state::{Device, Digest, Guest, Lasting, Session, State, Token};
 use guess::{Guesses, Source};
 use password::Passwords;
-use principal::{HOUR_S, Key, find, holder, sweep};
+use principal::{DAY_S, HOUR_S, Key, find, holder, sweep};
+use reckoning::Look;
 
 /// Longest life of a guest link: a year.
 pub const MOST_HOURS: u64 = 365 * 24;
@@ -102,13 +106,21 @@ pub struct Auth {
     links: Mutex<Guesses>,
     /// Some session's use is being written down.
     seeing: Arc<AtomicBool>,
+    clock: Mutex<Clock>,
 }
 
 impl Auth {
     /// For what was stored.
     pub fn new(state: Arc<State>) -> Arc<Self> {
+        Self::by(state, Look::now)
+    }
+
+    /// By clocks of one's own.
+    fn by(state: Arc<State>, clocks: fn() -> Look) -> Arc<Self> {
+        let clock = Mutex::new(Clock::start(&state, clocks));
         Arc::new(Self {
             state,
+            clock,
             passwords: Passwords::default(),
             guesses: Mutex::default(),
             pairing: Mutex::default(),
@@ -167,7 +179,8 @@ impl Auth {
     pub fn add_token(&self, name: &str, role: Role) -> Result<String, Error> {
         let name = label(name)?;
         let secret = secret::<LONG>()?;
-        let token = Token { name, role, digest: Digest::of(&secret), created_unix: unix_now() };
+        let now = self.time();
+        let token = Token { name, role, digest: Digest::of(&secret), created_unix: now };
         self.state.change(|l| {
             if l.tokens.iter().any(|t| t.name == token.name) {
                 return Err(Error::Conflict("there is a token of that name; revoke it first"));
@@ -324,7 +337,7 @@ impl Auth {
         let digest = Digest::of(secret);
         let expires =
             self.state.read(|l| l.guests.iter().find(|g| g.digest == digest).map(|g| g.expires_unix));
-        let left = expires.map(|at| at.saturating_sub(unix_now()));
+        let left = expires.map(|at| at.saturating_sub(self.time()));
         let guest = self.principal(Key::Guest(digest)).zip(left);
         guest.ok_or_else(|| self.wrong_link(NO, from))
     }
@@ -338,7 +351,7 @@ impl Auth {
             return Err(Error::Refused("hours must be 1 to 8760"));
         }
         let (label, id, secret) = (label(label_)?, secret::<8>()?, secret::<SHORT>()?);
-        let new = NewGuest { id: id.clone(), secret, expires_unix: unix_now() + hours * HOUR_S };
+        let new = NewGuest { id: id.clone(), secret, expires_unix: self.time() + hours * HOUR_S };
         let (digest, expires_unix) = (Digest::of(&new.secret), new.expires_unix);
         self.change(move |l, now| {
             if l.guests.len() >= Lasting::MOST_GUESTS {
@@ -354,7 +367,7 @@ impl Auth {
 
     /// All guest links that are still good, the oldest first.
     pub fn guests(&self) -> Vec<GuestFacts> {
-        let now = unix_now();
+        let now = self.time();
         let facts = |g: &Guest| GuestFacts {
             id: g.id.clone(),
             label: g.label.clone(),
@@ -406,7 +419,7 @@ impl Auth {
 
 impl Auth {
     fn principal(&self, key: Key) -> Option<Principal> {
-        let now = unix_now();
+        let now = self.time();
         let (principal, unseen) = self.state.read(|l| find(l, key, now))?;
         if unseen {
             self.see(key, now);
@@ -442,7 +455,7 @@ impl Auth {
     }
 
     fn source(&self, browser: &Browser<'_>) -> Source {
-        let now = unix_now();
+        let now = self.time();
         let known = |l: &Lasting, digest: Digest| {
             l.devices.iter().any(|d| d.digest == digest && now < d.seen_unix.saturating_add(DEVICE_S))
         };
@@ -535,12 +548,19 @@ impl Auth {
         &self,
         change: impl FnOnce(&mut Lasting, u64) -> T + Send + 'static,
     ) -> Result<T, Error> {
-        let state = self.state.clone();
+        let (state, now) = (self.state.clone(), self.time());
+        let adrift = lock(&self.clock).reckoning.adrift();
         let changed = tokio::task::spawn_blocking(move || {
             state.change(|l| {
-                let now = unix_now();
+                let before = l.clone();
                 sweep(l, now);
-                change(l, now)
+                let result = change(l, now);
+                // Seldom for its own sake: flash wears out.
+                let step = if l.guests.is_empty() { DAY_S } else { HOUR_S };
+                if *l != before || now >= l.known_unix.saturating_add(step) {
+                    (l.known_unix, l.adrift_unix) = (now, adrift);
+                }
+                result
             })
         });
         Ok(changed.await.map_err(|e| Error::Internal(format!("writing what must last: {e}")))??)
@@ -559,10 +579,6 @@ fn secret<const N: usize>() -> Result<String, Error> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes)?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
-}
-
-fn unix_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
 fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {

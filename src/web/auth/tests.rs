@@ -300,7 +300,7 @@ async fn use_is_written_down_and_everything_outlasts_a_restart() {
     let dir = Dir::new();
     let state = State::open(dir.path()).unwrap();
     let digest = Digest::of("cookie");
-    let now = unix_now();
+    let now = reckoning::Look::now().wall;
     let seen_unix = now - SEEN_S - 5;
     state
         .change(|l| l.add_session(Session { digest, role: Role::Owner, created_unix: seen_unix, seen_unix }))
@@ -332,4 +332,64 @@ fn nothing_that_is_shown_has_a_secret_in_it() {
     let principal = Principal { role: Role::Owner, who: "owner".into(), key: Key::Session(Digest::of("x")) };
     let signed_in = SignedIn { principal, session: "s3cret".into(), device: "s3cret".into() };
     assert!(!format!("{signed_in:?}").contains("s3cret"));
+}
+
+thread_local! {
+    /// What the clocks show to a test: the wall clock, and for how long the board runs.
+    static CLOCKS: std::cell::Cell<(u64, u64)> = const { std::cell::Cell::new((0, 0)) };
+}
+
+fn clocks() -> reckoning::Look {
+    let (wall, running) = CLOCKS.get();
+    reckoning::Look { wall, running: Duration::from_secs(running) }
+}
+
+/// A board without a clock, on which somebody signs in and makes a link before the network tells the time.
+#[tokio::test]
+async fn a_clock_that_jumps_by_years_ends_nothing_and_prolongs_nothing() {
+    let dir = Dir::new();
+    let start = || {
+        // Who was seen is being written down for a moment longer.
+        let open = || {
+            (0..500).find_map(|_| State::open(dir.path()).map_err(|_| std::thread::sleep(LOOK / 100)).ok())
+        };
+        Auth::by(open().unwrap(), clocks)
+    };
+    CLOCKS.set((30, 30));
+    let auth = start();
+    let secret = auth.pair().unwrap();
+    let owner = auth.pair_by(&secret, PASSWORD, stranger(1)).await.unwrap();
+    let guest = auth.add_guest("a friend", 24).await.unwrap();
+    let made = auth.time();
+    let good = |auth: &Auth| {
+        (role(auth, &owner.session), auth.guest(&guest.secret, [192, 0, 2, 1].into()).ok().map(|g| g.1))
+    };
+
+    CLOCKS.set((30 + 3000, 30 + 3000));
+    assert_eq!(good(&auth), (Some(Role::Owner), Some(24 * 3600 - 3000)), "without a clock");
+    drop(auth); // and without power
+    CLOCKS.set((10, 10));
+    let auth = start();
+    assert_eq!(good(&auth).0, Some(Role::Owner));
+    let left = good(&auth).1.unwrap();
+    assert!((23 * 3600..=24 * 3600).contains(&left), "{left}");
+
+    CLOCKS.set((NOW, 20)); // the network tells the time
+    assert_eq!(good(&auth), (Some(Role::Owner), Some(left - 10)));
+    assert!(auth.time() - made > DAY_S, "and it is another time");
+    CLOCKS.set((NOW + left - 11, 20 + left - 11));
+    assert!(good(&auth).1.is_some());
+    drop(auth);
+    let auth = start();
+    assert!(good(&auth).1.is_some());
+    CLOCKS.set((NOW + left - 10, 20 + left - 10));
+    assert_eq!(good(&auth), (Some(Role::Owner), None), "the link has had its day");
+    auth.change(|_, _| ()).await.unwrap(); // known from here on
+
+    CLOCKS.set((5, 5)); // 1970 again
+    drop(auth);
+    let auth = start();
+    assert_eq!(good(&auth), (Some(Role::Owner), None), "and has none more");
+    CLOCKS.set((NOW + IDLE_S + 2 * DAY_S, 6));
+    assert_eq!(good(&auth).0, None, "nor has a session that was made by a clock");
 }

@@ -233,6 +233,9 @@ export class Session {
     switch (m.type) {
       case 'hello':
         return this.#hello(m);
+      case 'update':
+        this.hello = { ...this.hello, ...m, type: 'hello' };
+        return this.#hooks.changed();
       case 'clock':
         return this.#clockAnswer(m);
       case 'status':

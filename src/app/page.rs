@@ -1,0 +1,138 @@
+//! The page's listeners. New ones are taken while the old are still there, so that a change which can't be made leaves the
+//! page where it is.
+
+use std::net::{SocketAddr, TcpListener};
+
+use tracing::{info, warn};
+
+use super::whose;
+use crate::config;
+use crate::web::tls::Tls;
+use crate::web::tls::time::date;
+use crate::web::{self, Door, Open, Server, Speaks};
+
+/// A listener, and the address that the configuration has for it (port 0 leads to another).
+#[derive(Debug)]
+struct Listener {
+    asked: SocketAddr,
+    socket: TcpListener,
+}
+
+impl Listener {
+    /// Takes `asked`, where we may be listening already: then it is a copy.
+    fn take(asked: SocketAddr, held: &[&Self]) -> Result<Self, web::Error> {
+        let copy = held.iter().find(|l| l.asked == asked).and_then(|l| l.socket.try_clone().ok());
+        let ours: Vec<_> = held.iter().map(|l| &l.socket).collect();
+        let socket = copy.map_or_else(|| web::bind(asked, &ours), Ok)?;
+        Ok(Self { asked, socket })
+    }
+}
+
+/// Where the page is, and where plain HTTP is sent on to it, if anywhere.
+#[derive(Debug)]
+pub struct Listeners {
+    page: Listener,
+    redirect: Option<Listener>,
+    address: SocketAddr,
+}
+
+impl Listeners {
+    /// Takes what `web` names, for the first time or beside those that we have (`before`, by which configuration).
+    ///
+    /// Sending on is a convenience that a taken port must not cost us the camera for; only who asks for another port is
+    /// told that it can't be had.
+    ///
+    /// # Errors
+    /// An address can't be had.
+    pub fn take(web: &config::Web, before: Option<(&Self, &config::Web)>) -> Result<Self, web::Error> {
+        let held = before.map(|(listeners, _)| listeners.all()).unwrap_or_default();
+        let page = Listener::take((web.address, web.port).into(), &held)?;
+        let address = page.socket.local_addr().unwrap_or(page.asked);
+        let asked = redirect(web);
+        let taken = match asked.map(|asked| Listener::take(asked, &held)).transpose() {
+            Err(e) if before.is_some_and(|(_, old)| asked != redirect(old)) => return Err(e),
+            Err(e) => {
+                warn!("plain HTTP is not sent on to HTTPS: {e}");
+                None
+            }
+            Ok(taken) => taken,
+        };
+        Ok(Self { page, redirect: taken, address })
+    }
+
+    /// Of the page, with the port that it got.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn all(&self) -> Vec<&Listener> {
+        [&self.page].into_iter().chain(&self.redirect).collect()
+    }
+
+    fn doors(&self, tls: Option<&Tls>) -> std::io::Result<Vec<Door>> {
+        let speaks = tls.map_or(Speaks::Plain, |tls| Speaks::Tls(tls.config()));
+        let mut doors = vec![Door { listener: self.page.socket.try_clone()?, speaks }];
+        if let Some(redirect) = &self.redirect {
+            let speaks = Speaks::Redirect(self.address.port());
+            doors.push(Door { listener: redirect.socket.try_clone()?, speaks });
+        }
+        Ok(doors)
+    }
+}
+
+fn redirect(web: &config::Web) -> Option<SocketAddr> {
+    (web.tls != config::Tls::Off && web.http_port != 0).then(|| (web.address, web.http_port).into())
+}
+
+/// The server with its doors.
+pub struct Page {
+    server: Server,
+    listeners: Listeners,
+    doors: Vec<Open>,
+}
+
+impl Page {
+    /// Opens the doors.
+    ///
+    /// # Errors
+    /// A listener can't be used.
+    pub fn open(server: Server, listeners: Listeners, tls: Option<&Tls>) -> anyhow::Result<Self> {
+        let doors = open(&server, &listeners, tls)?;
+        Ok(Self { server, listeners, doors })
+    }
+
+    /// Where they are.
+    pub fn listeners(&self) -> &Listeners {
+        &self.listeners
+    }
+
+    /// Opens others, then closes those that were there.
+    ///
+    /// # Errors
+    /// A listener can't be used; then nothing has changed.
+    pub async fn move_to(&mut self, listeners: Listeners, tls: Option<&Tls>) -> anyhow::Result<()> {
+        let doors = open(&self.server, &listeners, tls)?;
+        self.listeners = listeners;
+        for door in std::mem::replace(&mut self.doors, doors) {
+            door.close().await;
+        }
+        Ok(())
+    }
+
+    /// Waits until the server is to stop and all connections have ended.
+    pub async fn ended(&self) {
+        self.server.ended().await;
+    }
+}
+
+fn open(server: &Server, listeners: &Listeners, tls: Option<&Tls>) -> anyhow::Result<Vec<Open>> {
+    let doors = listeners.doors(tls)?.into_iter().map(|door| server.open(door));
+    let doors = doors.collect::<Result<_, _>>()?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    info!("listening on {scheme}://{}", listeners.address);
+    if let Some(facts) = tls.map(Tls::facts) {
+        let (until, whose) = (date(facts.not_after), whose(facts.kind));
+        info!("certificate until {until}; SHA-256 of {whose}: {}", facts.fingerprint);
+    }
+    Ok(doors)
+}

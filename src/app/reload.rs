@@ -1,0 +1,246 @@
+//! A changed configuration, taken while we run (SIGHUP, `systemctl reload`).
+//!
+//! First comes everything that can fail: reading and checking the file, then ports and certificates, taken beside those
+//! that we have. If any of it does fail, what was taken is let go and nothing has changed. What follows can't fail: each
+//! part is told its section. Viewers stay, but where their very port is another: then they are told, and their pages come
+//! back by themselves.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::{error, info};
+
+use super::page::{Listeners, Page};
+use crate::board::mdns;
+use crate::board::watching::Told;
+use crate::config::{self, Change, Config};
+use crate::status::{self, Status};
+use crate::viewer::{self, Addresses, Port, Registry};
+use crate::web::auth::Auth;
+use crate::web::tls::Tls;
+use crate::web::{Settings, machine};
+
+/// Changing it makes viewers come anew.
+const RECONNECTS: [&str; 1] = ["ice.port"];
+
+/// All that a configuration decides about, and the one that holds.
+pub struct Live {
+    /// The one that holds.
+    pub config: Config,
+    /// Where the device's own certificates are kept.
+    pub state_dir: PathBuf,
+    /// To the picture's threads.
+    pub video: watch::Sender<config::Video>,
+    /// To the sound's.
+    pub audio: watch::Sender<config::Audio>,
+    /// Who is told that somebody watches.
+    pub told: Told,
+    /// Holds privacy.
+    pub auth: Arc<Auth>,
+    /// Tells how it went.
+    pub status: Arc<Status>,
+    /// Has the places and the media port.
+    pub registry: Arc<Registry>,
+    /// This machine's, for another media port.
+    pub addresses: watch::Receiver<Addresses>,
+    /// To the web.
+    pub settings: watch::Sender<Arc<Settings>>,
+    /// The page's doors.
+    pub page: Page,
+    /// mDNS.
+    pub announcing: Announcing,
+    /// Keeps the certificate current.
+    pub certificate: Keeping,
+}
+
+/// The media port for another `[ice]`.
+enum Media {
+    Moved(Arc<Port>),
+    Same(viewer::Change),
+}
+
+impl Live {
+    /// Takes what was loaded, or tells why not.
+    pub async fn reload(&mut self, loaded: Result<(Config, String), config::Error>) {
+        let result = match loaded {
+            Ok((new, source)) => match self.apply(new).await {
+                Ok(changes) => Ok((changes, source)),
+                Err(e) => Err(vec![e.to_string()]),
+            },
+            Err(e) => Err(e.sentences()),
+        };
+        match result {
+            Ok((changes, source)) => {
+                info!("configuration reloaded from {source}: {}", summary(&changes));
+                self.status.configuration(status::Configuration { source, refused: vec![] });
+            }
+            Err(refused) => {
+                for says in &refused {
+                    error!("the changed configuration is refused, the old one holds: {says}");
+                }
+                let source = self.status.report().configuration.source;
+                self.status.configuration(status::Configuration { source, refused });
+            }
+        }
+    }
+
+    async fn apply(&mut self, new: Config) -> anyhow::Result<Vec<Change>> {
+        let changes = self.config.changes(&new);
+        let media = self.media(&new.ice)?;
+        let listeners = Listeners::take(&new.web, Some((self.page.listeners(), &self.config.web)))?;
+        let (tls, tls_is_new) = self.tls(&new.web)?;
+        let place = |web: &config::Web| (web.address, web.port, web.http_port);
+        let mut address = self.page.listeners().address();
+        if tls_is_new || place(&new.web) != place(&self.config.web) {
+            address = listeners.address();
+            self.page.move_to(listeners, tls.as_deref()).await?;
+        }
+
+        // From here on nothing fails.
+        match media {
+            Media::Moved(port) => {
+                super::tell_media(&port);
+                self.registry.move_to(port);
+            }
+            Media::Same(change) => self.registry.port().apply(change),
+        }
+        self.registry.set_max_viewers(new.web.max_viewers);
+        self.auth.state().hold_privacy(new.watching.privacy);
+        self.video.send_if_modified(|now| replace(now, &new.video));
+        self.audio.send_if_modified(|now| replace(now, &new.audio));
+        self.told.change(new.watching.clone());
+        if tls_is_new {
+            self.certificate.keep(tls.clone(), self.addresses.clone());
+        }
+        let announced = new.web.announce.then_some((address.port(), tls.is_some()));
+        let settings = Settings { web: new.web.clone(), ice: new.ice.clone(), tls, address };
+        self.settings.send_replace(Arc::new(settings));
+        self.announcing.set(announced).await;
+        self.config = new;
+        Ok(changes)
+    }
+
+    fn media(&self, ice: &config::Ice) -> anyhow::Result<Media> {
+        Ok(if ice.port == self.config.ice.port {
+            Media::Same(self.registry.port().prepare(ice)?)
+        } else {
+            Media::Moved(Port::open(ice, self.addresses.clone(), self.status.clone())?)
+        })
+    }
+
+    /// The certificate for `web`, and whether it is another than now.
+    fn tls(&self, web: &config::Web) -> anyhow::Result<(Option<Arc<Tls>>, bool)> {
+        let old = &self.config.web;
+        if web.tls == old.tls && (web.hosts == old.hosts || web.tls != config::Tls::Auto) {
+            return Ok((self.settings.borrow().tls.clone(), false));
+        }
+        Ok((Tls::open(web, &self.state_dir, self.announcing.name.subscribe())?, true))
+    }
+}
+
+/// Whether `now` becomes another.
+fn replace<T: PartialEq + Clone>(now: &mut T, new: &T) -> bool {
+    let changed = now != new;
+    if changed {
+        now.clone_from(new);
+    }
+    changed
+}
+
+/// What happened to each key.
+fn summary(changes: &[Change]) -> String {
+    let (reconnect, applied): (Vec<_>, Vec<_>) = changes.iter().partition(|c| RECONNECTS.contains(&c.key));
+    let list = |what: &str, changes: &[&Change]| {
+        let all: Vec<_> = changes.iter().map(ToString::to_string).collect();
+        (!all.is_empty()).then(|| format!("{what}: {}", all.join(", ")))
+    };
+    let parts = [list("applied", &applied), list("viewers reconnect", &reconnect)];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    if parts.is_empty() { "nothing changed".into() } else { parts.join("; ") }
+}
+
+/// mDNS, while it is wanted.
+pub struct Announcing {
+    /// Under which host name.
+    name: watch::Sender<Option<String>>,
+    stop: CancellationToken,
+    running: Option<Running>,
+}
+
+struct Running {
+    /// The page's port, and whether it speaks HTTPS.
+    what: (u16, bool),
+    stop: DropGuard,
+    task: JoinHandle<()>,
+}
+
+impl Announcing {
+    /// Nothing yet. `name` gets to know under which host name we are known.
+    pub fn new(name: watch::Sender<Option<String>>, stop: CancellationToken) -> Self {
+        Self { name, stop, running: None }
+    }
+
+    /// Announces the page at this port, with HTTPS or without; or nothing.
+    pub async fn set(&mut self, what: Option<(u16, bool)>) {
+        if self.running.as_ref().map(|r| r.what) == what {
+            return;
+        }
+        self.end().await;
+        self.running = what.map(|what| {
+            let (stop, (port, https)) = (self.stop.child_token(), what);
+            let announced = mdns::announce(machine::hostname(), port, https, self.name.clone(), stop.clone());
+            Running { what, stop: stop.drop_guard(), task: tokio::spawn(announced) }
+        });
+    }
+
+    /// Tells the network that we leave.
+    pub async fn end(&mut self) {
+        if let Some(Running { stop, task, .. }) = self.running.take() {
+            drop(stop);
+            let _ = task.await; // it can't panic
+        }
+    }
+}
+
+/// What keeps the certificate current.
+pub struct Keeping {
+    all: CancellationToken,
+    _running: Option<DropGuard>,
+}
+
+impl Keeping {
+    /// Nothing yet.
+    pub fn new(stop: CancellationToken) -> Self {
+        Self { all: stop, _running: None }
+    }
+
+    /// From now on this one.
+    pub fn keep(&mut self, tls: Option<Arc<Tls>>, addresses: watch::Receiver<Addresses>) {
+        self._running = tls.map(|tls| {
+            let stop = self.all.child_token();
+            tokio::spawn(tls.keep_current(addresses, stop.clone()));
+            stop.drop_guard()
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_tells_what_happened_to_each_key() {
+        let parse = |text| Config::parse(text, "device.toml").unwrap();
+        let before = Config::default();
+        assert_eq!(summary(&before.changes(&before)), "nothing changed");
+        let after = parse("[video]\nbitrate_kbps = 3000\n[web]\nmax_viewers = 3\n[ice]\nport = 9000\n");
+        assert_eq!(
+            summary(&before.changes(&after)),
+            "applied: video.bitrate_kbps 2000 -> 3000, web.max_viewers 50 -> 3; \
+             viewers reconnect: ice.port 8189 -> 9000"
+        );
+    }
+}

@@ -1,0 +1,221 @@
+//! What systemd is told (sd_notify(3)): that we are ready, what we are doing, and that we are alive. Nothing of it runs
+//! where nobody asked for it (`NOTIFY_SOCKET`).
+//!
+//! The watchdog is fed by a task of the runtime while no thread is silent ([`Heartbeats`]): a runtime that hangs feeds it
+//! as little as a thread that does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+use tracing::{debug, error, info};
+
+use crate::clock::Pts;
+use crate::heartbeat::Heartbeats;
+use crate::state::State;
+use crate::status::{self, Report, Status};
+
+/// Variables by which systemd says whom to tell: not for the programs that we start.
+pub const VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
+
+/// Between two sentences, at least.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// It listens. A camera that is missing is no reason to wait.
+pub fn ready() {
+    send(&[NotifyState::Ready]);
+}
+
+/// It reads its configuration again, until it is [`ready`].
+pub fn reloading() {
+    // `Type=notify-reload` wants to know that this is not the answer to an earlier signal.
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => send(&[NotifyState::Reloading, now]),
+        Err(e) => debug!("no monotonic clock: {e}"),
+    }
+}
+
+/// It ends.
+pub fn stopping() {
+    send(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
+}
+
+fn send(state: &[NotifyState<'_>]) {
+    // Whoever started us may be gone, and then starts us anew.
+    if let Err(e) = sd_notify::notify(state) {
+        debug!("systemd can't be told: {e}");
+    }
+}
+
+/// Whether anybody is to be told anything.
+fn is_wanted() -> bool {
+    std::env::var_os(VARIABLES[0]).is_some_and(|path| !path.is_empty())
+}
+
+/// What is told in one sentence.
+pub struct Followed {
+    /// Camera, microphone, encoder, configuration.
+    pub status: Arc<Status>,
+    /// Owner and privacy.
+    pub state: Arc<State>,
+    /// How many viewers media flows to.
+    pub viewers: watch::Receiver<usize>,
+}
+
+/// Tells what we are doing, whenever that is another.
+pub async fn follow(mut followed: Followed) {
+    if !is_wanted() {
+        return;
+    }
+    let Followed { status, state, viewers } = &mut followed;
+    let (mut changes, mut lasting, mut private) = (status.changes(), state.changes(), state.privacy());
+    let mut told = String::new();
+    loop {
+        changes.borrow_and_update();
+        lasting.borrow_and_update();
+        let (viewers_now, private_now) = (*viewers.borrow_and_update(), *private.borrow_and_update());
+        let paired = state.read(|l| l.owner.is_some());
+        let says = sentence(&status.report(), viewers_now, private_now, paired);
+        if says != told {
+            send(&[NotifyState::Status(&says)]);
+            told = says;
+            tokio::time::sleep(PAUSE).await;
+        }
+        tokio::select! {
+            Ok(()) = changes.changed() => {}
+            Ok(()) = lasting.changed() => {}
+            Ok(()) = private.changed() => {}
+            Ok(()) = viewers.changed() => {}
+        }
+    }
+}
+
+/// One line for `systemctl status`, what needs somebody first. The pairing link is not in it: everybody on this machine
+/// may read it.
+fn sentence(report: &Report<'_>, viewers: usize, private: bool, paired: bool) -> String {
+    let mut parts = vec![];
+    if let Some(first) = report.configuration.refused.first() {
+        parts.push(format!("the changed configuration is refused, the old one holds: {first}"));
+    }
+    if !paired {
+        parts.push("no owner yet: `sudo peercam pair` prints the link to become it".into());
+    }
+    parts.push(match viewers {
+        0 => "nobody watches".into(),
+        1 => "1 viewer".into(),
+        n => format!("{n} viewers"),
+    });
+    if private {
+        parts.push("privacy is on, camera and microphone are closed".into());
+    } else {
+        let (video, audio) = (&report.video, &report.audio);
+        parts.push(device("camera", video.state, &video.name, &video.reason));
+        parts.extend(video.reduced.as_ref().map(|r| format!("{} at {:.0} fps: {}", r.size, r.fps, r.why)));
+        parts.push(device("microphone", audio.state, &audio.name, &audio.reason));
+    }
+    if !report.video.encoder.is_empty() {
+        parts.push(format!("encoder {}", report.video.encoder));
+    }
+    parts.join("; ").replace(char::is_control, " ")
+}
+
+fn device(what: &str, state: status::State, name: &str, reason: &Option<String>) -> String {
+    let state = match state {
+        status::State::Opening => "opening",
+        status::State::Live => "live",
+        status::State::Idle => "at rest",
+        status::State::Gone => "missing",
+        status::State::Private => "closed",
+        status::State::Off => return format!("{what} off"),
+    };
+    let name = if name.is_empty() { String::new() } else { format!(" {name}") };
+    let reason = reason.as_ref().map(|r| format!(", {r}")).unwrap_or_default();
+    format!("{what}{name} ({state}{reason})")
+}
+
+/// Feeds systemd's watchdog, if there is one, while no thread is silent.
+pub async fn feed(heartbeats: Arc<Heartbeats>) {
+    let Some(patience) = sd_notify::watchdog_enabled().filter(|p| is_wanted() && !p.is_zero()) else {
+        return;
+    };
+    let mut tick = tokio::time::interval(patience / 2);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut silent = Silent::default();
+    loop {
+        tick.tick().await;
+        if silent.look(&heartbeats, Pts::now()) {
+            send(&[NotifyState::Watchdog]);
+        }
+    }
+}
+
+/// The threads that are told to be silent.
+#[derive(Default)]
+struct Silent(Vec<&'static str>);
+
+impl Silent {
+    /// Whether none is. Each is told once, until it is heard of again.
+    fn look(&mut self, heartbeats: &Heartbeats, now: Pts) -> bool {
+        let silent = heartbeats.silent(now);
+        for (name, since) in silent.iter().filter(|(name, _)| !self.0.contains(name)) {
+            let seconds = since.as_secs();
+            error!(
+                thread = name,
+                "the thread {name} hangs: it should have answered {seconds} s ago; systemd will start peercam anew"
+            );
+        }
+        if silent.is_empty() && !self.0.is_empty() {
+            info!("all threads answer again");
+        }
+        self.0 = silent.into_iter().map(|(name, _)| name).collect();
+        self.0.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::heartbeat::WORK;
+    use crate::status::Configuration;
+
+    #[test]
+    fn one_sentence_says_what_matters_first() {
+        let status = Status::default();
+        status.video(|v| (v.state, v.name) = (status::State::Live, "C920".into()));
+        status.audio(|a| a.state = status::State::Off);
+        let says = |viewers, private, paired| sentence(&status.report(), viewers, private, paired);
+        assert_eq!(says(2, false, true), "2 viewers; camera C920 (live); microphone off");
+        assert_eq!(says(0, true, true), "nobody watches; privacy is on, camera and microphone are closed");
+        assert!(says(0, false, false).starts_with("no owner yet: "));
+        status.video(|v| {
+            (v.state, v.reason) = (status::State::Gone, Some("unplugged\nnow".into()));
+            v.encoder = "openh264";
+        });
+        assert_eq!(
+            says(1, false, true),
+            "1 viewer; camera C920 (missing, unplugged now); microphone off; encoder openh264"
+        );
+        status.configuration(Configuration {
+            source: "x".into(),
+            refused: vec!["x:1: no".into(), "x:2".into()],
+        });
+        let begins = "the changed configuration is refused, the old one holds: x:1: no; 1 viewer; ";
+        assert!(says(1, false, true).starts_with(begins));
+    }
+
+    #[test]
+    fn a_silent_thread_starves_the_watchdog_until_it_answers() {
+        let heartbeats = Arc::new(Heartbeats::default());
+        let (thread, now, mut silent) = (heartbeats.thread("video-capture"), Pts::now(), Silent::default());
+        thread.within(WORK);
+        assert!(silent.look(&heartbeats, now));
+        let later = now + WORK * 2;
+        assert!(!silent.look(&heartbeats, later));
+        assert_eq!(silent.0, ["video-capture"]);
+        assert!(!silent.look(&heartbeats, later), "told once, starved all the time");
+        thread.asleep();
+        assert!(silent.look(&heartbeats, later));
+    }
+}
