@@ -127,7 +127,7 @@ impl<'a> Capture<'a> {
                     *delivered = true;
                 }
                 if self.orders.demand().uses_pictures() {
-                    let input = Input::Frame(frame, self.source(mode));
+                    let input = Input::Frame(frame, self.source(mode), now);
                     if let Some(Input::Frame(..)) = self.passage.input.put(input) {
                         status.counters.superseded.count();
                     }

@@ -53,6 +53,8 @@ pub(super) struct Encoding<'a> {
     unusable_since: Option<Pts>,
     showing: Showing,
     reduction: Reduction,
+    /// When the last frame was encoded.
+    ready: Pts,
     /// What status and log were told of it last.
     told: Option<Reduced>,
     /// The next access unit must be an IDR whatever the hub says.
@@ -76,6 +78,7 @@ impl<'a> Encoding<'a> {
             unusable_since: None,
             showing: Showing::Nothing,
             reduction: Reduction::default(),
+            ready: Pts::from_micros(0),
             told: None,
             fresh: true,
             last_pts: Pts::from_micros(0),
@@ -125,10 +128,10 @@ impl<'a> Encoding<'a> {
                     self.resize(source.mode.size);
                     self.prepare(self.reduction.fps())?;
                 }
-                Some(Input::Frame(frame, source)) => {
+                Some(Input::Frame(frame, source, put)) => {
                     self.expect(source); // the slot may have lost that it was to be expected
                     self.show(Showing::Camera);
-                    self.frame(frame)?;
+                    self.frame(frame, put)?;
                 }
                 Some(Input::Gone(reason)) => self.no_picture(snapshot::Error::Gone(reason))?,
                 Some(Input::Private) => self.no_picture(snapshot::Error::Private)?,
@@ -199,7 +202,9 @@ impl<'a> Encoding<'a> {
         self.showing = what;
     }
 
-    fn frame(&mut self, frame: Frame) -> Result<(), h264::Error> {
+    /// What can't be encoded before the next one comes is too much: its time runs from when it was `put` where the
+    /// thread takes it, or from the end of the one before, so that waiting for the processor counts as well.
+    fn frame(&mut self, frame: Frame, put: Pts) -> Result<(), h264::Error> {
         let Context { hub, snapshots, pressure, .. } = self.context;
         let watched = hub.demand() > 0;
         if watched && !self.reduction.takes(frame.pts) {
@@ -214,16 +219,17 @@ impl<'a> Encoding<'a> {
         self.unusable_since = None;
         let pts = frame.pts;
         drop(frame); // its buffer is the driver's again while we encode
-        let converting = Pts::now().since(taken);
         if taken.since(self.opened) >= SETTLING {
             snapshots.serve(|| {
                 let jpeg = mjpeg::encode(&self.picture, SNAPSHOT_QUALITY);
                 jpeg.map(Into::into).map_err(|e| snapshot::Error::Gone(e.to_string()))
             });
         }
-        if watched && let Some(encoding) = self.encode(pts, taken, self.reduction.fps())? {
+        if watched && let Some(ready) = self.encode(pts, taken, self.reduction.fps())? {
+            let busy = ready.since(put.max(self.ready));
+            self.ready = ready;
             let pressure = *pressure.borrow();
-            if self.reduction.encoded(Pts::now(), converting + encoding, pressure) {
+            if self.reduction.encoded(ready, busy, pressure) {
                 self.reduce();
             }
         }
@@ -257,16 +263,15 @@ impl<'a> Encoding<'a> {
         self.encode(now, now, fps).map(drop)
     }
 
-    /// Encodes `self.picture` and hands it to everybody. Says how long that took, if it came to it.
-    fn encode(&mut self, pts: Pts, taken: Pts, fps: f64) -> Result<Option<Duration>, h264::Error> {
+    /// Encodes `self.picture` and hands it to everybody. Says when that was, if it came to it.
+    fn encode(&mut self, pts: Pts, taken: Pts, fps: f64) -> Result<Option<Pts>, h264::Error> {
         let Context { hub, status, clock, .. } = self.context;
         if pts <= self.last_pts {
             return Ok(None); // a slate was newer: RTP time never goes back
         }
         self.prepare(fps)?;
         let Some(encoder) = &mut self.encoder else { return Ok(None) };
-        let start = Pts::now();
-        let idr = self.fresh || hub.keyframe_due(start);
+        let idr = self.fresh || hub.keyframe_due(Pts::now());
         let unit = match encoder.encode(&self.picture, pts, idr) {
             Ok(unit) => unit,
             Err(e) => return self.failed(e).map(|()| None),
@@ -281,7 +286,7 @@ impl<'a> Encoding<'a> {
         let ready = Pts::now();
         let rtp_time = clock.ticks(pts);
         hub.publish_video(Arc::new(VideoUnit { pts, taken, ready, rtp_time, idr: unit.idr, payloads }));
-        Ok(Some(ready.since(start)))
+        Ok(Some(ready))
     }
 
     /// Makes `self.picture` of (even) `size`.

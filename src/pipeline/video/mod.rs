@@ -23,7 +23,7 @@ use super::hub::Hub;
 use super::slot::Slot;
 use super::snapshot::Snapshots;
 use super::worker::Worker;
-use crate::clock::RtpClock;
+use crate::clock::{Pts, RtpClock};
 use crate::config;
 use crate::encode::h264;
 use crate::heartbeat::Heartbeats;
@@ -88,7 +88,8 @@ enum Input {
     Closed,
     /// Frames will be of this source.
     Expected(Source),
-    Frame(Frame, Source),
+    /// Put there at this time.
+    Frame(Frame, Source, Pts),
     Gone(String),
     Private,
 }
