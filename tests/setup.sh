@@ -5,7 +5,7 @@
 #   tests/setup.sh GROUP...     build: compilers and libraries        check: formatter, linter, cargo-deny
 #                               browser: Chromium, Firefox, Node      board: QEMU and the virtual board's image
 #                               peers: aiortc, GStreamer, pion,       net: tools for the tests' own networks
-#                                 coturn
+#                                 coturn                              device: the same board with an arm64 processor
 #   tests/setup.sh path         prints the directories to put before PATH, so that the right cargo is found
 #
 # What is fetched or made outside the package manager is kept below $PEERCAM_CACHE (default: ~/.cache/peercam), named by
@@ -170,14 +170,34 @@ node_modules() {
 
 board() {
   packages qemu-system-x86 qemu-system-common qemu-system-data seabios mmdebstrap debian-archive-keyring \
-    busybox-static cpio kmod xz-utils zstd e2fsprogs iproute2 python3
-  made "board-$(. /etc/os-release && echo "$VERSION_CODENAME")-$(digest "$tests"/board/{board.sh,guest_init,extract_vmlinux.py})" board_image
+    cpio kmod xz-utils zstd e2fsprogs iproute2 python3
+  made "$(board_name amd64)" board_image amd64
+}
+
+device() {
+  board
+  packages qemu-system-arm qemu-user-static arch-test
+  if [ ! -e "$cache/$(board_name arm64)" ]; then
+    arm64_programs
+    made "$(board_name arm64)" board_image arm64
+  fi
+}
+
+board_name() {
+  echo "board-$1-$(. /etc/os-release && echo "$VERSION_CODENAME")-$(digest "$tests"/board/{board.sh,guest,guest_init,guest.service,extract_vmlinux.py})"
 }
 
 board_image() {
-  update_lists
-  as_root "$tests/board/board.sh" build "$1"
-  as_root chown -R "$(id -u):$(id -g)" "$1"
+  as_root "$tests/board/board.sh" build "$2" "$1"
+  as_root chown -R "$(id -u):$(id -g)" "$2"
+}
+
+arm64_programs() { # has the kernel run them by QEMU. Debian's packages do, except in containers and minimal systems
+  local formats=/proc/sys/fs/binfmt_misc
+  [ -e $formats/register ] || as_root mount -t binfmt_misc binfmt_misc $formats
+  [ -e $formats/qemu-aarch64 ] || as_root sh -c "cat >$formats/register" <<'F'
+:qemu-aarch64:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:/usr/bin/qemu-aarch64-static:OCF
+F
 }
 
 peers() {
@@ -219,7 +239,8 @@ pion() {
 
 # Prints NAME=PATH of everything made above, for the test binary.
 places() {
-  echo "PEERCAM_BOARD=$cache/board-$(. /etc/os-release && echo "$VERSION_CODENAME")-$(digest "$tests"/board/{board.sh,guest_init,extract_vmlinux.py})"
+  echo "PEERCAM_BOARD=$cache/$(board_name amd64)"
+  echo "PEERCAM_BOARD_ARM64=$cache/$(board_name arm64)"
   echo "PEERCAM_AIORTC=$cache/aiortc-$(digest "$tests/peers/requirements.txt")/bin/python"
   echo "PEERCAM_PION=$cache/pion-$(digest "$tests"/peers/pion/*)/pion"
   echo "PEERCAM_TURN=$cache/$(coturn_name)/usr/bin/turnserver"
@@ -229,7 +250,7 @@ places() {
 [ $# -gt 0 ] || set -- help
 for group in "$@"; do
   case $group in
-    build | check | net | browser | board | peers | places) "$group" ;;
+    build | check | net | browser | board | device | peers | places) "$group" ;;
     path) rust_places ;;
     *) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0" >&2; exit 2 ;;
   esac

@@ -2,6 +2,7 @@
 //! network. The board runs 15 times slower than this machine, so pictures are small and deadlines long.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -22,16 +23,44 @@ use crate::{file, place};
 pub const TAP: &str = "board0";
 const PORT: u16 = 8080;
 
+/// Which processor, and what is PID 1.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// This machine's processor, and next to nothing else: up in some seconds.
+    Bare,
+    /// Debian as people install it, on this machine's processor.
+    Amd64,
+    /// Debian as people install it, on a Raspberry Pi's.
+    Arm64,
+}
+
+impl Kind {
+    /// The image, and what of it runs.
+    fn image(self) -> (PathBuf, &'static str) {
+        match self {
+            Self::Bare => (place("PEERCAM_BOARD"), "guest_init"),
+            Self::Amd64 => (place("PEERCAM_BOARD"), "systemd"),
+            Self::Arm64 => (place("PEERCAM_BOARD_ARM64"), "systemd"),
+        }
+    }
+}
+
 /// A booted board; dropping it is a power cut.
 pub struct Board {
     qemu: Process,
     share: Dir,
     requests: u32,
+    kind: Kind,
 }
 
 impl Board {
     /// Boots with kernel modules loaded.
     pub fn boot(modules: &str) -> Self {
+        Self::boot_as(Kind::Bare, modules)
+    }
+
+    /// The same of any kind.
+    pub fn boot_as(kind: Kind, modules: &str) -> Self {
         let ip = |args: &str| {
             let mut command = Command::new("ip");
             command.args(args.split(' '));
@@ -48,29 +77,44 @@ impl Board {
         }
         // Debian's kernel under emulation panics at some boots in its timer check, before any of our own is started.
         for _ in 0..3 {
-            if let Some(board) = Self::try_boot(modules) {
+            if let Some(board) = Self::try_boot(kind, modules) {
                 return board;
             }
         }
         panic!("the board does not boot");
     }
 
-    fn try_boot(modules: &str) -> Option<Self> {
-        let share = Dir::new();
+    fn try_boot(kind: Kind, modules: &str) -> Option<Self> {
+        let (share, (image, init)) = (Dir::new(), kind.image());
         let mut command = Command::new(file("board/board.sh"));
-        command.arg("run").arg(place("PEERCAM_BOARD")).arg(share.path()).env("TAP", TAP).env("MODS", modules);
+        command.arg("run").arg(image).arg(share.path());
+        command.envs([("TAP", TAP), ("MODS", modules), ("INIT", init)]);
         let qemu = Process::start("board", &mut command);
-        let start = Instant::now();
-        while !share.path().join("out/ready").exists() {
-            let console = std::fs::read_to_string(share.path().join("console")).unwrap_or_default();
-            if console.contains("Kernel panic") || start.elapsed() > Duration::from_secs(120) {
+        let board = Self { qemu, share, requests: 0, kind };
+        board.comes_up().then_some(board)
+    }
+
+    /// Waits until it takes requests.
+    fn comes_up(&self) -> bool {
+        let (start, share) = (Instant::now(), self.share.path());
+        let within = if matches!(self.kind, Kind::Bare) { 120 } else { 240 };
+        while !share.join("out/ready").exists() {
+            let console = std::fs::read_to_string(share.join("console")).unwrap_or_default();
+            if console.contains("Kernel panic") || start.elapsed() > Duration::from_secs(within) {
                 println!("boot failed: {console}");
-                return None;
+                return false;
             }
             std::thread::sleep(Duration::from_millis(50));
         }
         println!("board up after {:.1} s", start.elapsed().as_secs_f64());
-        Some(Self { qemu, share, requests: 0 })
+        true
+    }
+
+    /// Has systemd shut it down and start it again; what is on its disk stays.
+    pub fn reboot(&mut self) {
+        std::fs::remove_file(self.share.path().join("out/ready")).unwrap();
+        self.run("setsid sh -c 'sleep 1; systemctl reboot' > /dev/null 2>&1 &");
+        assert!(self.comes_up(), "the board does not come up again");
     }
 
     /// Runs a script on the board and returns its output; fails the test if it fails.
@@ -80,22 +124,26 @@ impl Board {
         output
     }
 
-    fn attempt(&mut self, script: &str) -> (i32, String) {
+    /// The same without a judgement: exit status and output.
+    pub fn attempt(&mut self, script: &str) -> (i32, String) {
         self.requests += 1;
         let n = self.requests;
         let share = self.share.path();
         // By a rename, so that the board never sees half of it.
         std::fs::write(share.join("in/new"), script).unwrap();
         std::fs::rename(share.join("in/new"), share.join(format!("in/{n}"))).unwrap();
-        let end = Instant::now() + Duration::from_secs(60);
+        let within = if matches!(self.kind, Kind::Bare) { 60 } else { 180 };
+        let end = Instant::now() + Duration::from_secs(within);
         loop {
             if let Ok(status) = std::fs::read_to_string(share.join(format!("out/{n}.status"))) {
                 let output = std::fs::read(share.join(format!("out/{n}"))).unwrap_or_default();
                 return (status.trim().parse().unwrap(), String::from_utf8_lossy(&output).into_owned());
             }
             if Instant::now() > end {
-                self.qemu
-                    .fail(&format!("not done on the board within 60 s: {script}\n{}", self.daemon_log()));
+                self.qemu.fail(&format!(
+                    "not done on the board within {within} s: {script}\n{}",
+                    self.daemon_log()
+                ));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -177,7 +225,7 @@ fn counter(status: &Value, name: &str) -> f64 {
 }
 
 /// Waits until the page shows the bars again: the camera's picture, and not the slate.
-fn picture_is_back(browser: &mut Browser, at: f64, what: &str) {
+pub fn picture_is_back(browser: &mut Browser, at: f64, what: &str) {
     let end = Instant::now() + Duration::from_secs(40);
     loop {
         browser.frames(2, 40);
@@ -251,7 +299,7 @@ fn unplug_and_replug_the_microphone(board: &mut Board, browser: &mut Browser, ad
 }
 
 /// vivid's picture is bars from top to bottom.
-const MIDDLE: f64 = 0.5;
+pub const MIDDLE: f64 = 0.5;
 
 #[test]
 fn vivid_and_sound_loopback() {
