@@ -3,7 +3,10 @@
 use std::process::Command;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use x509_parser::pem::parse_x509_pem;
 
 use crate::daemon::{Daemon, PATTERN};
 use crate::door;
@@ -36,10 +39,23 @@ pub struct Browser {
 impl Browser {
     /// Starts `chromium` or `firefox`.
     pub fn start(name: &str) -> Self {
-        let mut process = Process::start(
-            name,
-            Command::new("node").arg(file("browser/watch.mjs")).arg(name).envs(door::keys()),
-        );
+        Self::start_by(Command::new("node").arg(file("browser/watch.mjs")).arg(name), name)
+    }
+
+    /// Starts Chromium, whose user trusts a device's certificate authority (PEM).
+    pub fn trusting(authority: &[u8]) -> Self {
+        let (_, pem) = parse_x509_pem(authority).expect("a PEM file");
+        let certificate = pem.parse_x509().expect("a certificate");
+        let key = ring::digest::digest(&ring::digest::SHA256, certificate.public_key().raw);
+        let pin = STANDARD.encode(key);
+        let mut command = Command::new("node");
+        command.arg(file("browser/watch.mjs")).arg("chromium");
+        command.env("CHROMIUM_FLAGS", format!("--ignore-certificate-errors-spki-list={pin}"));
+        Self::start_by(&mut command, "chromium")
+    }
+
+    fn start_by(command: &mut Command, name: &str) -> Self {
+        let mut process = Process::start(name, command.envs(door::keys()));
         process.line(Duration::from_secs(60)); // it is ready
         Self { process }
     }
@@ -59,6 +75,19 @@ impl Browser {
     pub fn open(&mut self, url: &str) {
         self.tell(&json!({"do": "open", "url": url}));
         self.frames(5, 20);
+    }
+
+    /// Opens a pairing link, and becomes the owner as a person would.
+    pub fn pair(&mut self, link: &str) {
+        self.tell(&json!({"do": "visit", "url": link}));
+        self.wait("window.peercam?.facts.state === 'pair'", 60);
+        self.eval(&format!(
+            "for (const field of ['pair-password', 'pair-again'])
+               document.getElementById(field).value = {:?};
+             document.getElementById('pair-password').form.requestSubmit()",
+            door::PASSWORD
+        ));
+        self.wait("window.peercam.facts.state === 'live'", 60);
     }
 
     /// Waits for so many further frames; returns how many milliseconds they took.

@@ -19,6 +19,7 @@ mod door_load;
 mod flood;
 mod house;
 mod http;
+mod installed;
 mod jpeg;
 mod lab;
 mod load;
