@@ -28,6 +28,7 @@ mod networks;
 mod peers;
 mod port;
 mod process;
+mod soak;
 mod viewer;
 mod watching;
 

@@ -1,0 +1,148 @@
+//! An hour of viewers coming and going: what the daemon costs may not grow, nor its delay. `make soak` runs this and draws
+//! what it wrote; no other target does.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::task::JoinHandle;
+use webrtc::peer_connection::RTCPeerConnectionState::Connected;
+
+use crate::browser::{Browser, number};
+use crate::client::Client;
+use crate::daemon::{Daemon, PATTERN};
+use crate::http::request;
+use crate::place;
+
+/// Between two samples.
+const EVERY: Duration = Duration::from_secs(10);
+/// Who watches, minute by minute, over and over: clients beside a browser. `None`: nobody at all.
+const WATCHING: [Option<usize>; 8] = [Some(0), Some(1), Some(4), Some(8), Some(4), Some(1), Some(0), None];
+
+/// One line of the table.
+struct Sample {
+    elapsed_s: f64,
+    viewers: f64,
+    resident_mb: f64,
+    descriptors: f64,
+    threads: f64,
+    /// From the stamp in the picture to the screen: half, and 95 of 100; `None` while nobody watches.
+    delay_ms: Option<(f64, f64)>,
+}
+
+impl Sample {
+    fn take(daemon: &Daemon, since: Instant, delay_ms: Option<(f64, f64)>) -> Self {
+        let status = daemon.status();
+        let of = |pointer| number(&status, pointer);
+        Self {
+            elapsed_s: since.elapsed().as_secs_f64(),
+            viewers: of("/viewers/count"),
+            resident_mb: of("/process/resident_bytes") / 1e6,
+            descriptors: of("/process/descriptors"),
+            threads: of("/process/threads"),
+            delay_ms,
+        }
+    }
+
+    fn line(&self) -> String {
+        let Self { elapsed_s, viewers, resident_mb, descriptors, threads, delay_ms } = self;
+        let delay = delay_ms.map(|(p50, p95)| format!("{p50:.1},{p95:.1}")).unwrap_or(",".into());
+        format!("{elapsed_s:.0},{viewers},{resident_mb:.2},{descriptors},{threads},{delay}")
+    }
+}
+
+/// A client by WHEP that takes all it gets, until it is dropped.
+struct Guest(JoinHandle<()>);
+
+impl Guest {
+    fn join(address: SocketAddr) -> Self {
+        Self(tokio::spawn(async move {
+            let mut client = Client::new(true).await;
+            let offer = client.offer().await;
+            let ask =
+                move || request(address, "POST", "/whep", &[("Content-Type", "application/sdp")], &offer);
+            let answer = tokio::task::spawn_blocking(ask).await.unwrap().expect("an answer");
+            assert_eq!(answer.code, 201, "{answer:?}");
+            client.accept(&answer.body).await;
+            client.until(Connected).await;
+            while client.packets.recv().await.is_some() {}
+        }))
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+#[test]
+fn viewers_come_and_go() {
+    let minutes: u64 = std::env::var("PEERCAM_SOAK_MINUTES").expect("make soak").parse().expect("minutes");
+    let mut table = File::create(place("PEERCAM_SOAK_TABLE")).unwrap();
+    writeln!(table, "elapsed_s,viewers,resident_mb,descriptors,threads,delay_p50_ms,delay_p95_ms").unwrap();
+    let daemon = Daemon::start(PATTERN);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _entered = runtime.enter();
+    let mut browser = Browser::start("chromium");
+    browser.open(&daemon.url("/"));
+    let (since, mut samples, mut guests) = (Instant::now(), vec![], vec![]);
+    let mut watching = true;
+    for n in 0.. {
+        let due = EVERY * n;
+        if due >= Duration::from_secs(60 * minutes) {
+            break;
+        }
+        std::thread::sleep(due.saturating_sub(since.elapsed()));
+        let wanted = WATCHING[due.as_secs() as usize / 60 % WATCHING.len()];
+        guests.truncate(wanted.unwrap_or(0));
+        while guests.len() < wanted.unwrap_or(0) {
+            guests.push(Guest::join(daemon.address()));
+        }
+        if wanted.is_some() != watching {
+            watching = wanted.is_some();
+            let url = if watching { daemon.url("/") } else { "about:blank".into() };
+            browser.tell(&json!({"do": "visit", "url": url}));
+        }
+        let delay_ms = watching.then(|| {
+            browser.frames(5, 30);
+            let facts = browser.watch(5);
+            (number(&facts, "/delay/p50"), number(&facts, "/delay/p95"))
+        });
+        let sample = Sample::take(&daemon, since, delay_ms);
+        writeln!(table, "{}", sample.line()).unwrap();
+        samples.push(sample);
+    }
+    grows_not(&samples);
+}
+
+/// Compares the second time through [`WATCHING`] with the last one: the first is for warming up.
+fn grows_not(samples: &[Sample]) {
+    let round = WATCHING.len() * 6;
+    let Some(late) = samples.len().checked_sub(round).filter(|late| *late >= 2 * round) else {
+        println!("too short to tell whether anything grows: {} minutes are needed", WATCHING.len() * 3);
+        return;
+    };
+    let (early, late) = (&samples[round..2 * round], &samples[late..]);
+    let most = |of: &[Sample], what: fn(&Sample) -> f64| of.iter().map(what).fold(0., f64::max);
+    let median_delay = |of: &[Sample]| {
+        let mut all: Vec<_> = of.iter().filter_map(|s| s.delay_ms).map(|(p50, _)| p50).collect();
+        all.sort_by(f64::total_cmp);
+        all[all.len() / 2]
+    };
+    let figures: [(&str, fn(&Sample) -> f64, f64); 3] = [
+        ("MB of memory", |s| s.resident_mb, 4.),
+        ("descriptors", |s| s.descriptors, 2.),
+        ("threads", |s| s.threads, 2.),
+    ];
+    for (what, figure, slack) in figures {
+        let (before, after) = (most(early, figure), most(late, figure));
+        println!("{what}: at most {before:.1}, and {after:.1} in the end");
+        assert!(after <= before + slack, "{what} grew from {before} to {after}");
+    }
+    let (before, after) = (median_delay(early), median_delay(late));
+    println!("delay: {before:.1} ms, and {after:.1} ms in the end");
+    assert!(after <= before + 30., "the delay grew from {before} to {after} ms");
+}
