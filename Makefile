@@ -6,8 +6,9 @@ export PATH := $(shell tests/setup.sh path):$(PATH)
 ARGS ?=
 TESTS ?=
 EACH ?= 600
+MINUTES ?= 60
 
-.PHONY: help run test check fuzz bench test-fresh
+.PHONY: help run test test-device check soak fuzz bench test-fresh
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
@@ -20,9 +21,19 @@ test: ## install what the tests need and run them all: make test TESTS=browser f
 	@tests/setup.sh build net browser board peers
 	# Once for all, and before the network is left behind.
 	cargo test --locked --no-run
-	env $$(tests/setup.sh places) tests/net.sh cargo test --locked --offline --no-fail-fast $(TESTS) -- --test-threads=1
+	# All but what test-device and soak are for.
+	env $$(tests/setup.sh places) tests/net.sh cargo test --locked --offline --no-fail-fast $(TESTS) -- --test-threads=1 \
+	  --skip installed:: --skip soak::
 	node --test tests/browser/unit/*.test.mjs
-	[ -n "$(TESTS)" ] || tests/fuzz/run.sh 45
+	[ -n "$(TESTS)" ] || tests/fuzz/run.sh 20
+
+test-device: ## build for boards, install the package on emulated ones and try it there: make test-device TESTS=arm64 for one
+	@tests/setup.sh build net browser device
+	$(MAKE) deb PROFILE=board
+	[ -n "$(TESTS)" ] || $(MAKE) test-cross TARGETS='aarch64-unknown-linux-gnu armv7-unknown-linux-gnueabihf'
+	cargo test --locked --no-run --test it
+	env $$(tests/setup.sh places) PEERCAM_PACKAGES=$(CURDIR)/target/debian tests/net.sh \
+	  cargo test --locked --offline --no-fail-fast --test it installed::$(TESTS) -- --test-threads=1 --nocapture
 
 check: ## formatting, lints, documentation, licences and sources of dependencies
 	@tests/setup.sh check
@@ -32,6 +43,13 @@ check: ## formatting, lints, documentation, licences and sources of dependencies
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 	# Known vulnerabilities are not looked up: that takes the advisory database, which is a repository of its own.
 	env $$(tests/setup.sh places) sh -c 'exec "$$PEERCAM_DENY" --offline --locked check --hide-inclusion-graph bans licenses sources'
+
+soak: ## viewers come and go for an hour: what it costs and how late the picture is, drawn: make soak MINUTES=600
+	@tests/setup.sh build net browser
+	cargo test --locked --no-run --test it
+	env PEERCAM_SOAK_MINUTES=$(MINUTES) PEERCAM_SOAK_TABLE=$(CURDIR)/target/soak.csv tests/net.sh \
+	  cargo test --locked --offline --test it soak:: -- --nocapture
+	tests/soak/plot.py target/soak.csv target/soak.svg
 
 fuzz: ## feed all that reads foreign bytes with mutations: make fuzz EACH=3600 for an hour each, TESTS='offer whep' for some
 	@tests/setup.sh build
