@@ -31,8 +31,8 @@ test: ## install what the tests need and run them all: make test TESTS=browser f
 
 test-device: ## build for boards, install the package on emulated ones and try it there: make test-device TESTS=arm64 for one
 	@tests/setup.sh build net browser device
-	$(MAKE) cross deb PROFILE=board
-	[ -n "$(TESTS)" ] || $(MAKE) test-cross
+	$(MAKE) deb PROFILE=board
+	[ -n "$(TESTS)" ] || $(MAKE) test-cross TARGETS='aarch64-unknown-linux-gnu armv7-unknown-linux-gnueabihf'
 	cargo test --locked --no-run --test it
 	env $$(tests/setup.sh places) PEERCAM_PACKAGES=$(CURDIR)/target/debian tests/net.sh \
 	  cargo test --locked --offline --no-fail-fast --test it installed::$(TESTS) -- --test-threads=1 --nocapture

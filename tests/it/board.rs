@@ -97,7 +97,7 @@ impl Board {
     /// Waits until it takes requests.
     fn comes_up(&self) -> bool {
         let (start, share) = (Instant::now(), self.share.path());
-        let within = if matches!(self.kind, Kind::Bare) { 120 } else { 240 };
+        let within = if matches!(self.kind, Kind::Bare) { 120 } else { 300 };
         while !share.join("out/ready").exists() {
             let console = std::fs::read_to_string(share.join("console")).unwrap_or_default();
             if console.contains("Kernel panic") || start.elapsed() > Duration::from_secs(within) {

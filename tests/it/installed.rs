@@ -69,9 +69,7 @@ impl Site {
 
     /// Into a file here, so that a failure shows it.
     fn follow_the_journal(&mut self) {
-        self.board.run(
-            "setsid journalctl --follow --lines=all --output=short-monotonic >> /host/daemon.log 2>&1 &",
-        );
+        self.board.run("setsid journalctl --follow --lines=all --unit=peercam >> /host/daemon.log 2>&1 &");
     }
 
     fn done(&mut self, step: &str) {
@@ -163,7 +161,7 @@ impl Site {
     fn is_back(&mut self, browser: &mut Browser, restarts: u32, what: &str) {
         self.until_it_succeeds(what, &format!("[ $(systemctl show -P NRestarts peercam) = {restarts} ]"));
         self.active();
-        browser.frames(3, 80);
+        comes_back(browser);
         picture_is_back(browser, MIDDLE, what);
         self.done(what);
     }
@@ -227,12 +225,18 @@ fn upgrade(package: &Path, dir: &Path) -> PathBuf {
     later
 }
 
+/// The page finds its way back by itself.
+fn comes_back(browser: &mut Browser) {
+    browser.wait("window.peercam.facts.state === 'live'", 80);
+    browser.frames(3, 50);
+}
+
 /// vivid's picture and the tone in the loopback, seen and heard.
 fn is_seen_and_heard(site: &mut Site, browser: &mut Browser) {
-    browser.frames(5, 60);
+    browser.frames(5, 50);
     picture_is_back(browser, MIDDLE, "vivid");
     browser.click_sound();
-    browser.frames(10, 60);
+    browser.frames(10, 50);
     let heard = browser.listen(5);
     println!("{heard}");
     assert!((number(&heard, "/sound/peakHz") - 1000.).abs() < 20., "{heard:#}");
@@ -293,12 +297,12 @@ fn reloads(site: &mut Site, browser: &mut Browser) {
     site.configure("video", "frame_rate", "5");
     site.run("systemctl reload peercam");
     site.until("at the new rate", |s| s["video"]["wanted"]["fps"].as_f64() == Some(5.));
-    browser.frames(5, 60);
+    browser.frames(5, 50);
     site.configure("video", "frame_rate", "500");
     site.board.attempt("systemctl reload peercam");
     site.journal_says("video.frame_rate: 500 is out of range");
     site.until_it_succeeds("telling so", "systemctl show -P StatusText peercam | grep refused");
-    browser.frames(5, 60);
+    browser.frames(5, 50);
     let now = site.status();
     assert_eq!(now["video"]["wanted"]["fps"].as_f64(), Some(5.), "{now:#}");
     site.configure("video", "frame_rate", "10");
@@ -338,7 +342,7 @@ fn arm64_board() {
     let before = browser.connections();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     site.run(&format!("date -s @{now}"));
-    browser.frames(30, 60);
+    browser.frames(30, 50);
     assert_eq!(browser.connections(), before, "the viewer had to connect again");
     assert_eq!(site.status()["video"]["state"], "live");
     site.done("three years later");
@@ -364,7 +368,7 @@ fn arm64_board() {
     // Not loaded at boot: a camera that is plugged in late.
     site.run("modprobe vivid");
     site.active();
-    browser.frames(3, 80);
+    comes_back(&mut browser);
     picture_is_back(&mut browser, MIDDLE, "after a reboot");
     let now = site.until("live", |s| s["video"]["state"] == "live" && s["audio"]["state"] == "live");
     assert_eq!(now["audio"]["source"], "microphone", "{now:#}");
@@ -374,7 +378,7 @@ fn arm64_board() {
     site.install(&upgrade(&first, dir.path()));
     assert_ne!(site.show("MainPID"), process, "the old one runs on");
     assert_eq!(site.run("cat /etc/peercam/device.toml"), edited, "the owner's file was changed");
-    browser.frames(3, 80);
+    comes_back(&mut browser);
     picture_is_back(&mut browser, MIDDLE, "after an upgrade");
     site.done("upgraded");
 
