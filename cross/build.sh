@@ -5,9 +5,10 @@
 #                                            emulation; ARG... are cargo's and, after --, the tests'
 #
 # As `cross` does in a container, without one: in a Bullseye root (cross/setup.sh), with this machine's Rust, and with no
-# network. Needs `tests/setup.sh cross`. TARGETS is one of Rust's, or several in quotes.
+# network. Needs `tests/setup.sh cross`. TARGETS is one of Rust's, or several in quotes. $PEERCAM_CROSS_TARGET is where
+# cargo keeps what it made (default: target/cross); a folder that outlives clones spares them the dependencies.
 set -euo pipefail
-[ $# -ge 3 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 3 ] || { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 tree=$(dirname "$(dirname "$(realpath "$0")")")
 read -ra targets <<<"$1"
 profile=$2 task=$3
@@ -18,8 +19,8 @@ PATH=$("$tree/tests/setup.sh" path):$PATH
 root=$("$tree/tests/setup.sh" places | sed -n 's/^PEERCAM_CROSS=//p')
 sysroot=$(rustc --print sysroot)
 [ -d "$root" ] || { echo "there is no root to build in: run tests/setup.sh cross" >&2; exit 1; }
-# A folder of its own: what runs during a build is not made for the C library outside.
-made=$tree/target/cross
+# Not cargo's usual folder: what runs during a build is not made for the C library outside.
+made=${PEERCAM_CROSS_TARGET:-$tree/target/cross}
 mkdir -p "$made" "${CARGO_HOME:=$HOME/.cargo}"
 
 inside() {
