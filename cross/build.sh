@@ -5,9 +5,10 @@
 #                                            emulation; ARG... are cargo's and, after --, the tests'
 #
 # As `cross` does in a container, without one: in a Bullseye root (cross/setup.sh), with this machine's Rust, and with no
-# network. Needs `tests/setup.sh cross`. TARGETS is one of Rust's, or several in quotes.
+# network. Needs `tests/setup.sh cross`. TARGETS is one of Rust's, or several in quotes. $PEERCAM_CROSS_TARGET is where
+# cargo keeps what it made (default: target/cross); a folder that outlives clones spares them the dependencies.
 set -euo pipefail
-[ $# -ge 3 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 3 ] || { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 tree=$(dirname "$(dirname "$(realpath "$0")")")
 read -ra targets <<<"$1"
 profile=$2 task=$3
@@ -18,8 +19,8 @@ PATH=$("$tree/tests/setup.sh" path):$PATH
 root=$("$tree/tests/setup.sh" places | sed -n 's/^PEERCAM_CROSS=//p')
 sysroot=$(rustc --print sysroot)
 [ -d "$root" ] || { echo "there is no root to build in: run tests/setup.sh cross" >&2; exit 1; }
-# A folder of its own: what runs during a build is not made for the C library outside.
-made=$tree/target/cross
+# Not cargo's usual folder: what runs during a build is not made for the C library outside.
+made=${PEERCAM_CROSS_TARGET:-$tree/target/cross}
 mkdir -p "$made" "${CARGO_HOME:=$HOME/.cargo}"
 
 inside() {
@@ -34,12 +35,26 @@ needed() { inside readelf --version-info --wide "$1" | grep -o "\b$2_[0-9.]*" | 
 
 at_most() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | tail -n 1)" = "$2" ]; } # version $1 <= version $2
 
+vectorised() { # checks that $1, made for target $2, has the processor's own code: without it some libraries quietly fall back to C
+  local symbol symbols have
+  case $2 in
+    aarch64-*) symbols='WelsSampleSad16x16_AArch64_neon silk_NSQ_noise_shape_feedback_loop_neon jsimd_idct_islow_neon aes.*autodetect' ;;
+    armv7-*) symbols='WelsSampleSad16x16_neon silk_NSQ_noise_shape_feedback_loop_neon jsimd_idct_islow_neon' ;;
+    x86_64-*) symbols='WelsSampleSad16x16_sse2 silk_NSQ_del_dec_avx2 jsimd_idct_islow_avx2 aes.*autodetect' ;;
+  esac
+  have=$(inside nm "$1")
+  for symbol in $symbols; do
+    grep -q "$symbol" <<<"$have" || { echo "$1 lacks $symbol" >&2; exit 1; }
+  done
+}
+
 ship() { # splits what cargo made for target $1, tells of it and checks it
   local file=/target/$1/$profile/peercam out=target/$1/$profile tools=
   case $1 in
     aarch64-*) tools=aarch64-linux-gnu- ;;
     armv7-*) tools=arm-linux-gnueabihf- ;;
   esac
+  vectorised "$file" "$1"
   inside "${tools}objcopy" --only-keep-debug --compress-debug-sections "$file" "$file.debug"
   inside "${tools}objcopy" --strip-all --add-gnu-debuglink="$file.debug" "$file" "$file.stripped"
   mkdir -p "$tree/$out"
@@ -57,7 +72,11 @@ ship() { # splits what cargo made for target $1, tells of it and checks it
 options=(--locked --offline --profile "$profile" "${targets[@]/#/--target=}")
 # Symbols are for peercam.debug; what ships has none, as Cargo.toml says.
 settings=(--setenv "CARGO_PROFILE_${profile^^}_STRIP" none)
-[ "$profile" != release ] || settings+=(--setenv CARGO_PROFILE_RELEASE_DEBUG line-tables-only)
+case $profile in
+  release) settings+=(--setenv CARGO_PROFILE_RELEASE_DEBUG line-tables-only) ;;
+  # As unit tests have it: they and the daemon share all that they are made of.
+  board) options+=(--features tokio/test-util) ;;
+esac
 case $task in
   build)
     inside cargo build "${options[@]}" --bin peercam
