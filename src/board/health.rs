@@ -2,7 +2,7 @@
 //!
 //! Heat: the kernel's thermal zones (Documentation/driver-api/thermal/sysfs-api.rst) with their trip points. From a
 //! *passive* one on the kernel itself slows the processor. Zones of the processor that have none, as on Raspberry Pis,
-//! whose firmware slows them from 80 °C on, are held to [`HOT`].
+//! whose firmware slows them from 80 °C on, are held to `HOT`.
 //!
 //! Power: `in0_lcrit_alarm` of the Raspberry Pi's voltage sensor (`drivers/hwmon/raspberrypi-hwmon.c`, "rpi_volt"), which
 //! says whether it was too low at any time within the last two seconds. Kernels before it (4.18) have `get_throttled`

@@ -14,7 +14,7 @@
 //! only thing that can be guessed, so the limits of [`guess`] are about them; who presents a secret of 128 bits is never
 //! refused for what others did.
 //!
-//! Times of day decide about sessions and links, since both outlast a restart; [`reckoning`] is about boards whose clock
+//! Times of day decide about sessions and links, since both outlast a restart; `reckoning` is about boards whose clock
 //! jumps by years. What does not outlast one (pairing links, waits after wrong passwords) goes by the monotonic clock.
 
 mod error;
