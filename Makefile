@@ -43,6 +43,8 @@ check: ## formatting, lints, documentation, licences and sources of dependencies
 	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
+	# Also what other systems would need: all of it is judged.
+	cargo fetch --locked --quiet
 	# Known vulnerabilities are not looked up: that takes the advisory database, which is a repository of its own.
 	env $$(tests/setup.sh places) sh -c 'exec "$$PEERCAM_DENY" --offline --locked check --hide-inclusion-graph bans licenses sources'
 
