@@ -80,14 +80,15 @@ impl Browser {
     /// Opens a pairing link, and becomes the owner as a person would.
     pub fn pair(&mut self, link: &str) {
         self.tell(&json!({"do": "visit", "url": link}));
-        self.wait("window.peercam?.facts.state === 'pair'", 60);
+        // The form is hidden until the code is there that sends it.
+        self.wait("document.getElementById('pair')?.checkVisibility()", 50);
         self.eval(&format!(
             "for (const field of ['pair-password', 'pair-again'])
                document.getElementById(field).value = {:?};
              document.getElementById('pair-password').form.requestSubmit()",
             door::PASSWORD
         ));
-        self.wait("window.peercam.facts.state === 'live'", 60);
+        self.wait("window.peercam.facts.state === 'live'", 50);
     }
 
     /// Waits for so many further frames; returns how many milliseconds they took.
