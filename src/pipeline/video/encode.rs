@@ -89,12 +89,14 @@ impl<'a> Encoding<'a> {
         let mut demand = self.context.hub.demands();
         let mut config = self.context.config.clone();
         while !stop.is_cancelled() {
-            // A slate has its own pace, and whoever joins or asks for a picture while it shows is not kept waiting.
+            // A slate has its own pace, and whoever joins or asks for a picture while it shows is not kept waiting. While
+            // pictures are wanted it says that it is there: a thread that stands still is noticed also where it waits.
+            let wanted = demand.borrow_and_update().viewers > 0;
             let slate = match self.showing {
                 Showing::Slate { last, .. } => Some(last + slate::INTERVAL),
                 _ => None,
             };
-            let due = slate.filter(|_| demand.borrow_and_update().viewers > 0).map(|at| at.since(Pts::now()));
+            let due = wanted.then(|| slate.map_or(STALL, |at| at.since(Pts::now())));
             match due {
                 Some(due) => self.heartbeat.within(due + WORK),
                 None => self.heartbeat.asleep(),
