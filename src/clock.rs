@@ -13,9 +13,7 @@ pub struct Pts(u64);
 impl Pts {
     /// The present.
     pub fn now() -> Self {
-        let mut ts = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: `ts` is a valid timespec for the kernel to fill; CLOCK_MONOTONIC always exists on Linux.
-        unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut ts) };
+        let ts = read(libc::CLOCK_MONOTONIC);
         Self(ts.tv_sec as u64 * 1_000_000 + ts.tv_nsec as u64 / 1_000)
     }
 
@@ -54,6 +52,19 @@ impl std::ops::Sub<Duration> for Pts {
     fn sub(self, d: Duration) -> Self {
         Self(self.0.saturating_sub(d.as_micros() as u64))
     }
+}
+
+/// How long the board has been running, asleep or not (`CLOCK_BOOTTIME`).
+pub fn running() -> Duration {
+    let ts = read(libc::CLOCK_BOOTTIME);
+    Duration::new(ts.tv_sec as u64, ts.tv_nsec as u32)
+}
+
+fn read(clock: libc::clockid_t) -> libc::timespec {
+    let mut ts = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `ts` is a valid timespec for the kernel to fill; the clocks asked for here always exist on Linux.
+    unsafe { libc::clock_gettime(clock, &mut ts) };
+    ts
 }
 
 /// RTP clock of video (RFC 6184 section 8.2.1).

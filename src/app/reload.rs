@@ -109,8 +109,8 @@ impl Live {
         }
         self.registry.set_max_viewers(new.web.max_viewers);
         self.auth.state().hold_privacy(new.watching.privacy);
-        self.video.send_if_modified(|now| replace(now, &new.video));
-        self.audio.send_if_modified(|now| replace(now, &new.audio));
+        self.video.send_if_modified(|now| std::mem::replace(now, new.video.clone()) != new.video);
+        self.audio.send_if_modified(|now| std::mem::replace(now, new.audio.clone()) != new.audio);
         self.told.change(new.watching.clone());
         if tls_is_new {
             self.certificate.keep(tls.clone(), self.addresses.clone());
@@ -139,15 +139,6 @@ impl Live {
         }
         Ok((Tls::open(web, &self.state_dir, self.announcing.name.subscribe())?, true))
     }
-}
-
-/// Whether `now` becomes another.
-fn replace<T: PartialEq + Clone>(now: &mut T, new: &T) -> bool {
-    let changed = now != new;
-    if changed {
-        now.clone_from(new);
-    }
-    changed
 }
 
 /// What happened to each key.

@@ -57,6 +57,13 @@ struct Reading {
     under_voltage: Option<bool>,
 }
 
+impl Reading {
+    /// Whether it is too hot, or has no more than so many degrees in hand.
+    fn is_hot(&self, in_hand: f64) -> bool {
+        self.throttled || self.margin.is_some_and(|margin| margin <= in_hand)
+    }
+}
+
 /// Tells whether the board is under pressure, in `status` and to whoever asks, until `stop`; looks only while somebody
 /// watches. Never fails: a board without sensors is never under pressure.
 pub fn watch(
@@ -152,7 +159,7 @@ struct Policy {
 impl Policy {
     fn judge(&mut self, reading: Reading, now: Pts) {
         let in_hand = if self.hot { COOLER } else { 0.0 };
-        self.hot = reading.throttled || reading.margin.is_some_and(|margin| margin <= in_hand);
+        self.hot = reading.is_hot(in_hand);
         if reading.under_voltage == Some(true) {
             self.under_voltage = Some(now);
         }
@@ -173,10 +180,9 @@ pub fn look() -> Vec<Finding> {
 
 fn judge(reading: Reading) -> Vec<Finding> {
     let mut found = vec![];
-    let hot = reading.throttled || reading.margin.is_some_and(|margin| margin <= 0.0);
     let says = |temperature: f64| format!("the board is at {temperature:.0} °C");
     match reading.temperature.map(says) {
-        says if hot => found.push(Finding::warn(
+        says if reading.is_hot(0.0) => found.push(Finding::warn(
             "heat",
             says.unwrap_or_else(|| "the board's firmware slows it down".into())
                 + ", which is too hot: the picture gets smaller and slower",

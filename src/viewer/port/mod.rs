@@ -159,12 +159,7 @@ impl Port {
             drop(self.tcp_guard().take());
         }
         self.listen(tcp);
-        self.ice.send_if_modified(|now| {
-            *now != ice && {
-                *now = ice;
-                true
-            }
-        });
+        self.ice.send_if_modified(|now| std::mem::replace(now, ice.clone()) != ice);
     }
 
     fn listen(&self, listeners: Vec<TcpListener>) {

@@ -14,10 +14,11 @@
 //! - A clock that was ahead, believed, until the end of a run is believed no more once it is right. Time goes on from the
 //!   wrong date, at the right speed; that shows in lists only.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use super::super::tls::time::{RELEASED, plausible};
+use super::super::tls::time::{RELEASED, clock, plausible};
 use super::principal::DAY_S;
+use crate::clock::running;
 use crate::state::Lasting;
 
 /// A clock that differs by less was set a little, or ran a little fast: nothing is moved.
@@ -35,11 +36,7 @@ pub struct Look {
 impl Look {
     /// Now.
     pub fn now() -> Self {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-        let mut ts = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: `ts` is a valid timespec for the kernel to fill; CLOCK_BOOTTIME always exists on Linux.
-        unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &mut ts) };
-        Self { wall, running: Duration::new(ts.tv_sec as u64, ts.tv_nsec as u32) }
+        Self { wall: clock().unsigned_abs(), running: running() }
     }
 }
 
