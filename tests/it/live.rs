@@ -314,13 +314,14 @@ async fn a_board_that_can_t_keep_up_shows_less_and_stays_in_time() {
     assert_eq!(picture.says("negotiated")["fps"], 30.0);
 }
 
-/// A board that is some 15 times slower than this machine, and a camera of several sizes.
+/// A board with something else to do, and a camera of several sizes. However fast this machine is: half a dozen others
+/// who want the board's two processors leave too little for the full size.
 #[test]
 fn a_slow_board_asks_its_camera_for_a_smaller_picture() {
     let mut board = Board::boot("");
     board.run("modprobe vivid n_devs=1 node_types=0x1 num_inputs=1 input_types=0 no_error_inj=0");
     let config =
-        "[video]\nsize = \"1280x720\"\nframe_rate = 30\neffort = \"high\"\n[audio]\ndevice = \"off\"\n";
+        "[video]\nsize = \"1920x1080\"\nframe_rate = 30\neffort = \"high\"\n[audio]\ndevice = \"off\"\n";
     let address = board.start_daemon(config);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let mut viewer = runtime.block_on(async {
@@ -331,11 +332,12 @@ fn a_slow_board_asks_its_camera_for_a_smaller_picture() {
         client.until(Connected).await;
         client
     });
-    let smaller = |s: &Value| s["video"]["reduced"]["width"].as_u64().is_some_and(|width| width < 1280);
+    board.run("for n in 1 2 3 4 5 6; do setsid sh -c 'while :; do :; done' > /dev/null 2>&1 & done");
+    let smaller = |s: &Value| s["video"]["reduced"]["width"].as_u64().is_some_and(|width| width < 1920);
     let (took, reduced) = until(address, "reduced", Duration::from_secs(60), smaller);
     println!("after {took:.1?}: {}", reduced["video"]["reduced"]);
     assert_eq!(reduced["video"]["negotiated"]["width"], reduced["video"]["reduced"]["width"], "{reduced:#}");
-    assert_eq!(reduced["video"]["wanted"]["width"], 1280, "{reduced:#}");
+    assert_eq!(reduced["video"]["wanted"]["width"], 1920, "{reduced:#}");
     assert!(board.daemon_log().contains("picture: reduced to "), "{}", board.daemon_log());
     let before = reduced["counters"]["encoded"].as_u64().unwrap();
     until(address, "going on", SOON, |s| s["counters"]["encoded"].as_u64().unwrap() > before + 20);
