@@ -56,10 +56,10 @@ test-cross: ## the unit tests as the boards' processors run them, emulated: make
 	@tests/setup.sh cross
 	cross/build.sh "$(TARGETS)" board test $(TESTS)
 
-soak: ## viewers come and go for an hour: what it costs and how late the picture is, drawn: make soak MINUTES=600
-	@tests/setup.sh build net browser
+soak: ## viewers come and go on the virtual board for an hour: cost and delay, drawn: make soak MINUTES=600
+	@tests/setup.sh build net browser board
 	cargo test --locked --no-run --test it
-	env PEERCAM_SOAK_MINUTES=$(MINUTES) PEERCAM_SOAK_TABLE=$(CURDIR)/target/soak.csv tests/net.sh \
+	env $$(tests/setup.sh places) PEERCAM_SOAK_MINUTES=$(MINUTES) PEERCAM_SOAK_TABLE=$(CURDIR)/target/soak.csv tests/net.sh \
 	  cargo test --locked --offline --test it soak:: -- --nocapture
 	tests/soak/plot.py target/soak.csv target/soak.svg
 

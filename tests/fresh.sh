@@ -71,7 +71,7 @@ kill -INT "$(pgrep -x peercam)"
 wait $run || { status=$?; [ $status = 130 ] || [ $status = 2 ] || { tail "$log" >&2; echo "make run ended with $status" >&2; exit 1; }; }
 took "make run: stopped"
 
-there make -C /peercam test 2>&1 | tee "$root/peercam/test.log" | grep -aE '^test |^setup:|test result|Finished|^# (tests|pass|fail)|panicked|error' || {
+there make -C /peercam test 2>&1 | tee "$root/peercam/test.log" | grep --line-buffered -aE '^test |^setup:|test result|Finished|^# (tests|pass|fail)|panicked|error' || {
   tail -n 100 "$root/peercam/test.log" >&2
   echo "make test failed" >&2
   exit 1

@@ -272,7 +272,7 @@ fn unplug_and_replug(
 }
 
 /// Into the other end of the sound loopback.
-const PLAY: &str =
+pub const PLAY: &str =
     "setsid speaker-test -D hw:Loopback,0,0 -c 1 -r 48000 -F S16_LE -t sine -f 1000 > /dev/null 2>&1 &";
 
 /// The sound loopback goes away in mid-stream and comes back: the picture goes on, the page says why there is no sound, and

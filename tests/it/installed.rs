@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::board::{Board, Kind, MIDDLE, picture_is_back};
 use crate::browser::{Browser, assert_bars, number};
@@ -136,7 +136,7 @@ impl Site {
     fn configure(&mut self, section: &str, key: &str, value: &str) {
         self.run(&format!(
             "sed -i '/^\\[{section}\\]/,/^\\[/ s|^{key} = .*|{key} = {value}|' /etc/peercam/device.toml
-            grep -qx '{key} = {value}' /etc/peercam/device.toml"
+            grep -qxF '{key} = {value}' /etc/peercam/device.toml"
         ));
     }
 
@@ -404,6 +404,10 @@ fn amd64_board() {
     site.configure("video", "frame_rate", "10");
     site.done("refused a broken file");
 
+    // A light of the keyboard's, and a program of the owner's.
+    let light = site.run("ls /sys/class/leds | grep -m 1 scrolllock");
+    site.configure("watching", "led", &format!("\"{light}\""));
+    site.configure("watching", "on_first", r#"["/bin/sh", "-c", "env > /run/peercam/first"]"#);
     site.board.put("state.json", door::state());
     site.run(
         "install -o peercam -g peercam -m 600 /host/state.json /var/lib/peercam/state.json
@@ -420,6 +424,13 @@ fn amd64_board() {
     assert_bars(&browser.bars(MIDDLE), "with sound");
     assert_eq!(browser.connections(), before, "the viewer had to connect again");
     site.done("its camera plugged in while somebody watches");
+
+    let shines = |on: u8| format!("[ $(cat /sys/class/leds/{light}/brightness) = {on} ]");
+    site.until_it_succeeds("shining", &shines(1));
+    site.run("grep -x PEERCAM_VIEWERS=1 /run/peercam/first");
+    browser.tell(&json!({"do": "visit", "url": "about:blank"}));
+    site.until_it_succeeds("dark again", &shines(0));
+    site.done("its light switched and a program run, out of the sandbox");
 
     site.run("systemctl stop peercam");
     let took = ["InactiveEnterTimestampMonotonic", "ActiveExitTimestampMonotonic"]

@@ -1,5 +1,5 @@
-//! An hour of viewers coming and going: what the daemon costs may not grow, nor its delay. `make soak` runs this and draws
-//! what it wrote; no other target does.
+//! An hour of viewers coming and going on the virtual board: what the daemon costs may not grow, nor its delay. `make soak`
+//! runs this and draws what it wrote; no other target does.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -10,16 +10,19 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use webrtc::peer_connection::RTCPeerConnectionState::Connected;
 
+use crate::board::{Board, PLAY};
 use crate::browser::{Browser, number};
 use crate::client::Client;
-use crate::daemon::{Daemon, PATTERN};
+use crate::daemon::status;
 use crate::http::request;
 use crate::place;
 
 /// Between two samples.
 const EVERY: Duration = Duration::from_secs(10);
 /// Who watches, minute by minute, over and over: clients beside a browser. `None`: nobody at all.
-const WATCHING: [Option<usize>; 8] = [Some(0), Some(1), Some(4), Some(8), Some(4), Some(1), Some(0), None];
+const WATCHING: [Option<usize>; 8] = [Some(0), Some(1), Some(2), Some(4), Some(2), Some(1), Some(0), None];
+/// Small enough for an emulated processor.
+const CONFIG: &str = "[video]\nsize = \"320x180\"\nframe_rate = 10\nbitrate_kbps = 500\n[audio]\ndevice = \"hw:Loopback,1,0\"\n";
 
 /// One line of the table.
 struct Sample {
@@ -28,14 +31,14 @@ struct Sample {
     resident_mb: f64,
     descriptors: f64,
     threads: f64,
-    /// From the stamp in the picture to the screen: half, and 95 of 100; `None` while nobody watches.
+    /// From capture to the screen, as the page measures it: half, and 95 of 100; `None` while nobody watches.
     delay_ms: Option<(f64, f64)>,
 }
 
 impl Sample {
-    fn take(daemon: &Daemon, since: Instant, delay_ms: Option<(f64, f64)>) -> Self {
-        let status = daemon.status();
-        let of = |pointer| number(&status, pointer);
+    fn take(address: SocketAddr, since: Instant, delay_ms: Option<(f64, f64)>) -> Self {
+        let now = status(address);
+        let of = |pointer| number(&now, pointer);
         Self {
             elapsed_s: since.elapsed().as_secs_f64(),
             viewers: of("/viewers/count"),
@@ -59,7 +62,7 @@ struct Guest(JoinHandle<()>);
 impl Guest {
     fn join(address: SocketAddr) -> Self {
         Self(tokio::spawn(async move {
-            let mut client = Client::new(true).await;
+            let mut client = Client::at("10.77.0.1:0", true).await;
             let offer = client.offer().await;
             let ask =
                 move || request(address, "POST", "/whep", &[("Content-Type", "application/sdp")], &offer);
@@ -83,11 +86,15 @@ fn viewers_come_and_go() {
     let minutes: u64 = std::env::var("PEERCAM_SOAK_MINUTES").expect("make soak").parse().expect("minutes");
     let mut table = File::create(place("PEERCAM_SOAK_TABLE")).unwrap();
     writeln!(table, "elapsed_s,viewers,resident_mb,descriptors,threads,delay_p50_ms,delay_p95_ms").unwrap();
-    let daemon = Daemon::start(PATTERN);
+    let mut board = Board::boot("snd-aloop");
+    board.run("modprobe vivid n_devs=1 node_types=0x1 num_inputs=1 input_types=0 no_error_inj=0");
+    board.run(PLAY);
+    let address = board.start_daemon(CONFIG);
+    let page = format!("http://{address}/");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let _entered = runtime.enter();
     let mut browser = Browser::start("chromium");
-    browser.open(&daemon.url("/"));
+    browser.open(&page);
     let (since, mut samples, mut guests) = (Instant::now(), vec![], vec![]);
     let mut watching = true;
     for n in 0.. {
@@ -99,19 +106,19 @@ fn viewers_come_and_go() {
         let wanted = WATCHING[due.as_secs() as usize / 60 % WATCHING.len()];
         guests.truncate(wanted.unwrap_or(0));
         while guests.len() < wanted.unwrap_or(0) {
-            guests.push(Guest::join(daemon.address()));
+            guests.push(Guest::join(address));
         }
         if wanted.is_some() != watching {
             watching = wanted.is_some();
-            let url = if watching { daemon.url("/") } else { "about:blank".into() };
+            let url = if watching { &page } else { "about:blank" };
             browser.tell(&json!({"do": "visit", "url": url}));
         }
         let delay_ms = watching.then(|| {
-            browser.frames(5, 30);
-            let facts = browser.watch(5);
-            (number(&facts, "/delay/p50"), number(&facts, "/delay/p95"))
+            browser.frames(20, 30);
+            let facts = browser.eval("window.peercam.facts");
+            (number(&facts, "/delay_ms"), number(&facts, "/delay_p95_ms"))
         });
-        let sample = Sample::take(&daemon, since, delay_ms);
+        let sample = Sample::take(address, since, delay_ms);
         writeln!(table, "{}", sample.line()).unwrap();
         samples.push(sample);
     }
