@@ -9,6 +9,7 @@
 #                               cross: a Debian 11 root to build      device: the same board with an arm64 processor
 #                                 for boards in
 #   tests/setup.sh path         prints the directories to put before PATH, so that the right cargo is found
+#   tests/setup.sh cache        prints where things are kept
 #
 # What is fetched or made outside the package manager is kept below $PEERCAM_CACHE (default: ~/.cache/peercam), named by
 # a digest of what it is made from, so that it outlives clones and is made anew when its recipe changes.
@@ -323,6 +324,7 @@ for group in "$@"; do
   case $group in
     build | check | cross | deb | net | browser | board | device | peers | places) "$group" ;;
     path) rust_places ;;
+    cache) printf '%s' "$cache" ;;
     *) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0" >&2; exit 2 ;;
   esac
 done

@@ -39,14 +39,7 @@ const WINDOW: Duration = Duration::from_secs(15);
 /// One viewer over WHEP; it receives as long as it is kept.
 pub async fn join(address: SocketAddr) -> tokio::task::JoinHandle<()> {
     let mut client = Client::new(true).await;
-    let offer = client.offer().await;
-    let posted = tokio::task::spawn_blocking(move || {
-        request(address, "POST", "/whep", &[("Content-Type", "application/sdp")], &offer)
-    });
-    let answer = posted.await.expect("no panic").expect("an answer");
-    assert_eq!(answer.code, 201, "{answer:?}");
-    client.accept(&answer.body).await;
-    client.until(Connected).await;
+    client.join(address).await;
     tokio::spawn(async move { while client.packets.recv().await.is_some() {} })
 }
 

@@ -8,13 +8,11 @@ use std::time::{Duration, Instant};
 
 use rtc::interceptor::Packet;
 use serde_json::Value;
-use webrtc::peer_connection::RTCPeerConnectionState::Connected;
 
 use crate::browser::{Browser, are_bars, assert_bars, number};
-use crate::client::Client;
+use crate::client::{Client, OPUS};
 use crate::daemon::{status, until};
 use crate::door;
-use crate::http::request;
 use crate::jpeg;
 use crate::process::{Dir, Process};
 use crate::{file, place};
@@ -184,6 +182,11 @@ impl Board {
         std::fs::read_to_string(self.share.path().join("daemon.log")).unwrap_or_default()
     }
 
+    /// A camera of the kernel's own, which errors can be injected into.
+    pub fn plug_vivid(&mut self) {
+        self.run("modprobe vivid n_devs=1 node_types=0x1 num_inputs=1 input_types=0 no_error_inj=0");
+    }
+
     /// Plugs the webcam of software in, showing /host/movie.mjpeg; unplugs one that is there.
     pub fn plug_webcam(&mut self, arguments: &str) {
         self.unplug_webcam();
@@ -304,10 +307,8 @@ pub const MIDDLE: f64 = 0.5;
 #[test]
 fn vivid_and_sound_loopback() {
     let mut board = Board::boot("snd-aloop");
-    board.run(
-        "modprobe vivid n_devs=1 node_types=0x1 num_inputs=1 input_types=0 no_error_inj=0
-        v4l2-ctl -d /dev/video0 -c test_pattern=0,osd_text_mode=2",
-    );
+    board.plug_vivid();
+    board.run("v4l2-ctl -d /dev/video0 -c test_pattern=0,osd_text_mode=2");
     board.run(PLAY);
     let config = |format: &str| {
         format!(
@@ -399,10 +400,10 @@ const PICTURE: usize = 0;
 const SOUND: usize = 1;
 const RTP_KHZ: [f64; 2] = [90., 48.];
 
-/// What a packet is, by Opus' payload type in the client's offer, and its RTP time.
+/// What a packet is, and its RTP time.
 fn dated(packet: Packet) -> Option<(usize, u32)> {
     let Packet::Rtp(packet) = packet else { return None };
-    let kind = if packet.header.payload_type == 111 { SOUND } else { PICTURE };
+    let kind = if packet.header.payload_type == OPUS { SOUND } else { PICTURE };
     Some((kind, packet.header.timestamp))
 }
 
@@ -421,11 +422,7 @@ fn a_drifting_microphone_stays_in_time() {
     let mut offsets = vec![];
     let (early, late) = runtime.block_on(async {
         let mut client = Client::at("10.77.0.1:0", true).await;
-        let headers = [("Content-Type", "application/sdp")];
-        let answer = request(address, "POST", "/whep", &headers, &client.offer().await).expect("an answer");
-        assert_eq!(answer.code, 201, "{answer:?}");
-        client.accept(&answer.body).await;
-        client.until(Connected).await;
+        client.join(address).await;
         let first = async |client: &mut Client, wanted| {
             let only = |packet| dated(packet).filter(|(kind, _)| *kind == wanted);
             client.next("media", only).await.1

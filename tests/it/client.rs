@@ -1,5 +1,6 @@
 //! A viewer made of the same WebRTC crate: receives, and shows every packet that arrived.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -18,8 +19,12 @@ use webrtc::peer_connection::{
     configure_rtcp_reports, configure_twcc_receiver_only,
 };
 
+use crate::http::request;
+
 /// How long anything on loopback may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+/// Opus' payload type in its offers.
+pub const OPUS: u8 = 111;
 /// The extension that the daemon sends its playout delay in.
 const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
 
@@ -150,6 +155,17 @@ impl Client {
             .filter_map(|l| l.strip_prefix("a=").filter(|l| l.starts_with("candidate:")))
             .map(str::to_owned)
             .collect()
+    }
+
+    /// Joins over WHEP, as the owner, and waits until it is connected. Returns its resource.
+    pub async fn join(&mut self, address: SocketAddr) -> String {
+        let offer = self.offer().await;
+        let post = move || request(address, "POST", "/whep", &[("Content-Type", "application/sdp")], &offer);
+        let answer = tokio::task::spawn_blocking(post).await.expect("no panic").expect("an answer");
+        assert_eq!(answer.code, 201, "{answer:?}");
+        self.accept(&answer.body).await;
+        self.until(RTCPeerConnectionState::Connected).await;
+        answer.header("location").expect("a resource").to_owned()
     }
 
     /// Takes the answer.

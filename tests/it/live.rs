@@ -26,7 +26,6 @@ use webrtc::peer_connection::RTCPeerConnectionState::Connected;
 use crate::board::Board;
 use crate::client::Client;
 use crate::daemon::{status, until};
-use crate::http::request;
 use crate::process::Dir;
 
 /// Longer than anything takes here on a busy machine.
@@ -319,17 +318,14 @@ async fn a_board_that_can_t_keep_up_shows_less_and_stays_in_time() {
 #[test]
 fn a_slow_board_asks_its_camera_for_a_smaller_picture() {
     let mut board = Board::boot("");
-    board.run("modprobe vivid n_devs=1 node_types=0x1 num_inputs=1 input_types=0 no_error_inj=0");
+    board.plug_vivid();
     let config =
         "[video]\nsize = \"1920x1080\"\nframe_rate = 30\neffort = \"high\"\n[audio]\ndevice = \"off\"\n";
     let address = board.start_daemon(config);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let mut viewer = runtime.block_on(async {
         let mut client = Client::at("10.77.0.1:0", false).await;
-        let headers = [("Content-Type", "application/sdp")];
-        let answer = request(address, "POST", "/whep", &headers, &client.offer().await).expect("an answer");
-        client.accept(&answer.body).await;
-        client.until(Connected).await;
+        client.join(address).await;
         client
     });
     board.run("for n in 1 2 3 4 5 6; do setsid sh -c 'while :; do :; done' > /dev/null 2>&1 & done");

@@ -145,13 +145,7 @@ fn watch(address: SocketAddr, goodbye: bool) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
         let mut client = Client::new(true).await;
-        let offer = client.offer().await;
-        let headers = [("Content-Type", "application/sdp")];
-        let answer = request(address, "POST", "/whep", &headers, &offer).expect("an answer");
-        assert_eq!(answer.code, 201, "{answer:?}");
-        let resource = answer.header("Location").expect("a resource").to_owned();
-        client.accept(&answer.body).await;
-        client.until(Connected).await;
+        let resource = client.join(address).await;
         client.next("video", |p| matches!(p, Packet::Rtp(_)).then_some(())).await;
         if goodbye {
             assert_eq!(request(address, "DELETE", &resource, &[], "").expect("gone").code, 200);
@@ -216,10 +210,7 @@ fn stopping_takes_no_time_even_with_viewers() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let _client = runtime.block_on(async {
         let mut client = Client::new(true).await;
-        let headers = [("Content-Type", "application/sdp")];
-        let answer = request(daemon.address(), "POST", "/whep", &headers, &client.offer().await).unwrap();
-        client.accept(&answer.body).await;
-        client.until(Connected).await;
+        client.join(daemon.address()).await;
         client
     });
     let start = Instant::now();

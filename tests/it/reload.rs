@@ -18,10 +18,7 @@ pub struct Viewer(Client);
 impl Viewer {
     pub async fn join(address: SocketAddr) -> Self {
         let mut client = Client::new(false).await;
-        let answer = offered(address, &client).await;
-        assert_eq!(answer.0, 201, "{}", answer.1);
-        client.accept(&answer.1).await;
-        client.until(Connected).await;
+        client.join(address).await;
         let mut viewer = Self(client);
         viewer.watches().await;
         viewer

@@ -8,13 +8,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::task::JoinHandle;
-use webrtc::peer_connection::RTCPeerConnectionState::Connected;
 
 use crate::board::{Board, PLAY};
 use crate::browser::{Browser, number};
 use crate::client::Client;
 use crate::daemon::status;
-use crate::http::request;
 use crate::place;
 
 /// Between two samples.
@@ -63,13 +61,7 @@ impl Guest {
     fn join(address: SocketAddr) -> Self {
         Self(tokio::spawn(async move {
             let mut client = Client::at("10.77.0.1:0", true).await;
-            let offer = client.offer().await;
-            let ask =
-                move || request(address, "POST", "/whep", &[("Content-Type", "application/sdp")], &offer);
-            let answer = tokio::task::spawn_blocking(ask).await.unwrap().expect("an answer");
-            assert_eq!(answer.code, 201, "{answer:?}");
-            client.accept(&answer.body).await;
-            client.until(Connected).await;
+            client.join(address).await;
             while client.packets.recv().await.is_some() {}
         }))
     }
@@ -87,7 +79,7 @@ fn viewers_come_and_go() {
     let mut table = File::create(place("PEERCAM_SOAK_TABLE")).unwrap();
     writeln!(table, "elapsed_s,viewers,resident_mb,descriptors,threads,delay_p50_ms,delay_p95_ms").unwrap();
     let mut board = Board::boot("snd-aloop");
-    board.run("modprobe vivid n_devs=1 node_types=0x1 num_inputs=1 input_types=0 no_error_inj=0");
+    board.plug_vivid();
     board.run(PLAY);
     let address = board.start_daemon(CONFIG);
     let page = format!("http://{address}/");

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use webrtc::peer_connection::RTCPeerConnectionState::Connected;
 
 use crate::board::Board;
-use crate::client::Client;
+use crate::client::{Client, OPUS};
 use crate::daemon::{Daemon, PATTERN, status, until};
 use crate::http::request;
 use crate::jpeg;
@@ -64,13 +64,12 @@ impl Viewer {
     }
 }
 
-/// Payload types in the client's offer.
+/// Payload types of video in the client's offer, and Opus'.
 const VIDEO: std::ops::RangeInclusive<u8> = 96..=127;
-const SOUND: u8 = 111;
 
 fn packet_of(types: std::ops::RangeInclusive<u8>, packet: &Packet) -> Option<()> {
     match packet {
-        Packet::Rtp(p) if p.header.payload_type != SOUND || *types.start() == SOUND => {
+        Packet::Rtp(p) if p.header.payload_type != OPUS || *types.start() == OPUS => {
             types.contains(&p.header.payload_type).then_some(())
         }
         _ => None,
@@ -82,7 +81,7 @@ async fn sounds(client: &mut Client, time: Duration) -> usize {
     let (end, mut count) = (Instant::now() + time, 0);
     while let Some(left) = end.checked_duration_since(Instant::now()) {
         if let Ok(Some(packet)) = tokio::time::timeout(left, client.packets.recv()).await {
-            count += usize::from(packet_of(SOUND..=SOUND, &packet).is_some());
+            count += usize::from(packet_of(OPUS..=OPUS, &packet).is_some());
         }
     }
     count
@@ -345,18 +344,13 @@ fn the_first_and_the_last_viewer_are_told() {
     assert!(log.contains("megabytes="), "{log}");
 }
 
-/// vivid's own start is part of it, on a machine that is some 15 times slower.
-fn vivid(board: &mut Board) {
-    board.run("modprobe vivid n_devs=1 node_types=0x1 num_inputs=1 input_types=0 no_error_inj=0");
-}
-
 const BOARD_CONFIG: &str = "[video]\nsize = \"320x180\"\nframe_rate = 10\nbitrate_kbps = 1500\n\
                             [audio]\ndevice = \"hw:Loopback,1,0\"\n";
 
 #[test]
 fn devices_are_open_only_while_somebody_watches() {
     let mut board = Board::boot("snd-aloop");
-    vivid(&mut board);
+    board.plug_vivid();
     let address = board.start_daemon(BOARD_CONFIG);
     let (_, idle) = until(address, "idle", SOON, |s| state("video", "idle")(s) && state("audio", "idle")(s));
     assert_eq!(
