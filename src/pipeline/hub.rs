@@ -87,7 +87,7 @@ impl Hub {
             lagged: AtomicU64::new(0),
         });
         let mut state = self.lock();
-        state.keyframes.join(id, Pts::now());
+        state.keyframes.join();
         state.subscribers.push(outlet.clone());
         self.count(state.subscribers.len());
         drop(state);

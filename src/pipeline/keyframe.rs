@@ -24,15 +24,18 @@ pub struct Keyframes {
 }
 
 impl Keyframes {
-    /// A viewer joined: it sees nothing before a keyframe, so this one is not held back.
-    pub fn join(&mut self, who: SubscriberId, now: Pts) {
+    /// A viewer joined: it sees nothing before a keyframe, so this one is not held back. Nor does it count as a wish: a
+    /// busy browser may begin to listen only after it has passed, and then its first wish must not wait.
+    pub fn join(&mut self) {
         self.at_once = true;
-        self.caused.insert(who, now);
     }
 
     /// A viewer lost something (PLI, FIR, or it lagged). A wish over its own limit is dropped: browsers repeat theirs.
     /// Returns whether it was taken.
     pub fn wish(&mut self, who: SubscriberId, now: Pts) -> bool {
+        if self.at_once {
+            return true; // the next picture answers it
+        }
         let free = self.caused.get(&who).is_none_or(|t| now.since(*t) >= MIN_INTERVAL_PER_VIEWER);
         if free {
             self.caused.insert(who, now);
@@ -102,10 +105,27 @@ mod tests {
     fn a_join_is_not_held_back_and_one_keyframe_serves_several() {
         let mut k = Keyframes::default();
         k.sent(at(0));
-        k.join(1, at(10));
-        k.join(2, at(11));
+        k.join();
+        k.join();
         assert!(k.due(at(12)));
         k.sent(at(12));
         assert!(!k.due(at(13)));
+    }
+
+    #[test]
+    fn a_browser_that_missed_its_first_keyframe_soon_gets_another() {
+        let mut k = Keyframes::default();
+        k.join();
+        assert!(k.wish(7, at(10)), "answered by what is coming");
+        k.sent(at(20));
+        let mut sent = vec![];
+        for ms in (40..6_000).step_by(20) {
+            k.wish(7, at(ms));
+            if k.due(at(ms)) {
+                k.sent(at(ms));
+                sent.push(ms);
+            }
+        }
+        assert_eq!(sent, [520, 3040]);
     }
 }

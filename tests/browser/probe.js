@@ -168,14 +168,14 @@
       peakHz = (spectrum.indexOf(Math.max(...spectrum)) * RATE) / analyser.fftSize;
       heard = clock;
     }
-    const latency = { base: audio.baseLatency * 1000, output: (audio.outputLatency ?? 0) * 1000 };
+    // `audio.outputLatency` is not asked: Firefox 153 answers with its graph locked, and stands still for good where its
+    // sound thread just wants that lock.
     audio.close(); // not awaited, as above
     return {
       peakHz,
       tone: median(tones),
       beep: scale,
       onsets: onsets.map((t) => t * 1000 + clockOffset),
-      latency,
     };
   }
 
@@ -275,7 +275,7 @@
       codec: after?.video?.mimeType ?? null,
       audioPackets: (after?.audio?.packetsReceived ?? 0) - (before?.audio?.packetsReceived ?? 0),
       muted: video()?.muted ?? null,
-      sound: heard && { peakHz: heard.peakHz, tone: heard.tone, beep: heard.beep, latency: heard.latency },
+      sound: heard && { peakHz: heard.peakHz, tone: heard.tone, beep: heard.beep },
       lipSync: heard && lipSync(seen, heard.onsets),
       rtpTimestamps: seen.some((f) => f.rtp !== undefined),
     };

@@ -32,14 +32,15 @@ if (!NAMES.includes(name)) throw new Error(`usage: watch.mjs ${NAMES.join('|')}`
 
 /**
  * A sound server of our own with a sink that plays into nothing, in real time. Firefox needs it: without any sound device it
- * keeps an AudioContext suspended. Chromium has such a sink built in, of steadier timing.
+ * keeps an AudioContext suspended. Chromium has such a sink built in, of steadier timing. It runs at the rate that probe.js
+ * listens at: with another one Firefox puts a buffer between the stream and the AudioContext, which is not in what a person hears.
  */
 async function soundServer() {
   const home = await mkdtemp(join(tmpdir(), 'peercam-sound-'));
   const socket = join(home, 'socket');
   const server = spawn('pulseaudio', [
     '-n', '--daemonize=no', '--exit-idle-time=-1', '--use-pid-file=no', '--log-level=error',
-    '-L', `module-native-protocol-unix socket=${socket} auth-anonymous=1`, '-L', 'module-null-sink sink_name=nothing',
+    '-L', `module-native-protocol-unix socket=${socket} auth-anonymous=1`, '-L', 'module-null-sink sink_name=nothing rate=48000',
   ], { env: { ...process.env, XDG_RUNTIME_DIR: home, HOME: home }, stdio: 'ignore' });
   process.env.PULSE_SERVER = `unix:${socket}`;
   // A browser that finds no server at its start does not look again.

@@ -107,11 +107,17 @@ fn viewers_come_and_go() {
         }
         let delay_ms = watching.then(|| {
             browser.frames(20, 30);
+            browser.wait("window.peercam.facts.delay_p95_ms !== null", 10);
             let facts = browser.eval("window.peercam.facts");
             (number(&facts, "/delay_ms"), number(&facts, "/delay_p95_ms"))
         });
         let sample = Sample::take(address, since, delay_ms);
         writeln!(table, "{}", sample.line()).unwrap();
+        if (due + EVERY).as_secs().is_multiple_of(60) {
+            // Those who left without a word are gone by the end of the minute.
+            let expected = wanted.map_or(0, |guests| guests + 1);
+            assert_eq!(sample.viewers, expected as f64, "viewers after {due:?}");
+        }
         samples.push(sample);
     }
     grows_not(&samples);
