@@ -407,13 +407,14 @@ fn dated(packet: Packet) -> Option<(usize, u32)> {
     Some((kind, packet.header.timestamp))
 }
 
-/// A microphone whose crystal is 500 ppm slow: its sound would be 25 ms late after 50 s if its samples were the clock.
+/// A microphone whose crystal is 2000 ppm slow, more than any real one, so that it shows within a minute: its sound would be
+/// 90 ms late after 45 s if its samples were the clock.
 #[test]
 fn a_drifting_microphone_stays_in_time() {
     let mut board = Board::boot("snd-aloop");
     // The control is of the capturing side, in hundred-thousandths: 100050 takes samples that much too slowly.
     board
-        .run("amixer -q -c Loopback cset iface=PCM,name='PCM Rate Shift 100000',device=1,subdevice=0 100050");
+        .run("amixer -q -c Loopback cset iface=PCM,name='PCM Rate Shift 100000',device=1,subdevice=0 100200");
     board.run(PLAY);
     let address = board.start_daemon(
         "[video]\ndevice = \"pattern\"\nsize = \"64x64\"\nframe_rate = 10\n[audio]\ndevice = \"hw:Loopback,1,0\"\n",
@@ -443,10 +444,11 @@ fn a_drifting_microphone_stays_in_time() {
     println!(
         "behind pictures {early:.1} ms, {late:.1} ms after 45 s; drift {drift:.0} ppm, worst offset {worst:.2} ms"
     );
-    assert!((drift + 500.).abs() < 100., "{now:#}");
+    assert!((drift + 2000.).abs() < 100., "{now:#}");
     // Without resampling it would run to 8 ms, time and again.
     assert!(worst < 5., "{worst}: {now:#}");
-    assert!((late - early).abs() < 10., "sound moved by {:.1} ms in 45 s", late - early);
+    // A packet waits for what the microphone gives at a time, up to 20 ms, and the drift moves where in it the packet ends.
+    assert!((late - early).abs() < 30., "sound moved by {:.1} ms in 45 s", late - early);
 }
 
 #[test]
