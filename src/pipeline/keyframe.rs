@@ -64,41 +64,39 @@ impl Keyframes {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use super::*;
 
     fn at(ms: u64) -> Pts {
         Pts::from_micros(1_000_000_000 + ms * 1000)
     }
 
+    /// When keyframes are sent, in ms, while each of some viewers wishes for one every 20 ms.
+    fn sent(k: &mut Keyframes, viewers: Range<SubscriberId>, ms: Range<u64>) -> Vec<u64> {
+        let wish = |ms: &u64| {
+            for who in viewers.clone() {
+                k.wish(who, at(*ms));
+            }
+            let due = k.due(at(*ms));
+            if due {
+                k.sent(at(*ms));
+            }
+            due
+        };
+        ms.step_by(20).filter(wish).collect()
+    }
+
     #[test]
     fn fifty_wishes_a_second_from_ten_viewers_cost_two_keyframes_a_second() {
-        let mut k = Keyframes::default();
-        let mut sent = vec![];
-        for ms in (0..10_000).step_by(20) {
-            for who in 0..10 {
-                k.wish(who, at(ms));
-            }
-            if k.due(at(ms)) {
-                k.sent(at(ms));
-                sent.push(ms);
-            }
-        }
+        let sent = sent(&mut Keyframes::default(), 0..10, 0..10_000);
         assert!(sent.windows(2).all(|w| w[1] - w[0] >= 500), "{sent:?}");
         assert!(sent.len() >= 4, "{sent:?}");
     }
 
     #[test]
     fn one_viewer_causes_one_in_three_seconds() {
-        let mut k = Keyframes::default();
-        let mut sent = vec![];
-        for ms in (0..9_000).step_by(20) {
-            k.wish(7, at(ms));
-            if k.due(at(ms)) {
-                k.sent(at(ms));
-                sent.push(ms);
-            }
-        }
-        assert_eq!(sent, [0, 3000, 6000]);
+        assert_eq!(sent(&mut Keyframes::default(), 7..8, 0..9_000), [0, 3000, 6000]);
     }
 
     #[test]
@@ -118,14 +116,6 @@ mod tests {
         k.join();
         assert!(k.wish(7, at(10)), "answered by what is coming");
         k.sent(at(20));
-        let mut sent = vec![];
-        for ms in (40..6_000).step_by(20) {
-            k.wish(7, at(ms));
-            if k.due(at(ms)) {
-                k.sent(at(ms));
-                sent.push(ms);
-            }
-        }
-        assert_eq!(sent, [520, 3040]);
+        assert_eq!(sent(&mut k, 7..8, 40..6_000), [520, 3040]);
     }
 }

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use rtc::interceptor::Packet;
 use serde_json::Value;
-use webrtc::peer_connection::RTCPeerConnectionState::Connected;
 
 use crate::client::Client;
 use crate::daemon::{self, Daemon, PATTERN};
@@ -120,9 +119,7 @@ fn the_stream_goes_on_whatever_arrives() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let mut client = runtime.block_on(async {
         let mut client = Client::new(false).await;
-        let answer = request(to, "POST", "/whep", &[SDP], &client.offer().await).expect("an answer");
-        client.accept(&answer.body).await;
-        client.until(Connected).await;
+        client.join(to).await;
         client
     });
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");

@@ -412,7 +412,7 @@ fn dated(packet: Packet) -> Option<(usize, u32)> {
 #[test]
 fn a_drifting_microphone_stays_in_time() {
     let mut board = Board::boot("snd-aloop");
-    // The control is of the capturing side, in hundred-thousandths: 100050 takes samples that much too slowly.
+    // The control is of the capturing side, in hundred-thousandths: 100200 takes samples that much too slowly.
     board
         .run("amixer -q -c Loopback cset iface=PCM,name='PCM Rate Shift 100000',device=1,subdevice=0 100200");
     board.run(PLAY);
@@ -445,7 +445,7 @@ fn a_drifting_microphone_stays_in_time() {
         "behind pictures {early:.1} ms, {late:.1} ms after 45 s; drift {drift:.0} ppm, worst offset {worst:.2} ms"
     );
     assert!((drift + 2000.).abs() < 100., "{now:#}");
-    // Without resampling it would run to 8 ms, time and again.
+    // Without resampling it runs to 8 ms, time and again, at 500 ppm already.
     assert!(worst < 5., "{worst}: {now:#}");
     // A packet waits for what the microphone gives at a time, up to 20 ms, and the drift moves where in it the packet ends.
     assert!((late - early).abs() < 30., "sound moved by {:.1} ms in 45 s", late - early);

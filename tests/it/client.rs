@@ -19,7 +19,7 @@ use webrtc::peer_connection::{
     configure_rtcp_reports, configure_twcc_receiver_only,
 };
 
-use crate::http::request;
+use crate::http::{Response, request};
 
 /// How long anything on loopback may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -157,11 +157,16 @@ impl Client {
             .collect()
     }
 
-    /// Joins over WHEP, as the owner, and waits until it is connected. Returns its resource.
-    pub async fn join(&mut self, address: SocketAddr) -> String {
+    /// What its offer over WHEP, as the owner, is answered.
+    pub async fn ask(&self, address: SocketAddr) -> Response {
         let offer = self.offer().await;
         let post = move || request(address, "POST", "/whep", &[("Content-Type", "application/sdp")], &offer);
-        let answer = tokio::task::spawn_blocking(post).await.expect("no panic").expect("an answer");
+        tokio::task::spawn_blocking(post).await.expect("no panic").expect("an answer")
+    }
+
+    /// Joins over WHEP, as the owner, and waits until it is connected. Returns its resource.
+    pub async fn join(&mut self, address: SocketAddr) -> String {
+        let answer = self.ask(address).await;
         assert_eq!(answer.code, 201, "{answer:?}");
         self.accept(&answer.body).await;
         self.until(RTCPeerConnectionState::Connected).await;

@@ -9,7 +9,7 @@ use webrtc::peer_connection::RTCPeerConnectionState::{Closed, Connected, Disconn
 
 use crate::client::{Client, PATIENCE};
 use crate::daemon::{Daemon, PATTERN, get, until};
-use crate::http::{anybody, request};
+use crate::http::anybody;
 use crate::process::run;
 
 /// A player.
@@ -38,13 +38,6 @@ impl Viewer {
     }
 }
 
-async fn offered(address: SocketAddr, client: &Client) -> (u16, String) {
-    let offer = client.offer().await;
-    let answer = request(address, "POST", "/whep", &[("Content-Type", "application/sdp")], &offer);
-    let answer = answer.expect("an answer");
-    (answer.code, answer.body)
-}
-
 fn peercam_status(daemon: &Daemon) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_peercam"));
     run("peercam status", command.arg("status").arg("--state-dir").arg(daemon.state_dir()), PATIENCE)
@@ -69,8 +62,8 @@ async fn a_good_change_is_taken_and_who_watches_stays() {
     assert_eq!(status["viewers"]["count"], 1);
     assert_eq!(status["counters"]["viewers_joined"], 1);
     viewer.watches().await;
-    let (code, says) = offered(daemon.address(), &Client::new(false).await).await;
-    assert!(code == 503 && says.contains("(1 by `web.max_viewers`)"), "{code} {says}");
+    let refused = Client::new(false).await.ask(daemon.address()).await;
+    assert!(refused.code == 503 && refused.body.contains("(1 by `web.max_viewers`)"), "{refused:?}");
 
     daemon.reload(&changed);
     daemon.said("nothing changed");
@@ -160,7 +153,7 @@ async fn another_media_port_brings_viewers_back() {
     viewer.watches().await;
     assert!(TcpStream::connect(("127.0.0.1", 18447)).is_ok());
     let client = Client::new(false).await;
-    let (_, answer) = offered(daemon.address(), &client).await;
+    let answer = client.ask(daemon.address()).await.body;
     assert!(answer.contains("203.0.113.7 18447") && answer.contains(" tcp "), "{answer}");
     let taken = TcpListener::bind("0.0.0.0:18448").unwrap();
     daemon.reload(&format!("{PATTERN}[ice]\nport = 18448\n"));

@@ -140,6 +140,6 @@ fn grows_not(samples: &[Sample]) {
     }
     let (before, after) = (median_delay(early), median_delay(late));
     println!("delay: {before:.1} ms, and {after:.1} ms in the end");
-    // By less than a frame: capture and display keep a phase that is chance, and sometimes another one.
-    assert!(after <= before + 100., "the delay grew from {before} to {after} ms");
+    // More than lies between the two levels that Chromium's delay has at this frame rate, some 20 ms apart.
+    assert!(after <= before + 30., "the delay grew from {before} to {after} ms");
 }

@@ -365,9 +365,7 @@ fn devices_are_open_only_while_somebody_watches() {
     let _entered = runtime.enter();
     let waiting = runtime.block_on(async {
         let client = Client::at("10.77.0.1:0", true).await;
-        let offer = client.offer().await;
-        let answer = request(address, "POST", "/whep", &[("Content-Type", "application/sdp")], &offer);
-        answer.expect("an answer").header("location").expect("a resource").to_owned()
+        client.ask(address).await.header("location").expect("a resource").to_owned()
     });
     until(address, "live", SOON, |s| state("video", "live")(s) && state("audio", "live")(s));
     assert!(has(&open_devices(&mut board), true, true), "{:?}", open_devices(&mut board));
