@@ -1,4 +1,4 @@
-//! How fast passwords may be guessed. Pure policy: whoever asks says what time it is.
+//! How fast passwords may be guessed. Pure policy: whoever asks says for how long the board has been running.
 //!
 //! Each source has some tries free, then waits twice as long after each further one; so do all strangers together, with
 //! more tries free and a shorter longest wait, against guessing from many addresses. A source is an address (its /64 in
@@ -11,7 +11,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::state::Digest;
 
@@ -54,27 +54,27 @@ impl Source {
 #[derive(Clone, Copy, Debug)]
 struct Count {
     wrong: u32,
-    last: Instant,
+    last: Duration,
     /// The next try is not before.
-    next: Instant,
+    next: Duration,
 }
 
 impl Count {
-    fn new(now: Instant) -> Self {
+    fn new(now: Duration) -> Self {
         Self { wrong: 0, last: now, next: now }
     }
 
-    fn forget(&mut self, now: Instant) {
-        if now.saturating_duration_since(self.last) >= MEMORY {
+    fn forget(&mut self, now: Duration) {
+        if now.saturating_sub(self.last) >= MEMORY {
             *self = Self::new(now);
         }
     }
 
-    fn wait(&self, now: Instant) -> Duration {
-        self.next.saturating_duration_since(now)
+    fn wait(&self, now: Duration) -> Duration {
+        self.next.saturating_sub(now)
     }
 
-    fn count(&mut self, now: Instant, free: u32, longest: Duration) {
+    fn count(&mut self, now: Duration, free: u32, longest: Duration) {
         self.wrong = self.wrong.saturating_add(1);
         self.last = now;
         if let Some(over) = self.wrong.checked_sub(free) {
@@ -98,7 +98,7 @@ pub struct Guesses {
 
 impl Guesses {
     /// A try begins, and counts as wrong unless it is [`Self::right`] later; or it has to wait for so long.
-    pub fn begin(&mut self, source: Source, now: Instant) -> Result<(), Duration> {
+    pub fn begin(&mut self, source: Source, now: Duration) -> Result<(), Duration> {
         let mut count = self.sources.get(&source).copied().unwrap_or(Count::new(now));
         count.forget(now);
         let mut strangers = self.strangers.unwrap_or(Count::new(now));
@@ -144,12 +144,14 @@ impl Guesses {
 mod tests {
     use super::*;
 
+    const NOW: Duration = Duration::from_secs(100);
+
     fn at(address: &str) -> Source {
         Source::stranger(address.parse().unwrap())
     }
 
     /// Tries as fast as it is let, wrong each time; the times at which it was let.
-    fn tries(guesses: &mut Guesses, source: Source, start: Instant, many: usize) -> Vec<u64> {
+    fn tries(guesses: &mut Guesses, source: Source, start: Duration, many: usize) -> Vec<u64> {
         let mut now = start;
         let mut times = vec![];
         while times.len() < many {
@@ -163,7 +165,7 @@ mod tests {
 
     #[test]
     fn the_wait_doubles_after_the_free_tries_up_to_the_longest() {
-        let (mut guesses, start) = (Guesses::default(), Instant::now());
+        let (mut guesses, start) = (Guesses::default(), NOW);
         let times = tries(&mut guesses, at("192.0.2.1"), start, 30);
         assert_eq!(times[..10], [0, 0, 0, 0, 0, 1, 3, 7, 15, 31]);
         assert_eq!(times[29] - times[28], LONGEST.as_secs());
@@ -171,7 +173,7 @@ mod tests {
 
     #[test]
     fn refused_tries_count_for_nothing() {
-        let (mut guesses, now, source) = (Guesses::default(), Instant::now(), at("192.0.2.1"));
+        let (mut guesses, now, source) = (Guesses::default(), NOW, at("192.0.2.1"));
         tries(&mut guesses, source, now, 5);
         for _ in 0..1000 {
             assert_eq!(guesses.begin(source, now), Err(Duration::from_secs(1)));
@@ -181,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_right_one_starts_afresh_and_a_quiet_hour_does_too() {
-        let (mut guesses, now, source) = (Guesses::default(), Instant::now(), at("192.0.2.1"));
+        let (mut guesses, now, source) = (Guesses::default(), NOW, at("192.0.2.1"));
         for _ in 0..100 {
             guesses.begin(source, now).unwrap();
             guesses.right(source);
@@ -202,7 +204,7 @@ mod tests {
 
     #[test]
     fn guessing_from_everywhere_is_slow_but_keeps_nobody_out_who_was_in() {
-        let (mut guesses, start) = (Guesses::default(), Instant::now());
+        let (mut guesses, start) = (Guesses::default(), NOW);
         let known = Source::Known(Digest::of("cookie"));
         let mut let_in = 0;
         for n in 0..100_000u32 {
@@ -222,7 +224,7 @@ mod tests {
 
     #[test]
     fn one_who_is_forgotten_for_lack_of_room_still_counts_among_strangers() {
-        let (mut guesses, now) = (Guesses::default(), Instant::now());
+        let (mut guesses, now) = (Guesses::default(), NOW);
         for n in 0..30u32 {
             guesses.begin(Source::stranger(IpAddr::V4(n.into())), now).unwrap();
         }
@@ -231,7 +233,7 @@ mod tests {
 
     #[test]
     fn no_number_of_tries_overflows() {
-        let now = Instant::now();
+        let now = NOW;
         let mut count = Count { wrong: u32::MAX - 1, last: now, next: now };
         for _ in 0..3 {
             count.count(now, FREE, LONGEST);

@@ -15,7 +15,8 @@
 //! refused for what others did.
 //!
 //! Times of day decide about sessions and links, since both outlast a restart; `reckoning` is about boards whose clock
-//! jumps by years. What does not outlast one (pairing links, waits after wrong passwords) goes by the monotonic clock.
+//! jumps by years. What does not outlast one (pairing links, waits after wrong passwords) goes by how long the board has
+//! been running.
 
 mod error;
 mod facts;
@@ -34,7 +35,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -87,11 +88,12 @@ impl fmt::Debug for SignedIn {
 /// A pairing link that may be used.
 struct Pairing {
     digest: Digest,
-    until: Instant,
+    /// Of the board's running.
+    until: Duration,
 }
 
 impl Pairing {
-    fn is(&self, digest: Digest, now: Instant) -> bool {
+    fn is(&self, digest: Digest, now: Duration) -> bool {
         self.digest == digest && now < self.until
     }
 }
@@ -146,7 +148,7 @@ impl Auth {
     /// No random numbers.
     pub fn pair(&self) -> Result<String, Error> {
         let secret = secret::<SHORT>()?;
-        let until = Instant::now() + PAIRING;
+        let until = self.running() + PAIRING;
         *lock(&self.pairing) = Some(Pairing { digest: Digest::of(&secret), until });
         Ok(secret)
     }
@@ -259,12 +261,12 @@ impl Auth {
         const NO: &str = "this pairing link is no longer good; `peercam pair` on the device prints a new one";
         Passwords::check(password)?;
         let digest = Digest::of(secret);
-        if !lock(&self.pairing).as_ref().is_some_and(|p| p.is(digest, Instant::now())) {
+        if !lock(&self.pairing).as_ref().is_some_and(|p| p.is(digest, self.running())) {
             return Err(self.wrong_link(NO, browser.address));
         }
         let hash = self.new_hash(Role::Owner, password).await?;
         // Of two that were hashing at the same time only one finds it here.
-        let used = lock(&self.pairing).take_if(|p| p.is(digest, Instant::now())).ok_or(Error::Wrong(NO))?;
+        let used = lock(&self.pairing).take_if(|p| p.is(digest, self.running())).ok_or(Error::Wrong(NO))?;
         let signed_in = self.sign_in(Role::Owner, browser, None, Some(hash)).await;
         match &signed_in {
             Ok(_) => tracing::info!(address = %browser.address, "the device was paired"),
@@ -445,7 +447,7 @@ impl Auth {
     }
 
     fn wrong_link(&self, says: &'static str, from: IpAddr) -> Error {
-        match lock(&self.links).begin(Source::stranger(from), Instant::now()) {
+        match lock(&self.links).begin(Source::stranger(from), self.running()) {
             Ok(()) => {
                 tracing::info!(address = %from, "a wrong or outdated link");
                 Error::Wrong(says)
@@ -472,7 +474,7 @@ impl Auth {
         from: IpAddr,
         answer: impl Future<Output = Result<Option<Role>, Error>>,
     ) -> Result<Role, Error> {
-        lock(&self.guesses).begin(source, Instant::now()).map_err(Error::Wait)?;
+        lock(&self.guesses).begin(source, self.running()).map_err(Error::Wait)?;
         let answer = answer.await;
         match &answer {
             Ok(Some(_)) => lock(&self.guesses).right(source),

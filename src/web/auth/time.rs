@@ -55,4 +55,9 @@ impl Auth {
     pub(super) fn time(&self) -> u64 {
         lock(&self.clock).now(&self.state)
     }
+
+    /// For how long the board has been running, whatever happens to the time.
+    pub(super) fn running(&self) -> Duration {
+        (lock(&self.clock).clocks)().running
+    }
 }
