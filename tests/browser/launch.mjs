@@ -37,7 +37,7 @@ export function launch(name) {
     headless: true,
     dumpio: !!process.env.DUMPIO,
     handleSIGTERM: false, // whoever called closes the browser
-    protocolTimeout: 60_000,
+    protocolTimeout: 100_000,
   });
 }
 

@@ -70,13 +70,15 @@
       const { width, height } = metadata;
       const at = performance.timeOrigin + performance.now();
       const read = stamp(video, width, height);
+      // At the screen's next refresh; Chromium at times reckons with a longer interval, that of the pictures.
+      const display = Math.min(metadata.expectedDisplayTime, now + 1000 / 60);
       watching.frames.push({
         at: performance.now(),
         number: read?.number ?? null,
         // The stamp has 40 bits of the time; the rest is today's.
         delay: read && at - (Math.floor(at / 2 ** 40) * 2 ** 40 + read.unixMs),
-        shownIn: metadata.expectedDisplayTime - now,
-        display: metadata.expectedDisplayTime,
+        shownIn: display - now,
+        display,
         rtp: metadata.rtpTimestamp,
         flash: colour(video, width * 0.5, height * 0.1)[1],
       });
@@ -284,12 +286,12 @@
   /**
    * Waits until the browser holds sound and picture back for a steady time: after unmuting it moves the one towards the
    * other, and what sound piled up while a busy machine started playing it is played faster, for many seconds. Returns the
-   * ms held back at the end, and the seconds it took (null: still moving after `within`).
+   * ms held back, picture and sound, each second's, and the seconds it took (null: still moving after `within`).
    */
   async function settled(within) {
     const start = performance.now();
     let before = await stats();
-    let held = null;
+    const held = [];
     let rest = null; // Where it may have come to rest: a slow drift must not pass for it.
     for (let calm = 0; calm < CALM_S; ) {
       if (performance.now() - start > within * 1000) return { seconds: null, held };
@@ -299,11 +301,12 @@
         const [a, b] = [before?.[kind], now?.[kind]];
         return ((b?.jitterBufferDelay - a?.jitterBufferDelay) / (b?.jitterBufferEmittedCount - a?.jitterBufferEmittedCount)) * 1000;
       };
-      held = { video: heldBack('video'), audio: heldBack('audio') };
+      const last = { video: heldBack('video'), audio: heldBack('audio') };
+      held.push([last.video, last.audio].map(Math.round));
       before = now;
-      const steady = (kind) => Math.abs(held[kind] - rest?.[kind]) < CALM_MS;
+      const steady = (kind) => Math.abs(last[kind] - rest?.[kind]) < CALM_MS;
       if (steady('video') && steady('audio')) calm += 1;
-      else [calm, rest] = [0, held];
+      else [calm, rest] = [0, last];
     }
     return { seconds: (performance.now() - start) / 1000, held };
   }

@@ -15,6 +15,19 @@ export function age_ms(clock, rtp, mono_us) {
   return ((wrapped >= WRAP / 2 ? wrapped - WRAP : wrapped) / clock.hz) * 1000;
 }
 
+/** Between two refreshes of most screens; of the others they come sooner. */
+const REFRESH_MS = 1000 / 60;
+
+/**
+ * When a picture is seen (`performance.now()`) of which the browser told at `told_ms` that it has it ready: at the screen's
+ * next refresh. Browsers expect it at `expected_ms`, but some mean the refresh before, when the picture had not even come;
+ * and Chromium stretches the interval that it adds to that of the pictures, 100 ms at ten a second, though it draws them
+ * at once.
+ */
+export function on_screen_ms(told_ms, expected_ms = told_ms) {
+  return Math.min(Math.max(expected_ms, told_ms), told_ms + REFRESH_MS);
+}
+
 /** Whether `ms` can be the delay of a live picture. */
 export function plausible(ms) {
   return ms >= PLAUSIBLE_MS.least && ms <= PLAUSIBLE_MS.most;

@@ -1,6 +1,6 @@
 // Puts the parts together: door, session, picture, what they say, and the controls.
 
-import { Recent, age_ms, plausible } from './delay.js';
+import { Recent, age_ms, on_screen_ms, plausible } from './delay.js';
 import { Door } from './door.js';
 import { figures } from './figures.js';
 import { Fullscreen } from './fullscreen.js';
@@ -141,10 +141,7 @@ async function setSound(on) {
   await picture.setSound(on);
 }
 
-/**
- * A frame is on the screen, or about to be: takes its delay. The browser's expectation of when it is seen counts only
- * if it lies ahead; some put it on the screen's last refresh, which was before the frame had even come.
- */
+/** A frame is on the screen, or about to be: takes its delay. */
 function shown(metadata, now_ms) {
   if (!everLive || said.state !== 'live') queueMicrotask(draw);
   everLive = true;
@@ -152,8 +149,8 @@ function shown(metadata, now_ms) {
   measurable = metadata.rtpTimestamp !== undefined;
   const clock = session.clock.best(now_ms);
   if (!measurable || !clock || !session.hello) return;
-  const seen_ms = Math.max(now_ms, metadata.expectedDisplayTime ?? 0);
-  const delay = age_ms(session.hello.video_clock, metadata.rtpTimestamp, (seen_ms + clock.offset_ms) * 1000);
+  const mono_us = (on_screen_ms(now_ms, metadata.expectedDisplayTime) + clock.offset_ms) * 1000;
+  const delay = age_ms(session.hello.video_clock, metadata.rtpTimestamp, mono_us);
   if (plausible(delay)) delays.add(delay);
 }
 

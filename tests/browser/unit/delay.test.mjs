@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Recent, age_ms, plausible } from '../../../src/web/page/delay.js';
+import { Recent, age_ms, on_screen_ms, plausible } from '../../../src/web/page/delay.js';
 
 /** As clock.rs does it, in integers. */
 function ticks(clock, mono_us) {
@@ -30,6 +30,13 @@ test('RTP timestamps wrap, in the offset, in time, and between capture and showi
 test('a clock that is a little behind gives a small negative age, not half a day', () => {
   const clock = { hz: 90_000, offset: 4_294_967_000 };
   assert.ok(near(age_ms(clock, ticks(clock, 1_000_000), 999_000), -1));
+});
+
+test('a picture that is ready is seen at the next refresh, whatever interval the browser reckons with', () => {
+  assert.equal(on_screen_ms(1000, 1010), 1010);
+  assert.equal(on_screen_ms(1000, 990), 1000); // not before it came
+  assert.ok(near(on_screen_ms(1000, 1098), 1016.67)); // ten a second
+  assert.equal(on_screen_ms(1000, undefined), 1000); // a browser that expects nothing
 });
 
 test('what cannot be a delay is none', () => {
