@@ -88,7 +88,7 @@ impl fmt::Debug for SignedIn {
 /// A pairing link that may be used.
 struct Pairing {
     digest: Digest,
-    /// Of the board's running.
+    /// It ends when the board has been running for so long.
     until: Duration,
 }
 
