@@ -24,7 +24,7 @@ use crate::web::tls::time::{DAY, clock, date};
 /// A certificate that ends sooner than this should have been replaced by now.
 const SOON_DAYS: i64 = 14;
 
-/// So long the start waits for the devices to be looked at, before it tells of them.
+/// So long after a start, or after a device is opened, what tells of them waits until they have been looked at.
 const LOOKING: Duration = Duration::from_secs(2);
 
 /// Of the ways to the page: with what is captured they are the last ten lines, which `systemctl status` shows.
@@ -72,11 +72,14 @@ impl Controls {
             }
             Request::Privacy { on } => auth.set_privacy(on).await.map_err(said).map(|()| Value::Null),
             Request::Status => Ok(self.facts()),
-            Request::Doctor => Ok(json!({
-                "id": std::process::id(),
-                "listening": self.settings().address,
-                "findings": self.findings(),
-            })),
+            Request::Doctor => {
+                looked_at(&self.status).await;
+                Ok(json!({
+                    "id": std::process::id(),
+                    "listening": self.settings().address,
+                    "findings": self.findings(),
+                }))
+            }
         }
     }
 
@@ -156,7 +159,7 @@ impl Controls {
             });
         }
         all.push(match text(&facts["video"]["encoder"]).as_str() {
-            "" => Finding::ok("encoder", "not needed yet"),
+            "" => Finding::ok("encoder", "waits to know what the camera gives"),
             encoder => Finding::ok("encoder", format!("{encoder} works")),
         });
         all.push(self.settings().tls.as_ref().map_or_else(plain, |tls| certificate(&tls.facts(), clock())));
@@ -166,10 +169,7 @@ impl Controls {
     /// Tells a stranger what we do: what is captured, what is missing, where to look. Last, so that it is what
     /// `systemctl status` shows: how to become the owner of a device that has none.
     pub async fn introduce(&self) -> Result<(), auth::Error> {
-        // The devices are being looked at meanwhile; one that takes longer tells by itself.
-        let mut changes = self.status.changes();
-        let looked = async { while self.is_opening() && changes.changed().await.is_ok() {} };
-        let _ = tokio::time::timeout(LOOKING, looked).await;
+        looked_at(&self.status).await;
         let (report, private) = (self.status.report(), *self.auth.state().privacy().borrow());
         for line in captured(&report, private) {
             info!("{line}");
@@ -179,11 +179,6 @@ impl Controls {
         }
         info!("the page is at {}", self.pages().join(" or "));
         Ok(())
-    }
-
-    fn is_opening(&self) -> bool {
-        let report = self.status.report();
-        [report.video.state, report.audio.state].contains(&State::Opening)
     }
 
     /// Tells how to become the owner, on standard output: a terminal, or the journal.
@@ -205,6 +200,18 @@ impl Controls {
         let _ = std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush());
         Ok(())
     }
+}
+
+/// Waits until the devices have been looked at and the encoder is made for what they give: right after a start they
+/// have not been. One that takes longer than [`LOOKING`] tells in the log by itself.
+async fn looked_at(status: &Status) {
+    let unknown = || {
+        let Report { video, audio, .. } = status.report();
+        [video.state, audio.state].contains(&State::Opening) || video.encoder.is_empty()
+    };
+    let mut changes = status.changes();
+    let looked = async { while unknown() && changes.changed().await.is_ok() {} };
+    let _ = tokio::time::timeout(LOOKING, looked).await;
 }
 
 /// What is captured, and what is missing, in a line each.
@@ -268,6 +275,32 @@ fn certificate(facts: &Facts, now: i64) -> Finding {
 mod tests {
     use super::*;
     use crate::board::doctor::Level;
+
+    #[tokio::test(start_paused = true)]
+    async fn right_after_a_start_it_is_waited_for_devices_and_encoder_but_not_for_ever() {
+        let (status, began) = (Arc::new(Status::default()), tokio::time::Instant::now());
+        let looked = tokio::spawn({
+            let status = status.clone();
+            async move { looked_at(&status).await }
+        });
+        let changes: [fn(&Status); 3] = [
+            |s| s.audio(|a| a.state = State::Off),
+            |s| s.video(|v| v.state = State::Idle),
+            |s| s.video(|v| v.encoder = "openh264"),
+        ];
+        for change in changes {
+            tokio::time::sleep(LOOKING / 8).await;
+            assert!(!looked.is_finished());
+            change(&status);
+        }
+        looked.await.unwrap();
+        assert!(began.elapsed() < LOOKING / 2);
+        // A camera that takes its time.
+        status.video(|v| v.state = State::Opening);
+        let began = tokio::time::Instant::now();
+        looked_at(&status).await;
+        assert!(began.elapsed() >= LOOKING);
+    }
 
     #[test]
     fn a_certificate_is_well_ends_soon_or_has_a_problem() {
