@@ -154,7 +154,7 @@ fn delay() {
             if load == LOADS {
                 muted(size, &mut middles, &mut highs);
                 browser.click_sound();
-                browser.settle();
+                browser.lip_sync();
                 let seen = browser.watch(15);
                 let (p50, p95) = (number(&seen, "/delay/p50"), number(&seen, "/delay/p95"));
                 row(

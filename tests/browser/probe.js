@@ -68,19 +68,21 @@
     timing.shown ??= metadata.presentationTime;
     if (watching) {
       const { width, height } = metadata;
-      const at = performance.timeOrigin + performance.now();
+      const at = performance.now();
+      const unixMs = performance.timeOrigin + at;
       const read = stamp(video, width, height);
       // At the screen's next refresh; Chromium at times reckons with a longer interval, that of the pictures.
       const display = Math.min(metadata.expectedDisplayTime, now + 1000 / 60);
       watching.frames.push({
-        at: performance.now(),
+        at,
         number: read?.number ?? null,
         // The stamp has 40 bits of the time; the rest is today's.
-        delay: read && at - (Math.floor(at / 2 ** 40) * 2 ** 40 + read.unixMs),
+        delay: read && unixMs - (Math.floor(unixMs / 2 ** 40) * 2 ** 40 + read.unixMs),
         shownIn: display - now,
         display,
         rtp: metadata.rtpTimestamp,
         flash: colour(video, width * 0.5, height * 0.1)[1],
+        left: performance.now(), // reading pixels takes its time; the page is told of the picture after us
       });
       watching.width = width;
       watching.height = height;
@@ -121,9 +123,10 @@
    * missed however busy this thread is. A look counts only if the context's clock stood still meanwhile: then the window's
    * last sample is the clock's.
    *
-   * The clock is tied to performance.now() by the earliest moment at which each of its readings was seen. That is when the
-   * graph took a sample out of the stream. The element, whose sound a person hears, took the same sample from the same
-   * jitter buffer up to two 10 ms blocks earlier, and its output adds about as much: the onsets below are right to ±20 ms.
+   * The clock is tied to performance.now() by its readings around an onset, in the middle of them: the graph takes samples
+   * out of the stream many at a time. Readings from further away don't count: each time that a busy machine lets the graph
+   * wait, its clock loses that time. The element, whose sound a person hears, took the same sample from the same jitter buffer
+   * up to two 10 ms blocks earlier, and its output adds about as much: the onsets below are right to ±20 ms.
    */
   async function listen(stream, seconds) {
     const audio = new AudioContext({ sampleRate: RATE, latencyHint: 'interactive' });
@@ -141,7 +144,7 @@
     const tones = [];
     const beeps = [];
     let peakHz = 0;
-    let clockOffset = Infinity; // performance.now() ms minus context ms, at its smallest
+    const readings = []; // of the context's clock: {clock s, ahead: performance.now() ms minus context ms}
     let heard = audio.currentTime; // up to here the beep was looked for
     let loud = true; // in a beep, as far as is known
     let scale = 0; // the loudest 3 kHz so far
@@ -150,7 +153,7 @@
       await new Promise((resolve) => setTimeout(resolve, 20));
       const clock = audio.currentTime;
       const now = performance.now();
-      if (clock > 0) clockOffset = Math.min(clockOffset, now - clock * 1000);
+      readings.push({ clock, ahead: now - clock * 1000 });
       if (clock - heard < 0.2) continue;
       analyser.getFloatTimeDomainData(samples);
       if (audio.currentTime !== clock) continue;
@@ -173,11 +176,13 @@
     // `audio.outputLatency` is not asked: Firefox 153 answers with its graph locked, and stands still for good where its
     // sound thread just wants that lock.
     audio.close(); // not awaited, as above
+    const ahead = (at) =>
+      median(readings.filter(({ clock }) => Math.abs(clock - at) < 0.25).map((reading) => reading.ahead));
     return {
       peakHz,
       tone: median(tones),
       beep: scale,
-      onsets: onsets.map((t) => t * 1000 + clockOffset),
+      onsets: onsets.map((at) => at * 1000 + ahead(at)),
     };
   }
 
@@ -227,8 +232,18 @@
     return { flashes: flashes.length, beeps: onsets.length, pairs: differences, median: median(differences) };
   }
 
-  const CALM_MS = 15; // how far the times held back may move from where they came to rest
-  const CALM_S = 8; // for so many seconds
+  const TOLD = 60; // pictures in the delay that the page tells
+
+  /**
+   * Delays of the pictures that the browser told of. Where its compositor ran ahead of a late callback, the stamp is that of
+   * a newer one; how far apart the pictures are, their RTP timestamps say.
+   */
+  function delaysTold(frames) {
+    const since = (frame) => ((frame.rtp - frames[0].rtp) | 0) / 90; // ms
+    const captured = (frame) => frame.at - frame.delay - since(frame);
+    const first = Math.min(...frames.filter((f) => f.delay !== null).map(captured));
+    return frames.map((frame) => frame.left - since(frame) - first);
+  }
 
   async function watch(seconds, sound) {
     const before = await stats();
@@ -238,6 +253,7 @@
     const listening = sound ? listen(video().srcObject, seconds) : null;
     await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
     watching = null;
+    const told = window.peercam?.facts ?? null;
     const to = performance.now();
     const after = await stats();
     const heard = await listening;
@@ -264,10 +280,13 @@
       skipped: numbers.slice(1).reduce((sum, n, i) => sum + Math.max(0, ((n - numbers[i] + 65536) % 65536) - 1), 0),
       repeated: numbers.slice(1).filter((n, i) => n === numbers[i]).length,
       backwards: numbers.slice(1).filter((n, i) => (n - numbers[i] + 65536) % 65536 > 32768).length,
+      // What the page tells, and the stamps of the pictures that it speaks of.
+      told,
       delay: {
         p50: quantile(seen.map((f) => f.delay), 0.5),
         p95: quantile(seen.map((f) => f.delay), 0.95),
         displayP50: quantile(seen.map((f) => f.delay !== null && f.delay + f.shownIn), 0.5),
+        toldP50: quantile(delaysTold(seen).slice(-TOLD), 0.5),
       },
       jitterBufferMs: {
         video: after?.video && (after.video.jitterBufferDelay / after.video.jitterBufferEmittedCount) * 1000,
@@ -281,34 +300,6 @@
       lipSync: heard && lipSync(seen, heard.onsets),
       rtpTimestamps: seen.some((f) => f.rtp !== undefined),
     };
-  }
-
-  /**
-   * Waits until the browser holds sound and picture back for a steady time: after unmuting it moves the one towards the
-   * other, and what sound piled up while a busy machine started playing it is played faster, for many seconds. Returns the
-   * ms held back, picture and sound, each second's, and the seconds it took (null: still moving after `within`).
-   */
-  async function settled(within) {
-    const start = performance.now();
-    let before = await stats();
-    const held = [];
-    let rest = null; // Where it may have come to rest: a slow drift must not pass for it.
-    for (let calm = 0; calm < CALM_S; ) {
-      if (performance.now() - start > within * 1000) return { seconds: null, held };
-      await new Promise((resolve) => setTimeout(resolve, 1000));
-      const now = await stats();
-      const heldBack = (kind) => {
-        const [a, b] = [before?.[kind], now?.[kind]];
-        return ((b?.jitterBufferDelay - a?.jitterBufferDelay) / (b?.jitterBufferEmittedCount - a?.jitterBufferEmittedCount)) * 1000;
-      };
-      const last = { video: heldBack('video'), audio: heldBack('audio') };
-      held.push([last.video, last.audio].map(Math.round));
-      before = now;
-      const steady = (kind) => Math.abs(last[kind] - rest?.[kind]) < CALM_MS;
-      if (steady('video') && steady('audio')) calm += 1;
-      else [calm, rest] = [0, last];
-    }
-    return { seconds: (performance.now() - start) / 1000, held };
   }
 
   /** When the page made its first offer, and when its first picture was presented: ms since the navigation began. */
@@ -369,6 +360,6 @@
       width: video()?.videoWidth ?? 0, height: video()?.videoHeight ?? 0 };
   }
 
-  window.probe = { watch, state, stats, path, moreFrames, settled, requestKeyframe, timing: firstPicture, bars: (at) => bars(video(), at), colour: (x, y) =>
+  window.probe = { watch, state, stats, path, moreFrames, requestKeyframe, timing: firstPicture, bars: (at) => bars(video(), at), colour: (x, y) =>
     colour(video(), video().videoWidth * x, video().videoHeight * y) };
 })();

@@ -7,7 +7,6 @@
 //   visit {url}                       loads any page
 //   watch {seconds, sound?}           looks at each frame presented meanwhile, and listens; see probe.js
 //   frames {count, within}            waits for further frames; ms, or null when they did not come within so many seconds
-//   settled {within}                  waits until sound and picture are held back for a steady time
 //   state {}                          the page's text, its own facts, its connections
 //   click {selector}                  a person's click
 //   keyframe {seconds}                has the browser send a PLI; what was decoded within so many seconds
@@ -43,6 +42,9 @@ async function soundServer() {
     '-L', `module-native-protocol-unix socket=${socket} auth-anonymous=1`, '-L', 'module-null-sink sink_name=nothing rate=48000',
   ], { env: { ...process.env, XDG_RUNTIME_DIR: home, HOME: home }, stdio: 'ignore' });
   process.env.PULSE_SERVER = `unix:${socket}`;
+  // How long a buffer the browser asks for. A busy machine lets a shorter one run empty, time and again, and the sound that
+  // comes meanwhile waits; with a longer one it is fetched earlier than it is heard.
+  process.env.PULSE_LATENCY_MSEC = '100';
   // A browser that finds no server at its start does not look again.
   for (let n = 0; !existsSync(socket); n++) {
     if (n === 100) throw new Error('pulseaudio does not start');
@@ -108,7 +110,6 @@ const commands = {
   visit: async ({ url }) => void (await page.goto(url, { waitUntil: 'domcontentloaded', timeout: 20_000 })),
   watch: ({ seconds, sound = false }) => page.evaluate((n, s) => window.probe.watch(n, s), seconds, sound),
   frames: ({ count, within }) => page.evaluate((n, s) => window.probe.moreFrames(n, s), count, within),
-  settled: ({ within }) => page.evaluate((s) => window.probe.settled(s), within),
   state: async () => ({ ...(await page.evaluate(() => window.probe.state())), messages }),
   click: ({ selector }) => page.click(selector),
   keyframe: ({ seconds }) => answering('/keyframe-worker.js', WORKER, () =>

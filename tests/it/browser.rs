@@ -1,7 +1,7 @@
 //! Chromium and Firefox on the daemon's page, by `tests/browser/watch.mjs`.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -31,8 +31,14 @@ const COLOUR_TOLERANCE: f64 = 8.0;
 /// Sound and picture may differ by 40 ms; how they are measured (probe.js) is right to 20.
 const LIP_SYNC_MS: f64 = 40.0 + 20.0;
 
-/// How far the delay may move from one pair of seconds to the next.
-const DELAY_MS: f64 = 15.0;
+/// In so many looks of eight seconds, one after another.
+const TOGETHER: u32 = 3;
+
+/// How long a browser on a busy machine may need to bring them together.
+const LIP_SYNC_WITHIN: Duration = Duration::from_secs(150);
+
+/// How far the page's delay may be off that of the same pictures' stamps, besides the error of the clock that it tells.
+const DELAY_MS: f64 = 5.0;
 
 /// One page in one browser; dropping it ends the browser.
 pub struct Browser {
@@ -119,13 +125,25 @@ impl Browser {
         self.wait("!document.querySelector('video').muted", 5);
     }
 
-    /// Waits until the browser has brought sound and picture together; see probe.js.
-    pub fn settle(&mut self) {
-        let settled = self.tell(&json!({"do": "settled", "within": 80}));
-        if settled["seconds"].is_null() {
-            self.process.fail(&format!("does not come to rest with sound: {settled}"));
+    /// Listens until the browser has brought sound and picture together, and returns the last look: after unmuting it moves
+    /// the one towards the other, 10 ms a second, and what sound piled up while a busy machine did not play it is played
+    /// faster. The way past each other to somewhere else takes less than `TOGETHER` looks.
+    pub fn lip_sync(&mut self) -> Value {
+        let end = Instant::now() + LIP_SYNC_WITHIN;
+        let mut together = 0;
+        loop {
+            let facts = self.listen(8);
+            eprintln!("lip sync: {}", facts["lipSync"]);
+            let pairs = facts["lipSync"]["pairs"].as_array().map_or(0, Vec::len);
+            let near = pairs >= 3 && number(&facts, "/lipSync/median").abs() <= LIP_SYNC_MS;
+            together = if near { together + 1 } else { 0 };
+            if together == TOGETHER {
+                return facts;
+            }
+            if Instant::now() > end {
+                self.process.fail(&format!("brings sound and picture not together: {facts:#}"));
+            }
         }
-        eprintln!("with sound, at rest: {settled}");
     }
 
     /// Waits until an expression in the page is true.
@@ -189,11 +207,12 @@ fn assert_picture(facts: &Value) {
 
 /// The page's own figure against the stamps', which are read when the browser has the picture ready: a refresh of the screen
 /// may lie between.
-fn assert_delay_is_told(browser: &mut Browser, facts: &Value) {
-    let (page, stamps) = (browser.eval("window.peercam.facts"), number(facts, "/delay/p50"));
-    let more = number(&page, "/delay_ms") - stamps;
+fn assert_delay_is_told(facts: &Value) {
+    let stamps = number(facts, "/delay/toldP50");
+    let more = number(facts, "/told/delay_ms") - stamps;
     println!("the page tells {more:.1} ms more than the stamps' {stamps:.1}");
-    assert!((-DELAY_MS..=1000. / 60. + DELAY_MS).contains(&more), "{page:#}");
+    let off = DELAY_MS + number(facts, "/told/clock_error_ms");
+    assert!((-off..=1000. / 60. + off).contains(&more), "{facts:#}");
 }
 
 fn assert_sound(facts: &Value) {
@@ -201,8 +220,6 @@ fn assert_sound(facts: &Value) {
     assert!((number(sound, "/peakHz") - 1000.).abs() < 10., "{facts:#}");
     assert!(number(sound, "/tone") > 0.05, "{facts:#}");
     assert!(number(sound, "/beep") > 0.05, "{facts:#}");
-    assert!(facts["lipSync"]["pairs"].as_array().unwrap().len() >= 3, "{facts:#}");
-    assert!(number(facts, "/lipSync/median").abs() <= LIP_SYNC_MS, "{facts:#}");
 }
 
 /// Test picture, stamp, colours, sound, lip sync, PLI, and a daemon that dies and comes back.
@@ -215,11 +232,10 @@ fn watches_the_test_picture(name: &str) {
     println!("{name}, muted: {muted}");
     assert_eq!(muted["muted"], true, "{muted:#}");
     assert_picture(&muted);
-    assert_delay_is_told(&mut browser, &muted);
+    assert_delay_is_told(&muted);
 
     browser.click_sound();
-    browser.settle();
-    let sound = browser.listen(8);
+    let sound = browser.lip_sync();
     println!("{name}, with sound: {sound}");
     assert_picture(&sound);
     assert_sound(&sound);
@@ -257,11 +273,11 @@ fn two_viewers_one_with_sound() {
     loud.open(&daemon.url("/"));
     muted.open(&daemon.url("/"));
     loud.click_sound();
-    loud.settle();
     // Both at once.
-    let watching = std::thread::spawn(move || muted.watch(8));
-    let with_sound = loud.listen(8);
-    let without = watching.join().expect("the muted viewer watched");
+    let (with_sound, without) = std::thread::scope(|both| {
+        let watching = both.spawn(|| muted.watch(8 * TOGETHER));
+        (loud.lip_sync(), watching.join().expect("the muted viewer watched"))
+    });
     println!("with sound: {with_sound}\nmuted: {without}");
     assert_picture(&with_sound);
     assert_sound(&with_sound);
