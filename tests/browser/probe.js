@@ -78,7 +78,6 @@
         number: read?.number ?? null,
         // The stamp has 40 bits of the time; the rest is today's.
         delay: read && unixMs - (Math.floor(unixMs / 2 ** 40) * 2 ** 40 + read.unixMs),
-        shownIn: display - now,
         display,
         rtp: metadata.rtpTimestamp,
         flash: colour(video, width * 0.5, height * 0.1)[1],
@@ -232,7 +231,7 @@
     return { flashes: flashes.length, beeps: onsets.length, pairs: differences, median: median(differences) };
   }
 
-  const TOLD = 60; // pictures in the delay that the page tells
+  const TOLD = 60; // pictures in the delay that the page tells: its DELAYS
 
   /**
    * Delays of the pictures that the browser told of. Where its compositor ran ahead of a late callback, the stamp is that of
@@ -285,7 +284,6 @@
       delay: {
         p50: quantile(seen.map((f) => f.delay), 0.5),
         p95: quantile(seen.map((f) => f.delay), 0.95),
-        displayP50: quantile(seen.map((f) => f.delay !== null && f.delay + f.shownIn), 0.5),
         toldP50: quantile(delaysTold(seen).slice(-TOLD), 0.5),
       },
       jitterBufferMs: {
