@@ -135,10 +135,15 @@ fn complete(config: &str, port: u16) -> String {
     if config.contains("[ice]\n") { config } else { format!("{config}\n[ice]\nport = 0\n") }
 }
 
+/// The daemon under test: the one just built, or another build, to see a test fail where a mend is missing.
+fn binary() -> PathBuf {
+    std::env::var_os("PEERCAM_DAEMON").map_or_else(|| env!("CARGO_BIN_EXE_peercam").into(), PathBuf::from)
+}
+
 fn start(config: &str, port: u16, dir: &Dir, variables: &[(&str, &str)]) -> (Process, SocketAddr) {
     let path = dir.path().join("device.toml");
     std::fs::write(&path, complete(config, port)).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_peercam"));
+    let mut command = Command::new(binary());
     command.arg("run").arg("--config").arg(&path).arg("--state-dir").arg(dir.path().join(STATE));
     command.current_dir(dir.path()).env("NO_COLOR", "1").envs(variables.iter().copied());
     let mut process = Process::start("peercam", &mut command);

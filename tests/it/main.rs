@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used)] // in a test a panic is the report
 
+mod abuse;
 mod access;
 mod bad_input;
 mod board;
@@ -15,7 +16,6 @@ mod client;
 mod cross_site;
 mod daemon;
 mod door;
-mod door_load;
 mod flood;
 mod house;
 mod http;

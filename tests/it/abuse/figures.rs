@@ -1,0 +1,79 @@
+//! What the daemon holds of its machine.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::daemon;
+
+/// What may stay of an attack.
+const MEMORY_LEFT: u64 = 3_000_000;
+/// How long after the attacker has left.
+const SETTLED: Duration = Duration::from_secs(10);
+
+/// Since when nothing may have grown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Flat {
+    /// The start.
+    FromStart,
+    /// The end of a first round of the same attack: where viewers join, whose ordinary memory is not what is judged.
+    FromFirstRound,
+}
+
+/// What the daemon holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Figures {
+    /// Anonymous memory, in bytes.
+    pub memory: u64,
+    /// Open file descriptors.
+    pub descriptors: usize,
+    /// Tasks of the asynchronous runtime.
+    pub tasks: u64,
+}
+
+impl Figures {
+    /// Those of the daemon with that process id that answers at that address.
+    pub fn now(id: u32, address: SocketAddr) -> Self {
+        let tasks = daemon::status(address)["process"]["tasks"].as_u64().expect("a number of tasks");
+        Self { memory: memory(id), descriptors: descriptors(id), tasks }
+    }
+
+    /// Waits until the daemon holds no more than this, some memory apart, and returns what it holds then.
+    pub fn wait_for_flat(&self, what: &str, id: u32, address: SocketAddr) -> Self {
+        let end = Instant::now() + SETTLED;
+        loop {
+            let now = Self::now(id, address);
+            let flat = now.memory <= self.memory + MEMORY_LEFT
+                && now.descriptors <= self.descriptors
+                && now.tasks <= self.tasks;
+            if flat {
+                return now;
+            }
+            assert!(Instant::now() < end, "{what}: {self} became {now}, {SETTLED:?} after the attacker left");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { memory, descriptors, tasks } = self;
+        write!(f, "{} MB, {descriptors} descriptors, {tasks} tasks", megabytes(*memory))
+    }
+}
+
+/// In MB, with one digit behind the point.
+pub fn megabytes(bytes: u64) -> String {
+    format!("{:.1}", bytes as f64 / 1e6)
+}
+
+/// Anonymous memory of a process, in bytes.
+pub fn memory(id: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("the daemon runs");
+    let line = status.lines().find_map(|l| l.strip_prefix("RssAnon:")).expect("Linux tells it");
+    line.split_whitespace().next().and_then(|kb| kb.parse::<u64>().ok()).expect("a number") * 1024
+}
+
+fn descriptors(id: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{id}/fd")).expect("the daemon runs").count()
+}

@@ -1,0 +1,432 @@
+//! A camera, somebody who watches it, its owner, and an attacker, each on a host of its own, on one switch.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rtc::interceptor::Packet;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use webrtc::peer_connection::RTCPeerConnectionState::Connected;
+
+use super::figures::{self, Figures, Flat, megabytes};
+use super::ticker::Ticker;
+use crate::client::Client;
+use crate::daemon::{Daemon, PATTERN};
+use crate::door;
+use crate::flood::{self, Victim};
+use crate::http::{Response, anybody};
+use crate::lab::{Host, Switch};
+
+/// No longer without a picture, for whoever watches.
+const FREEZE: Duration = Duration::from_millis(500);
+/// All that the owner does ([`Owner::acts`])...
+const OWNER: Duration = Duration::from_secs(3);
+/// ... or this many times what it took undisturbed, where that is longer.
+const OWNER_RATIO: u32 = 4;
+/// How long the undisturbed bystander is watched.
+const CALM: Duration = Duration::from_secs(2);
+/// No answer takes longer than this.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The daemon's address and its media port's number.
+const CAMERA: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+const MEDIA: u16 = 8189;
+
+/// The scene.
+pub struct Scene {
+    /// What the attacker knows.
+    target: Target,
+    process: u32,
+    viewer: Host,
+    owner: Host,
+    /// Where attacks start from: 10.0.0.9 and fd00::9, and all of [`flood::CLAIMED`].
+    pub attacker: Host,
+    /// Cookies of the owner's browser, which has signed in before.
+    known: String,
+    _running: (Daemon, Host, Switch),
+}
+
+/// What an attack is aimed at.
+#[derive(Clone)]
+pub struct Target {
+    /// The page's port.
+    pub web: SocketAddr,
+    /// The media port.
+    pub media: SocketAddrV4,
+    /// The bystander, as somebody knows it who saw its offer and answer.
+    pub victim: Victim,
+    /// A guest link that the attacker was given.
+    pub guest: Guest,
+}
+
+/// Somebody who came by a guest link.
+#[derive(Clone)]
+pub struct Guest {
+    /// Cookies.
+    pub cookies: String,
+}
+
+impl Guest {
+    /// A request of theirs, as their browser makes it.
+    pub fn ask(
+        &self,
+        to: SocketAddr,
+        method: &str,
+        path: &str,
+        kind: &str,
+        body: &str,
+    ) -> std::io::Result<Response> {
+        let origin = format!("http://{to}");
+        let headers = [("Content-Type", kind), ("Origin", &*origin), ("Cookie", &*self.cookies)];
+        anybody(to, method, path, &headers, body)
+    }
+}
+
+impl Scene {
+    /// With the test picture and a tone.
+    pub fn new() -> Self {
+        Self::with("")
+    }
+
+    /// The same; `web` are further lines for `[web]`.
+    pub fn with(web: &str) -> Self {
+        let switch = Switch::new();
+        let camera = Host::new("camera");
+        switch.plug((&camera, "eth0", "10.0.0.2/24 fd00::2/64"));
+        let plugged = |name, addresses: &str| {
+            let host = Host::new(name);
+            switch.plug((&host, "eth0", addresses));
+            host
+        };
+        let viewer = plugged("viewer", "10.0.0.3/24 fd00::3/64");
+        let owner = plugged("owner", "10.0.0.4/24 fd00::4/64");
+        let attacker = plugged("attacker", "10.0.0.9/24 fd00::9/64");
+        attacker.sh(&format!("ip route add local {} dev lo", flood::CLAIMED));
+        camera.gateway("10.0.0.9");
+        let config = format!("{PATTERN}[ice]\nport = {MEDIA}\n[web]\naddress = \"::\"\n{web}");
+        let daemon = camera.inside(|| Daemon::start(&config));
+        let web = SocketAddr::from((CAMERA, daemon.address().port()));
+        let known = owner.inside(|| sign_in(web, ""));
+        let guest = owner.inside(|| guest(web, &known, "the attacker"));
+        let victim = Victim { address: SocketAddrV4::new(CAMERA, 0), username: String::new() };
+        let target = Target { web, media: SocketAddrV4::new(CAMERA, MEDIA), victim, guest };
+        Self {
+            target,
+            process: daemon.id(),
+            viewer,
+            owner,
+            attacker,
+            known,
+            _running: (daemon, camera, switch),
+        }
+    }
+
+    /// Another guest link's holder.
+    pub fn guest(&self, label: &str) -> Guest {
+        let (web, known) = (self.target.web, &self.known);
+        self.owner.inside(|| guest(web, known, label))
+    }
+
+    /// What the daemon said last.
+    pub fn log(&self) -> String {
+        self._running.0.log()
+    }
+
+    /// Runs the attack and judges what it did, as this module's head tells. `attack` runs on the attacker's host, ends by
+    /// itself and returns what it did, for the report.
+    pub fn under(&self, what: &str, flat: Flat, attack: impl Fn(&Target) -> String + Send + Sync) {
+        let (process, web) = (self.process, self.target.web);
+        let (attacker, owner) = (&self.attacker, Owner { host: &self.owner, web, known: &self.known });
+        let ticker = Ticker::start();
+        let bystander = Bystander::watch(&self.viewer, self.target.web);
+        let target = Target { victim: bystander.victim.clone(), ..self.target.clone() };
+        let calm_from = Instant::now();
+        std::thread::sleep(CALM);
+        let calm = bystander.longest_gap(&ticker, calm_from, Instant::now());
+        let undisturbed = owner.acts(&ticker, || ());
+        if flat == Flat::FromFirstRound {
+            attacker.inside(|| attack(&target));
+            // What joined has to be gone: a viewer that says nothing stays for half a minute.
+            owner.until_alone();
+        }
+        let before = owner.host.inside(|| Figures::now(process, web));
+        let (most, over) = (AtomicU64::new(0), AtomicBool::new(false));
+        let start = Instant::now();
+        let (report, gap, acted) = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    most.fetch_max(figures::memory(process), Ordering::Relaxed);
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            });
+            let attacking = scope.spawn(|| attacker.inside(|| attack(&target)));
+            std::thread::sleep(Duration::from_millis(500)); // it is under way
+            let mut gap = Duration::ZERO;
+            // Privacy stops all pictures, so it comes last, and the bystander is judged until then.
+            let acted = owner.acts(&ticker, || {
+                gap = bystander.longest_gap(&ticker, start, Instant::now());
+            });
+            let resumed = Instant::now();
+            let report = attacking.join().expect("the attack ended by itself");
+            if resumed.elapsed() > CALM {
+                bystander.until_picture_after(resumed);
+                gap = gap.max(bystander.longest_gap(&ticker, bystander.next_after(resumed), Instant::now()));
+            }
+            over.store(true, Ordering::Relaxed);
+            (report, gap, acted)
+        });
+        let after = owner.host.inside(|| before.wait_for_flat(what, process, web));
+        println!(
+            "{what}: {report}\n  memory {} MB before, {} at most, {} after; descriptors {} and {}, tasks {} and {}\n  \
+             longest gap {gap:.0?} (undisturbed {calm:.0?}); owner {acted} (undisturbed {undisturbed})",
+            megabytes(before.memory),
+            megabytes(most.into_inner()),
+            megabytes(after.memory),
+            before.descriptors,
+            after.descriptors,
+            before.tasks,
+            after.tasks,
+        );
+        ticker.judge(start, Instant::now());
+        assert!(gap < FREEZE.max(calm * 10), "{what}: no picture for {gap:.0?}");
+        let most = OWNER.max(undisturbed.all() * OWNER_RATIO);
+        assert!(acted.all() < most, "{what}: the owner needed {acted}; {most:.1?} are allowed");
+    }
+}
+
+/// The owner, at a browser that has signed in before.
+struct Owner<'a> {
+    host: &'a Host,
+    web: SocketAddr,
+    known: &'a str,
+}
+
+impl Owner<'_> {
+    /// Signs in by password, watches, revokes a guest link, and switches privacy on and
+    /// off. `watched` is called once all is done but privacy.
+    fn acts(&self, ticker: &Ticker, watched: impl FnOnce() + Send) -> OwnerTime {
+        let (web, known) = (self.web, self.known);
+        let timed = |from: Instant| from.elapsed() - ticker.lost(from, Instant::now()).min(from.elapsed());
+        self.host.inside(|| {
+            let start = Instant::now();
+            let cookies = sign_in(web, known);
+            let signed_in = timed(start);
+            let start = Instant::now();
+            block_on(async {
+                let mut viewer = Viewer::join(web, "10.0.0.4:0", &cookies).await;
+                viewer.picture().await;
+                viewer.leave(web, &cookies).await;
+            });
+            let watched_in = timed(start);
+            let start = Instant::now();
+            let link = make_link(web, &cookies, "to be revoked");
+            let path = format!("/api/guests/{}", link["id"].as_str().expect("a name"));
+            assert_eq!(owner_asks(web, &cookies, "DELETE", &path, "").code, 204);
+            let revoked = timed(start);
+            watched();
+            let start = Instant::now();
+            for on in [true, false] {
+                let body = format!(r#"{{"on":{on}}}"#);
+                assert_eq!(owner_asks(web, &cookies, "POST", "/api/privacy", &body).code, 204);
+            }
+            OwnerTime { signed_in, watched: watched_in, revoked, privacy: timed(start) }
+        })
+    }
+
+    /// Waits until only the bystander watches.
+    fn until_alone(&self) {
+        let web = self.web;
+        self.host.inside(|| {
+            crate::daemon::until(web, "the attacker's viewers gone", Duration::from_secs(60), |s| {
+                s["viewers"]["count"] == 1
+            });
+        });
+    }
+}
+
+/// How long each of the owner's acts took.
+struct OwnerTime {
+    signed_in: Duration,
+    watched: Duration,
+    revoked: Duration,
+    privacy: Duration,
+}
+
+impl OwnerTime {
+    fn all(&self) -> Duration {
+        self.signed_in + self.watched + self.revoked + self.privacy
+    }
+}
+
+impl std::fmt::Display for OwnerTime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { signed_in, watched, revoked, privacy } = self;
+        let all = self.all();
+        write!(
+            f,
+            "{all:.1?}: signed in {signed_in:.1?}, watched {watched:.1?}, revoked {revoked:.1?}, privacy {privacy:.1?}"
+        )
+    }
+}
+
+/// Somebody who watches from the beginning to the end, and when each picture was there.
+struct Bystander {
+    victim: Victim,
+    pictures: Arc<Mutex<Vec<Instant>>>,
+    _runtime: Runtime,
+}
+
+impl Bystander {
+    fn watch(host: &Host, web: SocketAddr) -> Self {
+        let pictures = Arc::<Mutex<Vec<_>>>::default();
+        let noted = pictures.clone();
+        let (victim, runtime) = host.inside(|| {
+            let cookies = sign_in(web, "");
+            let runtime = Runtime::new(host);
+            let victim = runtime.0.as_ref().expect("until drop").block_on(async move {
+                let mut viewer = Viewer::join(web, "10.0.0.3:0", &cookies).await;
+                viewer.picture().await;
+                let victim = viewer.victim.clone();
+                tokio::spawn(async move {
+                    loop {
+                        viewer.picture().await;
+                        noted.lock().unwrap().push(Instant::now());
+                    }
+                });
+                victim
+            });
+            (victim, runtime)
+        });
+        Self { victim, pictures, _runtime: runtime }
+    }
+
+    /// The longest time without a picture between two moments, without what the machine lost meanwhile.
+    fn longest_gap(&self, ticker: &Ticker, from: Instant, to: Instant) -> Duration {
+        let pictures = self.pictures.lock().unwrap();
+        let mut edges = vec![from];
+        edges.extend(pictures.iter().filter(|at| (from..to).contains(&**at)).copied());
+        edges.push(to);
+        let gap = |pair: &[Instant]| (pair[1] - pair[0]).saturating_sub(ticker.lost(pair[0], pair[1]));
+        edges.windows(2).map(gap).max().unwrap_or_default()
+    }
+
+    fn next_after(&self, from: Instant) -> Instant {
+        self.pictures.lock().unwrap().iter().find(|at| **at > from).copied().unwrap_or(from)
+    }
+
+    fn until_picture_after(&self, from: Instant) {
+        while self.next_after(from) == from {
+            assert!(from.elapsed() < PATIENCE, "the bystander has no picture for {PATIENCE:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// A runtime whose threads are on one host; dropping it ends what runs there as a power cut would.
+struct Runtime(Option<tokio::runtime::Runtime>);
+
+impl Runtime {
+    /// Made on the host that it is for: threads that it starts inherit the network of the one that starts them.
+    fn new(_on: &Host) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        Self(Some(runtime.expect("a runtime")))
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Runs a future on a runtime of its own, which ends with it.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let done = runtime.block_on(future);
+    runtime.shutdown_background();
+    done
+}
+
+/// Signs in as the owner by password, from a browser with these cookies; those it has then.
+pub fn sign_in(web: SocketAddr, cookies: &str) -> String {
+    let body = format!(r#"{{"password":"{}"}}"#, door::PASSWORD);
+    let answer = owner_asks(web, cookies, "POST", "/api/login", &body);
+    assert_eq!(answer.code, 200, "{answer:?}");
+    cookies_of(&answer)
+}
+
+/// The cookies that an answer sets.
+fn cookies_of(answer: &Response) -> String {
+    let set = answer.headers.lines().filter_map(|l| {
+        let (name, value) = l.split_once(": ")?;
+        name.eq_ignore_ascii_case("set-cookie").then(|| value.split(';').next().expect("at least one"))
+    });
+    set.collect::<Vec<_>>().join("; ")
+}
+
+fn owner_asks(web: SocketAddr, cookies: &str, method: &str, path: &str, body: &str) -> Response {
+    let origin = format!("http://{web}");
+    let headers = [("Content-Type", "application/json"), ("Origin", &*origin), ("Cookie", cookies)];
+    anybody(web, method, path, &headers, body).unwrap_or_else(|e| panic!("{method} {path}: {e}"))
+}
+
+fn make_link(web: SocketAddr, cookies: &str, label: &str) -> Value {
+    let body = format!(r#"{{"label":"{label}","hours":1}}"#);
+    let made = owner_asks(web, cookies, "POST", "/api/guests", &body);
+    assert_eq!(made.code, 201, "{made:?}");
+    serde_json::from_str(&made.body).expect("JSON")
+}
+
+fn guest(web: SocketAddr, owner: &str, label: &str) -> Guest {
+    let link = make_link(web, owner, label);
+    let body = format!(r#"{{"secret":{}}}"#, link["secret"]);
+    let came = owner_asks(web, "", "POST", "/api/guest", &body);
+    assert_eq!(came.code, 200, "{came:?}");
+    Guest { cookies: cookies_of(&came) }
+}
+
+/// Somebody who watches.
+struct Viewer {
+    client: Client,
+    resource: String,
+    victim: Victim,
+}
+
+impl Viewer {
+    /// Until it is connected. `at` is its own address.
+    async fn join(web: SocketAddr, at: &str, cookies: &str) -> Self {
+        let mut client = Client::at(at, false).await;
+        let offer = client.offer().await;
+        let origin = format!("http://{web}");
+        let headers = [("Content-Type", "application/sdp"), ("Origin", &*origin), ("Cookie", cookies)];
+        let answer = anybody(web, "POST", "/whep", &headers, &offer).expect("an answer");
+        assert_eq!(answer.code, 201, "{answer:?}");
+        client.accept(&answer.body).await;
+        client.until(Connected).await;
+        let port = client.candidates().await[0].split(' ').nth(5).expect("a port").parse().expect("a number");
+        let Ok(IpAddr::V4(ip)) = at.split(':').next().expect("an address").parse() else {
+            panic!("{at} is not IPv4")
+        };
+        let ufrag =
+            |sdp: &str| sdp.split("a=ice-ufrag:").nth(1).expect("ICE").lines().next().unwrap().to_owned();
+        let username = format!("{}:{}", ufrag(&answer.body), ufrag(&offer));
+        let resource = answer.header("location").expect("a resource").to_owned();
+        Self { client, resource, victim: Victim { address: SocketAddrV4::new(ip, port), username } }
+    }
+
+    /// Until the end of the next picture.
+    async fn picture(&mut self) {
+        // Not `Client::next`, whose patience is shorter than what privacy takes.
+        let packets: &mut mpsc::UnboundedReceiver<Packet> = &mut self.client.packets;
+        while !matches!(packets.recv().await.expect("it is connected"), Packet::Rtp(p) if p.header.marker) {}
+    }
+
+    async fn leave(self, web: SocketAddr, cookies: &str) {
+        assert_eq!(owner_asks(web, cookies, "DELETE", &self.resource, "").code, 200);
+        self.client.close().await;
+    }
+}

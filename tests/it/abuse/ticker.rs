@@ -1,0 +1,71 @@
+//! Tells a machine that was taken away for a while from a daemon that was slow.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How often it ticks.
+const TICK: Duration = Duration::from_millis(10);
+/// A tick this late, and the machine was busy since the one before.
+const LATE: Duration = Duration::from_millis(50);
+
+/// A thread that notes when it could not run.
+pub struct Ticker {
+    lost: Arc<Mutex<Vec<(Instant, Instant)>>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    /// Starts it.
+    pub fn start() -> Self {
+        let (lost, stop) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<AtomicBool>::default());
+        let (noted, stopped) = (lost.clone(), stop.clone());
+        let thread = std::thread::spawn(move || {
+            let mut before = Instant::now();
+            while !stopped.load(Ordering::Relaxed) {
+                std::thread::sleep(TICK);
+                let now = Instant::now();
+                if now - before > TICK + LATE {
+                    noted.lock().unwrap().push((before, now));
+                }
+                before = now;
+            }
+        });
+        Self { lost, stop, thread: Some(thread) }
+    }
+
+    /// How much of the time from `from` to `to` the machine was lost.
+    pub fn lost(&self, from: Instant, to: Instant) -> Duration {
+        lost(&self.lost.lock().unwrap(), from, to)
+    }
+
+    /// Fails the test where more than half of that time was lost.
+    pub fn judge(&self, from: Instant, to: Instant) {
+        let (lost, all) = (self.lost(from, to), to - from);
+        assert!(lost * 2 <= all, "machine too busy: it did not run for {lost:.1?} of {all:.1?}");
+    }
+}
+
+fn lost(spans: &[(Instant, Instant)], from: Instant, to: Instant) -> Duration {
+    spans.iter().map(|(a, b)| (*b).min(to).saturating_duration_since((*a).max(from))).sum()
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[test]
+fn lost_time_is_counted_within_the_bounds_asked_for() {
+    let start = Instant::now();
+    let at = |ms| start + Duration::from_millis(ms);
+    let spans = [(at(100), at(200)), (at(300), at(500))];
+    let lost_ms = |from, to| lost(&spans, at(from), at(to)).as_millis();
+    assert_eq!([lost_ms(0, 1000), lost_ms(150, 400), lost_ms(200, 300), lost_ms(0, 50)], [300, 150, 0, 0]);
+}
