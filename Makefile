@@ -10,7 +10,7 @@ TARGETS ?= x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu armv7-unknown-linu
 PROFILE ?= release
 MINUTES ?= 60
 
-.PHONY: help run test test-device check cross test-cross deb test-deb soak fuzz bench test-fresh
+.PHONY: help run test test-device deb-boards test-installed test-long check cross test-cross deb test-deb soak fuzz bench test-fresh
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
@@ -23,19 +23,25 @@ test: ## install what the tests need and run them all: make test TESTS=browser f
 	@tests/setup.sh build net browser board peers
 	# Once for all, and before the network is left behind.
 	cargo test --locked --no-run
-	# All but what test-device and soak are for.
-	env $$(tests/setup.sh places) tests/net.sh cargo test --locked --offline --no-fail-fast $(TESTS) -- --test-threads=1 \
-	  --skip installed:: --skip soak::
-	node --test tests/browser/unit/*.test.mjs
-	[ -n "$(TESTS)" ] || tests/fuzz/run.sh 20
+	[ -n "$(TESTS)" ] || tests/fuzz/run.sh build
+	tests/run.sh $(TESTS)
 
-test-device: ## build for boards, install the package on emulated ones and try it there: make test-device TESTS=arm64 for one
-	@tests/setup.sh build net browser device
+test-device: deb-boards test-installed ## build for boards, install the package on emulated ones and try it there
+
+# The unit tests run on the one processor of 32 bits; `make test-long` has the other one run them, too.
+deb-boards: # packages made quickly, and the unit tests as a board runs them
+	@tests/setup.sh deb cross
 	$(MAKE) deb PROFILE=board
-	[ -n "$(TESTS)" ] || $(MAKE) test-cross TARGETS='aarch64-unknown-linux-gnu armv7-unknown-linux-gnueabihf'
+	[ -n "$(TESTS)" ] || $(MAKE) test-cross TARGETS=armv7-unknown-linux-gnueabihf
+
+test-installed: # make test-installed TESTS=arm64 for one of them
+	@tests/setup.sh build net browser device
 	cargo test --locked --no-run --test it
 	env $$(tests/setup.sh places) PEERCAM_PACKAGES=$(CURDIR)/target/debian tests/net.sh \
 	  cargo test --locked --offline --no-fail-fast --test it installed::$(TESTS) -- --test-threads=1 --nocapture
+
+test-long: ## before a release: what repeats on another processor what `make test` and `make test-device` prove (10 minutes)
+	$(MAKE) test-cross TARGETS=aarch64-unknown-linux-gnu
 
 check: ## formatting, lints, documentation, licences and sources of dependencies
 	@tests/setup.sh check

@@ -291,7 +291,7 @@ fn back(what: &str, browser: &mut Browser, gap_ms: f64) {
 
 /// The virtual board between two networks delays, jitters, loses and throttles what it forwards, as Wi-Fi at its edge does.
 #[test]
-fn a_bad_link() {
+fn a_bad_link_made_by_a_board() {
     let (camera, viewer, link) = (Host::new("camera"), Host::new("viewer"), Switch::new());
     link.plug((&camera, "eth0", "10.1.0.2/24"));
     link.plug((&viewer, "eth0", "10.2.0.2/24"));

@@ -348,7 +348,7 @@ const BOARD_CONFIG: &str = "[video]\nsize = \"320x180\"\nframe_rate = 10\nbitrat
                             [audio]\ndevice = \"hw:Loopback,1,0\"\n";
 
 #[test]
-fn devices_are_open_only_while_somebody_watches() {
+fn a_board_opens_its_devices_only_while_somebody_watches() {
     let mut board = Board::boot("snd-aloop");
     board.plug_vivid();
     let address = board.start_daemon(BOARD_CONFIG);
@@ -444,7 +444,7 @@ fn devices_are_open_only_while_somebody_watches() {
 }
 
 #[test]
-fn a_webcam_from_rest() {
+fn a_webcam_of_a_board_from_rest() {
     let mut board = Board::boot("vhci-hcd,uvcvideo,snd-aloop");
     board.put("fake_uvc.py", &std::fs::read(crate::file("board/fake_uvc.py")).unwrap());
     board.put("movie.mjpeg", &jpeg::movie(320, 240, 100));

@@ -1,0 +1,60 @@
+# Parts of a run, each timed; to be sourced. The outermost script that does prints at its end how long each took.
+#
+#   part NAME COMMAND...      runs it
+#   beside NAME COMMAND...    runs it beside what follows; its output comes whole, when it has ended
+#   join                      waits for what runs beside; fails where one of them failed
+#   idle COMMAND...           runs it on what all others leave of the processors: for work that computes, beside tests that wait
+#
+# A part that fails ends the run, and what runs beside with it.
+
+if [ -z "${PEERCAM_PARTS:-}" ]; then
+  PEERCAM_PARTS=$(mktemp -d)
+  export PEERCAM_PARTS
+  outermost=1
+fi
+declare -A lanes=()
+
+took() { # NAME SECONDS STATUS
+  printf '%3d min %02d s  %s%s\n' $(($2 / 60)) $(($2 % 60)) "$1" "$([ "$3" = 0 ] || echo ' FAILED')" >>"$PEERCAM_PARTS/times"
+}
+
+part() {
+  local name=$1 start=$SECONDS status=0
+  shift
+  "$@" || status=$?
+  took "$name" $((SECONDS - start)) "$status"
+  return "$status"
+}
+
+beside() {
+  # A session of its own, so that all that it started can be ended with it.
+  setsid bash -c 'set -euo pipefail; . tests/parts.sh; part "$@"' beside "$@" >"$PEERCAM_PARTS/$1.log" 2>&1 </dev/null &
+  lanes[$1]=$!
+}
+
+join() {
+  local name status=0
+  for name in "${!lanes[@]}"; do
+    wait "${lanes[$name]}" || status=$?
+    unset "lanes[$name]"
+    printf '\n--- %s\n' "$name"
+    cat "$PEERCAM_PARTS/$name.log"
+  done
+  return "$status"
+}
+
+idle() { chrt --idle 0 "$@"; }
+
+over() {
+  local name
+  for name in "${!lanes[@]}"; do
+    kill -- "-${lanes[$name]}" 2>/dev/null || true
+    printf '\n--- %s, ended unfinished\n' "$name"
+    tail -n 40 "$PEERCAM_PARTS/$name.log"
+  done
+  [ -n "${outermost:-}" ] || return 0
+  printf '\nHow long each part took, of %d min %02d s:\n' $((SECONDS / 60)) $((SECONDS % 60))
+  cat "$PEERCAM_PARTS/times"
+  rm -rf "$PEERCAM_PARTS"
+}
+trap over EXIT
