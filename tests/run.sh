@@ -1,23 +1,24 @@
 #!/usr/bin/env bash
 # Runs the tests that `make test` is for, once they are built: tests/run.sh [NAME] for those with NAME in theirs.
 #
-# The integration tests are two lanes, each in a network of its own (tests/net.sh): the virtual boards, which boot and wait
-# for their slow processors, and the rest: what is called "board" is theirs. Fuzzing takes what both leave of the processors.
+# The integration tests mostly wait, so they are three lanes, each in a network of its own (tests/net.sh): those on a virtual
+# board, which have "board" in their names, those with browsers and foreign stacks, and the rest. Fuzzing takes what they leave
+# of the processors.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/parts.sh
 
 integration() { # ARGUMENT... of the test binary
-  # What test-device and soak are for is left to them.
+  # What test-device, test-long and soak are for is left to them.
   # shellcheck disable=SC2046 # a list of variables
   env $(tests/setup.sh places) tests/net.sh cargo test --locked --offline --no-fail-fast --test it -- --test-threads=1 \
-    --skip installed:: --skip soak:: "$@"
+    --skip installed:: --skip soak:: --skip long:: "$@"
 }
 
 if [ $# -gt 0 ]; then
   # shellcheck disable=SC2046
   env $(tests/setup.sh places) tests/net.sh cargo test --locked --offline --no-fail-fast "$1" -- --test-threads=1 \
-    --skip installed:: --skip soak::
+    --skip installed:: --skip soak:: --skip long::
   exit
 fi
 
@@ -25,6 +26,8 @@ export -f integration
 part 'unit tests' cargo test --locked --offline --no-fail-fast --lib --bins
 part 'tests of the page' node --test tests/browser/unit/*.test.mjs
 beside 'fuzzing' chrt --idle 0 tests/fuzz/run.sh 20
-beside 'virtual boards' bash -c 'integration board'
-part 'integration tests' integration --skip board
+foreign=(browser:: networks:: peers::)
+beside 'tests on virtual boards' bash -c 'integration board'
+beside 'tests with browsers and foreign stacks' bash -c 'integration "$@"' integration "${foreign[@]}" --skip board
+part 'all other tests' integration "${foreign[@]/#/--skip=}" --skip board
 join

@@ -17,6 +17,8 @@ mod door;
 mod http;
 #[path = "../../tests/it/process.rs"]
 mod process;
+#[path = "../../tests/it/ticker.rs"]
+mod ticker;
 
 mod crowd;
 mod stages;
@@ -154,7 +156,7 @@ fn delay() {
             if load == LOADS {
                 muted(size, &mut middles, &mut highs);
                 browser.click_sound();
-                browser.lip_sync();
+                browser.lip_sync().expect("sound and picture together");
                 let seen = browser.watch(15);
                 let (p50, p95) = (number(&seen, "/delay/p50"), number(&seen, "/delay/p95"));
                 row(

@@ -231,6 +231,8 @@
     return { flashes: flashes.length, beeps: onsets.length, pairs: differences, median: median(differences) };
   }
 
+  const GAP = 200; // ms without a new picture that are worth to be told
+
   const TOLD = 60; // pictures in the delay that the page tells: its DELAYS
 
   /**
@@ -271,8 +273,12 @@
       nack: count('nackCount'),
       freezes: count('freezeCount'),
       retransmitted: count('retransmittedPacketsReceived'),
-      // Without a new picture, the beginning and the end of watching counted in.
-      longestGapMs: Math.max(...looks.slice(1).map((at, i) => at - looks[i])),
+      // Without a new picture, the beginning and the end of watching counted in: from and to, Unix time in ms.
+      gaps: looks
+        .slice(1)
+        .map((at, i) => [looks[i], at])
+        .filter(([from, to]) => to - from > GAP)
+        .map((gap) => gap.map((at) => at + performance.timeOrigin)),
       stamps: numbers.length,
       stampsWrong: seen.length - numbers.length,
       // Frames that went by between two that were presented; the number wraps at 16 bits.

@@ -25,6 +25,7 @@ mod lab;
 mod live;
 mod load;
 mod lock;
+mod long;
 mod networks;
 mod peers;
 mod port;
@@ -32,6 +33,7 @@ mod process;
 mod reload;
 mod soak;
 mod systemd;
+mod ticker;
 mod viewer;
 mod watching;
 

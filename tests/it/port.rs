@@ -14,6 +14,7 @@ use webrtc::peer_connection::RTCIceCandidateInit;
 use webrtc::peer_connection::RTCPeerConnectionState::Connected;
 
 use super::client::{Client, PATIENCE};
+use super::ticker::Ticker;
 use super::viewer::{House, house, house_with, until, video};
 
 impl House {
@@ -153,20 +154,23 @@ async fn a_flood_of_forgeries_freezes_nobody() {
             f64::from(sent) / start.elapsed().as_secs_f64()
         })
     };
-    let (begun, mut last, mut longest, mut joined) = (Instant::now(), Instant::now(), Duration::ZERO, None);
+    let (ticker, begun) = (Ticker::start(), Instant::now());
+    let (mut last, mut gaps, mut joined) = (begun, vec![], None);
     while begun.elapsed() < LASTS {
         client.next("video", video).await;
-        longest = longest.max(last.elapsed());
+        gaps.push((last, Instant::now()));
         last = Instant::now();
         if joined.is_none() && begun.elapsed() > LASTS / 3 {
             let start = Instant::now();
             let (second, _) = house.watch(false).await;
-            joined = Some((start.elapsed(), second));
+            joined = Some((ticker.took(start), second));
             last = Instant::now(); // what came meanwhile is read late, by us
         }
     }
     stop.store(true, Ordering::Relaxed);
     let rate = flood.join().expect("no panic");
+    ticker.judge(begun, Instant::now());
+    let longest = ticker.longest(gaps);
     let (join, _second) = joined.expect("joined");
     let strays = house.status.counters.stray_datagrams.get();
     println!(
@@ -236,12 +240,15 @@ async fn a_viewer_that_stops_reading_tcp_harms_nobody() {
     slow.next("video", video).await;
     let (mut quick, _answer) = house.watch(true).await;
     stall.send_replace(true);
-    let (start, mut last, mut longest) = (Instant::now(), Instant::now(), Duration::ZERO);
+    let (ticker, start) = (Ticker::start(), Instant::now());
+    let (mut last, mut gaps) = (start, vec![]);
     while start.elapsed() < Duration::from_secs(30) && house.registry.count() == 2 {
         quick.next("video", video).await;
-        longest = longest.max(last.elapsed());
+        gaps.push((last, Instant::now()));
         last = Instant::now();
     }
+    ticker.judge(start, Instant::now());
+    let longest = ticker.longest(gaps);
     println!(
         "gone after {:.1} s, {} datagrams dropped; the other's longest gap was {} ms",
         start.elapsed().as_secs_f64(),

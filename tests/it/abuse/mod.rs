@@ -8,7 +8,7 @@
 //!    owner does the same again.
 //! 3. After the attack has returned, all must be [flat](Flat) within ten seconds: descriptors, tasks, memory.
 //!
-//! Bars on time hold for a machine that runs: what a [`Ticker`] says was lost to the machine does not count, and
+//! Bars on time hold for a machine that runs: what a [`Ticker`](crate::ticker::Ticker) says was lost to the machine does not count, and
 //! where that is more than half the test fails as "machine too busy". Memory is the daemon's anonymous memory (`RssAnon`):
 //! pages of its program file come and go as the kernel likes.
 //!
@@ -17,7 +17,6 @@
 mod door;
 mod figures;
 mod scene;
-mod ticker;
 
 pub use self::figures::Flat;
 pub use self::scene::{Guest, Scene, Target};

@@ -11,13 +11,13 @@ use tokio::sync::mpsc;
 use webrtc::peer_connection::RTCPeerConnectionState::Connected;
 
 use super::figures::{self, Figures, Flat, megabytes};
-use super::ticker::Ticker;
 use crate::client::Client;
 use crate::daemon::{Daemon, PATTERN};
 use crate::door;
 use crate::flood::{self, Victim};
 use crate::http::{Response, anybody};
 use crate::lab::{Host, Switch};
+use crate::ticker::Ticker;
 
 /// No longer without a picture, for whoever watches.
 const FREEZE: Duration = Duration::from_millis(500);
@@ -208,7 +208,7 @@ impl Owner<'_> {
     /// off. `watched` is called once all is done but privacy.
     fn acts(&self, ticker: &Ticker, watched: impl FnOnce() + Send) -> OwnerTime {
         let (web, known) = (self.web, self.known);
-        let timed = |from: Instant| from.elapsed() - ticker.lost(from, Instant::now()).min(from.elapsed());
+        let timed = |from: Instant| ticker.took(from);
         self.host.inside(|| {
             let start = Instant::now();
             let cookies = sign_in(web, known);
@@ -308,8 +308,7 @@ impl Bystander {
         let mut edges = vec![from];
         edges.extend(pictures.iter().filter(|at| (from..to).contains(&**at)).copied());
         edges.push(to);
-        let gap = |pair: &[Instant]| (pair[1] - pair[0]).saturating_sub(ticker.lost(pair[0], pair[1]));
-        edges.windows(2).map(gap).max().unwrap_or_default()
+        ticker.longest(edges.windows(2).map(|pair| (pair[0], pair[1])))
     }
 
     fn next_after(&self, from: Instant) -> Instant {

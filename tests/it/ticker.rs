@@ -1,4 +1,5 @@
-//! Tells a machine that was taken away for a while from a daemon that was slow.
+//! Tells a machine that was taken away for a while from a daemon that was slow. What bars on time are about is measured
+//! beside a ticker, and the time when it could not tick does not count.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -34,6 +35,18 @@ impl Ticker {
             }
         });
         Self { lost, stop, thread: Some(thread) }
+    }
+
+    /// How long something took that began at `from` and is over, without the time when the machine was lost.
+    pub fn took(&self, from: Instant) -> Duration {
+        let to = Instant::now();
+        (to - from).saturating_sub(self.lost(from, to))
+    }
+
+    /// The longest of some stretches of time, each without what was lost of it.
+    pub fn longest(&self, stretches: impl IntoIterator<Item = (Instant, Instant)>) -> Duration {
+        let lasted = |(from, to): (Instant, Instant)| (to - from).saturating_sub(self.lost(from, to));
+        stretches.into_iter().map(lasted).max().unwrap_or_default()
     }
 
     /// How much of the time from `from` to `to` the machine was lost.
