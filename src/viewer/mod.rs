@@ -21,6 +21,7 @@ mod peer;
 mod places;
 mod port;
 mod registry;
+mod resend;
 mod rtcp;
 mod sdp;
 mod task;

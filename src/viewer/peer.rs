@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use rtc::interceptor::{NackResponderBuilder, SenderReportBuilder};
+use rtc::interceptor::SenderReportBuilder;
 use rtc::media_stream::MediaStreamTrack;
 use rtc::peer_connection::configuration::media_engine::{MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX};
 use rtc::peer_connection::transport::RTCDtlsTransportState;
@@ -39,9 +39,6 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 const ICE_DISCONNECTED: Duration = Duration::from_secs(5);
 const ICE_FAILED: Duration = Duration::from_secs(25);
 const ICE_KEEPALIVE: Duration = Duration::from_secs(1);
-/// Packets kept for retransmission: two seconds at 2 Mbit/s, and at 8 Mbit/s still 600 ms, more than a round trip.
-/// A power of two, at 150 bytes each and a reference to the payload that all viewers share.
-const RETRANSMIT: u16 = 512;
 /// Browsers need two reports of each stream for lip sync.
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -109,9 +106,8 @@ impl Peer {
         let mut media = codecs(&playable).map_err(internal)?;
         let interceptor = Rtcp::new(video_ssrc, audio_ssrc, setup.clocks, setup.ntp, wish.clone());
         let registry = Registry::new()
-            .with(Slot::NackResponder, NackResponderBuilder::new().with_size(RETRANSMIT).build())
             .with(Slot::SenderReport, SenderReportBuilder::new().with_interval(REPORT_INTERVAL).build())
-            .with(rtcp::slot(), interceptor);
+            .with(rtcp::SLOT, interceptor);
         let registry = configure_twcc_sender_only(registry, &mut media).map_err(internal)?;
         let runtime = LineRuntime::new(line.clone());
         let addresses = runtime.addresses();

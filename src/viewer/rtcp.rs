@@ -1,30 +1,32 @@
 //! What we read from and write into a viewer's RTCP: an interceptor in webrtc's chain.
 //!
-//! Inbound, PLI and FIR become a wish for a keyframe; by itself webrtc keeps them from the application. Outbound,
-//! sender reports get the *capture* time of the RTP timestamp they name. webrtc pairs the timestamp with the time
-//! its packet passed, so video would seem late against sound by however much longer its encoding takes, and
-//! browsers would "correct" lip sync by that.
+//! Inbound, PLI and FIR become a wish for a keyframe; by itself webrtc keeps them from the application. NACKs are answered
+//! by [`Resend`], which also learns the round trip from here. Outbound, sender reports get the *capture* time of the RTP
+//! timestamp they name. webrtc pairs the timestamp with the time its packet passed, so video would seem late against sound
+//! by however much longer its encoding takes, and browsers would "correct" lip sync by that.
 //!
-//! The price: a round-trip time computed from our reports (LSR and DLSR, RFC 3550 section 6.4.1) comes out too long
-//! by the age of the report's timestamp. Nothing here uses it; the page reads ICE's own.
+//! The price: a round trip computed from the NTP time in our reports (LSR and DLSR, RFC 3550 section 6.4.1) comes out too
+//! long by the age of the timestamp. So we remember when each report really went out.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rtc::interceptor::{Interceptor, Packet, Slot, StreamInfo, TaggedPacket};
+use rtc::interceptor::{Attribute, AttributedPacket, Interceptor, Packet, Slot, StreamInfo, TaggedPacket};
 use rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
+use rtc::rtcp::receiver_report::ReceiverReport;
 use rtc::rtcp::sender_report::SenderReport;
+use rtc::rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
 use rtc::sansio::Protocol;
 use tokio::sync::Notify;
 
+use super::resend::{Resend, Rtx};
 use crate::clock::{Clocks, Pts, RtpClock};
 
-/// Nearer to the wire than [`Slot::SenderReport`], whose reports it rewrites on their way out.
-pub fn slot() -> Slot {
-    Slot::from(10_500)
-}
+/// Nearer to the wire than [`Slot::SenderReport`], whose reports it rewrites on their way out; and farther than
+/// [`Slot::TwccSender`], which numbers each packet that is sent again.
+pub const SLOT: Slot = Slot::NackResponder;
 
 /// Seconds from the NTP epoch of 1900 to the Unix epoch (RFC 5905 section 6).
 const NTP_UNIX_S: u64 = 2_208_988_800;
@@ -61,6 +63,8 @@ pub struct Rtcp {
     ntp: NtpClock,
     /// A permit waits in it while a keyframe is wished for: many wishes are one, and nothing can overflow.
     wish: Arc<Notify>,
+    /// What was sent of the video, once it is negotiated.
+    resend: Option<Resend>,
     inbound: VecDeque<TaggedPacket>,
     outbound: VecDeque<TaggedPacket>,
 }
@@ -74,6 +78,7 @@ impl Rtcp {
             clocks,
             ntp,
             wish,
+            resend: None,
             inbound: VecDeque::new(),
             outbound: VecDeque::new(),
         }
@@ -92,6 +97,23 @@ impl Rtcp {
         let captured = self.clock(report.ssrc)?.pts(report.rtp_time, now);
         Some(SenderReport { ntp_time: self.ntp.ntp(captured), ..report.clone() })
     }
+
+    /// What a viewer reports about our video: lost packets are sent again, and the round trip is learned.
+    fn heard(&mut self, packet: &dyn rtc::rtcp::Packet, now: Instant) {
+        let (packet, video) = (packet.as_any(), self.video_ssrc);
+        let Some(resend) = &mut self.resend else { return };
+        if let Some(nack) = packet.downcast_ref::<TransportLayerNack>().filter(|n| n.media_ssrc == video) {
+            for packet in resend.lost(nack.nacks.iter().flat_map(|pair| *pair), now) {
+                let message = AttributedPacket::new(Packet::Rtp(packet)).with(Attribute::Retransmission);
+                self.outbound.push_back(TaggedPacket { now, transport: Default::default(), message });
+            }
+        }
+        let receiver = packet.downcast_ref::<ReceiverReport>().map(|r| &r.reports);
+        let reports = receiver.or_else(|| packet.downcast_ref::<SenderReport>().map(|r| &r.reports));
+        for report in reports.into_iter().flatten().filter(|r| r.ssrc == video) {
+            resend.answered(report.last_sender_report, report.delay, now);
+        }
+    }
 }
 
 /// Whether a viewer says with this that it needs a keyframe (RFC 4585 section 6.3.1, RFC 5104 section 4.3.1).
@@ -108,10 +130,13 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Rtcp {
     type Time = Instant;
 
     fn handle_read(&mut self, msg: TaggedPacket) -> Result<(), Self::Error> {
-        if let Packet::Rtcp(packets) = &msg.message.packet
-            && packets.iter().any(|p| wants_keyframe(p.as_ref()))
-        {
-            self.wish.notify_one();
+        if let Packet::Rtcp(packets) = &msg.message.packet {
+            for packet in packets {
+                if wants_keyframe(packet.as_ref()) {
+                    self.wish.notify_one();
+                }
+                self.heard(packet.as_ref(), msg.now);
+            }
         }
         self.inbound.push_back(msg);
         Ok(())
@@ -122,14 +147,25 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Rtcp {
     }
 
     fn handle_write(&mut self, mut msg: TaggedPacket) -> Result<(), Self::Error> {
-        if let Packet::Rtcp(packets) = &mut msg.message.packet {
-            for packet in packets {
-                if let Some(report) = packet.as_any().downcast_ref::<SenderReport>()
-                    && let Some(dated) = self.date(report, Pts::now())
-                {
-                    *packet = Box::new(dated);
+        match &mut msg.message.packet {
+            Packet::Rtcp(packets) => {
+                for packet in packets {
+                    if let Some(report) = packet.as_any().downcast_ref::<SenderReport>()
+                        && let Some(dated) = self.date(report, Pts::now())
+                    {
+                        if let Some(resend) = self.resend.as_mut().filter(|_| dated.ssrc == self.video_ssrc) {
+                            resend.reported(dated.ntp_time, msg.now);
+                        }
+                        *packet = Box::new(dated);
+                    }
                 }
             }
+            Packet::Rtp(packet) if packet.header.ssrc == self.video_ssrc => {
+                if let Some(resend) = &mut self.resend {
+                    resend.sent(packet);
+                }
+            }
+            _ => {}
         }
         self.outbound.push_back(msg);
         Ok(())
@@ -141,7 +177,13 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Rtcp {
 }
 
 impl Interceptor for Rtcp {
-    fn bind_local_stream(&mut self, _: &StreamInfo) {}
+    fn bind_local_stream(&mut self, info: &StreamInfo) {
+        let nack = |f: &rtc::interceptor::RTCPFeedback| f.typ == "nack" && f.parameter.is_empty();
+        if info.ssrc == self.video_ssrc && info.rtcp_feedback.iter().any(nack) && self.resend.is_none() {
+            let rtx = info.ssrc_rtx.zip(info.payload_type_rtx);
+            self.resend = Some(Resend::new(rtx.map(|(ssrc, payload_type)| Rtx { ssrc, payload_type })));
+        }
+    }
     fn unbind_local_stream(&mut self, _: &StreamInfo) {}
     fn bind_remote_stream(&mut self, _: &StreamInfo) {}
     fn unbind_remote_stream(&mut self, _: &StreamInfo) {}

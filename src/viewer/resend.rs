@@ -1,0 +1,313 @@
+//! Which packets are sent again when a viewer reports them lost (NACK, RFC 4585 section 6.2.1). Pure, with the time as an
+//! argument; whatever hosts it only moves packets.
+//!
+//! A report costs the viewer a few bytes and us up to a packet for each bit in it, so a viewer that asks without end would
+//! get hundreds of bytes for each byte, out of an uplink that all share. Three limits:
+//!
+//! * A packet is sent again at most once in a round trip: what was asked for twice in that time is on its way already. The
+//!   round trip is measured from receiver reports (RFC 3550 section 6.4.1).
+//! * What is sent again, in bytes, is at most a quarter of what was sent first, and a burst of [`BURST`].
+//! * A number that was repeated in one report counts once, which follows from the first.
+
+use std::time::{Duration, Instant};
+
+use bytes::{BufMut, BytesMut};
+use rtc::rtp;
+
+/// Packets kept: two seconds at 2 Mbit/s, and at 8 Mbit/s still 600 ms, more than a round trip. A power of two, at 170
+/// bytes each and a reference to the payload that all viewers share.
+const KEPT: usize = 512;
+/// The shortest time between two copies of a packet, where the round trip is shorter or the viewer claims so.
+const SHORTEST: Duration = Duration::from_millis(20);
+/// The longest: later than that no player waits for a packet, and a viewer that claims more only harms itself.
+const LONGEST: Duration = Duration::from_secs(1);
+/// The round trip before the first report has come.
+const UNKNOWN: Duration = Duration::from_millis(100);
+/// Bytes that may be sent again at once: a tenth of a second at 2.5 Mbit/s, lost as a whole.
+const BURST: usize = 32 * 1024;
+/// Of media sent first, the part that may be sent again. Where more than this is lost, repetitions only add to the jam.
+const PART: usize = 4;
+/// Sender reports that a receiver report may still refer to: browsers name the newest, a report each 500 ms.
+const REPORTS: usize = 8;
+/// Size of the RTP header (RFC 3550 section 5.1), without extensions.
+const HEADER: usize = 12;
+/// Bytes that a repetition may be longer: the original sequence number (RFC 4588 section 4).
+const LONGER: usize = 2;
+
+/// The retransmission stream (RFC 4588), if one was negotiated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rtx {
+    /// Its SSRC.
+    pub ssrc: u32,
+    /// Its payload type.
+    pub payload_type: u8,
+}
+
+/// What was sent in one RTP stream to one viewer, as far as it may be sent again.
+pub struct Resend {
+    rtx: Option<Rtx>,
+    /// Sequence number of the next packet in the retransmission stream.
+    next: u16,
+    /// By the low bits of their sequence numbers.
+    kept: Vec<Option<Kept>>,
+    /// Bytes that may be sent again now.
+    budget: usize,
+    round_trip: Option<Duration>,
+    /// The middle 32 bits of the NTP time in each sender report, and when it was sent.
+    reports: [Option<(u32, Instant)>; REPORTS],
+    newest: usize,
+}
+
+struct Kept {
+    packet: rtp::Packet,
+    /// When it was sent again.
+    again: Option<Instant>,
+}
+
+impl Resend {
+    /// Nothing sent yet. Without `rtx`, packets are repeated as they were.
+    pub fn new(rtx: Option<Rtx>) -> Self {
+        Self {
+            rtx,
+            next: rtx.map_or(0, |rtx| rtx.ssrc as u16 & 0x7fff), // far from its wrap (RFC 3711 section 3.3.1)
+            kept: (0..KEPT).map(|_| None).collect(),
+            budget: BURST,
+            round_trip: None,
+            reports: [None; REPORTS],
+            newest: 0,
+        }
+    }
+
+    /// This packet of the stream goes out for the first time.
+    pub fn sent(&mut self, packet: &rtp::Packet) {
+        self.budget = (self.budget + bytes(packet) / PART).min(BURST);
+        let at = slot(packet.header.sequence_number);
+        self.kept[at] = Some(Kept { packet: packet.clone(), again: None });
+    }
+
+    /// A sender report with this NTP time goes out.
+    pub fn reported(&mut self, ntp: u64, now: Instant) {
+        self.newest = (self.newest + 1) % REPORTS;
+        self.reports[self.newest] = Some((middle(ntp), now));
+    }
+
+    /// The viewer answered the sender report `lsr`, after having had it for `dlsr` (1/65536 s; RFC 3550 section 6.4.1). A
+    /// report that we never sent says nothing.
+    pub fn answered(&mut self, lsr: u32, dlsr: u32, now: Instant) {
+        let Some((_, sent)) = self.reports.iter().flatten().find(|(ntp, _)| *ntp == lsr) else { return };
+        let held = Duration::from_micros(u64::from(dlsr) * 1_000_000 / 65_536);
+        let sample = now.saturating_duration_since(*sent).saturating_sub(held);
+        self.round_trip = Some(self.round_trip.map_or(sample, |known| (known * 7 + sample) / 8));
+    }
+
+    /// The time within which a packet is not sent again.
+    pub fn pause(&self) -> Duration {
+        self.round_trip.unwrap_or(UNKNOWN).clamp(SHORTEST, LONGEST)
+    }
+
+    /// The viewer reports these sequence numbers as lost: what is to be sent.
+    pub fn lost(&mut self, numbers: impl IntoIterator<Item = u16>, now: Instant) -> Vec<rtp::Packet> {
+        let pause = self.pause();
+        let mut again = vec![];
+        for number in numbers {
+            let Some(kept) = &mut self.kept[slot(number)] else { continue };
+            let size = bytes(&kept.packet) + LONGER;
+            let wanted = kept.packet.header.sequence_number == number
+                && kept.again.is_none_or(|at| now.saturating_duration_since(at) >= pause);
+            if !wanted || size > self.budget {
+                continue;
+            }
+            self.budget -= size;
+            kept.again = Some(now);
+            let copy = match self.rtx {
+                Some(rtx) => {
+                    let sequence = self.next;
+                    self.next = self.next.wrapping_add(1);
+                    rtx.packet(&kept.packet, sequence)
+                }
+                None => kept.packet.clone(),
+            };
+            again.push(copy);
+        }
+        again
+    }
+}
+
+impl Rtx {
+    /// `original` in the retransmission stream: its own number before the payload (RFC 4588 section 4).
+    fn packet(self, original: &rtp::Packet, sequence_number: u16) -> rtp::Packet {
+        let mut payload = BytesMut::with_capacity(2 + original.payload.len());
+        payload.put_u16(original.header.sequence_number);
+        payload.put_slice(&original.payload);
+        let header = rtp::header::Header {
+            version: 2,
+            marker: original.header.marker,
+            payload_type: self.payload_type,
+            sequence_number,
+            timestamp: original.header.timestamp,
+            ssrc: self.ssrc,
+            ..Default::default()
+        };
+        rtp::Packet { header, payload: payload.freeze() }
+    }
+}
+
+fn slot(number: u16) -> usize {
+    usize::from(number) % KEPT
+}
+
+/// Size on the wire, without extensions and encryption.
+fn bytes(packet: &rtp::Packet) -> usize {
+    HEADER + packet.payload.len()
+}
+
+/// As a receiver report names a sender report (RFC 3550 section 6.4.1).
+fn middle(ntp: u64) -> u32 {
+    (ntp >> 16) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RTX: Rtx = Rtx { ssrc: 0xabcd_1234, payload_type: 97 };
+    const PAYLOAD: usize = 1186;
+
+    struct Room {
+        resend: Resend,
+        start: Instant,
+        number: u16,
+    }
+
+    impl Room {
+        /// From sequence number 65,000 on, so that it wraps in these tests.
+        fn new(rtx: Option<Rtx>) -> Self {
+            Self { resend: Resend::new(rtx), start: Instant::now(), number: 65_000 }
+        }
+
+        fn send(&mut self, packets: usize) {
+            for _ in 0..packets {
+                let header = rtp::header::Header {
+                    version: 2,
+                    marker: self.number.is_multiple_of(3),
+                    payload_type: 96,
+                    sequence_number: self.number,
+                    timestamp: u32::from(self.number) * 3000,
+                    ssrc: 1,
+                    ..Default::default()
+                };
+                let payload = vec![self.number as u8; PAYLOAD].into();
+                self.resend.sent(&rtp::Packet { header, payload });
+                self.number = self.number.wrapping_add(1);
+            }
+        }
+
+        fn lost(&mut self, ms: u64, numbers: impl IntoIterator<Item = u16>) -> Vec<rtp::Packet> {
+            self.resend.lost(numbers, self.start + Duration::from_millis(ms))
+        }
+
+        /// All that is kept is reported lost; the bytes that come again.
+        fn lost_all(&mut self, ms: u64) -> usize {
+            let newest = self.number;
+            let all = (0..KEPT as u16).map(|n| newest.wrapping_sub(n));
+            self.lost(ms, all).iter().map(bytes).sum()
+        }
+
+        /// The viewer answers a report that was sent at `sent` after 10 ms, at `ms`.
+        fn answered(&mut self, sent: u64, ms: u64) {
+            let ntp = (7 << 32) + (sent << 20);
+            self.resend.reported(ntp, self.start + Duration::from_millis(sent));
+            self.resend.answered((ntp >> 16) as u32, 655, self.start + Duration::from_millis(ms));
+        }
+    }
+
+    #[test]
+    fn a_lost_packet_comes_again_in_the_stream_for_that() {
+        let mut room = Room::new(Some(RTX));
+        room.send(600);
+        let [again] = &room.lost(0, [63])[..] else { panic!("one") };
+        let header = &again.header;
+        assert_eq!((header.version, header.ssrc, header.payload_type), (2, RTX.ssrc, RTX.payload_type));
+        assert_eq!((header.timestamp, header.marker, header.sequence_number), (63 * 3000, true, 0x1234));
+        assert_eq!((&again.payload[..2], &again.payload[2..]), (&[0, 63][..], &[63; PAYLOAD][..]));
+        assert_eq!(room.lost(0, [62])[0].header.sequence_number, 0x1235);
+        // As it was, where no such stream was negotiated.
+        let mut room = Room::new(None);
+        room.send(1);
+        let again = room.lost(0, [65_000]);
+        assert_eq!((again[0].header.ssrc, again[0].header.sequence_number), (1, 65_000));
+    }
+
+    #[test]
+    fn what_was_not_sent_or_long_ago_does_not_come() {
+        let mut room = Room::new(Some(RTX));
+        assert!(room.lost(0, [65_000]).is_empty());
+        room.send(KEPT + 1);
+        assert!(room.lost(0, [65_000, room.number, 30_000]).is_empty());
+        assert_eq!(room.lost(0, [65_001]).len(), 1);
+    }
+
+    #[test]
+    fn numbers_that_are_repeated_count_once() {
+        let mut room = Room::new(Some(RTX));
+        room.send(17);
+        let repeated = (0..330).flat_map(|_| 65_000..65_017);
+        assert_eq!(room.lost(0, repeated).len(), 17);
+        assert!(room.lost(19, 65_000..65_017).is_empty(), "the next datagram, too soon");
+    }
+
+    #[test]
+    fn a_packet_comes_once_in_a_round_trip() {
+        for (trip, pause) in [(None, 100), (Some(60), 60), (Some(3), 20), (Some(5_000), 1_000)] {
+            let mut room = Room::new(Some(RTX));
+            if let Some(trip) = trip {
+                room.answered(0, trip + 10);
+            }
+            room.send(1);
+            assert_eq!(room.lost(0, [65_000]).len(), 1);
+            assert_eq!(room.lost(pause - 1, [65_000]).len(), 0, "{trip:?}");
+            assert_eq!(room.lost(pause + 1, [65_000]).len(), 1, "{trip:?}");
+        }
+    }
+
+    #[test]
+    fn the_round_trip_is_smoothed_and_answers_to_nothing_do_not_count() {
+        let mut room = Room::new(None);
+        room.answered(0, 90);
+        assert_eq!(room.resend.pause().as_millis(), 80);
+        room.answered(500, 500 + 10 + 160);
+        assert_eq!(room.resend.pause().as_millis(), 90);
+        for (lsr, dlsr) in [(0, 0), (12_345, 0), (0, u32::MAX)] {
+            room.resend.answered(lsr, dlsr, room.start);
+        }
+        assert_eq!(room.resend.pause().as_millis(), 90);
+        // A viewer that claims to have had it since before we sent it is near, and no nearer than the shortest.
+        for n in 0..50 {
+            let ntp = (9 << 32) + (n << 16);
+            room.resend.reported(ntp, room.start);
+            room.resend.answered((ntp >> 16) as u32, u32::MAX, room.start);
+        }
+        assert_eq!(room.resend.pause(), SHORTEST);
+    }
+
+    #[test]
+    fn what_is_sent_again_is_a_quarter_of_the_media_and_a_burst() {
+        let mut room = Room::new(Some(RTX));
+        let (mut media, mut again) = (0, 0);
+        // Ten seconds of 200 packets a second, all of which are reported lost again and again.
+        for ms in (0..10_000).step_by(5) {
+            room.send(1);
+            media += PAYLOAD + HEADER;
+            again += room.lost_all(ms);
+        }
+        assert!(again <= media / PART + BURST, "{again} of {media}");
+        assert!(again > media / PART, "and that is used: {again} of {media}");
+        // Nothing more comes when nothing more is sent...
+        let silent: usize = (10_000..20_000).map(|ms| room.lost_all(ms)).sum();
+        assert!(silent < PAYLOAD + HEADER, "{silent}");
+        // ... and after a quiet time a burst, no more.
+        room.send(4 * KEPT);
+        let again = room.lost_all(30_000);
+        assert!((BURST - PAYLOAD - HEADER - LONGER..=BURST).contains(&again), "{again}");
+    }
+}
