@@ -16,6 +16,7 @@
 //! packet, `webrtc` tells an error for each datagram to an address without a route.
 
 mod delay;
+mod keys;
 mod meter;
 mod peer;
 mod places;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use rtc::crypto::RTCCryptoProvider;
 use rtc::interceptor::SenderReportBuilder;
 use rtc::media_stream::MediaStreamTrack;
 use rtc::peer_connection::configuration::media_engine::{MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX};
@@ -25,10 +26,10 @@ use webrtc::peer_connection::{
 };
 use webrtc::rtp_transceiver::{RTCRtpTransceiverDirection, RtpSender};
 
-use super::port::{Gathered, Line, LineRuntime, Progress};
+use super::port::{Alert, Gathered, Line, LineRuntime, Progress};
 use super::rtcp::{self, NtpClock, Rtcp};
 use super::sdp::{self, Playable};
-use super::{Error, delay};
+use super::{Error, delay, keys};
 use crate::clock::{AUDIO_HZ, Clocks, VIDEO_HZ};
 
 /// Between connectivity checks. webrtc's own 200 ms would cost that much of the time to the first picture.
@@ -109,13 +110,16 @@ impl Peer {
             .with(Slot::SenderReport, SenderReportBuilder::new().with_interval(REPORT_INTERVAL).build())
             .with(rtcp::SLOT, interceptor);
         let registry = configure_twcc_sender_only(registry, &mut media).map_err(internal)?;
+        let secured = line.clone();
+        let crypto = keys::provider(move |master| secured.secure(master))
+            .map_err(|e| Error::Internal(format!("webrtc has no cryptography: {e}")))?;
         let runtime = LineRuntime::new(line.clone());
         let addresses = runtime.addresses();
         let connection: Arc<dyn PeerConnection> = Arc::new(
             PeerConnectionBuilder::new()
                 .with_runtime(runtime)
                 .with_media_engine(media)
-                .with_setting_engine(settings())
+                .with_setting_engine(settings(crypto))
                 .with_interceptor_registry(registry)
                 .with_handler(Arc::new(callbacks))
                 .with_udp_addrs(addresses)
@@ -190,6 +194,11 @@ impl Peer {
     /// How far the viewer has come in the present ICE session.
     pub fn progress(&self) -> Progress {
         self.line.progress()
+    }
+
+    /// What the DTLS handshake failed by, if a side has said so.
+    pub fn handshake_failure(&self) -> Option<Alert> {
+        self.line.handshake_failure()
     }
 
     /// One of the viewer's candidates, which [`sdp::usable_candidate`] found usable.
@@ -328,8 +337,9 @@ fn ssrcs() -> Result<[u32; 3], Error> {
     Ok([first, first.wrapping_add(1), first.wrapping_add(2)])
 }
 
-fn settings() -> SettingEngine {
+fn settings(crypto: Arc<dyn RTCCryptoProvider>) -> SettingEngine {
     SettingEngineBuilder::new()
+        .with_crypto_provider(crypto)
         // Queries would need a socket on port 5353 for each viewer, and a multicast route.
         .with_multicast_dns_mode(rtc::ice::mdns::MulticastDnsMode::Disabled)
         .with_ice_connection_attempts(Some(CHECK_INTERVAL), None)

@@ -2,26 +2,34 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 
+use super::gate::Gate;
+
 /// Datagrams that wait; a further one is dropped. A browser sends some 50 a second, and the driver takes 64 at a time.
 const DEPTH: usize = 256;
 
 /// One queue for each socket that webrtc believes to have: IPv4 and IPv6.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Inbox {
     v4: Queue,
     v6: Queue,
+    gate: Mutex<Gate>,
     /// A permit waits here when the viewer hears us again, after our address has changed.
     pub mended: Arc<Notify>,
 }
 
 impl Inbox {
+    /// What may get in here, and out to webrtc.
+    pub fn gate(&self) -> MutexGuard<'_, Gate> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The queue of an address's family.
     pub fn of(&self, address: SocketAddr) -> &Queue {
         if address.is_ipv4() { &self.v4 } else { &self.v6 }

@@ -1,7 +1,7 @@
 //! One port for all media: every viewer over one UDP port and, where no UDP gets through, the same port over TCP.
 //!
 //! ```text
-//!   browsers ══UDP══ udp ──┐             ┌─► inbox ──► Socket ──► webrtc's driver of that viewer
+//!   browsers ══UDP══ udp ──┐             ┌─► gate ─► inbox ──► Socket ──► webrtc's driver of that viewer
 //!   browsers ══TCP══ tcp ──┴─► demux ────┤                            │ poll_send
 //!                   ▲          (whose?)  └─► reflexive (our own       │
 //!                   └────────── Inner::send ◄─── STUN questions) ◄────┘
@@ -11,15 +11,20 @@
 //! throws the socket away and returns a `Socket` with nothing behind it but a queue and this port. The candidates that the
 //! browser gets are not webrtc's but ours ([`candidates`]).
 //!
-//! Everybody can send to the port, at any rate. What is not a viewer's costs a look at a few bytes and in a table.
+//! Everybody can send to the port, at any rate. What is not a viewer's costs a look at a few bytes and in a table; what
+//! comes from a viewer's address, which can be forged, reaches webrtc only if it is something that webrtc needs ([`gate`]).
 
+mod bucket;
 mod candidates;
 mod demux;
 mod flight;
+mod gate;
 mod gathered;
 mod inbox;
 mod listen;
+mod records;
 mod reflexive;
+mod reports;
 mod runtime;
 mod stun;
 mod tcp;
@@ -29,6 +34,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use bytes::Bytes;
 use quinn_udp::RecvMeta;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
@@ -41,10 +47,12 @@ use self::inbox::Inbox;
 use self::reflexive::{Found, Reflexive};
 use self::stun::TransactionId;
 use self::udp::{Share, Udp};
+use super::keys::Master;
 use crate::config;
 use crate::status::Status;
 
 pub use self::demux::Progress;
+pub use self::gate::Alert;
 pub use self::gathered::Gathered;
 pub use self::listen::Error;
 pub use self::runtime::LineRuntime;
@@ -307,6 +315,16 @@ impl Line {
     pub fn progress(&self) -> Progress {
         self.0.port.demux().progress(self.0.id)
     }
+
+    /// The DTLS handshake is complete; the viewer signs its reports with this.
+    pub fn secure(&self, master: Master) {
+        self.0.inbox.gate().secure(master);
+    }
+
+    /// What the DTLS handshake failed by, if a side has said so.
+    pub fn handshake_failure(&self) -> Option<Alert> {
+        self.0.inbox.gate().failed()
+    }
 }
 
 impl Inner {
@@ -322,15 +340,17 @@ impl Inner {
     fn take(&self, metas: &[RecvMeta], room: &[u8]) {
         let now = Instant::now();
         let (mut strays, part) = (0, udp::MESSAGE);
-        let mut demux = self.demux();
         for (meta, message) in metas.iter().zip(room.chunks(part)) {
             for datagram in message[..meta.len.min(part)].chunks(meta.stride.max(1)) {
+                // Not held while a signature is checked: all viewers send by these tables.
                 let whose = match datagram.len() {
-                    1..=LARGEST => demux.udp(now, meta.addr, meta.dst_ip, datagram),
+                    1..=LARGEST => self.demux().udp(now, meta.addr, meta.dst_ip, datagram),
                     _ => Inbound::Stray,
                 };
                 match whose {
-                    Inbound::Line(_, inbox, label) => self.deliver(&inbox, label, datagram),
+                    Inbound::Line(_, inbox, label) => {
+                        strays += u64::from(!self.deliver(now, &inbox, label, datagram));
+                    }
                     Inbound::Mapped(id, address) => {
                         let _ = self.mapped.try_send((id, address)); // full: nobody has so many servers
                     }
@@ -338,16 +358,18 @@ impl Inner {
                 }
             }
         }
-        drop(demux);
         if strays > 0 {
             self.status.counters.stray_datagrams.add(strays);
         }
     }
 
-    fn deliver(&self, inbox: &Inbox, label: SocketAddr, datagram: &[u8]) {
-        if !inbox.of(label).push(label, datagram) {
+    /// False if it is nothing that webrtc needs.
+    fn deliver(&self, now: Instant, inbox: &Inbox, label: SocketAddr, datagram: &[u8]) -> bool {
+        let admitted = inbox.gate().admits(now, datagram);
+        if admitted && !inbox.of(label).push(label, datagram) {
             self.status.counters.datagrams_dropped.count();
         }
+        admitted
     }
 }
 
@@ -356,21 +378,25 @@ impl Held {
         self.flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// webrtc takes this datagram now.
-    fn taken(&self, datagram: &[u8]) {
-        if flight::is_dtls(datagram) {
-            let again = self.flight().arrived(Instant::now(), datagram);
-            for (to, datagram) in again {
-                self.send(to, &datagram, None);
-            }
+    /// webrtc takes this datagram now, or what it gets of it.
+    fn taken(&self, datagram: Bytes) -> Option<Bytes> {
+        if !records::is_dtls(&datagram) {
+            return Some(datagram);
         }
+        let now = Instant::now();
+        let again = self.flight().arrived(now, &datagram);
+        for (to, datagram) in again {
+            self.send(to, &datagram, None);
+        }
+        self.inbox.gate().reduce(now, datagram)
     }
 
     /// webrtc sends this.
     fn given(&self, to: SocketAddr, content: &[u8], segment: Option<usize>) {
-        if flight::is_dtls(content) {
+        if records::is_dtls(content) {
             for datagram in content.chunks(segment.unwrap_or(content.len()).max(1)) {
                 self.flight().sent(to, datagram);
+                self.inbox.gate().sends(Instant::now(), datagram);
             }
         }
         self.send(to, content, segment);

@@ -114,8 +114,12 @@ impl AsyncUdpSocket for Socket {
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         let (Some(buf), Some(meta)) = (bufs.first_mut(), meta.first_mut()) else { return Poll::Ready(Ok(0)) };
-        let (from, datagram) = std::task::ready!(self.line.inbox.of(self.local).poll(cx));
-        self.line.taken(&datagram);
+        let (from, datagram) = loop {
+            let (from, datagram) = std::task::ready!(self.line.inbox.of(self.local).poll(cx));
+            if let Some(datagram) = self.line.taken(datagram) {
+                break (from, datagram);
+            }
+        };
         let len = datagram.len().min(buf.len());
         buf[..len].copy_from_slice(&datagram[..len]);
         *meta = RecvMeta::default();

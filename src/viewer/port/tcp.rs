@@ -239,7 +239,9 @@ async fn reading(
             Inbound::Line(id, inbox, label) => {
                 *line = Some(id);
                 place.known();
-                port.deliver(&inbox, label, frame);
+                if !port.deliver(now, &inbox, label, frame) {
+                    port.status.counters.stray_datagrams.count();
+                }
             }
             _ => {
                 port.status.counters.stray_datagrams.count();

@@ -1,0 +1,264 @@
+//! Which RTCP gets through to webrtc: what the viewer has signed, from few senders, at a rate.
+//!
+//! webrtc makes 200 bytes of state for each SSRC before it looks at the signature, and keeps them as long as the connection
+//! lives (`rtc_srtp` 0.21). It even takes RTCP that says to be not encrypted without looking at the signature at all. So
+//! whoever knows a viewer's address could fill our memory, or speak in its name.
+//!
+//! Here each packet's signature is checked first, with a context of our own that is thrown away when too many senders were
+//! looked at. A stranger therefore can use up none of what the viewer has: a budget of new senders that strangers share with
+//! it would be empty before the browser's second SSRC came.
+
+use std::collections::HashSet;
+use std::time::Instant;
+
+use rtc::srtp::context::Context;
+use rtc::srtp::protection_profile::ProtectionProfile;
+
+use super::bucket::Bucket;
+use crate::viewer::keys::Master;
+
+/// New senders of one viewer, in a second and at once. A browser has one for each media section, and keeps them.
+const NEW_PER_SECOND: f64 = 4.0;
+/// What webrtc keeps of each, and how much of that there may be for one viewer.
+const STATE_BYTES: usize = 200;
+const STATE: usize = 64 * 1024;
+/// Bytes of a viewer's RTCP in a second, and at once. Browsers send some 50 packets of 100 bytes a second; where much is
+/// lost, several times that.
+const BYTES_PER_SECOND: f64 = 64.0 * 1024.0;
+/// Senders that a context of ours has seen when it is made anew.
+const MOST_LOOKED_AT: usize = 64;
+/// The sender's SSRC ends here (RFC 3550 section 6.1); the rest is encrypted.
+const HEADER: usize = 8;
+/// RTCP packet types: sender report to application-defined, feedback, and extended report (RFC 3550, 4585, 3611).
+const TYPES: std::ops::RangeInclusive<u8> = 200..=207;
+
+/// Whether a datagram is RTCP and no RTP, which we never asked for (RFC 5761 section 4).
+pub fn is_rtcp(datagram: &[u8]) -> bool {
+    datagram.len() >= HEADER && datagram[0] >> 6 == 2 && TYPES.contains(&datagram[1])
+}
+
+/// The reports of one viewer.
+pub struct Reports {
+    signature: Signature,
+    senders: Senders,
+    bytes: Bucket,
+}
+
+impl Reports {
+    /// Those that are signed with this.
+    pub fn signed_with(master: Master) -> Self {
+        let bytes = Bucket::new(BYTES_PER_SECOND, BYTES_PER_SECOND);
+        Self { signature: Signature::new(master), senders: Senders::default(), bytes }
+    }
+
+    /// Whether webrtc gets this datagram.
+    pub fn admit(&mut self, now: Instant, datagram: &[u8]) -> bool {
+        is_rtcp(datagram)
+            && self.signature.sender(datagram).is_some_and(|ssrc| {
+                self.bytes.take(now, datagram.len() as f64) && self.senders.admit(now, ssrc)
+            })
+    }
+}
+
+/// Senders whose reports were genuine.
+#[derive(Debug)]
+struct Senders {
+    known: HashSet<u32>,
+    new: Bucket,
+}
+
+impl Default for Senders {
+    fn default() -> Self {
+        Self { known: HashSet::new(), new: Bucket::new(NEW_PER_SECOND, NEW_PER_SECOND) }
+    }
+}
+
+impl Senders {
+    /// One that is known is so for good; a new one becomes it, if there may be one now.
+    fn admit(&mut self, now: Instant, ssrc: u32) -> bool {
+        if self.known.contains(&ssrc) {
+            return true;
+        }
+        let room = (self.known.len() + 1) * STATE_BYTES <= STATE;
+        room && self.new.take(now, 1.0) && self.known.insert(ssrc)
+    }
+}
+
+/// Checks what a viewer has signed.
+struct Signature {
+    master: Master,
+    /// Made when it is first needed, and made anew when it has seen too many.
+    context: Option<Context>,
+    seen: HashSet<u32>,
+}
+
+impl Signature {
+    fn new(master: Master) -> Self {
+        Self { master, context: None, seen: HashSet::new() }
+    }
+
+    /// Who signed this RTCP packet, if the viewer did.
+    fn sender(&mut self, datagram: &[u8]) -> Option<u32> {
+        if !is_encrypted(datagram, self.master.profile) {
+            return None;
+        }
+        let ssrc = u32::from_be_bytes(datagram.get(4..HEADER)?.try_into().ok()?);
+        if self.seen.len() >= MOST_LOOKED_AT && !self.seen.contains(&ssrc) {
+            self.context = None;
+            self.seen.clear();
+        }
+        self.seen.insert(ssrc);
+        if self.context.is_none() {
+            let Master { profile, key, salt } = &self.master;
+            let provider = rtc::crypto::default_provider().ok()?;
+            // Without protection against replay: webrtc's own context has that.
+            let context = Context::new(key.as_ref(), salt.as_ref(), *profile, None, None, provider.crypto());
+            self.context = Some(context.ok()?);
+        }
+        self.context.as_mut()?.decrypt_rtcp(datagram).ok().map(|_| ssrc)
+    }
+}
+
+/// The flag before the index at the end, which in one kind of profile the signature follows (RFC 3711 section 3.4, RFC 7714
+/// section 9.2). What follows the header must be encrypted in WebRTC.
+fn is_encrypted(datagram: &[u8], profile: ProtectionProfile) -> bool {
+    let behind = 4 + profile.rtcp_auth_tag_len();
+    let at = datagram.len().checked_sub(behind).filter(|at| *at >= HEADER);
+    at.is_some_and(|at| datagram[at] & 0x80 != 0)
+}
+
+#[cfg(test)]
+pub mod tests {
+    use std::time::Duration;
+
+    use rtc::crypto::SecretVec;
+
+    use super::*;
+
+    const PROFILES: [ProtectionProfile; 3] = [
+        ProtectionProfile::Aes128CmHmacSha1_80,
+        ProtectionProfile::AeadAes128Gcm,
+        ProtectionProfile::AeadAes256Gcm,
+    ];
+
+    /// What a viewer signs with.
+    pub fn master(profile: ProtectionProfile) -> Master {
+        let (key, salt) = (vec![3; profile.key_len()], vec![4; profile.salt_len()]);
+        Master { profile, key: SecretVec::new(key), salt: SecretVec::new(salt) }
+    }
+
+    /// The viewer.
+    pub struct Signer(Context);
+
+    impl Signer {
+        pub fn new(profile: ProtectionProfile) -> Self {
+            let (m, provider) = (master(profile), rtc::crypto::default_provider().expect("a provider"));
+            let context =
+                Context::new(m.key.as_ref(), m.salt.as_ref(), profile, None, None, provider.crypto());
+            Self(context.expect("a context"))
+        }
+
+        /// An empty receiver report.
+        pub fn report(&mut self, ssrc: u32) -> Vec<u8> {
+            self.0.encrypt_rtcp(&plain(ssrc)).expect("encrypted").to_vec()
+        }
+    }
+
+    fn plain(ssrc: u32) -> Vec<u8> {
+        let mut report = vec![0x80, 201, 0, 1];
+        report.extend(ssrc.to_be_bytes());
+        report
+    }
+
+    #[test]
+    fn only_what_the_viewer_signed_gets_through() {
+        let now = Instant::now();
+        for profile in PROFILES {
+            let (mut signer, mut reports) = (Signer::new(profile), Reports::signed_with(master(profile)));
+            let genuine = signer.report(77);
+            assert!(reports.admit(now, &genuine), "{profile:?}");
+            assert!(reports.admit(now, &signer.report(77)));
+            for at in 0..genuine.len() * 8 {
+                let mut forged = genuine.clone();
+                forged[at / 8] ^= 1 << (at % 8);
+                // The first two bytes' lower bits are signed as well, so nothing of it may change.
+                assert!(!reports.admit(now, &forged), "{profile:?}, bit {at}");
+            }
+            for cut in 0..genuine.len() {
+                assert!(!reports.admit(now, &genuine[..cut]), "{profile:?}, {cut}");
+            }
+            // Not encrypted, as RFC 3711 allows, with any signature.
+            let behind = profile.rtcp_auth_tag_len();
+            let open = [&plain(77)[..], &[0; 16], &[0, 0, 0, 9], &vec![0; behind]].concat();
+            assert!(!reports.admit(now, &open), "{profile:?}");
+            let another = [&plain(77)[..], &vec![0xff; 40]].concat();
+            assert!(!reports.admit(now, &another), "{profile:?}");
+        }
+    }
+
+    #[test]
+    fn rtp_is_none_of_it() {
+        for (datagram, rtcp) in [
+            (&[0x80, 200, 0, 1, 0, 0, 0, 0][..], true),
+            (&[0x8f, 207, 0, 1, 0, 0, 0, 0], true),
+            (&[0x80, 96, 0, 1, 0, 0, 0, 0], false),
+            (&[0x80, 0xe0, 0, 1, 0, 0, 0, 0], false),
+            (&[0x80, 199, 0, 1, 0, 0, 0, 0], false),
+            (&[0x80, 208, 0, 1, 0, 0, 0, 0], false),
+            (&[0x40, 201, 0, 1, 0, 0, 0, 0], false),
+            (&[0x80, 201, 0, 1, 0, 0, 0], false),
+            (&[], false),
+        ] {
+            assert_eq!(is_rtcp(datagram), rtcp, "{datagram:?}");
+        }
+    }
+
+    #[test]
+    fn strangers_use_up_nothing_that_the_viewer_has() {
+        let (start, profile) = (Instant::now(), ProtectionProfile::Aes128CmHmacSha1_80);
+        let (mut signer, mut reports) = (Signer::new(profile), Reports::signed_with(master(profile)));
+        // From the first moment, 2000 forged senders a second; the browser's own come in between.
+        for n in 0..20_000_u32 {
+            let now = start + Duration::from_micros(u64::from(n) * 500);
+            let forged = [&[0x80, 201, 0, 1][..], &(n * 3).to_be_bytes(), &[0xff; 24]].concat();
+            assert!(!reports.admit(now, &forged));
+            assert!(reports.signature.seen.len() <= MOST_LOOKED_AT);
+            if n % 1000 == 999 {
+                let ssrc = 1_000_000 + n / 4000;
+                assert!(reports.admit(now, &signer.report(ssrc)), "{n}");
+            }
+        }
+        assert_eq!(reports.senders.known.len(), 5);
+    }
+
+    #[test]
+    fn a_viewer_has_few_senders_and_keeps_them() {
+        let (start, mut senders) = (Instant::now(), Senders::default());
+        let at = |ms| start + Duration::from_millis(ms);
+        assert_eq!((0..1000).filter(|n| senders.admit(at(0), *n)).count(), 4);
+        assert_eq!((0..1000).filter(|n| senders.admit(at(1000), 5000 + *n)).count(), 4);
+        for second in 2..10_000 {
+            for n in 0..10 {
+                senders.admit(at(second * 1000), second as u32 * 100 + n);
+            }
+        }
+        assert_eq!(senders.known.len(), STATE / STATE_BYTES);
+        assert!(senders.known.iter().all(|n| *n < 100_000));
+        assert!(senders.admit(at(10_000_000), 0) && senders.admit(at(10_000_000), 3), "known for good");
+        assert!(!senders.admit(at(20_000_000), 4));
+    }
+
+    #[test]
+    fn reports_have_a_rate() {
+        let (start, profile) = (Instant::now(), ProtectionProfile::AeadAes128Gcm);
+        let (mut signer, mut reports) = (Signer::new(profile), Reports::signed_with(master(profile)));
+        let mut admitted = 0;
+        for n in 0..30_000_u64 {
+            let report = signer.report(1);
+            admitted +=
+                usize::from(reports.admit(start + Duration::from_micros(n * 100), &report)) * report.len();
+        }
+        let most = BYTES_PER_SECOND as usize * 4;
+        assert!(admitted <= most && admitted > most * 9 / 10, "{admitted}");
+    }
+}
