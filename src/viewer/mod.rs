@@ -27,6 +27,7 @@ mod rtcp;
 mod sdp;
 mod task;
 mod turn;
+mod unconnected;
 
 pub use port::{Addresses, Change, Error as PortError, Port, fooled_by};
 pub use registry::Registry;

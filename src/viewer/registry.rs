@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -74,6 +74,10 @@ pub struct Viewer {
     pub sent_bytes: AtomicU64,
     /// What it is being sent.
     pub rate_bps: AtomicU64,
+    /// Addresses that it named (candidates).
+    pub named: AtomicUsize,
+    /// Those of them that we can send to.
+    pub usable: AtomicUsize,
     /// Cancelled when its sockets are closed.
     pub gone: CancellationToken,
     /// Where its offer came from.
@@ -128,6 +132,10 @@ impl Registry {
         let own = *self.shared.h264.borrow();
         let playable = sdp::check(&offer.sdp, own)?;
         let place = self.places.take().map_err(Error::Full)?;
+        let candidates = offer.sdp.lines().filter_map(|l| l.strip_prefix("a="));
+        let candidates: Vec<_> = candidates.filter(|l| l.starts_with("candidate:")).collect();
+        let usable = candidates.iter().filter(|c| sdp::usable_candidate(c).is_some()).count();
+        let named = candidates.len();
         let id = ViewerId::random()?;
         // Camera and microphone open while the network path is being found.
         let expected = self.shared.hub.anticipate();
@@ -145,6 +153,8 @@ impl Registry {
             lagged: 0.into(),
             sent_bytes: 0.into(),
             rate_bps: 0.into(),
+            named: named.into(),
+            usable: usable.into(),
             gone: CancellationToken::new(),
             from: offer.from,
             who: offer.who,
@@ -183,8 +193,12 @@ impl Registry {
         if !candidate.starts_with("candidate:") {
             return Err(Error::BadOffer("an ICE candidate begins with \"candidate:\" (RFC 8839)".into()));
         }
+        viewer.named.fetch_add(1, Ordering::Relaxed);
         match sdp::usable_candidate(candidate) {
-            Some(usable) => viewer.command(Command::Candidate(usable.to_owned())).await,
+            Some(usable) => {
+                viewer.usable.fetch_add(1, Ordering::Relaxed);
+                viewer.command(Command::Candidate(usable.to_owned())).await
+            }
             None => Ok(()), // TCP, a name, a second component: no use, no fault
         }
     }

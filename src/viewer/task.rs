@@ -13,9 +13,10 @@ use super::delay::PlayoutDelay;
 use super::meter::Meter;
 use super::peer::Peer;
 use super::places::Place;
-use super::port::{Gathered, Port, Progress};
+use super::port::{Gathered, Port};
 use super::registry::{Shared, Viewer};
 use super::sdp::{self, Playable};
+use super::unconnected::{self, Attempt};
 use super::{Error, Event, Fragment, ViewerId};
 use crate::clock::Pts;
 use crate::media::h264::ProfileLevelId;
@@ -28,6 +29,8 @@ const CONNECT: Duration = Duration::from_secs(30);
 const GRACE: Duration = Duration::from_secs(5);
 /// How often to see whether it said goodbye, of which webrtc tells nothing by itself.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long a DTLS handshake that a side has given up may still come to an end: what says so may be forged.
+const HANDSHAKE_FAILED: Duration = Duration::from_secs(3);
 /// A wish for a keyframe that comes too soon after the last waits in steps of this: a viewer that moves asks for two in a
 /// row, and the second is the one that counts.
 const WISH_AGAIN: Duration = Duration::from_millis(200);
@@ -86,24 +89,37 @@ pub struct Task {
     pub place: Place,
 }
 
+/// How a viewer ended.
+enum End {
+    /// It left, or was told to.
+    Left(String),
+    /// No connection came about.
+    Unconnected(String),
+}
+
 impl Task {
     /// Until the viewer is gone.
     pub async fn run(mut self) {
-        let why = self.watch().await;
+        let end = self.watch().await;
         self.shared.forget(&self.id);
         self.peer.close().await;
         drop(self.place);
+        let (End::Left(why) | End::Unconnected(why)) = &end;
         let _ = self.events.try_send(Event::Closed(why.clone()));
         let Viewer { name, from, since, sent_bytes, .. } = &*self.viewer;
-        let (seconds, megabytes) =
-            (since.elapsed().as_secs(), sent_bytes.load(Ordering::Relaxed) as f64 / 1e6);
-        let megabytes = (megabytes * 10.0).round() / 10.0;
-        tracing::info!(viewer = name, address = %from.ip(), seconds, megabytes, why, "viewer left");
+        let (address, seconds) = (from.ip(), since.elapsed().as_secs());
+        if let End::Unconnected(why) = &end {
+            tracing::warn!(viewer = name, %address, seconds, why, "viewer could not connect");
+        } else {
+            let megabytes = sent_bytes.load(Ordering::Relaxed) as f64 / 1e6;
+            let megabytes = (megabytes * 10.0).round() / 10.0;
+            tracing::info!(viewer = name, %address, seconds, megabytes, why, "viewer left");
+        }
         self.viewer.gone.cancel();
     }
 
-    /// Serves the viewer; returns why it ended.
-    async fn watch(&mut self) -> String {
+    /// Serves the viewer until it ends.
+    async fn watch(&mut self) -> End {
         let mut subscription: Option<Subscription> = None;
         let mut deadline = Some(Instant::now() + CONNECT);
         let mut delay = PlayoutDelay::new(self.viewer.sound.load(Ordering::Relaxed));
@@ -117,7 +133,7 @@ impl Task {
                 biased;
                 Some(command) = self.commands.recv() => {
                     if let Err(why) = self.obey(command, &mut trickled).await {
-                        return why;
+                        return End::Left(why);
                     }
                 }
                 Ok(()) = self.peer.state.changed() => {
@@ -129,15 +145,16 @@ impl Task {
                             let _ = self.events.try_send(Event::Restart("the path to the viewer is interrupted".into()));
                             Some(now + GRACE)
                         }
-                        RTCPeerConnectionState::Failed => return "the network path to the viewer failed".into(),
-                        RTCPeerConnectionState::Closed => return "the viewer closed the connection".into(),
+                        RTCPeerConnectionState::Failed if subscription.is_none() => return self.unconnected(),
+                        RTCPeerConnectionState::Failed => return End::Left("the network path to the viewer failed".into()),
+                        RTCPeerConnectionState::Closed => return End::Left("the viewer closed the connection".into()),
                         _ => Some(now + CONNECT),
                     };
                     if state == RTCPeerConnectionState::Connected {
                         self.connected(&mut subscription);
                     }
                 }
-                () = self.port.retired() => return "the device's media port has changed".into(),
+                () = self.port.retired() => return End::Left("the device's media port has changed".into()),
                 late = self.gathered.late() => {
                     for candidate in late {
                         let _ = self.events.try_send(Event::Candidate { candidate, mid: self.peer.mid.clone() });
@@ -151,18 +168,22 @@ impl Task {
                     let rate = meter.bps(self.viewer.sent_bytes.load(Ordering::Relaxed), Pts::now());
                     self.viewer.rate_bps.store(rate, Ordering::Relaxed);
                     if self.peer.is_closed_by_viewer().await {
-                        return "the viewer closed the connection".into();
+                        return End::Left("the viewer closed the connection".into());
+                    }
+                    let failed = self.peer.handshake_failure().filter(|_| subscription.is_none());
+                    if failed.is_some_and(|alert| alert.at.elapsed() > HANDSHAKE_FAILED) {
+                        return self.unconnected();
                     }
                 }
                 () = sleep_until(deadline) => {
                     return match subscription {
-                        None => unconnected(self.peer.progress(), &self.port),
-                        Some(_) => "the viewer stopped answering".into(),
+                        None => self.unconnected(),
+                        Some(_) => End::Left("the viewer stopped answering".into()),
                     };
                 }
                 unit = next(&mut subscription) => {
                     if let Err(error) = self.send(unit, &mut delay).await {
-                        return format!("the connection broke: {error}");
+                        return End::Left(format!("the connection broke: {error}"));
                     }
                     if let Some(s) = &subscription {
                         self.count_lags(s);
@@ -170,6 +191,19 @@ impl Task {
                 }
             }
         }
+    }
+
+    fn unconnected(&self) -> End {
+        let Viewer { since, named, usable, .. } = &*self.viewer;
+        End::Unconnected(unconnected::why(&Attempt {
+            progress: self.peer.progress(),
+            failure: self.peer.handshake_failure(),
+            named: named.load(Ordering::Relaxed),
+            usable: usable.load(Ordering::Relaxed),
+            port: self.port.number(),
+            tcp: self.port.has_tcp(),
+            waited: since.elapsed(),
+        }))
     }
 
     /// The connection is up, for the first time or again: only now is there demand, and an IDR.
@@ -265,24 +299,6 @@ impl Task {
 /// What the encoder emits now.
 fn own(shared: &Shared) -> ProfileLevelId {
     *shared.h264.borrow()
-}
-
-/// Why no connection came about, as far as we can tell.
-fn unconnected(progress: Progress, port: &Port) -> String {
-    let number = port.number();
-    let protocols = if port.has_tcp() { "UDP and TCP" } else { "UDP" };
-    match progress {
-        Progress::Silent => format!(
-            "nothing came from the viewer to port {number} ({protocols}) within 30 s: a firewall or NAT on the way lets none of it through"
-        ),
-        Progress::Heard => format!(
-            "the viewer's packets reach port {number}, but ours do not reach the viewer: a firewall on the way lets none of them through"
-        ),
-        Progress::Answered => "packets go both ways, but the viewer has not chosen a path within 30 s".into(),
-        Progress::Nominated => {
-            "a path was found, but the encryption (DTLS) was not set up within 30 s".into()
-        }
-    }
 }
 
 /// Passes the result on. An error returned is why the viewer ends.

@@ -26,10 +26,15 @@ function sentences(seen) {
   if (seen.h264 === false) {
     return ['This browser cannot decode H.264, and the picture comes as nothing else.', 'Use another browser; in Firefox switch the OpenH264 plug-in on.'];
   }
-  if (!seen.answered) return ['The device has not answered yet: nothing could be tried.', ...clock(seen)];
+  if (!seen.answered) return ['The device has not answered yet: nothing could be tried.', ...told(seen), ...clock(seen)];
   const used = seen.pairs.find((p) => p.used);
-  if (used) return [...connected(seen, used), ...clock(seen)];
-  return [...unreached(seen), ...clock(seen)];
+  if (used) return [...connected(seen, used), ...told(seen), ...clock(seen)];
+  return [...unreached(seen), ...told(seen), ...clock(seen)];
+}
+
+/** Why the device ended the attempt before: it sees the other side. */
+function told(seen) {
+  return seen.told ? [`The device says of the attempt before: ${seen.told}.`] : [];
 }
 
 /** A path was found, and yet there is no picture. */
@@ -190,6 +195,7 @@ function facts(seen) {
     ['Signaling', seen.signaling],
     ['Media port of the device', seen.media_port && `${seen.media_port}, UDP${seen.tcp ? ' and TCP' : ''}`],
     ['Connection', [seen.connection, seen.ice && `ICE ${seen.ice}`, seen.gathering && `gathering ${seen.gathering}`].filter(Boolean).join(', ')],
+    ['The device said', seen.told],
     ['DTLS', seen.dtls ?? (seen.answered ? 'not told by this browser' : 'not begun')],
     ['Own addresses', list(seen.local.map((c) => `${from(c)} ${c.protocol ?? ''} ${c.kind ?? ''}`.trim()))],
     ['Addresses of the device', list(seen.remote.map((c) => `${place(c, false)} ${c.protocol ?? ''} ${c.kind ?? ''}`.trim()))],

@@ -7,7 +7,7 @@ const SLOW_MS = 5000;
 /** A new attempt has nothing to tell before this; until then the one before speaks. */
 const YOUNG_MS = 4000;
 /** States in which a report that is shown stays shown, so that it does not come and go with each attempt. */
-const STAYS = ['connecting', 'no-path', 'frozen'];
+const STAYS = ['connecting', 'no-path', 'frozen', 'ended'];
 
 export class Inquiry {
   #changed;

@@ -196,6 +196,7 @@ function around() {
     page: location.origin,
     signaling: `${session.way ?? 'none'}, ${session.socket}`,
     answered: session.viewer !== null,
+    told: session.told,
     h264: receivesH264(globalThis.RTCRtpReceiver?.getCapabilities?.('video')),
     media_port: hello?.media_port ?? null,
     tcp: hello?.tcp ?? null,

@@ -70,6 +70,8 @@ export class Session {
   generation = 0;
   /** Why there is none: { kind: 'unsupported'|'h264'|'full'|'refused'|'ended'|'away'|'path', message }. */
   trouble = null;
+  /** Why the daemon ended an attempt that never brought a picture, until one does. */
+  told = null;
   /** When the next attempt starts (`performance.now()`), while waiting for it. */
   retry_ms = null;
 
@@ -260,6 +262,7 @@ export class Session {
         return this.#hooks.changed();
       case 'closed':
         this.#parting = m.reason ?? null;
+        if (this.media === 'connecting' || this.media === 'failed') this.told = m.reason ?? null;
         this.#closePeer();
         this.#expect(null);
         this.#say('ended', m.reason ?? null);
@@ -373,7 +376,7 @@ export class Session {
 
   #mediaChanged(peer) {
     if (peer.media === 'up') {
-      this.trouble = null;
+      this.trouble = this.told = null;
       this.#backoff.up(performance.now());
     } else if (peer.media === 'interrupted') {
       if (performance.now() - this.#mended_ms > MEND_AGAIN_MS) this.#mend(); // Its own checks look like this, too.

@@ -148,3 +148,13 @@ test('the report is text, and holds no secret', () => {
   assert.match(text, /192\.0\.2\.1:1 -> 192\.0\.2\.2:8189, UDP: never answered \(0 of 4 checks answered\)/);
   assert.match(text, /^DTLS: new$/m);
 });
+
+test('what the device said of the attempt before is told, and stands in the report', () => {
+  const why = 'the encryption (DTLS) failed: the viewer refused it';
+  for (const seen of [seenWith([pair(UDP)]), recorded('chromium-dtls-stuck'), { ...seenWith([]), answered: false }]) {
+    assert.match(said({ ...seen, told: why }), /The device says of the attempt before: the encryption \(DTLS\) failed: the viewer refused it\./);
+    assert.match(reportText({ ...seen, told: why }), /The device said: the encryption/);
+    assert.doesNotMatch(reportText({ ...seen, told: null }), /[Tt]he device sa/);
+    assert.doesNotMatch(said(seen), /device says/);
+  }
+});
