@@ -78,8 +78,18 @@ impl Config {
             ("audio.dtx", dtx.to_string()),
             ("audio.keep_open", keep_open.to_string()),
         ]);
-        let Web { address, port, http_port, tls, trusted_proxies, announce, hosts, origins, max_viewers } =
-            web;
+        let Web {
+            address,
+            port,
+            http_port,
+            tls,
+            trusted_proxies,
+            proxy_header,
+            announce,
+            hosts,
+            origins,
+            max_viewers,
+        } = web;
         let (tls, certificate, key) = match tls {
             Tls::Auto => ("auto", None, None),
             Tls::Files { certificate, key } => ("files", Some(certificate), Some(key)),
@@ -94,6 +104,7 @@ impl Config {
             ("web.certificate", path(certificate)),
             ("web.key", path(key)),
             ("web.trusted_proxies", list(trusted_proxies.iter().map(ToString::to_string))),
+            ("web.proxy_header", proxy_header.as_str().to_owned()),
             ("web.announce", announce.to_string()),
             ("web.hosts", list(hosts.iter().cloned())),
             ("web.origins", list(origins.iter().cloned())),

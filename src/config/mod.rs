@@ -148,6 +148,29 @@ pub enum Tls {
     Off,
 }
 
+/// Which headers a reverse proxy writes about the client behind it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProxyHeader {
+    /// `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Prefix`.
+    #[default]
+    XForwarded,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
+impl ProxyHeader {
+    /// All of them, with their names in the file.
+    const ALL: [(&str, Self); 2] = [("x-forwarded", Self::XForwarded), ("forwarded", Self::Forwarded)];
+
+    /// As in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::XForwarded => "x-forwarded",
+            Self::Forwarded => "forwarded",
+        }
+    }
+}
+
 /// `[web]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Web {
@@ -161,6 +184,8 @@ pub struct Web {
     pub tls: Tls,
     /// `trusted_proxies`: whose word on a client's address and scheme counts.
     pub trusted_proxies: Vec<Network>,
+    /// `proxy_header`: which of their headers count; no other is read.
+    pub proxy_header: ProxyHeader,
     /// `announce`: tell the local network about this device by mDNS.
     pub announce: bool,
     /// `hosts`: names by which browsers may address the device, besides its addresses and `localhost`.
@@ -179,6 +204,7 @@ impl Default for Web {
             http_port: 8080,
             tls: Tls::Auto,
             trusted_proxies: vec![],
+            proxy_header: ProxyHeader::XForwarded,
             announce: false,
             hosts: vec![],
             origins: vec![],
@@ -342,6 +368,7 @@ fn web(section: &mut Section<'_, '_>) -> Web {
         trusted_proxies: section
             .get("trusted_proxies", list(values::NETWORKS, text(values::NETWORK, Network::parse)))
             .unwrap_or_default(),
+        proxy_header: section.get("proxy_header", one_of(&ProxyHeader::ALL)).unwrap_or(default.proxy_header),
         announce: section.get("announce", boolean).unwrap_or(default.announce),
         hosts: section
             .get("hosts", list(values::HOSTS, text(values::HOST, values::host)))

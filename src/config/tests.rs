@@ -47,6 +47,7 @@ fn every_key_is_understood() {
         certificate = "/etc/peercam/cert.pem"
         key = "/etc/peercam/key.pem"
         trusted_proxies = ["127.0.0.1", "10.0.0.0/8"]
+        proxy_header = "forwarded"
         announce = true
         hosts = ["Camera.Example.org", "192.0.2.7", "[2001:DB8::1]"]
         origins = ["HTTPS://Example.org:443", "http://[2001:db8::1]:8000"]
@@ -107,6 +108,7 @@ fn every_key_is_understood() {
                 key: "/etc/peercam/key.pem".into(),
             },
             trusted_proxies: ["127.0.0.1", "10.0.0.0/8"].map(|n| Network::parse(n).expect("one")).into(),
+            proxy_header: ProxyHeader::Forwarded,
             announce: true,
             hosts: ["camera.example.org", "192.0.2.7", "2001:db8::1"].map(String::from).into(),
             origins: ["https://example.org", "http://[2001:db8::1]:8000"].map(String::from).into(),
@@ -168,7 +170,7 @@ fn all_problems_are_told_at_once_in_order() {
     assert_eq!(
         says(text),
         "device.toml:2: web.port: 70000 is out of range: allowed is 0 to 65535\n\
-         device.toml:3: web.prot: unknown key (did you mean port?): allowed here are address, port, http_port, tls, certificate, key, trusted_proxies, announce, hosts, origins, max_viewers\n\
+         device.toml:3: web.prot: unknown key (did you mean port?): allowed here are address, port, http_port, tls, certificate, key, trusted_proxies, proxy_header, announce, hosts, origins, max_viewers\n\
          device.toml:5: video.size: 720 is a whole number, not a text in quotes: allowed is \"WIDTHxHEIGHT\" in even pixels, from 64x64 to 3840x2160"
     );
 }
@@ -351,6 +353,10 @@ fn what_is_refused_and_how() {
         (
             "[web]\ntrusted_proxies = [\"proxy\"]",
             "2: web.trusted_proxies: \"proxy\" is no IP address or network: allowed is an address like \"127.0.0.1\" or a network like \"10.0.0.0/8\"",
+        ),
+        (
+            "[web]\nproxy_header = \"x-forwarded-for\"",
+            "2: web.proxy_header: \"x-forwarded-for\" is unknown (did you mean x-forwarded?): allowed is \"x-forwarded\", \"forwarded\"",
         ),
         // ICE servers.
         (

@@ -1,12 +1,20 @@
 //! Who may do what: one table, asked before any route is looked at. What isn't in it can't be reached.
 //!
-//! Somebody is let in by a token (`Authorization: Bearer`) or by a cookie. A browser sends cookies along with whatever
-//! any page makes it send, so they count for our own page only:
+//! Somebody is let in by a token (`Authorization: Bearer`) or by a cookie. For players and programs that can give only a user
+//! name and a password (go2rtc, and with it Home Assistant and Frigate) WHEP and the snapshot take a token also as the
+//! password of `Authorization: Basic`, with any user name. It is never asked for (`WWW-Authenticate`), so no browser comes to
+//! send one by itself, but for a proxy's: one that is no token of ours is nobody's, and next to another credential it is
+//! not looked at.
+//!
+//! A browser sends cookies along with whatever any page makes it send, so they count for our own page only:
 //!
 //! - `Sec-Fetch-Site`, where the browser sends it (only to HTTPS and localhost), must be `same-origin` or `none`;
 //! - `Origin`, where it is sent, must be ours ([`super::guard`] has seen to that; pages of `web.origins` need a token);
 //! - what changes something, and a WebSocket, needs one of the two. All browsers send `Origin` with those.
 
+use base64::Engine as _;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, UPGRADE, WWW_AUTHENTICATE};
 use http::{Method, StatusCode, header};
 
@@ -67,6 +75,8 @@ pub const TABLE: &[Row] = &[
     Row(&["GET", "HEAD"],                    Is("/snapshot.jpg"),    From(Viewer)),
     Row(&["OPTIONS"],                        Is("/whep"),            OncePaired), // preflights carry no credentials
     Row(&["GET", "HEAD", "POST"],            Is("/whep"),            From(Guest)),
+    Row(&["OPTIONS"],                        Is("/whep/"),           OncePaired), // as people write it
+    Row(&["GET", "HEAD", "POST"],            Is("/whep/"),           From(Guest)),
     Row(&["OPTIONS"],                        Below("/whep"),         OncePaired),
     Row(&["DELETE", "GET", "HEAD", "PATCH"], Below("/whep"),         From(Guest)),
     Row(&["GET", "HEAD"],                    Is("/healthz"),         OncePaired),
@@ -124,15 +134,21 @@ pub fn admit(
     let token = bearer(headers);
     // Who shows a token is nobody else by a cookie.
     let mut cookies = if token.is_some() { Cookies::default() } else { Cookies::of(headers, scheme) };
+    let mut basic =
+        if token.is_none() && cookies.session.is_none() && takes_basic(path) { basic(headers) } else { None };
     let changes = !method.is_safe() || headers.contains_key(UPGRADE);
     match Sender::of(headers, caller) {
         Sender::Ours => (),
         Sender::Foreign if changes && caller == Caller::Own => return Err(foreign()),
-        Sender::Foreign => cookies = Cookies::default(),
+        Sender::Foreign => {
+            cookies = Cookies::default();
+            // A page of `web.origins` wrote it into its request. With any other the browser may have sent it by itself.
+            basic = basic.filter(|_| caller == Caller::Listed);
+        }
         Sender::Unknown if changes && cookies.any() => return Err(foreign()),
         Sender::Unknown => (),
     }
-    let principal = match token {
+    let principal = match token.or(basic.as_deref()) {
         Some(token) => auth.by_token(token),
         None => cookies.session.as_deref().and_then(|secret| auth.by_cookie(secret)),
     };
@@ -209,11 +225,35 @@ impl Sender {
     }
 }
 
-/// The token that a program presents (RFC 6750 section 2.1). Other schemes are those of a proxy before us.
+/// The token that a program presents (RFC 6750 section 2.1).
 fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let text = headers.get(AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = text.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    authorization(headers, "bearer")
+}
+
+/// Whether `path` is for programs that know nothing but user name and password.
+fn takes_basic(path: &str) -> bool {
+    path == "/snapshot.jpg" || path == "/whep" || path.starts_with("/whep/")
+}
+
+/// The password that a program presents (RFC 7617).
+fn basic(headers: &HeaderMap) -> Option<String> {
+    let pair = BASE64.decode(authorization(headers, "basic")?).ok()?;
+    let pair = String::from_utf8(pair).ok()?;
+    pair.split_once(':').map(|(_, password)| password.to_owned())
+}
+
+/// Standard base64, padded or not.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// What stands behind that scheme. There may be another line with the credential of a proxy before us.
+fn authorization<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
+    headers.get_all(AUTHORIZATION).iter().find_map(|value| {
+        let (scheme, rest) = value.to_str().ok()?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case(wanted).then(|| rest.trim())
+    })
 }
 
 #[cfg(test)]
@@ -251,7 +291,9 @@ mod tests {
             ("POST", "/api/privacy", true, Some(Owner), 200),
             ("OPTIONS", "/whep/x", true, None, 200),
             ("DELETE", "/whep/x", true, None, 401),
-            ("DELETE", "/whep/", true, Some(Owner), 404),
+            ("POST", "/whep/", true, None, 401),
+            ("POST", "/whep/", true, Some(Guest), 200),
+            ("DELETE", "/whep/", true, Some(Owner), 405),
             ("DELETE", "/whep/x/y", true, Some(Owner), 404),
             ("DELETE", "/whep", true, Some(Owner), 405),
         ] {
@@ -291,6 +333,61 @@ mod tests {
         admit(&method, path, &headers, caller, Scheme::Http, &daemon.auth)
             .map(|v| v.principal().map(|p| p.role))
             .map_err(|p| p.status.as_u16())
+    }
+
+    #[tokio::test]
+    async fn a_token_may_be_the_password_of_basic() {
+        let daemon = testing::context();
+        daemon.auth.state().change(|l| l.add_session(testing::session("session"))).unwrap();
+        let encoded = |pair: &str| format!("Basic {}", base64::prelude::BASE64_STANDARD.encode(pair));
+        let token = daemon.token.clone();
+        let admitted = |path: &str, caller, lines: &[(&'static str, String)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in lines {
+                headers.append(*name, value.parse().unwrap());
+            }
+            admit(&Method::GET, path, &headers, caller, Scheme::Http, &daemon.auth)
+                .map(|v| v.principal().map(|p| p.who.clone()))
+                .map_err(|p| {
+                    assert_eq!(p.response().headers()[WWW_AUTHENTICATE], "Bearer");
+                    p.status.as_u16()
+                })
+        };
+        let who = Ok(Some("token: test".to_owned()));
+        let with = |value: &str| [("authorization", value.to_owned())];
+        for user in ["", "go2rtc", "a b", "ö"] {
+            let right = encoded(&format!("{user}:{token}"));
+            for path in ["/whep", "/whep/", "/whep/x", "/snapshot.jpg"] {
+                assert_eq!(admitted(path, Caller::Own, &with(&right)), who, "{path} {user}");
+            }
+            let unpadded = right.trim_end_matches('=').replace("Basic", "BASIC");
+            assert_eq!(admitted("/whep", Caller::Listed, &with(&unpadded)), who);
+            assert_eq!(admitted("/api/status", Caller::Own, &with(&right)), Err(401));
+        }
+        for wrong in [
+            encoded(&token),
+            encoded(&format!("{token}:")),
+            encoded(&format!("a:{token}x")),
+            encoded("proxy:its own"),
+            format!("Basic a:{token}"),
+            "Basic".into(),
+            "Basic !".into(),
+        ] {
+            assert_eq!(admitted("/whep", Caller::Own, &with(&wrong)), Err(401), "{wrong}");
+        }
+        // Next to another credential, right or wrong, it is not looked at; nor where a foreign page may have caused it.
+        let right = || ("authorization", encoded(&format!("a:{token}")));
+        let cookie = |secret| ("cookie", format!("peercam={secret}"));
+        let owner = Ok(Some("owner".to_owned()));
+        assert_eq!(admitted("/whep", Caller::Own, &[right(), cookie("session")]), owner);
+        let proxys = ("authorization", encoded("proxy:its own"));
+        assert_eq!(admitted("/whep", Caller::Own, &[proxys.clone(), cookie("session")]), owner);
+        assert_eq!(admitted("/whep", Caller::Own, &[right(), cookie("old")]), Err(401));
+        let bearer = |token: &str| ("authorization", format!("Bearer {token}"));
+        assert_eq!(admitted("/whep", Caller::Own, &[proxys, bearer(&token)]), who);
+        assert_eq!(admitted("/whep", Caller::Own, &[right(), bearer("x")]), Err(401));
+        let foreign = ("sec-fetch-site", "cross-site".to_owned());
+        assert_eq!(admitted("/snapshot.jpg", Caller::Own, &[right(), foreign]), Err(401));
     }
 
     #[tokio::test]

@@ -27,7 +27,6 @@ use std::sync::Arc;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, SET_COOKIE};
 use http::{Method, Response, StatusCode};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use warp::filters::BoxedFilter;
 use warp::path::FullPath;
@@ -37,7 +36,9 @@ use super::access::Visitor;
 use super::auth::{self, Auth, DEVICE_S, Principal, Role, SESSION_S, SignedIn};
 use super::body::{self, Body};
 use super::cookies::Cookie;
+use super::json::{self, Expected};
 use super::problem::Problem;
+use super::proxy::Via;
 use super::routes::{Peer, Scheme, State};
 use super::server::Limits;
 
@@ -82,6 +83,28 @@ struct NewGuest {
 #[derive(Deserialize)]
 struct Privacy {
     on: bool,
+}
+
+impl Expected for Pair {
+    const LOOKS: &'static str = r#"{"secret": "...", "password": "..."}"#;
+}
+impl Expected for Login {
+    const LOOKS: &'static str = r#"{"password": "..."}"#;
+}
+impl Expected for Guest {
+    const LOOKS: &'static str = r#"{"secret": "..."}"#;
+}
+impl Expected for Logout {
+    const LOOKS: &'static str = r#"{} or {"everywhere": true}"#;
+}
+impl Expected for Password {
+    const LOOKS: &'static str = r#"{"old": "...", "new": "...", "role": "owner" or "viewer"}"#;
+}
+impl Expected for NewGuest {
+    const LOOKS: &'static str = r#"{"label": "...", "hours": a number from 1 to 8760}"#;
+}
+impl Expected for Privacy {
+    const LOOKS: &'static str = r#"{"on": true or false}"#;
 }
 
 /// A request that was let in.
@@ -232,7 +255,9 @@ impl Request {
 
     /// Whether nobody on the way can read along.
     fn is_secure(&self) -> bool {
-        self.peer.scheme == Scheme::Https || self.peer.remote.ip().to_canonical().is_loopback()
+        // The address of a proxy on this machine says nothing about the way to its client.
+        let here = self.peer.via == Via::Direct && self.peer.remote.ip().to_canonical().is_loopback();
+        self.peer.scheme == Scheme::Https || here
     }
 
     fn with_cookies(&self, mut response: reply::Response, signed_in: &SignedIn) -> reply::Response {
@@ -253,10 +278,8 @@ async fn text(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<String
     body::read(headers, body, BODY_BYTES, limits.body).await
 }
 
-fn parse<T: DeserializeOwned>(body: &str) -> Result<T, Problem> {
-    serde_json::from_str(body).map_err(|e| {
-        Problem::new(StatusCode::BAD_REQUEST, format!("the body is not the JSON that is wanted here: {e}"))
-    })
+fn parse<T: Expected>(body: &str) -> Result<T, Problem> {
+    json::parse(body).map_err(|why| Problem::new(StatusCode::BAD_REQUEST, format!("the body {why}")))
 }
 
 fn empty() -> reply::Response {

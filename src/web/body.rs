@@ -33,16 +33,20 @@ fn chunks<B: Buf>(
 
 /// Checks that the body is said to be of `media_type`, plain; parameters don't matter to us. 415 otherwise.
 pub fn expect_type(headers: &HeaderMap, media_type: &'static str) -> Result<(), Problem> {
-    let given = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let essence = given.split(';').next().unwrap_or_default().trim();
+    let given = headers.get(CONTENT_TYPE).map(|v| String::from_utf8_lossy(v.as_bytes()));
+    let essence = given.as_deref().map(|g| g.split(';').next().unwrap_or_default().trim());
     let plain = headers.get(CONTENT_ENCODING).is_none_or(|v| v.as_bytes().eq_ignore_ascii_case(b"identity"));
-    if essence.eq_ignore_ascii_case(media_type) && plain {
-        return Ok(());
-    }
-    Err(Problem::new(
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        format!("the body must be {media_type}, uncompressed"),
-    ))
+    let says = match essence {
+        Some(essence) if !essence.eq_ignore_ascii_case(media_type) => {
+            // Nobody's name for a type is longer.
+            let essence: String = essence.chars().filter(|c| !c.is_control()).take(80).collect();
+            format!("Content-Type must be {media_type}, and is {essence:?}")
+        }
+        None => format!("Content-Type is missing: it must be {media_type}"),
+        Some(_) if !plain => "the body must not be compressed (Content-Encoding)".into(),
+        Some(_) => return Ok(()),
+    };
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, says))
 }
 
 /// Reads the whole body as text: at most `limit` bytes (413), within `deadline` (408), UTF-8 (400).

@@ -12,7 +12,7 @@ use http::header::{HOST, ORIGIN};
 use http::{HeaderMap, StatusCode, Uri};
 
 use super::problem::Problem;
-use super::proxy::Scheme;
+use super::proxy::{Client, Scheme, Via};
 use crate::config;
 
 /// What is asked of the machine, at the time of the request: interfaces and names come and go.
@@ -43,40 +43,58 @@ pub enum Caller {
     Listed,
 }
 
-/// Admits a request that came by `scheme` or says why not: 400 without one valid `Host` (RFC 9112 section 3.2), 421
-/// for a host that isn't us, 403 for a foreign page.
+/// Admits a request or says why not: 400 without one valid `Host` (RFC 9112 section 3.2), 421 for a host that isn't us, 403
+/// for a foreign page.
 pub fn check(
     uri: &Uri,
     headers: &HeaderMap,
-    scheme: Scheme,
+    client: &Client,
     area: Area,
     web: &config::Web,
     machine: &dyn Machine,
 ) -> Result<Caller, Problem> {
     let host = host(uri, headers, web, machine)?;
-    let own = Origin::of(scheme.as_str(), host);
-    match one(headers, &ORIGIN) {
-        Ok(None) => Ok(Caller::Own),
-        Ok(Some(text)) => match Origin::parse(text) {
-            Some(origin) if origin == own => Ok(Caller::Own),
-            Some(origin)
-                if area == Area::Shared
-                    && web.origins.iter().any(|o| Origin::parse(o).as_ref() == Some(&origin)) =>
-            {
-                Ok(Caller::Listed)
-            }
-            // A proxy does HTTPS for us, and we don't know it.
-            Some(origin) if scheme == Scheme::Http && origin.scheme == "https" && origin.host == own.host => {
-                Err(Problem::new(
-                    StatusCode::FORBIDDEN,
-                    "the page came by https, but its request by http: list the proxy between in web.trusted_proxies, \
-                     and let it send X-Forwarded-Proto",
-                ))
-            }
-            _ => Err(foreign()),
-        },
-        Err(()) => Err(foreign()),
+    let without_port = host.1.is_none();
+    let own = Origin::of(client.scheme.as_str(), host);
+    let Some(text) = one(headers, &ORIGIN).map_err(|_| foreign())? else { return Ok(Caller::Own) };
+    let origin = Origin::parse(text).ok_or_else(foreign)?;
+    let listed = || web.origins.iter().any(|o| Origin::parse(o).as_ref() == Some(&origin));
+    if origin == own {
+        Ok(Caller::Own)
+    } else if area == Area::Shared && listed() {
+        Ok(Caller::Listed)
+    } else if origin.host != own.host {
+        Err(foreign())
+    } else if origin.scheme != own.scheme {
+        Err(scheme_is_lost(&origin, client))
+    } else if without_port && client.via != Via::Direct {
+        // A proxy that we trust drops the port (nginx's `$host`), so it can't be compared. What else the host serves at
+        // other ports gets our cookies anyway, which know no ports (RFC 6265 section 8.5), and whoever sends
+        // `Sec-Fetch-Site` still says so there.
+        Ok(Caller::Own)
+    } else {
+        Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "the page was opened at another port than its request names: a proxy between must pass Host on as it came, with \
+             its port (nginx: proxy_set_header Host $http_host)",
+        ))
     }
+}
+
+/// A page of this host, but by another scheme than its request: most likely a proxy does HTTPS for us.
+fn scheme_is_lost(origin: &Origin, client: &Client) -> Problem {
+    let says = match client.via {
+        _ if client.scheme != Scheme::Http || origin.scheme != "https" => return foreign(),
+        Via::Direct => {
+            "the page came by https, but its request by http: list the proxy between in web.trusted_proxies, and let it send \
+             X-Forwarded-Proto (or see web.proxy_header)"
+        }
+        Via::Proxy { .. } => {
+            "the page came by https, but its request by http: let the proxy between send X-Forwarded-Proto, or name in \
+             web.proxy_header what it sends"
+        }
+    };
+    Problem::new(StatusCode::FORBIDDEN, says)
 }
 
 /// Only the first half of [`check`]: whether the request is meant for us at all.
@@ -97,9 +115,16 @@ fn host(
     machine: &dyn Machine,
 ) -> Result<(Host, Option<u16>), Problem> {
     let mut host = one(headers, &HOST)
-        .map_err(|()| bad_host("more than one Host"))?
+        .map_err(|not_one| match not_one {
+            NotOne::Several => bad_host("more than one Host"),
+            NotOne::NoText => {
+                bad_host("a Host that is not ASCII: names with other letters are sent as xn--...")
+            }
+        })?
         .ok_or_else(|| bad_host("no Host"))
-        .and_then(|h| authority(h).ok_or_else(|| bad_host("no valid Host")))?;
+        .and_then(|h| {
+            authority(h).ok_or_else(|| bad_host("no valid Host: expected NAME, NAME:PORT or an address"))
+        })?;
     if !ours(&host.0, &web.hosts, machine) {
         return Err(misdirected());
     }
@@ -128,13 +153,20 @@ fn foreign() -> Problem {
     Problem::new(StatusCode::FORBIDDEN, "pages of that origin may not use this device")
 }
 
-/// The only value of header `name`; an error if there are several, or if it isn't text.
-fn one<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Result<Option<&'a str>, ()> {
+/// Why a header has no single value.
+enum NotOne {
+    Several,
+    /// It isn't ASCII, or has control characters.
+    NoText,
+}
+
+/// The only value of header `name`.
+fn one<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Result<Option<&'a str>, NotOne> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
-        (Some(value), None) => value.to_str().map(Some).map_err(|_| ()),
-        (Some(_), Some(_)) => Err(()),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| NotOne::NoText),
+        (Some(_), Some(_)) => Err(NotOne::Several),
     }
 }
 
@@ -257,8 +289,51 @@ mod tests {
         for (name, value) in lines {
             headers.append(*name, http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        check(&uri.parse().unwrap(), &headers, Scheme::Http, area, &web(), &Cam)
+        check(&uri.parse().unwrap(), &headers, &client(Scheme::Http, Via::Direct), area, &web(), &Cam)
             .map_err(|p| p.status.as_u16())
+    }
+
+    fn client(scheme: Scheme, via: Via) -> Client {
+        Client { address: IpAddr::from([192, 0, 2, 1]), scheme, via }
+    }
+
+    /// What is said of a request of the page at `origin`.
+    fn says(client: &Client, host: &str, origin: &str) -> Result<Caller, String> {
+        let mut headers = HeaderMap::new();
+        headers.append(HOST, http::HeaderValue::from_bytes(host.as_bytes()).unwrap());
+        headers.append(ORIGIN, origin.parse().unwrap());
+        check(&"/".parse().unwrap(), &headers, client, Area::Own, &web(), &Cam).map_err(|p| p.detail.into())
+    }
+
+    #[test]
+    fn a_trusted_proxy_may_drop_the_port() {
+        let proxied = |scheme| client(scheme, Via::Proxy { prefix: None });
+        for (scheme, host, origin) in [
+            (Scheme::Https, "door", "https://door:8443"),
+            (Scheme::Https, "cam.example.org", "https://cam.example.org"),
+            (Scheme::Http, "door", "http://door:81"),
+        ] {
+            assert_eq!(says(&proxied(scheme), host, origin), Ok(Caller::Own), "{origin}");
+        }
+        for (client, host, origin, advice) in [
+            (client(Scheme::Https, Via::Direct), "door", "https://door:8443", "$http_host"),
+            (proxied(Scheme::Https), "door:8080", "https://door:8443", "$http_host"),
+            (proxied(Scheme::Https), "door", "https://evil.example:8443", "may not use"),
+            (proxied(Scheme::Https), "door", "http://door:8443", "may not use"),
+            (client(Scheme::Http, Via::Direct), "door", "https://door:8443", "list the proxy"),
+            (proxied(Scheme::Http), "door", "https://door", "let the proxy between send X-Forwarded-Proto"),
+        ] {
+            let refused = says(&client, host, origin).unwrap_err();
+            assert!(refused.contains(advice), "{origin}: {refused}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_host_is_told() {
+        let direct = client(Scheme::Http, Via::Direct);
+        let refused = |host| says(&direct, host, "http://door").unwrap_err();
+        assert!(refused("kamera-tür.local").contains("not ASCII"));
+        assert!(refused("door:port").contains("no valid Host"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 
+use super::json::Expected;
 use crate::clock::{Clocks, RtpClock};
 use crate::config;
 
@@ -41,6 +42,11 @@ pub enum FromPage {
     },
     /// Leaves.
     Bye,
+}
+
+impl Expected for FromPage {
+    const LOOKS: &'static str =
+        "an object whose \"type\" is that of a message, with its fields (src/web/signal.md)";
 }
 
 /// What we send.

@@ -23,6 +23,7 @@ pub mod auth;
 pub mod body;
 pub mod cookies;
 pub mod guard;
+mod json;
 pub mod machine;
 pub mod messages;
 pub mod page;

@@ -1,15 +1,22 @@
 //! What a reverse proxy says of the client behind it. Pure logic.
 //!
-//! Anybody can write these headers, so they count only from `web.trusted_proxies`, and of a list of addresses only what
-//! a trusted proxy has added to it: from its end backwards, the first that is no trusted proxy itself. If a proxy sends
-//! both kinds, `Forwarded` (RFC 7239) counts, but only where it says something.
+//! Anybody can write these headers. So they count only in requests from `web.trusted_proxies`; only those that the proxies
+//! write (`web.proxy_header`) are read, because proxies pass others on as the client wrote them; and of a list of addresses
+//! only what a trusted proxy has added: from the end backwards up to the first that is not itself a trusted proxy.
 
 use std::net::IpAddr;
 
 use http::HeaderMap;
-use http::header::FORWARDED;
+use http::header::{FORWARDED, HeaderName};
 
-use crate::config::Network;
+use crate::config::{self, Network, ProxyHeader};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+
+/// Longest path prefix that is believed, in bytes.
+const LONGEST_PREFIX: usize = 256;
 
 /// How a request came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +36,38 @@ impl Scheme {
         }
     }
 
+    /// Some proxies (Traefik) write the WebSocket schemes for requests that open a WebSocket.
     fn parse(text: &str) -> Option<Self> {
-        [Self::Http, Self::Https].into_iter().find(|s| text.eq_ignore_ascii_case(s.as_str()))
+        let is = |names: [&str; 2]| names.iter().any(|n| text.eq_ignore_ascii_case(n));
+        match () {
+            () if is(["http", "ws"]) => Some(Self::Http),
+            () if is(["https", "wss"]) => Some(Self::Https),
+            () => None,
+        }
     }
+}
+
+/// The way that a request took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// Straight from its client, as far as we know.
+    Direct,
+    /// Through a trusted proxy.
+    Proxy {
+        /// The path below which the proxy shows us, such as `/cam`; empty: none; `None`: it does not say.
+        prefix: Option<String>,
+    },
+}
+
+/// Who sent a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// The client's address, or that of the proxy in front of it where that does not tell it.
+    pub address: IpAddr,
+    /// How the client reached the outermost trusted proxy, or us.
+    pub scheme: Scheme,
+    /// Whether a trusted proxy is between.
+    pub via: Via,
 }
 
 /// Whether `address` is one of the proxies.
@@ -39,19 +75,23 @@ pub fn trusts(proxies: &[Network], address: IpAddr) -> bool {
     proxies.iter().any(|n| n.contains(address))
 }
 
-/// The client's address and scheme, of a request that came from `remote` by `scheme`.
-pub fn client(headers: &HeaderMap, proxies: &[Network], remote: IpAddr, scheme: Scheme) -> (IpAddr, Scheme) {
-    if !trusts(proxies, remote) {
-        return (remote, scheme);
+/// Who sent a request that came from `remote` by `scheme`.
+pub fn client(headers: &HeaderMap, web: &config::Web, remote: IpAddr, scheme: Scheme) -> Client {
+    let mut client = Client { address: remote, scheme, via: Via::Direct };
+    if !trusts(&web.trusted_proxies, remote) {
+        return client;
     }
-    let hops = hops(headers);
-    let mut client = (remote, scheme);
-    for (address, proto) in hops.into_iter().rev() {
-        client.1 = proto.unwrap_or(client.1);
-        // What is no address ("unknown", a secret name) hides whatever was before it.
+    let prefix = match web.proxy_header {
+        ProxyHeader::XForwarded => prefix(headers),
+        ProxyHeader::Forwarded => None, // RFC 7239 has no parameter for it
+    };
+    client.via = Via::Proxy { prefix };
+    for (address, proto) in hops(headers, web.proxy_header).into_iter().rev() {
+        client.scheme = proto.unwrap_or(client.scheme);
+        // What is no address ("unknown", an obfuscated name) hides whatever was before it.
         let Some(address) = address else { break };
-        client.0 = address;
-        if !trusts(proxies, address) {
+        client.address = address;
+        if !trusts(&web.trusted_proxies, address) {
             break;
         }
     }
@@ -61,25 +101,46 @@ pub fn client(headers: &HeaderMap, proxies: &[Network], remote: IpAddr, scheme: 
 type Hop = (Option<IpAddr>, Option<Scheme>);
 
 /// Client first, then proxy by proxy.
-fn hops(headers: &HeaderMap) -> Vec<Hop> {
-    let list = |name: &http::HeaderName| -> Vec<String> {
-        let values = headers.get_all(name).iter().filter_map(|v| v.to_str().ok());
-        values.flat_map(|v| v.split(',')).map(|v| v.trim().to_owned()).collect()
-    };
-    let forwarded = list(&FORWARDED);
-    if !forwarded.is_empty() {
-        return forwarded.iter().map(|f| element(f)).collect();
+fn hops(headers: &HeaderMap, written: ProxyHeader) -> Vec<Hop> {
+    if written == ProxyHeader::Forwarded {
+        // A comma inside of quotes splits an element, too: who sends `for="x` must not swallow what a proxy adds behind it.
+        return list(headers, &FORWARDED).iter().map(|f| element(f)).collect();
     }
-    let addresses = list(&http::HeaderName::from_static("x-forwarded-for"));
-    let schemes = list(&http::HeaderName::from_static("x-forwarded-proto"));
-    // Proxies add to the list of addresses, but most write only one scheme: that by which the client came.
-    let first = schemes.first().and_then(|s| Scheme::parse(s));
-    if addresses.is_empty() {
-        return first.map(|s| vec![(None, Some(s))]).unwrap_or_default();
-    }
+    let addresses = list(headers, &X_FORWARDED_FOR);
+    let schemes = list(headers, &X_FORWARDED_PROTO);
+    // Proxies add to the list of addresses, but most write only one scheme: that by which the client came. Where the lists
+    // don't match, only the last scheme is certainly a proxy's.
     let one_each = schemes.len() == addresses.len();
-    let scheme = |i: usize| if one_each { schemes.get(i).and_then(|s| Scheme::parse(s)) } else { first };
+    let last = schemes.last().and_then(|s| Scheme::parse(s));
+    if addresses.is_empty() {
+        return last.map(|s| vec![(None, Some(s))]).unwrap_or_default();
+    }
+    let scheme = |i: usize| if one_each { schemes.get(i).and_then(|s| Scheme::parse(s)) } else { last };
     addresses.iter().enumerate().map(|(i, a)| (node(a), scheme(i))).collect()
+}
+
+/// The elements of all lines of a header. Bytes that are no text don't hide the rest of their line, which may be a proxy's.
+fn list(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
+    let lines = headers.get_all(name).iter().map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
+    lines.flat_map(|line| line.split(',').map(|e| e.trim().to_owned()).collect::<Vec<_>>()).collect()
+}
+
+/// The path below which the proxy shows us, if it names one that can be put in front of a path of ours: one that begins with
+/// two slashes would lead to another host.
+fn prefix(headers: &HeaderMap) -> Option<String> {
+    let told = list(headers, &X_FORWARDED_PREFIX);
+    let [told] = told.as_slice() else { return None };
+    let prefix = told.trim_end_matches('/');
+    let segment = |s: &str| {
+        let fine = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+;=:@%".contains(&b);
+        !matches!(s, "" | "." | "..") && s.bytes().all(fine)
+    };
+    let below = prefix.strip_prefix('/');
+    let fine = match below {
+        None => told == "/",
+        Some(path) => prefix.len() <= LONGEST_PREFIX && path.split('/').all(segment),
+    };
+    fine.then(|| prefix.to_owned())
 }
 
 /// One element of `Forwarded`.
@@ -112,25 +173,45 @@ fn node(text: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    fn ask(remote: &str, lines: &[(&'static str, &str)]) -> (String, Scheme) {
-        let proxies: Vec<_> = ["127.0.0.1", "10.0.0.0/8", "::1"].map(|n| Network::parse(n).unwrap()).into();
+    fn web(proxy_header: ProxyHeader) -> config::Web {
+        let trusted_proxies = ["127.0.0.1", "10.0.0.0/8", "::1"].map(|n| Network::parse(n).unwrap()).into();
+        config::Web { trusted_proxies, proxy_header, ..Default::default() }
+    }
+
+    fn asked(written: ProxyHeader, remote: &str, lines: &[(&'static str, &[u8])]) -> Client {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
-            headers.append(*name, value.parse().unwrap());
+            headers.append(*name, http::HeaderValue::from_bytes(value).unwrap());
         }
-        let (address, scheme) = client(&headers, &proxies, remote.parse().unwrap(), Scheme::Http);
+        client(&headers, &web(written), remote.parse().unwrap(), Scheme::Http)
+    }
+
+    fn ask(written: ProxyHeader, remote: &str, lines: &[(&'static str, &str)]) -> (String, Scheme) {
+        let lines: Vec<_> = lines.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+        let Client { address, scheme, .. } = asked(written, remote, &lines);
         (address.to_string(), scheme)
     }
 
+    use ProxyHeader::{Forwarded, XForwarded};
+    use Scheme::{Http, Https};
+
+    const BOTH: [(&str, &str); 3] =
+        [("x-forwarded-for", "192.0.2.1"), ("x-forwarded-proto", "https"), ("forwarded", "for=192.0.2.2")];
+
     #[test]
     fn strangers_are_not_believed() {
-        let lines = [
-            ("x-forwarded-for", "192.0.2.1"),
-            ("x-forwarded-proto", "https"),
-            ("forwarded", "for=192.0.2.1;proto=https"),
-        ];
-        assert_eq!(ask("203.0.113.9", &lines), ("203.0.113.9".into(), Scheme::Http));
-        assert_eq!(ask("127.0.0.1", &lines), ("192.0.2.1".into(), Scheme::Https));
+        for written in [XForwarded, Forwarded] {
+            assert_eq!(ask(written, "203.0.113.9", &BOTH), ("203.0.113.9".into(), Http));
+        }
+    }
+
+    #[test]
+    fn only_the_header_that_the_proxy_writes_is_read() {
+        assert_eq!(ask(XForwarded, "127.0.0.1", &BOTH), ("192.0.2.1".into(), Https));
+        assert_eq!(ask(Forwarded, "127.0.0.1", &BOTH), ("192.0.2.2".into(), Http));
+        // Also where the proxy's own is not there: what is there is the client's.
+        assert_eq!(ask(XForwarded, "127.0.0.1", &BOTH[2..]), ("127.0.0.1".into(), Http));
+        assert_eq!(ask(Forwarded, "127.0.0.1", &BOTH[..2]), ("127.0.0.1".into(), Http));
     }
 
     #[test]
@@ -148,47 +229,79 @@ mod tests {
             ("2001:db8::1", "2001:db8::1"),
             ("::ffff:192.0.2.1", "192.0.2.1"),
         ] {
-            assert_eq!(ask("127.0.0.1", &[("x-forwarded-for", list)]).0, client, "{list}");
+            assert_eq!(ask(XForwarded, "127.0.0.1", &[("x-forwarded-for", list)]).0, client, "{list}");
         }
         let twice = [("x-forwarded-for", "192.0.2.1"), ("x-forwarded-for", "192.0.2.2")];
-        assert_eq!(ask("::1", &twice).0, "192.0.2.2");
+        assert_eq!(ask(XForwarded, "::1", &twice).0, "192.0.2.2");
+    }
+
+    /// What the client sends must not hide what the proxy adds to it.
+    #[test]
+    fn a_client_cannot_hide_behind_what_is_malformed() {
+        for begin in [&b"\xff\xfe"[..], b"\"", b"for=\"x", b";", b",,,", b"\xc3\xb6, \""] {
+            let line = |end: &[u8]| [begin, b", ", end].concat();
+            let x = line(b"192.0.2.1");
+            let seen = asked(XForwarded, "127.0.0.1", &[("x-forwarded-for", &x)]);
+            assert_eq!(seen.address.to_string(), "192.0.2.1", "{begin:?}");
+            let forwarded = line(b"for=192.0.2.1;proto=https");
+            let seen = asked(Forwarded, "127.0.0.1", &[("forwarded", &forwarded)]);
+            assert_eq!((seen.address.to_string(), seen.scheme), ("192.0.2.1".into(), Https), "{begin:?}");
+        }
     }
 
     #[test]
     fn the_scheme_is_that_of_the_client() {
         for (lines, scheme) in [
-            (&[("x-forwarded-proto", "https")][..], Scheme::Https),
-            (&[("x-forwarded-proto", "HTTPS"), ("x-forwarded-for", "192.0.2.1")], Scheme::Https),
-            (&[("x-forwarded-proto", "https"), ("x-forwarded-for", "192.0.2.1, 10.0.0.7")], Scheme::Https),
-            (
-                &[("x-forwarded-proto", "https, http"), ("x-forwarded-for", "192.0.2.1, 10.0.0.7")],
-                Scheme::Https,
-            ),
-            (
-                &[("x-forwarded-proto", "https, http"), ("x-forwarded-for", "10.0.0.7, 192.0.2.1")],
-                Scheme::Http,
-            ),
-            (&[("x-forwarded-proto", "gopher")], Scheme::Http),
-            (&[], Scheme::Http),
+            (&[("x-forwarded-proto", "https")][..], Https),
+            (&[("x-forwarded-proto", "HTTPS"), ("x-forwarded-for", "192.0.2.1")], Https),
+            (&[("x-forwarded-proto", "wss"), ("x-forwarded-for", "192.0.2.1")], Https),
+            (&[("x-forwarded-proto", "ws"), ("x-forwarded-for", "192.0.2.1")], Http),
+            (&[("x-forwarded-proto", "https"), ("x-forwarded-for", "192.0.2.1, 10.0.0.7")], Https),
+            (&[("x-forwarded-proto", "https, http"), ("x-forwarded-for", "192.0.2.1, 10.0.0.7")], Https),
+            (&[("x-forwarded-proto", "https, http"), ("x-forwarded-for", "10.0.0.7, 192.0.2.1")], Http),
+            (&[("x-forwarded-proto", "https, http"), ("x-forwarded-for", "192.0.2.1")], Http),
+            (&[("x-forwarded-proto", "gopher")], Http),
+            (&[], Http),
         ] {
-            assert_eq!(ask("127.0.0.1", lines).1, scheme, "{lines:?}");
+            assert_eq!(ask(XForwarded, "127.0.0.1", lines).1, scheme, "{lines:?}");
         }
     }
 
     #[test]
     fn forwarded_is_understood() {
         for (value, client, scheme) in [
-            ("for=192.0.2.43", "192.0.2.43", Scheme::Http),
-            (
-                "For=\"[2001:db8:cafe::17]:4711\";Proto=https;by=203.0.113.43",
-                "2001:db8:cafe::17",
-                Scheme::Https,
-            ),
-            ("for=192.0.2.43, for=10.1.2.3;proto=https", "192.0.2.43", Scheme::Https),
-            ("for=_hidden;proto=https", "127.0.0.1", Scheme::Https),
-            ("nonsense", "127.0.0.1", Scheme::Http),
+            ("for=192.0.2.43", "192.0.2.43", Http),
+            ("For=\"[2001:db8:cafe::17]:4711\";Proto=https;by=203.0.113.43", "2001:db8:cafe::17", Https),
+            ("for=192.0.2.43, for=10.1.2.3;proto=https", "192.0.2.43", Https),
+            ("for=192.0.2.43;proto=wss", "192.0.2.43", Https),
+            ("for=_hidden;proto=https", "127.0.0.1", Https),
+            ("nonsense", "127.0.0.1", Http),
         ] {
-            assert_eq!(ask("127.0.0.1", &[("forwarded", value)]), (client.into(), scheme), "{value}");
+            let seen = ask(Forwarded, "127.0.0.1", &[("forwarded", value)]);
+            assert_eq!(seen, (client.into(), scheme), "{value}");
         }
+    }
+
+    #[test]
+    fn a_prefix_leads_to_no_other_host() {
+        let told = |lines: &[&str]| {
+            let lines: Vec<_> = lines.iter().map(|v| ("x-forwarded-prefix", v.as_bytes())).collect();
+            match asked(XForwarded, "127.0.0.1", &lines).via {
+                Via::Proxy { prefix } => prefix,
+                Via::Direct => panic!("through a proxy"),
+            }
+        };
+        for (value, prefix) in [("/cam", "/cam"), ("/cam/", "/cam"), ("/a/b%20c", "/a/b%20c"), ("/", "")] {
+            assert_eq!(told(&[value]).as_deref(), Some(prefix), "{value}");
+        }
+        let long = format!("/{}", "x".repeat(LONGEST_PREFIX));
+        for bad in ["", "cam", "//evil.example", "/cam//x", "/../x", "/a?b", "/a#b", "/a\\b", "/a, /b", &long]
+        {
+            assert_eq!(told(&[bad]), None, "{bad}");
+        }
+        assert_eq!((told(&[]), told(&["/a", "/b"])), (None, None));
+        let lines = [("x-forwarded-prefix", &b"/cam"[..])];
+        assert_eq!(asked(XForwarded, "203.0.113.9", &lines).via, Via::Direct);
+        assert_eq!(asked(Forwarded, "127.0.0.1", &lines).via, Via::Proxy { prefix: None });
     }
 }

@@ -15,12 +15,11 @@ use super::access::{self, Visitor};
 use super::guard::{self, Area, Caller};
 use super::machine::Here;
 use super::problem::Problem;
-use super::proxy;
 pub use super::proxy::Scheme;
+use super::proxy::{self, Client, Via};
 use super::server::{Limits, Place};
 use super::sessions::Sessions;
 use super::{Context, api, page, signal, status, tls, whep};
-use crate::config::Network;
 
 /// Shared by all routes.
 pub struct State {
@@ -43,6 +42,8 @@ pub struct Peer {
     pub local: IpAddr,
     /// How the browser reached us.
     pub scheme: Scheme,
+    /// Whether a proxy is between.
+    pub via: Via,
     /// Its place among the connections allowed; kept by a WebSocket after HTTP is done with it.
     pub place: Arc<Place>,
     /// Cancelled when the door that it came through is closed.
@@ -50,13 +51,13 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// The client itself, where it came through a proxy that is trusted.
-    fn behind(mut self, headers: &HeaderMap, proxies: &[Network]) -> Self {
-        let (address, scheme) = proxy::client(headers, proxies, self.remote.ip(), self.scheme);
-        if address != self.remote.ip() {
-            self.remote = SocketAddr::new(address, 0); // its port nobody tells
+    /// With what a trusted proxy says of its client.
+    fn of(mut self, client: &Client) -> Self {
+        if client.address != self.remote.ip() {
+            self.remote = SocketAddr::new(client.address, 0); // its port nobody tells
         }
-        self.scheme = scheme;
+        self.scheme = client.scheme;
+        self.via = client.via.clone();
         self
     }
 }
@@ -137,11 +138,12 @@ where
 {
     let settings = state.context.settings();
     let web = &settings.web;
-    let peer = peer.behind(request.headers(), &web.trusted_proxies);
+    let client = proxy::client(request.headers(), web, peer.remote.ip(), peer.scheme);
+    let peer = peer.of(&client);
     let path = request.uri().path();
     let area = if path == "/whep" || path.starts_with("/whep/") { Area::Shared } else { Area::Own };
     let machine = Here { local: peer.local, announced: state.context.announced.clone() };
-    let caller = guard::check(request.uri(), request.headers(), peer.scheme, area, web, &machine);
+    let caller = guard::check(request.uri(), request.headers(), &client, area, web, &machine);
     let origin = request.headers().get(header::ORIGIN).cloned();
     let preflight = request.method() == Method::OPTIONS;
     let visitor = caller.clone().and_then(|caller| {
@@ -218,7 +220,10 @@ fn share(headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {
             (header::ACCESS_CONTROL_MAX_AGE, "600"),
         ]
     } else {
-        &[(header::ACCESS_CONTROL_EXPOSE_HEADERS, "location, link, etag, accept-patch, retry-after")]
+        &[(
+            header::ACCESS_CONTROL_EXPOSE_HEADERS,
+            "location, link, etag, accept-patch, accept-post, retry-after",
+        )]
     };
     for (name, value) in further {
         headers.insert(name, HeaderValue::from_static(value));

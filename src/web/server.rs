@@ -27,9 +27,10 @@ use warp::reply;
 
 use super::machine::Here;
 use super::places::{self, Phase, Places, Refusal};
+use super::proxy::{self, Via};
 use super::routes::{self, Peer, Scheme, State};
 use super::sessions::Sessions;
-use super::{Context, proxy, redirect};
+use super::{Context, redirect};
 use crate::clock::Pts;
 use crate::hush::Hush;
 use crate::listen::{self, Protocol};
@@ -283,7 +284,8 @@ impl Server {
         };
         let local = stream.local_addr().map_or(remote.ip(), |a| a.ip());
         let scheme = if matches!(speaks, Speaks::Tls(_)) { Scheme::Https } else { Scheme::Http };
-        let peer = Peer { remote, local, scheme, place: Arc::new(place), door: door.clone() };
+        let place = Arc::new(place);
+        let peer = Peer { remote, local, scheme, via: Via::Direct, place, door: door.clone() };
         let (server, speaks) = (self.clone(), speaks.clone());
         tokio::spawn(async move {
             let (end, stop) = (peer.place.end.clone(), peer.door.clone());

@@ -17,7 +17,7 @@ use super::messages::{FromPage, Terms, ToPage};
 use super::problem::{self, Problem};
 use super::routes::{Peer, State};
 use super::sessions::{Session, Told};
-use super::{Context, Settings, status};
+use super::{Context, Settings, json, status};
 use crate::clock::{Clocks, Pts};
 use crate::config::IceServer;
 use crate::viewer::{Error, Event, Offer, ice_servers};
@@ -239,10 +239,10 @@ impl Line {
         if message.is_ping() || message.is_pong() || message.is_close() {
             return Ok(()); // answered below us; after a close nothing more comes
         }
-        let parsed = message.to_str().ok().map(serde_json::from_str::<FromPage>);
+        let parsed = message.to_str().ok().map(json::parse::<FromPage>);
         match parsed {
             Some(Ok(message)) => self.handle(message).await,
-            Some(Err(e)) => self.bad(&format!("the message is not understood: {e}")).await,
+            Some(Err(why)) => self.bad(&format!("the message {why}")).await,
             None => self.bad("messages are JSON text").await,
         }
     }
@@ -290,7 +290,7 @@ impl Line {
 
     async fn join(&mut self, sdp: String, sound: bool) -> Result<(), End> {
         let who = self.principal.who.clone();
-        let offer = Offer { sdp, from: self.peer.remote, who, via: "page", sound };
+        let offer = Offer { sdp, from: self.peer.remote, to: Some(self.peer.local), who, via: "page", sound };
         match self.state.sessions.join(&self.principal, offer).await {
             Ok((session, sdp)) => {
                 self.viewer = Some(Attached { told: session.attach(), session: session.clone() });

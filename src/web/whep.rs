@@ -6,11 +6,14 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode};
 use serde::Deserialize;
 use warp::filters::BoxedFilter;
+use warp::path::FullPath;
 use warp::{Filter, reply};
 
 use super::access::Visitor;
 use super::body::{self, Body};
+use super::json::{self, Expected};
 use super::problem::Problem;
+use super::proxy::Via;
 use super::routes::{Peer, State};
 use super::sdpfrag::{Credentials, Fragment};
 use super::sessions::Session;
@@ -27,6 +30,7 @@ const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 /// A request whose body has not been read.
 struct Request {
     method: Method,
+    path: FullPath,
     headers: HeaderMap,
     peer: Peer,
     visitor: Visitor,
@@ -40,11 +44,19 @@ pub fn routes(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
         warp::any().map(move || state.clone())
     };
     let request = warp::method()
+        .and(warp::path::full())
         .and(warp::header::headers_cloned())
         .and(warp::ext::get::<Peer>())
         .and(warp::ext::get::<Visitor>())
         .and(body::unread())
-        .map(|method, headers, peer, visitor, body| Request { method, headers, peer, visitor, body });
+        .map(|method, path, headers, peer, visitor, body| Request {
+            method,
+            path,
+            headers,
+            peer,
+            visitor,
+            body,
+        });
     let whole = warp::path!("whep").and(with(state)).and(request).then(endpoint);
     let one = warp::path!("whep" / String).and(with(state)).and(request).then(resource);
     whole.or(one).unify().boxed()
@@ -86,18 +98,20 @@ async fn join(state: &State, request: Request) -> Result<reply::Response, Proble
     body::expect_type(&request.headers, SDP)
         .map_err(|p| p.with(ACCEPT_POST, HeaderValue::from_static(SDP)))?;
     let limits = &state.limits;
+    let (via, path) = (request.peer.via.clone(), request.path);
     let sdp = body::read(&request.headers, request.body, limits.body_bytes, limits.body).await?;
     // A player that asks for sound will play it.
     let sound = sdp.lines().any(|l| l.starts_with("m=audio ") && !l.starts_with("m=audio 0 "));
     let principal = request.visitor.required()?;
-    let offer = Offer { sdp, from: request.peer.remote, who: principal.who.clone(), via: "whep", sound };
+    let (from, to) = (request.peer.remote, Some(request.peer.local));
+    let offer = Offer { sdp, from, to, who: principal.who.clone(), via: "whep", sound };
     let (session, sdp) = state.sessions.join(principal, offer).await?;
     let mut response = Response::new(sdp.into());
     *response.status_mut() = StatusCode::CREATED;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(SDP));
     headers.insert(ACCEPT_PATCH, HeaderValue::from_static(SDPFRAG));
-    headers.insert(header::LOCATION, text(format!("/whep/{}", session.id.as_str()))?);
+    headers.insert(header::LOCATION, text(location(&via, path.as_str(), session.id.as_str()))?);
     headers.insert(header::ETAG, text(session.ice.lock().await.etag())?);
     for link in links(&ice_servers(&state.context.settings().ice, state.context.auth.now())) {
         headers.append(header::LINK, link);
@@ -112,12 +126,7 @@ async fn patch(state: &Arc<State>, id: &str, request: Request) -> Result<reply::
     }
     body::expect_type(&request.headers, SDPFRAG)
         .map_err(|p| p.with(ACCEPT_PATCH, HeaderValue::from_static(SDPFRAG)))?;
-    let condition = IfMatch::of(&request.headers).ok_or_else(|| {
-        Problem::new(
-            StatusCode::PRECONDITION_REQUIRED,
-            "name the ICE session with If-Match, or restart with *",
-        )
-    })?;
+    let condition = IfMatch::of(&request.headers)?;
     let limits = &state.limits;
     let body = body::read(&request.headers, request.body, limits.body_bytes, limits.body).await?;
     let fragment = Fragment::parse(&body).map_err(|why| Problem::new(StatusCode::BAD_REQUEST, why))?;
@@ -134,12 +143,15 @@ struct Plays {
     sound: bool,
 }
 
+impl Expected for Plays {
+    const LOOKS: &'static str = r#"{"sound": true or false}"#;
+}
+
 async fn play(state: &State, session: &Session, request: Request) -> Result<reply::Response, Problem> {
     let limits = &state.limits;
     let body = body::read(&request.headers, request.body, limits.body_bytes, limits.body).await?;
-    let Plays { sound } = serde_json::from_str(&body).map_err(|e| {
-        Problem::new(StatusCode::BAD_REQUEST, format!("the body is not the JSON that is wanted here: {e}"))
-    })?;
+    let Plays { sound } =
+        json::parse(&body).map_err(|why| Problem::new(StatusCode::BAD_REQUEST, format!("the body {why}")))?;
     state.context.registry.set_sound(&session.id, sound)?;
     Ok(empty(StatusCode::NO_CONTENT, []))
 }
@@ -199,6 +211,18 @@ fn session(state: &State, id: &str, visitor: &Visitor) -> Result<Arc<Session>, P
     state.sessions.get(id, visitor.required()?).ok_or_else(|| Error::Unknown.into())
 }
 
+/// A viewer's resource, for whoever asked at `path`, `/whep` or `/whep/`. An absolute path, which players understand best,
+/// where it is certain how the client finds us; else relative to the request's URL (RFC 9110 section 10.2.2), which holds
+/// below whatever a proxy puts in front.
+fn location(via: &Via, path: &str, id: &str) -> String {
+    match via {
+        Via::Direct => format!("/whep/{id}"),
+        Via::Proxy { prefix: Some(prefix) } => format!("{prefix}/whep/{id}"),
+        Via::Proxy { prefix: None } if path.ends_with('/') => id.to_owned(),
+        Via::Proxy { prefix: None } => format!("whep/{id}"),
+    }
+}
+
 fn empty<const N: usize>(status: StatusCode, headers: [(HeaderName, &'static str); N]) -> reply::Response {
     let mut response = Response::new("".into());
     *response.status_mut() = status;
@@ -237,24 +261,39 @@ fn links(servers: &[config::IceServer]) -> Vec<HeaderValue> {
 enum IfMatch {
     /// `*`
     Any,
-    /// Entity-tags, with their quotes.
+    /// Entity-tags, with their quotes; none is weak.
     Tags(Vec<String>),
 }
 
 impl IfMatch {
-    /// `None` if there is none; one that can't be read matches nothing.
-    fn of(headers: &HeaderMap) -> Option<Self> {
-        let mut tags = vec![];
-        let mut present = false;
-        for value in headers.get_all(header::IF_MATCH) {
-            present = true;
-            let value = value.to_str().unwrap_or_default();
-            // Our tags hold no comma, so one inside of a foreign tag does no harm.
-            tags.extend(value.split(',').map(|tag| tag.trim().to_owned()));
+    /// 428 if there is none; 400 for what is no list of entity-tags; 412 if all are weak, which never match.
+    fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        let mut lines = headers.get_all(header::IF_MATCH).iter().peekable();
+        if lines.peek().is_none() {
+            return Err(Problem::new(
+                StatusCode::PRECONDITION_REQUIRED,
+                "name the ICE session with If-Match, or restart with *",
+            ));
+        }
+        let mut all = vec![];
+        for line in lines {
+            all.extend(tags(&String::from_utf8_lossy(line.as_bytes())).ok_or_else(|| {
+                let says = "If-Match is no entity-tag: send the ETag as it was given, in its quotes";
+                Problem::new(StatusCode::BAD_REQUEST, says)
+            })?);
         }
         // The draft's example of a restart writes "*" in quotes, and so do players.
-        let any = |t: &String| t == "*" || t == "\"*\"";
-        present.then(|| if tags.iter().any(any) { Self::Any } else { Self::Tags(tags) })
+        if all.iter().any(|t| matches!(t.as_str(), "*" | "\"*\"")) {
+            return Ok(Self::Any);
+        }
+        let strong: Vec<_> = all.iter().filter(|t| !t.starts_with("W/")).cloned().collect();
+        if strong.is_empty() && !all.is_empty() {
+            return Err(Problem::new(
+                StatusCode::PRECONDITION_FAILED,
+                "If-Match has a weak entity-tag (W/...), which never matches: send the ETag as it was given",
+            ));
+        }
+        Ok(Self::Tags(strong))
     }
 
     /// Strong comparison: `W/"1"` is not `"1"`.
@@ -263,6 +302,26 @@ impl IfMatch {
             Self::Any => true,
             Self::Tags(tags) => tags.iter().any(|t| t == etag),
         }
+    }
+}
+
+/// The entity-tags of a line (RFC 9110 section 8.8.3), at least one, or stars; `None` for anything else.
+fn tags(mut line: &str) -> Option<Vec<String>> {
+    let mut tags = vec![];
+    loop {
+        line = line.trim_start_matches([' ', '\t']);
+        let quoted = line.strip_prefix("W/").unwrap_or(line);
+        let length = match quoted.strip_prefix('"') {
+            Some(rest) => line.len() - quoted.len() + 2 + rest.find('"')?,
+            None => line.starts_with('*').then_some(1)?,
+        };
+        let (tag, rest) = line.split_at(length);
+        tags.push(tag.to_owned());
+        let rest = rest.trim_start_matches([' ', '\t']);
+        if rest.is_empty() {
+            return Some(tags);
+        }
+        line = rest.strip_prefix(',')?;
     }
 }
 

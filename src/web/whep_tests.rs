@@ -43,6 +43,8 @@ async fn from_post_to_delete() {
         (&[AS_FRAG, "If-Match: *"], &trickle, 204),
         (&[AS_FRAG], &trickle, 428),
         (&[AS_FRAG, "If-Match: \"other\""], &trickle, 412),
+        (&[AS_FRAG, &format!("If-Match: W/{first}")], &trickle, 412),
+        (&[AS_FRAG, &format!("If-Match: {}", first.trim_matches('"'))], &trickle, 400),
         (&[AS_FRAG, &same], "nonsense", 400),
         (&[AS_SDP, &same], &trickle, 415),
         (&[&same], &trickle, 415),
@@ -131,32 +133,71 @@ async fn an_endpoint_is_recognised() {
         let reply = server.ask(method, "/whep", &[], "").await;
         assert_eq!((reply.status, reply.header("content-type"), reply.body.as_str()), (200, SDP, ""));
     }
-    for (path, allow) in [("/whep", "POST"), ("/whep/whatever", "PATCH")] {
+    let reply = server.ask("POST", "/whep/", &[AS_SDP], OFFER).await;
+    assert!(reply.status == 201 && reply.header("location").starts_with("/whep/"), "{reply:?}");
+    assert_eq!(server.ask("DELETE", reply.header("location"), &[], "").await.status, 200);
+    for (path, allow) in [("/whep", "POST"), ("/whep/", "POST"), ("/whep/whatever", "PATCH")] {
         let reply = server.ask("OPTIONS", path, &[], "").await;
         assert_eq!((reply.status, reply.header("accept-post")), (200, SDP));
         assert!(reply.header("allow").contains(allow));
     }
 }
 
-fn if_match(values: &[&'static str]) -> Option<IfMatch> {
+fn if_match(values: &[&str]) -> Result<IfMatch, (u16, String)> {
     let mut headers = HeaderMap::new();
     for value in values {
-        headers.append(header::IF_MATCH, HeaderValue::from_static(value));
+        headers.append(header::IF_MATCH, HeaderValue::from_bytes(value.as_bytes()).unwrap());
     }
-    IfMatch::of(&headers)
+    IfMatch::of(&headers).map_err(|p| (p.status.as_u16(), p.detail.into()))
 }
 
 #[test]
 fn preconditions() {
-    assert_eq!(if_match(&[]), None);
-    for any in ["*", " * ", "\"*\""] {
-        assert_eq!(if_match(&[any]), Some(IfMatch::Any));
+    for any in ["*", " * ", "\"*\"", "\"1\", *"] {
+        assert_eq!(if_match(&[any]), Ok(IfMatch::Any), "{any}");
     }
-    let holds = |values: &[&'static str]| if_match(values).unwrap().holds_for("\"2\"");
-    assert!(holds(&["\"2\""]) && holds(&["\"1\", \"2\""]) && holds(&["\"1\"", "\"2\""]));
-    assert!(
-        !holds(&["\"1\""]) && !holds(&["2"]) && !holds(&["W/\"2\""]) && !holds(&[""]) && !holds(&["\"22\""])
-    );
+    let holds = |values: &[&str]| if_match(values).unwrap().holds_for("\"2\"");
+    for good in
+        [&["\"2\""][..], &["\"1\", \"2\""], &["\"1\"", "\"2\""], &["W/\"2\",\t\"2\""], &["\"a,b\",\"2\""]]
+    {
+        assert!(holds(good), "{good:?}");
+    }
+    for other in [&["\"1\""][..], &["\"22\""], &["\"\""], &["W/\"2\", \"1\""], &["\"ö\""]] {
+        assert!(!holds(other), "{other:?}");
+    }
+    for (values, status, says) in [
+        (&[][..], 428, "If-Match"),
+        (&["2"], 400, "in its quotes"),
+        (&[""], 400, "in its quotes"),
+        (&["\"2"], 400, "in its quotes"),
+        (&["'2'"], 400, "in its quotes"),
+        (&["\"1\" \"2\""], 400, "in its quotes"),
+        (&["\"2\", x"], 400, "in its quotes"),
+        (&["w/\"2\""], 400, "in its quotes"),
+        (&["W/2"], 400, "in its quotes"),
+        (&["ö"], 400, "in its quotes"),
+        (&["W/\"2\""], 412, "weak"),
+        (&["W/\"2\"", "W/\"3\""], 412, "weak"),
+    ] {
+        let (code, sentence) = if_match(values).unwrap_err();
+        assert!(code == status && sentence.contains(says), "{values:?}: {code} {sentence}");
+    }
+}
+
+#[test]
+fn a_resource_is_found_below_any_prefix() {
+    let told = |prefix: &str| Via::Proxy { prefix: Some(prefix.into()) };
+    for (via, path, resource) in [
+        (Via::Direct, "/whep", "/whep/x"),
+        (Via::Direct, "/whep/", "/whep/x"),
+        (told(""), "/whep/", "/whep/x"),
+        (told("/cam"), "/whep", "/cam/whep/x"),
+        (told("/cam"), "/whep/", "/cam/whep/x"),
+        (Via::Proxy { prefix: None }, "/whep", "whep/x"),
+        (Via::Proxy { prefix: None }, "/whep/", "x"),
+    ] {
+        assert_eq!(location(&via, path, "x"), resource, "{via:?} {path}");
+    }
 }
 
 #[test]

@@ -45,6 +45,7 @@ const ROUTES: &[(&str, &[(&str, Level)])] = &[
     ("/api/status", &[("GET", Guest), ("HEAD", Guest)]),
     ("/snapshot.jpg", &[("GET", Viewer), ("HEAD", Viewer)]),
     ("/whep", &[("OPTIONS", Nobody), ("GET", Guest), ("HEAD", Guest), ("POST", Guest)]),
+    ("/whep/", &[("OPTIONS", Nobody), ("GET", Guest), ("HEAD", Guest), ("POST", Guest)]),
     ("/whep/x", &[("OPTIONS", Nobody), ("GET", Guest), ("HEAD", Guest), ("PATCH", Guest), ("DELETE", Guest)]),
     ("/healthz", &[("GET", Nobody), ("HEAD", Nobody)]),
 ];
@@ -64,7 +65,6 @@ const NOWHERE: &[&str] = &[
     "/x/../api/status",
     "/api/guests/",
     "/api/guests/x/y",
-    "/whep/",
     "/whep/x/",
     "/whep/x/y",
     "/snapshot.jpg/",

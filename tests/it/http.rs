@@ -62,6 +62,22 @@ pub fn anybody(
     exchange(to, &format!("{text}\r\n{body}"))
 }
 
+/// The status code of the owner's GET, for an answer that does not end: a WebSocket's.
+pub fn open(to: SocketAddr, path: &str, headers: &[(&str, &str)]) -> io::Result<u16> {
+    let mut text =
+        format!("GET {path} HTTP/1.1\r\nHost: {to}\r\nAuthorization: Bearer {}\r\n", door::token());
+    for (name, value) in headers {
+        text += &format!("{name}: {value}\r\n");
+    }
+    let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(format!("{text}\r\n").as_bytes())?;
+    let mut line = [0; "HTTP/1.1 101".len()];
+    stream.read_exact(&mut line)?;
+    let code = str::from_utf8(&line[9..]).ok().and_then(|code| code.parse().ok());
+    code.ok_or_else(|| io::Error::other("no status code"))
+}
+
 /// Sends `text` as it is, and reads until the daemon closes.
 pub fn exchange(to: SocketAddr, text: &str) -> io::Result<Response> {
     talk(TcpStream::connect_timeout(&to, PATIENCE)?, text)

@@ -200,8 +200,23 @@ fn a_proxys_word_counts_only_if_it_is_trusted() {
     let forwarded = [("X-Forwarded-Proto", "https"), ("X-Forwarded-For", "192.0.2.77")];
     assert_eq!(ask(&trusting, &forwarded).code, 401);
     let refused = ask(&trusting, &[]);
+    assert!(refused.code == 403 && refused.body.contains("web.proxy_header"), "{refused:?}");
+    let refused = ask(&plain, &forwarded);
     assert!(refused.code == 403 && refused.body.contains("web.trusted_proxies"), "{refused:?}");
-    assert_eq!(ask(&plain, &forwarded).code, 403);
+    // Traefik tells the scheme of a WebSocket by its own name.
+    let upgrade = [
+        ("Upgrade", "websocket"),
+        ("Connection", "upgrade"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    let origin = format!("https://{}", trusting.address());
+    for (proto, code) in [("wss", 101), ("https", 101), ("ws", 403)] {
+        let told = [("Origin", &*origin), ("X-Forwarded-Proto", proto), ("X-Forwarded-For", "192.0.2.77")];
+        let lines = [&told[..], &upgrade].concat();
+        let opened = http::open(trusting.address(), "/api/signal", &lines).unwrap();
+        assert_eq!(opened, code, "{proto}");
+    }
     trusting.said("192.0.2.77");
 }
 

@@ -45,16 +45,16 @@ impl Pair {
     ) -> Result<Self, String> {
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(certificate)
             .collect::<Result<_, _>>()
-            .map_err(|e| format!("{certificate_name} is no PEM file of certificates: {e}"))?;
+            .map_err(|_| format!("{certificate_name} is no PEM file of certificates, or is damaged"))?;
         let first = chain.first().ok_or_else(|| {
             format!("{certificate_name} has no certificate (no \"-----BEGIN CERTIFICATE-----\")")
         })?;
         let facts =
             facts(first).ok_or_else(|| format!("{certificate_name}: its certificate can't be read"))?;
         let encrypted = String::from_utf8_lossy(key).contains("ENCRYPTED");
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|e| match encrypted {
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| match encrypted {
             true => format!("{key_name} is encrypted: a daemon has nobody to ask for its password"),
-            false => format!("{key_name} has no private key (PEM): {e}"),
+            false => format!("{key_name} has no private key (PEM), or a damaged one"),
         })?;
         let key = ring::sign::any_supported_type(&key)
             .map_err(|_| format!("{key_name} is of a kind that can't be used: RSA, ECDSA or Ed25519 can"))?;

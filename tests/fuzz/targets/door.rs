@@ -60,10 +60,10 @@ pub fn door(data: &[u8]) {
     }
     let proxy: IpAddr = Ipv4Addr::LOCALHOST.into();
     let (web, auth) = HOUSE.get_or_init(|| (web(), auth()));
-    let (_, scheme) = proxy::client(&headers, &web.trusted_proxies, proxy, Scheme::Http);
+    let client = proxy::client(&headers, web, proxy, Scheme::Http);
     for area in [Area::Own, Area::Shared] {
-        let Ok(caller) = guard::check(&uri, &headers, scheme, area, web, &Here) else { continue };
-        let admitted = admit(&method, uri.path(), &headers, caller, scheme, auth);
+        let Ok(caller) = guard::check(&uri, &headers, &client, area, web, &Here) else { continue };
+        let admitted = admit(&method, uri.path(), &headers, caller, client.scheme, auth);
         assert!(!admitted.is_ok_and(|visitor| visitor.principal().is_some()), "somebody: {text}");
     }
 }

@@ -1,0 +1,54 @@
+//! JSON that is sent to us, and what is said where it is not what belongs there.
+
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+
+/// Something that is sent to us as JSON.
+pub trait Expected: DeserializeOwned {
+    /// What it looks like, for the sentence that says so: an example, or words that fit behind "expected ".
+    const LOOKS: &'static str;
+}
+
+/// Reads `text`; the error is the rest of a sentence whose subject is `text`. It holds nothing that a parser says: those
+/// speak of Rust's types.
+pub fn parse<T: Expected>(text: &str) -> Result<T, String> {
+    serde_json::from_str(text).map_err(|e| match e.classify() {
+        Category::Data => format!("has not the right content: expected {}", T::LOOKS),
+        Category::Syntax | Category::Eof | Category::Io => {
+            format!("is not valid JSON (line {}, column {}): expected {}", e.line(), e.column(), T::LOOKS)
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    struct Age {
+        #[allow(dead_code)] // only what can't be read is of interest
+        years: u8,
+    }
+
+    impl Expected for Age {
+        const LOOKS: &'static str = r#"{"years": 30}"#;
+    }
+
+    #[test]
+    fn no_parser_speaks() {
+        for text in ["", "{", "nonsense", "{\"years\":", "\u{0}", "[1,]"] {
+            let said = parse::<Age>(text).unwrap_err();
+            assert!(
+                said.starts_with("is not valid JSON (line 1, column ") && said.ends_with("{\"years\": 30}"),
+                "{said}"
+            );
+        }
+        for text in
+            ["{}", "[]", "7", "{\"years\":\"3\"}", "{\"years\":300}", "{\"years\":1e99}", "{\"years\":-1}"]
+        {
+            let said = parse::<Age>(text).unwrap_err();
+            assert_eq!(said, "has not the right content: expected {\"years\": 30}", "{text}");
+        }
+        assert!(parse::<Age>("{\"years\":30}").is_ok());
+    }
+}
