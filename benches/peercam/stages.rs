@@ -58,7 +58,8 @@ async fn one(size: Size) {
     let registry = Registry::new(hub.clone(), status, CLOCKS, port, 10, profile_seen);
     let mut client = Client::new(false).await;
     let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
-    let offer = Offer { sdp: client.offer().await, from, who: "bench".into(), via: "whep", sound: false };
+    let offer =
+        Offer { sdp: client.offer().await, from, to: None, who: "bench".into(), via: "whep", sound: false };
     let answer = registry.join(offer).await.expect("an answer");
     client.accept(&answer.sdp).await;
     client.until(Connected).await;

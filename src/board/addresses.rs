@@ -136,7 +136,8 @@ async fn follow(messages: &UnixDatagram, tell: &watch::Sender<Addresses>) -> io:
             let changed = *before != now;
             if changed {
                 let list: Vec<_> = now.iter().map(|(interface, ip)| format!("{interface} {ip}")).collect();
-                tracing::info!("this machine's addresses are now {}", list.join(", "));
+                // Which of them concern viewers, the media port says.
+                tracing::debug!("this machine's addresses are now {}", list.join(", "));
                 *before = now;
             }
             changed

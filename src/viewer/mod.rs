@@ -34,7 +34,7 @@ pub use registry::Registry;
 pub use turn::servers as ice_servers;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -96,6 +96,8 @@ pub struct Offer {
     pub sdp: String,
     /// Where it asks from.
     pub from: SocketAddr,
+    /// The address of ours at which it asks, where that is known: the first that media is tried at.
+    pub to: Option<IpAddr>,
     /// Who asks: "owner", "household", "guest: LABEL", "token: NAME".
     pub who: String,
     /// "page" or "whep", for lists.

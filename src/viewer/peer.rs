@@ -205,7 +205,10 @@ impl Peer {
     pub async fn add_candidate(&self, candidate: &str) -> Result<(), Error> {
         let candidate = RTCIceCandidateInit { candidate: candidate.to_owned(), ..Default::default() };
         let added = self.connection.add_ice_candidate(candidate).await;
-        added.map_err(|e| Error::BadOffer(format!("the candidate cannot be used: {e}")))
+        added.map_err(|error| {
+            tracing::debug!(%error, "a viewer's candidate was refused");
+            Error::BadOffer("the candidate does not follow RFC 8839".into())
+        })
     }
 
     /// Sends one packet of video; `delay` is the playout-delay extension's content. Waits while webrtc's own queue is

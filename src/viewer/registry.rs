@@ -82,6 +82,8 @@ pub struct Viewer {
     pub gone: CancellationToken,
     /// Where its offer came from.
     pub from: SocketAddr,
+    /// The address of ours at which it asked.
+    pub to: Option<IpAddr>,
     /// By what it was let in.
     pub who: String,
     /// "page" or "whep".
@@ -141,7 +143,7 @@ impl Registry {
         let expected = self.shared.hub.anticipate();
         let patience = if offer.via == "page" { PATIENCE_PAGE } else { PATIENCE };
         let port = self.port();
-        let gathered = Gathered::new(&port, offer.from.ip(), patience).await;
+        let gathered = Gathered::new(&port, offer.from.ip(), offer.to, patience).await;
         let (peer, sdp) = Peer::answer(playable, port.line(), &gathered, &self.shared.setup).await?;
         let (commands_tx, commands) = mpsc::channel(COMMANDS);
         let (events_tx, events) = mpsc::channel(EVENTS);
@@ -157,6 +159,7 @@ impl Registry {
             usable: usable.into(),
             gone: CancellationToken::new(),
             from: offer.from,
+            to: offer.to,
             who: offer.who,
             via: offer.via,
             commands: commands_tx,

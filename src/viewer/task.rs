@@ -258,7 +258,8 @@ impl Task {
     /// connection is lost by it.
     async fn restart(&mut self, offer: Result<Playable, Error>) -> Result<String, (Error, bool)> {
         let offer = offer.map_err(|e| (e, false))?;
-        self.gathered = Gathered::new(&self.port, self.viewer.from.ip(), RESTART_PATIENCE).await;
+        self.gathered =
+            Gathered::new(&self.port, self.viewer.from.ip(), self.viewer.to, RESTART_PATIENCE).await;
         // webrtc has no way back from an offer that it has half applied.
         self.peer.renegotiate(offer, &self.gathered).await.map_err(|e| (e, true))
     }

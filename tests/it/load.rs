@@ -70,7 +70,14 @@ impl Spine {
     async fn viewer(&self, pli_every: Option<Duration>) -> Arc<AtomicU64> {
         let mut client = Client::new(false).await;
         let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
-        let offer = Offer { sdp: client.offer().await, from, who: "test".into(), via: "whep", sound: false };
+        let offer = Offer {
+            sdp: client.offer().await,
+            from,
+            to: None,
+            who: "test".into(),
+            via: "whep",
+            sound: false,
+        };
         let answer = self.registry.join(offer).await.expect("an answer");
         client.accept(&answer.sdp).await;
         client.until(Connected).await;

@@ -146,18 +146,21 @@ fn ipv6_only() {
 }
 
 /// The viewer reaches one interface of three, and there the second address: what comes from any other is dropped on its
-/// way, so everything must leave by the address at which it was asked for.
+/// way, so everything must leave by the address at which it was asked for. The first interface has 40 addresses, which are
+/// not to take all the room in an answer.
 #[test]
 fn several_interfaces_and_addresses() {
     let (camera, viewer, office, cellar) =
         (Host::new("camera"), Host::new("viewer"), Host::new("office"), Host::new("cellar"));
-    cable((&camera, "eth0", "10.1.0.2/24"), (&office, "eth0", "10.1.0.1/24"));
+    let many: Vec<_> = (2..42).map(|n| format!("10.1.0.{n}/24")).collect();
+    cable((&camera, "eth0", &many.join(" ")), (&office, "eth0", "10.1.0.254/24"));
     cable((&camera, "eth1", "10.2.0.2/24 10.2.0.9/24"), (&viewer, "eth0", "10.2.0.3/24"));
     cable((&camera, "eth2", "10.3.0.2/24"), (&cellar, "eth0", "10.3.0.1/24"));
-    camera.gateway("10.1.0.1");
+    camera.gateway("10.1.0.254");
     viewer.gateway("10.2.0.9");
     viewer.rule("input", "iifname eth0 ip saddr != 10.2.0.9 drop");
-    let daemon = start(&camera, "0.0.0.0", "");
+    let mut daemon = start(&camera, "0.0.0.0", "");
+    daemon.said("of this machine's 43 addresses each viewer is offered 8");
     let (_, path) = watch("several interfaces", &viewer, &url("10.2.0.9", daemon.address().port()));
     assert_eq!(path["remote"]["address"], "10.2.0.9");
 }

@@ -1,12 +1,13 @@
 //! Our ICE candidates (RFC 8839 section 5.1, RFC 6544 for TCP): which addresses a viewer is offered, and in which order.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::Addresses;
 use crate::config;
 
-/// Each address is one more path for a browser to try, twice with TCP.
-const MOST: usize = 8;
+/// The most addresses that one viewer is offered: each is one more path for a browser to try, twice with TCP.
+pub const MOST: usize = 8;
 
 /// Bridges and links into containers and virtual machines, by the names that their makers give them. Nobody watches
 /// from there, and a host that runs many containers has dozens. `interfaces` brings them back.
@@ -47,22 +48,40 @@ impl Filter {
         wanted && !any(&self.never)
     }
 
-    /// The addresses by which others may reach us.
-    pub fn useful(&self, addresses: &Addresses) -> Vec<IpAddr> {
-        let mut chosen = vec![];
-        for (interface, ip) in addresses {
-            if reachable(*ip) && self.takes(interface) && !chosen.contains(ip) && chosen.len() < MOST {
+    /// The addresses by which others may reach us, each once, with an interface that has it.
+    pub fn useful(&self, addresses: &Addresses) -> Addresses {
+        let mut known = HashSet::new();
+        let useful = |(interface, ip): &&(String, IpAddr)| {
+            reachable(*ip) && self.takes(interface) && known.insert(*ip)
+        };
+        addresses.iter().filter(useful).cloned().collect()
+    }
+
+    /// Those for a viewer that came from `from` and asked at our address `to`, the best first: `to` itself, one of each
+    /// interface, preferably of the kind that the viewer came by, then the rest up to [`MOST`]. Loopback is for a browser on
+    /// this very machine, and where there is nothing else.
+    pub fn choose(&self, addresses: &Addresses, from: IpAddr, to: Option<IpAddr>) -> Vec<IpAddr> {
+        let useful = self.useful(addresses);
+        let (from, to) = (from.to_canonical(), to.map(|ip| ip.to_canonical()));
+        let (mut interfaces, mut chosen) = (vec![], vec![]);
+        if let Some((interface, ip)) = useful.iter().find(|(_, ip)| Some(*ip) == to) {
+            interfaces.push(interface);
+            chosen.push(*ip);
+        }
+        for (interface, first) in &useful {
+            if chosen.len() < MOST && !interfaces.contains(&interface) {
+                let mut its = useful.iter().filter(|(i, _)| i == interface);
+                let alike = its.find(|(_, ip)| ip.is_ipv4() == from.is_ipv4());
+                interfaces.push(interface);
+                chosen.push(alike.map_or(*first, |(_, ip)| *ip));
+            }
+        }
+        for (_, ip) in &useful {
+            if chosen.len() < MOST && !chosen.contains(ip) {
                 chosen.push(*ip);
             }
         }
-        chosen
-    }
-
-    /// Those for a viewer that came from `from`. Loopback is for a browser on this very machine, and where there is nothing
-    /// else.
-    pub fn choose(&self, addresses: &Addresses, from: IpAddr) -> Vec<IpAddr> {
-        let mut chosen = self.useful(addresses);
-        if from.to_canonical().is_loopback() || chosen.is_empty() {
+        if from.is_loopback() || chosen.is_empty() {
             let local = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
             let local = local.into_iter().filter(|l| addresses.iter().any(|(_, ip)| ip == l));
             chosen.splice(0..0, local);
@@ -196,13 +215,14 @@ mod tests {
     fn chosen(only: &[&str], never: &[&str], from: &str) -> Vec<String> {
         let owned = |patterns: &[&str]| patterns.iter().map(|p| p.to_string()).collect::<Vec<_>>();
         let filter = Filter::new(&owned(only), &owned(never));
-        filter.choose(&machine(), ip(from)).iter().map(ToString::to_string).collect()
+        filter.choose(&machine(), ip(from), None).iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn every_useful_address_and_loopback_for_a_browser_on_this_machine() {
-        assert_eq!(chosen(&[], &[], "192.168.1.9"), ["192.168.1.5", "2001:db8::5", "10.77.0.1"]);
-        let here = ["127.0.0.1", "::1", "192.168.1.5", "2001:db8::5", "10.77.0.1"];
+        assert_eq!(chosen(&[], &[], "192.168.1.9"), ["192.168.1.5", "10.77.0.1", "2001:db8::5"]);
+        assert_eq!(chosen(&[], &[], "2001:db8::9"), ["2001:db8::5", "10.77.0.1", "192.168.1.5"]);
+        let here = ["127.0.0.1", "::1", "192.168.1.5", "10.77.0.1", "2001:db8::5"];
         assert_eq!(chosen(&[], &[], "127.0.0.1"), here);
         assert_eq!(chosen(&[], &[], "::ffff:127.0.0.1"), here);
         assert_eq!(chosen(&["wlan0"], &[], "192.168.1.9"), ["127.0.0.1", "::1"], "nothing else is there");
@@ -212,7 +232,7 @@ mod tests {
     fn interfaces_are_chosen_by_patterns() {
         assert_eq!(
             chosen(&["eth*", "docker0"], &[], "192.0.2.1"),
-            ["192.168.1.5", "2001:db8::5", "172.17.0.1"]
+            ["192.168.1.5", "172.17.0.1", "2001:db8::5"]
         );
         assert_eq!(chosen(&[], &["eth0"], "192.0.2.1"), ["10.77.0.1"]);
         assert_eq!(chosen(&["*"], &["*0"], "192.0.2.1"), ["172.17.0.2"]);
@@ -227,6 +247,30 @@ mod tests {
         ] {
             assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
         }
+    }
+
+    #[test]
+    fn no_interface_is_left_out_because_another_has_many_addresses() {
+        let mut machine: Addresses = (1..=40).map(|n| ("eth0".into(), IpAddr::from([10, 1, 0, n]))).collect();
+        machine.extend((1..=3).map(|n| ("wlan0".into(), IpAddr::from([10, 2, 0, n]))));
+        machine.push(("wlan0".into(), ip("2001:db8::2")));
+        let filter = Filter::new(&[], &[]);
+        let choose = |from: &str, to: Option<&str>| {
+            let chosen = filter.choose(&machine, ip(from), to.map(ip));
+            assert_eq!(chosen.len(), MOST);
+            assert_eq!(chosen.iter().collect::<HashSet<_>>().len(), MOST, "{chosen:?}");
+            chosen[..3].iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(choose("10.2.0.9", Some("10.2.0.3")), ["10.2.0.3", "10.1.0.1", "10.1.0.2"]);
+        assert_eq!(choose("10.2.0.9", Some("::ffff:10.2.0.3")), ["10.2.0.3", "10.1.0.1", "10.1.0.2"]);
+        assert_eq!(choose("10.2.0.9", None), ["10.1.0.1", "10.2.0.1", "10.1.0.2"]);
+        assert_eq!(choose("2001:db8::9", None), ["10.1.0.1", "2001:db8::2", "10.1.0.2"]);
+        // What is not ours to tell (a container's bridge, a proxy on this machine) counts for nothing.
+        assert_eq!(choose("10.2.0.9", Some("172.17.0.1")), ["10.1.0.1", "10.2.0.1", "10.1.0.2"]);
+
+        let many: Addresses = (1..=60).map(|n| (format!("eth{n}"), IpAddr::from([10, n, 0, 1]))).collect();
+        let chosen = filter.choose(&many, ip("10.60.0.9"), Some(ip("10.60.0.1")));
+        assert_eq!((chosen.len(), chosen[0]), (MOST, ip("10.60.0.1")));
     }
 
     #[test]

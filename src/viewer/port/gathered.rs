@@ -17,8 +17,9 @@ pub struct Gathered {
 }
 
 impl Gathered {
-    /// For a viewer that came from `from`. Servers that have to be asked are waited for as long as `patience`.
-    pub async fn new(port: &Port, from: IpAddr, patience: Duration) -> Self {
+    /// For a viewer that came from `from` to our address `to`. Servers that have to be asked are waited for as long as
+    /// `patience`.
+    pub async fn new(port: &Port, from: IpAddr, to: Option<IpAddr>, patience: Duration) -> Self {
         let mut asked = port.reflexive();
         let found = match &mut asked {
             None => Found { addresses: vec![], done: true },
@@ -27,7 +28,7 @@ impl Gathered {
                 asked.borrow_and_update().clone()
             }
         };
-        Self { candidates: port.candidates(from), asked, found }
+        Self { candidates: port.candidates(from, to), asked, found }
     }
 
     /// Those known so far.

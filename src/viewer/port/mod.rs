@@ -22,6 +22,7 @@ mod gate;
 mod gathered;
 mod inbox;
 mod listen;
+mod offered;
 mod records;
 mod reflexive;
 mod reports;
@@ -136,6 +137,8 @@ impl Port {
         }
         let retired = CancellationToken::new();
         let current = watch::Sender::new(ice.clone());
+        let telling = offered::tell(inner.clone(), addresses.clone(), current.subscribe());
+        tokio::spawn(stop.clone().run_until_cancelled_owned(telling));
         let reflexive = Reflexive::start(inner.clone(), current.subscribe(), answers);
         let port = Self {
             inner,
@@ -218,11 +221,12 @@ impl Port {
         }))
     }
 
-    /// Our candidates for a viewer that came from `from`, without those that only servers know.
-    fn candidates(&self, from: IpAddr) -> Candidates {
+    /// Our candidates for a viewer that came from `from` to our address `to`, without those that only servers know.
+    fn candidates(&self, from: IpAddr, to: Option<IpAddr>) -> Candidates {
         let ice = self.ice.borrow();
+        let addresses = self.inner.listening(&self.addresses.borrow());
         Candidates {
-            addresses: Filter::of(&ice).choose(&self.addresses.borrow(), from),
+            addresses: Filter::of(&ice).choose(&addresses, from, to),
             v4: self.inner.v4.is_some(),
             v6: self.inner.v6.is_some(),
             port: self.inner.number,
@@ -328,6 +332,12 @@ impl Line {
 }
 
 impl Inner {
+    /// Those of our addresses at which the port is there.
+    fn listening(&self, addresses: &Addresses) -> Addresses {
+        let has = |ip: IpAddr| if ip.is_ipv4() { self.v4.is_some() } else { self.v6.is_some() };
+        addresses.iter().filter(|(_, ip)| has(*ip)).cloned().collect()
+    }
+
     fn demux(&self) -> MutexGuard<'_, Demux> {
         self.demux.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -51,7 +51,7 @@ pub fn join(data: &[u8]) {
     let House { runtime, registry } = HOUSE.get_or_init(house);
     let whole = async {
         let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
-        let offer = Offer { sdp: offer.to_owned(), from, who: "fuzz".into(), via: "page", sound: false };
+        let offer = Offer { sdp: offer.to_owned(), from, to: None, who: "fuzz".into(), via: "page", sound: false };
         let Ok(answer) = registry.join(offer).await else { return };
         for line in text.lines().filter_map(|l| l.strip_prefix("a=candidate:")) {
             let _ = registry.add_candidate(&answer.id, &format!("candidate:{line}"), None).await;
