@@ -3,13 +3,12 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Parser as _;
 use peercam::app;
 use peercam::cli::{self, args::Args, args::Command, logging};
 
 fn main() -> ExitCode {
     one_heap();
-    let command = Args::parse().command();
+    let command = Args::read();
     logging::start(&command.log_level());
     execute(command).unwrap_or_else(|e| cli::fail(&e))
 }

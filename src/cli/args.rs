@@ -1,8 +1,11 @@
 //! What stands on the command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Args as ClapArgs, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use super::logging;
 use crate::state::{self, Role};
@@ -29,7 +32,7 @@ Every key is explained in the device.toml that comes with peercam.";
 
 /// A camera and a microphone, live in any browser: captures, encodes, and serves page, signaling and media.
 #[derive(Debug, Parser)]
-#[command(name = "peercam", version, after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
+#[command(name = "peercam", version, after_help = AFTER_HELP)]
 pub struct Args {
     #[command(subcommand)]
     command: Option<Command>,
@@ -262,14 +265,91 @@ pub struct Log {
     pub level: Option<logging::Level>,
 }
 
+/// The options that may stand before or after a command.
+#[derive(Default)]
+struct Options<'a> {
+    config: Option<&'a mut ConfigFile>,
+    state: Option<&'a mut StateDir>,
+    log: Option<&'a mut Log>,
+}
+
 impl Args {
-    /// What to do: what was said, or else to run.
-    pub fn command(self) -> Command {
-        self.command.unwrap_or(Command::Run(self.run))
+    /// What this program was started to do; ends it where that is not understood, or was help.
+    pub fn read() -> Command {
+        Self::read_from(std::env::args_os()).unwrap_or_else(|e| e.exit())
+    }
+
+    /// The command of a whole command line, or else to run. An option may stand before the command or after it.
+    pub fn read_from(line: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
+        let mut cli = <Self as CommandFactory>::command();
+        let matches = cli.try_get_matches_from_mut(line)?;
+        let Self { command, run } = Self::from_arg_matches(&matches)?;
+        let Some(mut command) = command else { return Ok(Command::Run(run)) };
+        let (mut name, mut inner) = (String::new(), &matches);
+        while let Some((next, below)) = inner.subcommand() {
+            name = format!("{name} {next}");
+            inner = below;
+        }
+        let Run { config, state, log } = run;
+        let Options { config: to_config, state: to_state, log: to_log } = command.options();
+        // An environment variable gives the option a value before and after the command, so only the line itself counts.
+        let before = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let after = |id| inner.value_source(id) == Some(ValueSource::CommandLine);
+        let mut told = |option, (kind, why)| cli.error(kind, format!("{option} {why} `peercam{name}`"));
+        if before("file") {
+            moved(config, to_config, || after("file")).map_err(|e| told("--config", e))?;
+        }
+        if before("dir") {
+            moved(state, to_state, || after("dir")).map_err(|e| told("--state-dir", e))?;
+        }
+        if before("level") {
+            moved(log, to_log, || after("level")).map_err(|e| told("--log", e))?;
+        }
+        Ok(command)
+    }
+}
+
+/// Gives an option that stands before the command to it, which may already have it from behind.
+fn moved<T>(
+    option: T,
+    to: Option<&mut T>,
+    already: impl FnOnce() -> bool,
+) -> Result<(), (ErrorKind, &'static str)> {
+    match to {
+        None => Err((ErrorKind::UnknownArgument, "can't be used with")),
+        Some(_) if already() => Err((ErrorKind::ArgumentConflict, "stands both before and after")),
+        Some(to) => {
+            *to = option;
+            Ok(())
+        }
     }
 }
 
 impl Command {
+    /// Those of the options that this command takes.
+    fn options(&mut self) -> Options<'_> {
+        let only_state = |state| Options { state: Some(state), ..Options::default() };
+        match self {
+            Self::Run(Run { config, state, log }) | Self::Doctor(Doctor { config, state, log }) => {
+                Options { config: Some(config), state: Some(state), log: Some(log) }
+            }
+            Self::Check(Check { config, log, .. }) => {
+                Options { config: Some(config), state: None, log: Some(log) }
+            }
+            Self::Devices(Devices { log }) => Options { log: Some(log), ..Options::default() },
+            Self::Pair(Pair { state, .. })
+            | Self::Passwd(Passwd { state, .. })
+            | Self::Status(ShowStatus { state, .. })
+            | Self::Privacy(Privacy { state, .. })
+            | Self::Token(Token {
+                command:
+                    TokenCommand::Add { state, .. }
+                    | TokenCommand::List { state, .. }
+                    | TokenCommand::Revoke { state, .. },
+            }) => only_state(state),
+        }
+    }
+
     /// What is logged where nothing was said: a daemon tells what it does; what a command prints has it all already.
     pub fn log_level(&self) -> logging::Level {
         let (log, default) = match self {
@@ -289,11 +369,9 @@ impl Command {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
-    use clap::error::ErrorKind;
 
     fn parse(line: &str) -> Result<Command, clap::Error> {
-        Args::try_parse_from(line.split_whitespace()).map(Args::command)
+        Args::read_from(line.split_whitespace().map(OsString::from))
     }
 
     #[test]
@@ -303,13 +381,50 @@ mod tests {
 
     #[test]
     fn run_is_what_happens_without_a_command() {
-        for line in
-            ["peercam --config a.toml", "peercam run --config a.toml", "peercam --config a.toml --log debug"]
-        {
+        for line in [
+            "peercam --config a.toml",
+            "peercam run --config a.toml",
+            "peercam --config a.toml --log debug run",
+        ] {
             let Ok(Command::Run(run)) = parse(line) else { panic!("{line} is no run") };
             assert_eq!(run.config.file, Some("a.toml".into()), "{line}");
         }
         assert!(matches!(parse("peercam"), Ok(Command::Run(Run { config: ConfigFile { file: None }, .. }))));
+    }
+
+    #[test]
+    fn options_may_stand_before_or_after_the_command() {
+        for line in
+            ["peercam --config a.toml check --config-only", "peercam check --config-only --config a.toml"]
+        {
+            let Ok(Command::Check(check)) = parse(line) else { panic!("{line}") };
+            assert!(check.config_only && check.config.file == Some("a.toml".into()), "{line}");
+        }
+        for line in [
+            "peercam --state-dir /x --config a --log debug doctor",
+            "peercam --state-dir /x doctor --config a --log debug",
+            "peercam doctor --state-dir /x --config a --log debug",
+        ] {
+            let Ok(Command::Doctor(Doctor { config, state, log })) = parse(line) else { panic!("{line}") };
+            assert_eq!((config.file, state.dir()), (Some("a".into()), "/x".into()), "{line}");
+            assert_eq!(log.level, logging::parse("debug").ok(), "{line}");
+        }
+        for command in
+            ["pair", "passwd", "token add a", "token list", "token revoke a", "status", "privacy on"]
+        {
+            for line in
+                [format!("peercam --state-dir /x {command}"), format!("peercam {command} --state-dir /x")]
+            {
+                let mut parsed = parse(&line).unwrap();
+                assert_eq!(parsed.options().state.unwrap().dir(), PathBuf::from("/x"), "{line}");
+            }
+            let error = parse(&format!("peercam --config a.toml {command}")).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::UnknownArgument);
+        }
+        let error = parse("peercam --config a token list").unwrap_err().to_string();
+        assert!(error.starts_with("error: --config can't be used with `peercam token list`\n"), "{error}");
+        let twice = parse("peercam --config a run --config b").unwrap_err();
+        assert_eq!(twice.kind(), ErrorKind::ArgumentConflict);
     }
 
     #[test]
@@ -328,7 +443,7 @@ mod tests {
         let kind = |line: &str| parse(line).expect_err(line).kind();
         assert_eq!(kind("peercam devices --config a.toml"), ErrorKind::UnknownArgument);
         assert_eq!(kind("peercam run --config-only"), ErrorKind::UnknownArgument);
-        assert_eq!(kind("peercam --config a.toml check"), ErrorKind::ArgumentConflict);
+        assert_eq!(kind("peercam --config a.toml devices"), ErrorKind::UnknownArgument);
         assert_eq!(kind("peercam dance"), ErrorKind::InvalidSubcommand);
         assert_eq!(kind("peercam privacy maybe"), ErrorKind::InvalidValue);
         assert_eq!(kind("peercam passwd --remove"), ErrorKind::MissingRequiredArgument);
