@@ -41,10 +41,10 @@ use tokio::sync::mpsc;
 
 use crate::media::h264::ProfileLevelId;
 
-/// What [`Registry::join`] makes of an offer before there is a connection: the offer that webrtc gets to see, only what
-/// we can send; `own` is what the encoder emits.
+/// What [`Registry::join`] makes of an offer before there is a connection: the offer that webrtc gets to see; `own` is what
+/// the encoder emits.
 pub fn check_offer(sdp: &str, own: ProfileLevelId) -> Result<String, Error> {
-    sdp::check(sdp, own).map(|playable| playable.offer)
+    sdp::check(sdp, own).map(|playable| playable.offer())
 }
 
 /// Whether a viewer's candidate (RFC 8839 `candidate:...`) is of use to us.

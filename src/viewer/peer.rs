@@ -154,7 +154,7 @@ impl Peer {
 
     async fn negotiate(&mut self, first: bool, gathered: &Gathered) -> Result<String, Error> {
         let bad = |e: webrtc::error::Error| Error::BadOffer(format!("the offer cannot be answered: {e}"));
-        let offer = RTCSessionDescription::offer(self.playable.offer.clone()).map_err(bad)?;
+        let offer = RTCSessionDescription::offer(self.playable.offer()).map_err(bad)?;
         self.connection.set_remote_description(offer).await.map_err(bad)?;
         if first {
             // Only now: a track added before gets the extension identifiers of a default, not those of the offer.
@@ -164,29 +164,23 @@ impl Peer {
             }
             self.dtls = sender.transport().await.map_err(internal)?;
         }
-        // We never receive, and sections beyond one video and one audio get nothing.
+        // We never receive.
         for transceiver in self.connection.get_transceivers().await {
-            let sends = matches!(transceiver.sender().await, Ok(Some(_)));
-            let direction = if sends {
-                RTCRtpTransceiverDirection::Sendonly
-            } else {
-                RTCRtpTransceiverDirection::Inactive
-            };
-            transceiver.set_direction(direction).await.map_err(internal)?;
+            transceiver.set_direction(RTCRtpTransceiverDirection::Sendonly).await.map_err(internal)?;
         }
         let answer = self.connection.create_answer(None).await.map_err(bad)?;
         self.connection.set_local_description(answer).await.map_err(bad)?;
         let local = self.connection.local_description().await;
         let local = local.ok_or_else(|| Error::Internal("webrtc lost its own answer".into()))?;
-        let answer = self.playable.answer(&local.sdp, &gathered.lines(), gathered.complete());
-        let ice = sdp::ice_of(&answer);
+        let answer = self.playable.answer(&local.sdp, &gathered.lines(), gathered.complete())?;
+        let ice = self.playable.ice_of(&answer);
         let ice = ice.ok_or_else(|| Error::Internal("webrtc's answer has no ICE credentials".into()))?;
         self.line.credentials(&ice.ufrag, &ice.pwd);
         self.mid = ice.mid;
         Ok(answer)
     }
 
-    /// The offer in effect, as reduced by [`sdp::check`].
+    /// The offer in effect.
     pub fn offer(&self) -> &Playable {
         &self.playable
     }
@@ -292,7 +286,7 @@ impl Stream {
             ssrc,
             payload_type: codec.payload_type,
             sequence: ssrc as u16 & 0x7fff, // unguessable enough, and far from its wrap (RFC 3711 section 3.3.1)
-            delay_id: None,
+            delay_id: playable.video_extension(delay::URI).filter(|_| kind == RtpCodecKind::Video),
         }
     }
 
@@ -303,8 +297,6 @@ impl Stream {
         let codec =
             parameters.codecs.first().ok_or_else(|| Error::Internal("webrtc took no codec".into()))?;
         self.payload_type = codec.payload_type;
-        let extension = parameters.header_extensions.iter().find(|e| e.uri == delay::URI);
-        self.delay_id = extension.and_then(|e| u8::try_from(e.id).ok());
         Ok(sender)
     }
 

@@ -133,6 +133,7 @@ impl Registry {
         let since = Instant::now();
         let own = *self.shared.h264.borrow();
         let playable = sdp::check(&offer.sdp, own)?;
+        let (sound, left_out) = (offer.sound && playable.audio.is_some(), playable.left_out.clone());
         let place = self.places.take().map_err(Error::Full)?;
         let candidates = offer.sdp.lines().filter_map(|l| l.strip_prefix("a="));
         let candidates: Vec<_> = candidates.filter(|l| l.starts_with("candidate:")).collect();
@@ -150,7 +151,7 @@ impl Registry {
         let viewer = Arc::new(Viewer {
             name: format!("viewer-{}", self.joined.fetch_add(1, Ordering::Relaxed) + 1),
             since,
-            sound: offer.sound.into(),
+            sound: sound.into(),
             live: false.into(),
             lagged: 0.into(),
             sent_bytes: 0.into(),
@@ -165,6 +166,9 @@ impl Registry {
             commands: commands_tx,
         });
         tracing::info!(viewer = viewer.name, address = %viewer.from.ip(), who = viewer.who, via = viewer.via, "viewer joined");
+        for what in left_out {
+            tracing::info!(viewer = viewer.name, "the viewer goes without {what}");
+        }
         self.shared.lock().insert(id.clone(), viewer.clone());
         let task = Task {
             id: id.clone(),
@@ -200,7 +204,7 @@ impl Registry {
         match sdp::usable_candidate(candidate) {
             Some(usable) => {
                 viewer.usable.fetch_add(1, Ordering::Relaxed);
-                viewer.command(Command::Candidate(usable.to_owned())).await
+                viewer.command(Command::Candidate(usable)).await
             }
             None => Ok(()), // TCP, a name, a second component: no use, no fault
         }

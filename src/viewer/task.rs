@@ -248,7 +248,8 @@ impl Task {
                 *trickled = 0;
                 let answer = self.restart(self.peer.offer().restarted(&ufrag, &pwd, &candidates)).await;
                 let lost = || (Error::Internal("webrtc's answer has no ICE credentials".into()), true);
-                return answered(answer.and_then(|a| sdp::ice_of(&a).ok_or_else(lost)), reply);
+                let ice = answer.and_then(|a| self.peer.offer().ice_of(&a).ok_or_else(lost));
+                return answered(ice, reply);
             }
         }
         Ok(())

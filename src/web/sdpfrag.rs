@@ -158,24 +158,27 @@ pub struct Skeleton {
 impl Skeleton {
     /// Reads it from an answer.
     pub fn of(answer: &str) -> Self {
-        let mut skeleton = Self::default();
-        let mut in_first = false;
+        let mut session: Vec<String> = vec![];
+        let mut sections: Vec<(&str, &str)> = vec![];
         for line in answer.lines().map(str::trim_end) {
             let once = ["a=ice-lite", "a=ice-options:", "a=ice-pacing:", "a=group:BUNDLE"];
             if line.starts_with("m=") {
-                // A rejected section (port 0, not bundle-only) carries nothing.
-                in_first = skeleton.media.is_empty() && line.split(' ').nth(1) != Some("0");
-                if in_first {
-                    skeleton.media = line.into();
-                }
-            } else if once.iter().any(|p| line.starts_with(p)) && !skeleton.session.iter().any(|l| l == line)
-            {
-                skeleton.session.push(line.into());
-            } else if let Some(mid) = line.strip_prefix("a=mid:").filter(|_| in_first) {
-                skeleton.mid = mid.into();
+                sections.push((line, ""));
+            } else if once.iter().any(|p| line.starts_with(p)) && !session.iter().any(|l| l == line) {
+                session.push(line.into());
+            } else if let (Some(mid), Some((_, name))) = (line.strip_prefix("a=mid:"), sections.last_mut()) {
+                *name = mid;
             }
         }
-        skeleton
+        // A rejected section (port 0, not bundle-only) carries nothing. The bundle's first carries the transport for all.
+        let group = session.iter().find_map(|l| l.strip_prefix("a=group:BUNDLE "));
+        let first = group.and_then(|g| g.split(' ').next());
+        let mut taken = sections.into_iter().filter(|(media, _)| media.split(' ').nth(1) != Some("0"));
+        let (media, mid) = match first {
+            Some(first) => taken.find(|(_, mid)| *mid == first).unwrap_or_default(),
+            None => taken.next().unwrap_or_default(),
+        };
+        Self { media: media.into(), mid: mid.into(), session }
     }
 
     /// The section that carries the transport.
@@ -190,7 +193,10 @@ impl Skeleton {
             let _ = write!(text, "{line}\r\n"); // into a String: can't fail
         }
         let Credentials { ufrag, pwd } = credentials;
-        let _ = write!(text, "a=mid:{}\r\na=ice-ufrag:{ufrag}\r\na=ice-pwd:{pwd}\r\n", self.mid);
+        if !self.mid.is_empty() {
+            let _ = write!(text, "a=mid:{}\r\n", self.mid);
+        }
+        let _ = write!(text, "a=ice-ufrag:{ufrag}\r\na=ice-pwd:{pwd}\r\n");
         for candidate in candidates {
             let _ = write!(text, "a={candidate}\r\n");
         }
@@ -316,6 +322,23 @@ mod tests {
              a=candidate:1 1 udp 2130706431 198.51.100.1 39132 typ host\r\na=end-of-candidates\r\n"
         );
         assert_eq!(Fragment::parse(&text).unwrap().credentials, Some(esaw()));
+    }
+
+    #[test]
+    fn the_first_of_the_bundle_carries_the_transport() {
+        let answer = |group: &str| {
+            format!(
+                "v=0\r\n{group}m=audio 0 X 0\r\na=mid:0\r\nm=video 9 X 1\r\na=mid:1\r\nm=audio 9 X 2\r\na=mid:2\r\n"
+            )
+        };
+        assert_eq!(Skeleton::of(&answer("a=group:BUNDLE 2 1\r\n")).mid(), "2");
+        assert_eq!(Skeleton::of(&answer("a=group:BUNDLE 1 2\r\n")).mid(), "1");
+        assert_eq!(Skeleton::of(&answer("")).mid(), "1");
+        let unnamed = Skeleton::of("v=0\r\nm=video 9 X 1\r\n").fragment(&esaw(), &[]);
+        assert!(
+            !unnamed.contains("a=mid") && unnamed.starts_with("m=video 9 X 1\r\na=ice-ufrag:"),
+            "{unnamed}"
+        );
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod load;
 mod lock;
 mod long;
 mod networks;
+mod offers;
 mod peers;
 mod port;
 mod process;

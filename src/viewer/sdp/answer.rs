@@ -1,0 +1,133 @@
+//! Our answer: every media section of the offer in its place (RFC 3264 section 6), those that we take as webrtc answered
+//! them, the others rejected.
+
+use super::parse::{Description, Section};
+use super::{Error, Kind, Playable};
+use crate::viewer::Fragment;
+
+/// A media section of the offer, as far as the answer repeats it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// "video", "audio", "application" and others.
+    kind: String,
+    /// The answer's must be the offer's (RFC 9429 section 5.1.3).
+    protocol: String,
+    /// Its name, if it has one.
+    pub mid: Option<String>,
+    /// The first format offered, which a rejected section repeats because it must have one, with its `rtpmap`.
+    format: String,
+    rtpmap: Option<String>,
+    /// Attributes that may be answered only where they are offered: `rtcp-mux`, `rtcp-rsize`.
+    offered: Vec<&'static str>,
+    /// What we send in it; `None`: it is rejected.
+    pub taken: Option<Kind>,
+}
+
+impl Place {
+    /// The place of an offered section.
+    pub fn of(section: &Section, taken: Option<Kind>) -> Self {
+        let format = section.formats.first().copied().unwrap_or("0");
+        let rtpmap = section.lines.iter().find(|l| {
+            let about = l.strip_prefix("a=rtpmap:").and_then(|l| l.strip_prefix(format));
+            about.is_some_and(|l| l.starts_with(' '))
+        });
+        let only = section.has("rtcp-mux-only"); // RFC 8858: multiplexing is all that it can do
+        let offered = ["rtcp-mux", "rtcp-rsize"]
+            .into_iter()
+            .filter(|name| section.has(name) || (only && *name == "rtcp-mux"));
+        Self {
+            kind: section.kind.into(),
+            protocol: section.protocol.into(),
+            mid: section.mid().map(str::to_owned),
+            format: format.into(),
+            rtpmap: rtpmap.map(|l| (*l).to_owned()),
+            offered: offered.collect(),
+            taken,
+        }
+    }
+
+    /// As it stands in an answer where it is rejected. Firefox wants the `c=` line there too.
+    fn reject(&self, out: &mut Vec<String>) {
+        out.push(format!("m={} 0 {} {}", self.kind, self.protocol, self.format));
+        out.push("c=IN IP4 0.0.0.0".into());
+        if self.protocol.contains("RTP/") {
+            out.extend(self.rtpmap.clone());
+            out.push("a=inactive".into());
+        }
+        out.extend(self.mid.iter().map(|mid| format!("a=mid:{mid}")));
+    }
+
+    /// As it stands in an answer where webrtc has answered it with `section`.
+    fn take(&self, section: &Section, playable: &Playable, out: &mut Vec<String>) {
+        out.push(format!("m={} 9 {} {}", self.kind, self.protocol, section.formats.join(" ")));
+        for line in &section.lines {
+            let attribute = line.strip_prefix("a=").unwrap_or("");
+            let kept = match attribute.split(':').next().unwrap_or("") {
+                // Written below, or by whoever knows our candidates.
+                "mid" | "setup" | "extmap" | "candidate" | "end-of-candidates" => false,
+                "sendrecv" | "sendonly" | "recvonly" | "inactive" => false,
+                name @ ("rtcp-mux" | "rtcp-rsize") => self.offered.contains(&name),
+                _ => true,
+            };
+            if kept {
+                out.push((*line).to_owned());
+            }
+        }
+        out.extend(self.mid.iter().map(|mid| format!("a=mid:{mid}")));
+        out.push(format!("a=setup:{}", playable.dtls.answered()));
+        out.push("a=sendonly".into());
+        let extensions = self.taken.map_or(&[][..], |kind| playable.extensions(kind));
+        out.extend(extensions.iter().map(|e| e.answered()));
+    }
+}
+
+impl Playable {
+    /// Our answer as it goes out, made of webrtc's to [`Playable::offer`], with our candidates instead of webrtc's, which are
+    /// placeholders; `complete` if there will be no more. It says that candidates may trickle in (RFC 8838 section 4.1.1).
+    pub fn answer(&self, webrtc: &str, candidates: &[String], complete: bool) -> Result<String, Error> {
+        let lost = |what: &str| Error::Internal(format!("webrtc's answer {what}"));
+        let theirs = Description::parse(webrtc).map_err(|_| lost("is no session description"))?;
+        let taken = self.places.iter().filter(|p| p.taken.is_some());
+        if theirs.sections.len() != taken.count() || theirs.sections.iter().any(|s| s.port == 0) {
+            return Err(lost("does not take the sections that it was offered"));
+        }
+        let repeated = |l: &&&str| !l.starts_with("a=group:") && !l.starts_with("a=ice-options:");
+        let mut answer: Vec<String> =
+            theirs.session.iter().filter(repeated).map(|l| (*l).to_owned()).collect();
+        if let Some(bundle) = &self.bundle {
+            answer.push(format!("a=group:BUNDLE {}", bundle.join(" ")));
+        }
+        answer.push("a=ice-options:trickle".into());
+        let mut sections = theirs.sections.iter();
+        for (at, place) in self.places.iter().enumerate() {
+            let Some(section) = place.taken.and_then(|_| sections.next()) else {
+                place.reject(&mut answer);
+                continue;
+            };
+            if section.kind != place.kind {
+                return Err(lost("has another order of sections than it was offered"));
+            }
+            place.take(section, self, &mut answer);
+            if at == self.carrier {
+                answer.extend(candidates.iter().map(|c| format!("a={c}")));
+                answer.extend(complete.then(|| "a=end-of-candidates".to_owned()));
+            }
+        }
+        answer.push(String::new());
+        Ok(answer.join("\r\n"))
+    }
+
+    /// ICE credentials and candidates of our own answer: those of the section that carries the transport.
+    pub fn ice_of(&self, answer: &str) -> Option<Fragment> {
+        let answer = Description::parse(answer).ok()?;
+        let carrier = answer.sections.get(self.carrier)?;
+        let mid = carrier.mid().unwrap_or_default();
+        let candidates = carrier.lines.iter().filter(|l| l.starts_with("a=candidate:"));
+        Some(Fragment {
+            ufrag: carrier.value("ice-ufrag")?.to_owned(),
+            pwd: carrier.value("ice-pwd")?.to_owned(),
+            mid: mid.to_owned(),
+            candidates: candidates.map(|l| (mid.to_owned(), l["a=".len()..].to_owned())).collect(),
+        })
+    }
+}

@@ -1,0 +1,114 @@
+//! RTP header extensions (RFC 8285): those of an offer that we use.
+//!
+//! webrtc writes one-byte headers, whose ids are 1 to 14. An offer may have others: up to 255 for two-byte headers, and
+//! above 4095 for more extensions than ids (RFC 8285 section 6). An extension with such an id is not used: the
+//! answer leaves it out, so that the viewer expects none.
+
+use super::super::delay;
+use super::parse::{Description, Section, values};
+
+/// Feedback about each packet's arrival, by which webrtc numbers packets.
+const TRANSPORT_CC: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+/// What we send; the name that people read, and its URI.
+const VIDEO: [(&str, &str); 2] = [("playout-delay", delay::URI), ("transport-cc", TRANSPORT_CC)];
+const AUDIO: [(&str, &str); 1] = [("transport-cc", TRANSPORT_CC)];
+/// Ids of one-byte headers.
+const ONE_BYTE: std::ops::RangeInclusive<u32> = 1..=14;
+
+/// One extension of one section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extension {
+    /// Its id in packets.
+    pub id: u8,
+    /// Its name in SDP.
+    pub uri: &'static str,
+    /// Whether it was offered for one direction only, which the answer must repeat.
+    one_way: bool,
+}
+
+/// The extensions of both tracks, and a sentence for each that we would have used but can't.
+#[derive(Default)]
+pub struct Chosen {
+    /// Of the video section.
+    pub video: Vec<Extension>,
+    /// Of the audio section.
+    pub audio: Vec<Extension>,
+    /// What was left out, and why.
+    pub left_out: Vec<String>,
+}
+
+/// An extension's `a=extmap` value: `id[/direction] URI [attributes]`. An id beyond any number is no id.
+struct Offered {
+    id: Option<u32>,
+    one_way: bool,
+}
+
+impl Extension {
+    /// The attribute as it stands in what webrtc gets to see.
+    pub fn offered(&self) -> String {
+        format!("a=extmap:{} {}", self.id, self.uri)
+    }
+
+    /// The attribute as it stands in our answer.
+    pub fn answered(&self) -> String {
+        let direction = if self.one_way { "/sendonly" } else { "" };
+        format!("a=extmap:{}{direction} {}", self.id, self.uri)
+    }
+}
+
+impl Chosen {
+    /// Chooses from the offer's video section and, if it is taken, its audio section.
+    pub fn of(offer: &Description, video: &Section, audio: Option<&Section>) -> Self {
+        let mut chosen = Self::default();
+        for (name, uri) in VIDEO {
+            let extension = chosen.take(offer, video, name, uri);
+            chosen.video.extend(extension);
+        }
+        for (name, uri) in audio.iter().flat_map(|_| AUDIO) {
+            let Some(audio) = audio else { continue };
+            let extension = chosen.take(offer, audio, name, uri);
+            chosen.audio.extend(extension);
+        }
+        chosen
+    }
+
+    fn take(
+        &mut self,
+        offer: &Description,
+        section: &Section,
+        name: &str,
+        uri: &'static str,
+    ) -> Option<Extension> {
+        let offered = find(&section.lines, uri).or_else(|| find(&offer.session, uri))?;
+        let id = offered.id.filter(|id| ONE_BYTE.contains(id)).and_then(|id| u8::try_from(id).ok());
+        let Some(id) = id else {
+            let id = offered.id.map_or("out of range".into(), |id| id.to_string());
+            self.left_out.push(format!(
+                "the header extension {name} of the {} section: its id is {id}, and only 1 to 14 are supported",
+                section.kind
+            ));
+            return None;
+        };
+        // One id stands for one extension throughout a bundle (RFC 9143 section 9.2).
+        let others = self.video.iter().chain(&self.audio);
+        if others.clone().any(|o| (o.id == id) != (o.uri == uri)) {
+            self.left_out.push(format!(
+                "the header extension {name} of the {} section: its id {id} contradicts another section or extension",
+                section.kind
+            ));
+            return None;
+        }
+        Some(Extension { id, uri, one_way: offered.one_way })
+    }
+}
+
+/// The first offer of an extension that we may send; one that only the viewer would send is none.
+fn find(lines: &[&str], uri: &str) -> Option<Offered> {
+    values(lines, "extmap").find_map(|value| {
+        let mut words = value.split_ascii_whitespace();
+        let (id, name) = (words.next()?, words.next()?);
+        let (id, direction) = id.split_once('/').unwrap_or((id, "sendrecv"));
+        (name == uri && matches!(direction, "sendrecv" | "recvonly"))
+            .then(|| Offered { id: id.parse().ok(), one_way: direction == "recvonly" })
+    })
+}

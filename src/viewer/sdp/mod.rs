@@ -1,0 +1,272 @@
+//! Which media sections of an offer play what, the offer that webrtc gets to see, and the answer.
+//!
+//! Offers of all kinds come: with sections that want nothing from us, data channels, formats, numbers and profiles that
+//! webrtc refuses or takes for others. So webrtc sees none of that. What is taken is decided here: at most one section
+//! for the picture and one for the sound, on one transport. For webrtc an offer of just these is written, with our own mids
+//! and parameters and no line of the viewer's ([`Playable::offer`]), and its answer is expanded to the sections that were
+//! really offered ([`Playable::answer`]): each in its place, those not taken rejected.
+//!
+//! ```text
+//!  offer ─► parse ─► formats, extmap, transport ─► Playable ─► webrtc ─► answer ─► viewer
+//! ```
+
+mod answer;
+mod extmap;
+mod formats;
+mod parse;
+mod transport;
+
+pub use formats::{Audio, Video};
+pub use transport::usable_candidate;
+
+use answer::Place;
+use extmap::{Chosen, Extension};
+use parse::{Description, Section};
+use transport::{Dtls, Ice, Speakers};
+
+use super::Error;
+use crate::media::h264::ProfileLevelId;
+
+/// Profiles that offers name where they mean DTLS-SRTP (RFC 9429 section 5.1.3); the answer repeats them.
+const PROTOCOLS: [&str; 8] = [
+    "UDP/TLS/RTP/SAVPF",
+    "UDP/TLS/RTP/SAVP",
+    "TCP/DTLS/RTP/SAVPF",
+    "TCP/DTLS/RTP/SAVP",
+    "RTP/SAVPF",
+    "RTP/SAVP",
+    "RTP/AVPF",
+    "RTP/AVP",
+];
+/// Media sections of one offer. Browsers with many tracks have dozens.
+const MOST_SECTIONS: usize = 256;
+
+/// What a media section carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The picture.
+    Video,
+    /// The sound.
+    Audio,
+}
+
+/// An offer we can answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Playable {
+    /// The H.264 format taken.
+    pub video: Video,
+    /// The Opus format taken, if sound is wanted.
+    pub audio: Option<Audio>,
+    /// What of the offer we would have used but can't, a sentence each.
+    pub left_out: Vec<String>,
+    video_extensions: Vec<Extension>,
+    audio_extensions: Vec<Extension>,
+    ice: Ice,
+    dtls: Dtls,
+    /// All media sections of the offer, in order.
+    places: Vec<Place>,
+    /// Which of them carries the transport.
+    carrier: usize,
+    /// Mids of the sections taken, in the order of the offer's BUNDLE group; `None` where it has none, for then the answer
+    /// must not have one either (RFC 9143 section 7.3).
+    bundle: Option<Vec<String>>,
+}
+
+/// Reads an offer; `own` is what the encoder emits.
+pub fn check(sdp: &str, own: ProfileLevelId) -> Result<Playable, Error> {
+    let offer = Description::parse(sdp)?;
+    if offer.sections.len() > MOST_SECTIONS {
+        return Err(bad("the offer has too many media sections"));
+    }
+    let mut mids: Vec<_> = offer.sections.iter().filter_map(Section::mid).collect();
+    mids.sort_unstable();
+    if mids.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(bad("two media sections of the offer have the same name (a=mid)"));
+    }
+    let (v, video) = choose_video(&offer, own)?;
+    let group = offer.bundled_with(v);
+    let mut left_out = vec![];
+    let sound = choose_audio(&offer, &video, group.as_deref(), &mut left_out);
+    let taken = |at: usize| match &sound {
+        _ if at == v => Some(Kind::Video),
+        Some((a, _)) if at == *a => Some(Kind::Audio),
+        _ => None,
+    };
+    let bundled = group.clone().unwrap_or_else(|| vec![v]);
+    let accepted: Vec<usize> = bundled.iter().copied().filter(|at| taken(*at).is_some()).collect();
+    let carrier = accepted.first().copied().unwrap_or(v);
+    let speakers = Speakers::new(&offer, carrier, &bundled);
+    let (ice, dtls) = (Ice::of(&speakers)?, Dtls::of(&speakers)?);
+    let audio_section = sound.as_ref().map(|(a, _)| &offer.sections[*a]);
+    let extensions = Chosen::of(&offer, &offer.sections[v], audio_section);
+    left_out.extend(extensions.left_out);
+    let mids = accepted.iter().filter_map(|at| offer.sections[*at].mid()).map(str::to_owned);
+    Ok(Playable {
+        bundle: group.is_some().then(|| mids.collect()),
+        places: offer.sections.iter().enumerate().map(|(at, s)| Place::of(s, taken(at))).collect(),
+        audio: sound.map(|(_, audio)| audio),
+        video_extensions: extensions.video,
+        audio_extensions: extensions.audio,
+        video,
+        left_out,
+        ice,
+        dtls,
+        carrier,
+    })
+}
+
+impl Playable {
+    /// The offer that webrtc gets to see.
+    pub fn offer(&self) -> String {
+        let taken: Vec<_> = self.places.iter().filter_map(|p| p.taken).collect();
+        let mids: String = (0..taken.len()).map(|mid| format!(" {mid}")).collect();
+        let mut offer = ["v=0", "o=- 1 1 IN IP4 127.0.0.1", "s=-", "t=0 0"].map(String::from).to_vec();
+        offer.extend(self.ice.lite.then(|| "a=ice-lite".into()));
+        offer.push(format!("a=group:BUNDLE{mids}"));
+        for (mid, kind) in taken.into_iter().enumerate() {
+            let (media, attributes) = match (kind, &self.audio) {
+                (Kind::Audio, Some(audio)) => {
+                    (format!("audio 9 {} {}", PROTOCOLS[0], audio.payload_type), audio.attributes())
+                }
+                _ => {
+                    let formats: String = self.video.payload_types().map(|pt| format!(" {pt}")).collect();
+                    (format!("video 9 {}{formats}", PROTOCOLS[0]), self.video.attributes())
+                }
+            };
+            offer.push(format!("m={media}"));
+            offer.push("c=IN IP4 0.0.0.0".into());
+            offer.push(format!("a=ice-ufrag:{}", self.ice.ufrag));
+            offer.push(format!("a=ice-pwd:{}", self.ice.pwd));
+            offer.push("a=ice-options:trickle".into());
+            offer.push(format!("a=fingerprint:sha-256 {}", self.dtls.fingerprint));
+            offer.push(format!("a=setup:{}", self.dtls.offered()));
+            offer.push(format!("a=mid:{mid}"));
+            offer.extend(["a=recvonly", "a=rtcp-mux", "a=rtcp-rsize"].map(String::from));
+            offer.extend(attributes);
+            offer.extend(self.extensions(kind).iter().map(Extension::offered));
+            if mid == 0 {
+                offer.extend(self.ice.candidates.iter().map(|c| format!("a={c}")));
+            }
+        }
+        offer.push(String::new());
+        offer.join("\r\n")
+    }
+
+    /// The id of a header extension of the video section, if it is used.
+    pub fn video_extension(&self, uri: &str) -> Option<u8> {
+        self.video_extensions.iter().find(|e| e.uri == uri).map(|e| e.id)
+    }
+
+    fn extensions(&self, kind: Kind) -> &[Extension] {
+        match kind {
+            Kind::Video => &self.video_extensions,
+            Kind::Audio => &self.audio_extensions,
+        }
+    }
+
+    /// The offer with the credentials and candidates of a restarted ICE session (RFC 8840 section 9), as if the viewer had
+    /// offered anew.
+    pub fn restarted(&self, ufrag: &str, pwd: &str, candidates: &[(String, String)]) -> Result<Self, Error> {
+        let ice = Ice { lite: self.ice.lite, ..Ice::new(ufrag, pwd, candidates)? };
+        Ok(Self { ice, ..self.clone() })
+    }
+}
+
+/// The offer in effect with the new ICE session of a later offer, which must otherwise want the same: webrtc has no way
+/// back from an offer that it has half applied, so it gets to see nothing that it has not taken before.
+pub fn renewed(in_effect: &Playable, later: &Playable) -> Result<Playable, Error> {
+    let wants = |p: &Playable| {
+        let taken = p.places.iter().filter(|p| p.taken.is_some()).map(|p| (p.mid.clone(), p.taken));
+        let audio = p.audio.as_ref().map(|a| a.payload_type);
+        (taken.collect::<Vec<_>>(), p.video.payload_type, p.video.rtx, audio)
+    };
+    if wants(later) != wants(in_effect) {
+        return Err(bad("a later offer may restart ICE, but must have the same media sections and formats"));
+    }
+    if later.dtls.fingerprint != in_effect.dtls.fingerprint {
+        return Err(bad("a later offer may restart ICE, but must have the same certificate fingerprint"));
+    }
+    // DTLS goes on, and with it who began it (RFC 8842 section 5.5).
+    let Playable { ice, places, carrier, bundle, .. } = later.clone();
+    Ok(Playable { ice, places, carrier, bundle, ..in_effect.clone() })
+}
+
+/// The section that gets the picture: the first that can.
+fn choose_video(offer: &Description, own: ProfileLevelId) -> Result<(usize, Video), Error> {
+    let video = || offer.sections.iter().enumerate().filter(|(_, s)| s.kind == "video");
+    if video().next().is_none() {
+        return Err(not_playable("the offer has no video section, and this device sends video"));
+    }
+    let mut first_fault = None;
+    for (at, section) in video().filter(|(at, s)| receives(offer, *at, s)) {
+        let chosen = if PROTOCOLS.contains(&section.protocol) {
+            Video::choose(section, own)
+        } else {
+            Err(bad("the video section's protocol is none of WebRTC's (UDP/TLS/RTP/SAVPF and its relatives)"))
+        };
+        match chosen {
+            Ok(video) => return Ok((at, video)),
+            Err(fault) => first_fault = first_fault.or(Some(fault)),
+        }
+    }
+    Err(first_fault.unwrap_or_else(|| {
+        not_playable(
+            "the offer does not ask to receive video (its video section is not recvonly or sendrecv, or has port 0)",
+        )
+    }))
+}
+
+/// The section that gets the sound: the first that can, on the picture's transport.
+fn choose_audio(
+    offer: &Description,
+    video: &Video,
+    group: Option<&[usize]>,
+    left_out: &mut Vec<String>,
+) -> Option<(usize, Audio)> {
+    let playable = |(at, section): (usize, &Section)| {
+        let wanted =
+            section.kind == "audio" && PROTOCOLS.contains(&section.protocol) && receives(offer, at, section);
+        Some((at, Audio::choose(section, video).filter(|_| wanted)?))
+    };
+    let mut apart = false;
+    for (at, audio) in offer.sections.iter().enumerate().filter_map(playable) {
+        if group.is_some_and(|g| g.contains(&at)) {
+            return Some((at, audio));
+        }
+        apart = true;
+    }
+    if apart {
+        left_out.push(
+            "the sound: the offer does not bundle it with the picture (a=group:BUNDLE), and this device sends all over one connection".into(),
+        );
+    }
+    None
+}
+
+/// Whether a section would receive. No direction means sendrecv, the session's counts for all (RFC 8866 section 6.7). Port 0
+/// is a refusal, but where a section exists only within its bundle (RFC 9143 section 6).
+fn receives(offer: &Description, at: usize, section: &Section) -> bool {
+    let direction = |lines: &[&str]| {
+        let names = lines.iter().filter_map(|l| l.strip_prefix("a="));
+        names
+            .filter(|n| matches!(*n, "sendrecv" | "recvonly" | "sendonly" | "inactive"))
+            .map(str::to_owned)
+            .next()
+    };
+    let direction = direction(&section.lines).or_else(|| direction(&offer.session));
+    let open = section.port != 0 || (section.has("bundle-only") && offer.bundled_with(at).is_some());
+    open && matches!(direction.as_deref(), None | Some("sendrecv" | "recvonly"))
+}
+
+fn bad(why: impl Into<String>) -> Error {
+    Error::BadOffer(why.into())
+}
+
+fn not_playable(why: &str) -> Error {
+    Error::NotPlayable(why.to_owned())
+}
+
+#[cfg(test)]
+mod answer_tests;
+#[cfg(test)]
+mod tests;
