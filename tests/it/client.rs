@@ -215,13 +215,17 @@ impl Client {
 
     /// Says that pictures were lost.
     pub async fn send_pli(&mut self, media_ssrc: u32) {
+        self.send_rtcp(vec![Box::new(PictureLossIndication { sender_ssrc: 1, media_ssrc })]).await;
+    }
+
+    /// Says anything about the video.
+    pub async fn send_rtcp(&mut self, packets: Vec<Box<dyn rtc::rtcp::Packet>>) {
         while self.video.is_none() {
             let track =
                 tokio::time::timeout(PATIENCE, self.tracks.recv()).await.expect("a track").expect("alive");
             self.video = (track.kind().await == RtpCodecKind::Video).then_some(track);
         }
-        let pli = PictureLossIndication { sender_ssrc: 1, media_ssrc };
-        self.video.as_ref().expect("set above").write_rtcp(vec![Box::new(pli)]).await.expect("sent");
+        self.video.as_ref().expect("set above").write_rtcp(packets).await.expect("sent");
     }
 
     /// Ends without a word to the daemon but what WebRTC itself says.

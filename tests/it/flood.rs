@@ -21,17 +21,19 @@ fn claimed(n: u32) -> Ipv4Addr {
 }
 
 /// Numbers that look random and are the same each time (Marsaglia's xorshift32).
-struct Random(u32);
+pub struct Random(u32);
 
 impl Random {
-    fn next(&mut self) -> u32 {
+    /// The next.
+    pub fn next(&mut self) -> u32 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 17;
         self.0 ^= self.0 << 5;
         self.0
     }
 
-    fn bytes(&mut self, count: usize) -> Vec<u8> {
+    /// So many bytes of them.
+    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
         (0..count).map(|_| self.next() as u8).collect()
     }
 }
@@ -46,6 +48,26 @@ pub struct Victim {
 /// Sends `per_second` forged datagrams to `to` for so long, each under a sender's address of its own or the victim's; how many
 /// there were.
 pub fn datagrams(to: SocketAddrV4, victim: &Victim, per_second: u32, time: Duration) -> u32 {
+    send(to, per_second, time, |n, random| forged(n, victim, random))
+}
+
+/// The same, all under one address and with these contents.
+pub fn forge(
+    to: SocketAddrV4,
+    from: SocketAddrV4,
+    per_second: u32,
+    time: Duration,
+    mut payload: impl FnMut(u32, &mut Random) -> Vec<u8>,
+) -> u32 {
+    send(to, per_second, time, |n, random| (from, payload(n, random)))
+}
+
+fn send(
+    to: SocketAddrV4,
+    per_second: u32,
+    time: Duration,
+    mut forged: impl FnMut(u32, &mut Random) -> (SocketAddrV4, Vec<u8>),
+) -> u32 {
     let raw = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW))).expect("as root");
     let mut random = Random(0x1234_5678);
     let start = Instant::now();
@@ -56,7 +78,7 @@ pub fn datagrams(to: SocketAddrV4, victim: &Victim, per_second: u32, time: Durat
         sent = sent.max(due.saturating_sub(per_second / 50));
         while sent < due {
             sent += 1;
-            let (from, payload) = forged(sent, victim, &mut random);
+            let (from, payload) = forged(sent, &mut random);
             let to_any = SocketAddr::from((*to.ip(), 0)).into();
             handed += u32::from(raw.send_to(&datagram(from, to, &payload), &to_any).is_ok());
         }

@@ -1,6 +1,6 @@
 //! The one port of all viewers: over IPv4, IPv6 and TCP, with strangers, floods, NATs and networks that change.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -8,13 +8,16 @@ use std::time::{Duration, Instant};
 use peercam::config;
 use peercam::viewer::{Answer, Event, Offer};
 use rtc::interceptor::Packet;
+use rtc::rtcp::receiver_report::ReceiverReport;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use webrtc::data_channel::DataChannelEvent;
 use webrtc::peer_connection::RTCIceCandidateInit;
 use webrtc::peer_connection::RTCPeerConnectionState::Connected;
 
 use super::client::{Client, PATIENCE};
 use super::ticker::Ticker;
+use super::flood;
 use super::viewer::{House, house, house_with, until, video};
 
 impl House {
@@ -361,4 +364,138 @@ async fn what_is_configured_is_offered() {
     let at = |ip: &str, port: u16| offered.iter().any(|c| c[2] == ip && c[3] == port.to_string());
     assert!(at("203.0.113.7", house.number()) && at("203.0.113.8", 50_000), "{offered:?}");
     assert!(TcpStream::connect(house.local()).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewers_reports_get_through_while_somebody_speaks_in_its_name() {
+    let house = house(1);
+    let mut client = Client::new(false).await;
+    let answer = house.try_join(client.offer().await).await.expect("accepted");
+    let candidates = client.candidates().await;
+    let words: Vec<_> = candidates[0].split(' ').collect();
+    let from = SocketAddrV4::new(words[4].parse().expect("IPv4"), words[5].parse().expect("a port"));
+    let SocketAddr::V4(to) = house.local() else { unreachable!("it is 127.0.0.1") };
+    // From before the first genuine report on: reports under names of their own, and what else a forger may try.
+    let flood = std::thread::spawn(move || {
+        flood::forge(to, from, 5000, Duration::from_secs(6), |n, random| match n % 4 {
+            0 => [&[0x80, 96][..], &random.bytes(60)].concat(),
+            1 => [&[0x80, 201, 0, 1][..], &random.bytes(4), &[0, 0, 0, 9], &random.bytes(10)].concat(),
+            2 => [&[0x80, 206, 0, 2][..], &random.bytes(20), &[0x80, 0, 0, 9], &random.bytes(10)].concat(),
+            _ => [&[23, 0xfe, 0xfd, 0, 2, 0, 0, 0, 0, 0, 9, 0, 60][..], &random.bytes(60)].concat(),
+        })
+    });
+    client.accept(&answer.sdp).await;
+    client.until(Connected).await;
+    let mut last = client.next("IDR", |p| video(p).filter(|p| p.payload[0] == 0x65)).await;
+    let start = Instant::now();
+    let mut pictures = 0;
+    while !flood.is_finished() {
+        client.send_pli(last.header.ssrc).await;
+        let end = client.next("video", |p| video(p).filter(|p| p.header.marker)).await;
+        if end.payload[0] == 0x65 && end.header.timestamp != last.header.timestamp {
+            (last, pictures) = (end, pictures + 1);
+        }
+    }
+    let sent = flood.join().expect("no panic");
+    assert!(sent > 1000, "{sent} forged");
+    assert!(pictures >= 1, "no keyframe was sent within {:?}", start.elapsed());
+    // A forger can't ask in the viewer's name, and what it sent was dropped before it reached a queue.
+    assert!(house.status.counters.stray_datagrams.get() > 1000);
+    assert_eq!(house.status.counters.datagrams_dropped.get(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewer_that_reports_under_many_names_is_heard_under_few() {
+    let house = house(1);
+    let (mut client, _answer) = house.watch(false).await;
+    let strays = || house.status.counters.stray_datagrams.get();
+    // One name is known before, by which it is heard all the time.
+    let mut last = client.next("IDR", |p| video(p).filter(|p| p.payload[0] == 0x65)).await;
+    client.send_pli(last.header.ssrc).await;
+    let mut sent = 0_u32;
+    while strays() < 2000 {
+        assert!(sent < 20_000, "of {sent} reports {} were dropped", strays());
+        let report = ReceiverReport { ssrc: 1000 + sent, ..Default::default() };
+        client.send_rtcp(vec![Box::new(report)]).await;
+        sent += 1;
+    }
+    let (first, start) = (last.header.timestamp, Instant::now());
+    while last.header.timestamp == first || last.payload[0] != 0x65 {
+        assert!(start.elapsed() < PATIENCE, "no keyframe");
+        client.send_pli(last.header.ssrc).await;
+        last = client.next("video", |p| video(p).filter(|p| p.header.marker)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_channels_never_open() {
+    let house = house(1);
+    let mut client = Client::new(false).await;
+    let channel = client.connection.create_data_channel("data", None).await.expect("a channel");
+    let answer = house.try_join(client.offer().await).await.expect("accepted");
+    client.accept(&answer.sdp.replace("m=application 0 ", "m=application 9 ")).await;
+    client.until(Connected).await;
+    let opened = async {
+        while let Some(event) = channel.poll().await {
+            if matches!(event, DataChannelEvent::OnOpen) {
+                return;
+            }
+        }
+        std::future::pending().await
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(4), opened).await.is_err(), "it opened");
+    while client.packets.try_recv().is_ok() {}
+    client.next("video all the same", video).await;
+}
+
+/// Why it ended, which takes a while.
+async fn ended(mut answer: Answer) -> String {
+    let told = async {
+        loop {
+            if let Event::Closed(why) = answer.events.recv().await.expect("told before it is gone") {
+                return why;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(45), told).await.expect("it ended")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewer_with_another_certificate_is_told_so() {
+    let house = house(1);
+    let client = Client::new(false).await;
+    let offer = client.offer().await;
+    let at = offer.find("sha-256 ").expect("a fingerprint") + "sha-256 ".len();
+    let other = if offer[at..].starts_with("00") { "11" } else { "00" };
+    let forged = offer.replace(&offer[at..at + 95], &format!("{other}{}", &offer[at + 2..at + 95]));
+    let answer = house.try_join(forged).await.expect("accepted");
+    client.accept(&answer.sdp).await;
+    let start = Instant::now();
+    let why = ended(answer).await;
+    assert!(
+        why.starts_with(
+            "the encryption (DTLS) failed: this device refused it, because the viewer's certificate"
+        ),
+        "{why}"
+    );
+    assert!(
+        start.elapsed() < PATIENCE,
+        "without waiting for the end of half a minute: {:?}",
+        start.elapsed()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewer_without_an_address_is_told_so() {
+    let house = house(2);
+    let (named, hidden) = (Client::new(false).await, Client::new(false).await);
+    let [none, name] = [
+        house.try_join(named.offer().await).await.expect("accepted"),
+        house.try_join(hidden.offer().await).await.expect("accepted"),
+    ];
+    let mdns = "candidate:1 1 udp 2113937151 d8b46c57-0bda-413e-86dd-f791e2209737.local 47502 typ host";
+    house.registry.add_candidate(&name.id, mdns, Some("0")).await.expect("ignored");
+    let (none, name) = tokio::join!(ended(none), ended(name));
+    assert!(none.starts_with("the viewer named no address of its own, and nothing came"), "{none}");
+    assert!(name.starts_with("the viewer named no address that this device can send to"), "{name}");
 }

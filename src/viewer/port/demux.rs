@@ -18,13 +18,14 @@
 //! the pair of before then goes to the new one, and the answers to its checks come back labelled as it expects: the path
 //! has moved, and webrtc needs to know nothing of it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ring::hmac;
 
+use super::bucket::Bucket;
 use super::inbox::Inbox;
 use super::stun::{self, Class, Message, TransactionId};
 use super::tcp;
@@ -32,6 +33,11 @@ use super::tcp;
 /// Addresses of one viewer's browser. One has a few: its interfaces, both families, TCP, each also as its NATs show it.
 /// The one that was silent for longest gives way to a new one.
 const MOST_PATHS: usize = 16;
+/// New addresses of one viewer's browser that webrtc gets to see in an ICE session: at once, and in a second. It keeps each,
+/// asks it seven times, and looks through all at each packet. With several interfaces on both sides, each of which also
+/// connects by TCP, there may be some dozens; later one comes with each change of network.
+const NEW_ADDRESSES: f64 = 128.0;
+const NEW_ADDRESSES_PER_SECOND: f64 = 0.1;
 /// Requests of a viewer's that wait for our answer, which comes within a millisecond; the oldest is forgotten.
 const MOST_ASKED: usize = 32;
 /// Requests of ours that wait for a viewer's answer: all pairs of one round of checks. The oldest is forgotten.
@@ -103,6 +109,9 @@ struct Line {
     inbox: Arc<Inbox>,
     credentials: Option<(Box<[u8]>, hmac::Key)>,
     paths: Vec<Path>,
+    /// All addresses that webrtc has seen requests from in this ICE session.
+    known: HashSet<SocketAddr>,
+    new_addresses: Bucket,
     asked: VecDeque<(TransactionId, SocketAddr, Via)>,
     sent: VecDeque<Sent>,
     /// Where the agent sends media.
@@ -143,6 +152,8 @@ impl Demux {
             inbox,
             credentials: None,
             paths: vec![],
+            known: HashSet::new(),
+            new_addresses: new_addresses(),
             asked: VecDeque::new(),
             sent: VecDeque::new(),
             selected: None,
@@ -176,6 +187,9 @@ impl Demux {
             self.ufrags.remove(&before);
         }
         line.progress = Progress::Silent;
+        // webrtc forgets those of the session before.
+        line.known.clear();
+        line.new_addresses = new_addresses();
         self.ufrags.insert(ufrag, id);
     }
 
@@ -270,6 +284,12 @@ impl Demux {
         let Some(line) = self.lines.get_mut(&id) else { return Inbound::Stray };
         if !line.credentials.as_ref().is_some_and(|(_, key)| message.is_by(key)) {
             return Inbound::Stray;
+        }
+        if !line.known.contains(&from) {
+            if !line.new_addresses.take(now, 1.0) {
+                return Inbound::Stray;
+            }
+            line.known.insert(from);
         }
         let path = match line.paths.iter().position(|p| p.remote == from) {
             Some(at) => &mut line.paths[at],
@@ -407,6 +427,10 @@ impl Line {
             forget_path(remotes, &self.paths.swap_remove(at), id);
         }
     }
+}
+
+fn new_addresses() -> Bucket {
+    Bucket::new(NEW_ADDRESSES_PER_SECOND, NEW_ADDRESSES)
 }
 
 fn forget_path(remotes: &mut HashMap<SocketAddr, LineId>, path: &Path, id: LineId) {

@@ -289,3 +289,25 @@ fn tables_stay_small_whatever_a_viewer_does() {
     desk.demux.close(line);
     assert_eq!(desk.demux.entries(), 0);
 }
+
+#[test]
+fn a_viewer_that_comes_from_everywhere_is_heard_from_so_many_addresses() {
+    let mut desk = Desk::new();
+    let line = desk.line("ours");
+    desk.connect("ours", line, A);
+    let mut heard = |from: std::ops::Range<u16>| {
+        let one = |port| desk.check("ours", &format!("203.0.113.9:{port}"), OURS, false).0;
+        let count = from.filter_map(one).count();
+        // Who is known stays so, also where its path has given way to another.
+        assert!(
+            [A, "203.0.113.9:1000"].iter().all(|known| desk.check("ours", known, OURS, false).0.is_some())
+        );
+        desk.now += Duration::from_secs(100);
+        count
+    };
+    assert_eq!(heard(1000..4000), NEW_ADDRESSES as usize - 1);
+    assert_eq!(heard(4000..7000), 10);
+    // An ICE restart begins anew, because webrtc does.
+    desk.demux.credentials(line, "again", "password of again");
+    assert!(desk.check("again", B, OURS, false).0.is_some());
+}

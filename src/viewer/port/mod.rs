@@ -267,21 +267,25 @@ impl Port {
     }
 }
 
-/// Shows datagrams of somebody unknown to a port on which one viewer is expected: how many were taken for that viewer's, or
-/// taught the port anything, which none may. Each stands behind its length in two bytes, as over TCP (RFC 4571).
+/// Shows datagrams of somebody unknown to a port on which one viewer is expected: how many were taken for that viewer's,
+/// taught the port anything, or would bring webrtc application data, which none may. Each stands behind its length in two bytes, as over TCP (RFC 4571).
 pub fn fooled_by(mut datagrams: &[u8]) -> usize {
     let from = SocketAddr::from(([192, 0, 2, 1], 9));
     let (mut demux, inbox) = (Demux::default(), Arc::new(Inbox::default()));
     let id = demux.open(inbox);
     demux.credentials(id, "ours", "a password that nobody knows");
     let before = demux.entries();
-    let mut fooled = 0;
+    let (mut fooled, mut gate) = (0, gate::Gate::default());
     while let Some((length, rest)) = datagrams.split_first_chunk() {
         let (datagram, rest) = rest.split_at(rest.len().min(u16::from_be_bytes(*length).into()));
         datagrams = rest;
         let taken = demux.udp(Instant::now(), from, None, datagram);
         fooled += usize::from(!matches!(taken, Inbound::Stray));
         let _ = stun::Message::parse(datagram).and_then(|m| m.mapped_address());
+        gate.admits(Instant::now(), datagram);
+        let reduced = gate.reduce(Instant::now(), Bytes::copy_from_slice(datagram));
+        fooled +=
+            reduced.map_or(0, |r| records::records(&r).filter(|r| !(20..=22).contains(&r.kind)).count());
     }
     fooled + (demux.entries() - before)
 }

@@ -1,9 +1,10 @@
 //! DTLS records in a datagram (RFC 6347 section 4.1), and which of them webrtc gets to see. Pure.
 //!
-//! webrtc keeps what it can't use yet: records of an epoch to come without any bound, for the life of the connection, and
-//! parts of handshake messages, which it also puts together by recursion (`rtc_dtls` 0.21). And it hands all application
-//! data to SCTP. Whoever knows a viewer's address can send such records in its name. So webrtc gets records of the
-//! handshake while there is one, a bounded number of them, afterwards only alerts, and application data never.
+//! webrtc keeps what it can't use yet: encrypted records without any bound until the handshake is complete, and parts of
+//! handshake messages for good, empty ones without any bound; and it puts messages together by recursion, one step for each
+//! part (`rtc_dtls` 0.21). It hands all application data to SCTP. Whoever knows a viewer's address can send such records in
+//! its name. So webrtc gets records of the handshake while there is one, a bounded number of them, afterwards only alerts,
+//! and application data never.
 
 use bytes::{Bytes, BytesMut};
 

@@ -55,7 +55,7 @@ impl Reports {
     pub fn admit(&mut self, now: Instant, datagram: &[u8]) -> bool {
         is_rtcp(datagram)
             && self.signature.sender(datagram).is_some_and(|ssrc| {
-                self.bytes.take(now, datagram.len() as f64) && self.senders.admit(now, ssrc)
+                self.senders.admit(now, ssrc) && self.bytes.take(now, datagram.len() as f64)
             })
     }
 }

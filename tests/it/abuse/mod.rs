@@ -16,7 +16,11 @@
 
 mod door;
 mod figures;
+mod peer;
+mod row01_nack;
+mod row02_sctp;
+mod row03_junk;
 mod scene;
 
 pub use self::figures::Flat;
-pub use self::scene::{Guest, Scene, Target};
+pub use self::scene::{Guest, Scene, Target, block_on};

@@ -1,0 +1,46 @@
+//! Data channels, of which we have none: SCTP that is never opened, whatever an offer has and whatever is sent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use webrtc::data_channel::{DataChannel, DataChannelEvent};
+
+use super::peer::{Peer, Way};
+use super::{Flat, Scene, block_on};
+
+/// How long the channels have to open.
+const LASTS: Duration = Duration::from_secs(4);
+
+fn attack(what: &str, way: Way, channels: usize, label: usize) {
+    Scene::new().under(what, Flat::FromFirstRound, |target| {
+        block_on(async {
+            let labels: Vec<_> = (0..channels).map(|n| format!("{n:0label$}")).collect();
+            let (peer, channels) = Peer::join_with_channels(target, way, &labels).await;
+            let opened = async |channel: Arc<dyn DataChannel>| {
+                while let Some(event) = channel.poll().await {
+                    if matches!(event, DataChannelEvent::OnOpen) {
+                        return true;
+                    }
+                }
+                std::future::pending().await
+            };
+            let first = timeout(LASTS, opened(channels[0].clone())).await;
+            assert!(first.is_err(), "{what}: a data channel opened");
+            let picture = peer.client.packets.len();
+            assert!(picture > 100, "{what}: the picture came all the time: {picture} packets");
+            peer.client.close().await;
+            format!("{} channels with labels of {label} bytes, none opened", channels.len())
+        })
+    });
+}
+
+#[test]
+fn many_channels_with_long_labels() {
+    attack("SCTP: many channels by WHEP", Way::Whep, 500, 30_000);
+}
+
+#[test]
+fn one_channel_by_the_page() {
+    attack("SCTP: one channel by the page", Way::Page, 1, 8);
+}
