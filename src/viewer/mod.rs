@@ -5,7 +5,7 @@
 //!                                                         │ ▲                    │ subscribes when connected
 //!         port (one for all) ◄══ a line for each ═════════╝ │                    ▼
 //!                           rtcp (an interceptor):          │                pipeline::hub
-//!                           PLI, FIR ──► wish;  SR ◄── capture time
+//!                           PLI, FIR ──► wish;  NACK ──► resend;  SR ◄── capture time
 //! ```
 //!
 //! webrtc's callbacks run on its driver, so they only flag or `try_send` (`peer`); everything else happens
