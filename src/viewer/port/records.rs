@@ -174,7 +174,7 @@ pub mod tests {
             [record(22, 0, &message(0)), record(20, 0, &[1]), record(22, 1, &[5; 40])];
         for epoch in [0, 1, 2] {
             let data = record(DATA, epoch, &[0; 100]);
-            assert_eq!(reduced(&[data.clone()]), None);
+            assert_eq!(reduced(std::slice::from_ref(&data)), None);
             for around in [&hello, &change, &finished, &record(21, 0, &[1, 0])] {
                 assert_eq!(reduced(&[around.clone(), data.clone()]), Some(around.clone()));
                 assert_eq!(reduced(&[data.clone(), around.clone(), data.clone()]), Some(around.clone()));

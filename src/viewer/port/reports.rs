@@ -191,7 +191,7 @@ pub mod tests {
             let behind = profile.rtcp_auth_tag_len();
             let open = [&plain(77)[..], &[0; 16], &[0, 0, 0, 9], &vec![0; behind]].concat();
             assert!(!reports.admit(now, &open), "{profile:?}");
-            let another = [&plain(77)[..], &vec![0xff; 40]].concat();
+            let another = [&plain(77)[..], &[0xff; 40]].concat();
             assert!(!reports.admit(now, &another), "{profile:?}");
         }
     }
