@@ -203,7 +203,18 @@ cross_root() {
 
 # --- Tests
 
-net() { packages iproute2 util-linux nftables; }
+net() {
+  packages iproute2 util-linux nftables
+  made "$(nginx_name)" nginx
+  # shellcheck disable=SC2046 # a list of names
+  packages $(cat "$cache/$(nginx_name)/needs")
+}
+
+nginx_name() { (. /etc/os-release && echo "nginx-$VERSION_CODENAME"); }
+
+nginx() { # only unpacked, as coturn is
+  unpacked nginx "$1"
+}
 
 browser() {
   packages chromium firefox-esr fonts-dejavu-core pulseaudio
@@ -281,10 +292,14 @@ coturn_name() { (. /etc/os-release && echo "coturn-$VERSION_CODENAME"); }
 
 coturn() {
   # Only unpacked: installing it would start a TURN server on this machine, now and at each boot.
+  unpacked coturn "$1"
+}
+
+unpacked() { # package $1 in directory $2, and in its file needs the libraries that it depends on
   update_lists
-  mkdir -p "$1"
-  (cd "$1" && apt-get -o APT::Sandbox::User=root download -qq coturn && dpkg -x coturn_*.deb . && rm coturn_*.deb)
-  apt-cache depends --important coturn | awk '$1 == "Depends:" && $2 ~ /^lib/ {print $2}' >"$1/needs"
+  mkdir -p "$2"
+  (cd "$2" && apt-get -o APT::Sandbox::User=root download -qq "$1" && dpkg -x "$1"_*.deb . && rm "$1"_*.deb)
+  apt-cache depends --important "$1" | awk '$1 == "Depends:" && $2 ~ /^lib/ {print $2}' >"$2/needs"
 }
 
 aiortc() {
@@ -309,6 +324,7 @@ places() {
   echo "PEERCAM_BOARD_ARM64=$cache/$(board_name arm64)"
   echo "PEERCAM_AIORTC=$cache/aiortc-$(digest "$tests/peers/requirements.txt")/bin/python"
   echo "PEERCAM_PION=$cache/pion-$(digest "$tests"/peers/pion/*)/pion"
+  echo "PEERCAM_NGINX=$cache/$(nginx_name)/usr/sbin/nginx"
   echo "PEERCAM_TURN=$cache/$(coturn_name)/usr/bin/turnserver"
   echo "PEERCAM_CROSS=$cache/$(cross_name)"
   echo "PEERCAM_DENY=$cache/cargo-deny-$deny_version/bin/cargo-deny"

@@ -45,11 +45,11 @@ export function launch(name) {
 export async function signIn(page, url) {
   const password = process.env.PEERCAM_PASSWORD;
   if (!password) return;
-  await page.goto(new URL('/backoff.js', url).href); // any text of the same origin that runs nothing
+  await page.goto(new URL('backoff.js', url).href); // any text of ours, also below a path, that runs nothing
   const failed = await page.evaluate(async (body) => {
-    const session = await (await fetch('/api/session')).json();
+    const session = await (await fetch('api/session')).json();
     if (session.state === 'signed-in') return null;
-    const reply = await fetch('/api/login', { method: 'POST', headers: { 'content-type': 'application/json' }, body });
+    const reply = await fetch('api/login', { method: 'POST', headers: { 'content-type': 'application/json' }, body });
     return reply.ok ? null : `${reply.status}: ${await reply.text()}`;
   }, JSON.stringify({ password }));
   if (failed) throw new Error(`not signed in: ${failed}`);

@@ -28,6 +28,7 @@ mod lock;
 mod long;
 mod networks;
 mod offers;
+mod nginx;
 mod peers;
 mod port;
 mod process;

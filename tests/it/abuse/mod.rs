@@ -20,6 +20,7 @@ mod peer;
 mod row01_nack;
 mod row02_sctp;
 mod row03_junk;
+mod row07_proxy;
 mod scene;
 
 pub use self::figures::Flat;

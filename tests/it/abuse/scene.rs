@@ -129,6 +129,16 @@ impl Scene {
         self.owner.inside(|| guest(web, known, label))
     }
 
+    /// The page's address.
+    pub fn web(&self) -> SocketAddr {
+        self.target.web
+    }
+
+    /// Does something on the camera's host.
+    pub fn at_camera<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
+        self._running.1.inside(act)
+    }
+
     /// What the daemon said last.
     pub fn log(&self) -> String {
         self._running.0.log()
