@@ -33,5 +33,6 @@ pub mod media;
 pub mod pipeline;
 pub mod state;
 pub mod status;
+pub mod text;
 pub mod viewer;
 pub mod web;

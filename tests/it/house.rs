@@ -7,16 +7,19 @@ use std::path::{Path, PathBuf};
 /// Each room of `src/`, and the rooms that it may name.
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["app", "cli", "config"]),
-    ("cli", &["board", "capture", "clock", "config", "encode", "hush", "media", "state", "status", "web"]),
+    (
+        "cli",
+        &["board", "capture", "clock", "config", "encode", "hush", "media", "state", "status", "text", "web"],
+    ),
     (
         "app",
         &["board", "clock", "config", "heartbeat", "media", "pipeline", "state", "status", "viewer", "web"],
     ),
-    ("web", &["clock", "config", "hush", "listen", "pipeline", "state", "status", "viewer"]),
+    ("web", &["clock", "config", "hush", "listen", "pipeline", "state", "status", "text", "viewer"]),
     ("viewer", &["clock", "config", "hush", "listen", "media", "pipeline", "status"]),
     ("pipeline", &["capture", "clock", "config", "encode", "heartbeat", "media", "status"]),
     ("board", &["clock", "config", "heartbeat", "hush", "listen", "state", "status"]),
-    ("capture", &["clock", "config", "media", "status"]),
+    ("capture", &["clock", "config", "media", "status", "text"]),
     ("encode", &["clock", "config", "media", "status"]),
     ("media", &["clock"]),
     ("status", &["clock", "media"]),
@@ -25,6 +28,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("heartbeat", &["clock"]),
     ("hush", &["clock"]),
     ("listen", &[]),
+    ("text", &[]),
     ("clock", &[]),
     ("lib", &[]),
 ];

@@ -1,0 +1,60 @@
+//! Names that people and devices choose, made safe to show: in the journal, at a terminal and on the page.
+//!
+//! Such a name must not forge a line, move the cursor, reverse the text around it or be invisible. [`is_plain`] says
+//! whether a new name may be taken; [`shown`] is how a name is written that may come from an older state or from a device.
+
+/// Whether all of `name` is visible and stays in its place.
+pub fn is_plain(name: &str) -> bool {
+    !name.chars().any(is_deceptive)
+}
+
+/// `name` with every character that is not plain written as its number: `\u{202e}`.
+pub fn shown(name: &str) -> String {
+    name.chars().fold(String::with_capacity(name.len()), |mut text, c| {
+        if is_deceptive(c) {
+            text.extend(c.escape_unicode())
+        } else {
+            text.push(c)
+        }
+        text
+    })
+}
+
+/// Control characters, marks that change the direction of text (UAX #9), separators of lines, and characters that take
+/// no room or are blank. The joiners U+200C and U+200D stay: Persian, Indic scripts and emoji need them.
+fn is_deceptive(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_people_write_is_left_alone() {
+        for name in ["Ann", "Großmutter", "奶奶", "نَدى", "می‌خواهم", "क्‍ष", "👨‍👩‍👧 ❤️", "a \"b\" \\ c", ""]
+        {
+            assert!(is_plain(name), "{name}");
+            assert_eq!(shown(name), name);
+        }
+    }
+
+    #[test]
+    fn what_hides_or_turns_text_is_written_as_its_number() {
+        assert_eq!(shown("a\u{202e}nnA"), "a\\u{202e}nnA");
+        assert_eq!(shown("a\nb\u{1b}[2J"), "a\\u{a}b\\u{1b}[2J");
+        for c in
+            ['\0', '\u{7f}', '\u{85}', '\u{61c}', '\u{200b}', '\u{200f}', '\u{2028}', '\u{2029}', '\u{2066}']
+                .into_iter()
+                .chain(['\u{2069}', '\u{feff}', '\u{e0041}', '\u{3164}', '\u{ad}', '\u{2060}'])
+        {
+            assert!(!is_plain(&format!("Ann{c}")), "{c:?}");
+            assert!(shown(&c.to_string()).is_ascii(), "{c:?}");
+        }
+    }
+}
