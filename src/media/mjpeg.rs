@@ -2,6 +2,13 @@
 //!
 //! JPEG is full-range BT.601 (JFIF 1.02), our pictures are limited range: both ways convert. Cameras may leave out
 //! the Huffman tables (as AVI's MJPEG does); libjpeg-turbo then takes the standard ones.
+//!
+//! A picture is shown if all of it is there. So a frame is [tidied](segments) before it is decoded, which leaves the
+//! decoder nothing harmless to complain about but bytes between two parts of the picture; then the [codes](entropy) say
+//! whether the parts are whole.
+
+mod entropy;
+mod segments;
 
 use turbojpeg::{Colorspace, Compressor, Decompressor, Subsamp, YuvImage, YuvPlanesImage, yuv_pixels_len};
 
@@ -9,17 +16,26 @@ use super::convert::{self, Error, copy_plane, mean};
 use super::frame::Size;
 use super::i420::I420;
 
+pub use segments::size;
+
+/// Coded pictures are whole blocks: a camera may send 1088 rows for 1080. A picture that is larger by less than this is
+/// cropped.
+const BLOCK: u32 = 16;
+/// A progressive picture has ten scans or so. Each costs as much as a picture, so a limit is needed.
+const MOST_SCANS: u32 = 100;
+
 /// Decodes MJPEG frames, keeping its memory between them.
 #[derive(Default)]
 pub struct Decoder {
     turbo: Option<Decompressor>,
+    tidy: Vec<u8>,
     /// The picture as JPEG has it: in its own subsampling, full range.
     scratch: Vec<u8>,
 }
 
 impl Decoder {
-    /// Fills `out` with the picture in `jpeg`, which must be `size`. A picture that is not whole is an error and
-    /// leaves `out` alone.
+    /// Fills `out` with the picture in `jpeg`, which must be `size`, or larger by less than a block: then it is cropped.
+    /// A picture that is not whole is an error and leaves `out` alone.
     pub fn decode(&mut self, jpeg: &[u8], size: Size, out: &mut I420) -> Result<(), Error> {
         let result = self.try_decode(jpeg, size, out);
         if result.is_err() {
@@ -30,14 +46,19 @@ impl Decoder {
     }
 
     fn try_decode(&mut self, jpeg: &[u8], size: Size, out: &mut I420) -> Result<(), Error> {
-        let jpeg = whole(jpeg)?;
+        segments::tidy(jpeg, &mut self.tidy).map_err(|why| Error::Damaged(why.into()))?;
+        let jpeg = &self.tidy[..];
         let turbo = match &mut self.turbo {
             Some(turbo) => turbo,
-            none => none.insert(Decompressor::new().map_err(damaged)?),
+            none => {
+                let turbo = none.insert(Decompressor::new().map_err(damaged)?);
+                turbo.set_scan_limit(MOST_SCANS).map_err(damaged)?;
+                turbo
+            }
         };
         let header = turbo.read_header(jpeg).map_err(damaged)?;
         let got = Size::new(header.width as u32, header.height as u32);
-        if got != size {
+        if !is_cropped_to(got, size) {
             return Err(Error::Size { got, expected: size });
         }
         if !matches!(header.colorspace, Colorspace::YCbCr | Colorspace::Gray) {
@@ -57,38 +78,22 @@ impl Decoder {
         };
         let (luma, chroma) = (image.y_size(), image.uv_size());
         match turbo.decompress_to_yuv(jpeg, image) {
-            Err(e) if !harmless(&e) => return Err(damaged(e)),
+            Err(e) if !(found_padding(&e) && entropy::is_complete(jpeg)) => return Err(damaged(e)),
             _ => limit(&self.scratch, luma, chroma, header.subsamp, out),
         }
         Ok(())
     }
 }
 
-/// The JPEG from its first marker to its last. A frame cut short in transfer lacks the last; some cameras pad behind
-/// it with zeros or rubbish, which is cut off.
-fn whole(bytes: &[u8]) -> Result<&[u8], Error> {
-    /// How much padding is searched: cameras fill up to a USB packet (3 KiB) at most.
-    const PADDING: usize = 4096;
-    if !bytes.starts_with(&[0xff, 0xd8]) {
-        return Err(Error::Damaged("it does not begin as a JPEG".into()));
-    }
-    let tail = bytes.len().saturating_sub(PADDING).max(2);
-    match bytes[tail..].windows(2).rposition(|pair| pair == [0xff, 0xd9]) {
-        Some(at) => Ok(&bytes[..tail + at + 2]),
-        None => Err(Error::Damaged("it ends too early".into())),
-    }
+/// Whether a camera that sends pictures of `got` means them to be `size`.
+pub fn is_cropped_to(got: Size, size: Size) -> bool {
+    let fits = |got: u32, size: u32| (size..size.saturating_add(BLOCK)).contains(&got);
+    fits(got.width, size.width) && fits(got.height, size.height)
 }
 
-/// Whether libjpeg only found a few bytes too many between two parts of the picture. Many webcams pad so, and their
-/// pictures are whole; a lost packet leaves far more than this, or too little. (libjpeg tells its first complaint
-/// only, so damage behind such padding, in the same frame, passes.)
-fn harmless(error: &turbojpeg::Error) -> bool {
-    const PADDING: u32 = 8;
-    let text = error.to_string();
-    let count = text
-        .split_once("Corrupt JPEG data: ")
-        .and_then(|(_, rest)| rest.split_once(" extraneous bytes before"));
-    count.and_then(|(n, _)| n.parse().ok()).is_some_and(|n: u32| n <= PADDING)
+/// Whether libjpeg complains only about bytes between two parts of the picture.
+fn found_padding(error: &turbojpeg::Error) -> bool {
+    error.to_string().contains(" extraneous bytes before marker")
 }
 
 fn damaged(error: turbojpeg::Error) -> Error {
