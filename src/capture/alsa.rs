@@ -16,6 +16,7 @@ use alsa::{Direction, Output, ValueOr};
 use super::Error;
 use crate::clock::{AUDIO_HZ, Pts};
 use crate::media::pcm::Format;
+use crate::text::shown;
 
 /// The word in messages like "microphone unplugged".
 const WHAT: &str = "microphone";
@@ -98,7 +99,7 @@ impl Microphone {
     /// What its card calls itself; `None` where the name given leads to no card (a sound server, say).
     pub fn card(&self) -> Option<String> {
         let card = self.pcm.info().ok()?.get_card();
-        (card >= 0).then(|| Card::new(card).get_name().ok()).flatten()
+        (card >= 0).then(|| Card::new(card).get_name().ok()).flatten().map(|name| shown(&name))
     }
 
     /// What it delivers.

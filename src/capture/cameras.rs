@@ -13,6 +13,7 @@ use super::v4l2::node::Caps;
 use super::v4l2::{self, Node};
 use crate::config;
 use crate::media::frame::{PixelFormat, Size};
+use crate::text::is_plain;
 
 /// Where udev names cameras by what they are.
 const BY_ID: &str = "/dev/v4l/by-id";
@@ -294,12 +295,11 @@ fn nodes() -> Vec<PathBuf> {
     all.into_iter().map(|(_, path)| path).collect()
 }
 
-/// Nodes and their names below `/dev/v4l/by-id`.
+/// Nodes and their names below `/dev/v4l/by-id`, but for names that can't be shown, and so not be copied either.
 fn by_id() -> BTreeMap<PathBuf, String> {
     let links = fs::read_dir(BY_ID).into_iter().flatten().flatten();
-    links
-        .filter_map(|l| Some((fs::canonicalize(l.path()).ok()?, l.file_name().into_string().ok()?)))
-        .collect()
+    let name = |link: &fs::DirEntry| link.file_name().into_string().ok().filter(|name| is_plain(name));
+    links.filter_map(|link| Some((fs::canonicalize(link.path()).ok()?, name(&link)?))).collect()
 }
 
 #[cfg(test)]

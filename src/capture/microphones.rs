@@ -11,6 +11,7 @@ use alsa::pcm::HwParams;
 use super::Error;
 use super::alsa::{self as capture, Microphone};
 use crate::config;
+use crate::text::shown;
 
 /// What a microphone is attached to; the lower, the likelier it is the one meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -146,7 +147,7 @@ fn of_card(card: &alsa::Card) -> Vec<Found> {
                 Ok(name) if !name.is_empty() && name != card_name => format!("{card_name}, {name}"),
                 _ => card_name.to_owned(),
             };
-            Some((device, Found { alsa: format!("hw:CARD={id},DEV={device}"), name, place }))
+            Some((device, Found { alsa: format!("hw:CARD={id},DEV={device}"), name: shown(&name), place }))
         })
         .collect();
     if driver == "Loopback" {

@@ -5,7 +5,7 @@ use std::fmt;
 
 use v4l::v4l_sys::*;
 
-use super::node::text;
+use super::node::{raw_text, text};
 use super::raw::{self, Node, zeroed};
 
 /// More controls, or entries of a menu, than any camera has.
@@ -126,7 +126,7 @@ impl Node {
         let is_bits = query.type_ == v4l2_ctrl_type_V4L2_CTRL_TYPE_BITMASK;
         Some(Control {
             id: query.id,
-            name: ctl_name(&text(&query.name.map(|c| c.to_ne_bytes()[0]))),
+            name: ctl_name(&raw_text(&query.name.map(|c| c.to_ne_bytes()[0]))),
             allowed,
             default: query.default_value,
             value: self

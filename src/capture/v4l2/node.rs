@@ -7,6 +7,7 @@ use v4l::v4l_sys::*;
 use super::raw::{self, Node, zeroed};
 use crate::capture::modes::{FourCc, Interval, Offered, Rates, Sizes};
 use crate::media::frame::{Matrix, Range, Size};
+use crate::text::shown;
 
 /// Enumerations end by `EINVAL`; a broken driver must not keep us for ever.
 const MOST: u32 = 256;
@@ -246,9 +247,14 @@ fn interval(f: v4l2_fract) -> Interval {
 }
 
 /// Text of a fixed length, ended by a zero if it is shorter.
-pub(super) fn text(bytes: &[u8]) -> String {
+pub(super) fn raw_text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).trim().to_owned()
+}
+
+/// The same, made safe to show: the device chose it.
+pub(super) fn text(bytes: &[u8]) -> String {
+    shown(&raw_text(bytes))
 }
 
 /// `V4L2_MAP_QUANTIZATION_DEFAULT` of videodev2.h: limited, but for the colour space JPEG and for what isn't YCbCr.
@@ -305,5 +311,7 @@ mod tests {
         assert_eq!(text(b"UVC Camera (046d:0825)\0\xff"), "UVC Camera (046d:0825)");
         assert_eq!(text(b"full"), "full");
         assert_eq!(text(b"\xc3\x28\0"), "\u{fffd}(");
+        assert_eq!(text(b"Cam\x1b[2J\nsays\0"), "Cam\\u{1b}[2J\\u{a}says");
+        assert_eq!(text("\u{202e}maC".as_bytes()), "\\u{202e}maC");
     }
 }

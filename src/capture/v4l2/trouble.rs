@@ -6,6 +6,7 @@ use std::{fs, io, thread};
 
 use super::raw::{self, Node, zeroed};
 use crate::capture::Error;
+use crate::text::shown;
 
 /// How long a driver may take from stopping a stream to taking its node away, and how often we look.
 const VANISHING: Duration = Duration::from_millis(100);
@@ -71,7 +72,7 @@ fn holder(path: &Path) -> Option<String> {
                 continue;
             }
             let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-            return Some(format!("{}, process {id}", name.trim()));
+            return Some(format!("{}, process {id}", shown(name.trim())));
         }
     }
     None
