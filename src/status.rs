@@ -17,6 +17,8 @@ pub enum State {
     /// Being opened, or not looked at yet.
     #[default]
     Opening,
+    /// Open, but nothing has come yet: some cameras take 5 s to their first picture.
+    Starting,
     /// Open and delivering.
     Live,
     /// Closed, because nobody watches; the rest is what was last known.

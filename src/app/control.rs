@@ -238,6 +238,7 @@ fn device(
     match state {
         State::Off => format!("{what}: off, as configured"),
         State::Gone => format!("{what}: missing: {}", reason.as_deref().unwrap_or("nobody knows why")),
+        State::Starting => format!("{what}: {name}{node}, starting: no picture has come yet"),
         _ if why.is_empty() => format!("{what}: {name}{node}"),
         _ => format!("{what}: {name}{node}, {why}"),
     }

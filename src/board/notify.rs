@@ -124,6 +124,7 @@ fn sentence(report: &Report<'_>, viewers: usize, private: bool, paired: bool) ->
 fn device(what: &str, state: status::State, name: &str, reason: &Option<String>) -> String {
     let state = match state {
         status::State::Opening => "opening",
+        status::State::Starting => "starting",
         status::State::Live => "live",
         status::State::Idle => "at rest",
         status::State::Gone => "missing",

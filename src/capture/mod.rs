@@ -2,6 +2,7 @@
 
 pub mod alsa;
 pub mod cameras;
+pub mod fallback;
 pub mod microphones;
 pub mod modes;
 pub mod pattern;
@@ -52,7 +53,7 @@ pub enum Error {
 
 /// A camera that is open and streaming, or the test picture.
 pub trait VideoSource: Send {
-    /// What it delivers.
+    /// What it delivers. Another after a frame that is unlike what was agreed on.
     fn mode(&self) -> Mode;
 
     /// The next frame, waiting at most `timeout`; `None` when that passed without one.

@@ -7,12 +7,13 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::cameras::{self, Choice};
+use super::fallback::{Device, Failure, Fallback};
 use super::pattern::Pattern;
 use super::v4l2::Camera;
 use super::{Error, VideoSource};
 use crate::clock::Pts;
 use crate::config;
-use crate::media::frame::Size;
+use crate::media::frame::{PixelFormat, Size};
 use crate::status::{Mode, Status};
 
 /// While the test picture stands in, a camera is looked for so often.
@@ -25,6 +26,9 @@ pub struct Chooser {
     limit: Option<Size>,
     /// What was opened or looked at last.
     last: Option<Last>,
+    fallback: Fallback,
+    /// The layouts that are tried, in this order; empty while there is no camera.
+    tried: Vec<PixelFormat>,
     /// Once "auto" has found a camera, its absence is a fault and no reason for the test picture.
     seen_camera: bool,
     /// The test picture is only a stand-in; since when nobody looked for a camera.
@@ -49,6 +53,8 @@ impl Chooser {
             config: config.clone(),
             limit: None,
             last: None,
+            fallback: Fallback::default(),
+            tried: vec![],
             seen_camera: false,
             stand_in: None,
             said: String::new(),
@@ -70,6 +76,7 @@ impl Chooser {
             != (&new.device, new.size, new.frame_rate, new.pixel_format)
         {
             self.limit = None; // it was found out for another mode
+            self.fallback = Fallback::default();
             self.seen_camera &= old.device == new.device;
             return true;
         }
@@ -94,7 +101,10 @@ impl Chooser {
         let Some(node) = &last.node else { return self.pattern().mode().size != last.size };
         // Just this one: to "auto" it would seem to be in use.
         config.device = config::Camera::Device(node.display().to_string());
-        let sizes = cameras::choose(&config).map(|choice| choice.modes.first().map(|mode| mode.size));
+        let sizes = cameras::choose(&config).map(|mut choice| {
+            self.fallback.order(&mut choice.modes);
+            choice.modes.first().map(|mode| mode.size)
+        });
         sizes.is_ok_and(|size| size != Some(last.size))
     }
 
@@ -129,6 +139,34 @@ impl Chooser {
         Ok(mode)
     }
 
+    /// What was opened last failed with `error` before it had worked for a while. If that was the fault of its mode, and not
+    /// for the first time, the next one is tried when it is opened again.
+    pub fn failed(&mut self, error: &Error) {
+        let how = match error {
+            Error::Stalled(_) => Failure::Silent,
+            Error::Io { .. } | Error::Unusable(_) => Failure::Broken,
+            Error::None(_) | Error::Gone(_) | Error::Busy(_) | Error::Denied(_) | Error::Changed(_) => return,
+        };
+        if let [failed, next, ..] = self.tried[..]
+            && let Some(times) = self.fallback.failed(&self.tried, how)
+        {
+            warn!(
+                "camera: {failed} has failed {times} times, the last time because: {error}; trying {next} \
+                 (`pixel_format = \"{next}\"` would choose it)"
+            );
+        }
+    }
+
+    /// What was opened last works.
+    pub fn worked(&mut self) {
+        self.fallback.worked();
+    }
+
+    /// What was opened or looked at last, as it calls itself.
+    pub fn name(&self) -> &str {
+        self.last.as_ref().map_or("", |last| &last.name)
+    }
+
     fn choose(&mut self) -> Result<Chosen, Error> {
         let chosen = self.choose_limited()?;
         let node = match &chosen {
@@ -144,6 +182,7 @@ impl Chooser {
 
     fn choose_limited(&mut self) -> Result<Chosen, Error> {
         self.stand_in = None;
+        self.tried.clear();
         if self.config.device == config::Camera::Pattern {
             return Ok(Chosen::Pattern("configured: video.device = \"pattern\"".into()));
         }
@@ -153,8 +192,16 @@ impl Chooser {
                 Ok(Chosen::Pattern(why))
             }
             choice => {
-                let choice = choice?;
+                let mut choice = choice?;
                 self.seen_camera = true;
+                self.fallback.about(Device::at(&choice.path));
+                let given_up = self.fallback.order(&mut choice.modes);
+                self.tried = choice.modes.iter().map(|mode| mode.format).collect();
+                if let (Some(best), Some(used)) = (given_up, self.tried.first()) {
+                    choice.why += &format!(
+                        "; {best} does not work with it, so {used} is used (`pixel_format = \"{used}\"` chooses it at once)"
+                    );
+                }
                 Ok(Chosen::Camera(choice))
             }
         }

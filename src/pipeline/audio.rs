@@ -301,7 +301,10 @@ impl Sound {
             said += &format!("; {} Hz, {} ch, {}", spec.rate_hz, spec.channels, spec.format);
         }
         if self.said != said {
-            info!("{said}");
+            match said.strip_prefix("microphone: ") {
+                Some(which) if self.said.starts_with(GONE) => info!("microphone: back: {which}"),
+                _ => info!("{said}"),
+            }
             self.said = said;
         }
         let channels = self.config.channels;

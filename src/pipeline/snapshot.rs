@@ -11,8 +11,8 @@ use super::hub::Hub;
 
 /// Requests that may wait at a time; all are served by the same picture.
 const WAITING: usize = 32;
-/// A camera that is closed has to be opened first, and some take seconds to their first frame; past this there is none.
-const PATIENCE: Duration = Duration::from_secs(6);
+/// How long a request waits: a camera that is closed has to be opened first, and a slow one takes 5 s to its first frame.
+const PATIENCE: Duration = Duration::from_secs(12);
 
 /// Why there is no picture.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -21,7 +21,7 @@ pub enum Error {
     #[error("too many pictures are asked for at once; try again")]
     Busy,
     /// The camera gave none in time.
-    #[error("no picture came within 6 s")]
+    #[error("no picture came within 12 s")]
     Timeout,
     /// Privacy is on.
     #[error("{PRIVATE}")]

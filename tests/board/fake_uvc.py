@@ -1,15 +1,19 @@
 #!/usr/bin/env python3
 """A USB webcam of software, plugged into this kernel by USB/IP's virtual host controller (modules vhci-hcd, uvcvideo).
 
-    fake_uvc.py --mjpeg FRAMES [--h264 FRAMES] [--size 640x480] [--fps 30] [--deliver FPS] [--damage N] [--name NAME]
+    fake_uvc.py --mjpeg FRAMES [--h264 FRAMES] [--yuyv stalls|short|errors] [--size 640x480] [--fps 30] [--deliver FPS]
+                [--damage N] [--start-after SECONDS] [--name NAME]
 
 The kernel's own uvcvideo driver binds to it, so an application meets everything that it meets with a real UVC 1.1 camera:
 enumeration, negotiation, controls, and the error codes of an unplug in mid-stream. The camera is plugged in while this
 program runs; ending it, or `echo 0 > /sys/devices/platform/vhci_hcd.0/detach`, pulls the plug, and starting it again
 plugs the camera back in. Standard output tells what the host does: `plugged`, `stream FORMAT`, `set CONTROL VALUE`.
 
-FRAMES of --mjpeg is JPEG pictures one after the other; of --h264, access units that each start with an access unit
-delimiter. They are played in a loop from the first one at each start of the stream.
+FRAMES of --mjpeg is JPEG pictures one after the other, or a folder whose files are one frame each, whatever they hold; of
+--h264, access units that each start with an access unit delimiter. They are played in a loop from the first one at each
+start of the stream.
+--yuyv: it offers YUYV as well, which does not work: no frame comes, half a frame, or transfer errors.
+--start-after: seconds from each start of the stream to its first frame.
 --deliver: frames per second really sent, where they are fewer than --fps promises (a camera in dim light).
 --damage: every Nth picture is cut off in its middle, and keeps its header.
 
@@ -17,6 +21,7 @@ Streaming is by bulk transfers, which USB/IP carries without the timing of isoch
 """
 
 import argparse
+import os
 import re
 import signal
 import socket
@@ -38,6 +43,7 @@ PROBE, COMMIT = 1, 2
 CAMERA, PROCESSING, OUTPUT = 1, 2, 3  # ids of the terminals and units
 STALL = -32  # -EPIPE: the request is not supported
 UNLINKED = -104  # -ECONNRESET
+BROKEN = -71  # -EPROTO
 
 
 def u16(value):
@@ -46,6 +52,12 @@ def u16(value):
 
 def u32(value):
     return struct.pack("<I", value)
+
+
+def mjpeg_frames(path):
+    if os.path.isdir(path):
+        return [open(os.path.join(path, name), "rb").read() for name in sorted(os.listdir(path))]
+    return split_mjpeg(open(path, "rb").read())
 
 
 def split_mjpeg(data):
@@ -95,9 +107,11 @@ class Camera:
         self.width, self.height = (int(n) for n in options.size.split("x"))
         self.interval = 10_000_000 // options.fps  # in 100 ns
         self.strings = {1: "peercam", 2: options.name, 3: "0001"}
-        self.formats = [("MJPG", split_mjpeg(open(options.mjpeg, "rb").read()))]
+        self.formats = [("MJPG", mjpeg_frames(options.mjpeg))]
         if options.h264:
             self.formats.append(("H264", split_h264(open(options.h264, "rb").read())))
+        if options.yuyv:
+            self.formats.append(("YUYV", [bytes(self.width * self.height)]))
         if not all(frames for _, frames in self.formats):
             sys.exit("fake_uvc: a file holds no frame")
         self.format = 1  # as negotiated, counted from 1
@@ -137,10 +151,18 @@ class Camera:
             7, 1, 0, size, u32(self.width * self.height * 2), u32(self.interval), 1, u32(self.interval)
         )
         formats = mjpeg + colour
-        if len(self.formats) > 1:
-            guid = b"H264\x00\x00\x10\x00\x80\x00\x00\xaa\x00\x38\x9b\x71"
-            formats += class_specific(0x10, 2, 1, guid, 0, 1, 0, 0, 0, 0, 1) + class_specific(
+        names = [name for name, _ in self.formats]
+        guid = b"\x00\x00\x10\x00\x80\x00\x00\xaa\x00\x38\x9b\x71"
+        if "H264" in names:
+            number = names.index("H264") + 1
+            formats += class_specific(0x10, number, 1, b"H264" + guid, 0, 1, 0, 0, 0, 0, 1) + class_specific(
                 0x11, 1, 0, size, u32(self.interval), 1, u32(0), u32(self.interval)
+            )
+            formats += colour
+        if "YUYV" in names:
+            number = names.index("YUYV") + 1
+            formats += class_specific(4, number, 1, b"YUY2" + guid, 16, 1, 0, 0, 0, 0) + class_specific(
+                5, 1, 0, size, u32(self.width * self.height * 2), u32(self.interval), 1, u32(self.interval)
             )
             formats += colour
         count = len(self.formats)
@@ -209,8 +231,9 @@ class Camera:
 class Plug:
     """The USB/IP connection: takes URBs from the kernel, gives them back answered."""
 
-    def __init__(self, camera, fps, damage):
-        self.camera, self.fps, self.damage = camera, fps, damage
+    def __init__(self, camera, fps, options):
+        self.camera, self.fps, self.damage = camera, fps, options.damage
+        self.start_after, self.yuyv = options.start_after, options.yuyv
         theirs, self.socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sending = threading.Lock()
         self.waiting = []  # (sequence number, length) of bulk URBs that wait for data
@@ -265,12 +288,20 @@ class Plug:
                     status = UNLINKED if found else 0
                     self.socket.sendall(struct.pack(">IIIIIi24x", 4, sequence, 0, 0, 0, status))
 
+    def wait_while(self, stream, until):
+        while stream == self.camera.streams and time.monotonic() < until:
+            time.sleep(0.02)
+
     def stream(self):
         toggle, count, stream, due = 0, 0, 0, time.monotonic()
         while True:
             if stream != self.camera.streams:
                 stream, count = self.camera.streams, 0
-            _, frames = self.camera.formats[self.camera.format - 1]
+                self.wait_while(stream, time.monotonic() + self.start_after)
+            name, frames = self.camera.formats[self.camera.format - 1]
+            if name == "YUYV" and self.yuyv == "stalls":
+                self.wait_while(stream, float("inf"))
+                continue
             frame = frames[count % len(frames)]
             count += 1
             if self.damage and count % self.damage == 0:
@@ -285,6 +316,9 @@ class Plug:
                     if stream != self.camera.streams:
                         break
                     sequence, length = self.waiting.pop(0)
+                if name == "YUYV" and self.yuyv == "errors":
+                    self.give(sequence, BROKEN)
+                    break
                 part = frame[sent : sent + min(length, PAYLOAD) - 2]
                 sent += len(part)
                 last = 2 if sent >= len(frame) else 0
@@ -297,13 +331,15 @@ def main():
     parser = argparse.ArgumentParser(description="a USB webcam of software")
     parser.add_argument("--mjpeg", required=True)
     parser.add_argument("--h264")
+    parser.add_argument("--yuyv", choices=["stalls", "short", "errors"])
+    parser.add_argument("--start-after", type=float, default=0)
     parser.add_argument("--size", default="640x480")
     parser.add_argument("--fps", type=int, default=30)
     parser.add_argument("--deliver", type=float)
     parser.add_argument("--damage", type=int, default=0)
     parser.add_argument("--name", default="Imaginary Webcam")
     options = parser.parse_args()
-    plug = Plug(Camera(options), options.deliver or options.fps, options.damage)
+    plug = Plug(Camera(options), options.deliver or options.fps, options)
     # The process that goes takes its socket with it, and the kernel sees the plug pulled.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     threading.Thread(target=plug.stream, daemon=True).start()

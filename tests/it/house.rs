@@ -17,7 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("web", &["clock", "config", "hush", "listen", "pipeline", "state", "status", "text", "viewer"]),
     ("viewer", &["clock", "config", "hush", "listen", "media", "pipeline", "status"]),
-    ("pipeline", &["capture", "clock", "config", "encode", "heartbeat", "media", "status"]),
+    ("pipeline", &["capture", "clock", "config", "encode", "heartbeat", "hush", "media", "status"]),
     ("board", &["clock", "config", "heartbeat", "hush", "listen", "state", "status"]),
     ("capture", &["clock", "config", "media", "status", "text"]),
     ("encode", &["clock", "config", "media", "status"]),

@@ -11,6 +11,7 @@ mod access;
 mod bad_input;
 mod board;
 mod browser;
+mod camera_faults;
 mod cli;
 mod client;
 mod cross_site;

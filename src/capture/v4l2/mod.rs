@@ -1,5 +1,6 @@
 //! A V4L2 camera: opened in the mode that was chosen, its frames lent out without a copy.
 
+mod coded;
 #[allow(non_upper_case_globals)] // the kernel's constants as bindgen names them, in patterns
 pub mod controls;
 #[allow(non_upper_case_globals)]
@@ -20,8 +21,10 @@ use super::cameras::Choice;
 use super::modes::Picked;
 use super::{Error, VideoSource};
 use crate::clock::Pts;
-use crate::media::frame::{Frame, PixelFormat, Range};
+use crate::media::frame::{Buffer as _, Frame, PixelFormat, Range};
+use crate::media::mjpeg;
 use crate::status::{Mode, Status};
+use coded::Coded;
 use node::Agreed;
 use stream::{Filled, Layout, Stream};
 
@@ -30,6 +33,10 @@ pub(super) use stream::open;
 
 /// A gap in a driver's frame numbers longer than this is a counter that began anew, not frames that were lost.
 const LONGEST_GAP: u32 = 1_000;
+/// A camera is given up when for this time, or for this many frame intervals if that is longer, nothing came but buffers
+/// that are damaged or too short. After a transfer error some drivers give these back, and nothing more.
+const UNUSABLE: Duration = Duration::from_secs(2);
+const UNUSABLE_INTERVALS: f64 = 4.0;
 
 /// A camera that streams. Dropping it stops it at once; its memory goes with the last frame it lent. Until then the
 /// kernel keeps the number of its node taken: whoever loses a camera must drop its frames too, or it comes back as
@@ -40,6 +47,9 @@ pub struct Camera {
     mode: Mode,
     agreed: Agreed,
     layout: Layout,
+    coded: Coded,
+    /// Since when nothing came but buffers that are damaged or too short.
+    unusable: Option<Pts>,
     watches_source: bool,
     warnings: Vec<String>,
     last_pts: Option<Pts>,
@@ -84,6 +94,8 @@ impl Camera {
             stream,
             path: path.clone(),
             mode,
+            coded: Coded::new(mode.size),
+            unusable: None,
             agreed,
             layout,
             watches_source,
@@ -99,6 +111,18 @@ impl Camera {
         &self.warnings
     }
 
+    /// An error if there have been only damaged buffers for too long.
+    fn check_usable(&self) -> Result<(), Error> {
+        let patience = UNUSABLE.max(Duration::from_secs_f64(UNUSABLE_INTERVALS / self.mode.fps.max(0.1)));
+        match self.unusable {
+            Some(since) if Pts::now().since(since) > patience => {
+                let format = self.layout.format();
+                Err(unusable(&self.path, &format!("gives only damaged or short buffers in {format}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Takes one buffer, if one is filled.
     fn take(&mut self) -> Result<Option<Frame>, Error> {
         let counters = &self.status.counters;
@@ -112,14 +136,21 @@ impl Camera {
         counters.sequence_gaps.add(gap(self.last_sequence.replace(buf.sequence), buf.sequence).into());
         let Some(lent) = lent else {
             counters.error_buffers.count();
+            self.unusable.get_or_insert(Pts::now());
             return Ok(None);
         };
+        self.unusable = None;
+        if self.layout.format() == PixelFormat::Mjpg
+            && let Some(size) = self.coded.observe(mjpeg::size(lent.plane(0)))
+        {
+            self.mode.size = size;
+        }
         counters.captured.count();
         let pts = stamp::capture_time(buf.flags, stamp::pts(buf.timestamp), Pts::now(), self.last_pts);
         self.last_pts = Some(pts);
         Ok(Some(Frame {
             pts,
-            size: self.agreed.size,
+            size: self.mode.size,
             format: self.layout.format(),
             range: self.mode.range.unwrap_or(Range::Limited),
             matrix: self.agreed.matrix,
@@ -162,6 +193,7 @@ impl VideoSource for Camera {
                     return Err(trouble::streaming(self.stream.node(), &self.path, stopped));
                 }
             }
+            self.check_usable()?;
             if left.is_zero() {
                 return Ok(None);
             }

@@ -10,14 +10,21 @@ use crate::capture::source::Chooser;
 use crate::capture::{self, VideoSource};
 use crate::clock::Pts;
 use crate::config;
+use crate::hush::Hush;
 use crate::pipeline::demand::{Demand, Order, Orders, PRIVATE, Search, Signals};
 use crate::pipeline::worker::TICK;
 use crate::status::{self, Mode, State};
 
 /// Between attempts to open the camera.
 const RETRY: Duration = Duration::from_secs(1);
-/// A camera is given up when no frame came for [`STALL`], or for so many frame intervals if that is longer.
+/// A camera is given up when no frame came for [`STALL`], or for this many frame intervals if that is longer.
 const STALL_INTERVALS: f64 = 4.0;
+/// How long a camera may take from being started to its first frame: some take 5 s.
+const FIRST_FRAME: Duration = Duration::from_secs(10);
+/// A camera without a frame for this long after it was started is reported as starting. Most are quicker.
+const SLOW_START: Duration = Duration::from_millis(500);
+/// A camera that delivered for this long works in its mode, whatever happens to it later.
+const WORKS: Duration = Duration::from_secs(10);
 /// The delivered rate is measured over this time.
 const RATE_WINDOW: Duration = Duration::from_secs(2);
 /// Below this part of the agreed rate the camera is asked why.
@@ -30,8 +37,10 @@ pub(super) struct Capture<'a> {
     orders: Orders<config::Video>,
     chooser: Chooser,
     search: Search,
-    /// What the log was told last, if that was a failure.
+    /// Why there is no camera, as the journal was told; `None` while there is one.
     told: Option<String>,
+    /// Keeps a camera that comes and goes from filling the journal.
+    hush: Hush<String>,
 }
 
 impl<'a> Capture<'a> {
@@ -42,7 +51,8 @@ impl<'a> Capture<'a> {
         let signals = Signals { config, private, hotplug, stop };
         let heartbeat = heartbeats.thread("video-capture");
         let orders = Orders::new(hub, Demand::wants_camera, |config| config.keep_open, signals, heartbeat);
-        Self { context, passage, orders, chooser, search: Search::new(Pts::now()), told: None }
+        let search = Search::new(Pts::now());
+        Self { context, passage, orders, chooser, search, told: None, hush: Hush::faults() }
     }
 
     pub(super) fn run(mut self) {
@@ -79,12 +89,12 @@ impl<'a> Capture<'a> {
     /// Runs the camera while it is to be open. The one place that retries it.
     fn open(&mut self) {
         self.context.status.video(status::Video::opening);
-        let mut delivered = false;
+        let mut first = None;
         self.orders.to_device();
         let (error, broken) = match self.chooser.open(&self.context.status) {
             Err(e) => (e, None),
             Ok(mut source) => {
-                let result = self.pass_on(&mut *source, &mut delivered);
+                let result = self.pass_on(&mut *source, &mut first);
                 self.orders.to_device(); // it will be closed
                 match result {
                     Ok(()) => return,
@@ -92,9 +102,9 @@ impl<'a> Capture<'a> {
                 }
             }
         };
-        self.context.status.counters.camera_lost.add(delivered.into());
-        if delivered {
-            self.told = None;
+        self.context.status.counters.camera_lost.add(first.is_some().into());
+        if first.is_none_or(|first| Pts::now().since(first) < WORKS) {
+            self.chooser.failed(&error);
         }
         let reason = self.gone(&error);
         self.passage.input.put(Input::Gone(reason));
@@ -103,15 +113,19 @@ impl<'a> Capture<'a> {
     }
 
     /// Passes frames on until the source fails (`Err`), or until it has to be closed or another one is to be opened
-    /// (`Ok`).
-    fn pass_on(&mut self, device: &mut dyn VideoSource, delivered: &mut bool) -> Result<(), capture::Error> {
+    /// (`Ok`). Notes when the `first` one came.
+    fn pass_on(
+        &mut self,
+        device: &mut dyn VideoSource,
+        first: &mut Option<Pts>,
+    ) -> Result<(), capture::Error> {
         let Context { status, .. } = self.context;
-        let mode = device.mode();
+        let mut mode = device.mode();
         self.passage.complaint.try_take(); // it was about another opening
         self.passage.input.put(Input::Expected(self.source(mode)));
         let stall = STALL.max(Duration::from_secs_f64(STALL_INTERVALS / mode.fps.max(0.1)));
-        let mut last = Pts::now();
-        let mut rate = Rate::new(last);
+        let started = Pts::now();
+        let (mut last, mut rate, mut starting) = (started, Rate::new(started), false);
         while self.orders.now() == Order::Open {
             if self.changed(Some(device)) {
                 return Ok(());
@@ -121,19 +135,33 @@ impl<'a> Capture<'a> {
             if let Some(frame) = frame {
                 last = now;
                 rate.count();
-                if !*delivered {
+                if device.mode() != mode {
+                    mode = device.mode();
+                    info!("camera: its pictures are {}, whatever was agreed; that is shown", mode.size);
+                    status.video(|v| v.negotiated = Some(mode));
+                }
+                if now.since(*first.get_or_insert(now)) >= WORKS {
+                    self.chooser.worked();
+                }
+                let is_first = *first == Some(now);
+                if is_first {
                     status.video(|v| (v.state, v.reason) = (State::Live, None));
                     self.search.found();
-                    *delivered = true;
+                    self.back();
                 }
-                if self.orders.demand().uses_pictures() {
+                // The first one also ends a slate that nobody watches.
+                if is_first || self.orders.demand().uses_pictures() {
                     let input = Input::Frame(frame, self.source(mode), now);
                     if let Some(Input::Frame(..)) = self.passage.input.put(input) {
                         status.counters.superseded.count();
                     }
                 }
-            } else if now.since(last) > stall {
+            } else if now.since(last) > if first.is_some() { stall } else { FIRST_FRAME.max(stall) } {
                 return Err(capture::Error::Stalled("camera"));
+            } else if first.is_none() && !starting && now.since(started) > SLOW_START {
+                starting = true;
+                status.video(|v| (v.state, v.reason) = (State::Starting, None));
+                self.passage.input.put(Input::Starting);
             }
             if let Some(complaint) = self.passage.complaint.try_take() {
                 let why = format!("the camera sends no usable picture: {complaint}");
@@ -173,6 +201,7 @@ impl<'a> Capture<'a> {
                     Ok(mode) => {
                         self.passage.input.put(Input::Expected(self.source(mode)));
                         self.search.found();
+                        self.back();
                         self.idle();
                     }
                     Err(e) => {
@@ -191,8 +220,7 @@ impl<'a> Capture<'a> {
         self.orders.wait(due);
     }
 
-    fn idle(&mut self) {
-        self.told = None;
+    fn idle(&self) {
         self.context.status.video(|v| {
             if v.state != State::Idle {
                 debug!("the camera is closed: nobody watches");
@@ -215,11 +243,22 @@ impl<'a> Capture<'a> {
         self.orders.wait(None);
     }
 
-    /// Tells that there is no camera, and why; the log only what is new.
+    /// Logs that there is a camera again, if there was none.
+    fn back(&mut self) {
+        if self.told.take().is_some()
+            && let Some(more) = self.hush.may_say("back".into(), Pts::now())
+        {
+            info!("camera: back: {}{more}", self.chooser.name());
+        }
+    }
+
+    /// Reports that there is no camera, and why; to the journal only what is new.
     fn gone(&mut self, error: &capture::Error) -> String {
         let reason = error.to_string();
-        if self.told.as_ref() != Some(&reason) {
-            warn!("camera: {reason}; trying again every second while somebody watches");
+        if self.told.as_ref() != Some(&reason)
+            && let Some(more) = self.hush.may_say(reason.clone(), Pts::now())
+        {
+            warn!("camera: {reason}; trying again every second while somebody watches{more}");
         }
         self.search.missing(Pts::now());
         self.context.status.video(|v| {

@@ -34,7 +34,12 @@ const SNAPSHOT_QUALITY: u8 = 85;
 enum Showing {
     Nothing,
     Camera,
-    Slate { why: snapshot::Error, last: Pts },
+    Slate {
+        why: snapshot::Error,
+        last: Pts,
+        /// A camera is open again, so pictures that are asked for may still come.
+        waits: bool,
+    },
 }
 
 /// The encode thread's belongings.
@@ -124,8 +129,11 @@ impl<'a> Encoding<'a> {
                 Some(Input::Expected(source)) => {
                     self.opened = Pts::now();
                     self.expect(source);
-                    if matches!(self.showing, Showing::Slate { why: snapshot::Error::Private, .. }) {
-                        self.show(Showing::Nothing); // it is not true any more
+                    match &mut self.showing {
+                        // No longer true.
+                        Showing::Slate { why: snapshot::Error::Private, .. } => self.show(Showing::Nothing),
+                        Showing::Slate { waits, .. } => *waits = true,
+                        _ => {}
                     }
                     self.resize(source.mode.size);
                     self.prepare(self.reduction.fps())?;
@@ -135,8 +143,11 @@ impl<'a> Encoding<'a> {
                     self.show(Showing::Camera);
                     self.frame(frame, put)?;
                 }
-                Some(Input::Gone(reason)) => self.no_picture(snapshot::Error::Gone(reason))?,
-                Some(Input::Private) => self.no_picture(snapshot::Error::Private)?,
+                Some(Input::Starting) => {
+                    self.no_picture(snapshot::Error::Gone("The camera is starting".into()), true)?;
+                }
+                Some(Input::Gone(reason)) => self.no_picture(snapshot::Error::Gone(reason), false)?,
+                Some(Input::Private) => self.no_picture(snapshot::Error::Private, false)?,
                 None => {}
             }
             self.slate()?;
@@ -181,15 +192,15 @@ impl<'a> Encoding<'a> {
         self.told = reduced;
     }
 
-    /// From now on a slate that says why.
-    fn no_picture(&mut self, why: snapshot::Error) -> Result<(), h264::Error> {
+    /// From now on a slate that says why. If it `waits`, pictures that are asked for may still come.
+    fn no_picture(&mut self, why: snapshot::Error, waits: bool) -> Result<(), h264::Error> {
         self.prepare_anything()?;
         // Keep the pace of a slate that is shown already: a camera is found gone once a second.
         let last = match self.showing {
             Showing::Slate { last, .. } => last,
             _ => Pts::from_micros(0),
         };
-        self.show(Showing::Slate { why, last });
+        self.show(Showing::Slate { why, last, waits });
         Ok(())
     }
 
@@ -252,9 +263,11 @@ impl<'a> Encoding<'a> {
     }
 
     fn slate(&mut self) -> Result<(), h264::Error> {
-        let Showing::Slate { why, last } = &mut self.showing else { return Ok(()) };
+        let Showing::Slate { why, last, waits } = &mut self.showing else { return Ok(()) };
         let Context { hub, snapshots, .. } = self.context;
-        snapshots.serve(|| Err(why.clone()));
+        if !*waits {
+            snapshots.serve(|| Err(why.clone()));
+        }
         let now = Pts::now();
         if hub.demand() == 0 || (now.since(*last) < slate::INTERVAL && !hub.keyframe_due(now)) {
             return Ok(());

@@ -86,8 +86,10 @@ pub struct Context {
 enum Input {
     /// Nobody watches.
     Closed,
-    /// Frames will be of this source.
+    /// A camera is open; frames will be of this source.
     Expected(Source),
+    /// It takes its time to the first one.
+    Starting,
     /// Put there at this time.
     Frame(Frame, Source, Pts),
     Gone(String),

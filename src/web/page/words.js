@@ -6,6 +6,7 @@ import { sentence } from './api.js';
 const FROZEN_MS = 1000;
 /** Connecting longer than this deserves a word on what it waits for. */
 const LONG_MS = 4000;
+const STARTING = 'The camera is starting; some take a few seconds.';
 /** What the board suffers from, by the status's word for it. */
 const PRESSURE = {
   heat: 'the board is too hot',
@@ -43,6 +44,9 @@ export function describe(known, now_ms) {
     const stale = age_ms > frozenAfter(camera);
     const mark = stale ? `Frozen for ${seconds(age_ms)}` : null;
     if (camera?.state === 'private' && socket === 'open') return switchedOff({ mark: 'Switched off' });
+    if (camera?.state === 'starting' && socket === 'open') {
+      return say('camera-gone', 'busy', 'Camera starting', STARTING, { mark });
+    }
     if (camera?.state === 'gone' && socket === 'open') {
       return say('camera-gone', 'warn', 'Camera gone', gone(camera.reason), { mark });
     }
@@ -85,8 +89,14 @@ export function describe(known, now_ms) {
   const waited = now_ms - known.since_ms > LONG_MS;
   if (media === 'up') {
     if (camera?.state === 'private') return switchedOff({ mark });
-    const opening = ['opening', 'idle'].includes(camera?.state) ? 'The camera is being opened.' : 'Waiting for the first picture.';
-    return say('connecting', 'busy', 'Connected', camera?.state === 'gone' ? gone(camera.reason) : opening, { mark });
+    const words = {
+      gone: () => gone(camera.reason),
+      starting: () => STARTING,
+      opening: () => 'The camera is being opened.',
+      idle: () => 'The camera is being opened.',
+    };
+    const what = words[camera?.state]?.() ?? 'Waiting for the first picture.';
+    return say('connecting', 'busy', 'Connected', what, { mark });
   }
   const step = socket === 'open' ? 'Looking for a path for the picture.' : 'Waiting for the server.';
   return say('connecting', 'busy', 'Connecting', waited ? step : '', { mark });

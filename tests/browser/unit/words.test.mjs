@@ -101,6 +101,14 @@ test('a camera that opens for the first viewer', () => {
   }
 });
 
+test('a camera that takes its time to the first picture is starting, not gone', () => {
+  const status = { ...camera, video: { state: 'starting' } };
+  assert.match(at({ status, everLive: false, shown_ms: null }).text, /camera is starting/);
+  const said = at({ status });
+  assert.equal(said.head, 'Camera starting');
+  assert.match(said.text, /camera is starting/);
+});
+
 test('no H.264, by own look and by the refusal of the daemon', () => {
   assert.equal(at({ media: 'none', trouble: { kind: 'h264', message: null } }).state, 'no-h264');
   assert.match(at({ media: 'none', trouble: { kind: 'h264', message: 'no packetization-mode 1' } }).text, /^No packetization-mode 1\. Another browser/);
