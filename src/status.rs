@@ -154,12 +154,26 @@ impl Video {
     pub fn opening(&mut self) {
         self.state.opening(&mut self.reason);
     }
+
+    /// It is not closed for privacy any more, though it may not be opened either.
+    pub fn uncovered(&mut self) {
+        if self.state == State::Private {
+            self.opening();
+        }
+    }
 }
 
 impl Audio {
     /// As [`Video::opening`].
     pub fn opening(&mut self) {
         self.state.opening(&mut self.reason);
+    }
+
+    /// As [`Video::uncovered`].
+    pub fn uncovered(&mut self) {
+        if self.state == State::Private {
+            self.opening();
+        }
     }
 }
 

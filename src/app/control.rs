@@ -16,10 +16,10 @@ use crate::status::{self, Report, State, Status};
 use crate::viewer::Registry;
 use crate::web::Settings;
 use crate::web::auth::{self, Auth};
-use crate::web::machine;
 use crate::web::tls::Facts;
 use crate::web::tls::names::Here;
 use crate::web::tls::time::{DAY, clock, date};
+use crate::web::{machine, privacy};
 
 /// A certificate that ends sooner than this should have been replaced by now.
 const SOON_DAYS: i64 = 14;
@@ -50,12 +50,15 @@ impl Controls {
         let auth = &self.auth;
         match request {
             Request::Pair => self.pair().map_err(said),
-            Request::SetPassword { role, password: Some(password) } => {
-                auth.set_password(role, &password).await.map_err(said).map(|()| Value::Null)
+            Request::SetPassword { role, password: Some(text), keep_links } => {
+                let password = auth::NewPassword { text: &text, keep_links };
+                auth.set_password(role, password).await.map_err(said).map(|()| Value::Null)
             }
-            Request::SetPassword { role: Role::Viewer, password: None } => {
-                auth.remove_household_password().await.map_err(said).map(|()| Value::Null)
+            Request::SetPassword { role: Role::Viewer, password: None, .. } => {
+                auth.remove_household_password().await.map_err(said)?;
+                Ok(warned(auth.unwritten()))
             }
+            Request::Issued => Ok(auth.issued()),
             Request::SetPassword { password: None, .. } => {
                 Err("only the household's password can be removed: the owner needs one".into())
             }
@@ -68,11 +71,18 @@ impl Controls {
             }
             Request::TokenList => Ok(json!(auth.tokens())),
             Request::TokenRevoke { name } => {
-                self.on_disk(move |auth| auth.revoke_token(&name).map(|()| Value::Null)).await
+                self.on_disk(move |auth| auth.revoke_token(&name).map(|()| warned(auth.unwritten()))).await
             }
-            Request::Privacy { on } => auth.set_privacy(on).await.map_err(said).map(|()| Value::Null),
-            Request::Status => Ok(self.facts()),
+            Request::Privacy { on } => {
+                let warnings = privacy::switch(on, auth, &self.registry, &self.status).await.map_err(said)?;
+                Ok(warned(warnings))
+            }
+            Request::Status => {
+                self.look_at_disk().await;
+                Ok(self.facts())
+            }
             Request::Doctor => {
+                self.look_at_disk().await;
                 looked_at(&self.status).await;
                 Ok(json!({
                     "id": std::process::id(),
@@ -93,6 +103,12 @@ impl Controls {
         done.map_err(|e| e.to_string())?.map_err(said)
     }
 
+    /// Whether the state can be written is known from trying only.
+    async fn look_at_disk(&self) {
+        let state = self.auth.state().clone();
+        let _ = tokio::task::spawn_blocking(move || state.catch_up()).await; // it can't panic
+    }
+
     fn pair(&self) -> Result<Value, auth::Error> {
         let secret = self.auth.pair()?;
         let links: Vec<_> = self.pages().iter().map(|page| format!("{page}/#pair={secret}")).collect();
@@ -100,6 +116,7 @@ impl Controls {
             "links": links,
             "minutes": auth::PAIRING.as_secs() / 60,
             "paired": self.auth.paired(),
+            "issued": self.auth.issued(),
             "certificate": self.settings().tls.as_ref().map(|t| t.facts()),
         }))
     }
@@ -130,6 +147,7 @@ impl Controls {
         facts["certificate"] = json!(settings.tls.as_ref().map(|t| t.facts()));
         facts["paired"] = json!(self.auth.paired());
         facts["privacy"] = json!(*self.auth.state().privacy().borrow());
+        facts["state_problem"] = json!(self.auth.unwritten());
         facts["viewers"] = json!({"count": viewers.len(), "max": settings.web.max_viewers, "list": viewers});
         facts["process"] = json!(status::Process::now());
         facts
@@ -147,6 +165,10 @@ impl Controls {
                 "`peercam pair`, then open the link",
             ),
         }];
+        if let Some(problem) = self.auth.unwritten() {
+            let remedy = "make room on its disk (`df -h`), or repair it (`dmesg`)";
+            all.push(Finding::bad("state", problem, remedy));
+        }
         for (about, part) in [("camera", &facts["video"]), ("microphone", &facts["audio"])] {
             let (state, name) = (text(&part["state"]), text(&part["name"]));
             all.push(match state.as_str() {
@@ -242,6 +264,12 @@ fn device(
         _ if why.is_empty() => format!("{what}: {name}{node}"),
         _ => format!("{what}: {name}{node}, {why}"),
     }
+}
+
+/// What was done has a catch, if there are warnings.
+fn warned(warnings: impl IntoIterator<Item = String>) -> Value {
+    let warnings: Vec<_> = warnings.into_iter().collect();
+    if warnings.is_empty() { Value::Null } else { json!({"warning": warnings.join("; ")}) }
 }
 
 fn said(error: impl std::fmt::Display) -> String {

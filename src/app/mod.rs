@@ -31,7 +31,7 @@ use crate::media::h264::ProfileLevelId;
 use crate::pipeline::hub::Hub;
 use crate::pipeline::snapshot::Snapshots;
 use crate::pipeline::{audio, video};
-use crate::state::State;
+use crate::state::{self, State};
 use crate::status::{self, Status};
 use crate::viewer::{Port, Registry};
 use crate::web::auth::Auth;
@@ -59,7 +59,7 @@ pub async fn run(
     info!("configuration: {source}");
     let stop = CancellationToken::new();
     let mut hangups = Hangups::new(stop_on_signals(stop.clone())?);
-    let auth = Auth::new(State::open(state_dir)?);
+    let auth = Auth::new(State::open_with(state_dir, state::runtime_dir())?);
     let (announce, announced) = watch::channel(None);
     let listeners = Listeners::take(&config.web, None)?;
     let tls = Tls::open(&config.web, state_dir, announced.clone())?;

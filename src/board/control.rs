@@ -28,7 +28,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::state::Role;
+use crate::state::{Role, runtime_dir};
 
 /// Its name, wherever it is.
 const FILE: &str = "control.sock";
@@ -55,7 +55,12 @@ pub enum Request {
         role: Role,
         /// The new one.
         password: Option<String>,
+        /// Guest links and tokens stay, which the owner's new password would end.
+        #[serde(default)]
+        keep_links: bool,
     },
+    /// The names of all guest links and tokens.
+    Issued,
     /// A new token.
     TokenAdd {
         /// What it is for.
@@ -87,6 +92,7 @@ impl Request {
         match self {
             Self::Pair => "pair",
             Self::SetPassword { .. } => "passwd",
+            Self::Issued => "passwd (list)",
             Self::TokenAdd { .. } => "token add",
             Self::TokenList => "token list",
             Self::TokenRevoke { .. } => "token revoke",
@@ -125,10 +131,7 @@ pub enum Error {
 
 /// Where a daemon with this state listens: in the directory that systemd made for it, or else beside the state.
 pub fn path(state_dir: &Path) -> PathBuf {
-    let runtime = std::env::var_os("RUNTIME_DIRECTORY").filter(|d| !d.is_empty());
-    // Several are separated by colons (systemd.exec(5)); the first is ours.
-    let runtime = runtime.and_then(|d| d.to_str().and_then(|d| d.split(':').next()).map(PathBuf::from));
-    runtime.unwrap_or_else(|| state_dir.into()).join(FILE)
+    runtime_dir().unwrap_or_else(|| state_dir.into()).join(FILE)
 }
 
 /// The socket, listening; removed when dropped.
@@ -223,7 +226,10 @@ where
                 Err("the running daemon does not know this request: is it of another version than the command?".into())
             }
             Ok(request) => {
-                if !matches!(request, Request::Status | Request::TokenList | Request::Doctor) {
+                if !matches!(
+                    request,
+                    Request::Status | Request::TokenList | Request::Issued | Request::Doctor
+                ) {
                     tracing::info!("`peercam {}` by user {uid}", request.name());
                 }
                 let worked = tokio::time::timeout(WORK, handler(request)).await;
@@ -361,7 +367,11 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o660);
         let stop = CancellationToken::new();
         let serving = tokio::spawn(control.serve(handler, stop.clone()));
-        let password = Request::SetPassword { role: Role::Owner, password: Some("p\u{e4}ss\nword".into()) };
+        let password = Request::SetPassword {
+            role: Role::Owner,
+            password: Some("p\u{e4}ss\nword".into()),
+            keep_links: false,
+        };
         assert_eq!(asked(&path, password).await.unwrap(), json!("passwd"));
         let refused = asked(&path, Request::TokenRevoke { name: "x".into() }).await.unwrap_err();
         assert_eq!(refused.to_string(), "there is no x");

@@ -75,7 +75,9 @@ const AFTER_PASSWD: &str = "\
 At a terminal the password is asked for twice and not shown. Otherwise the first line of standard input is it:
   printf '%s\\n' \"$PASSWORD\" | peercam passwd
 
-It has at least 8 characters. Whoever was signed in by the one before is signed out.";
+It has at least 8 characters. Whoever was signed in by the one before is signed out. The owner's new password also ends
+all guest links and tokens, which the old one may have given out: at a terminal they are listed and you are asked;
+--keep-links keeps them.";
 
 /// `peercam passwd`
 #[derive(Debug, ClapArgs)]
@@ -87,6 +89,9 @@ pub struct Passwd {
     /// Remove the household's password
     #[arg(long, requires = "viewer")]
     pub remove: bool,
+    /// Keep guest links and tokens, which the owner's new password would end
+    #[arg(long, conflicts_with = "viewer")]
+    pub keep_links: bool,
     /// Whose daemon.
     #[command(flatten)]
     pub state: StateDir,

@@ -12,6 +12,7 @@ use super::table::columns;
 use crate::board::control::{self, AskError, Request};
 use crate::board::terminal;
 use crate::state::Role;
+use crate::text;
 
 const NOT_RUNNING: &str = "start it (`systemctl start peercam`, or `peercam` itself); if it has another --state-dir, say so here too";
 
@@ -35,6 +36,10 @@ pub fn pair(args: &Pair) -> anyhow::Result<ExitCode> {
             _ => "becomes the owner, and chooses a password",
         };
         text += &format!("Whoever opens one of these within {} minutes {whose}.\n", invitation["minutes"]);
+        let issued = issued(&invitation["issued"]);
+        if invitation["paired"] == Value::Bool(true) && !issued.is_empty() {
+            text += &format!("These end then, unless the page is told to keep them:\n{issued}");
+        }
         text += &fingerprint(&invitation["certificate"]);
     }
     print(&text)?;
@@ -46,16 +51,50 @@ pub fn passwd(args: &Passwd) -> anyhow::Result<ExitCode> {
     let role = if args.viewer { Role::Viewer } else { Role::Owner };
     let whose = if args.viewer { "household's" } else { "owner's" };
     if args.remove {
-        ask(&args.state, &Request::SetPassword { role, password: None })?;
+        let request = Request::SetPassword { role, password: None, keep_links: true };
+        let done = ask(&args.state, &request)?;
         print("The household's password is removed; whoever was signed in by it is signed out.\n")?;
+        print(&warning(&done))?;
         return Ok(ExitCode::SUCCESS);
     }
-    // Before anything is typed.
-    ask(&args.state, &Request::Status)?;
-    let password = if io::stdin().is_terminal() { typed(whose)? } else { piped()? };
-    ask(&args.state, &Request::SetPassword { role, password: Some(password) })?;
-    print(&format!("The {whose} password is set; whoever was signed in by the one before is signed out.\n"))?;
+    // Before anything is typed: also whether the daemon runs.
+    let issued = issued(&ask(&args.state, &Request::Issued)?);
+    let terminal = io::stdin().is_terminal();
+    let password = if terminal { typed(whose)? } else { piped()? };
+    let ends = role == Role::Owner && !issued.is_empty();
+    let keep_links = args.keep_links || (ends && terminal && !agreed(&issued)?);
+    ask(&args.state, &Request::SetPassword { role, password: Some(password), keep_links })?;
+    let mut text =
+        format!("The {whose} password is set; whoever was signed in by the one before is signed out.\n");
+    if ends {
+        text += if keep_links { "These were kept:\n" } else { "These have ended:\n" };
+        text += &issued;
+    }
+    print(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Guest links and tokens, one a line.
+fn issued(names: &Value) -> String {
+    let lines = |what: &str, key: &str| -> String {
+        texts(&names[key]).iter().map(|name| format!("  {what} {name}\n")).collect()
+    };
+    lines("guest link", "guests") + &lines("token", "tokens")
+}
+
+/// Asks whether they are to end.
+fn agreed(issued: &str) -> anyhow::Result<bool> {
+    eprintln_quietly(&format!(
+        "Whoever had the old password may have made these:\n{issued}End them too? [Y/n] "
+    ));
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).context("can't read from the terminal")?;
+    Ok(!matches!(answer.trim().to_lowercase().as_str(), "n" | "no"))
+}
+
+/// What the daemon warns of, in a line.
+fn warning(answer: &Value) -> String {
+    answer["warning"].as_str().map(|w| format!("But {w}.\n")).unwrap_or_default()
 }
 
 fn typed(whose: &str) -> anyhow::Result<String> {
@@ -89,7 +128,7 @@ pub fn token(args: &Token) -> anyhow::Result<ExitCode> {
             let tokens = ask(state, &Request::TokenList)?;
             let row = |t: &Value| {
                 let made = t["created_unix"].as_i64().map(day).unwrap_or_default();
-                [text(&t["name"]), text(&t["role"]), made]
+                [string(&t["name"]), string(&t["role"]), made]
             };
             let rows: Vec<_> = tokens.as_array().into_iter().flatten().map(row).collect();
             match rows.is_empty() {
@@ -98,8 +137,8 @@ pub fn token(args: &Token) -> anyhow::Result<ExitCode> {
             }
         }
         TokenCommand::Revoke { name, state } => {
-            ask(state, &Request::TokenRevoke { name: name.clone() })?;
-            format!("{name} is revoked; whoever used it is cut off.\n")
+            let done = ask(state, &Request::TokenRevoke { name: name.clone() })?;
+            format!("{} is revoked; whoever used it is cut off.\n{}", text::shown(name), warning(&done))
         }
     };
     print(&text)?;
@@ -109,11 +148,13 @@ pub fn token(args: &Token) -> anyhow::Result<ExitCode> {
 /// `peercam privacy`
 pub fn privacy(args: &Privacy) -> anyhow::Result<ExitCode> {
     let on = args.switch == Switch::On;
-    ask(&args.state, &Request::Privacy { on })?;
-    print(match on {
-        true => "Privacy is on: camera and microphone stay closed, also after a restart.\n",
-        false => "Privacy is off: camera and microphone open when somebody watches.\n",
+    let done = ask(&args.state, &Request::Privacy { on })?;
+    print(match (on, done["warning"].is_string()) {
+        (true, false) => "Privacy is on: camera and microphone stay closed, also after a restart.\n",
+        (true, true) => "Privacy is on.\n",
+        (false, _) => "Privacy is off: camera and microphone open when somebody watches.\n",
     })?;
+    print(&warning(&done))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -134,7 +175,11 @@ fn told(facts: &Value) -> String {
     let mut line = |what: &str, says: String| lines.push([what.into(), says]);
     line(
         "peercam",
-        format!("{}, running for {}", text(&facts["version"]), span(facts["uptime_s"].as_u64().unwrap_or(0))),
+        format!(
+            "{}, running for {}",
+            string(&facts["version"]),
+            span(facts["uptime_s"].as_u64().unwrap_or(0))
+        ),
     );
     for (i, page) in texts(&facts["pages"]).into_iter().enumerate() {
         line(if i == 0 { "page" } else { "" }, page.into());
@@ -149,6 +194,9 @@ fn told(facts: &Value) -> String {
     }
     for mistake in refused {
         line("", mistake.into());
+    }
+    if let Some(problem) = facts["state_problem"].as_str() {
+        line("state", problem.into());
     }
     if facts["paired"] != Value::Bool(true) {
         line("owner", "none yet: `peercam pair` prints the link to become it".into());
@@ -166,8 +214,9 @@ fn told(facts: &Value) -> String {
     }
     for (what, part) in [("camera", &facts["video"]), ("microphone", &facts["audio"])] {
         let reason = part["reason"].as_str().map(|r| format!(" ({r})")).unwrap_or_default();
-        let name = if text(&part["name"]).is_empty() { text(&part["source"]) } else { text(&part["name"]) };
-        line(what, format!("{}{reason}: {name}", text(&part["state"])));
+        let name =
+            if string(&part["name"]).is_empty() { string(&part["source"]) } else { string(&part["name"]) };
+        line(what, format!("{}{reason}: {name}", string(&part["state"])));
         let reduced = &part["reduced"];
         if let Some(why) = reduced["why"].as_str() {
             let size = format!("{}x{}", reduced["width"], reduced["height"]);
@@ -196,7 +245,7 @@ fn told(facts: &Value) -> String {
     for viewer in viewers["list"].as_array().into_iter().flatten() {
         let who = viewer["who"].as_str().or(viewer["name"].as_str()).unwrap_or("somebody");
         let rate = viewer["rate_bps"].as_u64().map(|r| format!(", {} kbit/s", r / 1000)).unwrap_or_default();
-        line("", format!("{who}, {}{rate}", text(&viewer["address"])));
+        line("", format!("{who}, {}{rate}", string(&viewer["address"])));
     }
     columns(0, &lines) + &fingerprint(certificate)
 }
@@ -207,10 +256,10 @@ fn fingerprint(certificate: &Value) -> String {
         Some(_) => "SHA-256 of the certificate",
         None => return String::new(),
     };
-    format!("{what}:\n  {}\n", text(&certificate["fingerprint"]))
+    format!("{what}:\n  {}\n", string(&certificate["fingerprint"]))
 }
 
-fn text(value: &Value) -> String {
+fn string(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 

@@ -263,6 +263,8 @@ pub struct IceServer {
     pub credential: Option<String>,
     /// `secret`, for TURN with credentials that expire, instead of the two above.
     pub secret: Option<String>,
+    /// `for_guests`: guests, too, get to know `username` and `credential`.
+    pub for_guests: bool,
 }
 
 /// `[watching]`
@@ -449,7 +451,8 @@ fn ice_server(section: &mut Section<'_, '_>) -> IceServer {
             }
         }
     }
-    IceServer { urls: urls.unwrap_or_default(), username, credential, secret }
+    let for_guests = section.get("for_guests", boolean).unwrap_or_default();
+    IceServer { urls: urls.unwrap_or_default(), username, credential, secret, for_guests }
 }
 
 fn watching(section: &mut Section<'_, '_>) -> Watching {

@@ -64,6 +64,7 @@ fn every_key_is_understood() {
         urls = ["turn:turn.example.org:3478?transport=udp"]
         username = "me"
         credential = "secret"
+        for_guests = true
         [[ice.servers]]
         urls = ["turns:turn.example.org"]
         secret = "shared"
@@ -79,6 +80,7 @@ fn every_key_is_understood() {
         username: username.map(String::from),
         credential: credential.map(String::from),
         secret: None,
+        for_guests: credential.is_some(),
     };
     let public = |ip: &str, port| Public { ip: ip.parse().expect("an address"), port };
     let expected = Config {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::demand::{Demand, Order, Orders, PRIVATE, Search, Signals};
-use super::hub::Hub;
+use super::hub::{Hub, Unit};
 use super::worker::{TICK, Worker};
 use crate::capture::Error;
 use crate::capture::alsa::{self, Read, Spec};
@@ -60,7 +60,7 @@ pub struct Context {
 pub fn spawn(context: Context) -> io::Result<Worker> {
     let Context { config: live, hub, status, clocks, private, hotplug, heartbeats, stop } = context;
     let config = live.borrow().clone();
-    let sender = Sender::new(&config, hub.clone(), status.clone(), clocks.audio)?;
+    let sender = Sender::new(&config, hub.clone(), status.clone(), clocks.audio, private.clone())?;
     let runtime = Handle::current();
     Worker::spawn("audio", &stop, move |stop| {
         let _entered = runtime.enter();
@@ -170,6 +170,7 @@ impl Sound {
         }
         match self.search.due_in(Pts::now()) {
             Some(Duration::ZERO) => {
+                self.status.audio(status::Audio::uncovered); // a look opens it for a moment
                 self.orders.to_device();
                 match self.choose() {
                     Ok((choice, microphone)) => {
@@ -360,16 +361,23 @@ struct Sender {
     hub: Arc<Hub>,
     status: Arc<Status>,
     clock: RtpClock,
+    private: watch::Receiver<bool>,
     /// Packets before this one have been sent, or are too late to be.
     next: u64,
     failing: bool,
 }
 
 impl Sender {
-    fn new(config: &config::Audio, hub: Arc<Hub>, status: Arc<Status>, clock: RtpClock) -> io::Result<Self> {
+    fn new(
+        config: &config::Audio,
+        hub: Arc<Hub>,
+        status: Arc<Status>,
+        clock: RtpClock,
+        private: watch::Receiver<bool>,
+    ) -> io::Result<Self> {
         let encoder =
             Encoder::new(config.channels, config.bitrate_bps, config.dtx).map_err(io::Error::other)?;
-        Ok(Self { encoder: Some(encoder), hub, status, clock, next: 0, failing: false })
+        Ok(Self { encoder: Some(encoder), hub, status, clock, private, next: 0, failing: false })
     }
 
     /// Encodes by another configuration from now on.
@@ -400,7 +408,8 @@ impl Sender {
         let Some(payload) = payload else { return };
         let pts = pcm::packet_start(packet) - encoder.lookahead();
         self.status.counters.opus_packets.count();
-        self.hub.publish_audio(Arc::new(AudioUnit { pts, rtp_time: self.clock.ticks(pts), payload }));
+        let unit = AudioUnit { pts, rtp_time: self.clock.ticks(pts), payload };
+        self.hub.publish_captured(&Unit::Audio(Arc::new(unit)), &self.private);
     }
 }
 

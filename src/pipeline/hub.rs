@@ -4,6 +4,9 @@
 //! worthless by then, so its queue is declared stale, a keyframe is wished for (within its own limit), and it
 //! goes on at the next IDR. Nobody else notices. Audio overflow just drops the packet.
 //!
+//! What a device captured stops here when privacy is switched on ([`Hub::publish_captured`]), and what waits in a queue by
+//! then goes no further ([`Hub::conceal`]).
+//!
 //! The hub is also where demand is known ([`Demand`]): nobody watching, no work upstream and no device open.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -41,9 +44,11 @@ struct State {
 struct Outlet {
     id: SubscriberId,
     video: mpsc::Sender<(u32, Arc<VideoUnit>)>,
-    audio: mpsc::Sender<Arc<AudioUnit>>,
-    /// Raised whenever the queue overflows; units of an older epoch are stale.
+    audio: mpsc::Sender<(u32, Arc<AudioUnit>)>,
+    /// Raised whenever the queue overflows; pictures of an older epoch are stale.
     epoch: AtomicU32,
+    /// Raised whenever all is concealed; sounds from before are stale.
+    concealed: AtomicU32,
     /// Units may be sent only after an IDR of this epoch.
     flowing: AtomicBool,
     lagged: AtomicU64,
@@ -54,7 +59,7 @@ pub struct Subscription {
     hub: Arc<Hub>,
     outlet: Arc<Outlet>,
     video: mpsc::Receiver<(u32, Arc<VideoUnit>)>,
-    audio: mpsc::Receiver<Arc<AudioUnit>>,
+    audio: mpsc::Receiver<(u32, Arc<AudioUnit>)>,
 }
 
 /// Demand without a subscription, as long as it lives.
@@ -83,6 +88,7 @@ impl Hub {
             video: video_tx,
             audio: audio_tx,
             epoch: AtomicU32::new(0),
+            concealed: AtomicU32::new(0),
             flowing: false.into(),
             lagged: AtomicU64::new(0),
         });
@@ -136,12 +142,48 @@ impl Hub {
 
     /// Hands a coded picture to everybody.
     pub fn publish_video(&self, unit: Arc<VideoUnit>) {
-        let now = Pts::now();
+        self.lock().video(&unit);
+    }
+
+    /// Hands an Opus packet to everybody.
+    pub fn publish_audio(&self, unit: Arc<AudioUnit>) {
+        self.lock().audio(&unit);
+    }
+
+    /// Hands out what a camera or a microphone captured, unless there is privacy by now.
+    pub fn publish_captured(&self, unit: &Unit, private: &watch::Receiver<bool>) {
+        // Looked at under the lock: after `conceal`, which takes it, nothing gets past that was captured before.
         let mut state = self.lock();
+        if !*private.borrow() {
+            match unit {
+                Unit::Video(unit) => state.video(unit),
+                Unit::Audio(unit) => state.audio(unit),
+            }
+        }
+    }
+
+    /// Drops what waits in every queue. To be called once there is privacy.
+    pub fn conceal(&self) {
+        for s in &self.lock().subscribers {
+            s.epoch.fetch_add(1, Ordering::Relaxed);
+            s.concealed.fetch_add(1, Ordering::Relaxed);
+            s.flowing.store(false, Ordering::Relaxed);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn video(&mut self, unit: &Arc<VideoUnit>) {
+        let now = Pts::now();
+        let state = self;
         if unit.idr {
             state.keyframes.sent(now);
         }
-        let State { subscribers, keyframes, .. } = &mut *state;
+        let State { subscribers, keyframes, .. } = state;
         for s in subscribers.iter() {
             if !unit.idr && !s.flowing.load(Ordering::Relaxed) {
                 keyframes.wish(s.id, now); // until its IDR comes it keeps wishing, within its limit
@@ -158,15 +200,11 @@ impl Hub {
         }
     }
 
-    /// Hands an Opus packet to everybody.
-    pub fn publish_audio(&self, unit: Arc<AudioUnit>) {
-        for s in &self.lock().subscribers {
-            let _ = s.audio.try_send(unit.clone()); // full: 320 ms behind, dropped
+    fn audio(&self, unit: &Arc<AudioUnit>) {
+        for s in &self.subscribers {
+            let concealed = s.concealed.load(Ordering::Relaxed);
+            let _ = s.audio.try_send((concealed, unit.clone())); // full: 320 ms behind, dropped
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -176,7 +214,11 @@ impl Subscription {
         loop {
             tokio::select! {
                 biased;
-                Some(unit) = self.audio.recv() => return Unit::Audio(unit),
+                Some((concealed, unit)) = self.audio.recv() => {
+                    if concealed == self.outlet.concealed.load(Ordering::Relaxed) {
+                        return Unit::Audio(unit);
+                    }
+                }
                 Some((epoch, unit)) = self.video.recv() => {
                     if epoch == self.outlet.epoch.load(Ordering::Relaxed) {
                         return Unit::Video(unit);
@@ -260,6 +302,38 @@ mod tests {
             hub.publish_video(unit(n, n == 31));
         }
         assert_eq!(drain(&mut stalled).await, [31, 32]);
+    }
+
+    #[tokio::test]
+    async fn privacy_holds_back_what_was_captured_and_what_waits() {
+        let hub = Arc::new(Hub::default());
+        let (switch, private) = watch::channel(false);
+        let mut s = hub.subscribe();
+        let sound = || {
+            let payload = bytes::Bytes::from_static(b"opus");
+            Unit::Audio(Arc::new(AudioUnit { pts: Pts::from_micros(1), rtp_time: 1, payload }))
+        };
+        let picture = |n, idr| Unit::Video(unit(n, idr));
+        let publish = |unit: Unit| hub.publish_captured(&unit, &private);
+        publish(picture(1, true));
+        assert!(matches!(s.recv().await, Unit::Video(_)), "without privacy it passes");
+        publish(picture(2, false));
+        publish(sound());
+        switch.send_replace(true);
+        hub.conceal();
+        publish(sound());
+        publish(picture(3, true));
+        assert_eq!(drain(&mut s).await, [] as [u32; 0], "neither what waited nor what came");
+        assert!(s.audio.is_empty());
+        hub.publish_video(unit(4, false));
+        hub.publish_video(unit(5, true)); // a slate
+        assert_eq!(drain(&mut s).await, [5], "from its first keyframe on");
+        assert_eq!(s.lagged(), 0);
+        switch.send_replace(false);
+        publish(picture(6, false));
+        assert_eq!(drain(&mut s).await, [6]);
+        publish(sound());
+        assert!(matches!(s.recv().await, Unit::Audio(_)));
     }
 
     #[test]

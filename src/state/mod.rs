@@ -1,33 +1,43 @@
 //! What must outlast the daemon: who may come in, and whether the owner wants privacy.
 //!
-//! One file, `state.json`, in a folder that only we may enter. It is replaced as a whole: written beside, flushed to the
-//! disk, renamed over the old one, and the rename flushed. A power cut at any moment leaves the old file or the new one.
-//! **A file that can't be read stops the start**: beginning anew would open the device to whoever comes first.
+//! One file, `state.json`, in a folder that only we may enter ([`file`] says how it is replaced). **A file that can't be
+//! read stops the start**, and so does one that names no owner unless it says that there never was one: beginning anew
+//! would open the device to whoever comes first.
+//!
+//! Where the disk is full or read-only, what grants fails, and what restricts holds all the same: in memory, and in the
+//! runtime folder until the board starts anew ([`restrictions`]). It is written as soon as the disk takes it.
 //!
 //! Secrets are here only as SHA-256 ([`Digest`]; they are random, so nobody can try them out) or, what people choose
 //! themselves, by argon2id. All lists are bounded; [`Lasting`] says what happens when one is full.
 
+mod digest;
+mod dirs;
+mod file;
+mod restrictions;
+
+pub use digest::Digest;
+pub use dirs::{default_dir, runtime_dir};
+
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nix::fcntl::{Flock, FlockArg};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use subtle::ConstantTimeEq as _;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+
+use restrictions::{Restrictions, only_restricts};
 
 /// The format that we write. An older daemon must not make sense of a newer file by leaving out what it doesn't know.
 const VERSION: u32 = 1;
 const FILE: &str = "state.json";
-const NEW_FILE: &str = "state.json.new";
 const LOCK: &str = "lock";
-/// Far more than full lists take (some 60 kB).
-const MAX_BYTES: u64 = 1 << 20;
+/// What to do about a file that can't be read.
+const REMEDY: &str =
+    "restore it from a backup, or remove it: then the device has no owner and must be paired anew";
 
 /// Why there is no state, or why it did not change.
 #[derive(Debug, thiserror::Error)]
@@ -46,12 +56,14 @@ pub enum Error {
     #[error("{}: another peercam uses this folder; give each its own by --state-dir", .0.display())]
     InUse(PathBuf),
     /// It isn't what we wrote.
-    #[error("{}: {why}; restore it from a backup, or remove it: then the device has no owner and must be paired anew", path.display())]
+    #[error("{}: {why}; {remedy}", path.display())]
     Broken {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         why: String,
+        /// What to do about it.
+        remedy: &'static str,
     },
 }
 
@@ -75,54 +87,6 @@ impl Role {
             Self::Viewer => "viewer",
             Self::Owner => "owner",
         }
-    }
-}
-
-/// SHA-256 of a secret that we made. Compared in constant time.
-#[derive(Clone, Copy)]
-pub struct Digest([u8; 32]);
-
-impl Digest {
-    /// Of a secret as it was handed out, or of what somebody claims to be one.
-    pub fn of(secret: &str) -> Self {
-        let digest = ring::digest::digest(&ring::digest::SHA256, secret.as_bytes());
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest.as_ref());
-        Self(bytes)
-    }
-}
-
-impl PartialEq for Digest {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
-    }
-}
-
-impl Eq for Digest {}
-
-impl std::hash::Hash for Digest {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.0.hash(state);
-    }
-}
-
-impl std::fmt::Debug for Digest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Digest(..)")
-    }
-}
-
-impl Serialize for Digest {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(&URL_SAFE_NO_PAD.encode(self.0))
-    }
-}
-
-impl<'de> Deserialize<'de> for Digest {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(d)?;
-        let bytes = URL_SAFE_NO_PAD.decode(&text).ok().and_then(|b| b.try_into().ok());
-        bytes.map(Self).ok_or_else(|| de::Error::custom("a digest is 43 characters of base64url"))
     }
 }
 
@@ -184,6 +148,9 @@ pub struct Lasting {
     version: u32,
     /// The owner's password (argon2id, PHC string); `None`: the device has no owner yet.
     pub owner: Option<String>,
+    /// There never was an owner. A file without an owner that does not say so has lost him.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    unpaired: bool,
     /// The password of those who may watch.
     pub household: Option<String>,
     /// At most [`Lasting::MOST_TOKENS`]; a further one is refused.
@@ -214,6 +181,7 @@ impl Default for Lasting {
         Self {
             version: VERSION,
             owner: None,
+            unpaired: true,
             household: None,
             tokens: vec![],
             guests: vec![],
@@ -257,17 +225,41 @@ fn push<T, K: Ord>(list: &mut Vec<T>, item: T, most: usize, worth: impl Fn(&T) -
     list.push(item);
 }
 
+/// Why the state can't be written, and what that means for what was restricted since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unwritten {
+    why: String,
+    /// The runtime folder holds what was restricted.
+    until_reboot: bool,
+}
+
+impl std::fmt::Display for Unwritten {
+    /// One sentence for the owner.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let until = if self.until_reboot { "the board" } else { "peercam" };
+        let why = &self.why;
+        write!(
+            f,
+            "the state can't be written ({why}): what you restrict holds at once, but only until {until} restarts, \
+             and nothing new can be granted"
+        )
+    }
+}
+
 /// The state, open. Nobody else opens the same folder meanwhile.
 #[derive(Debug)]
 pub struct State {
     dir: PathBuf,
+    /// For what restricts while the disk can't be written.
+    runtime: Option<PathBuf>,
     /// Replaced as a whole, so that a reader never waits for a disk.
     now: RwLock<Arc<Lasting>>,
-    /// Held while the state changes.
-    changing: Mutex<()>,
+    /// What the disk holds. Locked while the state changes.
+    saved: Mutex<Arc<Lasting>>,
     changed: watch::Sender<u64>,
     privacy: watch::Sender<bool>,
     held: AtomicBool,
+    unwritten: watch::Sender<Option<Unwritten>>,
     _lock: Flock<File>,
 }
 
@@ -278,6 +270,14 @@ impl State {
     /// # Errors
     /// The folder can't be used, another daemon uses it, or its file isn't what we wrote.
     pub fn open(dir: &Path) -> Result<Arc<Self>, Error> {
+        Self::open_with(dir, None)
+    }
+
+    /// The same, with a folder that lasts until the board's next start (see [`runtime_dir`]).
+    ///
+    /// # Errors
+    /// As [`State::open`]; also if the file in `runtime` can't be read.
+    pub fn open_with(dir: &Path, runtime: Option<PathBuf>) -> Result<Arc<Self>, Error> {
         let io = |path: &Path, doing| {
             let path = path.to_owned();
             move |source| Error::Io { path, doing, source }
@@ -288,21 +288,34 @@ impl State {
             .create(dir)
             .map_err(io(dir, "making the folder for what must last"))?;
         let path = dir.join(LOCK);
-        let lock = private().truncate(false).open(&path).map_err(io(&path, "opening the lock"))?;
+        let mut options = OpenOptions::new();
+        // O_NOFOLLOW: our own files are no links.
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let lock =
+            options.custom_flags(libc::O_NOFOLLOW).open(&path).map_err(io(&path, "opening the lock"))?;
         let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| match e {
             nix::errno::Errno::EWOULDBLOCK => Error::InUse(dir.to_owned()),
             e => Error::Io { path, doing: "locking it", source: e.into() },
         })?;
-        let lasting = load(&dir.join(FILE))?;
-        Ok(Arc::new(Self {
+        let saved = load(&dir.join(FILE))?;
+        let restrictions = runtime.as_deref().map(load_restrictions).transpose()?.flatten();
+        let mut lasting = saved.clone();
+        if let Some(restrictions) = restrictions {
+            restrictions.apply(&mut lasting);
+        }
+        let state = Arc::new(Self {
             dir: dir.to_owned(),
+            runtime,
             changed: watch::channel(0).0,
             privacy: watch::channel(lasting.privacy).0,
             held: AtomicBool::new(false),
+            unwritten: watch::channel(None).0,
             now: RwLock::new(Arc::new(lasting)),
-            changing: Mutex::default(),
+            saved: Mutex::new(Arc::new(saved)),
             _lock: lock,
-        }))
+        });
+        state.catch_up();
+        Ok(state)
     }
 
     /// Looks at it. Never waits for a disk.
@@ -316,19 +329,39 @@ impl State {
     /// # Errors
     /// It could not be written; then nothing has changed.
     pub fn change<T>(&self, change: impl FnOnce(&mut Lasting) -> T) -> Result<T, Error> {
-        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = self.snapshot();
-        let mut after = Lasting::clone(&before);
-        let result = change(&mut after);
-        if after == *before {
-            return Ok(result);
-        }
-        self.write(&after)?;
-        let privacy = after.privacy || self.privacy_is_held();
-        *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(after);
-        self.privacy.send_if_modified(|p| std::mem::replace(p, privacy) != privacy);
-        self.changed.send_modify(|n| *n += 1);
-        Ok(result)
+        self.commit(change, |_, _, _| false)
+    }
+
+    /// The same for what only takes away: that holds at once, also where it can't be written. [`State::unwritten`] says
+    /// then for how long.
+    ///
+    /// # Errors
+    /// It gives somebody something after all, and could not be written; then nothing has changed.
+    pub fn restrict<T>(&self, change: impl FnOnce(&mut Lasting) -> T) -> Result<T, Error> {
+        self.commit(change, only_restricts)
+    }
+
+    /// The same for what is true whether it can be written or not: how dates are to be read after the clock was set.
+    pub fn redate(&self, change: impl FnOnce(&mut Lasting)) {
+        let _ = self.commit(change, |_, _, _| true); // holds anyway
+    }
+
+    /// Why the state can't be written, now and whenever that changes.
+    pub fn unwritten(&self) -> watch::Receiver<Option<Unwritten>> {
+        self.unwritten.subscribe()
+    }
+
+    /// Writes what could not be written before; with nothing to write, sees whether something could be. Waits for the disk.
+    pub fn catch_up(&self) {
+        let mut saved = self.lock();
+        let now = self.snapshot();
+        let done = if *now == **saved {
+            let bytes = encode(&now).and_then(|bytes| file::probe(&self.dir, FILE, &bytes));
+            bytes.map_err(|source| self.writing(source))
+        } else {
+            self.write(&now)
+        };
+        self.note(&mut saved, &now, done.as_ref().err());
     }
 
     /// Wakes its receiver after every change.
@@ -338,7 +371,7 @@ impl State {
 
     /// Whether there is privacy from now on, whatever is stored: the configuration may demand it.
     pub fn hold_privacy(&self, on: bool) {
-        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = self.lock();
         self.held.store(on, Ordering::Relaxed);
         let privacy = on || self.read(|l| l.privacy);
         self.privacy.send_if_modified(|p| std::mem::replace(p, privacy) != privacy);
@@ -359,43 +392,120 @@ impl State {
         &self.dir
     }
 
+    /// Makes a change. One that `holds_anyway`, by what it makes of the state before and of what the disk holds, is in
+    /// effect before it is written, and also if it can't be.
+    fn commit<T>(
+        &self,
+        change: impl FnOnce(&mut Lasting) -> T,
+        holds_anyway: fn(&Lasting, &Lasting, &Lasting) -> bool,
+    ) -> Result<T, Error> {
+        let mut saved = self.lock();
+        let before = self.snapshot();
+        let mut after = Lasting::clone(&before);
+        let result = change(&mut after);
+        after.unpaired = after.owner.is_none();
+        if after == *before {
+            return Ok(result);
+        }
+        let anyway = holds_anyway(&after, &before, &saved);
+        let after = Arc::new(after);
+        if anyway {
+            self.publish(&after);
+        }
+        let written = self.write(&after);
+        self.note(&mut saved, &after, written.as_ref().err());
+        if !anyway {
+            written?;
+            self.publish(&after);
+        }
+        Ok(result)
+    }
+
+    fn publish(&self, after: &Arc<Lasting>) {
+        let privacy = after.privacy || self.privacy_is_held();
+        *self.now.write().unwrap_or_else(PoisonError::into_inner) = after.clone();
+        self.privacy.send_if_modified(|p| std::mem::replace(p, privacy) != privacy);
+        self.changed.send_modify(|n| *n += 1);
+    }
+
+    /// Notes whether `state` was written. Where it was not, the runtime folder gets what holds all the same.
+    fn note(&self, saved: &mut Arc<Lasting>, state: &Arc<Lasting>, error: Option<&Error>) {
+        let unwritten = match error {
+            None => {
+                *saved = state.clone();
+                self.forget_restrictions();
+                None
+            }
+            Some(error) => {
+                let why = match error {
+                    Error::Io { source, .. } => source.to_string(),
+                    other => other.to_string(),
+                };
+                Some(Unwritten { why, until_reboot: self.keep_restrictions(saved) })
+            }
+        };
+        self.unwritten.send_if_modified(|known| {
+            let news = *known != unwritten;
+            if news {
+                match &unwritten {
+                    Some(problem) => tracing::error!("{problem}"),
+                    None => tracing::info!("the state can be written again, and is"),
+                }
+                *known = unwritten;
+            }
+            news
+        });
+    }
+
+    /// Whether the runtime folder now holds all that the disk does not know to have ended.
+    fn keep_restrictions(&self, saved: &Lasting) -> bool {
+        let Some(runtime) = &self.runtime else { return false };
+        let kept = serde_json::to_vec(&Restrictions::between(saved, &self.snapshot()))
+            .map_err(io::Error::from)
+            .and_then(|bytes| file::replace(runtime, restrictions::FILE, &bytes));
+        if let Err(error) = &kept {
+            tracing::warn!("can't write to {}: {error}", runtime.display());
+        }
+        kept.is_ok()
+    }
+
+    fn forget_restrictions(&self) {
+        let Some(runtime) = &self.runtime else { return };
+        match fs::remove_file(runtime.join(restrictions::FILE)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!("can't remove {} from {}: {e}", restrictions::FILE, runtime.display());
+            }
+            _ => (),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<Lasting>> {
+        self.saved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn snapshot(&self) -> Arc<Lasting> {
         self.now.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn write(&self, lasting: &Lasting) -> Result<(), Error> {
-        let (new, path) = (self.dir.join(NEW_FILE), self.dir.join(FILE));
-        let written = || {
-            let mut file = private().truncate(true).open(&new)?;
-            serde_json::to_writer_pretty(&mut file, lasting)?;
-            file.write_all(b"\n")?;
-            file.sync_all()?;
-            fs::rename(&new, &path)?;
-            File::open(&self.dir)?.sync_all()
-        };
-        written().map_err(|source| Error::Io { path: path.clone(), doing: "writing what must last", source })
+        let written = encode(lasting).and_then(|bytes| file::replace(&self.dir, FILE, &bytes));
+        written.map_err(|source| self.writing(source))
+    }
+
+    fn writing(&self, source: io::Error) -> Error {
+        Error::Io { path: self.dir.join(FILE), doing: "writing what must last", source }
     }
 }
 
-fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    // O_NOFOLLOW: our own files are no links.
-    options.read(true).write(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    options
+fn encode(lasting: &Lasting) -> io::Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec_pretty(lasting)?;
+    bytes.push(b'\n');
+    Ok(bytes)
 }
 
 fn load(path: &Path) -> Result<Lasting, Error> {
-    let broken = |why: String| Error::Broken { path: path.to_owned(), why };
-    let reading = |source| Error::Io { path: path.to_owned(), doing: "reading what must last", source };
-    match fs::metadata(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Lasting::default()),
-        Err(e) => return Err(reading(e)),
-        Ok(facts) if facts.len() > MAX_BYTES => {
-            return Err(broken(format!("it has {} bytes, more than we ever write", facts.len())));
-        }
-        Ok(_) => (),
-    }
-    let bytes = fs::read(path).map_err(reading)?;
+    let broken = |why: String| Error::Broken { path: path.to_owned(), why, remedy: REMEDY };
+    let Some(bytes) = file::read(path, REMEDY)? else { return Ok(Lasting::default()) };
     let value: serde_json::Value =
         serde_json::from_slice(&bytes).map_err(|e| broken(format!("it is no JSON: {e}")))?;
     match value.get("version").and_then(serde_json::Value::as_u64) {
@@ -405,28 +515,22 @@ fn load(path: &Path) -> Result<Lasting, Error> {
         }
         None => return Err(broken("it names no version".into())),
     }
-    serde_json::from_value(value).map_err(|e| broken(format!("it makes no sense: {e}")))
+    let lasting: Lasting =
+        serde_json::from_value(value).map_err(|e| broken(format!("it makes no sense: {e}")))?;
+    // Only an owner signs in or makes guest links.
+    let owned = lasting.household.is_some()
+        || !(lasting.sessions.is_empty() && lasting.devices.is_empty() && lasting.guests.is_empty());
+    match &lasting.owner {
+        None if !lasting.unpaired || owned => Err(broken("it has lost its owner".into())),
+        owner => Ok(Lasting { unpaired: owner.is_none(), ..lasting }),
+    }
 }
 
-/// Where the state is unless somebody says otherwise: systemd's `StateDirectory=`; `/var/lib/peercam` for root; else the
-/// user's own (XDG Base Directory Specification).
-pub fn default_dir() -> PathBuf {
-    let root = nix::unistd::geteuid().is_root();
-    usual_dir(|name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from), root)
-}
-
-fn usual_dir(env: impl Fn(&str) -> Option<PathBuf>, root: bool) -> PathBuf {
-    if let Some(dirs) = env("STATE_DIRECTORY") {
-        // Several are separated by colons (systemd.exec(5)); the first is ours.
-        let text = dirs.to_string_lossy();
-        return text.split(':').next().unwrap_or_default().into();
-    }
-    if root {
-        return "/var/lib/peercam".into();
-    }
-    let state = env("XDG_STATE_HOME").filter(|p| p.is_absolute());
-    let home = || env("HOME").unwrap_or_else(|| "/".into()).join(".local/state");
-    state.unwrap_or_else(home).join("peercam")
+fn load_restrictions(runtime: &Path) -> Result<Option<Restrictions>, Error> {
+    let path = runtime.join(restrictions::FILE);
+    let Some(bytes) = file::read(&path, restrictions::REMEDY)? else { return Ok(None) };
+    let parsed = Restrictions::parse(&bytes);
+    parsed.map(Some).map_err(|why| Error::Broken { path, why, remedy: restrictions::REMEDY })
 }
 
 #[cfg(test)]

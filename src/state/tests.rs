@@ -5,7 +5,11 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::dirs::usual_dir;
+use super::file::MAX_BYTES;
 use super::*;
+
+const NEW_FILE: &str = "state.json.new";
 
 /// A folder of its own, removed when dropped.
 struct Dir(PathBuf);
@@ -204,4 +208,176 @@ fn the_usual_places() {
     assert_eq!(dir(true, &[("HOME", "/root")]), "/var/lib/peercam");
     assert_eq!(dir(false, &[("HOME", "/home/a"), ("XDG_STATE_HOME", "/s")]), "/s/peercam");
     assert_eq!(dir(false, &[("HOME", "/home/a"), ("XDG_STATE_HOME", "s")]), "/home/a/.local/state/peercam");
+}
+
+/// A state with one of each, on a disk that is full from then on; and the runtime folder.
+fn on_a_full_disk(dir: &Dir) -> (Arc<State>, PathBuf) {
+    let runtime = dir.0.join("run");
+    fs::create_dir_all(&runtime).unwrap();
+    let state = State::open_with(&dir.0, Some(runtime.clone())).unwrap();
+    state
+        .change(|l| {
+            (l.owner, l.household) = (Some("owner's".into()), Some("household's".into()));
+            l.add_session(session(Role::Owner, 7));
+            l.add_session(session(Role::Viewer, 8));
+            for name in ["a", "b"] {
+                let digest = Digest::of(name);
+                l.tokens.push(Token { name: name.into(), role: Role::Viewer, digest, created_unix: 1 });
+            }
+        })
+        .unwrap();
+    fill(dir);
+    (state, runtime)
+}
+
+/// Nothing can be written to the folder any more. Not by permissions, which root ignores.
+fn fill(dir: &Dir) {
+    fs::create_dir(dir.0.join(NEW_FILE)).unwrap();
+}
+
+fn make_room(dir: &Dir) {
+    fs::remove_dir(dir.0.join(NEW_FILE)).unwrap();
+}
+
+fn restricted(l: &mut Lasting) {
+    (l.privacy, l.household) = (true, None);
+    l.sessions.retain(|s| s.role == Role::Owner);
+    l.tokens.retain(|t| t.name != "a");
+}
+
+#[test]
+fn what_restricts_holds_without_a_disk_and_over_a_restart() {
+    let dir = Dir::new();
+    let (state, runtime) = on_a_full_disk(&dir);
+    assert_eq!(*state.unwritten().borrow(), None, "nobody has tried");
+    state.catch_up();
+    assert!(state.unwritten().borrow().is_some(), "found by trying");
+    state.restrict(restricted).unwrap();
+    assert!(*state.privacy().borrow());
+    let held = state.read(Lasting::clone);
+    assert_eq!((held.sessions.len(), held.tokens.len(), held.household.as_ref()), (1, 1, None));
+    let says = state.unwritten().borrow().as_ref().map(ToString::to_string).unwrap();
+    assert!(says.contains("only until the board restarts"), "{says}");
+    // What grants fails, by either way, and changes nothing.
+    for grant in [
+        |l: &mut Lasting| l.add_session(session(Role::Owner, 9)),
+        |l: &mut Lasting| l.household = Some("x".into()),
+    ] {
+        assert!(state.change(grant).is_err() && state.restrict(grant).is_err());
+    }
+    assert!(state.restrict(|l| (l.owner, l.privacy) = (None, true)).is_err());
+    assert_eq!(state.read(Lasting::clone), held);
+    drop(state);
+
+    // The daemon starts again; the disk still holds the old state.
+    let again = State::open_with(&dir.0, Some(runtime.clone())).unwrap();
+    assert_eq!(again.read(Lasting::clone), held);
+    assert!(again.unwritten().borrow().is_some() && *again.privacy().borrow());
+    make_room(&dir);
+    again.catch_up();
+    assert_eq!(*again.unwritten().borrow(), None);
+    drop(again);
+    assert_eq!(fs::read_dir(&runtime).unwrap().count(), 0, "the disk has it all");
+    assert_eq!(State::open(&dir.0).unwrap().read(Lasting::clone), held);
+}
+
+#[test]
+fn without_a_runtime_folder_it_holds_in_memory_and_says_so() {
+    let dir = Dir::new();
+    let state = State::open(&dir.0).unwrap();
+    fill(&dir);
+    state.restrict(|l| l.privacy = true).unwrap();
+    assert!(*state.privacy().borrow());
+    let says = state.unwritten().borrow().as_ref().map(ToString::to_string).unwrap();
+    assert!(says.contains("only until peercam restarts"), "{says}");
+    // The disk never learned of it, so it may go off again.
+    state.restrict(|l| l.privacy = false).unwrap();
+    assert!(!*state.privacy().borrow());
+    make_room(&dir);
+    state.change(|l| l.privacy = true).unwrap();
+    fill(&dir);
+    assert!(state.restrict(|l| l.privacy = false).is_err(), "the disk says that it is on");
+}
+
+#[test]
+fn the_runtime_folder_takes_away_and_never_gives() {
+    let dir = Dir::new();
+    let (state, runtime) = on_a_full_disk(&dir);
+    state.restrict(restricted).unwrap();
+    let file = runtime.join(restrictions::FILE);
+    let kept = fs::read(&file).unwrap();
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    // What is made after there is room again is not touched by a file that a crash left behind.
+    make_room(&dir);
+    state
+        .change(|l| {
+            (l.privacy, l.household) = (false, Some("a new one".into()));
+            let digest = Digest::of("new");
+            l.tokens.push(Token { name: "a".into(), role: Role::Viewer, digest, created_unix: 2 });
+        })
+        .unwrap();
+    assert!(!file.exists());
+    let before = state.read(Lasting::clone);
+    drop(state);
+    fs::write(&file, &kept).unwrap();
+    let state = State::open_with(&dir.0, Some(runtime.clone())).unwrap();
+    assert_eq!(state.read(Lasting::clone), Lasting { privacy: true, ..before }, "but for privacy");
+    drop(state);
+    // One that can't be read could have revoked anything.
+    for broken in ["", "{}", "{\"version\":2,\"privacy\":false,\"ended\":[]}", "null"] {
+        fs::write(&file, broken).unwrap();
+        let error = State::open_with(&dir.0, Some(runtime.clone())).unwrap_err();
+        assert!(matches!(error, Error::Broken { .. }), "{broken}: {error}");
+    }
+    fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink(dir.file(), &file).unwrap();
+    assert!(State::open_with(&dir.0, Some(runtime)).is_err(), "no link");
+}
+
+#[test]
+fn a_state_that_has_lost_its_owner_stops_the_start() {
+    for lost in [
+        "{\"version\": 1}",
+        "{\"version\": 1, \"owner\": null}",
+        "{\"version\": 1, \"owner\": null, \"privacy\": true, \"tokens\": []}",
+        "{\"version\": 1, \"owner\": null, \"unpaired\": false}",
+        "{\"version\": 1, \"unpaired\": true, \"household\": \"hash\"}",
+    ] {
+        let dir = Dir::new();
+        fs::create_dir(&dir.0).unwrap();
+        fs::write(dir.file(), lost).unwrap();
+        let error = State::open(&dir.0).unwrap_err();
+        assert!(matches!(error, Error::Broken { .. }), "{lost}: {error}");
+        assert!(error.to_string().contains("lost its owner"), "{error}");
+        assert_eq!(fs::read_to_string(dir.file()).unwrap(), lost, "it is left as it is");
+    }
+    // One that never had an owner says so.
+    let dir = Dir::new();
+    State::open(&dir.0).unwrap().change(|l| l.privacy = true).unwrap();
+    let state = State::open(&dir.0).unwrap();
+    assert!(state.read(|l| l.owner.is_none() && l.privacy));
+    state.change(|l| l.owner = Some("hash".into())).unwrap();
+    assert!(!fs::read_to_string(dir.file()).unwrap().contains("unpaired"));
+}
+
+#[test]
+fn no_link_is_followed() {
+    let link = |from: &Path, to: &Path| std::os::unix::fs::symlink(to, from).unwrap();
+    let dir = Dir::new();
+    fs::create_dir(&dir.0).unwrap();
+    link(&dir.file(), &dir.0.join("nowhere"));
+    let error = State::open(&dir.0).unwrap_err();
+    assert!(matches!(error, Error::Broken { .. }) && error.to_string().contains("symbolic link"), "{error}");
+    fs::remove_file(dir.file()).unwrap();
+    // One that was planted where the new file is to be is replaced, and what it points to is not.
+    let other = dir.0.join("other");
+    fs::write(&other, "somebody's").unwrap();
+    link(&dir.0.join(NEW_FILE), &other);
+    State::open(&dir.0).unwrap().change(|l| l.privacy = true).unwrap();
+    assert_eq!(fs::read_to_string(&other).unwrap(), "somebody's");
+    assert!(!dir.0.join(NEW_FILE).exists() && fs::symlink_metadata(dir.file()).unwrap().is_file());
+    // Nor does a hard link lend its content.
+    fs::hard_link(&other, dir.0.join(NEW_FILE)).unwrap();
+    State::open(&dir.0).unwrap().change(|l| l.privacy = false).unwrap();
+    assert_eq!(fs::read_to_string(&other).unwrap(), "somebody's");
 }

@@ -32,6 +32,9 @@ const PATIENCE_PAGE: Duration = Duration::ZERO;
 /// How long one leave may take: closing sends a goodbye and frees sockets.
 const LEAVE: Duration = Duration::from_secs(1);
 
+/// How long all viewers' tasks may take to send what they have in hand.
+const CONCEAL: Duration = Duration::from_secs(1);
+
 /// All viewers.
 pub struct Registry {
     shared: Arc<Shared>,
@@ -243,6 +246,15 @@ impl Registry {
         Ok(())
     }
 
+    /// There is privacy: nothing that was captured before waits for any viewer when this returns, or false if that took
+    /// too long.
+    pub async fn conceal(&self) -> bool {
+        self.shared.hub.conceal();
+        let viewers: Vec<_> = self.shared.lock().values().cloned().collect();
+        let concealed = futures_util::future::join_all(viewers.iter().map(|v| v.conceal()));
+        tokio::time::timeout(CONCEAL, concealed).await.is_ok()
+    }
+
     /// Everybody's facts, the longest there first.
     pub fn list(&self) -> Vec<Facts> {
         let mut viewers: Vec<_> = self.shared.lock().values().cloned().collect();
@@ -318,6 +330,14 @@ impl Shared {
 impl Viewer {
     async fn command(&self, command: Command) -> Result<(), Error> {
         self.commands.send(command).await.map_err(|_| Error::Unknown)
+    }
+
+    /// Waits until its task has sent what it had in hand.
+    async fn conceal(&self) {
+        let (done, sent) = oneshot::channel();
+        if self.command(Command::Concealed(done)).await.is_ok() {
+            let _ = sent.await; // it has ended instead
+        }
     }
 
     async fn end(&self, why: &str) {

@@ -61,6 +61,8 @@ pub enum Command {
     },
     /// It is to be asked for an ICE restart, and why.
     AskRestart(String),
+    /// What waited for it was dropped; to be answered when nothing from before is in hand.
+    Concealed(oneshot::Sender<()>),
     /// The end, and why.
     Leave(String),
 }
@@ -225,6 +227,9 @@ impl Task {
     async fn obey(&mut self, command: Command, trickled: &mut usize) -> Result<(), String> {
         match command {
             Command::Leave(why) => return Err(why),
+            Command::Concealed(done) => {
+                let _ = done.send(()); // whoever asked may have waited long enough
+            }
             Command::AskRestart(why) => {
                 let _ = self.events.try_send(Event::Restart(why)); // full: that channel does not read
             }

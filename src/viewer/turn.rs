@@ -13,21 +13,21 @@ use crate::config::{Ice, IceServer};
 /// cannot use the relay for much longer.
 const VALID: Duration = Duration::from_secs(24 * 3600);
 
-/// The servers as one viewer is told them, at `now_unix` (time since 1970).
-pub fn servers(ice: &Ice, now_unix: Duration) -> Vec<IceServer> {
-    let told = |server: &IceServer| match &server.secret {
-        None => server.clone(),
-        Some(secret) => {
-            let (username, credential) = mint(secret, now_unix + VALID);
-            IceServer {
-                username: Some(username),
-                credential: Some(credential),
-                secret: None,
-                ..server.clone()
-            }
+/// The servers as one viewer is told them, at `now_unix` (time since 1970). A guest learns no password that outlasts the
+/// visit, unless the server is `for_guests`; of such a server only its STUN is left.
+pub fn servers(ice: &Ice, now_unix: Duration, guest: bool) -> Vec<IceServer> {
+    let told = |server: &IceServer| {
+        let mut told = server.clone();
+        if let Some(secret) = told.secret.take() {
+            let (username, credential) = mint(&secret, now_unix + VALID);
+            (told.username, told.credential) = (Some(username), Some(credential));
+        } else if guest && told.credential.is_some() && !told.for_guests {
+            told.urls.retain(|url| !url.starts_with("turn"));
+            (told.username, told.credential) = (None, None);
         }
+        (!told.urls.is_empty()).then_some(told)
     };
-    ice.servers.iter().map(told).collect()
+    ice.servers.iter().filter_map(told).collect()
 }
 
 fn mint(secret: &str, expires_unix: Duration) -> (String, String) {
@@ -49,6 +49,7 @@ mod tests {
             username: None,
             credential: None,
             secret: Some("north".into()),
+            for_guests: false,
         };
         let fixed = IceServer {
             username: Some("u".into()),
@@ -57,10 +58,19 @@ mod tests {
             ..server.clone()
         };
         let ice = Ice { servers: vec![server.clone(), fixed.clone()], ..Ice::default() };
-        let told = servers(&ice, Duration::from_millis(1_700_000_000_999));
+        let told = servers(&ice, Duration::from_millis(1_700_000_000_999), true);
+        assert_eq!(told.len(), 1, "no password that lasts for a guest");
+        let told = servers(&ice, Duration::from_millis(1_700_000_000_999), false);
         assert_eq!(told[0].username.as_deref(), Some("1700086400:peercam"));
         assert_eq!(told[0].credential.as_deref(), Some("cIgnxampgHIV1uHvMTJ7D41Kdmw="));
         assert_eq!((&told[0].urls, &told[0].secret), (&server.urls, &None));
         assert_eq!(told[1], fixed);
+        // As configured, or what needs no password.
+        let shared = IceServer { for_guests: true, ..fixed.clone() };
+        let urls = vec!["stun:turn.example.org".to_owned(), "turns:turn.example.org".into()];
+        let ice = Ice { servers: vec![shared.clone(), IceServer { urls, ..fixed }], ..Ice::default() };
+        let told = servers(&ice, Duration::ZERO, true);
+        let stun = IceServer { urls: vec!["stun:turn.example.org".into()], ..IceServer::default() };
+        assert_eq!(told, [shared, stun]);
     }
 }

@@ -3,15 +3,21 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /api/session` | who one is: see below |
-//! | `POST /api/pair {"secret","password"}` | 204 and cookies: the owner, signed in |
+//! | `POST /api/pair {"secret","password","keep_links":false}` | 204 and cookies: the owner, signed in; see below |
 //! | `POST /api/login {"password"}` | 200, cookies, and who one is now; 401; 429 with `Retry-After` |
 //! | `POST /api/guest {"secret"}` | 200, a cookie, and who one is now; 401 |
 //! | `POST /api/logout {"everywhere":false}` | 204; `everywhere` ends all sessions by the same password |
-//! | `POST /api/password {"old","new","role"}` | 204; `role` is `owner` or `viewer`; `new` "" removes the viewers' |
+//! | `POST /api/password {"old","new","role","keep_links":false}` | 204; `role` is `owner` or `viewer`; `new` "" removes the viewers' |
+//! | `GET /api/issued` | `{"guests":["LABEL"],"tokens":["NAME"]}`: what a new password of the owner's ends |
 //! | `GET /api/guests` | `[{"id","label","created_unix","expires_unix"}]` |
 //! | `POST /api/guests {"label","hours"}` | 201, `{"id","secret","expires_unix"}`: the page makes the link |
 //! | `DELETE /api/guests/{id}` | 204 |
-//! | `POST /api/privacy {"on"}` | 204 |
+//! | `POST /api/privacy {"on"}` | 204: with `on`, camera and microphone are closed and nothing of them is sent any more |
+//!
+//! The owner's new password ends all guest links and tokens, unless `keep_links` is true; a first owner's ends none.
+//!
+//! What restricts (privacy, revoking, logout) holds also where the state can't be written, or a device does not close in
+//! time; then the answer is 200 and `{"warning": "one sentence"}` instead of 204.
 //!
 //! Who one is:
 //!
@@ -33,7 +39,7 @@ use warp::path::FullPath;
 use warp::{Filter, reply};
 
 use super::access::Visitor;
-use super::auth::{self, Auth, DEVICE_S, Principal, Role, SESSION_S, SignedIn};
+use super::auth::{self, Auth, DEVICE_S, NewPassword, Principal, Role, SESSION_S, SignedIn};
 use super::body::{self, Body};
 use super::cookies::Cookie;
 use super::json::{self, Expected};
@@ -41,6 +47,7 @@ use super::problem::Problem;
 use super::proxy::Via;
 use super::routes::{Peer, Scheme, State};
 use super::server::Limits;
+use super::{Context, privacy};
 
 /// Bytes of a body: passwords and labels.
 const BODY_BYTES: usize = 4096;
@@ -49,6 +56,8 @@ const BODY_BYTES: usize = 4096;
 struct Pair {
     secret: String,
     password: String,
+    #[serde(default)]
+    keep_links: bool,
 }
 
 #[derive(Deserialize)]
@@ -72,6 +81,8 @@ struct Password {
     old: String,
     new: String,
     role: Role,
+    #[serde(default)]
+    keep_links: bool,
 }
 
 #[derive(Deserialize)]
@@ -147,6 +158,7 @@ impl Request {
     ) -> Option<reply::Response> {
         let answer = match (method.as_str(), path) {
             ("GET", "/api/session") => Ok(self.session(self.visitor.principal())),
+            ("GET", "/api/issued") => Ok(json_response(StatusCode::OK, &self.auth().issued())),
             ("GET", "/api/guests") => Ok(json_response(StatusCode::OK, &json!(self.auth().guests()))),
             ("DELETE", _) => self.revoke_guest(path.strip_prefix("/api/guests/")?).await,
             ("POST", _) => match text(headers, body, &self.state.limits).await {
@@ -192,8 +204,9 @@ impl Request {
             let says = "a password can't be set over plain HTTP, where others may read it; use https://";
             return Err(Problem::new(StatusCode::FORBIDDEN, says));
         }
-        let Pair { secret, password } = parse(body)?;
-        let signed_in = self.auth().pair_by(&secret, &password, self.browser()).await?;
+        let Pair { secret, password, keep_links } = parse(body)?;
+        let password = NewPassword { text: &password, keep_links };
+        let signed_in = self.auth().pair_by(&secret, password, self.browser()).await?;
         Ok(self.with_cookies(empty(), &signed_in))
     }
 
@@ -214,16 +227,17 @@ impl Request {
     async fn logout(&self, body: &str) -> Result<reply::Response, Problem> {
         let Logout { everywhere } = parse(body)?;
         self.auth().logout(self.visitor.required()?, everywhere).await?;
-        let mut response = empty();
+        let mut response = self.done();
         self.set(&mut response, Cookie::Session, "", 0);
         Ok(response)
     }
 
     async fn password(&self, body: &str) -> Result<reply::Response, Problem> {
-        let Password { old, new, role } = parse(body)?;
+        let Password { old, new, role, keep_links } = parse(body)?;
         let (owner, address) = (self.visitor.required()?, self.peer.remote.ip());
-        self.auth().change_password(owner, &old, role, &new, address).await?;
-        Ok(empty())
+        let new = NewPassword { text: &new, keep_links };
+        self.auth().change_password(owner, &old, role, new, address).await?;
+        Ok(self.done())
     }
 
     async fn add_guest(&self, body: &str) -> Result<reply::Response, Problem> {
@@ -235,14 +249,20 @@ impl Request {
 
     async fn revoke_guest(&self, id: &str) -> Result<reply::Response, Problem> {
         self.auth().revoke_guest(id).await?;
-        Ok(empty())
+        Ok(self.done())
     }
 
     async fn privacy(&self, body: &str) -> Result<reply::Response, Problem> {
         let Privacy { on } = parse(body)?;
-        self.auth().set_privacy(on).await?;
+        let Context { auth, registry, status, .. } = &*self.state.context;
+        let warnings = privacy::switch(on, auth, registry, status).await?;
         tracing::info!(address = %self.peer.remote.ip(), "privacy is {} now", if on { "on" } else { "off" });
-        Ok(empty())
+        Ok(warned(warnings))
+    }
+
+    /// It is done; with what the state says of itself where it can't be written.
+    fn done(&self) -> reply::Response {
+        warned(self.auth().unwritten().into_iter().collect())
     }
 
     fn auth(&self) -> &Auth {
@@ -280,6 +300,14 @@ async fn text(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<String
 
 fn parse<T: Expected>(body: &str) -> Result<T, Problem> {
     json::parse(body).map_err(|why| Problem::new(StatusCode::BAD_REQUEST, format!("the body {why}")))
+}
+
+/// 204, or what must be known besides.
+fn warned(warnings: Vec<String>) -> reply::Response {
+    match warnings.is_empty() {
+        true => empty(),
+        false => json_response(StatusCode::OK, &json!({"warning": warnings.join("; ")})),
+    }
 }
 
 fn empty() -> reply::Response {

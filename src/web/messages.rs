@@ -251,7 +251,7 @@ mod tests {
                 urls: vec!["turn:b".into()],
                 username: Some("u".into()),
                 credential: Some("c".into()),
-                secret: None,
+                ..Default::default()
             },
         ];
         let clocks =

@@ -28,6 +28,7 @@ pub mod machine;
 pub mod messages;
 pub mod page;
 pub mod places;
+pub mod privacy;
 pub mod problem;
 pub mod proxy;
 mod redirect;

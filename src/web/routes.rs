@@ -4,12 +4,13 @@ use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use futures_util::{StreamExt as _, stream};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http::{Method, Request, StatusCode, Uri, Version};
 use hyper::service::Service;
 use tokio_util::sync::CancellationToken;
 use warp::filters::BoxedFilter;
-use warp::{Filter, Rejection, reply};
+use warp::{Filter, Rejection, Reply as _, reply};
 
 use super::access::{self, Visitor};
 use super::guard::{self, Area, Caller};
@@ -20,6 +21,7 @@ use super::proxy::{self, Client, Via};
 use super::server::{Limits, Place};
 use super::sessions::Sessions;
 use super::{Context, api, page, signal, status, tls, whep};
+use crate::pipeline::snapshot;
 
 /// Shared by all routes.
 pub struct State {
@@ -74,14 +76,15 @@ pub fn routes(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
         .map(|state: Arc<State>, visitor| status::response(&state.context, &visitor));
     let hello = warp::path!("api" / "hello")
         .and(with(state))
-        .map(|state: Arc<State>| signal::greeting(&state.context));
+        .and(warp::ext::get::<Visitor>())
+        .map(|state: Arc<State>, visitor| signal::greeting(&state.context, &visitor));
     let health = warp::path!("healthz")
         .and(with(state))
         .map(|state: Arc<State>| status::health(&state.context, state.stop.is_cancelled()));
     let authority = warp::path!("api" / "ca.pem")
         .and(with(state))
         .map(|state: Arc<State>| tls::authority(state.context.settings().tls.as_deref()));
-    let snapshot = warp::path!("snapshot.jpg").and(with(state)).then(snapshot);
+    let picture = warp::path!("snapshot.jpg").and(with(state)).then(picture);
     page::routes()
         .or(signal::route(state))
         .unify()
@@ -95,7 +98,7 @@ pub fn routes(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
         .unify()
         .or(authority)
         .unify()
-        .or(snapshot)
+        .or(picture)
         .unify()
         .or(api::routes(state))
         .unify()
@@ -114,10 +117,21 @@ fn refuse(rejection: &Rejection) -> Problem {
     }
 }
 
-async fn snapshot(state: Arc<State>) -> reply::Response {
-    match state.context.snapshots.take().await {
+/// What is written at once of a picture: privacy ends it between two pieces.
+const PIECE: usize = 16 * 1024;
+
+async fn picture(state: Arc<State>) -> reply::Response {
+    let private = state.context.auth.state().privacy();
+    let taken = state.context.snapshots.take().await;
+    match taken.and_then(|jpeg| if *private.borrow() { Err(snapshot::Error::Private) } else { Ok(jpeg) }) {
         Ok(jpeg) => {
-            let mut response = Response::new(jpeg.into());
+            let length = jpeg.len();
+            let pieces = stream::iter((0..length).step_by(PIECE)).map(move |at| match *private.borrow() {
+                true => Err(snapshot::Error::Private), // the connection ends
+                false => Ok(jpeg.slice(at..length.min(at + PIECE))),
+            });
+            let mut response = reply::stream(pieces).into_response();
+            response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("image/jpeg"));
             response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             response

@@ -148,10 +148,11 @@ impl Sessions {
         result.await.unwrap_or_else(|_| Err(Error::Internal("the offer could not be handled".into())))
     }
 
-    /// The viewer of that name, if it is there, for who joined it or the owner: others are told nothing.
+    /// The viewer of that name, if it is there, for who joined it or the owner: others are told nothing. Who joined is known
+    /// by the credential, not by its name: two guest links may have the same label.
     pub fn get(&self, id: &str, principal: &Principal) -> Option<Arc<Session>> {
         let session = lock(&self.table).get(id).cloned();
-        session.filter(|s| s.principal.who == principal.who || principal.role == Role::Owner)
+        session.filter(|s| s.principal.key == principal.key || principal.role == Role::Owner)
     }
 
     fn watch(self: &Arc<Self>, session: Arc<Session>, mut events: mpsc::Receiver<Event>) {

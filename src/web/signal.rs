@@ -12,7 +12,7 @@ use warp::ws::{Message, WebSocket};
 use warp::{Filter, Rejection, Reply, reply};
 
 use super::access::Visitor;
-use super::auth::Principal;
+use super::auth::{Principal, Role};
 use super::messages::{FromPage, Terms, ToPage};
 use super::problem::{self, Problem};
 use super::routes::{Peer, State};
@@ -77,15 +77,15 @@ pub fn route(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
 }
 
 /// `GET /api/hello`: the first message, for a page whose browser opens no WebSocket and that goes on by WHEP.
-pub fn greeting(context: &Context) -> reply::Response {
-    match hello(context) {
+pub fn greeting(context: &Context, visitor: &Visitor) -> reply::Response {
+    let role = match visitor.required() {
+        Ok(principal) => principal.role,
+        Err(problem) => return problem.response(),
+    };
+    match Given::now(context, role).hello(context.clocks) {
         Ok(text) => status::uncached("application/json", text),
         Err(e) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()).response(),
     }
-}
-
-fn hello(context: &Context) -> serde_json::Result<String> {
-    Given::now(context).hello(context.clocks)
 }
 
 /// What a page was told that may change.
@@ -96,16 +96,19 @@ struct Given {
     has_audio: bool,
     /// When credentials of TURN servers were made, Unix time.
     made: Duration,
+    /// A guest is told less.
+    guest: bool,
 }
 
 impl Given {
-    fn now(context: &Context) -> Self {
+    fn now(context: &Context, role: Role) -> Self {
         let port = context.registry.port();
         Self {
             settings: context.settings(),
             media: (port.number(), port.has_tcp()),
             has_audio: status::has_audio(context),
             made: context.auth.now(),
+            guest: role == Role::Guest,
         }
     }
 
@@ -118,7 +121,7 @@ impl Given {
     }
 
     fn servers(&self) -> Vec<IceServer> {
-        ice_servers(&self.settings.ice, self.made)
+        ice_servers(&self.settings.ice, self.made, self.guest)
     }
 
     fn terms<'a>(&self, servers: &'a [IceServer]) -> Terms<'a> {
@@ -182,7 +185,7 @@ impl Line {
         let mut changes = context.status.changes();
         let (principal, role) = (self.principal.clone(), self.principal.role);
         let mut lost = std::pin::pin!(context.auth.lost(&principal));
-        let mut given = Given::now(&context);
+        let mut given = Given::now(&context, role);
         self.put_json(given.hello(context.clocks)).await?;
         let mut status_at = Instant::now();
         let mut status_sent = status_at;
@@ -202,7 +205,7 @@ impl Line {
                 }
                 told = told(&mut self.viewer) => self.tell(told.ok_or(End::Gone)?).await?,
                 () = sleep_until(status_at) => {
-                    let now = Given::now(&context);
+                    let now = Given::now(&context, role);
                     if given.is_outdated(&now) {
                         self.put_json(now.update()).await?;
                         given = now;

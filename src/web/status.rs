@@ -6,7 +6,7 @@
 //!  "viewers": {"count": 1, "max": 50, "list": [{"name": ..., "address": ..., "state": "live", ...}]}}
 //! ```
 //!
-//! `list` and `configuration` are for the owner only; `counters` and `process` for viewers too; guests get the rest.
+//! `list`, `configuration` and `state_problem` (why the state can't be written, and what follows) are for the owner only; `counters` and `process` for viewers too; guests get the rest.
 //!
 //! `clock` relates the capture clock (microseconds of `CLOCK_MONOTONIC`) to Unix time at that moment. `/healthz`
 //! answers 200 while the daemon serves, also when a device is gone (that is retried, and restarting us won't
@@ -46,6 +46,7 @@ pub fn public(context: &Context, role: Role) -> Map<String, Value> {
     let mut viewers = json!({"count": context.registry.count(), "max": context.settings().web.max_viewers});
     if role == Role::Owner {
         viewers["list"] = json!(context.registry.list());
+        all.insert("state_problem".into(), json!(context.auth.unwritten()));
     } else {
         all.remove("configuration");
     }

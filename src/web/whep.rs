@@ -10,6 +10,7 @@ use warp::path::FullPath;
 use warp::{Filter, reply};
 
 use super::access::Visitor;
+use super::auth::Role;
 use super::body::{self, Body};
 use super::json::{self, Expected};
 use super::problem::Problem;
@@ -113,7 +114,9 @@ async fn join(state: &State, request: Request) -> Result<reply::Response, Proble
     headers.insert(ACCEPT_PATCH, HeaderValue::from_static(SDPFRAG));
     headers.insert(header::LOCATION, text(location(&via, path.as_str(), session.id.as_str()))?);
     headers.insert(header::ETAG, text(session.ice.lock().await.etag())?);
-    for link in links(&ice_servers(&state.context.settings().ice, state.context.auth.now())) {
+    let servers =
+        ice_servers(&state.context.settings().ice, state.context.auth.now(), principal.role == Role::Guest);
+    for link in links(&servers) {
         headers.append(header::LINK, link);
     }
     Ok(response)

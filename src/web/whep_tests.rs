@@ -206,7 +206,7 @@ fn ice_servers_are_links() {
         urls: urls.iter().map(|u| u.to_string()).collect(),
         username: username.map(Into::into),
         credential: username.map(|_| "a \"b\" \\c".into()),
-        secret: None,
+        ..Default::default()
     };
     let servers = [
         server(&["stun:stun.example.net"], None),

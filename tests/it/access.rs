@@ -38,6 +38,7 @@ const ROUTES: &[(&str, &[(&str, Level)])] = &[
     ("/api/password", &[("POST", Owner)]),
     ("/api/guests", &[("GET", Owner), ("POST", Owner)]),
     ("/api/guests/x", &[("DELETE", Owner)]),
+    ("/api/issued", &[("GET", Owner)]),
     ("/api/privacy", &[("POST", Owner)]),
     ("/api/ca.pem", &[("GET", Nobody), ("HEAD", Nobody)]),
     ("/api/signal", &[("GET", Guest)]),

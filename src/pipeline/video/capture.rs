@@ -196,6 +196,7 @@ impl<'a> Capture<'a> {
         }
         match self.search.due_in(Pts::now()) {
             Some(Duration::ZERO) => {
+                status.video(status::Video::uncovered); // a look opens it for a moment
                 self.orders.to_device();
                 match self.chooser.look(status) {
                     Ok(mode) => {

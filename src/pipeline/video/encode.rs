@@ -19,6 +19,7 @@ use crate::media::i420::I420;
 use crate::media::mjpeg;
 use crate::media::packetize::packetize;
 use crate::media::unit::VideoUnit;
+use crate::pipeline::hub::Unit;
 use crate::pipeline::{demand, slate, snapshot};
 use crate::status::Reduced;
 
@@ -218,7 +219,7 @@ impl<'a> Encoding<'a> {
     /// What can't be encoded before the next one comes is too much: its time runs from when it was `put` where the
     /// thread takes it, or from the end of the one before, so that waiting for the processor counts as well.
     fn frame(&mut self, frame: Frame, put: Pts) -> Result<(), h264::Error> {
-        let Context { hub, snapshots, pressure, .. } = self.context;
+        let Context { hub, snapshots, pressure, private, .. } = self.context;
         let watched = hub.demand() > 0;
         if watched && !self.reduction.takes(frame.pts) {
             return Ok(());
@@ -235,10 +236,13 @@ impl<'a> Encoding<'a> {
         if taken.since(self.opened) >= SETTLING {
             snapshots.serve(|| {
                 let jpeg = mjpeg::encode(&self.picture, SNAPSHOT_QUALITY);
+                if *private.borrow() {
+                    return Err(snapshot::Error::Private); // switched on since the frame was taken
+                }
                 jpeg.map(Into::into).map_err(|e| snapshot::Error::Gone(e.to_string()))
             });
         }
-        if watched && let Some(ready) = self.encode(pts, taken, self.reduction.fps())? {
+        if watched && let Some(ready) = self.encode(pts, taken, self.reduction.fps(), true)? {
             let busy = ready.since(put.max(self.ready));
             self.ready = ready;
             let pressure = *pressure.borrow();
@@ -275,12 +279,12 @@ impl<'a> Encoding<'a> {
         *last = now;
         slate::draw(&mut self.picture, &why.to_string());
         let fps = self.encoder.as_ref().map_or(30.0, |e| f64::from(e.settings().fps));
-        self.encode(now, now, fps).map(drop)
+        self.encode(now, now, fps, false).map(drop)
     }
 
-    /// Encodes `self.picture` and hands it to everybody. Says when that was, if it came to it.
-    fn encode(&mut self, pts: Pts, taken: Pts, fps: f64) -> Result<Option<Pts>, h264::Error> {
-        let Context { hub, status, clock, .. } = self.context;
+    /// Encodes `self.picture`, `captured` or drawn by us, and hands it to everybody. Says when that was, if it came to it.
+    fn encode(&mut self, pts: Pts, taken: Pts, fps: f64, captured: bool) -> Result<Option<Pts>, h264::Error> {
+        let Context { hub, status, clock, private, .. } = self.context;
         if pts <= self.last_pts {
             return Ok(None); // a slate was newer: RTP time never goes back
         }
@@ -300,7 +304,12 @@ impl<'a> Encoding<'a> {
         self.last_pts = pts;
         let ready = Pts::now();
         let rtp_time = clock.ticks(pts);
-        hub.publish_video(Arc::new(VideoUnit { pts, taken, ready, rtp_time, idr: unit.idr, payloads }));
+        let unit = Arc::new(VideoUnit { pts, taken, ready, rtp_time, idr: unit.idr, payloads });
+        if captured {
+            hub.publish_captured(&Unit::Video(unit), private);
+        } else {
+            hub.publish_video(unit);
+        }
         Ok(Some(ready))
     }
 

@@ -1,10 +1,16 @@
 //! How fast passwords may be guessed. Pure policy: whoever asks says for how long the board has been running.
 //!
-//! Each source has some tries free, then waits twice as long after each further one; so do all strangers together, with
-//! more tries free and a shorter longest wait, against guessing from many addresses. A source is an address (its /64 in
-//! IPv6, of which one person has as many addresses as he likes) or something that we handed out after a right password:
-//! the cookie of a browser that was signed in once. **Those are not strangers**: they have a count of their own and
-//! nothing that others do makes them wait, so nobody can lock the owner out.
+//! Each password is an account with counts of its own ([`Guesses`]): each source has some tries free, then waits twice as
+//! long after each further one; so do all strangers together, with more tries free and a shorter longest wait, against
+//! guessing from many addresses. A source is an address (its /64 in IPv6, of which one person has as many addresses as he
+//! likes) or something that we handed out after a right password: the cookie of a browser that was signed in once. **Those
+//! are not strangers**: they have a count of their own and nothing that others do makes them wait, so nobody can lock the
+//! owner out.
+//!
+//! One field takes both passwords, so each login is a try at both accounts ([`Accounts`]). A right password clears the
+//! count of its own account only, and a browser is known only to the account whose password it had: else whoever knows
+//! the household's password could guess the owner's without end, by good logins or fresh cookies in between. Where one
+//! account has to wait, the login is a try at the other alone.
 //!
 //! A try counts from its beginning, so that many at once are as slow as one after the other; a right one is taken back.
 //! A try that is refused costs no hash and counts for nothing.
@@ -13,7 +19,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use crate::state::Digest;
+use crate::state::{Digest, Role};
 
 /// Tries without a wait: what a person needs who has three passwords and a loose finger.
 const FREE: u32 = 5;
@@ -140,6 +146,65 @@ impl Guesses {
     }
 }
 
+/// All tries at both passwords.
+#[derive(Debug, Default)]
+pub struct Accounts {
+    owner: Guesses,
+    household: Guesses,
+}
+
+/// A try that has begun.
+#[derive(Debug)]
+pub struct Try {
+    at: Vec<(Role, Source)>,
+    /// How long until the accounts can be tried that could not be now.
+    pub wait: Option<Duration>,
+}
+
+impl Try {
+    /// The accounts that are tried.
+    pub fn roles(&self) -> impl Iterator<Item = Role> {
+        self.at.iter().map(|(role, _)| *role)
+    }
+}
+
+impl Accounts {
+    /// A try at these accounts begins, by what its source is to each; at those that need not wait. Or all have to, for so
+    /// long.
+    pub fn begin(&mut self, accounts: &[(Role, Source)], now: Duration) -> Result<Try, Duration> {
+        let mut this = Try { at: vec![], wait: None };
+        for &(role, source) in accounts {
+            match self.of(role).begin(source, now) {
+                Ok(()) => this.at.push((role, source)),
+                Err(wait) => this.wait = Some(this.wait.map_or(wait, |least| least.min(wait))),
+            }
+        }
+        match this.wait {
+            Some(wait) if this.at.is_empty() => Err(wait),
+            _ => Ok(this),
+        }
+    }
+
+    /// It was this account's password: the source starts afresh there, and has not guessed at the other.
+    pub fn right(&mut self, begun: &Try, role: Role) {
+        for &(account, source) in &begun.at {
+            let guesses = self.of(account);
+            if account == role { guesses.right(source) } else { guesses.take_back(source) }
+        }
+    }
+
+    /// It came to nothing: it is as if it had not been.
+    pub fn take_back(&mut self, begun: &Try) {
+        for &(account, source) in &begun.at {
+            self.of(account).take_back(source);
+        }
+    }
+
+    fn of(&mut self, role: Role) -> &mut Guesses {
+        if role == Role::Owner { &mut self.owner } else { &mut self.household }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,6 +303,93 @@ mod tests {
         for _ in 0..3 {
             count.count(now, FREE, LONGEST);
             assert_eq!(count.wait(now), LONGEST);
+        }
+    }
+
+    const BOTH: [Role; 2] = [Role::Owner, Role::Viewer];
+
+    /// What happens between two guesses at the owner's password by somebody who knows the household's.
+    type Between = fn(&mut Accounts, &mut u32, Duration) -> [Source; 2];
+
+    /// Tries the owner's password as fast as it may, for so long; how often it was tried.
+    fn guesses_at_the_owners(between: Between, seconds: u64) -> u32 {
+        let (mut accounts, mut logins, mut tried) = (Accounts::default(), 0, 0);
+        for ms in (0..seconds * 1000).step_by(50) {
+            let now = NOW + Duration::from_millis(ms);
+            let sources = between(&mut accounts, &mut logins, now);
+            let at = [(BOTH[0], sources[0]), (BOTH[1], sources[1])];
+            if let Ok(begun) = accounts.begin(&at, now) {
+                tried += u32::from(begun.roles().any(|role| role == Role::Owner));
+            }
+        }
+        tried
+    }
+
+    fn login(accounts: &mut Accounts, sources: [Source; 2], now: Duration) {
+        let at = [(BOTH[0], sources[0]), (BOTH[1], sources[1])];
+        if let Ok(begun) = accounts.begin(&at, now)
+            && begun.roles().any(|role| role == Role::Viewer)
+        {
+            accounts.right(&begun, Role::Viewer);
+        }
+    }
+
+    #[test]
+    fn who_knows_the_households_password_guesses_the_owners_no_faster_than_strangers() {
+        let stranger = guesses_at_the_owners(|_, _, _| [at("192.0.2.1"); 2], 3600);
+        let own_logins = guesses_at_the_owners(
+            |accounts, _, now| {
+                login(accounts, [at("192.0.2.1"); 2], now);
+                [at("192.0.2.1"); 2]
+            },
+            3600,
+        );
+        // A fresh cookie for each guess: known to the household's account, and a stranger to the owner's.
+        let fresh_cookies = guesses_at_the_owners(
+            |accounts, logins, now| {
+                *logins += 1;
+                login(accounts, [at("192.0.2.1"); 2], now);
+                [at("192.0.2.1"), Source::Known(Digest::of(&logins.to_string()))]
+            },
+            3600,
+        );
+        assert!((10..=20).contains(&stranger), "{stranger}");
+        assert!(own_logins <= stranger && fresh_cookies <= stranger, "{own_logins} {fresh_cookies}");
+    }
+
+    #[test]
+    fn an_honest_household_never_waits_for_its_own_logins() {
+        let (mut accounts, sources) = (Accounts::default(), [at("192.0.2.1"); 2]);
+        for _ in 0..100 {
+            let begun = accounts.begin(&[(BOTH[0], sources[0]), (BOTH[1], sources[1])], NOW).unwrap();
+            assert_eq!((begun.roles().count(), begun.wait), (2, None));
+            accounts.right(&begun, Role::Viewer);
+        }
+    }
+
+    #[test]
+    fn an_account_that_has_to_wait_keeps_nobody_from_the_other() {
+        let (mut accounts, stranger) = (Accounts::default(), at("192.0.2.1"));
+        let household = Source::Known(Digest::of("household's"));
+        for _ in 0..5 {
+            accounts.begin(&[(Role::Owner, stranger)], NOW).unwrap();
+        }
+        let begun = accounts.begin(&[(Role::Owner, stranger), (Role::Viewer, household)], NOW).unwrap();
+        assert_eq!(begun.roles().collect::<Vec<_>>(), [Role::Viewer]);
+        assert_eq!(begun.wait, Some(FIRST_WAIT), "a wrong one is told to wait, not that it was wrong");
+        accounts.right(&begun, Role::Viewer);
+        // Neither others' guesses nor the household's keep out a browser that the owner has used.
+        let owner = Source::Known(Digest::of("owner's"));
+        accounts.begin(&[(Role::Owner, owner), (Role::Viewer, owner)], NOW).unwrap();
+    }
+
+    #[test]
+    fn what_came_to_nothing_is_taken_back_everywhere() {
+        let (mut accounts, stranger) = (Accounts::default(), at("192.0.2.1"));
+        let at = BOTH.map(|role| (role, stranger));
+        for _ in 0..100 {
+            let begun = accounts.begin(&at, NOW).unwrap();
+            accounts.take_back(&begun);
         }
     }
 }

@@ -1,15 +1,16 @@
 //! Passwords, hashed by argon2id (RFC 9106) as OWASP advises for small machines: 19 MiB, two passes, one lane.
 //!
-//! One hash at a time, so that all of them together never take more than 19 MiB and one core; behind it a line of a few,
-//! and whoever finds the line full is told to come back.
+//! One hash at a time, so that all of them together never take more than 19 MiB ([`Blocks`]) and one core; behind it a
+//! line of a few, and whoever finds the line full is told to come back.
 
 use std::sync::Arc;
 
-use argon2::password_hash::PasswordHasher as _;
-use argon2::{Algorithm, Argon2, Params, PasswordHash, PasswordVerifier as _, Version};
+use argon2::password_hash::phc::{Output, ParamsString, Salt};
+use argon2::{ARGON2ID_IDENT, Algorithm, Argon2, Params, PasswordHash, Version};
 use tokio::sync::Semaphore;
 
-use super::Error;
+use super::memory::Blocks;
+use super::{Error, Role};
 
 /// Fewest characters of a new password.
 pub const SHORTEST: usize = 8;
@@ -17,6 +18,8 @@ pub const SHORTEST: usize = 8;
 pub const LONGEST: usize = 1024;
 /// KiB of memory, passes, lanes.
 const COST: (u32, u32, u32) = (19 * 1024, 2, 1);
+/// The most memory that a stored hash may ask for.
+const MOST_KIB: u32 = 64 * 1024;
 /// Bytes of salt, as RFC 9106 section 3.1 recommends.
 const SALT: usize = 16;
 /// The one being hashed, and those that wait: on a slow board, of some 0.5 s a hash, the last of them waits 4 s.
@@ -53,26 +56,36 @@ impl Passwords {
         getrandom::fill(&mut salt)?;
         let password = password.to_owned();
         self.one(move || {
-            let hash: PasswordHash = argon2()?.hash_password_with_salt(password.as_bytes(), &salt)?;
+            let (memory, passes, lanes) = COST;
+            let params = Params::new(memory, passes, lanes, None).map_err(hashing)?;
+            let mut output = [0; Params::DEFAULT_OUTPUT_LEN];
+            argon2id(Version::V0x13, &params, &password, &salt, &mut output)?;
+            let hash = PasswordHash {
+                algorithm: ARGON2ID_IDENT,
+                version: Some(Version::V0x13.into()),
+                params: ParamsString::try_from(&params).map_err(hashing)?,
+                salt: Some(Salt::new(&salt).map_err(hashing)?),
+                hash: Some(Output::new(&output).map_err(hashing)?),
+            };
             Ok(hash.to_string())
         })
         .await
     }
 
-    /// Whether it is the password of that hash.
-    pub async fn verify(&self, password: &str, hash: &str) -> Result<bool, Error> {
+    /// The first of these whose hash fits the password. They are tried in one turn, so that none is tried where the others
+    /// can't be.
+    pub async fn whose(&self, password: &str, hashes: Vec<(Role, String)>) -> Result<Option<Role>, Error> {
         if password.len() > LONGEST {
-            return Ok(false);
+            return Ok(None);
         }
-        let (password, hash) = (password.to_owned(), hash.to_owned());
+        let password = password.to_owned();
         self.one(move || {
-            let hash = PasswordHash::new(&hash)
-                .map_err(|e| Error::Internal(format!("the stored password is no PHC string: {e}")))?;
-            match argon2()?.verify_password(password.as_bytes(), &hash) {
-                Ok(()) => Ok(true),
-                Err(argon2::password_hash::Error::PasswordInvalid) => Ok(false),
-                Err(e) => Err(e.into()),
+            for (role, hash) in hashes {
+                if fits(&password, &hash)? {
+                    return Ok(Some(role));
+                }
             }
+            Ok(None)
         })
         .await
     }
@@ -92,16 +105,35 @@ impl Passwords {
     }
 }
 
-fn argon2() -> Result<Argon2<'static>, Error> {
-    let (memory, passes, lanes) = COST;
-    let params = Params::new(memory, passes, lanes, None).map_err(|e| Error::Internal(e.to_string()))?;
-    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+fn fits(password: &str, stored: &str) -> Result<bool, Error> {
+    let broken = |what: &str| Error::Internal(format!("the stored password can't be used: {what}"));
+    let phc = PasswordHash::new(stored).map_err(|e| broken(&e.to_string()))?;
+    let params = Params::try_from(&phc).map_err(|e| broken(&e.to_string()))?;
+    let version = phc.version.map_or(Ok(Version::default()), Version::try_from);
+    let version = version.map_err(|e| broken(&e.to_string()))?;
+    let (Some(salt), Some(expected)) = (phc.salt, phc.hash) else { return Err(broken("it is incomplete")) };
+    if phc.algorithm != ARGON2ID_IDENT || params.m_cost() > MOST_KIB {
+        return Err(broken("it is not argon2id of at most 64 MiB"));
+    }
+    let mut output = vec![0; expected.len()];
+    argon2id(version, &params, password, &salt, &mut output)?;
+    Ok(Output::new(&output).map_err(hashing)? == expected) // in constant time
 }
 
-impl From<argon2::password_hash::Error> for Error {
-    fn from(error: argon2::password_hash::Error) -> Self {
-        Self::Internal(format!("hashing: {error}"))
-    }
+fn argon2id(
+    version: Version,
+    params: &Params,
+    password: &str,
+    salt: &[u8],
+    output: &mut [u8],
+) -> Result<(), Error> {
+    let blocks = Blocks::take(params.block_count()).map_err(hashing)?;
+    let argon2 = Argon2::new(Algorithm::Argon2id, version, params.clone());
+    argon2.hash_password_into_with_memory(password.as_bytes(), salt, output, blocks).map_err(hashing)
+}
+
+fn hashing(error: impl std::fmt::Display) -> Error {
+    Error::Internal(format!("hashing: {error}"))
 }
 
 #[cfg(test)]
@@ -114,11 +146,51 @@ mod tests {
         let hash = passwords.hash("correct horse").await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
         assert_ne!(hash, passwords.hash("correct horse").await.unwrap(), "salted");
-        assert!(passwords.verify("correct horse", &hash).await.unwrap());
+        let whose = async |password: &str, hash: &str| {
+            passwords.whose(password, vec![(Role::Owner, hash.to_owned())]).await
+        };
+        assert_eq!(whose("correct horse", &hash).await.unwrap(), Some(Role::Owner));
         for wrong in ["", "correct hors", "Correct horse", "correct horse ", &"x".repeat(LONGEST + 1)] {
-            assert!(!passwords.verify(wrong, &hash).await.unwrap(), "{wrong:.20}");
+            assert_eq!(whose(wrong, &hash).await.unwrap(), None, "{wrong:.20}");
         }
-        assert!(passwords.verify("x", "rubbish").await.is_err());
+        let other = passwords.hash("tea for two").await.unwrap();
+        let both = vec![(Role::Owner, other), (Role::Viewer, hash.clone())];
+        assert_eq!(passwords.whose("correct horse", both).await.unwrap(), Some(Role::Viewer));
+        for broken in
+            ["rubbish", "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ", &hash.replace("m=19456", "m=4000000")]
+        {
+            assert!(whose("x", broken).await.is_err(), "{broken}");
+        }
+        // Made by another program from the same: `echo -n password | argon2 somesalt -id -t 2 -k 65536 -p 1`.
+        let foreign =
+            "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
+        assert_eq!(whose("password", foreign).await.unwrap(), Some(Role::Owner));
+    }
+
+    /// Kilobytes in memory (VmRSS) of this process.
+    fn resident_kb() -> i64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// Other tests hash beside this one, so it is about what stays, not about the most.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn hashing_leaves_no_memory_behind() {
+        let passwords = Passwords::default();
+        passwords.hash("correct horse").await.unwrap();
+        let before = resident_kb();
+        for _ in 0..6 {
+            let all = (0..LINE).map(|_| passwords.hash("correct horse"));
+            futures_util::future::join_all(all).await;
+        }
+        let grown = (0..100)
+            .map(|_| {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+                resident_kb() - before
+            })
+            .find(|grown| *grown < 3_000);
+        assert!(grown.is_some(), "{} kB more", resident_kb() - before);
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 use super::Role;
 use crate::state::{Digest, Guest, Lasting, Session};
+use crate::text;
 
 /// Seconds.
 pub const HOUR_S: u64 = 3600;
@@ -40,6 +41,14 @@ pub enum Key {
     Token(Digest),
 }
 
+impl Key {
+    /// Of the secret.
+    pub fn digest(self) -> Digest {
+        let (Self::Session(digest) | Self::Guest(digest) | Self::Token(digest)) = self;
+        digest
+    }
+}
+
 impl Lasting {
     /// The hash of a role's password.
     pub fn password(&self, role: Role) -> &Option<String> {
@@ -59,6 +68,40 @@ impl Lasting {
         }
         self.sessions.retain(|s| s.role != role || Some(s.digest) == keep);
     }
+
+    /// The same with a new password. The owner's also ends guest links and tokens but for `keep`, unless they are to stay:
+    /// whoever had the old one may have made some. Names those that ended. A first owner has none to fear.
+    pub fn new_password(
+        &mut self,
+        role: Role,
+        hash: String,
+        keep: Option<Digest>,
+        keep_links: bool,
+    ) -> Vec<String> {
+        let ends = role == Role::Owner && self.owner.is_some() && !keep_links;
+        self.replace_password(role, Some(hash), keep);
+        if !ends {
+            return vec![];
+        }
+        let guests = self.guests.drain(..).map(|g| guest_name(&g.label));
+        let mut ended: Vec<_> = guests.collect();
+        self.tokens.retain(|t| {
+            let stays = Some(t.digest) == keep;
+            if !stays {
+                ended.push(token_name(&t.name));
+            }
+            stays
+        });
+        ended
+    }
+}
+
+fn guest_name(label: &str) -> String {
+    format!("guest: {}", text::shown(label))
+}
+
+fn token_name(name: &str) -> String {
+    format!("token: {}", text::shown(name))
 }
 
 /// Who stands behind a credential that is still good; and whether it is time to write down that it is used.
@@ -71,11 +114,11 @@ pub fn find(l: &Lasting, key: Key, now: u64) -> Option<(Principal, bool)> {
         Key::Guest(digest) => {
             let good = |g: &&Guest| now < g.expires_unix && g.created_unix <= now.saturating_add(SET_BACK_S);
             let guest = l.guests.iter().find(|g| g.digest == digest).filter(good)?;
-            (Role::Guest, format!("guest: {}", guest.label), false)
+            (Role::Guest, guest_name(&guest.label), false)
         }
         Key::Token(digest) => {
             let token = l.tokens.iter().find(|t| t.digest == digest)?;
-            (token.role, format!("token: {}", token.name), false)
+            (token.role, token_name(&token.name), false)
         }
     };
     Some((Principal { role, who, key }, unseen))
@@ -83,6 +126,15 @@ pub fn find(l: &Lasting, key: Key, now: u64) -> Option<(Principal, bool)> {
 
 fn is_good(session: &Session, now: u64) -> bool {
     now < session.seen_unix.saturating_add(IDLE_S) && now < session.created_unix.saturating_add(SESSION_S)
+}
+
+/// When the next session or guest link ends.
+pub fn next_end(l: &Lasting) -> Option<u64> {
+    let sessions = l
+        .sessions
+        .iter()
+        .map(|s| s.seen_unix.saturating_add(IDLE_S).min(s.created_unix.saturating_add(SESSION_S)));
+    sessions.chain(l.guests.iter().map(|g| g.expires_unix)).min()
 }
 
 /// Removes what has ended.

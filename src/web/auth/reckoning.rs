@@ -11,6 +11,7 @@
 //! - A jump of a clock that is believed afterwards moves, by as much, whatever was dated in this run, or in runs before it
 //!   that had no clock either: it keeps the time that it had left. What is older was dated by a clock that was believed,
 //!   and ages by the jump.
+//! - A clock that is set back revives nothing: what had ended by it is removed for good.
 //! - A clock that was ahead, believed, until the end of a run is believed no more once it is right. Time goes on from the
 //!   wrong date, at the right speed; that shows in lists only.
 
@@ -76,9 +77,14 @@ impl Reckoning {
         (this, correction)
     }
 
+    /// The time that has come by now if no clock was set since the last look.
+    pub fn reached(&self, look: Look) -> u64 {
+        self.now + look.running.saturating_sub(self.at).as_secs()
+    }
+
     /// The time now, seconds since 1970; and what has to be corrected, before anything is judged by it.
     pub fn look(&mut self, look: Look) -> (u64, Option<Correction>) {
-        let reckoned = self.now + look.running.saturating_sub(self.at).as_secs();
+        let reckoned = self.reached(look);
         // Whole seconds are taken out of `running`, so that none gets lost however often it is looked.
         if !self.believes(look.wall) {
             self.at += Duration::from_secs(reckoned - self.now);
@@ -127,19 +133,22 @@ impl Lasting {
         }
     }
 
-    /// Nothing was dated later than now: what claims so, by a clock that was ahead, begins now.
+    /// Nothing was dated later than now. What claims so, by a clock that was ahead at the last run, keeps the age that it
+    /// had by that clock: it gains nothing.
     pub fn settle(&mut self, now: u64) {
+        let ahead = self.known_unix.saturating_sub(now);
+        let moved = |date: u64| if date > now { date.saturating_sub(ahead).min(now) } else { date };
         for session in &mut self.sessions {
-            session.created_unix = session.created_unix.min(now);
-            session.seen_unix = session.seen_unix.min(now);
+            session.created_unix = moved(session.created_unix);
+            session.seen_unix = moved(session.seen_unix);
         }
         for device in &mut self.devices {
-            device.seen_unix = device.seen_unix.min(now);
+            device.seen_unix = moved(device.seen_unix);
         }
         for guest in &mut self.guests {
-            let ahead = guest.created_unix.saturating_sub(now);
-            guest.created_unix -= ahead;
-            guest.expires_unix = guest.expires_unix.saturating_sub(ahead);
+            let lasts = guest.expires_unix.saturating_sub(guest.created_unix);
+            guest.created_unix = moved(guest.created_unix);
+            guest.expires_unix = guest.created_unix.saturating_add(lasts);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::super::testing::Dir;
 use super::principal::{DAY_S, IDLE_S, SEEN_S, SET_BACK_S};
 use super::*;
+use crate::state::Guest;
 
 const NOW: u64 = 1_800_000_000;
 const PASSWORD: &str = "correct horse";
@@ -214,7 +215,7 @@ async fn tokens_have_names_and_are_not_to_be_had_again() {
     assert_eq!((by.role, by.who.as_str()), (Role::Viewer, "token: door bell"));
     assert_eq!(auth.by_cookie(&secret), None, "it is no cookie");
     assert!(matches!(auth.add_token("door bell", Role::Owner), Err(Error::Conflict(_))));
-    for name in ["", "  ", "a\nb", &"x".repeat(65)] {
+    for name in ["", "  ", "a\nb", "a\u{202e}b", "a\u{200b}", &"x".repeat(65)] {
         assert!(matches!(auth.add_token(name, Role::Owner), Err(Error::Refused(_))), "{name:?}");
     }
     assert!(matches!(auth.revoke_token("other"), Err(Error::Unknown(_))));
@@ -230,7 +231,7 @@ async fn tokens_have_names_and_are_not_to_be_had_again() {
 #[tokio::test(start_paused = true)]
 async fn guests_come_by_links_that_end() {
     let (auth, _dir) = auth();
-    for (label, hours) in [("Ann", 0), ("Ann", 8761), ("", 1), ("a\rb", 1)] {
+    for (label, hours) in [("Ann", 0), ("Ann", 8761), ("", 1), ("a\rb", 1), ("\u{2066}Ann", 1)] {
         assert!(matches!(auth.add_guest(label, hours).await, Err(Error::Refused(_))), "{label:?} {hours}");
     }
     let link = auth.add_guest("Ann", 1).await.unwrap();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::principal::sweep;
 use super::reckoning::{Look, Reckoning};
 use super::{Auth, lock};
 use crate::state::State;
@@ -18,29 +19,30 @@ impl Clock {
     pub(super) fn start(state: &State, clocks: fn() -> Look) -> Self {
         let (mut reckoning, correction) = state.read(|l| Reckoning::start(clocks(), l));
         let (now, _) = reckoning.look(clocks());
-        let settled = state.change(|l| {
+        state.redate(|l| {
+            sweep(l, l.known_unix); // what had ended by then stays so, whatever the clock shows now
             correction.into_iter().for_each(|c| l.correct(c));
             l.settle(now);
             l.adrift_unix = reckoning.adrift();
         });
-        if let Err(error) = settled {
-            tracing::warn!("{error}");
-        }
         Self { clocks, reckoning }
     }
 
     /// Seconds since 1970. If the clock has jumped, what lasts is corrected before anybody is judged by it.
     fn now(&mut self, state: &Arc<State>) -> u64 {
-        let (now, correction) = self.reckoning.look((self.clocks)());
+        let look = (self.clocks)();
+        let reached = self.reckoning.reached(look);
+        let (now, correction) = self.reckoning.look(look);
+        if now < reached {
+            // The clock was set back: that revives nothing.
+            state.redate(|l| sweep(l, reached));
+        }
         if let Some(correction) = correction {
             tracing::info!("the clock was set; sessions and links that were made meanwhile keep their time");
-            let corrected = state.change(|l| {
+            state.redate(|l| {
                 l.correct(correction);
                 (l.known_unix, l.adrift_unix) = (now, None);
             });
-            if let Err(error) = corrected {
-                tracing::warn!("{error}");
-            }
         }
         now
     }

@@ -1,7 +1,7 @@
 // The panel of who watches and who may: the list, the privacy switch, passwords, signing out. Guest links are in
 // guests.js. It is loaded when it is first opened.
 
-import { ask } from './api.js';
+import { ask, sentence } from './api.js';
 import { Guests } from './guests.js';
 import { bitrate, since, watching } from './words.js';
 
@@ -23,9 +23,7 @@ export class Access {
     this.#signOut = signOut;
     $('privacy').addEventListener('click', () => this.#privacy());
     $('passwords').addEventListener('submit', (event) => this.#password(event));
-    $('password-role').addEventListener('change', () => {
-      $('password-none').hidden = $('password-role').value !== 'viewer';
-    });
+    $('password-role').addEventListener('change', () => this.#links());
     $('sign-out').addEventListener('click', () => this.#leave(false));
     $('sign-out-everywhere').addEventListener('click', () => this.#leave(true));
   }
@@ -38,8 +36,23 @@ export class Access {
     $('session-name').textContent = me?.name ?? me?.role ?? 'somebody';
     $('session-error').textContent = '';
     this.#private = me?.privacy ?? null;
-    if (me?.role === 'owner') this.#guests.load();
+    if (me?.role === 'owner') {
+      this.#guests.load();
+      this.#links();
+    }
     this.#certificate();
+  }
+
+  /** What a new password of the owner's ends, where there is anything. */
+  async #links() {
+    const viewer = $('password-role').value === 'viewer';
+    $('password-none').hidden = !viewer;
+    $('password-links').hidden = true;
+    if (viewer) return;
+    const { body } = await ask('GET', 'api/issued');
+    const names = [...(body?.guests ?? []).map((n) => `guest link ${n}`), ...(body?.tokens ?? []).map((n) => `token ${n}`)];
+    $('password-issued').textContent = names.join(', ');
+    $('password-links').hidden = names.length === 0 || $('password-role').value === 'viewer';
   }
 
   /** There is none to trust over plain HTTP, or where the owner brought a certificate of their own. */
@@ -51,12 +64,15 @@ export class Access {
   closed() {
     $('passwords').reset();
     $('password-none').hidden = true;
+    $('password-links').hidden = true;
     for (const id of ['password-error', 'password-done', 'privacy-error']) $(id).textContent = '';
     this.#guests.closed();
   }
 
   /** What the status says; called while it is open. */
   draw(status) {
+    const problem = status?.state_problem ? sentence(status.state_problem) : '';
+    if ($('state-problem').textContent !== problem) $('state-problem').textContent = problem;
     const { count, list } = status?.viewers ?? {};
     const words = watching(count);
     const text = words ? words[0].toUpperCase() + words.slice(1) : '';
@@ -87,12 +103,12 @@ export class Access {
     const on = $('privacy').getAttribute('aria-checked') === 'true';
     this.#asked = on;
     this.#switch(on);
-    const { ok, message } = await ask('POST', 'api/privacy', { on });
+    const { ok, body, message } = await ask('POST', 'api/privacy', { on });
     if (!ok) {
       this.#asked = null;
       this.#switch(this.#private);
     }
-    $('privacy-error').textContent = ok ? '' : message;
+    $('privacy-error').textContent = !ok ? message : body?.warning ? sentence(body.warning) : '';
   }
 
   async #password(event) {
@@ -105,11 +121,13 @@ export class Access {
     if (wrong) return;
     const button = $('passwords').querySelector('button');
     button.disabled = true;
-    const { ok, status, message, retry_s } = await ask('POST', 'api/password', { old, new: first, role });
+    const keep_links = $('password-keep').checked;
+    const { ok, status, message, retry_s } = await ask('POST', 'api/password', { old, new: first, role, keep_links });
     button.disabled = false;
     if (ok) {
       $('passwords').reset();
-      $('password-none').hidden = true;
+      this.#links();
+      this.#guests.load();
       $('password-done').textContent = !first ? 'The household has no password any more.' : 'Changed.';
       return;
     }

@@ -29,6 +29,7 @@ export class Forms {
   /** Shows one of the views, for one `reason` or none; `secret` is the pairing link's. */
   show(what, { reason, secret }) {
     if (secret) this.#secret = secret;
+    if (what === 'pair') this.#links();
     for (const view of VIEWS) $(view).hidden = view !== what;
     $('door-reason').textContent = reason ? sentence(reason) : '';
     $('door-reason').hidden = !reason;
@@ -36,6 +37,13 @@ export class Forms {
     document.title = `${$(what).querySelector('h2').textContent.toLowerCase()} — peercam`;
     // A screen reader reads on from here; the reason is an alert and is read anyway.
     ($(what).querySelector('input') ?? $(what).querySelector('h2')).focus();
+  }
+
+  /** Where there was an owner before, links and tokens may be left of that time. */
+  async #links() {
+    $('pair-links').hidden = true;
+    const { body } = await ask('GET', 'api/session');
+    $('pair-links').hidden = !body?.state || body.state === 'unpaired';
   }
 
   hide() {
@@ -58,7 +66,11 @@ export class Forms {
       return this.#wrong('pair', 'pair-password', `The password needs at least ${LEAST_CHARACTERS} characters.`);
     }
     if (first !== second) return this.#wrong('pair', 'pair-again', 'The two passwords differ.');
-    const { ok, status, message, retry_s } = await ask('POST', 'api/pair', { secret: this.#secret, password: first });
+    const { ok, status, message, retry_s } = await ask('POST', 'api/pair', {
+      secret: this.#secret,
+      password: first,
+      keep_links: $('pair-keep').checked,
+    });
     if (!ok) {
       if (status === 429) this.#wait('pair', retry_s ?? 1);
       return this.#wrong('pair', status === 401 ? null : 'pair-password', message);

@@ -1,6 +1,6 @@
 // Guest links: made, copied, listed, revoked. A part of the panel in access.js.
 
-import { ask } from './api.js';
+import { ask, sentence } from './api.js';
 import { copy } from './copy.js';
 import { expires } from './words.js';
 
@@ -58,8 +58,8 @@ export class Guests {
     revoke.setAttribute('aria-label', `Revoke the link for ${label}`);
     revoke.addEventListener('click', async () => {
       revoke.disabled = true;
-      const { ok, status, message } = await ask('DELETE', `api/guests/${encodeURIComponent(id)}`);
-      this.#wrong(ok || status === 404 ? '' : message);
+      const { ok, status, body, message } = await ask('DELETE', `api/guests/${encodeURIComponent(id)}`);
+      this.#wrong(body?.warning ? sentence(body.warning) : ok || status === 404 ? '' : message);
       await this.load();
       ($('guests').querySelector('button') ?? $('guest-label')).focus();
     });

@@ -1,0 +1,238 @@
+//! Getting in by a password or a pairing link, and changing passwords.
+
+use std::net::IpAddr;
+
+use super::guess::Source;
+use super::password::Passwords;
+use super::principal::{Key, holder};
+use super::{Auth, Browser, DEVICE_S, Error, LONG, Principal, Role, SignedIn, lock, secret};
+use crate::state::{Device, Digest, Session};
+
+/// A password that was chosen, and what is to become of the guest links and tokens that were made under the one before.
+#[derive(Clone, Copy)]
+pub struct NewPassword<'a> {
+    /// The password.
+    pub text: &'a str,
+    /// They stay. Else a new password for the owner ends them: whoever had got hold of the old one may have made some.
+    pub keep_links: bool,
+}
+
+impl<'a> From<&'a str> for NewPassword<'a> {
+    fn from(text: &'a str) -> Self {
+        Self { text, keep_links: false }
+    }
+}
+
+impl Auth {
+    /// Sets the owner's password, or the household's ([`Role::Viewer`]), and ends the sessions that came by the one before.
+    ///
+    /// # Errors
+    /// The password is too short, or it is the other role's; guests have none.
+    pub async fn set_password(&self, role: Role, password: impl Into<NewPassword<'_>>) -> Result<(), Error> {
+        let NewPassword { text, keep_links } = password.into();
+        let hash = self.new_hash(role, text).await?;
+        let ended = self.change(move |l, _| l.new_password(role, hash, None, keep_links)).await?;
+        tracing::info!("the {}'s password was set", role.as_str());
+        tell(&ended);
+        Ok(())
+    }
+
+    /// From now on only the owner has a password.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub async fn remove_household_password(&self) -> Result<(), Error> {
+        self.restrict(|l, _| l.replace_password(Role::Viewer, None, None)).await?;
+        tracing::info!("the household's password was removed");
+        Ok(())
+    }
+
+    /// Makes the one who presents the pairing secret the owner, with that password.
+    ///
+    /// # Errors
+    /// The secret is wrong or too old; the password is not fit.
+    pub async fn pair_by(
+        &self,
+        secret: &str,
+        password: impl Into<NewPassword<'_>>,
+        browser: Browser<'_>,
+    ) -> Result<SignedIn, Error> {
+        const NO: &str = "this pairing link is no longer good; `peercam pair` on the device prints a new one";
+        let NewPassword { text, keep_links } = password.into();
+        Passwords::check(text)?;
+        let digest = Digest::of(secret);
+        if !lock(&self.pairing).as_ref().is_some_and(|p| p.is(digest, self.running())) {
+            return Err(self.wrong_link(NO, browser.address));
+        }
+        let hash = self.new_hash(Role::Owner, text).await?;
+        // Of two that were hashing at the same time only one finds it here.
+        let used = lock(&self.pairing).take_if(|p| p.is(digest, self.running())).ok_or(Error::Wrong(NO))?;
+        let signed_in = self.sign_in(Role::Owner, browser, None, Some((hash, keep_links))).await;
+        match &signed_in {
+            Ok(_) => tracing::info!(address = %browser.address, "the device was paired"),
+            Err(_) => *lock(&self.pairing) = Some(used), // for another try
+        }
+        signed_in
+    }
+
+    /// Signs in by the owner's or the household's password. The session that the browser had before ends.
+    ///
+    /// # Errors
+    /// It is neither; or too many were wrong before.
+    pub async fn login(
+        &self,
+        password: &str,
+        browser: Browser<'_>,
+        before: Option<&Principal>,
+    ) -> Result<SignedIn, Error> {
+        let accounts = self.accounts(&browser);
+        let role = self.guess(&accounts, browser.address, password).await?;
+        let signed_in = self.sign_in(role, browser, before, None).await?;
+        tracing::info!(address = %browser.address, who = signed_in.principal.who, "signed in");
+        Ok(signed_in)
+    }
+
+    /// The owner, signed in, changes a password; an empty one for the household removes it. Other sessions of that
+    /// password end.
+    ///
+    /// # Errors
+    /// `old` is not the owner's; `new` is not fit; or too many were wrong before.
+    pub async fn change_password(
+        &self,
+        principal: &Principal,
+        old: &str,
+        role: Role,
+        new: impl Into<NewPassword<'_>>,
+        address: IpAddr,
+    ) -> Result<(), Error> {
+        let NewPassword { text, keep_links } = new.into();
+        let remove = role == Role::Viewer && text.is_empty();
+        if !remove {
+            Passwords::check(text)?;
+        }
+        let digest = principal.key.digest();
+        self.guess(&[(Role::Owner, Source::Known(digest))], address, old).await?;
+        let ended = if remove {
+            self.restrict(move |l, _| l.replace_password(role, None, Some(digest))).await?;
+            vec![]
+        } else {
+            let hash = self.new_hash(role, text).await?;
+            self.change(move |l, _| l.new_password(role, hash, Some(digest), keep_links)).await?
+        };
+        tracing::info!(address = %address, "the {}'s password was changed", role.as_str());
+        tell(&ended);
+        Ok(())
+    }
+
+    /// Ends the session, or all of its role. A guest's link goes on, and so does a token: those are revoked.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub async fn logout(&self, principal: &Principal, everywhere: bool) -> Result<(), Error> {
+        let (Key::Session(digest), role) = (principal.key, principal.role) else { return Ok(()) };
+        self.restrict(move |l, _| {
+            l.sessions.retain(|s| if everywhere { s.role != role } else { s.digest != digest });
+        })
+        .await
+    }
+}
+
+impl Auth {
+    /// The accounts that this browser may try, and what it is to each: known to those whose password it once had, else a
+    /// stranger. So whoever knows the household's password guesses the owner's as slowly as anybody does.
+    fn accounts(&self, browser: &Browser<'_>) -> Vec<(Role, Source)> {
+        let stranger = Source::stranger(browser.address);
+        let (known, household) = (self.known(browser), self.state.read(|l| l.household.is_some()));
+        let source = |least| match known {
+            Some((digest, role)) if role >= least => Source::Known(digest),
+            _ => stranger,
+        };
+        let roles = if household { &[Role::Owner, Role::Viewer][..] } else { &[Role::Owner] };
+        roles.iter().map(|role| (*role, source(*role))).collect()
+    }
+
+    /// The browser's cookie of an earlier login, and the most that it has signed in as.
+    fn known(&self, browser: &Browser<'_>) -> Option<(Digest, Role)> {
+        let (digest, now) = (Digest::of(browser.device?), self.time());
+        self.state.read(|l| {
+            let device = l.devices.iter().find(|d| d.digest == digest)?;
+            (now < device.seen_unix.saturating_add(DEVICE_S)).then_some((digest, device.role))
+        })
+    }
+
+    /// One try at the passwords of these accounts: whose it is.
+    async fn guess(&self, accounts: &[(Role, Source)], from: IpAddr, password: &str) -> Result<Role, Error> {
+        let begun = lock(&self.guesses).begin(accounts, self.running()).map_err(Error::Wait)?;
+        let hash = |role| self.state.read(|l| l.password(role).clone()).map(|hash| (role, hash));
+        let hashes = begun.roles().filter_map(hash).collect();
+        let answer = self.passwords.whose(password, hashes).await;
+        match &answer {
+            // The limits bound these lines, too.
+            Ok(None) => tracing::info!(address = %from, "a wrong password"),
+            Ok(Some(role)) => lock(&self.guesses).right(&begun, *role),
+            Err(_) => lock(&self.guesses).take_back(&begun),
+        }
+        answer?.ok_or(match begun.wait {
+            Some(wait) => Error::Wait(wait), // it may be the password that could not be tried now
+            None => Error::Wrong("that is not the password"),
+        })
+    }
+
+    async fn is_password(&self, role: Role, password: &str) -> Result<bool, Error> {
+        match self.state.read(|l| l.password(role).clone()) {
+            Some(hash) => Ok(self.passwords.whose(password, vec![(role, hash)]).await?.is_some()),
+            None => Ok(false),
+        }
+    }
+
+    /// Of a password that is to be: fit, and not the other role's (whoever knows that would be let in as the owner).
+    async fn new_hash(&self, role: Role, password: &str) -> Result<String, Error> {
+        Passwords::check(password)?;
+        let other = match role {
+            Role::Owner => Role::Viewer,
+            Role::Viewer => Role::Owner,
+            Role::Guest => return Err(Error::Refused("guests have no password; make a guest link")),
+        };
+        if self.is_password(other, password).await? {
+            return Err(Error::Refused("owner and household need different passwords"));
+        }
+        self.passwords.hash(password).await
+    }
+
+    /// A new session, by a password or by pairing (which sets the owner's `password`, and may keep links and tokens).
+    async fn sign_in(
+        &self,
+        role: Role,
+        browser: Browser<'_>,
+        before: Option<&Principal>,
+        password: Option<(String, bool)>,
+    ) -> Result<SignedIn, Error> {
+        let session = secret::<LONG>()?;
+        // One that has logged in before keeps its cookie, and what it is known as.
+        let known = self.known(&browser);
+        let device = match (known, browser.device) {
+            (Some(_), Some(device)) => device.to_owned(),
+            _ => secret::<LONG>()?,
+        };
+        let known_as = known.map_or(role, |(_, known_as)| known_as.max(role));
+        let (of_session, of_device) = (Digest::of(&session), Digest::of(&device));
+        let before = before.map(|p| p.key);
+        let change = self.change(move |l, now| {
+            let ended = password.map(|(hash, keep)| l.new_password(Role::Owner, hash, None, keep));
+            l.sessions.retain(|s| before != Some(Key::Session(s.digest)));
+            l.add_session(Session { digest: of_session, role, created_unix: now, seen_unix: now });
+            l.add_device(Device { digest: of_device, role: known_as, seen_unix: now });
+            ended.unwrap_or_default()
+        });
+        tell(&change.await?);
+        let principal = Principal { role, who: holder(role).into(), key: Key::Session(of_session) };
+        Ok(SignedIn { principal, session, device })
+    }
+}
+
+/// Tells which guest links and tokens a new password has ended.
+fn tell(ended: &[String]) {
+    for who in ended {
+        tracing::info!(who, "ended by the owner's new password");
+    }
+}

@@ -1,0 +1,122 @@
+//! Guest links and tokens: made, listed and revoked by the owner.
+
+use super::principal::HOUR_S;
+use super::{Auth, Error, GuestFacts, LONG, MOST_HOURS, NewGuest, Role, SHORT, TokenFacts, secret};
+use crate::state::{Digest, Guest, Lasting, Token};
+use crate::text;
+
+impl Auth {
+    /// A new token; its secret is not to be had again. Waits for the disk.
+    ///
+    /// # Errors
+    /// The name is taken or none, or there are 64 tokens already.
+    pub fn add_token(&self, name: &str, role: Role) -> Result<String, Error> {
+        let name = label(name)?;
+        let secret = secret::<LONG>()?;
+        let now = self.time();
+        let token = Token { name, role, digest: Digest::of(&secret), created_unix: now };
+        self.state.change(|l| {
+            if l.tokens.iter().any(|t| t.name == token.name) {
+                return Err(Error::Conflict("there is a token of that name; revoke it first"));
+            }
+            if l.tokens.len() >= Lasting::MOST_TOKENS {
+                return Err(Error::Conflict("there are 64 tokens already; revoke one first"));
+            }
+            tracing::info!(name = token.name, role = role.as_str(), "token added");
+            l.tokens.push(token);
+            Ok(())
+        })??;
+        Ok(secret)
+    }
+
+    /// All tokens, the oldest first.
+    pub fn tokens(&self) -> Vec<TokenFacts> {
+        let facts =
+            |t: &Token| TokenFacts { name: text::shown(&t.name), role: t.role, created_unix: t.created_unix };
+        self.state.read(|l| l.tokens.iter().map(facts).collect())
+    }
+
+    /// The names of all guest links and tokens: what a new password of the owner's ends.
+    pub fn issued(&self) -> serde_json::Value {
+        let guests: Vec<_> = self.guests().into_iter().map(|g| g.label).collect();
+        let tokens: Vec<_> = self.tokens().into_iter().map(|t| t.name).collect();
+        serde_json::json!({"guests": guests, "tokens": tokens})
+    }
+
+    /// It is no longer good; whoever watches by it is cut off. Waits for the disk.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn revoke_token(&self, name: &str) -> Result<(), Error> {
+        let removed = self.state.restrict(|l| {
+            let before = l.tokens.len();
+            // Also by the name that lists show.
+            l.tokens.retain(|t| t.name != name && text::shown(&t.name) != name);
+            l.tokens.len() < before
+        })?;
+        if !removed {
+            return Err(Error::Unknown("there is no token of that name"));
+        }
+        tracing::info!(name = text::shown(name), "token revoked");
+        Ok(())
+    }
+
+    /// A new guest link, good for `hours`.
+    ///
+    /// # Errors
+    /// The label or the hours are not fit, or there are 64 links already.
+    pub async fn add_guest(&self, label_: &str, hours: u64) -> Result<NewGuest, Error> {
+        if !(1..=MOST_HOURS).contains(&hours) {
+            return Err(Error::Refused("hours must be 1 to 8760"));
+        }
+        let (label, id, secret) = (label(label_)?, secret::<8>()?, secret::<SHORT>()?);
+        let new = NewGuest { id: id.clone(), secret, expires_unix: self.time() + hours * HOUR_S };
+        let (digest, expires_unix) = (Digest::of(&new.secret), new.expires_unix);
+        self.change(move |l, now| {
+            if l.guests.len() >= Lasting::MOST_GUESTS {
+                return Err(Error::Conflict("there are 64 guest links already; revoke one first"));
+            }
+            tracing::info!(label, hours, "guest link made");
+            l.guests.push(Guest { id, label, digest, created_unix: now, expires_unix });
+            Ok(())
+        })
+        .await??;
+        Ok(new)
+    }
+
+    /// All guest links that are still good, the oldest first.
+    pub fn guests(&self) -> Vec<GuestFacts> {
+        let now = self.time();
+        let facts = |g: &Guest| GuestFacts {
+            id: g.id.clone(),
+            label: text::shown(&g.label),
+            created_unix: g.created_unix,
+            expires_unix: g.expires_unix,
+        };
+        self.state.read(|l| l.guests.iter().filter(|g| now < g.expires_unix).map(facts).collect())
+    }
+
+    /// It is no longer good; whoever watches by it is cut off.
+    ///
+    /// # Errors
+    /// There is no such link.
+    pub async fn revoke_guest(&self, id: &str) -> Result<(), Error> {
+        let wanted = id.to_owned();
+        let removed = self.restrict(move |l, _| {
+            let at = l.guests.iter().position(|g| g.id == wanted)?;
+            Some(l.guests.remove(at))
+        });
+        let guest = removed.await?.ok_or(Error::Unknown("there is no such guest link; it may have ended"))?;
+        tracing::info!(label = text::shown(&guest.label), "guest link revoked");
+        Ok(())
+    }
+}
+
+/// A name for a list: short, visible, and nothing that could forge a line of a log or turn its text around.
+fn label(name: &str) -> Result<String, Error> {
+    let name = name.trim();
+    let fits = (1..=64).contains(&name.chars().count()) && text::is_plain(name);
+    fits.then(|| name.to_owned()).ok_or(Error::Refused(
+        "a name has 1 to 64 characters, without line breaks, invisible characters and marks that change the direction of text",
+    ))
+}
