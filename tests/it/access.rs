@@ -296,9 +296,9 @@ fn what_each_may_know() {
     let listed = parsed(&ask(to, &bearer(&door::token()), "GET", "/api/guests", ""));
     assert_eq!((&listed[0]["label"], listed[0].get("secret")), (&json!("Ann"), None), "{listed:#}");
     // Another guest may not touch her viewer; what isn't theirs isn't there.
-    let (_, bob) = guest(to, "Bob");
+    let ((_, bob), (_, namesake)) = (guest(to, "Bob"), guest(to, "Ann"));
     let name = whep(to, &ann);
-    for (shows, code) in [(&bob, 404), (&ann, 200)] {
+    for (shows, code) in [(&bob, 404), (&namesake, 404), (&ann, 200)] {
         assert_eq!(ask(to, shows, "DELETE", &name, "").code, code);
     }
 }

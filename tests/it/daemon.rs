@@ -23,6 +23,7 @@ pub struct Daemon {
     process: Process,
     address: SocketAddr,
     config: String,
+    variables: Vec<(String, String)>,
     dir: Dir,
 }
 
@@ -41,15 +42,24 @@ impl Daemon {
 
     /// The same with further environment variables.
     pub fn start_with(config: &str, variables: &[(&str, &str)]) -> Self {
-        let dir = Dir::new();
+        Self::start_at(Dir::new(), config, variables)
+    }
+
+    /// The same in a folder that is there.
+    pub fn start_at(dir: Dir, config: &str, variables: &[(&str, &str)]) -> Self {
         door::furnish(&dir.path().join(STATE));
-        let (process, address) = start(config, 0, &dir, variables);
-        Self { process, address, config: config.into(), dir }
+        Self::begin(dir, config, variables)
     }
 
     fn start_in(dir: Dir, config: &str) -> Self {
-        let (process, address) = start(config, 0, &dir, &[]);
-        Self { process, address, config: config.into(), dir }
+        Self::begin(dir, config, &[])
+    }
+
+    fn begin(dir: Dir, config: &str, variables: &[(&str, &str)]) -> Self {
+        let variables: Vec<_> =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let (process, address) = start(config, 0, &dir, &variables);
+        Self { process, address, config: config.into(), variables, dir }
     }
 
     /// Gives it another `device.toml`, as for [`Daemon::start`] but for a `web.port` of its own, and has it read again.
@@ -65,7 +75,7 @@ impl Daemon {
 
     /// Starts it again, on the same port, after [`Daemon::kill`].
     pub fn restart(&mut self) {
-        (self.process, self.address) = start(&self.config, self.address.port(), &self.dir, &[]);
+        (self.process, self.address) = start(&self.config, self.address.port(), &self.dir, &self.variables);
     }
 
     /// Tells it to stop, as systemd would, and waits for its end.
@@ -140,12 +150,12 @@ fn binary() -> PathBuf {
     std::env::var_os("PEERCAM_DAEMON").map_or_else(|| env!("CARGO_BIN_EXE_peercam").into(), PathBuf::from)
 }
 
-fn start(config: &str, port: u16, dir: &Dir, variables: &[(&str, &str)]) -> (Process, SocketAddr) {
+fn start(config: &str, port: u16, dir: &Dir, variables: &[(String, String)]) -> (Process, SocketAddr) {
     let path = dir.path().join("device.toml");
     std::fs::write(&path, complete(config, port)).unwrap();
     let mut command = Command::new(binary());
     command.arg("run").arg("--config").arg(&path).arg("--state-dir").arg(dir.path().join(STATE));
-    command.current_dir(dir.path()).env("NO_COLOR", "1").envs(variables.iter().copied());
+    command.current_dir(dir.path()).env("NO_COLOR", "1").envs(variables.iter().cloned());
     let mut process = Process::start("peercam", &mut command);
     let line = process.said("listening on http", Duration::from_secs(20));
     let address = line

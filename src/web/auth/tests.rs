@@ -404,3 +404,137 @@ async fn a_clock_that_jumps_by_years_ends_nothing_and_prolongs_nothing() {
     CLOCKS.set((NOW + IDLE_S + 2 * DAY_S, 6));
     assert_eq!(good(&auth).0, None, "nor has a session that was made by a clock");
 }
+
+#[tokio::test]
+async fn who_knows_the_households_password_gets_no_more_guesses_at_the_owners() {
+    let (auth, owner, _dir) = paired().await;
+    auth.set_password(Role::Viewer, "tea for two").await.unwrap();
+    let (mut tried, mut waits) = (0, 0);
+    for _ in 0..12 {
+        // A fresh cookie for each guess.
+        let fresh = auth.login("tea for two", stranger(1), None).await.unwrap();
+        let browser = Browser { device: Some(&fresh.device), ..stranger(1) };
+        match auth.login("a guess at it", browser, None).await {
+            Err(Error::Wrong(_)) => tried += 1,
+            Err(Error::Wait(_)) => waits += 1,
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(auth.login("tea for two", browser, None).await.unwrap().principal.role, Role::Viewer);
+    }
+    assert!(tried <= 5 && tried + waits == 12, "{tried} {waits}");
+    let household = auth.login("tea for two", stranger(1), None).await.unwrap();
+    let browser = Browser { device: Some(&household.device), ..stranger(1) };
+    assert!(
+        matches!(auth.login(PASSWORD, browser, None).await, Err(Error::Wait(_))),
+        "not even the right one"
+    );
+    // The owner's browser stays the owner's, also when the household signs in on it.
+    auth.login("tea for two", again(&owner), None).await.unwrap();
+    auth.login(PASSWORD, again(&owner), None).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_owners_new_password_ends_links_and_tokens_unless_they_are_kept() {
+    let (auth, owner, _dir) = paired().await;
+    let made = async || {
+        let link = auth.add_guest("Ann", 1).await.unwrap();
+        let token = auth.add_token("door bell", Role::Viewer).unwrap();
+        (link.secret, token)
+    };
+    let good =
+        |(link, token): &(String, String)| (auth.by_cookie(link).is_some(), auth.by_token(token).is_some());
+    let old = made().await;
+    assert_eq!(auth.issued(), serde_json::json!({"guests": ["Ann"], "tokens": ["door bell"]}));
+    auth.set_password(Role::Viewer, "tea for two").await.unwrap();
+    assert_eq!(good(&old), (true, true), "the household's ends none");
+    let keep = NewPassword { text: "battery staple", keep_links: true };
+    auth.set_password(Role::Owner, keep).await.unwrap();
+    assert_eq!(good(&old), (true, true));
+    auth.set_password(Role::Owner, PASSWORD).await.unwrap();
+    assert_eq!(good(&old), (false, false), "`peercam passwd`");
+
+    let old = made().await;
+    let change =
+        auth.change_password(&owner.principal, PASSWORD, Role::Owner, "three for tea", stranger(1).address);
+    change.await.unwrap();
+    assert_eq!(good(&old), (false, false), "the page");
+    // A program that changes it keeps its own token.
+    let own = auth.add_token("keeper", Role::Owner).unwrap();
+    let old = made().await;
+    let program = auth.by_token(&own).unwrap();
+    let change = auth.change_password(&program, "three for tea", Role::Owner, PASSWORD, stranger(1).address);
+    change.await.unwrap();
+    assert!(good(&old) == (false, false) && auth.by_token(&own).is_some());
+
+    let (old, secret) = (made().await, auth.pair().unwrap());
+    let keep = NewPassword { text: "battery staple", keep_links: true };
+    auth.pair_by(&secret, keep, stranger(1)).await.unwrap();
+    assert_eq!(good(&old), (true, true));
+    let secret = auth.pair().unwrap();
+    auth.pair_by(&secret, PASSWORD, stranger(1)).await.unwrap();
+    assert_eq!(good(&old), (false, false), "`peercam pair`");
+}
+
+#[tokio::test]
+async fn what_was_made_before_the_first_owner_stays() {
+    let (auth, _dir) = auth();
+    let token = auth.add_token("door bell", Role::Viewer).unwrap();
+    let secret = auth.pair().unwrap();
+    auth.pair_by(&secret, PASSWORD, stranger(1)).await.unwrap();
+    assert!(auth.by_token(&token).is_some());
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_revives_nothing() {
+    let dir = Dir::new();
+    let open =
+        || (0..500).find_map(|_| State::open(dir.path()).map_err(|_| std::thread::sleep(LOOK / 100)).ok());
+    let auth = Auth::by(open().unwrap(), clocks);
+    let secret = auth.pair().unwrap();
+    let owner = auth.pair_by(&secret, PASSWORD, stranger(1)).await.unwrap();
+    let good = |auth: &Auth, secret: &str| auth.guest(secret, stranger(1).address).is_ok();
+    // By a little, by an hour, by two days; noticed before or not.
+    for (n, (back, noticed)) in
+        [(11, true), (3000, false), (2 * DAY_S, true), (40, false)].into_iter().enumerate()
+    {
+        let link = auth.add_guest(&format!("guest {n}"), 1).await.unwrap();
+        assert!(good(&auth, &link.secret));
+        pass(HOUR_S + 5);
+        assert!(!noticed || !good(&auth, &link.secret));
+        let (wall, running) = CLOCKS.get();
+        CLOCKS.set((wall - back, running));
+        assert!(!good(&auth, &link.secret), "{back} s back");
+        assert_eq!(auth.guests(), []);
+    }
+    // Nor does a session that ended come back, or a link over a restart.
+    let link = auth.add_guest("Ann", 1).await.unwrap();
+    pass(HOUR_S + 5);
+    auth.restrict(|_, _| ()).await.unwrap(); // as is done when it ends
+    let (wall, running) = CLOCKS.get();
+    CLOCKS.set((wall - HOUR_S / 2, running + 1));
+    drop(auth);
+    let auth = Auth::by(open().unwrap(), clocks);
+    assert!(!good(&auth, &link.secret), "over a restart");
+    assert_eq!(role(&auth, &owner.session), Some(Role::Owner));
+    pass(IDLE_S + 1);
+    assert_eq!(role(&auth, &owner.session), None);
+    let (wall, running) = CLOCKS.get();
+    CLOCKS.set((wall - DAY_S, running + 1));
+    assert_eq!(role(&auth, &owner.session), None);
+}
+
+#[tokio::test]
+async fn old_names_that_deceive_are_shown_by_their_numbers() {
+    let (auth, _dir) = auth();
+    let token = |name: &str| crate::state::Token {
+        name: name.into(),
+        role: Role::Viewer,
+        digest: Digest::of("secret"),
+        created_unix: NOW,
+    };
+    auth.state().change(|l| l.tokens.push(token("a\u{202e}b"))).unwrap();
+    assert_eq!(auth.tokens()[0].name, "a\\u{202e}b");
+    assert_eq!(auth.by_token("secret").unwrap().who, "token: a\\u{202e}b");
+    auth.revoke_token("a\\u{202e}b").unwrap();
+    assert!(auth.tokens().is_empty());
+}

@@ -21,6 +21,10 @@ mod row01_nack;
 mod row02_sctp;
 mod row03_junk;
 mod row07_proxy;
+mod row06_guesses;
+mod row09_hashes;
+mod row10_full_disk;
+mod row11_privacy;
 mod scene;
 
 pub use self::figures::Flat;

@@ -1,0 +1,78 @@
+//! Somebody who knows the household's password guesses the owner's: by good logins of their own in between, and with a
+//! fresh device cookie for every five guesses.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use super::{Flat, Scene, Target};
+use crate::door::PASSWORD;
+use crate::http::{Response, exchange_from, request};
+
+const HOUSEHOLD: &str = "tea for two";
+/// How long they guess.
+const TIME: Duration = Duration::from_secs(8);
+/// What a stranger is let try in that time: five at once, and after 1, 3 and 7 s; and one for a clock that runs on.
+const STRANGERS: u32 = 9;
+
+#[test]
+fn the_households_password_helps_nobody_to_guess_the_owners() {
+    let scene = Scene::new();
+    let owner = |web| {
+        let body = format!(r#"{{"old":"{PASSWORD}","new":"{HOUSEHOLD}","role":"viewer"}}"#);
+        request(web, "POST", "/api/password", &[("Content-Type", "application/json")], &body)
+    };
+    let mut set = None;
+    let own = |target: &Target| guess(target.web, Ipv4Addr::new(10, 9, 1, 1), 1);
+    let fresh = |target: &Target| guess(target.web, Ipv4Addr::new(10, 9, 1, 2), 5);
+    let web = scene.web();
+    scene.attacker.inside(|| set = Some(owner(web).expect("an answer").code));
+    assert_eq!(set, Some(204));
+    scene.under("guesses between own logins", Flat::FromStart, own);
+    scene.under("guesses with fresh device cookies", Flat::FromStart, fresh);
+}
+
+/// Logs in by the household's password before every so many guesses; what became of the guesses.
+fn guess(web: SocketAddr, from: Ipv4Addr, each: usize) -> String {
+    let (start, mut tried, mut refused, mut logins) = (Instant::now(), 0, 0, 0);
+    while start.elapsed() < TIME {
+        let in_between = login(web, from, "", HOUSEHOLD);
+        let cookies = match in_between.code {
+            200 => cookies_of(&in_between),
+            429 => String::new(), // it waits, too
+            _ => panic!("{in_between:?}"),
+        };
+        logins += u32::from(in_between.code == 200);
+        for _ in 0..each {
+            let answer = login(web, from, &cookies, "a guess at it");
+            match answer.code {
+                401 => tried += 1,
+                429 => refused += 1,
+                _ => panic!("{answer:?}"),
+            }
+        }
+    }
+    assert!(
+        tried <= STRANGERS,
+        "{tried} guesses were looked at, {refused} refused, with {logins} own logins"
+    );
+    format!("{tried} guesses looked at, {refused} refused, {logins} own logins")
+}
+
+fn login(web: SocketAddr, from: Ipv4Addr, cookies: &str, password: &str) -> Response {
+    let body = format!(r#"{{"password":"{password}"}}"#);
+    let cookie = if cookies.is_empty() { String::new() } else { format!("Cookie: {cookies}\r\n") };
+    let text = format!(
+        "POST /api/login HTTP/1.1\r\nHost: {web}\r\nOrigin: http://{web}\r\nConnection: close\r\n{cookie}\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    exchange_from(from.into(), web, &text).expect("an answer")
+}
+
+fn cookies_of(answer: &Response) -> String {
+    let set = answer.headers.lines().filter_map(|l| {
+        let (name, value) = l.split_once(": ")?;
+        name.eq_ignore_ascii_case("set-cookie").then(|| value.split(';').next().unwrap_or_default())
+    });
+    set.collect::<Vec<_>>().join("; ")
+}
