@@ -109,6 +109,9 @@ impl Live {
         }
         self.registry.set_max_viewers(new.web.max_viewers);
         self.auth.state().hold_privacy(new.watching.privacy);
+        if new.watching.privacy {
+            self.registry.conceal().await;
+        }
         self.video.send_if_modified(|now| std::mem::replace(now, new.video.clone()) != new.video);
         self.audio.send_if_modified(|now| std::mem::replace(now, new.audio.clone()) != new.audio);
         self.told.change(new.watching.clone());

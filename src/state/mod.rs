@@ -288,11 +288,18 @@ impl State {
             .create(dir)
             .map_err(io(dir, "making the folder for what must last"))?;
         let path = dir.join(LOCK);
+        // Held without writing: the disk may be read-only by now, or become so. O_NOFOLLOW: our own files are no links.
         let mut options = OpenOptions::new();
-        // O_NOFOLLOW: our own files are no links.
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let lock =
-            options.custom_flags(libc::O_NOFOLLOW).open(&path).map_err(io(&path, "opening the lock"))?;
+        let hold = || OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&path);
+        let lock = hold().or_else(|e| match e.kind() {
+            io::ErrorKind::NotFound => {
+                options.write(true).create(true).truncate(false).mode(0o600);
+                options.custom_flags(libc::O_NOFOLLOW).open(&path)?;
+                hold()
+            }
+            _ => Err(e),
+        });
+        let lock = lock.map_err(io(&path, "opening the lock"))?;
         let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| match e {
             nix::errno::Errno::EWOULDBLOCK => Error::InUse(dir.to_owned()),
             e => Error::Io { path, doing: "locking it", source: e.into() },

@@ -504,7 +504,7 @@ async fn a_clock_that_is_set_back_revives_nothing() {
         let (wall, running) = CLOCKS.get();
         CLOCKS.set((wall - back, running));
         assert!(!good(&auth, &link.secret), "{back} s back");
-        assert_eq!(auth.guests(), []);
+        assert!(auth.guests().is_empty());
     }
     // Nor does a session that ended come back, or a link over a restart.
     let link = auth.add_guest("Ann", 1).await.unwrap();
