@@ -41,6 +41,11 @@ impl<K: Eq + Hash> Hush<K> {
         Self { lines: 1, pause: Duration::from_secs(60), said: HashMap::new() }
     }
 
+    /// For viewers that come and go, by who they are: as many lines a minute as tell what a person does, not more.
+    pub fn visits() -> Self {
+        Self { lines: 12, pause: Duration::from_secs(60), said: HashMap::new() }
+    }
+
     /// For faults of this machine, by what they are: a few lines in ten minutes, enough for a person who is mending it.
     pub fn faults() -> Self {
         Self { lines: 5, pause: Duration::from_secs(600), said: HashMap::new() }

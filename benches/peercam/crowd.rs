@@ -12,6 +12,7 @@ use peercam::clock::{AUDIO_HZ, Clocks, Pts, RtpClock, VIDEO_HZ};
 use peercam::config;
 use peercam::media::h264::ProfileLevelId;
 use peercam::media::unit::{AudioUnit, VideoUnit};
+use peercam::net::Links;
 use peercam::pipeline::hub::Hub;
 use peercam::pipeline::snapshot::Snapshots;
 use peercam::state::State;
@@ -67,6 +68,7 @@ pub fn measure() {
     let (_profile, profile_seen) = watch::channel(ProfileLevelId([0x42, 0xc0, 0x1f]));
     let ice = config::Ice { port: 0, ..Default::default() };
     let (_, addresses) = watch::channel(addresses::now());
+    let links = Links::new(addresses.clone());
     let port = Port::open(&ice, addresses, status.clone()).expect("a free port");
     let registry = Registry::new(hub.clone(), status.clone(), CLOCKS, port, 100, profile_seen);
     let snapshots = Arc::new(Snapshots::new(hub.clone()));
@@ -78,7 +80,7 @@ pub fn measure() {
     let auth = Auth::new(State::open(dir.path()).expect("a state"));
     let (clocks, announced) = (CLOCKS, watch::channel(None).1);
     let settings = watch::channel(Arc::new(web::Settings { web, ice, tls: None, address })).1;
-    let context = web::Context { registry, status, auth, snapshots, settings, clocks, announced };
+    let context = web::Context { registry, status, auth, snapshots, settings, clocks, links, announced };
     let stop = CancellationToken::new();
     let server = web::Server::new(Arc::new(context), stop.clone());
     let _door = server.open(door).expect("a listener");

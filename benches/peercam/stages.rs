@@ -14,7 +14,7 @@ use peercam::pipeline::hub::{Hub, Unit};
 use peercam::pipeline::snapshot::Snapshots;
 use peercam::pipeline::video::{Context, Video};
 use peercam::status::Status;
-use peercam::viewer::{Offer, Port, Registry};
+use peercam::viewer::{Credential, Holder, Offer, Port, Registry};
 use rtc::interceptor::Packet;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -58,8 +58,16 @@ async fn one(size: Size) {
     let registry = Registry::new(hub.clone(), status, CLOCKS, port, 10, profile_seen);
     let mut client = Client::new(false).await;
     let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
-    let offer =
-        Offer { sdp: client.offer().await, from, to: None, who: "bench".into(), via: "whep", sound: false };
+    let holder = Holder { credential: Credential::new([0; 32]), owner: true };
+    let offer = Offer {
+        sdp: client.offer().await,
+        from,
+        to: None,
+        who: "bench".into(),
+        holder,
+        via: "whep",
+        sound: false,
+    };
     let answer = registry.join(offer).await.expect("an answer");
     client.accept(&answer.sdp).await;
     client.until(Connected).await;

@@ -28,6 +28,7 @@ use crate::clock::{AUDIO_HZ, Clocks, RtpClock, VIDEO_HZ};
 use crate::config::{self, Config};
 use crate::heartbeat::Heartbeats;
 use crate::media::h264::ProfileLevelId;
+use crate::net::{Links, descriptors};
 use crate::pipeline::hub::Hub;
 use crate::pipeline::snapshot::Snapshots;
 use crate::pipeline::{audio, video};
@@ -57,6 +58,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let (config, source) = load()?;
     info!("configuration: {source}");
+    descriptors::raise(); // before anything that goes by it
     let stop = CancellationToken::new();
     let mut hangups = Hangups::new(stop_on_signals(stop.clone())?);
     let auth = Auth::new(State::open_with(state_dir, state::runtime_dir())?);
@@ -69,6 +71,8 @@ pub async fn run(
     status.configuration(status::Configuration { source, refused: vec![] });
     let heartbeats = Arc::new(Heartbeats::default());
     let addresses = addresses::watch(stop.clone());
+    let links = Links::new(addresses.clone());
+    auth.set_neighbours(links.clone());
     let port = Port::open(&config.ice, addresses.clone(), status.clone())?;
     tell_media(&port);
     let snapshots = Arc::new(Snapshots::new(hub.clone()));
@@ -123,6 +127,7 @@ pub async fn run(
         snapshots,
         settings: settings.subscribe(),
         clocks,
+        links,
         announced: announced.clone(),
     };
     let server = Server::new(Arc::new(context), stop.clone());

@@ -11,8 +11,7 @@ use tokio::net::UnixDatagram;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// Interface and address of each.
-pub type Addresses = Vec<(String, IpAddr)>;
+use crate::net::Addresses;
 
 /// A cable plugged in, or another Wi-Fi, is a dozen messages within a moment: the last state of it counts.
 const SETTLE: Duration = Duration::from_millis(200);

@@ -29,12 +29,14 @@ mod task;
 mod turn;
 mod unconnected;
 
+pub use places::share;
 pub use port::{Addresses, Change, Error as PortError, Port, fooled_by};
 pub use registry::Registry;
 pub use turn::servers as ice_servers;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -90,6 +92,32 @@ impl fmt::Debug for ViewerId {
     }
 }
 
+/// What somebody was let in by, as limits tell it apart: not its name, which several may share.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Credential([u8; 32]);
+
+impl Credential {
+    /// By its digest.
+    pub const fn new(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credential(..)")
+    }
+}
+
+/// Who asks, as limits count them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Holder {
+    /// By what they were let in.
+    pub credential: Credential,
+    /// Whether it is the owner's.
+    pub owner: bool,
+}
+
 /// A browser's or player's wish to watch.
 pub struct Offer {
     /// Session description (RFC 8866, RFC 9429), with candidates or without.
@@ -100,6 +128,8 @@ pub struct Offer {
     pub to: Option<IpAddr>,
     /// Who asks: "owner", "household", "guest: LABEL", "token: NAME".
     pub who: String,
+    /// The same for limits.
+    pub holder: Holder,
     /// "page" or "whep", for lists.
     pub via: &'static str,
     /// Whether it plays the sound now: decides the playout delay asked for.
@@ -159,6 +189,14 @@ pub enum Error {
     /// 503
     #[error("every place for viewers is taken ({0} by `web.max_viewers`); try again later")]
     Full(usize),
+    /// 503
+    #[error(
+        "{0} viewers watch by this link, token or sign-in, which is its share of `web.max_viewers`; try again later"
+    )]
+    Share(usize),
+    /// 429
+    #[error("viewers come by this link, token or sign-in too fast; try again in {} s", .0.as_secs() + 1)]
+    TooFast(Duration),
     /// 404
     #[error("no such viewer; it may have left")]
     Unknown,

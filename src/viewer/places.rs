@@ -1,54 +1,179 @@
-//! How many may watch: places that viewers take, as many as there are now.
+//! How many may watch, and by whose leave.
+//!
+//! A place is taken from the offer on. So that nobody takes all of them:
+//!
+//! - each credential but the owner's has a share of the places;
+//! - viewers that are still connecting give way to newcomers: offers that nobody follows up keep nobody out;
+//! - the owner gets a place beyond the limit where there is none left;
+//! - joins have a rate for each credential but the owner's: each costs a connection's set-up, and camera and encoder may start for it.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Credential, Holder};
+use crate::net::{Bucket, Rate};
+
+/// Joins by one credential. All pages of a shared link come back at once after a restart of the daemon; the burst is the
+/// share of the places where that is larger.
+const JOINS: Rate = Rate { per_second: 4.0, burst: 32.0 };
+/// A viewer that connects takes less than this; one that took longer gives way to a newcomer.
+const CONNECTS: Duration = Duration::from_secs(3);
+/// Places beyond the limit for the owner, one for each of his credentials: phone, desk, a player, and one more.
+const FOR_OWNER: usize = 4;
+/// Credentials whose rate is remembered: more than there are links, tokens and sessions of one household.
+const REMEMBERED: usize = 512;
+
+/// How many of `most` places one credential may have, if it is not the owner's.
+pub fn share(most: usize) -> usize {
+    most.div_ceil(2)
+}
+
+/// Why there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// All are taken; how many there are.
+    Full(usize),
+    /// This credential has its share; how many that is.
+    Share(usize),
+    /// This credential joins too fast; when it may again.
+    TooFast(Duration),
+}
+
+/// The policy, by a clock of the caller's. A viewer whose `T` is returned has to make room.
+#[derive(Debug)]
+struct Seats<T> {
+    most: usize,
+    closed: bool,
+    taken: HashMap<u64, Taken<T>>,
+    rates: HashMap<Credential, Bucket>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Taken<T> {
+    holder: Holder,
+    since: Instant,
+    live: bool,
+    end: T,
+}
+
+impl<T> Seats<T> {
+    fn new(most: usize) -> Self {
+        Self { most, closed: false, taken: HashMap::new(), rates: HashMap::new(), next: 0 }
+    }
+
+    /// Takes a place: its number, and who makes room for it.
+    fn take(&mut self, holder: Holder, now: Instant, end: T) -> Result<(u64, Option<T>), Refusal> {
+        if self.closed {
+            return Err(Refusal::Full(self.most));
+        }
+        if !holder.owner {
+            self.in_time(holder.credential, now)?;
+        }
+        let (share, mine) = (share(self.most), self.count(|t| t.holder.credential == holder.credential));
+        let slow = |t: &Taken<T>| now.saturating_duration_since(t.since) >= CONNECTS;
+        let mut victim = None;
+        if !holder.owner && mine >= share {
+            let own = |t: &Taken<T>| slow(t) && t.holder.credential == holder.credential;
+            victim = Some(self.oldest_connecting(own).ok_or(Refusal::Share(share))?);
+        } else if self.taken.len() >= self.most {
+            // Each has a moment to connect; the owner need not wait for that.
+            victim = self.oldest_connecting(|t| slow(t) || (holder.owner && !t.holder.owner));
+            let beyond = holder.owner && mine == 0 && self.taken.len() < self.most + FOR_OWNER;
+            if victim.is_none() && !beyond {
+                return Err(Refusal::Full(self.most));
+            }
+        }
+        let ended = victim.and_then(|number| self.taken.remove(&number)).map(|t| t.end);
+        let number = self.next;
+        self.next += 1;
+        self.taken.insert(number, Taken { holder, since: now, live: false, end });
+        Ok((number, ended))
+    }
+
+    fn in_time(&mut self, credential: Credential, now: Instant) -> Result<(), Refusal> {
+        if self.rates.len() >= REMEMBERED && !self.rates.contains_key(&credential) {
+            self.rates.retain(|_, bucket| !bucket.is_full(now));
+            if self.rates.len() >= REMEMBERED {
+                let fullest = self.rates.iter().max_by(|(_, a), (_, b)| a.left(now).total_cmp(&b.left(now)));
+                let fullest = fullest.map(|(credential, _)| *credential);
+                fullest.map(|credential| self.rates.remove(&credential));
+            }
+        }
+        let rate = Rate { burst: JOINS.burst.max(share(self.most) as f64), ..JOINS };
+        let bucket = self.rates.entry(credential).or_insert_with(|| Bucket::full(rate, now));
+        if bucket.spend(1.0, 0.0, now) { Ok(()) } else { Err(Refusal::TooFast(bucket.wait(1.0, now))) }
+    }
+
+    /// The one that has been connecting longest, of those that `may` give way.
+    fn oldest_connecting(&self, may: impl Fn(&Taken<T>) -> bool) -> Option<u64> {
+        let connecting = self.taken.iter().filter(|(_, t)| !t.live && may(t));
+        connecting.min_by_key(|(number, t)| (t.since, **number)).map(|(number, _)| *number)
+    }
+
+    fn count(&self, counts: impl Fn(&Taken<T>) -> bool) -> usize {
+        self.taken.values().filter(|t| counts(t)).count()
+    }
+}
 
 /// All places.
 #[derive(Clone)]
-pub struct Places(Arc<Mutex<Count>>);
+pub struct Places(Arc<Mutex<Seats<CancellationToken>>>);
 
-struct Count {
-    taken: usize,
-    most: usize,
-    closed: bool,
+/// A taken place; dropping it frees it.
+pub struct Place {
+    places: Places,
+    number: u64,
+    /// Cancelled when it has to make room.
+    pub end: CancellationToken,
 }
 
-/// One that is taken, until dropped.
-pub struct Place(Places);
-
 impl Places {
-    /// So many.
+    /// `most` places.
     pub fn new(most: usize) -> Self {
-        Self(Arc::new(Mutex::new(Count { taken: 0, most, closed: false })))
+        Self(Arc::new(Mutex::new(Seats::new(most))))
     }
 
-    /// From now on there are so many. Who has one keeps it.
+    /// From now on there are `most`. Who has one keeps it.
     pub fn set(&self, most: usize) {
-        self.count().most = most;
+        self.seats().most = most;
     }
 
     /// From now on there are none.
     pub fn close(&self) {
-        self.count().closed = true;
+        self.seats().closed = true;
     }
 
-    /// Takes one, or says how many there are.
-    pub fn take(&self) -> Result<Place, usize> {
-        let mut count = self.count();
-        if count.closed || count.taken >= count.most {
-            return Err(count.most);
+    /// Takes one.
+    pub fn take(&self, holder: Holder) -> Result<Place, Refusal> {
+        let end = CancellationToken::new();
+        let (number, ended) = self.seats().take(holder, Instant::now(), end.clone())?;
+        if let Some(ended) = ended {
+            ended.cancel();
         }
-        count.taken += 1;
-        Ok(Place(self.clone()))
+        Ok(Place { places: self.clone(), number, end })
     }
 
-    fn count(&self) -> MutexGuard<'_, Count> {
+    fn seats(&self) -> MutexGuard<'_, Seats<CancellationToken>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// Its viewer is connected, and gives way to nobody any more.
+    pub fn live(&self) {
+        if let Some(taken) = self.places.seats().taken.get_mut(&self.number) {
+            taken.live = true;
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.count().taken -= 1;
+        self.places.seats().taken.remove(&self.number);
     }
 }
 
@@ -56,18 +181,114 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
+    fn guest(n: u8) -> Holder {
+        Holder { credential: Credential::new([n; 32]), owner: false }
+    }
+
+    fn owner(n: u8) -> Holder {
+        Holder { credential: Credential::new([n; 32]), owner: true }
+    }
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
     #[test]
     fn fewer_places_take_nobodys_and_more_are_there_at_once() {
         let places = Places::new(2);
-        let (first, _second) = (places.take().expect("free"), places.take().expect("free"));
-        assert_eq!(places.take().err(), Some(2));
+        let take = || {
+            let taken = places.take(owner(1));
+            taken.inspect(|p| p.live()).map_err(|e| e)
+        };
+        let (first, second) = (take().expect("free"), take().expect("free"));
+        assert_eq!(take().err(), Some(Refusal::Full(2)));
         places.set(1);
         drop(first);
-        assert_eq!(places.take().err(), Some(1), "one is still there");
+        assert_eq!(take().err(), Some(Refusal::Full(1)), "one is still there");
         places.set(2);
-        let _third = places.take().expect("free");
+        let third = take().expect("free");
+        assert!(!second.end.is_cancelled() && !third.end.is_cancelled());
         places.close();
         places.set(9);
-        assert_eq!(places.take().err(), Some(9), "nobody comes any more");
+        assert_eq!(take().err(), Some(Refusal::Full(9)), "nobody comes any more");
+    }
+
+    #[test]
+    fn one_credential_has_a_share_and_its_bare_offers_keep_nobody_out() {
+        let (mut seats, now) = (Seats::new(50), Instant::now());
+        // 50 offers in 0.2 s that nobody follows up.
+        let taken = |n: u64| seats.take(guest(1), now + ms(4 * n), n);
+        let (few, more): (Vec<_>, Vec<_>) = (0..50).map(taken).partition(Result::is_ok);
+        assert_eq!((few.len(), more[0]), (25, Err(Refusal::Share(25))), "no more than its share");
+        let later = seats.take(guest(1), now + ms(3100), 100);
+        assert_eq!(later.map(|(_, gone)| gone), Ok(Some(0)), "the oldest gives way to the next");
+        // Others have places at once, and when all are taken those that never connect give way.
+        for by in 2..27 {
+            assert!(seats.take(guest(by), now + ms(3300), 100).is_ok_and(|(_, gone)| gone.is_none()), "{by}");
+        }
+        assert!(seats.take(guest(30), now + ms(3300), 100).is_ok_and(|(_, gone)| gone.is_some()));
+    }
+
+    #[test]
+    fn who_is_connected_stays_and_the_owner_always_gets_one() {
+        let (mut seats, now) = (Seats::new(4), Instant::now());
+        for by in [1, 1, 2, 2] {
+            let (number, _) = seats.take(guest(by), now, ()).expect("free");
+            seats.taken.get_mut(&number).expect("it is there").live = true;
+        }
+        let later = now + ms(60_000);
+        assert_eq!(seats.take(guest(1), later, ()), Err(Refusal::Share(2)));
+        assert_eq!(seats.take(guest(3), later, ()), Err(Refusal::Full(4)));
+        // One for each of the owner's.
+        for by in 10..10 + FOR_OWNER as u8 {
+            assert!(seats.take(owner(by), later, ()).is_ok_and(|(_, gone)| gone.is_none()));
+        }
+        assert_eq!(seats.take(owner(20), later, ()), Err(Refusal::Full(4)));
+        // Their own that never connected give way.
+        assert!(seats.take(owner(20), later + CONNECTS, ()).is_ok_and(|(_, gone)| gone.is_some()));
+        assert_eq!(seats.taken.len(), 4 + FOR_OWNER);
+    }
+
+    #[test]
+    fn the_owner_waits_for_no_guest_that_connects() {
+        let (mut seats, now) = (Seats::new(2), Instant::now());
+        assert!(seats.take(guest(1), now, 1).is_ok());
+        assert!(seats.take(owner(4), now, 2).is_ok());
+        assert_eq!(seats.take(guest(3), now, 3), Err(Refusal::Full(2)));
+        assert_eq!(seats.take(owner(4), now, 4), Ok((2, Some(1))));
+        assert_eq!(seats.take(owner(4), now, 5), Err(Refusal::Full(2)), "these are its own");
+    }
+
+    #[test]
+    fn joins_have_a_rate_for_each_credential() {
+        let (mut seats, now) = (Seats::new(50), Instant::now());
+        let mut joined = 0;
+        for n in 0..4270 {
+            // 427 joins a second, each followed by a leave.
+            if let Ok((number, _)) = seats.take(guest(1), now + Duration::from_micros(n * 2342), ()) {
+                seats.taken.remove(&number);
+                joined += 1;
+            }
+        }
+        assert_eq!(joined, 32 + 4 * 10 - 1);
+        let Err(Refusal::TooFast(wait)) = seats.take(guest(1), now + ms(10_000), ()) else {
+            panic!("joined")
+        };
+        assert!(wait <= ms(250));
+        assert!(seats.take(guest(2), now + ms(10_000), ()).is_ok());
+        // A large place, where many come by one link at once.
+        let mut seats = Seats::new(1000);
+        assert!((0..500).all(|_| seats.take(guest(1), now, ()).is_ok()));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let (mut seats, now) = (Seats::new(1000), Instant::now());
+        for n in 0..5000u32 {
+            let mut bytes = [0; 32];
+            bytes[..4].copy_from_slice(&n.to_be_bytes());
+            let _ = seats.take(Holder { credential: Credential::new(bytes), owner: false }, now, ());
+            assert!(seats.rates.len() <= REMEMBERED);
+        }
     }
 }

@@ -10,14 +10,15 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::peer::{Peer, Setup};
-use super::places::Places;
+use super::places::{Places, Refusal};
 use super::port::{Gathered, Port};
 use super::rtcp::NtpClock;
 use super::task::{Command, Task};
-use super::{Answer, Error, Facts, Fragment, Offer, ViewerId, sdp};
+use super::{Answer, Credential, Error, Facts, Fragment, Holder, Offer, ViewerId, sdp};
 use crate::clock::{Clocks, Pts};
-use crate::hush::Hush;
+use crate::hush::{Hush, LeftOut};
 use crate::media::h264::ProfileLevelId;
+use crate::net::{Bucket, Rate, Source};
 use crate::pipeline::hub::Hub;
 use crate::status::Status;
 
@@ -34,6 +35,8 @@ const LEAVE: Duration = Duration::from_secs(1);
 
 /// How long all viewers' tasks may take to send what they have in hand.
 const CONCEAL: Duration = Duration::from_secs(1);
+/// ICE restarts of one viewer: some when its network changes, and one now and then.
+const RESTARTS: Rate = Rate { per_second: 0.5, burst: 10.0 };
 
 /// All viewers.
 pub struct Registry {
@@ -43,7 +46,7 @@ pub struct Registry {
     places: Places,
     joined: AtomicU64,
     /// Refused offers, by who makes them.
-    refused: Mutex<Hush<IpAddr>>,
+    refused: Mutex<Hush<Source>>,
 }
 
 /// What the registry and the viewers' tasks have in common.
@@ -59,6 +62,19 @@ pub struct Shared {
     /// What the encoder emits.
     pub h264: watch::Receiver<ProfileLevelId>,
     viewers: Mutex<HashMap<ViewerId, Arc<Viewer>>>,
+    /// Lines about viewers that come and go, by what was let in and what happened.
+    visits: Mutex<Hush<(Credential, Visit)>>,
+}
+
+/// What happens to a viewer, as a line in the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Visit {
+    /// Its offer was answered.
+    Joined,
+    /// It is connected.
+    Watches,
+    /// It ended.
+    Left,
 }
 
 /// The public side of one viewer.
@@ -89,6 +105,10 @@ pub struct Viewer {
     pub to: Option<IpAddr>,
     /// By what it was let in.
     pub who: String,
+    /// The same for limits.
+    pub holder: Holder,
+    /// Further restarts.
+    restarts: Mutex<Bucket>,
     /// "page" or "whep".
     pub via: &'static str,
     commands: mpsc::Sender<Command>,
@@ -106,7 +126,15 @@ impl Registry {
     ) -> Arc<Self> {
         let setup = Setup { clocks, ntp: NtpClock::now() };
         let port = watch::Sender::new(port);
-        let shared = Arc::new(Shared { hub, status, setup, port, h264, viewers: Mutex::default() });
+        let shared = Arc::new(Shared {
+            hub,
+            status,
+            setup,
+            port,
+            h264,
+            viewers: Mutex::default(),
+            visits: Mutex::new(Hush::visits()),
+        });
         let stop = CancellationToken::new();
         tokio::spawn(stop.clone().run_until_cancelled_owned(follow(shared.clone())));
         Arc::new(Self {
@@ -121,11 +149,12 @@ impl Registry {
     /// Answers an offer. Media flows, and is asked for, once the connection is up.
     pub async fn join(&self, offer: Offer) -> Result<Answer, Error> {
         let (address, via) = (offer.from.ip(), offer.via);
+        let source = self.port().source(address);
         let answer = self.admit(offer).await;
         if let Err(error) = &answer {
             self.shared.status.counters.offers_refused.count();
             let mut hush = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(left_out) = hush.may_say(address, Pts::now()) {
+            if let Some(left_out) = hush.may_say(source, Pts::now()) {
                 tracing::info!(%address, via, %error, "offer refused{left_out}");
             }
         }
@@ -136,8 +165,12 @@ impl Registry {
         let since = Instant::now();
         let own = *self.shared.h264.borrow();
         let playable = sdp::check(&offer.sdp, own)?;
-        let (sound, left_out) = (offer.sound && playable.audio.is_some(), playable.left_out.clone());
-        let place = self.places.take().map_err(Error::Full)?;
+        let (sound, goes_without) = (offer.sound && playable.audio.is_some(), playable.left_out.clone());
+        let place = self.places.take(offer.holder).map_err(|refusal| match refusal {
+            Refusal::Full(most) => Error::Full(most),
+            Refusal::Share(share) => Error::Share(share),
+            Refusal::TooFast(wait) => Error::TooFast(wait),
+        })?;
         let candidates = offer.sdp.lines().filter_map(|l| l.strip_prefix("a="));
         let candidates: Vec<_> = candidates.filter(|l| l.starts_with("candidate:")).collect();
         let usable = candidates.iter().filter(|c| sdp::usable_candidate(c).is_some()).count();
@@ -165,12 +198,17 @@ impl Registry {
             from: offer.from,
             to: offer.to,
             who: offer.who,
+            holder: offer.holder,
+            restarts: Mutex::new(Bucket::full(RESTARTS, since)),
             via: offer.via,
             commands: commands_tx,
         });
-        tracing::info!(viewer = viewer.name, address = %viewer.from.ip(), who = viewer.who, via = viewer.via, "viewer joined");
-        for what in left_out {
-            tracing::info!(viewer = viewer.name, "the viewer goes without {what}");
+        if let Some(left_out) = self.shared.may_say(&viewer, Visit::Joined) {
+            let Viewer { name, from, who, via, .. } = &*viewer;
+            tracing::info!(viewer = name, address = %from.ip(), who, via, "viewer joined{left_out}");
+            for what in goes_without {
+                tracing::info!(viewer = name, "the viewer goes without {what}");
+            }
         }
         self.shared.lock().insert(id.clone(), viewer.clone());
         let task = Task {
@@ -216,7 +254,7 @@ impl Registry {
     /// A new offer from a viewer: an ICE restart. Returns the answer. What was sent before is sent on.
     pub async fn restart(&self, id: &ViewerId, offer_sdp: &str) -> Result<String, Error> {
         let (reply, answer) = oneshot::channel();
-        self.find(id)?.command(Command::Restart(offer_sdp.to_owned(), reply)).await?;
+        self.restarting(id)?.command(Command::Restart(offer_sdp.to_owned(), reply)).await?;
         answer.await.map_err(|_| Error::Unknown)?
     }
 
@@ -230,7 +268,7 @@ impl Registry {
     ) -> Result<Fragment, Error> {
         let (reply, answer) = oneshot::channel();
         let (ufrag, pwd, candidates) = (ufrag.to_owned(), pwd.to_owned(), candidates.to_vec());
-        self.find(id)?.command(Command::RestartIce { ufrag, pwd, candidates, reply }).await?;
+        self.restarting(id)?.command(Command::RestartIce { ufrag, pwd, candidates, reply }).await?;
         answer.await.map_err(|_| Error::Unknown)?
     }
 
@@ -289,6 +327,15 @@ impl Registry {
         futures_util::future::join_all(viewers.iter().map(|v| v.end(why))).await;
     }
 
+    /// The viewer, if it may restart once more: each restart costs about as much as a join.
+    fn restarting(&self, id: &ViewerId) -> Result<Arc<Viewer>, Error> {
+        let (viewer, now) = (self.find(id)?, Instant::now());
+        let mut restarts = viewer.restarts.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = (!restarts.spend(1.0, 0.0, now)).then(|| restarts.wait(1.0, now));
+        drop(restarts);
+        wait.map_or(Ok(viewer), |wait| Err(Error::TooFast(wait)))
+    }
+
     fn find(&self, id: &ViewerId) -> Result<Arc<Viewer>, Error> {
         self.shared.lock().get(id).cloned().ok_or(Error::Unknown)
     }
@@ -317,6 +364,12 @@ async fn follow(shared: Arc<Shared>) {
 }
 
 impl Shared {
+    /// Whether the journal gets a line about a viewer, with what was left out before.
+    pub fn may_say(&self, viewer: &Viewer, visit: Visit) -> Option<LeftOut> {
+        let mut visits = self.visits.lock().unwrap_or_else(PoisonError::into_inner);
+        visits.may_say((viewer.holder.credential, visit), Pts::now())
+    }
+
     /// Its requests are answered with [`Error::Unknown`] from now on.
     pub fn forget(&self, id: &ViewerId) {
         self.lock().remove(id);

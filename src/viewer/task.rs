@@ -13,8 +13,8 @@ use super::delay::PlayoutDelay;
 use super::meter::Meter;
 use super::peer::Peer;
 use super::places::Place;
-use super::port::{Gathered, Port};
-use super::registry::{Shared, Viewer};
+use super::port::{Gathered, Port, Progress};
+use super::registry::{Shared, Viewer, Visit};
 use super::sdp::{self, Playable};
 use super::unconnected::{self, Attempt};
 use super::{Error, Event, Fragment, ViewerId};
@@ -24,6 +24,9 @@ use crate::pipeline::hub::{Claim, Subscription, Unit};
 
 /// From the offer, or a restart, to a connection. Browsers give up after as long.
 const CONNECT: Duration = Duration::from_secs(30);
+/// From the offer, or the last that was heard of the viewer, to its end where nothing at all arrives from it: browsers send
+/// their first packets within a moment of the answer. Whoever only offers takes a place no longer than this.
+const SILENT: Duration = Duration::from_secs(8);
 /// From losing the path (5 s of silence by then) to the end. A browser that changes networks notices within that
 /// and restarts ICE; one that is gone without a word costs a socket, and uplink, for 10 s in all.
 const GRACE: Duration = Duration::from_secs(5);
@@ -110,12 +113,14 @@ impl Task {
         let _ = self.events.try_send(Event::Closed(why.clone()));
         let Viewer { name, from, since, sent_bytes, .. } = &*self.viewer;
         let (address, seconds) = (from.ip(), since.elapsed().as_secs());
-        if let End::Unconnected(why) = &end {
-            tracing::warn!(viewer = name, %address, seconds, why, "viewer could not connect");
-        } else {
-            let megabytes = sent_bytes.load(Ordering::Relaxed) as f64 / 1e6;
-            let megabytes = (megabytes * 10.0).round() / 10.0;
-            tracing::info!(viewer = name, %address, seconds, megabytes, why, "viewer left");
+        if let Some(left_out) = self.shared.may_say(&self.viewer, Visit::Left) {
+            if let End::Unconnected(why) = &end {
+                tracing::warn!(viewer = name, %address, seconds, why, "viewer could not connect{left_out}");
+            } else {
+                let megabytes = sent_bytes.load(Ordering::Relaxed) as f64 / 1e6;
+                let megabytes = (megabytes * 10.0).round() / 10.0;
+                tracing::info!(viewer = name, %address, seconds, megabytes, why, "viewer left{left_out}");
+            }
         }
         self.viewer.gone.cancel();
     }
@@ -125,7 +130,7 @@ impl Task {
         let mut subscription: Option<Subscription> = None;
         let mut deadline = Some(Instant::now() + CONNECT);
         let mut delay = PlayoutDelay::new(self.viewer.sound.load(Ordering::Relaxed));
-        let mut trickled = 0;
+        let (mut trickled, mut last_sign) = (0, Instant::now());
         let mut meter = Meter::default();
         let mut owed = None;
         let mut look = tokio::time::interval(LOOK);
@@ -134,6 +139,7 @@ impl Task {
             tokio::select! {
                 biased;
                 Some(command) = self.commands.recv() => {
+                    last_sign = Instant::now();
                     if let Err(why) = self.obey(command, &mut trickled).await {
                         return End::Left(why);
                     }
@@ -156,6 +162,9 @@ impl Task {
                         self.connected(&mut subscription);
                     }
                 }
+                () = self.place.end.cancelled() => {
+                    return End::Left("it did not connect in time, and makes room for another".into());
+                }
                 () = self.port.retired() => return End::Left("the device's media port has changed".into()),
                 late = self.gathered.late() => {
                     for candidate in late {
@@ -174,6 +183,10 @@ impl Task {
                     }
                     let failed = self.peer.handshake_failure().filter(|_| subscription.is_none());
                     if failed.is_some_and(|alert| alert.at.elapsed() > HANDSHAKE_FAILED) {
+                        return self.unconnected();
+                    }
+                    let silent = subscription.is_none() && self.peer.progress() == Progress::Silent;
+                    if silent && last_sign.elapsed() >= SILENT {
                         return self.unconnected();
                     }
                 }
@@ -217,10 +230,17 @@ impl Task {
         *subscription = Some(self.shared.hub.subscribe());
         self.expected = None; // only now, so that there is demand all the time
         self.viewer.live.store(true, Ordering::Relaxed);
+        self.place.live();
         self.shared.status.counters.viewers_joined.count();
         let _ = self.events.try_send(Event::Connected);
         let Viewer { name, since, .. } = &*self.viewer;
-        tracing::info!(viewer = name, ms = since.elapsed().as_millis() as u64, "viewer watches");
+        if let Some(left_out) = self.shared.may_say(&self.viewer, Visit::Watches) {
+            tracing::info!(
+                viewer = name,
+                ms = since.elapsed().as_millis() as u64,
+                "viewer watches{left_out}"
+            );
+        }
     }
 
     /// An error is why the viewer ends.

@@ -26,6 +26,7 @@ pub mod guard;
 mod json;
 pub mod machine;
 pub mod messages;
+pub mod pace;
 pub mod page;
 pub mod places;
 pub mod privacy;
@@ -39,6 +40,8 @@ pub mod sessions;
 pub mod signal;
 pub mod status;
 pub mod tls;
+pub mod usage;
+mod websocket;
 pub mod whep;
 
 use std::net::SocketAddr;
@@ -48,6 +51,7 @@ use tokio::sync::watch;
 
 use crate::clock::Clocks;
 use crate::config;
+use crate::net::Links;
 use crate::pipeline::snapshot::Snapshots;
 use crate::status::Status;
 use crate::viewer::Registry;
@@ -68,6 +72,8 @@ pub struct Context {
     pub settings: watch::Receiver<Arc<Settings>>,
     /// What RTP timestamps mean, for the page's measurement of delay.
     pub clocks: Clocks,
+    /// The links that this machine is on: who is a neighbour.
+    pub links: Links,
     /// The name that mDNS announces, if any: another one of ours.
     pub announced: watch::Receiver<Option<String>>,
 }

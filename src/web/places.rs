@@ -1,75 +1,101 @@
 //! Who gets one of the places for connections. Pure logic.
 //!
-//! Whoever opens connections and says nothing on them must not keep others out, neither from elsewhere nor from the
-//! same address, behind which the owner may sit too. So a newcomer is not simply refused when all is taken: the
-//! connection that has been without any progress for longest gives way to it. One that speaks makes progress with every
-//! request; a WebSocket of somebody who was let in is kept, come what may, and counted apart.
+//! Whoever opens connections must not keep others out, neither from elsewhere nor from the same address, behind which the
+//! owner may sit too. So a newcomer is not simply refused when all places are taken: another connection gives way to it.
+//! Idle connections go first, and among them those of the source that used most lately (connections and requests, [`Usage`]);
+//! where none is idle, one of a source that uses more than the newcomer's. Two kinds never give way:
+//!
+//! - a few connections of each credential that was shown on them, so whoever is signed in keeps on working;
+//! - WebSockets of whoever was let in. They are counted apart: for each credential, for each source, and with a reserve
+//!   for the owner.
+//!
+//! A source from which somebody signed in lately is preferred over all strangers, for it is where they come from next.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
+
+use super::usage::Usage;
+use crate::net::{Bucket, Rate, Source, descriptors};
+use crate::viewer::{Credential, Holder};
 
 /// How many places there are.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once, kept ones not counted.
+    /// Connections at once, WebSockets not counted.
     pub connections: usize,
-    /// Of them from one address, or one IPv6 network of 64 bits, which is what one customer has at least. A page with
-    /// its assets takes six.
-    pub per_address: usize,
+    /// Of them from one source. A page with its assets takes six.
+    pub per_source: usize,
     /// TLS handshakes at once, of all; each costs the most that anybody can ask for before a login.
     pub handshakes: usize,
-    /// Of them from one address.
-    pub handshakes_per_address: usize,
-    /// New connections from one address in a second, after as many as `burst` at once. On a small board a handshake
-    /// costs a millisecond or two of one core, so this leaves most of it to those who watch.
-    pub per_second: f64,
-    /// See `per_second`.
-    pub burst: f64,
-    /// WebSockets of those who were let in.
+    /// Of them from one source.
+    pub handshakes_per_source: usize,
+    /// New connections from one source. On a small board a handshake costs a millisecond or two of one core, so this
+    /// leaves most of it to those who watch.
+    pub rate: Rate,
+    /// TLS handshakes from all sources together. Of the burst, sources that used much lately may take the first third,
+    /// newcomers nearly all, and the last eighth is for those from which somebody signed in.
+    pub handshake_rate: Rate,
+    /// Connections of one credential that never give way: a browser's six, and two.
+    pub safe: usize,
+    /// WebSockets of whoever was let in.
     pub kept: usize,
+    /// Of them for the owner alone.
+    pub kept_for_owner: usize,
+    /// Of them from one source, the owner's not counted: an office or a party behind one address.
+    pub kept_per_source: usize,
 }
 
 impl Limits {
     /// What the daemon runs with.
     pub const STANDARD: Self = Self {
         connections: 512,
-        per_address: 64,
+        per_source: 64,
         handshakes: 64,
-        handshakes_per_address: 32,
-        per_second: 40.0,
-        burst: 160.0,
+        handshakes_per_source: 32,
+        rate: Rate { per_second: 40.0, burst: 160.0 },
+        handshake_rate: Rate { per_second: 120.0, burst: 480.0 },
+        safe: 8,
         // The page of each of the most viewers that can be configured, and some of people who look at the page only.
-        kept: 1024,
+        kept: 1088,
+        kept_for_owner: 64,
+        kept_per_source: 256,
     };
-}
 
-/// Without progress for less than this nobody gives way: a browser opens six connections at once, and needs a moment
-/// for each.
-const GRACE: Duration = Duration::from_millis(750);
-/// Addresses whose rate is remembered. Above that the one that came longest ago is forgotten.
-const REMEMBERED: usize = 1024;
-
-/// Whom a connection is counted for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Source {
-    /// A client's address or network.
-    Client(IpAddr),
-    /// A trusted proxy, which brings many clients.
-    Proxy,
-}
-
-impl Source {
-    fn of(address: IpAddr, trusted: bool) -> Self {
-        if trusted {
-            return Self::Proxy;
+    /// The same for a process that may have `descriptors` open at once.
+    pub fn within(self, descriptors: usize) -> Self {
+        let share = |most| descriptors::share(most, descriptors);
+        let kept = share(self.kept);
+        Self {
+            connections: share(self.connections),
+            kept,
+            kept_for_owner: self.kept_for_owner.min(kept / 4),
+            kept_per_source: self.kept_per_source.min(kept / 2),
+            ..self
         }
-        Self::Client(match address.to_canonical() {
-            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
-            v4 => v4,
-        })
     }
 }
+
+/// A connection without progress for this long is idle. A browser opens six connections at once, and needs a moment for
+/// each.
+const IDLE: Duration = Duration::from_millis(750);
+/// A connection that was open for this long, and on which nobody showed a credential, has had its turn: when all places
+/// of its own source are taken, it gives way even if it is not idle.
+const TURN: Duration = Duration::from_secs(2);
+/// How much more than the newcomer's source another must have used lately to give way without being idle. More than one
+/// connection, so that equals don't push each other out in turn.
+const GREEDIER: f64 = 2.0;
+/// A source that used this much lately has half the claim of a newcomer on what is left of the rate of handshakes: about
+/// what a browser takes to show the page and sign in (six connections and twenty requests).
+const NEWCOMER: f64 = 32.0;
+/// How long a source is preferred after somebody signed in from there, or used a session.
+const LATELY: Duration = Duration::from_secs(24 * 3600);
+/// Sources preferred for one credential: a person's home, phone and work. The one that was quiet longest is replaced.
+const PREFERRED_EACH: usize = 4;
+/// Sources preferred in all.
+const PREFERRED: usize = 256;
+/// A new connection from a preferred source costs this part of another's in rates: it shares an address with whoever
+/// uses them up.
+const PREFERRED_COST: f64 = 0.25;
 
 /// What a connection is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,26 +111,46 @@ pub enum Phase {
 /// Why there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// All places are taken by connections that do something.
+    /// All places are taken, by connections that have as good a claim.
     Full,
-    /// The same, of those of this address.
+    /// The same, of those of this source.
     TooMany,
-    /// This address opens connections too fast.
+    /// This source opens connections too fast.
     TooFast,
+}
+
+/// Why a WebSocket can't be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotKept {
+    /// It had to make room, or there are no places left for this role.
+    Full,
+    /// By this credential, or from this source, there are too many.
+    TooMany,
 }
 
 #[derive(Debug)]
 struct Taken<T> {
     source: Source,
     phase: Phase,
+    since: Instant,
     progress: Instant,
+    /// A request is being answered: it is not idle, however long that takes.
+    busy: bool,
+    holder: Option<Holder>,
+    safe: bool,
     end: T,
 }
 
-/// When a source's next connection is due, as a bucket that fills with time.
-#[derive(Debug)]
-struct Bucket {
-    left: f64,
+impl<T> Taken<T> {
+    fn is_idle(&self, now: Instant) -> bool {
+        !self.busy && now.saturating_duration_since(self.progress) >= IDLE
+    }
+}
+
+/// A source from which somebody signed in lately.
+#[derive(Clone, Copy, Debug)]
+struct Preferred {
+    by: Holder,
     at: Instant,
 }
 
@@ -113,271 +159,240 @@ struct Bucket {
 pub struct Places<T> {
     limits: Limits,
     taken: HashMap<u64, Taken<T>>,
-    buckets: HashMap<Source, Bucket>,
+    /// WebSockets, by the same numbers.
+    kept: HashMap<u64, Taken<T>>,
+    usage: Usage,
+    preferred: HashMap<Source, Preferred>,
+    handshakes: Option<Bucket>,
     next: u64,
 }
 
 impl<T> Places<T> {
     /// All free.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, taken: HashMap::new(), buckets: HashMap::new(), next: 0 }
+        Self {
+            limits,
+            taken: HashMap::new(),
+            kept: HashMap::new(),
+            usage: Usage::new(limits.rate),
+            preferred: HashMap::new(),
+            handshakes: None,
+            next: 0,
+        }
     }
 
-    /// Takes a place for a connection from `address`, `trusted` if that is a proxy of ours, that begins with `phase`: its
-    /// number, and who has to make room for it.
+    /// Takes a place for a connection from `source` that begins with `phase`: its number, and who has to make room for it.
     pub fn take(
         &mut self,
-        address: IpAddr,
-        trusted: bool,
+        source: Source,
         phase: Phase,
         now: Instant,
         end: T,
     ) -> Result<(u64, Vec<T>), Refusal> {
-        let source = Source::of(address, trusted);
+        let preferred = self.is_preferred(source, now);
         // Whoever is on this machine can keep its CPU busy without us.
-        if source != Source::Proxy && !address.to_canonical().is_loopback() && !self.in_time(source, now) {
+        if !source.is_proxy() && !source.is_loopback() && !self.in_time(source, phase, preferred, now) {
             return Err(Refusal::TooFast);
         }
+        if !source.is_proxy() {
+            self.usage.count(source, now);
+        }
         let mut ended = vec![];
-        let Limits { connections, per_address, handshakes, handshakes_per_address, .. } = self.limits;
-        let shaking = |t: &Taken<T>| t.phase == Phase::Handshake;
-        let counted = |t: &Taken<T>| t.phase != Phase::Kept;
-        let own = |t: &Taken<T>| t.source == source;
-        if source != Source::Proxy {
+        let Limits { connections, per_source, handshakes, handshakes_per_source, .. } = self.limits;
+        let newcomer = Newcomer { source, preferred, now };
+        if !source.is_proxy() {
             if phase == Phase::Handshake {
-                let over = self.room(handshakes_per_address, |t| own(t) && shaking(t), now);
-                ended.extend(over.map_err(|()| Refusal::TooMany)?);
+                let own = |t: &Taken<T>| t.source == source && t.phase == Phase::Handshake;
+                ended.extend(self.room(handshakes_per_source, own, newcomer).ok_or(Refusal::TooMany)?);
             }
-            let over = self.room(per_address, |t| own(t) && counted(t), now);
-            ended.extend(over.map_err(|()| Refusal::TooMany)?);
+            ended.extend(self.room(per_source, |t| t.source == source, newcomer).ok_or(Refusal::TooMany)?);
         }
         if phase == Phase::Handshake {
-            ended.extend(self.room(handshakes, shaking, now).map_err(|()| Refusal::Full)?);
+            let shaking = |t: &Taken<T>| t.phase == Phase::Handshake;
+            ended.extend(self.room(handshakes, shaking, newcomer).ok_or(Refusal::Full)?);
         }
-        ended.extend(self.room(connections, counted, now).map_err(|()| Refusal::Full)?);
+        ended.extend(self.room(connections, |_| true, newcomer).ok_or(Refusal::Full)?);
         let number = self.next;
         self.next += 1;
-        self.taken.insert(number, Taken { source, phase, progress: now, end });
+        let taken =
+            Taken { source, phase, since: now, progress: now, busy: false, holder: None, safe: false, end };
+        self.taken.insert(number, taken);
         Ok((number, ended))
     }
 
-    /// Makes sure that one more of those `counted` is within `most`; that one which has made no progress for longest,
-    /// of the source with the most, has to go if need be.
+    /// Whether a connection is within the rates, of its source and of all.
+    fn in_time(&mut self, source: Source, phase: Phase, preferred: bool, now: Instant) -> bool {
+        let cost = if preferred { PREFERRED_COST } else { 1.0 };
+        if !self.usage.spend(source, cost, now) {
+            self.usage.count(source, now); // also what is refused was asked for
+            return false;
+        }
+        if phase != Phase::Handshake {
+            return true;
+        }
+        let rate = self.limits.handshake_rate;
+        // The more a source has used lately, the more it has to leave for others.
+        let used = self.usage.of(source, now);
+        let reserve = if preferred { 0.0 } else { rate.burst * (0.125 + 0.5 * used / (used + NEWCOMER)) };
+        let all = self.handshakes.get_or_insert_with(|| Bucket::full(rate, now));
+        let in_time = all.spend(cost, reserve, now);
+        if !in_time {
+            self.usage.count(source, now);
+        }
+        in_time
+    }
+
+    /// Makes sure that one more of those `counted` is within `most`: who has to go for it, if anybody. `None`: there is no
+    /// room.
     fn room(
         &mut self,
         most: usize,
         counted: impl Fn(&Taken<T>) -> bool,
-        now: Instant,
-    ) -> Result<Option<T>, ()> {
-        let mut of: HashMap<Source, usize> = HashMap::new();
-        for taken in self.taken.values().filter(|t| counted(t)) {
-            *of.entry(taken.source).or_default() += 1;
+        newcomer: Newcomer,
+    ) -> Option<Option<T>> {
+        // Most of the time there is so much room that nobody has to be counted.
+        if self.taken.len() < most || self.taken.values().filter(|t| counted(t)).count() < most {
+            return Some(None);
         }
-        if of.values().sum::<usize>() < most {
-            return Ok(None);
-        }
-        let idle = |t: &&Taken<T>| now.saturating_duration_since(t.progress) >= GRACE;
-        let longest = self.taken.iter().filter(|(_, t)| counted(t) && idle(t)).max_by_key(|(number, t)| {
-            (of.get(&t.source).copied(), now.saturating_duration_since(t.progress), u64::MAX - **number)
-        });
-        let number = *longest.ok_or(())?.0;
-        Ok(self.taken.remove(&number).map(|t| t.end))
-    }
-
-    fn in_time(&mut self, source: Source, now: Instant) -> bool {
-        if self.buckets.len() >= REMEMBERED && !self.buckets.contains_key(&source) {
-            let oldest = self.buckets.iter().min_by_key(|(_, b)| b.at).map(|(s, _)| *s);
-            oldest.map(|s| self.buckets.remove(&s));
-        }
-        let Limits { per_second, burst, .. } = self.limits;
-        let bucket = self.buckets.entry(source).or_insert(Bucket { left: burst, at: now });
-        let since = now.saturating_duration_since(bucket.at).as_secs_f64();
-        bucket.left = (bucket.left + since * per_second).min(burst);
-        bucket.at = now;
-        if bucket.left < 1.0 {
-            return false;
-        }
-        bucket.left -= 1.0;
-        true
-    }
-
-    /// It did something: its handshake is done, or a request came, or was answered.
-    pub fn progress(&mut self, number: u64, now: Instant) {
-        if let Some(taken) = self.taken.get_mut(&number) {
-            taken.progress = now;
-            if taken.phase == Phase::Handshake {
-                taken.phase = Phase::Http;
+        let Newcomer { source, preferred, now } = newcomer;
+        let limit = if preferred { f64::NEG_INFINITY } else { self.usage.of(source, now) + GREEDIER };
+        let mut victim: Option<((bool, f64, Duration), u64)> = None;
+        for (number, taken) in self.taken.iter().filter(|(_, t)| !t.safe && counted(t)) {
+            // A proxy's connections are many clients', and a preferred source's somebody's who was let in.
+            let exempt = taken.source.is_proxy() || self.is_preferred(taken.source, now);
+            let used = if exempt { 0.0 } else { self.usage.of(taken.source, now) };
+            // In powers of two: among those that used about the same, the longest without progress goes.
+            let class = (used + 1.0).log2().round();
+            let idle = taken.is_idle(now);
+            let had_its_turn =
+                taken.source == source && (preferred || now.saturating_duration_since(taken.since) >= TURN);
+            if idle || had_its_turn || used > limit {
+                let key = (idle, class, now.saturating_duration_since(taken.progress));
+                let worse = |(than, n): &((bool, f64, Duration), u64)| {
+                    key.0
+                        .cmp(&than.0)
+                        .then(key.1.total_cmp(&than.1))
+                        .then(key.2.cmp(&than.2))
+                        .then(n.cmp(number))
+                        == std::cmp::Ordering::Greater
+                };
+                if victim.as_ref().is_none_or(worse) {
+                    victim = Some((key, *number));
+                }
             }
         }
+        let (_, number) = victim?;
+        self.taken.remove(&number).map(|t| Some(t.end))
     }
 
-    /// It becomes a WebSocket of somebody who was let in; false if there are too many of those, or if it had to make
-    /// room.
-    pub fn keep(&mut self, number: u64) -> bool {
-        let kept = self.taken.values().filter(|t| t.phase == Phase::Kept).count();
-        match self.taken.get_mut(&number) {
-            Some(taken) if kept < self.limits.kept => {
-                taken.phase = Phase::Kept;
-                true
-            }
-            _ => false,
+    /// It did something: its handshake is done, a request came (then it is `busy`), or was answered.
+    pub fn progress(&mut self, number: u64, busy: bool, now: Instant) {
+        let Some(taken) = self.taken.get_mut(&number) else { return };
+        (taken.progress, taken.busy) = (now, busy);
+        if taken.phase == Phase::Handshake {
+            taken.phase = Phase::Http;
         }
+        if busy && !taken.source.is_proxy() {
+            self.usage.count(taken.source, now);
+        }
+    }
+
+    /// A request on it showed a credential that is good.
+    pub fn known(&mut self, number: u64, holder: Holder, now: Instant) {
+        let Some(taken) = self.taken.get_mut(&number) else { return };
+        let source = taken.source;
+        if source.is_proxy() {
+            return; // others come by the same connection
+        }
+        if taken.holder != Some(holder) {
+            taken.holder = Some(holder);
+            let of = |t: &&Taken<T>| t.safe && t.holder == Some(holder);
+            let safe = self.taken.values().filter(of).count() < self.limits.safe;
+            if let Some(taken) = self.taken.get_mut(&number) {
+                taken.safe = safe;
+            }
+        }
+        self.prefer(source, holder, now);
+    }
+
+    fn prefer(&mut self, source: Source, by: Holder, now: Instant) {
+        if let Some(preferred) = self.preferred.get_mut(&source) {
+            // Whoever else signs in from there takes nothing from the owner.
+            let by = if preferred.by.owner { preferred.by } else { by };
+            *preferred = Preferred { by, at: now };
+            return;
+        }
+        let same = |p: &Preferred| p.by.credential == by.credential;
+        if self.preferred.values().filter(|p| same(p)).count() >= PREFERRED_EACH {
+            self.forget_preferred(same);
+        } else if self.preferred.len() >= PREFERRED {
+            self.forget_preferred(|p| by.owner || !p.by.owner);
+        }
+        if self.preferred.len() < PREFERRED {
+            self.preferred.insert(source, Preferred { by, at: now });
+        }
+    }
+
+    /// Forgets the preferred source that was quiet longest, of those that `may` be forgotten.
+    fn forget_preferred(&mut self, may: impl Fn(&Preferred) -> bool) {
+        let quiet = self.preferred.iter().filter(|(_, p)| may(p)).min_by_key(|(_, p)| p.at).map(|(s, _)| *s);
+        quiet.map(|s| self.preferred.remove(&s));
+    }
+
+    fn is_preferred(&self, source: Source, now: Instant) -> bool {
+        self.preferred.get(&source).is_some_and(|p| now.saturating_duration_since(p.at) < LATELY)
+    }
+
+    /// It becomes a WebSocket of `holder`, whose client is at `source`. One credential may have `per_credential`.
+    pub fn keep(
+        &mut self,
+        number: u64,
+        holder: Holder,
+        source: Source,
+        per_credential: usize,
+    ) -> Result<(), NotKept> {
+        let Limits { kept, kept_for_owner, kept_per_source, .. } = self.limits;
+        let most = if holder.owner { kept } else { kept.saturating_sub(kept_for_owner) };
+        let by = |credential: Credential| {
+            self.kept.values().filter(|t| t.holder.is_some_and(|h| h.credential == credential)).count()
+        };
+        let from = || {
+            self.kept.values().filter(|t| t.source == source && !t.holder.is_some_and(|h| h.owner)).count()
+        };
+        if by(holder.credential) >= per_credential
+            || (!holder.owner && !source.is_proxy() && from() >= kept_per_source)
+        {
+            return Err(NotKept::TooMany);
+        }
+        if self.kept.len() >= most {
+            return Err(NotKept::Full);
+        }
+        let taken = self.taken.remove(&number).ok_or(NotKept::Full)?;
+        self.kept.insert(number, Taken { phase: Phase::Kept, source, holder: Some(holder), ..taken });
+        Ok(())
     }
 
     /// It ended.
     pub fn leave(&mut self, number: u64) {
-        self.taken.remove(&number);
+        if self.taken.remove(&number).is_none() {
+            self.kept.remove(&number);
+        }
     }
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.taken.len()
+        self.taken.len() + self.kept.len()
     }
+}
+
+/// Who wants a place.
+#[derive(Clone, Copy)]
+struct Newcomer {
+    source: Source,
+    preferred: bool,
+    now: Instant,
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SMALL: Limits = Limits {
-        connections: 6,
-        per_address: 3,
-        handshakes: 6,
-        handshakes_per_address: 3,
-        per_second: 10.0,
-        burst: 100.0,
-        kept: 2,
-    };
-
-    fn ip(last: u8) -> IpAddr {
-        IpAddr::from([192, 0, 2, last])
-    }
-
-    fn at(start: Instant, ms: u64) -> Instant {
-        start + Duration::from_millis(ms)
-    }
-
-    #[test]
-    fn the_longest_silent_one_of_the_same_address_gives_way() {
-        let (mut places, t) = (Places::new(SMALL), Instant::now());
-        for n in 0..3 {
-            assert_eq!(places.take(ip(1), false, Phase::Handshake, at(t, n), n), Ok((n, vec![])));
-        }
-        // Nobody has been silent for long.
-        assert_eq!(places.take(ip(1), false, Phase::Handshake, at(t, 10), 9), Err(Refusal::TooMany));
-        // The first one speaks.
-        places.progress(0, at(t, 500));
-        assert_eq!(places.take(ip(1), false, Phase::Handshake, at(t, 1000), 3), Ok((3, vec![1])));
-        // Others have their own.
-        assert_eq!(places.take(ip(2), false, Phase::Handshake, at(t, 1000), 4), Ok((4, vec![])));
-    }
-
-    #[test]
-    fn when_all_is_taken_the_address_with_the_most_gives_way() {
-        let (mut places, t) = (Places::new(SMALL), Instant::now());
-        for (n, from) in [(0, 9), (1, 1), (2, 1), (3, 1), (4, 2), (5, 2)] {
-            assert_eq!(places.take(ip(from), false, Phase::Handshake, at(t, n), n), Ok((n, vec![])));
-        }
-        assert_eq!(places.take(ip(3), false, Phase::Handshake, at(t, 10), 6), Err(Refusal::Full));
-        assert_eq!(
-            places.take(ip(3), false, Phase::Handshake, at(t, 2000), 6),
-            Ok((6, vec![1])),
-            "not 0, which is older"
-        );
-        assert_eq!(places.count(), 6);
-        places.leave(6);
-        assert_eq!(places.count(), 5);
-    }
-
-    #[test]
-    fn a_thousand_silent_ones_keep_nobody_out() {
-        let (mut places, t) = (Places::new(Limits::STANDARD), Instant::now());
-        for n in 0..1000 {
-            let _ = places.take(ip((n % 20) as u8), false, Phase::Handshake, at(t, n), n);
-        }
-        for from in [0, 100] {
-            assert!(places.take(ip(from), false, Phase::Handshake, at(t, 3000), 1000).is_ok(), "from {from}");
-        }
-    }
-
-    #[test]
-    fn kept_ones_never_give_way_and_have_their_own_limit() {
-        let (mut places, t) = (Places::new(SMALL), Instant::now());
-        for n in 0..3 {
-            assert!(places.take(ip(1), false, Phase::Handshake, t, n).is_ok());
-        }
-        assert!(places.keep(0) && places.keep(1) && !places.keep(2) && !places.keep(77));
-        for n in 3..5 {
-            assert_eq!(
-                places.take(ip(1), false, Phase::Handshake, at(t, 5000), n),
-                Ok((n, vec![])),
-                "kept ones are not counted"
-            );
-        }
-        assert_eq!(places.take(ip(1), false, Phase::Handshake, at(t, 9000), 5), Ok((5, vec![2])));
-    }
-
-    #[test]
-    fn handshakes_are_fewer_than_connections() {
-        let limits = Limits { handshakes: 2, handshakes_per_address: 1, ..SMALL };
-        let (mut places, t) = (Places::new(limits), Instant::now());
-        assert!(places.take(ip(1), false, Phase::Handshake, t, 0).is_ok());
-        assert_eq!(places.take(ip(1), false, Phase::Handshake, t, 1), Err(Refusal::TooMany));
-        places.progress(0, t);
-        assert!(
-            places.take(ip(1), false, Phase::Handshake, t, 1).is_ok()
-                && places.take(ip(2), false, Phase::Handshake, t, 2).is_ok()
-        );
-        assert_eq!(places.take(ip(3), false, Phase::Handshake, t, 3), Err(Refusal::Full));
-        assert_eq!(places.take(ip(3), false, Phase::Handshake, at(t, 1000), 3), Ok((3, vec![1])));
-    }
-
-    #[test]
-    fn nobody_opens_connections_without_pause() {
-        let limits = Limits { per_second: 2.0, burst: 3.0, per_address: 100, ..SMALL };
-        let (mut places, t) = (Places::new(limits), Instant::now());
-        let mut take = |from, ms| {
-            let taken = places.take(from, false, Phase::Handshake, at(t, ms), ());
-            taken.map(|(number, _)| places.leave(number))
-        };
-        for _ in 0..3 {
-            assert_eq!(take(ip(1), 0), Ok(()));
-        }
-        assert_eq!(take(ip(1), 0), Err(Refusal::TooFast));
-        assert_eq!(take(ip(2), 0), Ok(()));
-        assert_eq!(take(ip(1), 600), Ok(()));
-        assert_eq!(take(ip(1), 600), Err(Refusal::TooFast));
-        for _ in 0..10 {
-            assert_eq!(take(IpAddr::from([127, 0, 0, 1]), 600), Ok(()), "this machine's own");
-        }
-    }
-
-    #[test]
-    fn a_network_of_ipv6_counts_as_one_and_a_proxy_as_none() {
-        let (mut places, t) = (Places::new(SMALL), Instant::now());
-        for n in 0..3u16 {
-            let from = IpAddr::from([0x2001, 0xdb8, 0, 0, n, 0, 0, 1]);
-            assert!(places.take(from, false, Phase::Handshake, t, ()).is_ok());
-        }
-        let next = |s: &str| s.parse::<IpAddr>().unwrap();
-        assert_eq!(places.take(next("2001:db8::9"), false, Phase::Handshake, t, ()), Err(Refusal::TooMany));
-        assert!(places.take(next("2001:db8:0:1::9"), false, Phase::Handshake, t, ()).is_ok());
-        let (mut places, t) = (Places::new(SMALL), Instant::now());
-        for n in 0..6 {
-            assert!(places.take(ip(1), true, Phase::Handshake, t, n).is_ok());
-        }
-        assert_eq!(places.take(ip(1), true, Phase::Handshake, t, 6), Err(Refusal::Full));
-    }
-
-    #[test]
-    fn what_is_remembered_of_addresses_is_bounded() {
-        let (mut places, t) = (Places::new(Limits::STANDARD), Instant::now());
-        for n in 0..5000u32 {
-            let from = IpAddr::from(n.to_be_bytes());
-            if let Ok((number, _)) = places.take(from, false, Phase::Handshake, at(t, u64::from(n)), ()) {
-                places.leave(number);
-            }
-        }
-        assert!(places.buckets.len() <= REMEMBERED && places.taken.is_empty());
-    }
-}
+#[path = "places_tests.rs"]
+mod tests;

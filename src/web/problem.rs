@@ -69,6 +69,9 @@ impl From<viewer::Error> for Problem {
             tracing::error!("viewer: {error}");
         }
         let problem = Self::new(status, error.to_string());
+        if let viewer::Error::TooFast(wait) = error {
+            return problem.with(RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
+        }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             return problem.with(RETRY_AFTER, RETRY_AFTER_S);
         }
@@ -87,7 +90,8 @@ pub fn status(error: &viewer::Error) -> StatusCode {
     match error {
         viewer::Error::BadOffer(_) => StatusCode::BAD_REQUEST,
         viewer::Error::NotPlayable(_) => StatusCode::NOT_ACCEPTABLE,
-        viewer::Error::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
+        viewer::Error::Full(_) | viewer::Error::Share(_) => StatusCode::SERVICE_UNAVAILABLE,
+        viewer::Error::TooFast(_) => StatusCode::TOO_MANY_REQUESTS,
         viewer::Error::Unknown => StatusCode::NOT_FOUND,
         viewer::Error::Stale => StatusCode::PRECONDITION_FAILED,
         viewer::Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -96,6 +100,8 @@ pub fn status(error: &viewer::Error) -> StatusCode {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -104,6 +110,8 @@ mod tests {
             (viewer::Error::BadOffer("no".into()), 400),
             (viewer::Error::NotPlayable("no H.264".into()), 406),
             (viewer::Error::Full(2), 503),
+            (viewer::Error::Share(2), 503),
+            (viewer::Error::TooFast(Duration::from_millis(1500)), 429),
             (viewer::Error::Unknown, 404),
             (viewer::Error::Stale, 412),
             (viewer::Error::Internal("oh".into()), 500),
@@ -112,7 +120,10 @@ mod tests {
             let problem = Problem::from(error);
             assert_eq!(problem.status.as_u16(), expected);
             assert_eq!(problem.detail, sentence);
-            assert_eq!(problem.response().headers().contains_key(RETRY_AFTER), expected == 503);
+            assert_eq!(
+                problem.response().headers().contains_key(RETRY_AFTER),
+                [429, 503].contains(&expected)
+            );
         }
     }
 

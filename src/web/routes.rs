@@ -21,6 +21,7 @@ use super::proxy::{self, Client, Via};
 use super::server::{Limits, Place};
 use super::sessions::Sessions;
 use super::{Context, api, page, signal, status, tls, whep};
+use crate::net::{Links, Source};
 use crate::pipeline::snapshot;
 
 /// Shared by all routes.
@@ -40,6 +41,8 @@ pub struct State {
 pub struct Peer {
     /// The other end, or the client behind a proxy; never IPv4 in IPv6 clothes.
     pub remote: SocketAddr,
+    /// Whom it is counted for.
+    pub source: Source,
     /// Our end.
     pub local: IpAddr,
     /// How the browser reached us.
@@ -54,9 +57,10 @@ pub struct Peer {
 
 impl Peer {
     /// With what a trusted proxy says of its client.
-    fn of(mut self, client: &Client) -> Self {
+    fn of(mut self, client: &Client, links: &Links) -> Self {
         if client.address != self.remote.ip() {
             self.remote = SocketAddr::new(client.address, 0); // its port nobody tells
+            self.source = links.source(client.address);
         }
         self.scheme = client.scheme;
         self.via = client.via.clone();
@@ -153,7 +157,7 @@ where
     let settings = state.context.settings();
     let web = &settings.web;
     let client = proxy::client(request.headers(), web, peer.remote.ip(), peer.scheme);
-    let peer = peer.of(&client);
+    let peer = peer.of(&client, &state.context.links);
     let path = request.uri().path();
     let area = if path == "/whep" || path.starts_with("/whep/") { Area::Shared } else { Area::Own };
     let machine = Here { local: peer.local, announced: state.context.announced.clone() };
@@ -167,6 +171,9 @@ where
     });
     let mut response = match visitor {
         Ok(visitor) => {
+            if let Some(principal) = visitor.principal() {
+                peer.place.known(principal.holder());
+            }
             if request.version() < Version::HTTP_11 {
                 request.headers_mut().remove(header::UPGRADE); // RFC 9110 section 7.8
             }

@@ -26,7 +26,7 @@ use warp::filters::BoxedFilter;
 use warp::reply;
 
 use super::machine::Here;
-use super::places::{self, Phase, Places, Refusal};
+use super::places::{self, NotKept, Phase, Places, Refusal};
 use super::proxy::{self, Via};
 use super::routes::{self, Peer, Scheme, State};
 use super::sessions::Sessions;
@@ -34,6 +34,8 @@ use super::{Context, redirect};
 use crate::clock::Pts;
 use crate::hush::Hush;
 use crate::listen::{self, Protocol};
+use crate::net::{Source, descriptors};
+use crate::viewer::Holder;
 
 /// Sizes and deadlines of every connection.
 #[derive(Clone, Copy, Debug)]
@@ -186,7 +188,7 @@ pub struct Server {
     routes: BoxedFilter<(reply::Response,)>,
     state: Arc<State>,
     seats: Arc<Seats>,
-    hush: Arc<Mutex<Hush<IpAddr>>>,
+    hush: Arc<Mutex<Hush<Source>>>,
 }
 
 /// A door that lets people in, until it is closed or dropped.
@@ -207,9 +209,10 @@ impl Open {
 }
 
 impl Server {
-    /// A server without doors. Everything ends when `stop` is cancelled.
+    /// A server without doors, with as many places as there are descriptors for. Everything ends when `stop` is cancelled.
     pub fn new(context: Arc<Context>, stop: CancellationToken) -> Self {
-        Self::with(Limits::STANDARD, context, stop)
+        let places = Limits::STANDARD.places.within(descriptors::limit());
+        Self::with(Limits { places, ..Limits::STANDARD }, context, stop)
     }
 
     /// The same with limits of one's own.
@@ -270,12 +273,16 @@ impl Server {
     /// Gives a connection its place, or refuses it.
     fn admit(&self, stream: TcpStream, remote: SocketAddr, speaks: &Speaks, door: &CancellationToken) {
         let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
-        let trusted = proxy::trusts(&self.state.context.settings().web.trusted_proxies, remote.ip());
+        let context = &self.state.context;
+        let source = match proxy::trusts(&context.settings().web.trusted_proxies, remote.ip()) {
+            true => Source::Proxy(remote.ip()),
+            false => context.links.source(remote.ip()),
+        };
         let phase = if matches!(speaks, Speaks::Tls(_)) { Phase::Handshake } else { Phase::Http };
-        let place = match self.seats.take(remote.ip(), trusted, phase) {
+        let place = match self.seats.take(source, phase) {
             Ok(place) => place,
             Err(refusal) => {
-                self.warn(remote.ip(), refusal);
+                self.warn(source, refusal);
                 if !matches!(speaks, Speaks::Tls(_)) {
                     refuse(&stream);
                 }
@@ -285,7 +292,7 @@ impl Server {
         let local = stream.local_addr().map_or(remote.ip(), |a| a.ip());
         let scheme = if matches!(speaks, Speaks::Tls(_)) { Scheme::Https } else { Scheme::Http };
         let place = Arc::new(place);
-        let peer = Peer { remote, local, scheme, via: Via::Direct, place, door: door.clone() };
+        let peer = Peer { remote, source, local, scheme, via: Via::Direct, place, door: door.clone() };
         let (server, speaks) = (self.clone(), speaks.clone());
         tokio::spawn(async move {
             let (end, stop) = (peer.place.end.clone(), peer.door.clone());
@@ -299,7 +306,7 @@ impl Server {
         });
     }
 
-    fn warn(&self, from: IpAddr, refusal: Refusal) {
+    fn warn(&self, from: Source, refusal: Refusal) {
         let left_out = self.hush.lock().unwrap_or_else(PoisonError::into_inner).may_say(from, Pts::now());
         if let Some(more) = left_out {
             match refusal {
@@ -337,7 +344,7 @@ impl Server {
         });
         match shaken.await {
             Ok(Ok(Shaken::Tls(stream))) => {
-                peer.place.progress();
+                peer.place.progress(false);
                 self.routes(stream, peer, asked).await;
             }
             Ok(Ok(Shaken::Plain(stream))) => self.redirect(stream, peer, None, asked).await,
@@ -363,7 +370,7 @@ impl Server {
 
     async fn redirect(&self, stream: TcpStream, peer: Peer, port: Option<u16>, asked: &AtomicBool) {
         let peer = Peer { scheme: Scheme::Http, ..peer };
-        peer.place.progress();
+        peer.place.progress(false);
         self.http(stream, peer, asked, move |server, peer, request| async move {
             let machine = Here { local: peer.local, announced: server.state.context.announced.clone() };
             redirect::answer(&request, &server.state.context.settings().web, &machine, port)
@@ -381,11 +388,11 @@ impl Server {
         let (limits, stop) = (self.state.limits, peer.door.clone());
         let service = service_fn(|request| {
             asked.store(true, Ordering::Relaxed);
-            peer.place.progress();
+            peer.place.progress(true);
             let (answer, place) = (answer(self.clone(), peer.clone(), request), peer.place.clone());
             async move {
                 let response = answer.await;
-                place.progress();
+                place.progress(false);
                 Ok::<_, std::convert::Infallible>(response)
             }
         });
@@ -433,10 +440,10 @@ impl Seats {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(self: &Arc<Self>, address: IpAddr, trusted: bool, phase: Phase) -> Result<Place, Refusal> {
+    fn take(self: &Arc<Self>, source: Source, phase: Phase) -> Result<Place, Refusal> {
         let end = CancellationToken::new();
         let guard = end.clone().drop_guard();
-        let (number, _ended) = self.places().take(address, trusted, phase, Instant::now(), guard)?;
+        let (number, _ended) = self.places().take(source, phase, Instant::now(), guard)?;
         Ok(Place { seats: self.clone(), number, end })
     }
 
@@ -462,13 +469,22 @@ pub struct Place {
 }
 
 impl Place {
-    fn progress(&self) {
-        self.seats.places().progress(self.number, Instant::now());
+    fn progress(&self, busy: bool) {
+        self.seats.places().progress(self.number, busy, Instant::now());
     }
 
-    /// Keeps it for a WebSocket of somebody who was let in: it never makes room for others. False if there are too many.
-    pub fn keep(&self) -> bool {
-        self.seats.places().keep(self.number)
+    /// A request on it showed a credential that is good.
+    pub fn known(&self, holder: Holder) {
+        self.seats.places().known(self.number, holder, Instant::now());
+    }
+
+    /// Keeps it for a WebSocket of somebody who was let in, whose client is at `source`: it never makes room for others.
+    /// One credential may have `per_credential`.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub fn keep(&self, holder: Holder, source: Source, per_credential: usize) -> Result<(), NotKept> {
+        self.seats.places().keep(self.number, holder, source, per_credential)
     }
 }
 

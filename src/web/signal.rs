@@ -4,23 +4,28 @@ use std::sync::Arc;
 
 use futures_util::{SinkExt, StreamExt};
 use http::StatusCode;
-use http::header::{HeaderValue, RETRY_AFTER, UPGRADE};
+use http::header::{HeaderMap, HeaderValue, RETRY_AFTER, UPGRADE};
+use hyper::upgrade::OnUpgrade;
 use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, sleep_until, timeout};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
+use tokio_tungstenite::tungstenite::{Error as SocketError, Utf8Bytes};
 use warp::filters::BoxedFilter;
-use warp::ws::{Message, WebSocket};
-use warp::{Filter, Rejection, Reply, reply};
+use warp::{Filter, reply};
 
 use super::access::Visitor;
 use super::auth::{Principal, Role};
 use super::messages::{FromPage, Terms, ToPage};
+use super::pace::{Pace, Verdict};
+use super::places::NotKept;
 use super::problem::{self, Problem};
 use super::routes::{Peer, State};
 use super::sessions::{Session, Told};
+use super::websocket::{Opening, WebSocket};
 use super::{Context, Settings, json, status};
 use crate::clock::{Clocks, Pts};
 use crate::config::IceServer;
-use crate::viewer::{Error, Event, Offer, ice_servers};
+use crate::viewer::{self, Error, Event, Offer, ice_servers};
 
 /// At most five status messages a second, however often something changes.
 const STATUS_MIN: Duration = Duration::from_millis(200);
@@ -30,6 +35,9 @@ const STATUS_MAX: Duration = Duration::from_secs(2);
 const CREDENTIALS_RENEWED: Duration = Duration::from_secs(12 * 3600);
 /// So many messages that make no sense, and the socket is closed: whoever sends them isn't our page.
 const MAX_BAD: u32 = 3;
+
+/// WebSockets that one credential may have open beside those of its viewers.
+const PAGES: usize = 16;
 
 /// Close codes of RFC 6455 section 7.4.1, and one of ours.
 mod code {
@@ -45,35 +53,47 @@ mod code {
 /// `GET /api/signal`.
 pub fn route(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
     let state = state.clone();
-    let upgrade = warp::ws().or_else(|_: Rejection| async {
-        let problem =
-            Problem::new(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket (RFC 6455, version 13)");
-        let problem = problem.with(UPGRADE, HeaderValue::from_static("websocket"));
-        Err::<(warp::ws::Ws,), _>(warp::reject::custom(problem))
-    });
     warp::path!("api" / "signal")
-        .and(upgrade)
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::optional::<OnUpgrade>())
         .and(warp::ext::get::<Peer>())
         .and(warp::ext::get::<Visitor>())
-        .map(move |ws: warp::ws::Ws, peer: Peer, visitor: Visitor| {
-            let state = state.clone();
-            let principal = match visitor.required() {
-                Ok(principal) => principal.clone(),
-                Err(problem) => return problem.response(),
-            };
-            if !peer.place.keep() {
-                let problem =
-                    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many pages are open; try again later");
-                return problem.with(RETRY_AFTER, HeaderValue::from_static("5")).response();
-            }
-            // Twice the limit is read, so that what is over it gets its close code and not just a broken line.
-            let bytes = state.limits.message_bytes * 2;
-            ws.max_message_size(bytes)
-                .max_frame_size(bytes)
-                .on_upgrade(move |ws| Line { ws, state, peer, principal, viewer: None, bad: 0 }.run())
-                .into_response()
+        .map(move |headers, upgrade, peer, visitor| {
+            open(&state, &headers, upgrade, peer, &visitor).unwrap_or_else(|problem| problem.response())
         })
         .boxed()
+}
+
+fn open(
+    state: &Arc<State>,
+    headers: &HeaderMap,
+    upgrade: Option<OnUpgrade>,
+    peer: Peer,
+    visitor: &Visitor,
+) -> Result<reply::Response, Problem> {
+    let opening = Opening::of(headers, upgrade).ok_or_else(|| {
+        let problem =
+            Problem::new(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket (RFC 6455, version 13)");
+        problem.with(UPGRADE, HeaderValue::from_static("websocket"))
+    })?;
+    let principal = visitor.required()?.clone();
+    // As many as may watch by it, and some that only show the page.
+    let most = viewer::share(state.context.settings().web.max_viewers) + PAGES;
+    peer.place.keep(principal.holder(), peer.source, most).map_err(|why| {
+        let says = match why {
+            NotKept::Full => "too many pages are open; try again later",
+            NotKept::TooMany => {
+                "too many pages are open by this link, token or sign-in, or at this address; close some"
+            }
+        };
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, says).with(RETRY_AFTER, HeaderValue::from_static("5"))
+    })?;
+    let state = state.clone();
+    // Twice the limit is read, so that what is over it gets its close code and not just a broken line.
+    Ok(opening.accept(state.limits.message_bytes * 2, move |ws| async move {
+        let pace = Pace::new(std::time::Instant::now());
+        Line { ws, state, peer, principal, viewer: None, bad: 0, pace }.run().await;
+    }))
 }
 
 /// `GET /api/hello`: the first message, for a page whose browser opens no WebSocket and that goes on by WHEP.
@@ -148,6 +168,7 @@ struct Line {
     principal: Principal,
     viewer: Option<Attached>,
     bad: u32,
+    pace: Pace,
 }
 
 /// The viewer of a socket.
@@ -170,9 +191,10 @@ impl Line {
         // What we close the other end may answer; what it closed it has answered already.
         let Some(End::Close(code, reason)) = end else { return };
         let _ = timeout(self.state.limits.close, async {
-            self.ws.send(Message::close_with(code, reason)).await?;
+            let frame = CloseFrame { code: code.into(), reason: Utf8Bytes::from_static(reason) };
+            self.ws.send(Message::Close(Some(frame))).await?;
             while self.ws.next().await.transpose()?.is_some() {}
-            Ok::<_, warp::Error>(())
+            Ok::<_, SocketError>(())
         })
         .await;
     }
@@ -228,7 +250,7 @@ impl Line {
                 },
                 () = sleep_until(heard + limits.idle) => return Err(End::Gone),
                 () = sleep_until(ping_at) => {
-                    self.put(Message::ping(Vec::new())).await?;
+                    self.put(Message::Ping(Default::default())).await?;
                     ping_at = Instant::now() + limits.ping;
                 }
             }
@@ -236,17 +258,25 @@ impl Line {
     }
 
     async fn receive(&mut self, message: &Message) -> Result<(), End> {
-        if message.as_bytes().len() > self.state.limits.message_bytes {
+        match self.pace.message(std::time::Instant::now()) {
+            Verdict::Handle => {}
+            Verdict::Refuse => {
+                let message = "messages come too fast; this one was ignored";
+                return self.send(&ToPage::Error { status: 429, message }).await;
+            }
+            Verdict::Close => return Err(End::Close(code::POLICY, "messages come too fast")),
+        }
+        if message.len() > self.state.limits.message_bytes {
             return Err(End::Close(code::TOO_BIG, "the message is too large"));
         }
-        if message.is_ping() || message.is_pong() || message.is_close() {
-            return Ok(()); // answered below us; after a close nothing more comes
-        }
-        let parsed = message.to_str().ok().map(json::parse::<FromPage>);
-        match parsed {
-            Some(Ok(message)) => self.handle(message).await,
-            Some(Err(why)) => self.bad(&format!("the message {why}")).await,
-            None => self.bad("messages are JSON text").await,
+        let text = match message {
+            Message::Text(text) => text,
+            Message::Binary(_) => return self.bad("messages are JSON text").await,
+            _ => return Ok(()), // answered below us; after a close nothing more comes
+        };
+        match json::parse::<FromPage>(text) {
+            Ok(message) => self.handle(message).await,
+            Err(why) => self.bad(&format!("the message {why}")).await,
         }
     }
 
@@ -292,8 +322,9 @@ impl Line {
     }
 
     async fn join(&mut self, sdp: String, sound: bool) -> Result<(), End> {
-        let who = self.principal.who.clone();
-        let offer = Offer { sdp, from: self.peer.remote, to: Some(self.peer.local), who, via: "page", sound };
+        let (who, holder) = (self.principal.who.clone(), self.principal.holder());
+        let (from, to) = (self.peer.remote, Some(self.peer.local));
+        let offer = Offer { sdp, from, to, who, holder, via: "page", sound };
         match self.state.sessions.join(&self.principal, offer).await {
             Ok((session, sdp)) => {
                 self.viewer = Some(Attached { told: session.attach(), session: session.clone() });

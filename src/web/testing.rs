@@ -19,6 +19,7 @@ use super::server::{self, Limits};
 use super::{Context, Door, Settings, Speaks, bind};
 use crate::clock::{Clocks, RtpClock};
 use crate::config;
+use crate::net::Links;
 use crate::pipeline::{hub::Hub, snapshot::Snapshots};
 use crate::state::{Digest, Session, State};
 use crate::status::Status;
@@ -82,6 +83,7 @@ pub fn context_with(config: config::Web, ice: config::Ice) -> Daemon {
     let (_, h264) = tokio::sync::watch::channel(ProfileLevelId([0x42, 0xe0, 0x1f]));
     let (_, addresses) = tokio::sync::watch::channel(vec![("lo".to_owned(), [127, 0, 0, 1].into())]);
     let any = config::Ice { port: 0, ..ice.clone() };
+    let links = Links::new(addresses.clone());
     let port = Port::open(&any, addresses, status.clone()).unwrap();
     let registry = Registry::new(hub.clone(), status.clone(), clocks, port, config.max_viewers, h264);
     let dir = Dir::new();
@@ -92,7 +94,7 @@ pub fn context_with(config: config::Web, ice: config::Ice) -> Daemon {
     let announced = tokio::sync::watch::channel(None).1;
     let settings = Settings { web: config, ice, tls: None, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
     let settings = tokio::sync::watch::channel(Arc::new(settings)).1;
-    let context = Arc::new(Context { registry, status, auth, snapshots, settings, clocks, announced });
+    let context = Arc::new(Context { registry, status, auth, snapshots, settings, clocks, links, announced });
     Daemon { context, token, _dir: dir }
 }
 
@@ -154,9 +156,9 @@ pub const QUICK: Limits = Limits {
 pub fn few(connections: usize) -> Limits {
     let places = places::Limits {
         connections,
-        per_address: connections,
+        per_source: connections,
         handshakes: connections,
-        handshakes_per_address: connections,
+        handshakes_per_source: connections,
         kept: connections,
         ..places::Limits::STANDARD
     };

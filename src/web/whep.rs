@@ -104,8 +104,9 @@ async fn join(state: &State, request: Request) -> Result<reply::Response, Proble
     // A player that asks for sound will play it.
     let sound = sdp.lines().any(|l| l.starts_with("m=audio ") && !l.starts_with("m=audio 0 "));
     let principal = request.visitor.required()?;
+    let (who, holder) = (principal.who.clone(), principal.holder());
     let (from, to) = (request.peer.remote, Some(request.peer.local));
-    let offer = Offer { sdp, from, to, who: principal.who.clone(), via: "whep", sound };
+    let offer = Offer { sdp, from, to, who, holder, via: "whep", sound };
     let (session, sdp) = state.sessions.join(principal, offer).await?;
     let mut response = Response::new(sdp.into());
     *response.status_mut() = StatusCode::CREATED;

@@ -19,12 +19,16 @@ use webrtc::peer_connection::{
     configure_rtcp_reports, configure_twcc_receiver_only,
 };
 
+use peercam::viewer::{Credential, Holder};
+
 use crate::http::{Response, request};
 
 /// How long anything on loopback may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// Opus' payload type in its offers.
 pub const OPUS: u8 = 111;
+/// By what viewers come in that join without the web.
+pub const OWNER: Holder = Holder { credential: Credential::new([0; 32]), owner: true };
 /// The extension that the daemon sends its playout delay in.
 const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
 

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use webrtc::peer_connection::RTCPeerConnectionState::Connected;
 
-use crate::client::Client;
+use crate::client::{self, Client};
 use crate::daemon::{self, Daemon, PATTERN};
 use crate::http::request;
 use crate::ticker::Ticker;
@@ -75,6 +75,7 @@ impl Spine {
             from,
             to: None,
             who: "test".into(),
+            holder: client::OWNER,
             via: "whep",
             sound: false,
         };

@@ -15,9 +15,9 @@ use webrtc::data_channel::DataChannelEvent;
 use webrtc::peer_connection::RTCIceCandidateInit;
 use webrtc::peer_connection::RTCPeerConnectionState::Connected;
 
-use super::client::{Client, PATIENCE};
-use super::ticker::Ticker;
+use super::client::{self, Client, PATIENCE};
 use super::flood;
+use super::ticker::Ticker;
 use super::viewer::{House, house, house_with, until, video};
 
 impl House {
@@ -355,8 +355,15 @@ async fn what_is_configured_is_offered() {
     let house = house_with(1, ice);
     let client = Client::new(false).await;
     let from = "192.0.2.9:5000".parse().expect("address");
-    let offer =
-        Offer { sdp: client.offer().await, from, to: None, who: "test".into(), via: "whep", sound: false };
+    let offer = Offer {
+        sdp: client.offer().await,
+        from,
+        to: None,
+        who: "test".into(),
+        holder: client::OWNER,
+        via: "whep",
+        sound: false,
+    };
     let answer = house.registry.join(offer).await.expect("accepted");
     let offered: Vec<_> =
         candidates(&answer.sdp).iter().map(|c| c.split(' ').skip(2).collect::<Vec<_>>()).collect();

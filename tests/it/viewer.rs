@@ -21,7 +21,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use webrtc::peer_connection::RTCPeerConnectionState;
 
-use super::client::{Client, PATIENCE};
+use super::client::{self, Client, PATIENCE};
 
 const CLOCKS: Clocks = Clocks {
     video: RtpClock { hz: VIDEO_HZ, offset: 0xffff_0000 },
@@ -81,7 +81,17 @@ async fn feed(hub: Arc<Hub>) {
 impl House {
     pub async fn try_join(&self, sdp: String) -> Result<Answer, Error> {
         let from = "127.0.0.1:5000".parse().expect("address");
-        self.registry.join(Offer { sdp, from, to: None, who: "test".into(), via: "page", sound: false }).await
+        self.registry
+            .join(Offer {
+                sdp,
+                from,
+                to: None,
+                who: "test".into(),
+                holder: client::OWNER,
+                via: "page",
+                sound: false,
+            })
+            .await
     }
 
     /// A client that is connected.
@@ -515,8 +525,15 @@ async fn a_stun_server_adds_our_public_address_and_a_dead_one_delays_no_page() {
     let house = house_with(1, config::Ice { port: 0, servers, ..Default::default() });
     let client = Client::new(false).await;
     let from = "192.0.2.9:5000".parse().expect("address");
-    let offer =
-        Offer { sdp: client.offer().await, from, to: None, who: "test".into(), via: "whep", sound: false };
+    let offer = Offer {
+        sdp: client.offer().await,
+        from,
+        to: None,
+        who: "test".into(),
+        holder: client::OWNER,
+        via: "whep",
+        sound: false,
+    };
     let answer = house.registry.join(offer).await.expect("accepted");
     assert!(answer.sdp.contains(" 203.0.113.9 ") && answer.sdp.contains("typ srflx"), "{}", answer.sdp);
     server.abort();

@@ -20,6 +20,7 @@ mod demux;
 mod flight;
 mod gate;
 mod gathered;
+mod guests;
 mod inbox;
 mod listen;
 mod offered;
@@ -50,6 +51,7 @@ use self::stun::TransactionId;
 use self::udp::{Share, Udp};
 use super::keys::Master;
 use crate::config;
+use crate::net::{Links, Source, descriptors};
 use crate::status::Status;
 
 pub use self::demux::Progress;
@@ -57,9 +59,7 @@ pub use self::gate::Alert;
 pub use self::gathered::Gathered;
 pub use self::listen::Error;
 pub use self::runtime::LineRuntime;
-
-/// This machine's addresses: interface and address of each, the loopback ones too.
-pub type Addresses = Vec<(String, IpAddr)>;
+pub use crate::net::Addresses;
 
 /// The largest datagram of a browser: an Ethernet frame's worth. webrtc's own buffer is not much larger.
 const LARGEST: usize = 1500;
@@ -90,7 +90,8 @@ struct Inner {
     v6: Option<Udp>,
     number: u16,
     demux: Mutex<Demux>,
-    guests: Arc<tcp::Guests>,
+    guests: Arc<guests::Guests>,
+    links: Links,
     status: Arc<Status>,
     /// Answers of STUN servers, to whoever asked them.
     mapped: mpsc::Sender<(TransactionId, SocketAddr)>,
@@ -115,7 +116,8 @@ impl Port {
             v6,
             number,
             demux: Mutex::default(),
-            guests: Arc::default(),
+            guests: Arc::new(guests::Guests::new(guests::Limits::STANDARD.within(descriptors::limit()))),
+            links: Links::new(addresses.clone()),
             status,
             mapped,
             stop: stop.clone(),
@@ -206,6 +208,11 @@ impl Port {
     /// Whether it takes TCP.
     pub fn has_tcp(&self) -> bool {
         self.tcp_guard().is_some()
+    }
+
+    /// Whom a connection from `address` is counted for.
+    pub fn source(&self, address: IpAddr) -> Source {
+        self.inner.links.source(address)
     }
 
     /// A new viewer's line.

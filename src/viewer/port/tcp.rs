@@ -4,11 +4,10 @@
 //! Whoever connects has to prove soon that it is a viewer; and a viewer that does not read loses what it does not read,
 //! like over UDP, and nobody else notices.
 
-use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -20,16 +19,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::demux::{Inbound, LineId};
+use super::guests::Place;
 use super::{Inner, LARGEST};
 
-/// Connections at once; a further one is closed. Each viewer has one or two, so this is never reached by viewers.
-const MOST: usize = 2048;
-/// Connections at once from one address: an office behind one NAT, and no more than a small part of all.
-const MOST_PER_ADDRESS: usize = 64;
-/// Those of them that have not shown yet that they are viewers.
-const MOST_STRANGERS: usize = 256;
-/// ... and of one address.
-const MOST_STRANGERS_PER_ADDRESS: usize = 16;
 /// From the connection to its first whole frame, a genuine STUN request.
 const FIRST_FRAME: Duration = Duration::from_secs(5);
 /// Silence after which a connection is closed. Browsers check their paths every few seconds.
@@ -86,95 +78,11 @@ impl Sender {
     }
 }
 
-/// Who is connected.
-#[derive(Default)]
-pub struct Guests {
-    counts: Mutex<Counts>,
-}
-
-#[derive(Default)]
-struct Counts {
-    all: usize,
-    strangers: usize,
-    by_address: HashMap<IpAddr, Held>,
-}
-
-#[derive(Default)]
-struct Held {
-    all: usize,
-    strangers: usize,
-}
-
-/// One connection's place, given back when it is dropped.
-struct Place {
-    guests: Arc<Guests>,
-    ip: IpAddr,
-    stranger: bool,
-}
-
-impl Guests {
-    fn lock(&self) -> MutexGuard<'_, Counts> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Connections now.
-    pub fn count(&self) -> usize {
-        self.lock().all
-    }
-
-    fn admit(self: &Arc<Self>, ip: IpAddr) -> Option<Place> {
-        let mut counts = self.lock();
-        let held = counts.by_address.get(&ip);
-        let (all, strangers) = held.map_or((0, 0), |h| (h.all, h.strangers));
-        let full = counts.all >= MOST
-            || counts.strangers >= MOST_STRANGERS
-            || all >= MOST_PER_ADDRESS
-            || strangers >= MOST_STRANGERS_PER_ADDRESS;
-        if full {
-            return None;
-        }
-        counts.all += 1;
-        counts.strangers += 1;
-        let held = counts.by_address.entry(ip).or_default();
-        held.all += 1;
-        held.strangers += 1;
-        drop(counts);
-        Some(Place { guests: self.clone(), ip, stranger: true })
-    }
-}
-
-impl Place {
-    /// It is a viewer.
-    fn known(&mut self) {
-        if std::mem::take(&mut self.stranger) {
-            let mut counts = self.guests.lock();
-            counts.strangers -= 1;
-            if let Some(held) = counts.by_address.get_mut(&self.ip) {
-                held.strangers -= 1;
-            }
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.known();
-        let mut counts = self.guests.lock();
-        counts.all -= 1;
-        if let Some(held) = counts.by_address.get_mut(&self.ip) {
-            held.all -= 1;
-            if held.all == 0 {
-                counts.by_address.remove(&self.ip);
-            }
-        }
-    }
-}
-
 /// Takes connections until cancelled.
 pub(super) async fn accept(port: Arc<Inner>, listener: TcpListener) {
     loop {
         match listener.accept().await {
-            Ok((stream, remote)) => match port.guests.admit(remote.ip()) {
+            Ok((stream, remote)) => match port.guests.admit(port.links.source(remote.ip())) {
                 Some(place) => {
                     let connection = port.stop.clone().run_until_cancelled_owned(serve(
                         port.clone(),
@@ -208,10 +116,12 @@ async fn serve(port: Arc<Inner>, stream: TcpStream, remote: SocketAddr, mut plac
     let (read, write) = stream.into_split();
     let (sender, queue) = Sender::new();
     let mut line = None;
+    let room = place.end.clone();
     {
         let reading = reading(&port, Frames::new(read), remote, &sender, &mut line, &mut place);
         let why = tokio::select! {
             why = reading => why,
+            () = room.cancelled() => Err(io::Error::other("it makes room for another")),
             why = writing(write, queue, sender.over.clone()) => why,
         };
         tracing::trace!(%remote, error = why.err().map(tracing::field::display), "TCP connection ended");
@@ -237,8 +147,9 @@ async fn reading(
         let whose = port.demux().tcp(now, remote, sender, *line, frame);
         match whose {
             Inbound::Line(id, inbox, label) => {
-                *line = Some(id);
-                place.known();
+                if line.replace(id).is_none() && !place.known(id) {
+                    return Err(io::Error::other("this viewer has too many connections"));
+                }
                 if !port.deliver(now, &inbox, label, frame) {
                     port.status.counters.stray_datagrams.count();
                 }
@@ -369,26 +280,5 @@ mod tests {
         let (sender, queue) = Sender::new();
         drop(queue);
         assert!(!sender.send(b"frame"));
-    }
-
-    #[test]
-    fn strangers_are_few_viewers_may_be_many() {
-        let guests = Arc::new(Guests::default());
-        let ip = |n: u8| IpAddr::from([192, 0, 2, n]);
-        let mut places: Vec<_> =
-            (0..MOST_STRANGERS_PER_ADDRESS).map(|_| guests.admit(ip(1)).expect("room")).collect();
-        assert!(guests.admit(ip(1)).is_none());
-        assert!(guests.admit(ip(2)).is_some(), "another address is free");
-        for place in &mut places {
-            place.known();
-        }
-        while let Some(mut place) = guests.admit(ip(1)) {
-            place.known();
-            places.push(place);
-        }
-        assert_eq!(places.len(), MOST_PER_ADDRESS);
-        drop(places);
-        let counts = guests.lock();
-        assert_eq!((counts.all, counts.strangers, counts.by_address.len()), (0, 0, 0));
     }
 }

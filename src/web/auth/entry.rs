@@ -141,7 +141,7 @@ impl Auth {
     /// The accounts that this browser may try, and what it is to each: known to those whose password it once had, else a
     /// stranger. So whoever knows the household's password guesses the owner's as slowly as anybody does.
     fn accounts(&self, browser: &Browser<'_>) -> Vec<(Role, Source)> {
-        let stranger = Source::stranger(browser.address);
+        let stranger = self.stranger(browser.address);
         let (known, household) = (self.known(browser), self.state.read(|l| l.household.is_some()));
         let source = |least| match known {
             Some((digest, role)) if role >= least => Source::Known(digest),

@@ -16,9 +16,9 @@
 //! A try that is refused costs no hash and counts for nothing.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
+use crate::net;
 use crate::state::{Digest, Role};
 
 /// Tries without a wait: what a person needs who has three passwords and a loose finger.
@@ -43,16 +43,14 @@ pub enum Source {
     /// A browser that was signed in once, by its cookie.
     Known(Digest),
     /// Anybody else, by the network that they come from.
-    Stranger(IpAddr),
+    Stranger(net::Source),
 }
 
+#[cfg(test)]
 impl Source {
-    /// A stranger at that address: IPv6 by its /64.
-    pub fn stranger(address: IpAddr) -> Self {
-        Self::Stranger(match address.to_canonical() {
-            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
-            v4 => v4,
-        })
+    /// A stranger who is no neighbour.
+    pub fn stranger(address: std::net::IpAddr) -> Self {
+        Self::Stranger(net::Source::of(address, &[]))
     }
 }
 
@@ -207,6 +205,8 @@ impl Accounts {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     const NOW: Duration = Duration::from_secs(100);

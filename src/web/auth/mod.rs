@@ -38,13 +38,14 @@ pub use principal::{DEVICE_S, Principal, SESSION_S};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use self::time::Clock;
+use crate::net::{self, Links};
 use crate::state::{Digest, Lasting, Session, State};
 use guess::{Accounts, Guesses, Source};
 use password::Passwords;
@@ -116,12 +117,19 @@ pub struct Auth {
     /// Some session's use is being written down.
     seeing: Arc<AtomicBool>,
     clock: Mutex<Clock>,
+    /// Who is a neighbour.
+    neighbours: OnceLock<Links>,
 }
 
 impl Auth {
     /// For what was stored.
     pub fn new(state: Arc<State>) -> Arc<Self> {
         Self::by(state, Look::now)
+    }
+
+    /// From now on neighbours on these links count by address. Once is enough: the links follow this machine's addresses.
+    pub fn set_neighbours(&self, links: Links) {
+        let _ = self.neighbours.set(links);
     }
 
     /// By clocks of one's own.
@@ -135,6 +143,7 @@ impl Auth {
             pairing: Mutex::default(),
             links: Mutex::default(),
             seeing: Arc::default(),
+            neighbours: OnceLock::new(),
         })
     }
 
@@ -263,13 +272,18 @@ impl Auth {
     }
 
     fn wrong_link(&self, says: &'static str, from: IpAddr) -> Error {
-        match lock(&self.links).begin(Source::stranger(from), self.running()) {
+        match lock(&self.links).begin(self.stranger(from), self.running()) {
             Ok(()) => {
                 tracing::info!(address = %from, "a wrong or outdated link");
                 Error::Wrong(says)
             }
             Err(wait) => Error::Wait(wait),
         }
+    }
+
+    fn stranger(&self, address: IpAddr) -> Source {
+        let source = self.neighbours.get().map(|links| links.source(address));
+        Source::Stranger(source.unwrap_or_else(|| net::Source::of(address, &[])))
     }
 
     /// Changes what lasts, on a thread that may wait for the disk, and removes what has ended by then.

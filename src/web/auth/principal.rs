@@ -3,6 +3,7 @@
 use super::Role;
 use crate::state::{Digest, Guest, Lasting, Session};
 use crate::text;
+use crate::viewer::{Credential, Holder};
 
 /// Seconds.
 pub const HOUR_S: u64 = 3600;
@@ -28,6 +29,14 @@ pub struct Principal {
     pub who: String,
     /// What they stand for.
     pub key: Key,
+}
+
+impl Principal {
+    /// As limits count them: whatever the credential is called, and whoever else has the same role.
+    pub fn holder(&self) -> Holder {
+        let (Key::Session(digest) | Key::Guest(digest) | Key::Token(digest)) = self.key;
+        Holder { credential: Credential::new(digest.bytes()), owner: self.role == Role::Owner }
+    }
 }
 
 /// The credential that somebody stands for.

@@ -1,6 +1,7 @@
 //! An offer all the way: a connection is made of it, answered, restarted and closed.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use peercam::config;
 use peercam::media::h264::ProfileLevelId;
 use peercam::pipeline::hub::Hub;
 use peercam::status::Status;
-use peercam::viewer::{Offer, Port, Registry};
+use peercam::viewer::{Credential, Holder, Offer, Port, Registry};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
@@ -21,6 +22,7 @@ struct House {
     registry: Arc<Registry>,
 }
 
+static JOINS: AtomicU64 = AtomicU64::new(0);
 static HOUSE: OnceLock<House> = OnceLock::new();
 
 fn house() -> House {
@@ -51,7 +53,12 @@ pub fn join(data: &[u8]) {
     let House { runtime, registry } = HOUSE.get_or_init(house);
     let whole = async {
         let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
-        let offer = Offer { sdp: offer.to_owned(), from, to: None, who: "fuzz".into(), via: "page", sound: false };
+        // Each by a credential of its own: joins have a rate for each.
+        let joins = JOINS.fetch_add(1, Ordering::Relaxed);
+        let mut credential = [0; 32];
+        credential[..8].copy_from_slice(&joins.to_be_bytes());
+        let holder = Holder { credential: Credential::new(credential), owner: false };
+        let offer = Offer { sdp: offer.to_owned(), from, to: None, who: "fuzz".into(), holder, via: "page", sound: false };
         let Ok(answer) = registry.join(offer).await else { return };
         for line in text.lines().filter_map(|l| l.strip_prefix("a=candidate:")) {
             let _ = registry.add_candidate(&answer.id, &format!("candidate:{line}"), None).await;

@@ -1,0 +1,99 @@
+//! A budget that refills with time (token bucket). Pure: the time is an argument.
+
+use std::time::{Duration, Instant};
+
+/// How fast a budget refills, and how much it holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate {
+    /// Refilled in a second.
+    pub per_second: f64,
+    /// Held at most: what may be spent at once.
+    pub burst: f64,
+}
+
+/// A budget. It starts full.
+#[derive(Clone, Copy, Debug)]
+pub struct Bucket {
+    rate: Rate,
+    left: f64,
+    at: Instant,
+}
+
+impl Bucket {
+    /// A full budget.
+    pub fn full(rate: Rate, now: Instant) -> Self {
+        Self { rate, left: rate.burst, at: now }
+    }
+
+    /// What is left at `now`.
+    pub fn left(&self, now: Instant) -> f64 {
+        let since = now.saturating_duration_since(self.at).as_secs_f64();
+        (self.left + since * self.rate.per_second).min(self.rate.burst)
+    }
+
+    /// Spends `cost` if that leaves at least `reserve`; false if it does not, and nothing is spent.
+    pub fn spend(&mut self, cost: f64, reserve: f64, now: Instant) -> bool {
+        let left = self.left(now) - cost;
+        if left >= reserve {
+            (self.left, self.at) = (left, self.at.max(now));
+        }
+        left >= reserve
+    }
+
+    /// Puts `amount` back.
+    pub fn refill(&mut self, amount: f64) {
+        self.left = (self.left + amount).min(self.rate.burst);
+    }
+
+    /// How long until `cost` can be spent.
+    pub fn wait(&self, cost: f64, now: Instant) -> Duration {
+        let missing = (cost.min(self.rate.burst) - self.left(now)).max(0.0);
+        Duration::try_from_secs_f64(missing / self.rate.per_second).unwrap_or(Duration::MAX)
+    }
+
+    /// Whether it is as full as a new one: then nothing is lost by forgetting it.
+    pub fn is_full(&self, now: Instant) -> bool {
+        self.left(now) >= self.rate.burst
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: Rate = Rate { per_second: 2.0, burst: 3.0 };
+
+    #[test]
+    fn a_burst_then_the_rate() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut bucket = Bucket::full(RATE, start);
+        assert!((0..3).all(|_| bucket.spend(1.0, 0.0, start)) && !bucket.spend(1.0, 0.0, start));
+        assert_eq!(bucket.wait(1.0, at(0)), Duration::from_millis(500));
+        assert!(!bucket.spend(1.0, 0.0, at(499)) && bucket.spend(1.0, 0.0, at(501)));
+        assert!(!bucket.spend(1.0, 0.0, at(501)));
+        // However long it is left alone, it holds no more than the burst.
+        let spent = (0..10).filter(|_| bucket.spend(1.0, 0.0, at(3_600_000))).count();
+        assert_eq!(spent, 3);
+        assert!(!bucket.is_full(at(3_601_000)) && bucket.is_full(at(3_602_000)));
+    }
+
+    #[test]
+    fn a_reserve_is_for_others() {
+        let now = Instant::now();
+        let mut bucket = Bucket::full(RATE, now);
+        assert!(bucket.spend(1.0, 2.0, now) && !bucket.spend(1.0, 2.0, now));
+        assert!(bucket.spend(1.0, 0.0, now), "others may have it");
+        bucket.refill(100.0);
+        assert!(bucket.is_full(now));
+    }
+
+    #[test]
+    fn a_time_before_the_last_one_refills_nothing() {
+        let now = Instant::now() + Duration::from_secs(10);
+        let mut bucket = Bucket::full(RATE, now);
+        assert!((0..3).all(|_| bucket.spend(1.0, 0.0, now)));
+        assert!(!bucket.spend(1.0, 0.0, now - Duration::from_secs(5)));
+        assert!(!bucket.spend(1.0, 0.0, now), "time that has passed once does not pass twice");
+    }
+}

@@ -1,0 +1,14 @@
+//! What the rooms that face the network share: whom a connection is counted for, budgets that refill with time, and how
+//! many descriptors there are. A leaf.
+
+pub mod bucket;
+pub mod descriptors;
+pub mod source;
+
+use std::net::IpAddr;
+
+pub use self::bucket::{Bucket, Rate};
+pub use self::source::{Links, Source};
+
+/// This machine's addresses: interface and address of each, the loopback ones too.
+pub type Addresses = Vec<(String, IpAddr)>;

@@ -1,0 +1,122 @@
+//! Whom a connection is counted for: the one type of all limits that go by where somebody comes from.
+//!
+//! An IPv4 address is one customer's at most, or a household's. In IPv6 a customer has at least a /64, and as many
+//! addresses in it as they like, so a network counts as one. On our own links that would be wrong: there the /64 is the
+//! whole home, and one neighbour who misbehaves would use up what the others have. So neighbours count by address.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use tokio::sync::watch;
+
+use super::Addresses;
+
+/// Whom a connection is counted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// One address: IPv4, a neighbour's, or this machine's own.
+    Host(IpAddr),
+    /// All IPv6 addresses that have these first 64 bits (the rest is zero).
+    Network(Ipv6Addr),
+    /// A trusted proxy, behind which there are many clients.
+    Proxy(IpAddr),
+}
+
+impl Source {
+    /// Of an address, on a machine that has the addresses `ours`.
+    pub fn of(address: IpAddr, ours: &[(String, IpAddr)]) -> Self {
+        let IpAddr::V6(v6) = address.to_canonical() else { return Self::Host(address.to_canonical()) };
+        let same = |own: &IpAddr| matches!(own, IpAddr::V6(own) if network(*own) == network(v6));
+        let neighbour =
+            v6.is_unicast_link_local() || v6.is_loopback() || ours.iter().any(|(_, own)| same(own));
+        if neighbour { Self::Host(v6.into()) } else { Self::Network(network(v6)) }
+    }
+
+    /// Whether it is this machine itself.
+    pub fn is_loopback(self) -> bool {
+        matches!(self, Self::Host(address) if address.is_loopback())
+    }
+
+    /// Whether it is a trusted proxy.
+    pub fn is_proxy(self) -> bool {
+        matches!(self, Self::Proxy(_))
+    }
+}
+
+fn network(address: Ipv6Addr) -> Ipv6Addr {
+    Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Host(address) => write!(f, "{address}"),
+            Self::Network(network) => write!(f, "{network}/64"),
+            Self::Proxy(address) => write!(f, "the proxy {address}"),
+        }
+    }
+}
+
+/// The links that this machine is on, as they change; copies are cheap.
+#[derive(Clone, Debug)]
+pub struct Links(watch::Receiver<Addresses>);
+
+impl Links {
+    /// By this machine's addresses, now and later.
+    pub fn new(addresses: watch::Receiver<Addresses>) -> Self {
+        Self(addresses)
+    }
+
+    /// Whom a connection from `address` is counted for now.
+    pub fn source(&self, address: IpAddr) -> Source {
+        Source::of(address, &self.0.borrow())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    fn ours() -> Addresses {
+        ["192.0.2.2", "2001:db8:0:5::2", "fe80::2", "::1", "127.0.0.1"].map(|a| ("eth0".into(), ip(a))).into()
+    }
+
+    #[test]
+    fn ipv4_by_address_ipv6_by_network_and_neighbours_by_address() {
+        let same = |a, b| Source::of(ip(a), &ours()) == Source::of(ip(b), &ours());
+        for (a, b, expected) in [
+            ("192.0.2.7", "192.0.2.7", true),
+            ("192.0.2.7", "192.0.2.8", false),
+            ("198.51.100.7", "198.51.100.8", false),
+            ("::ffff:192.0.2.7", "192.0.2.7", true),
+            ("2001:db8:0:1::7", "2001:db8:0:1:ffff:ffff:ffff:ffff", true),
+            ("2001:db8:0:1::7", "2001:db8:0:2::7", false),
+            ("2001:db8:0:5::7", "2001:db8:0:5::8", false),
+            ("2001:db8:0:5::7", "2001:db8:0:5::7", true),
+            ("fe80::7", "fe80::8", false),
+            ("::1", "::1", true),
+        ] {
+            assert_eq!(same(a, b), expected, "{a} {b}");
+        }
+        assert!(Source::of(ip("::1"), &ours()).is_loopback());
+        assert!(Source::of(ip("::ffff:127.0.0.9"), &[]).is_loopback());
+        let shown = ["192.0.2.7", "2001:db8:0:1::7", "2001:db8:0:5::7"]
+            .map(|a| Source::of(ip(a), &ours()).to_string());
+        assert_eq!(shown, ["192.0.2.7", "2001:db8:0:1::/64", "2001:db8:0:5::7"]);
+    }
+
+    #[test]
+    fn links_follow_this_machines_addresses() {
+        let (change, addresses) = watch::channel(vec![]);
+        let links = Links::new(addresses);
+        let at_home = ip("2001:db8:0:5::7");
+        assert!(matches!(links.source(at_home), Source::Network(_)));
+        change.send_replace(ours());
+        assert_eq!(links.clone().source(at_home), Source::Host(at_home));
+        drop(change);
+        assert_eq!(links.source(at_home), Source::Host(at_home), "what was known last holds");
+    }
+}
