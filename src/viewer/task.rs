@@ -26,7 +26,7 @@ use crate::pipeline::hub::{Claim, Subscription, Unit};
 const CONNECT: Duration = Duration::from_secs(30);
 /// From the offer, or the last that was heard of the viewer, to its end where nothing at all arrives from it: browsers send
 /// their first packets within a moment of the answer. Whoever only offers takes a place no longer than this.
-const SILENT: Duration = Duration::from_secs(8);
+const SILENT: Duration = Duration::from_secs(6);
 /// From losing the path (5 s of silence by then) to the end. A browser that changes networks notices within that
 /// and restarts ICE; one that is gone without a word costs a socket, and uplink, for 10 s in all.
 const GRACE: Duration = Duration::from_secs(5);

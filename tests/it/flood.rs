@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -16,7 +16,8 @@ pub const CLAIMED: &str = "10.9.0.0/16";
 /// No answer takes this long.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn claimed(n: u32) -> Ipv4Addr {
+/// One of the addresses that the attacking host claims.
+pub fn claimed(n: u32) -> Ipv4Addr {
     Ipv4Addr::from(0x0a09_0000 | (n % 0xfffe + 1))
 }
 
@@ -243,11 +244,21 @@ fn connect(n: u32, to: SocketAddr) -> Option<TcpStream> {
     Some(socket.into())
 }
 
+/// A connection from an address of this host's, without waiting for it to be there; reads and writes never wait either.
+pub fn connect_from(from: impl Into<IpAddr>, to: SocketAddr) -> Option<TcpStream> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).ok()?;
+    socket.bind(&SocketAddr::new(from.into(), 0).into()).ok()?;
+    socket.set_nonblocking(true).ok()?;
+    let _ = socket.connect(&to.into()); // under way
+    Some(socket.into())
+}
+
 /// Lets this process have more descriptors than usual until dropped.
-struct Descriptors(libc::rlimit);
+pub struct Descriptors(libc::rlimit);
 
 impl Descriptors {
-    fn room_for(count: u64) -> Self {
+    /// At least so many.
+    pub fn room_for(count: u64) -> Self {
         let mut before = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: both calls are handed a whole rlimit of this function's own.
         let raised = unsafe {

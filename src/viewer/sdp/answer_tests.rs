@@ -12,7 +12,7 @@ use crate::config;
 use crate::media::h264::ProfileLevelId;
 use crate::pipeline::hub::Hub;
 use crate::status::Status;
-use crate::viewer::{Answer, Error, Offer, Port, Registry};
+use crate::viewer::{Answer, Credential, Error, Holder, Offer, Port, Registry};
 
 macro_rules! offers {
     ($($name:literal)*) => {
@@ -62,8 +62,9 @@ impl House {
 
     async fn join(&self, offer: &str) -> Result<Answer, Error> {
         let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
-        let offer =
-            Offer { sdp: offer.to_owned(), from, to: None, who: "test".into(), via: "page", sound: false };
+        let holder = Holder { credential: Credential::new([0; 32]), owner: true };
+        let (sdp, who) = (offer.to_owned(), "test".into());
+        let offer = Offer { sdp, from, to: None, who, holder, via: "page", sound: false };
         self.registry.join(offer).await
     }
 

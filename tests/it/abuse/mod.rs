@@ -20,12 +20,17 @@ mod peer;
 mod row01_nack;
 mod row02_sctp;
 mod row03_junk;
+mod row04_sockets;
+mod row05_joins;
 mod row06_guesses;
 mod row07_proxy;
+mod row08_strangers;
 mod row09_hashes;
 mod row10_full_disk;
 mod row11_privacy;
+mod row12_messages;
 mod scene;
+mod sockets;
 
 pub use self::figures::Flat;
 pub use self::scene::{Guest, Scene, Target, block_on};
