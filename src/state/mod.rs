@@ -524,11 +524,8 @@ fn load(path: &Path) -> Result<Lasting, Error> {
     }
     let lasting: Lasting =
         serde_json::from_value(value).map_err(|e| broken(format!("it makes no sense: {e}")))?;
-    // Only an owner signs in or makes guest links.
-    let owned = lasting.household.is_some()
-        || !(lasting.sessions.is_empty() && lasting.devices.is_empty() && lasting.guests.is_empty());
     match &lasting.owner {
-        None if !lasting.unpaired || owned => Err(broken("it has lost its owner".into())),
+        None if !lasting.unpaired => Err(broken("it has lost its owner".into())),
         owner => Ok(Lasting { unpaired: owner.is_none(), ..lasting }),
     }
 }

@@ -341,7 +341,6 @@ fn a_state_that_has_lost_its_owner_stops_the_start() {
         "{\"version\": 1, \"owner\": null}",
         "{\"version\": 1, \"owner\": null, \"privacy\": true, \"tokens\": []}",
         "{\"version\": 1, \"owner\": null, \"unpaired\": false}",
-        "{\"version\": 1, \"unpaired\": true, \"household\": \"hash\"}",
     ] {
         let dir = Dir::new();
         fs::create_dir(&dir.0).unwrap();

@@ -167,32 +167,6 @@ mod tests {
         assert_eq!(whose("password", foreign).await.unwrap(), Some(Role::Owner));
     }
 
-    /// Kilobytes in memory (VmRSS) of this process.
-    fn resident_kb() -> i64 {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
-        line.split_whitespace().next().unwrap().parse().unwrap()
-    }
-
-    /// Other tests hash beside this one, so it is about what stays, not about the most.
-    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-    async fn hashing_leaves_no_memory_behind() {
-        let passwords = Passwords::default();
-        passwords.hash("correct horse").await.unwrap();
-        let before = resident_kb();
-        for _ in 0..6 {
-            let all = (0..LINE).map(|_| passwords.hash("correct horse"));
-            futures_util::future::join_all(all).await;
-        }
-        let grown = (0..100)
-            .map(|_| {
-                std::thread::sleep(std::time::Duration::from_millis(20));
-                resident_kb() - before
-            })
-            .find(|grown| *grown < 3_000);
-        assert!(grown.is_some(), "{} kB more", resident_kb() - before);
-    }
-
     #[tokio::test]
     async fn the_line_is_bounded() {
         let passwords = Passwords::default();
