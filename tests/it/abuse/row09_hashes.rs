@@ -1,10 +1,56 @@
 //! Wrong passwords: each is hashed with 19 MiB, of which nothing may stay.
 
-use std::time::Duration;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
 
+use super::figures::{megabytes, memory};
 use super::{Flat, Scene};
+use crate::daemon::{Daemon, PATTERN};
 use crate::flood;
-use crate::http::anybody;
+use crate::http::{anybody, exchange_from};
+
+/// What may stay, and how long until no more does.
+const LEFT: u64 = 3_000_000;
+const SETTLED: Duration = Duration::from_secs(10);
+
+/// In a scene the owner has signed in before, and what that leaves behind would hide what the attack does. Here nobody has.
+#[test]
+fn the_first_hashes_of_all_leave_no_memory_behind() {
+    let daemon = Daemon::start(PATTERN);
+    daemon.status();
+    let before = memory(daemon.id());
+    guess(daemon.address(), Ipv4Addr::LOCALHOST); // what a first login needs once
+    for (what, at_once) in [("one after the other", 1), ("eight at a time", 8)] {
+        std::thread::scope(|scope| {
+            for thread in 0..at_once {
+                let address = daemon.address();
+                scope.spawn(move || {
+                    for n in 0..8 / at_once {
+                        guess(address, Ipv4Addr::new(127, 2, at_once, 10 * thread + n));
+                    }
+                });
+            }
+        });
+        let start = Instant::now();
+        while memory(daemon.id()) > before + LEFT {
+            let now = megabytes(memory(daemon.id()));
+            assert!(start.elapsed() < SETTLED, "{what}: {} MB became {now} MB", megabytes(before));
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        println!("{what}: {} MB before, {} after", megabytes(before), megabytes(memory(daemon.id())));
+    }
+}
+
+/// A wrong password, from an address of its own so that it need not wait.
+fn guess(to: SocketAddr, from: Ipv4Addr) {
+    let body = r#"{"password":"a guess at it"}"#;
+    let text = format!(
+        "POST /api/login HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    assert_eq!(exchange_from(from.into(), to, &text).expect("an answer").code, 401);
+}
 
 #[test]
 fn wrong_passwords_leave_no_memory_behind() {

@@ -24,6 +24,15 @@ const AFTER: Duration = Duration::from_secs(1);
 /// A card is sent at most so often, with a keyframe for who asks.
 const CARDS: usize = 6;
 
+/// Ends those who ask for pictures, also when a bar does not hold.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 type Switch = fn(&Daemon, bool);
 
 fn by_page(daemon: &Daemon, on: bool) {
@@ -64,6 +73,7 @@ fn after_the_answer_nothing_leaves() {
                     }
                 });
             }
+            let _over = Over(&over);
             let mut answers = vec![];
             for _ in 0..4 {
                 live(to);
@@ -99,7 +109,6 @@ fn after_the_answer_nothing_leaves() {
                 answers.push((answered, Instant::now()));
                 switch(&daemon, false);
             }
-            over.store(true, Ordering::Relaxed);
             let asked = asked.lock().unwrap();
             for (start, end, code) in asked.iter() {
                 for (answered, off) in &answers {
