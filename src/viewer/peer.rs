@@ -153,9 +153,9 @@ impl Peer {
     }
 
     async fn negotiate(&mut self, first: bool, gathered: &Gathered) -> Result<String, Error> {
-        let bad = |e: webrtc::error::Error| Error::BadOffer(format!("the offer cannot be answered: {e}"));
-        let offer = RTCSessionDescription::offer(self.playable.offer()).map_err(bad)?;
-        self.connection.set_remote_description(offer).await.map_err(bad)?;
+        // The offer is one that we wrote: no error in it is the viewer's.
+        let offer = RTCSessionDescription::offer(self.playable.offer()).map_err(internal)?;
+        self.connection.set_remote_description(offer).await.map_err(internal)?;
         if first {
             // Only now: a track added before gets the extension identifiers of a default, not those of the offer.
             let sender = self.video.attach(&*self.connection).await?;
@@ -168,8 +168,8 @@ impl Peer {
         for transceiver in self.connection.get_transceivers().await {
             transceiver.set_direction(RTCRtpTransceiverDirection::Sendonly).await.map_err(internal)?;
         }
-        let answer = self.connection.create_answer(None).await.map_err(bad)?;
-        self.connection.set_local_description(answer).await.map_err(bad)?;
+        let answer = self.connection.create_answer(None).await.map_err(internal)?;
+        self.connection.set_local_description(answer).await.map_err(internal)?;
         let local = self.connection.local_description().await;
         let local = local.ok_or_else(|| Error::Internal("webrtc lost its own answer".into()))?;
         let answer = self.playable.answer(&local.sdp, &gathered.lines(), gathered.complete())?;

@@ -87,6 +87,7 @@
 
   async function whep(name, policy, token) {
     const pc = new RTCPeerConnection({ bundlePolicy: policy });
+    const seen = { name, policy, frames: 0, packets: 0 };
     try {
       const { change = (sdp) => sdp, mute = false } = ARRANGEMENTS[name](pc) ?? {};
       await pc.setLocalDescription();
@@ -95,7 +96,7 @@
       const headers = { 'content-type': 'application/sdp', authorization: `Bearer ${token}` };
       const response = await fetch('/whep', { method: 'POST', headers, body: offer });
       const answer = await response.text();
-      const seen = { name, policy, offer, answer, status: response.status, frames: 0, packets: 0, mute };
+      Object.assign(seen, { offer, answer, status: response.status, mute });
       if (response.status !== 201) return seen;
       await pc.setRemoteDescription({ type: 'answer', sdp: answer });
       const video = document.createElement('video');
@@ -113,7 +114,7 @@
       await fetch(response.headers.get('location'), { method: 'DELETE', headers });
       return seen;
     } catch (error) {
-      return { name, policy, error: `${error}` };
+      return { ...seen, error: `${error}` };
     } finally {
       pc.close();
     }

@@ -14,9 +14,10 @@ pub struct Place {
     protocol: String,
     /// Its name, if it has one.
     pub mid: Option<String>,
-    /// The first format offered, which a rejected section repeats because it must have one, with its `rtpmap`.
+    /// The first format offered, which a rejected section repeats because it must have one.
     format: String,
-    rtpmap: Option<String>,
+    /// What is said of that format, or of the data channel: players read it also where a section is rejected.
+    about: Option<String>,
     /// Attributes that may be answered only where they are offered: `rtcp-mux`, `rtcp-rsize`.
     offered: Vec<&'static str>,
     /// What we send in it; `None`: it is rejected.
@@ -24,37 +25,46 @@ pub struct Place {
 }
 
 impl Place {
-    /// The place of an offered section.
-    pub fn of(section: &Section, taken: Option<Kind>) -> Self {
+    /// The place of an offered section; `bundle` are those that it is bundled with.
+    pub fn of(section: &Section, bundle: &[&Section], taken: Option<Kind>) -> Self {
         let format = section.formats.first().copied().unwrap_or("0");
-        let rtpmap = section.lines.iter().find(|l| {
-            let about = l.strip_prefix("a=rtpmap:").and_then(|l| l.strip_prefix(format));
-            about.is_some_and(|l| l.starts_with(' '))
+        let mut about = section.lines.iter().filter(|l| {
+            let rtpmap = l.strip_prefix("a=rtpmap:").and_then(|l| l.strip_prefix(format));
+            rtpmap.is_some_and(|l| l.starts_with(' '))
+                || l.starts_with("a=sctp-port:")
+                || l.starts_with("a=sctpmap:")
         });
-        let only = section.has("rtcp-mux-only"); // RFC 8858: multiplexing is all that it can do
-        let offered = ["rtcp-mux", "rtcp-rsize"]
-            .into_iter()
-            .filter(|name| section.has(name) || (only && *name == "rtcp-mux"));
+        // A section that exists only within its bundle leaves these to the first (RFC 9143 section 7.1.3).
+        let inherits = if section.has("bundle-only") { bundle } else { &[] };
+        let offers = |name| section.has(name) || inherits.iter().any(|s| s.has(name));
+        // RFC 8858: multiplexing is all that it can do.
+        let only = section.has("rtcp-mux-only");
+        let offered =
+            ["rtcp-mux", "rtcp-rsize"].into_iter().filter(|n| offers(n) || (only && *n == "rtcp-mux"));
         Self {
             kind: section.kind.into(),
             protocol: section.protocol.into(),
             mid: section.mid().map(str::to_owned),
             format: format.into(),
-            rtpmap: rtpmap.map(|l| (*l).to_owned()),
+            about: about.next().map(|l| (*l).to_owned()),
             offered: offered.collect(),
             taken,
         }
     }
 
-    /// As it stands in an answer where it is rejected. Firefox wants the `c=` line there too.
-    fn reject(&self, out: &mut Vec<String>) {
-        out.push(format!("m={} 0 {} {}", self.kind, self.protocol, self.format));
+    /// As it stands in an answer where nothing is sent in it: with port 0 rejected, with another one kept as inactive. A
+    /// rejected section needs no more than its `m=` line, and nobody uses the rest: but GStreamer and aiortc refuse an answer
+    /// in which any section lacks the facts of the `transport`, Firefox one without the `c=` line, pion one
+    /// without the `rtpmap`, and werift one without the port of a data channel.
+    fn leave(&self, port: u16, transport: &[String], out: &mut Vec<String>) {
+        out.push(format!("m={} {port} {} {}", self.kind, self.protocol, self.format));
         out.push("c=IN IP4 0.0.0.0".into());
+        out.extend(self.about.iter().chain(transport).cloned());
+        out.extend(self.mid.iter().map(|mid| format!("a=mid:{mid}")));
+        out.extend(self.offered.iter().map(|name| format!("a={name}")));
         if self.protocol.contains("RTP/") {
-            out.extend(self.rtpmap.clone());
             out.push("a=inactive".into());
         }
-        out.extend(self.mid.iter().map(|mid| format!("a=mid:{mid}")));
     }
 
     /// As it stands in an answer where webrtc has answered it with `section`.
@@ -98,16 +108,19 @@ impl Playable {
             answer.push(format!("a=group:BUNDLE {}", bundle.join(" ")));
         }
         answer.push("a=ice-options:trickle".into());
+        let ice = theirs.sections[0]
+            .lines
+            .iter()
+            .filter(|l| l.starts_with("a=ice-ufrag:") || l.starts_with("a=ice-pwd:"));
+        let mut transport: Vec<String> = ice.map(|l| (*l).to_owned()).collect();
+        transport.push(format!("a=setup:{}", self.dtls.answered()));
         let mut sections = theirs.sections.iter();
         for (at, place) in self.places.iter().enumerate() {
-            let Some(section) = place.taken.and_then(|_| sections.next()) else {
-                place.reject(&mut answer);
-                continue;
-            };
-            if section.kind != place.kind {
-                return Err(lost("has another order of sections than it was offered"));
+            match place.taken.and_then(|_| sections.next()) {
+                None => place.leave(if at == self.carrier { 9 } else { 0 }, &transport, &mut answer),
+                Some(section) if section.kind == place.kind => place.take(section, self, &mut answer),
+                Some(_) => return Err(lost("has another order of sections than it was offered")),
             }
-            place.take(section, self, &mut answer);
             if at == self.carrier {
                 answer.extend(candidates.iter().map(|c| format!("a={c}")));
                 answer.extend(complete.then(|| "a=end-of-candidates".to_owned()));

@@ -40,7 +40,7 @@ impl Video {
     /// `own` is what the encoder emits.
     pub fn choose(section: &Section, own: ProfileLevelId) -> Result<Self, Error> {
         let offered = section.payload_types();
-        let h264: Vec<_> = offered.iter().filter(|(_, f)| f.is("H264", "90000", &[])).collect();
+        let h264: Vec<_> = offered.iter().filter(|(_, f)| f.is("H264", "90000", &["1"])).collect();
         if h264.is_empty() {
             return Err(not_playable(
                 "this browser or player does not offer H.264, the only video format this device sends",
@@ -55,7 +55,7 @@ impl Video {
         let apt = payload_type.to_string();
         let rtx = offered
             .iter()
-            .filter(|(pt, f)| *pt != payload_type && f.is("rtx", "90000", &[]))
+            .filter(|(pt, f)| *pt != payload_type && f.is("rtx", "90000", &["1"]))
             .find(|(_, f)| parameter(f.parameters, "apt") == Some(&apt))
             .map(|(pt, _)| *pt);
         // The profile must be the offered one, the level may be ours (RFC 6184 section 8.2.2).

@@ -21,7 +21,7 @@ pub use transport::usable_candidate;
 
 use answer::Place;
 use extmap::{Chosen, Extension};
-use parse::{Description, Section};
+use parse::{Description, Section, value};
 use transport::{Dtls, Ice, Speakers};
 
 use super::Error;
@@ -65,9 +65,9 @@ pub struct Playable {
     dtls: Dtls,
     /// All media sections of the offer, in order.
     places: Vec<Place>,
-    /// Which of them carries the transport.
+    /// Which of them carries the transport; where nothing is sent in that one, it is kept as inactive.
     carrier: usize,
-    /// Mids of the sections taken, in the order of the offer's BUNDLE group; `None` where it has none, for then the answer
+    /// Mids of the sections kept, in the order of the offer's BUNDLE group; `None` where it has none, for then the answer
     /// must not have one either (RFC 9143 section 7.3).
     bundle: Option<Vec<String>>,
 }
@@ -93,17 +93,24 @@ pub fn check(sdp: &str, own: ProfileLevelId) -> Result<Playable, Error> {
         _ => None,
     };
     let bundled = group.clone().unwrap_or_else(|| vec![v]);
-    let accepted: Vec<usize> = bundled.iter().copied().filter(|at| taken(*at).is_some()).collect();
+    let kept = |at: &usize| taken(*at).is_some() || (*at == bundled[0] && holds_transport(&offer, &bundled));
+    let accepted: Vec<usize> = bundled.iter().copied().filter(kept).collect();
     let carrier = accepted.first().copied().unwrap_or(v);
     let speakers = Speakers::new(&offer, carrier, &bundled);
     let (ice, dtls) = (Ice::of(&speakers)?, Dtls::of(&speakers)?);
     let audio_section = sound.as_ref().map(|(a, _)| &offer.sections[*a]);
     let extensions = Chosen::of(&offer, &offer.sections[v], audio_section);
     left_out.extend(extensions.left_out);
+    let bundle: Vec<_> = bundled.iter().map(|at| &offer.sections[*at]).collect();
     let mids = accepted.iter().filter_map(|at| offer.sections[*at].mid()).map(str::to_owned);
     Ok(Playable {
         bundle: group.is_some().then(|| mids.collect()),
-        places: offer.sections.iter().enumerate().map(|(at, s)| Place::of(s, taken(at))).collect(),
+        places: offer
+            .sections
+            .iter()
+            .enumerate()
+            .map(|(at, s)| Place::of(s, if bundled.contains(&at) { &bundle } else { &[] }, taken(at)))
+            .collect(),
         audio: sound.map(|(_, audio)| audio),
         video_extensions: extensions.video,
         audio_extensions: extensions.audio,
@@ -241,6 +248,23 @@ fn choose_audio(
         );
     }
     None
+}
+
+/// Whether the first section of a bundle must be kept, though nothing is sent in it: as `inactive`. With the policy
+/// "max-bundle" the offerer has one transport, which is that section's: Chromium takes no answer in which it is rejected and
+/// others are not, and GStreamer finds no path after one. Neither marks the others as bundle-only. Such an offer has no
+/// candidates but in the first section, and is told from those of simpler clients, which want it rejected, by attributes of
+/// whole WebRTC stacks.
+fn holds_transport(offer: &Description, bundle: &[usize]) -> bool {
+    let Some((first, others)) = bundle.split_first() else { return false };
+    let first = &offer.sections[*first];
+    let stack = value(&offer.session, "msid-semantic").is_some() || first.has("rtcp-mux-only");
+    stack
+        && matches!(first.kind, "audio" | "video")
+        && PROTOCOLS.contains(&first.protocol)
+        && first.port != 0
+        && !first.formats.is_empty()
+        && others.iter().all(|at| offer.sections[*at].value("candidate").is_none())
 }
 
 /// Whether a section would receive. No direction means sendrecv, the session's counts for all (RFC 8866 section 6.7). Port 0

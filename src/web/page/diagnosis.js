@@ -201,6 +201,7 @@ function facts(seen) {
     ['Addresses of the device', list(seen.remote.map((c) => `${place(c, false)} ${c.protocol ?? ''} ${c.kind ?? ''}`.trim()))],
     ['Servers', list(seen.servers ?? [])],
     ['Picture', [seen.codec, seen.packets !== null && `${seen.packets} packets`, seen.decoded !== null && `${seen.decoded} decoded`].filter(Boolean).join(', ')],
+    ['Header extensions left out', list(seen.left_out ?? [])],
     ['H.264 in this browser', seen.h264 === null ? 'not told' : seen.h264 ? 'yes' : 'no'],
     ['Clocks', seen.clock_off_s === null || seen.clock_off_s === undefined ? null : `${seen.clock_off_s.toFixed(1)} s apart`],
     ['Version of the device', seen.version],

@@ -27,6 +27,7 @@ export class Peer {
   /** When it was made, and what STUN and TURN servers refused: for the report of why it does not connect. */
   begun_ms = performance.now();
   #errors = [];
+  #leftOut = [];
 
   /**
    * `send(message)` reaches the daemon, `stream(MediaStream)` brings the media, `changed()` says that `media` did.
@@ -104,6 +105,7 @@ export class Peer {
 
   /** Takes the daemon's answer. */
   async answer(sdp, sound) {
+    this.#leftOut = leftOut(this.#pc.localDescription?.sdp ?? '', sdp);
     await this.#pc.setRemoteDescription({ type: 'answer', sdp });
     this.unsettled = false;
     for (const early of this.#early.splice(0)) this.candidate(early.candidate, early.sdpMid);
@@ -123,7 +125,7 @@ export class Peer {
   /** What the connection says of itself. */
   get states() {
     const { iceConnectionState: ice, iceGatheringState: gathering, connectionState: connection } = this.#pc;
-    return { ice, gathering, connection, errors: this.#errors };
+    return { ice, gathering, connection, errors: this.#errors, leftOut: this.#leftOut };
   }
 
   /** The raw statistics, or `null` when it is closed. */
@@ -136,6 +138,18 @@ export class Peer {
     this.#life.abort();
     this.#pc.close();
   }
+}
+
+/** Header extensions that the device uses where it can: what people call them, and their URIs. */
+const EXTENSIONS = [
+  ['playout-delay', 'http://www.webrtc.org/experiments/rtp-hdrext/playout-delay'],
+  ['transport-cc', 'http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01'],
+];
+
+/** Names of those that an offer has and its answer leaves out, for want of an id that the device can write. */
+export function leftOut(offer, answer) {
+  const has = (sdp, uri) => sdp.split(/\r?\n/).some((l) => l.startsWith('a=extmap:') && l.split(' ')[1] === uri);
+  return EXTENSIONS.filter(([, uri]) => has(offer, uri) && !has(answer, uri)).map(([name]) => name);
 }
 
 /**

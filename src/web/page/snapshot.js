@@ -2,7 +2,7 @@
 // user names, passwords, fingerprints and credentials of servers are not taken over.
 
 /**
- * `report`: a `getStats()` result or `null`; `states`: { ice, gathering, connection, errors } of the connection or
+ * `report`: a `getStats()` result or `null`; `states`: { ice, gathering, connection, errors, leftOut } of the connection or
  * `null` (peer.js); `around`: what else the page knows, see page.js. The result is plain data, fit for JSON.
  */
 export function snapshot(report, states, around) {
@@ -18,6 +18,7 @@ export function snapshot(report, states, around) {
     gathering: states?.gathering ?? null,
     connection: states?.connection ?? null,
     errors: (states?.errors ?? []).map(({ url, code, text }) => ({ url, code, text })),
+    left_out: states?.leftOut ?? [],
     dtls: transport?.dtlsState ?? null,
     local: all.filter((s) => s.type === 'local-candidate').map(end),
     remote: all.filter((s) => s.type === 'remote-candidate').map(end),

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { mediaState, receivesH264 } from '../../../src/web/page/peer.js';
+import { leftOut, mediaState, receivesH264 } from '../../../src/web/page/peer.js';
 
 const state = (connectionState, iceConnectionState, wasUp = false) => mediaState({ connectionState, iceConnectionState }, wasUp);
 
@@ -26,4 +27,13 @@ test('H.264 counts only with packetization-mode 1', () => {
   assert.equal(h264(undefined), false);
   assert.equal(receivesH264({ codecs: [codec('video/VP8'), codec('video/rtx')] }), false);
   assert.equal(receivesH264(undefined), null, 'a browser that does not tell');
+});
+
+test('extensions that the answer leaves out have names', () => {
+  const offer = readFileSync(new URL('../../data/offer-extension-id-15.sdp', import.meta.url), 'utf8');
+  const answer = (lines) => `v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n${lines}`;
+  const uri = 'http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01';
+  assert.deepEqual(leftOut(offer, answer(`a=extmap:6 ${uri}\r\n`)), ['playout-delay']);
+  assert.deepEqual(leftOut(offer, answer('')), ['playout-delay', 'transport-cc']);
+  assert.deepEqual(leftOut('', answer('')), []);
 });
