@@ -2,7 +2,7 @@
 //!
 //! Cameras send a second start or the end of the last picture in front, comments and application segments of any
 //! kind, a scan header of zeros, no end marker, and padding behind it all. The tidy copy has only what the picture is
-//! made of, in the order in which it came. The cost is that of copying: 1 to 2 % of decoding.
+//! made of, in the order in which it came. It costs at most 6 % of decoding: 0.3 of 5.6 ms at 720p with 480 kB a picture.
 
 use std::io::BufRead as _;
 
