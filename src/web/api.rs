@@ -275,8 +275,9 @@ impl Request {
 
     /// Whether nobody on the way can read along.
     fn is_secure(&self) -> bool {
-        // The address of a proxy on this machine says nothing about the way to its client.
-        let here = self.peer.via == Via::Direct && self.peer.remote.ip().to_canonical().is_loopback();
+        // Where a proxy hides its client, the address is the proxy's own.
+        let hidden = matches!(self.peer.via, Via::Proxy { hidden: true, .. });
+        let here = !hidden && self.peer.remote.ip().to_canonical().is_loopback();
         self.peer.scheme == Scheme::Https || here
     }
 

@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_trusted_proxy_may_drop_the_port() {
-        let proxied = |scheme| client(scheme, Via::Proxy { prefix: None });
+        let proxied = |scheme| client(scheme, Via::Proxy { prefix: None, hidden: false });
         for (scheme, host, origin) in [
             (Scheme::Https, "door", "https://door:8443"),
             (Scheme::Https, "cam.example.org", "https://cam.example.org"),

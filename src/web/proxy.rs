@@ -56,6 +56,8 @@ pub enum Via {
     Proxy {
         /// The path below which the proxy shows us, such as `/cam`; empty: none; `None`: it does not say.
         prefix: Option<String>,
+        /// Whether it says that there is a client, but not at which address.
+        hidden: bool,
     },
 }
 
@@ -85,8 +87,10 @@ pub fn client(headers: &HeaderMap, web: &config::Web, remote: IpAddr, scheme: Sc
         ProxyHeader::XForwarded => prefix(headers),
         ProxyHeader::Forwarded => None, // RFC 7239 has no parameter for it
     };
-    client.via = Via::Proxy { prefix };
-    for (address, proto) in hops(headers, web.proxy_header).into_iter().rev() {
+    let hops = hops(headers, web.proxy_header);
+    let hidden = hops.last().is_some_and(|(address, _)| address.is_none());
+    client.via = Via::Proxy { prefix, hidden };
+    for (address, proto) in hops.into_iter().rev() {
         client.scheme = proto.unwrap_or(client.scheme);
         // What is no address ("unknown", an obfuscated name) hides whatever was before it.
         let Some(address) = address else { break };
@@ -287,7 +291,7 @@ mod tests {
         let told = |lines: &[&str]| {
             let lines: Vec<_> = lines.iter().map(|v| ("x-forwarded-prefix", v.as_bytes())).collect();
             match asked(XForwarded, "127.0.0.1", &lines).via {
-                Via::Proxy { prefix } => prefix,
+                Via::Proxy { prefix, .. } => prefix,
                 Via::Direct => panic!("through a proxy"),
             }
         };
@@ -302,6 +306,17 @@ mod tests {
         assert_eq!((told(&[]), told(&["/a", "/b"])), (None, None));
         let lines = [("x-forwarded-prefix", &b"/cam"[..])];
         assert_eq!(asked(XForwarded, "203.0.113.9", &lines).via, Via::Direct);
-        assert_eq!(asked(Forwarded, "127.0.0.1", &lines).via, Via::Proxy { prefix: None });
+        assert_eq!(asked(Forwarded, "127.0.0.1", &lines).via, Via::Proxy { prefix: None, hidden: false });
+    }
+
+    #[test]
+    fn a_client_is_hidden_only_by_a_proxy_that_says_that_there_is_one() {
+        let hidden = |lines: &[(&'static str, &[u8])]| {
+            matches!(asked(XForwarded, "127.0.0.1", lines).via, Via::Proxy { hidden: true, .. })
+        };
+        // Without a word it may as well be a browser on the proxy's machine.
+        assert!(!hidden(&[]) && !hidden(&[("forwarded", b"for=unknown")]));
+        assert!(!hidden(&[("x-forwarded-for", b"127.0.0.1")]));
+        assert!(hidden(&[("x-forwarded-for", b"unknown")]) && hidden(&[("x-forwarded-proto", b"http")]));
     }
 }

@@ -221,9 +221,9 @@ fn session(state: &State, id: &str, visitor: &Visitor) -> Result<Arc<Session>, P
 fn location(via: &Via, path: &str, id: &str) -> String {
     match via {
         Via::Direct => format!("/whep/{id}"),
-        Via::Proxy { prefix: Some(prefix) } => format!("{prefix}/whep/{id}"),
-        Via::Proxy { prefix: None } if path.ends_with('/') => id.to_owned(),
-        Via::Proxy { prefix: None } => format!("whep/{id}"),
+        Via::Proxy { prefix: Some(prefix), .. } => format!("{prefix}/whep/{id}"),
+        Via::Proxy { prefix: None, .. } if path.ends_with('/') => id.to_owned(),
+        Via::Proxy { prefix: None, .. } => format!("whep/{id}"),
     }
 }
 

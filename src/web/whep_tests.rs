@@ -186,15 +186,15 @@ fn preconditions() {
 
 #[test]
 fn a_resource_is_found_below_any_prefix() {
-    let told = |prefix: &str| Via::Proxy { prefix: Some(prefix.into()) };
+    let told = |prefix: &str| Via::Proxy { prefix: Some(prefix.into()), hidden: false };
     for (via, path, resource) in [
         (Via::Direct, "/whep", "/whep/x"),
         (Via::Direct, "/whep/", "/whep/x"),
         (told(""), "/whep/", "/whep/x"),
         (told("/cam"), "/whep", "/cam/whep/x"),
         (told("/cam"), "/whep/", "/cam/whep/x"),
-        (Via::Proxy { prefix: None }, "/whep", "whep/x"),
-        (Via::Proxy { prefix: None }, "/whep/", "x"),
+        (Via::Proxy { prefix: None, hidden: false }, "/whep", "whep/x"),
+        (Via::Proxy { prefix: None, hidden: false }, "/whep/", "x"),
     ] {
         assert_eq!(location(&via, path, "x"), resource, "{via:?} {path}");
     }

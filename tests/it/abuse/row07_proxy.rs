@@ -73,8 +73,8 @@ fn row(web: &str, lines: fn(SocketAddr) -> String) {
     let scene = Scene::with(&format!("trusted_proxies = [\"127.0.0.1\"]\n{web}"));
     let upstream = SocketAddr::from(([127, 0, 0, 1], scene.web().port()));
     let _nginx = scene.at_camera(|| Nginx::start(&[(PROXY, lines(upstream))], false));
-    scene.under("made-up addresses, joins", Flat::FromFirstRound, joins);
     scene.under("made-up addresses, guesses", Flat::FromFirstRound, guesses);
+    scene.under("made-up addresses, joins", Flat::FromFirstRound, joins);
     let log = scene.log();
     assert!(log.contains(ATTACKER) && !log.contains("198.51.100."), "{log}");
 }
