@@ -16,18 +16,19 @@ pub struct Rate {
 pub struct Bucket {
     rate: Rate,
     left: f64,
-    at: Instant,
+    /// When it was used last.
+    at: Option<Instant>,
 }
 
 impl Bucket {
     /// A full budget.
-    pub fn full(rate: Rate, now: Instant) -> Self {
-        Self { rate, left: rate.burst, at: now }
+    pub const fn full(rate: Rate) -> Self {
+        Self { rate, left: rate.burst, at: None }
     }
 
     /// What is left at `now`.
     pub fn left(&self, now: Instant) -> f64 {
-        let since = now.saturating_duration_since(self.at).as_secs_f64();
+        let since = self.at.map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64());
         (self.left + since * self.rate.per_second).min(self.rate.burst)
     }
 
@@ -35,9 +36,14 @@ impl Bucket {
     pub fn spend(&mut self, cost: f64, reserve: f64, now: Instant) -> bool {
         let left = self.left(now) - cost;
         if left >= reserve {
-            (self.left, self.at) = (left, self.at.max(now));
+            (self.left, self.at) = (left, self.at.max(Some(now)));
         }
         left >= reserve
+    }
+
+    /// Spends `cost` if it is there; false if not, and nothing is spent.
+    pub fn take(&mut self, cost: f64, now: Instant) -> bool {
+        self.spend(cost, 0.0, now)
     }
 
     /// Puts `amount` back.
@@ -67,7 +73,7 @@ mod tests {
     fn a_burst_then_the_rate() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let mut bucket = Bucket::full(RATE, start);
+        let mut bucket = Bucket::full(RATE);
         assert!((0..3).all(|_| bucket.spend(1.0, 0.0, start)) && !bucket.spend(1.0, 0.0, start));
         assert_eq!(bucket.wait(1.0, at(0)), Duration::from_millis(500));
         assert!(!bucket.spend(1.0, 0.0, at(499)) && bucket.spend(1.0, 0.0, at(501)));
@@ -81,7 +87,7 @@ mod tests {
     #[test]
     fn a_reserve_is_for_others() {
         let now = Instant::now();
-        let mut bucket = Bucket::full(RATE, now);
+        let mut bucket = Bucket::full(RATE);
         assert!(bucket.spend(1.0, 2.0, now) && !bucket.spend(1.0, 2.0, now));
         assert!(bucket.spend(1.0, 0.0, now), "others may have it");
         bucket.refill(100.0);
@@ -91,7 +97,7 @@ mod tests {
     #[test]
     fn a_time_before_the_last_one_refills_nothing() {
         let now = Instant::now() + Duration::from_secs(10);
-        let mut bucket = Bucket::full(RATE, now);
+        let mut bucket = Bucket::full(RATE);
         assert!((0..3).all(|_| bucket.spend(1.0, 0.0, now)));
         assert!(!bucket.spend(1.0, 0.0, now - Duration::from_secs(5)));
         assert!(!bucket.spend(1.0, 0.0, now), "time that has passed once does not pass twice");

@@ -104,8 +104,8 @@ impl<T> Seats<T> {
             }
         }
         let rate = Rate { burst: JOINS.burst.max(share(self.most) as f64), ..JOINS };
-        let bucket = self.rates.entry(credential).or_insert_with(|| Bucket::full(rate, now));
-        if bucket.spend(1.0, 0.0, now) { Ok(()) } else { Err(Refusal::TooFast(bucket.wait(1.0, now))) }
+        let bucket = self.rates.entry(credential).or_insert_with(|| Bucket::full(rate));
+        if bucket.take(1.0, now) { Ok(()) } else { Err(Refusal::TooFast(bucket.wait(1.0, now))) }
     }
 
     /// The one that has been connecting longest, of those that `may` give way.

@@ -199,7 +199,7 @@ impl Registry {
             to: offer.to,
             who: offer.who,
             holder: offer.holder,
-            restarts: Mutex::new(Bucket::full(RESTARTS, since)),
+            restarts: Mutex::new(Bucket::full(RESTARTS)),
             via: offer.via,
             commands: commands_tx,
         });
@@ -331,7 +331,7 @@ impl Registry {
     fn restarting(&self, id: &ViewerId) -> Result<Arc<Viewer>, Error> {
         let (viewer, now) = (self.find(id)?, Instant::now());
         let mut restarts = viewer.restarts.lock().unwrap_or_else(PoisonError::into_inner);
-        let wait = (!restarts.spend(1.0, 0.0, now)).then(|| restarts.wait(1.0, now));
+        let wait = (!restarts.take(1.0, now)).then(|| restarts.wait(1.0, now));
         drop(restarts);
         wait.map_or(Ok(viewer), |wait| Err(Error::TooFast(wait)))
     }

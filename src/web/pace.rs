@@ -34,12 +34,12 @@ pub struct Pace {
 impl Pace {
     /// None yet.
     pub fn new(now: Instant) -> Self {
-        Self { bucket: Bucket::full(MESSAGES, now), breaches: 0, last: now }
+        Self { bucket: Bucket::full(MESSAGES), breaches: 0, last: now }
     }
 
     /// One more, of any kind. After a breach there is room for half a burst, so that one burst is one breach.
     pub fn message(&mut self, now: Instant) -> Verdict {
-        if self.bucket.spend(1.0, 0.0, now) {
+        if self.bucket.take(1.0, now) {
             return Verdict::Handle;
         }
         if now.saturating_duration_since(self.last) >= FORGIVEN {

@@ -234,7 +234,7 @@ impl<T> Places<T> {
         // The more a source has used lately, the more it has to leave for others.
         let used = self.usage.of(source, now);
         let reserve = if preferred { 0.0 } else { rate.burst * (0.125 + 0.5 * used / (used + NEWCOMER)) };
-        let all = self.handshakes.get_or_insert_with(|| Bucket::full(rate, now));
+        let all = self.handshakes.get_or_insert_with(|| Bucket::full(rate));
         let in_time = all.spend(cost, reserve, now);
         if !in_time {
             self.usage.count(source, now);

@@ -50,7 +50,7 @@ impl Usage {
 
     /// Spends `cost` of the source's rate; false if it has no more.
     pub fn spend(&mut self, source: Source, cost: f64, now: Instant) -> bool {
-        self.used(source, now).rate.spend(cost, 0.0, now)
+        self.used(source, now).rate.take(cost, now)
     }
 
     /// What it has used lately.
@@ -71,11 +71,7 @@ impl Usage {
             });
         }
         let rate = self.rate;
-        self.sources.entry(source).or_insert_with(|| Used {
-            count: 0.0,
-            at: now,
-            rate: Bucket::full(rate, now),
-        })
+        self.sources.entry(source).or_insert_with(|| Used { count: 0.0, at: now, rate: Bucket::full(rate) })
     }
 }
 

@@ -104,7 +104,7 @@ pub struct Paced<S> {
 
 impl<S> Paced<S> {
     fn new(stream: S) -> Self {
-        Self { stream, bucket: Bucket::full(BYTES, Instant::now()), pause: None }
+        Self { stream, bucket: Bucket::full(BYTES), pause: None }
     }
 }
 

@@ -25,10 +25,10 @@ use std::time::{Duration, Instant};
 
 use ring::hmac;
 
-use super::bucket::Bucket;
 use super::inbox::Inbox;
 use super::stun::{self, Class, Message, TransactionId};
 use super::tcp;
+use crate::net::{Bucket, Rate};
 
 /// Addresses of one viewer's browser. One has a few: its interfaces, both families, TCP, each also as its NATs show it.
 /// The one that was silent for longest gives way to a new one.
@@ -36,8 +36,7 @@ const MOST_PATHS: usize = 16;
 /// New addresses of one viewer's browser that webrtc gets to see in an ICE session: at once, and in a second. It keeps each,
 /// asks it seven times, and looks through all at each packet. With several interfaces on both sides, each of which also
 /// connects by TCP, there may be some dozens; later one comes with each change of network.
-const NEW_ADDRESSES: f64 = 128.0;
-const NEW_ADDRESSES_PER_SECOND: f64 = 0.1;
+const NEW_ADDRESSES: Rate = Rate { per_second: 0.1, burst: 128.0 };
 /// Requests of a viewer's that wait for our answer, which comes within a millisecond; the oldest is forgotten.
 const MOST_ASKED: usize = 32;
 /// Requests of ours that wait for a viewer's answer: all pairs of one round of checks. The oldest is forgotten.
@@ -153,7 +152,7 @@ impl Demux {
             credentials: None,
             paths: vec![],
             known: HashSet::new(),
-            new_addresses: new_addresses(),
+            new_addresses: Bucket::full(NEW_ADDRESSES),
             asked: VecDeque::new(),
             sent: VecDeque::new(),
             selected: None,
@@ -189,7 +188,7 @@ impl Demux {
         line.progress = Progress::Silent;
         // webrtc forgets those of the session before.
         line.known.clear();
-        line.new_addresses = new_addresses();
+        line.new_addresses = Bucket::full(NEW_ADDRESSES);
         self.ufrags.insert(ufrag, id);
     }
 
@@ -286,7 +285,7 @@ impl Demux {
             return Inbound::Stray;
         }
         if !line.known.contains(&from) {
-            if !line.new_addresses.take(now, 1.0) {
+            if !line.new_addresses.take(1.0, now) {
                 return Inbound::Stray;
             }
             line.known.insert(from);
@@ -427,10 +426,6 @@ impl Line {
             forget_path(remotes, &self.paths.swap_remove(at), id);
         }
     }
-}
-
-fn new_addresses() -> Bucket {
-    Bucket::new(NEW_ADDRESSES_PER_SECOND, NEW_ADDRESSES)
 }
 
 fn forget_path(remotes: &mut HashMap<SocketAddr, LineId>, path: &Path, id: LineId) {

@@ -306,7 +306,7 @@ fn a_viewer_that_comes_from_everywhere_is_heard_from_so_many_addresses() {
         desk.now += Duration::from_secs(100);
         count
     };
-    assert_eq!(heard(1000..4000), NEW_ADDRESSES as usize - 1);
+    assert_eq!(heard(1000..4000), NEW_ADDRESSES.burst as usize - 1);
     assert_eq!(heard(4000..7000), 10);
     // An ICE restart begins anew, because webrtc does.
     desk.demux.credentials(line, "again", "password of again");

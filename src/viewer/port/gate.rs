@@ -7,14 +7,13 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::bucket::Bucket;
 use super::records::{self, Handshake};
 use super::reports::Reports;
+use crate::net::{Bucket, Rate};
 use crate::viewer::keys::Master;
 
 /// DTLS datagrams in a second, and at once, once the handshake is complete: a goodbye, or a last flight that was lost.
-const AFTERWARDS_PER_SECOND: f64 = 10.0;
-const AFTERWARDS: f64 = 20.0;
+const AFTERWARDS: Rate = Rate { per_second: 10.0, burst: 20.0 };
 
 /// What a handshake failed by, as the side that noticed says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +37,7 @@ pub struct Gate {
 
 impl Default for Gate {
     fn default() -> Self {
-        let afterwards = Bucket::new(AFTERWARDS_PER_SECOND, AFTERWARDS);
+        let afterwards = Bucket::full(AFTERWARDS);
         Self { handshake: Handshake::default(), reports: None, afterwards, failed: None }
     }
 }
@@ -55,7 +54,7 @@ impl Gate {
         match (datagram.first(), &mut self.reports) {
             (Some(0..4), _) => true, // STUN was looked at by its address table
             (Some(20..64), None) => true,
-            (Some(20..64), Some(_)) => records::speaks(datagram) && self.afterwards.take(now, 1.0),
+            (Some(20..64), Some(_)) => records::speaks(datagram) && self.afterwards.take(1.0, now),
             (Some(128..192), Some(reports)) => reports.admit(now, datagram),
             _ => false,
         }

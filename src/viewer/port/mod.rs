@@ -14,7 +14,6 @@
 //! Everybody can send to the port, at any rate. What is not a viewer's costs a look at a few bytes and in a table; what
 //! comes from a viewer's address, which can be forged, reaches webrtc only if it is something that webrtc needs ([`gate`]).
 
-mod bucket;
 mod candidates;
 mod demux;
 mod flight;

@@ -14,17 +14,17 @@ use std::time::Instant;
 use rtc::srtp::context::Context;
 use rtc::srtp::protection_profile::ProtectionProfile;
 
-use super::bucket::Bucket;
+use crate::net::{Bucket, Rate};
 use crate::viewer::keys::Master;
 
 /// New senders of one viewer, in a second and at once. A browser has one for each media section, and keeps them.
-const NEW_PER_SECOND: f64 = 4.0;
+const NEW: Rate = Rate { per_second: 4.0, burst: 4.0 };
 /// What webrtc keeps of each, and how much of that there may be for one viewer.
 const STATE_BYTES: usize = 200;
 const STATE: usize = 64 * 1024;
 /// Bytes of a viewer's RTCP in a second, and at once. Browsers send some 50 packets of 100 bytes a second; where much is
 /// lost, several times that.
-const BYTES_PER_SECOND: f64 = 64.0 * 1024.0;
+const BYTES: Rate = Rate { per_second: 64.0 * 1024.0, burst: 64.0 * 1024.0 };
 /// Senders that a context of ours has seen when it is made anew.
 const MOST_LOOKED_AT: usize = 64;
 /// The sender's SSRC ends here (RFC 3550 section 6.1); the rest is encrypted.
@@ -47,7 +47,7 @@ pub struct Reports {
 impl Reports {
     /// Those that are signed with this.
     pub fn signed_with(master: Master) -> Self {
-        let bytes = Bucket::new(BYTES_PER_SECOND, BYTES_PER_SECOND);
+        let bytes = Bucket::full(BYTES);
         Self { signature: Signature::new(master), senders: Senders::default(), bytes }
     }
 
@@ -55,7 +55,7 @@ impl Reports {
     pub fn admit(&mut self, now: Instant, datagram: &[u8]) -> bool {
         is_rtcp(datagram)
             && self.signature.sender(datagram).is_some_and(|ssrc| {
-                self.senders.admit(now, ssrc) && self.bytes.take(now, datagram.len() as f64)
+                self.senders.admit(now, ssrc) && self.bytes.take(datagram.len() as f64, now)
             })
     }
 }
@@ -69,7 +69,7 @@ struct Senders {
 
 impl Default for Senders {
     fn default() -> Self {
-        Self { known: HashSet::new(), new: Bucket::new(NEW_PER_SECOND, NEW_PER_SECOND) }
+        Self { known: HashSet::new(), new: Bucket::full(NEW) }
     }
 }
 
@@ -80,7 +80,7 @@ impl Senders {
             return true;
         }
         let room = (self.known.len() + 1) * STATE_BYTES <= STATE;
-        room && self.new.take(now, 1.0) && self.known.insert(ssrc)
+        room && self.new.take(1.0, now) && self.known.insert(ssrc)
     }
 }
 
@@ -258,7 +258,7 @@ pub mod tests {
             admitted +=
                 usize::from(reports.admit(start + Duration::from_micros(n * 100), &report)) * report.len();
         }
-        let most = BYTES_PER_SECOND as usize * 4;
+        let most = BYTES.per_second as usize * 4;
         assert!(admitted <= most && admitted > most * 9 / 10, "{admitted}");
     }
 }
