@@ -483,7 +483,8 @@ async fn bad_offers_leave_nothing() {
             }
         }
     }
-    assert!(refused >= 20, "{refused}");
+    // Most lines are not read, so that damage in them costs nothing.
+    assert!(refused >= 5, "{refused}");
     assert_eq!(house.status.counters.offers_refused.get(), refused);
     assert_eq!(settled().await, before);
 }

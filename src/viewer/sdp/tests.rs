@@ -205,7 +205,8 @@ fn the_hash_that_can_be_checked_is_used_wherever_it_stands() {
         format!("sha-512 {sha512}"),
         format!("sha-256 {}", &A[..59]),
     ] {
-        for offer in [offer(&[useless.clone()], &[]), offer(&[], &[useless])] {
+        for offer in [offer(std::slice::from_ref(&useless), &[]), offer(&[], std::slice::from_ref(&useless))]
+        {
             assert!(matches!(check(&offer, OWN), Err(Error::NotPlayable(s)) if s.contains("sha-256")));
         }
     }
