@@ -198,7 +198,7 @@ mod tests {
         let places = Places::new(2);
         let take = || {
             let taken = places.take(owner(1));
-            taken.inspect(|p| p.live()).map_err(|e| e)
+            taken.inspect(|p| p.live())
         };
         let (first, second) = (take().expect("free"), take().expect("free"));
         assert_eq!(take().err(), Some(Refusal::Full(2)));
