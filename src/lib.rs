@@ -30,6 +30,7 @@ pub mod heartbeat;
 pub mod hush;
 pub mod listen;
 pub mod media;
+pub mod memory;
 pub mod net;
 pub mod pipeline;
 pub mod state;

@@ -28,6 +28,7 @@ use crate::clock::{AUDIO_HZ, Clocks, RtpClock, VIDEO_HZ};
 use crate::config::{self, Config};
 use crate::heartbeat::Heartbeats;
 use crate::media::h264::ProfileLevelId;
+use crate::memory;
 use crate::net::{Links, descriptors};
 use crate::pipeline::hub::Hub;
 use crate::pipeline::snapshot::Snapshots;
@@ -150,6 +151,7 @@ pub async fn run(
     let followed = notify::Followed { status: status.clone(), state: auth.state().clone(), viewers };
     let tidy = auth.clone();
     tokio::spawn(stop.clone().run_until_cancelled_owned(async move { tidy.keep_tidy().await }));
+    tokio::spawn(stop.clone().run_until_cancelled_owned(memory::give_back()));
     tokio::spawn(stop.clone().run_until_cancelled_owned(notify::follow(followed)));
     tokio::spawn(stop.clone().run_until_cancelled_owned(notify::feed(heartbeats)));
     notify::ready();

@@ -1,6 +1,7 @@
 //! One WebRTC connection: made by answering an offer, fed RTP, and always closed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -55,6 +56,8 @@ pub struct Setup {
 pub struct Peer {
     connection: Arc<dyn PeerConnection>,
     closed: bool,
+    /// Set when nothing that was sent may be sent again.
+    forget: Arc<AtomicBool>,
     playable: Playable,
     line: Line,
     video: Stream,
@@ -106,6 +109,7 @@ impl Peer {
 
         let mut media = codecs(&playable).map_err(internal)?;
         let interceptor = Rtcp::new(video_ssrc, audio_ssrc, setup.clocks, setup.ntp, wish.clone());
+        let forget = interceptor.forget();
         let registry = Registry::new()
             .with(Slot::SenderReport, SenderReportBuilder::new().with_interval(REPORT_INTERVAL).build())
             .with(rtcp::SLOT, interceptor);
@@ -133,6 +137,7 @@ impl Peer {
         let mut peer = Self {
             connection,
             closed: false,
+            forget,
             playable,
             line,
             video,
@@ -233,6 +238,12 @@ impl Peer {
             Some(dtls) => matches!(dtls.state().await, Ok(RTCDtlsTransportState::Closed)),
             None => false,
         }
+    }
+
+    /// There is privacy: what was sent is not sent again, and what waits is dropped.
+    pub async fn conceal(&self) {
+        self.forget.store(true, Ordering::Relaxed);
+        self.line.conceal().await;
     }
 
     /// Ends the connection and frees its sockets.

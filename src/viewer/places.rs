@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{Credential, Holder};
+use crate::memory;
 use crate::net::{Bucket, Rate};
 
 /// Joins by one credential. All pages of a shared link come back at once after a restart of the daemon; the burst is the
@@ -174,6 +175,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.places.seats().taken.remove(&self.number);
+        memory::freed();
     }
 }
 

@@ -85,6 +85,11 @@ impl Resend {
         self.kept[at] = Some(Kept { packet: packet.clone(), again: None });
     }
 
+    /// Nothing that was sent so far is sent again.
+    pub fn forget(&mut self) {
+        self.kept.fill_with(|| None);
+    }
+
     /// A sender report with this NTP time goes out.
     pub fn reported(&mut self, ntp: u64, now: Instant) {
         self.newest = (self.newest + 1) % REPORTS;
@@ -245,6 +250,16 @@ mod tests {
         room.send(KEPT + 1);
         assert!(room.lost(0, [65_000, room.number, 30_000]).is_empty());
         assert_eq!(room.lost(0, [65_001]).len(), 1);
+    }
+
+    #[test]
+    fn what_is_forgotten_does_not_come() {
+        let mut room = Room::new(Some(RTX));
+        room.send(17);
+        room.resend.forget();
+        assert!(room.lost(0, 65_000..65_017).is_empty());
+        room.send(1);
+        assert_eq!(room.lost(0, 65_000..65_018).len(), 1);
     }
 
     #[test]

@@ -10,6 +10,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use rtc::interceptor::{Attribute, AttributedPacket, Interceptor, Packet, Slot, StreamInfo, TaggedPacket};
@@ -65,6 +66,8 @@ pub struct Rtcp {
     wish: Arc<Notify>,
     /// What was sent of the video, once it is negotiated.
     resend: Option<Resend>,
+    /// Set when that is to be forgotten.
+    forget: Arc<AtomicBool>,
     inbound: VecDeque<TaggedPacket>,
     outbound: VecDeque<TaggedPacket>,
 }
@@ -79,9 +82,15 @@ impl Rtcp {
             ntp,
             wish,
             resend: None,
+            forget: Arc::default(),
             inbound: VecDeque::new(),
             outbound: VecDeque::new(),
         }
+    }
+
+    /// Setting it has all forgotten that was sent before, so that nothing of it is sent again.
+    pub fn forget(&self) -> Arc<AtomicBool> {
+        self.forget.clone()
     }
 
     fn clock(&self, ssrc: u32) -> Option<RtpClock> {
@@ -103,6 +112,9 @@ impl Rtcp {
         let (packet, video) = (packet.as_any(), self.video_ssrc);
         let Some(resend) = &mut self.resend else { return };
         if let Some(nack) = packet.downcast_ref::<TransportLayerNack>().filter(|n| n.media_ssrc == video) {
+            if self.forget.swap(false, Ordering::Relaxed) {
+                resend.forget();
+            }
             for packet in resend.lost(nack.nacks.iter().flat_map(|pair| *pair), now) {
                 let message = AttributedPacket::new(Packet::Rtp(packet)).with(Attribute::Retransmission);
                 self.outbound.push_back(TaggedPacket { now, transport: Default::default(), message });

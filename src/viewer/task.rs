@@ -27,6 +27,8 @@ const CONNECT: Duration = Duration::from_secs(30);
 /// From the offer, or the last that was heard of the viewer, to its end where nothing at all arrives from it: browsers send
 /// their first packets within a moment of the answer. Whoever only offers takes a place no longer than this.
 const SILENT: Duration = Duration::from_secs(6);
+/// What was handed to webrtc has left it within this time: its queues empty as fast as the processor runs.
+const HANDED_OVER: Duration = Duration::from_millis(50);
 /// From losing the path (5 s of silence by then) to the end. A browser that changes networks notices within that
 /// and restarts ICE; one that is gone without a word costs a socket, and uplink, for 10 s in all.
 const GRACE: Duration = Duration::from_secs(5);
@@ -248,6 +250,8 @@ impl Task {
         match command {
             Command::Leave(why) => return Err(why),
             Command::Concealed(done) => {
+                tokio::time::sleep(HANDED_OVER).await;
+                self.peer.conceal().await;
                 let _ = done.send(()); // whoever asked may have waited long enough
             }
             Command::AskRestart(why) => {

@@ -9,8 +9,6 @@ use crate::viewer::Registry;
 /// How long the answer waits for the devices: a thread looks at its orders every 100 ms, and drivers take some time to
 /// close. The owner is told within 3 s in any case.
 const CLOSED: Duration = Duration::from_secs(2);
-/// What viewers' tasks have handed to webrtc leaves within this time: its queues empty as fast as the processor runs.
-const DRAINED: Duration = Duration::from_millis(50);
 
 /// Switches it. What the owner must know besides, in a sentence each.
 ///
@@ -25,7 +23,7 @@ pub async fn switch(
     auth.set_privacy(on).await?;
     let mut warnings = vec![];
     if on {
-        let ((), sent, open) = tokio::join!(tokio::time::sleep(DRAINED), registry.conceal(), closed(status));
+        let (sent, open) = tokio::join!(registry.conceal(), closed(status));
         if !sent {
             warnings.push("some viewers may still receive what was recorded before".to_owned());
         }

@@ -34,6 +34,7 @@ use super::{Context, redirect};
 use crate::clock::Pts;
 use crate::hush::Hush;
 use crate::listen::{self, Protocol};
+use crate::memory;
 use crate::net::{Source, descriptors};
 use crate::viewer::Holder;
 
@@ -492,6 +493,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.seats.places().leave(self.number);
         self.seats.left.notify_one();
+        memory::freed();
     }
 }
 

@@ -396,6 +396,13 @@ impl Demux {
         Some((really, path.map_or(Via::Udp(None), |p| p.via.clone())))
     }
 
+    /// The TCP connections of a line.
+    pub fn connections(&self, id: LineId) -> Vec<tcp::Sender> {
+        let paths = self.lines.get(&id).map_or(&[][..], |line| &line.paths);
+        let connection = |p: &Path| if let Via::Tcp(c) = &p.via { Some(c.clone()) } else { None };
+        paths.iter().filter_map(connection).collect()
+    }
+
     /// A TCP connection is over.
     pub fn closed(&mut self, id: LineId, connection: &tcp::Sender) {
         if let Some(line) = self.lines.get_mut(&id) {

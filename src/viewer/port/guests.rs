@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use super::demux::LineId;
+use crate::memory;
 use crate::net::{Source, descriptors};
 
 /// How many connections there may be.
@@ -150,6 +151,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.guests.seats().leave(self.number);
+        memory::freed();
     }
 }
 

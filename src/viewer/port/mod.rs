@@ -335,6 +335,14 @@ impl Line {
         self.0.inbox.gate().secure(master);
     }
 
+    /// Drops what waits for the viewer. When this returns nothing of it is on its way through this port any more.
+    pub async fn conceal(&self) {
+        let connections = self.0.port.demux().connections(self.0.id);
+        for connection in connections {
+            connection.conceal().await;
+        }
+    }
+
     /// What the DTLS handshake failed by, if a side has said so.
     pub fn handshake_failure(&self) -> Option<Alert> {
         self.0.inbox.gate().failed()

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +35,10 @@ const QUEUE: usize = 256;
 const UNSENT: u32 = 64 * 1024;
 /// Bytes written at once.
 const WRITE: usize = 64 * 1024;
+/// How long what the kernel holds may take to arrive once there is privacy; a connection that takes longer is reset.
+const DRAIN: Duration = Duration::from_millis(200);
+/// How often the kernel is asked meanwhile.
+const DRAIN_LOOK: Duration = Duration::from_millis(5);
 /// Pause after an accept that failed for want of resources.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -42,7 +47,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Sender {
     id: u64,
     frames: mpsc::Sender<Bytes>,
+    concealed: mpsc::Sender<oneshot::Sender<()>>,
     over: CancellationToken,
+}
+
+/// The other end of a [`Sender`].
+pub struct Queue {
+    frames: mpsc::Receiver<Bytes>,
+    /// Orders to drop what waits, each to be answered when nothing of it is on its way.
+    concealed: mpsc::Receiver<oneshot::Sender<()>>,
 }
 
 impl PartialEq for Sender {
@@ -53,11 +66,21 @@ impl PartialEq for Sender {
 
 impl Sender {
     /// A way to nowhere yet, and what comes along it.
-    pub fn new() -> (Self, mpsc::Receiver<Bytes>) {
+    pub fn new() -> (Self, Queue) {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let (frames, queue) = mpsc::channel(QUEUE);
+        let (frames, waiting) = mpsc::channel(QUEUE);
+        let (concealed, orders) = mpsc::channel(1);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        (Self { id, frames, over: CancellationToken::new() }, queue)
+        let over = CancellationToken::new();
+        (Self { id, frames, concealed, over }, Queue { frames: waiting, concealed: orders })
+    }
+
+    /// Drops what waits. When this returns nothing of it is on its way any more: it has arrived, or the connection was reset.
+    pub async fn conceal(&self) {
+        let (done, drained) = oneshot::channel();
+        if self.concealed.send(done).await.is_ok() {
+            let _ = drained.await; // the connection has ended instead
+        }
     }
 
     /// Closes the connection once what waits is written.
@@ -164,26 +187,58 @@ async fn reading(
     }
 }
 
-async fn writing(
-    mut to: OwnedWriteHalf,
-    mut queue: mpsc::Receiver<Bytes>,
-    over: CancellationToken,
-) -> io::Result<()> {
+async fn writing(mut to: OwnedWriteHalf, mut queue: Queue, over: CancellationToken) -> io::Result<()> {
     let mut out = BytesMut::with_capacity(WRITE);
     loop {
         tokio::select! {
             biased; // first what waits
-            Some(frame) = queue.recv() => out.extend_from_slice(&frame),
+            Some(done) = queue.concealed.recv() => {
+                while queue.frames.try_recv().is_ok() {}
+                drained(&to).await?;
+                let _ = done.send(()); // whoever asked may have waited long enough
+                continue;
+            }
+            Some(frame) = queue.frames.recv() => out.extend_from_slice(&frame),
             () = over.cancelled() => return Ok(()),
         }
         // All that is there goes in one write.
         while out.len() + 2 + LARGEST <= WRITE
-            && let Ok(frame) = queue.try_recv()
+            && let Ok(frame) = queue.frames.try_recv()
         {
             out.extend_from_slice(&frame);
         }
-        to.write_all_buf(&mut out).await?;
+        tokio::select! {
+            biased;
+            written = to.write_all_buf(&mut out) => written?,
+            // A part of a frame may be out, so that nothing else can follow than its rest.
+            Some(_done) = queue.concealed.recv() => return Err(reset(&to)),
+        }
     }
+}
+
+/// Waits until the kernel holds nothing that was written, or resets the connection.
+async fn drained(to: &OwnedWriteHalf) -> io::Result<()> {
+    let empty = async {
+        while held(to)? > 0 {
+            tokio::time::sleep(DRAIN_LOOK).await;
+        }
+        Ok(())
+    };
+    timeout(DRAIN, empty).await.unwrap_or_else(|_| Err(reset(to)))
+}
+
+/// Bytes written that have not been acknowledged (tcp(7), SIOCOUTQ).
+fn held(to: &OwnedWriteHalf) -> io::Result<libc::c_int> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor stays open while `to` is borrowed, and the kernel writes one int.
+    let asked = unsafe { libc::ioctl(to.as_ref().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if asked == 0 { Ok(bytes) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Has the kernel throw away what it holds when the connection is closed, which is to follow.
+fn reset(to: &OwnedWriteHalf) -> io::Error {
+    let _ = socket2::SockRef::from(to.as_ref()).set_linger(Some(Duration::ZERO)); // can't fail on a TCP socket
+    io::Error::other("there is privacy now, and what was on its way did not arrive")
 }
 
 /// Frames out of a stream of bytes.
@@ -257,7 +312,7 @@ mod tests {
         let sent: Vec<Vec<u8>> = [1, 2, 200, LARGEST, 7].map(|n| vec![n as u8; n]).to_vec();
         assert!(sent.iter().all(|s| sender.send(s)));
         let mut stream = vec![0, 0]; // an empty one is allowed (RFC 4571 section 2) and means nothing
-        while let Ok(frame) = queue.try_recv() {
+        while let Ok(frame) = queue.frames.try_recv() {
             stream.extend_from_slice(&frame);
         }
         for piece in [1, 2, 3, 999, 60_000] {
@@ -270,6 +325,58 @@ mod tests {
     #[tokio::test]
     async fn a_frame_too_large_is_refused_before_it_is_read() {
         assert_eq!(frames(&[0, 1, 5, 0xff, 0xff, 0], 10).await, (vec![vec![5]], false));
+    }
+
+    /// A connection that is written to by us and read by nobody, and how its writing ends.
+    async fn connection() -> (Sender, TcpStream, tokio::task::JoinHandle<io::Result<()>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let theirs = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connected");
+        let (read, write) = listener.accept().await.expect("accepted").0.into_split();
+        let (sender, queue) = Sender::new();
+        let over = sender.over.clone();
+        let ended = tokio::spawn(async move {
+            let ended = writing(write, queue, over).await;
+            drop(read);
+            ended
+        });
+        (sender, theirs, ended)
+    }
+
+    #[tokio::test]
+    async fn what_a_viewer_has_not_taken_is_never_sent_once_there_is_privacy() {
+        let (sender, mut theirs, ended) = connection().await;
+        let frame = [7; LARGEST];
+        let mut sent = 0;
+        // Until the kernel takes no more, and the queue is full.
+        for _ in 0..200 {
+            while sender.send(&frame) {
+                sent += 2 + LARGEST;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        timeout(Duration::from_secs(5), sender.conceal()).await.expect("an answer");
+        assert!(ended.await.expect("no panic").is_err(), "reset");
+        let mut bytes = vec![];
+        let error = theirs.read_to_end(&mut bytes).await.expect_err("a reset");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        assert!(bytes.len() < sent - QUEUE * LARGEST / 2, "{} of {sent} came", bytes.len());
+    }
+
+    #[tokio::test]
+    async fn a_viewer_that_reads_keeps_its_connection_when_there_is_privacy() {
+        let (sender, mut theirs, ended) = connection().await;
+        let reading = tokio::spawn(async move {
+            let mut bytes = vec![];
+            theirs.read_to_end(&mut bytes).await.map(|_| bytes.len())
+        });
+        assert!(sender.send(b"before"));
+        timeout(Duration::from_secs(5), sender.conceal()).await.expect("an answer");
+        assert!(sender.send(b"after"));
+        sender.close();
+        assert!(ended.await.expect("no panic").is_ok());
+        let read = reading.await.expect("no panic").expect("no reset");
+        assert!([2 + 5, 2 + 6 + 2 + 5].contains(&read), "{read}");
+        timeout(Duration::from_secs(5), sender.conceal()).await.expect("nothing to wait for");
     }
 
     #[test]
