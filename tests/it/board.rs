@@ -274,6 +274,19 @@ fn unplug_and_replug(
     assert_eq!(browser.connections(), before, "the viewer had to connect again");
 }
 
+/// Sets controls of vivid's by which it fails in mid-stream, and waits until it has failed and delivers again: until then the
+/// browser may still show what it was sent before.
+fn lost_and_back(board: &mut Board, address: SocketAddr, controls: &str) {
+    let before = counter(&status(address), "camera_lost");
+    board.run(&format!("v4l2-ctl -d /dev/video0 -c {controls}"));
+    let (_, lost) = until(address, "counting the lost camera", Duration::from_secs(30), |s| {
+        counter(s, "camera_lost") > before
+    });
+    until(address, "delivering again", Duration::from_secs(30), |s| {
+        counter(s, "captured") > counter(&lost, "captured") + 5. && video(LIVE)(s)
+    });
+}
+
 /// Into the other end of the sound loopback.
 pub const PLAY: &str =
     "setsid speaker-test -D hw:Loopback,0,0 -c 1 -r 48000 -F S16_LE -t sine -f 1000 > /dev/null 2>&1 &";
@@ -341,17 +354,10 @@ fn vivid_and_sound_loopback() {
     until(address, "counting damaged buffers", Duration::from_secs(30), |s| {
         counter(s, "error_buffers") > counter(&before, "error_buffers")
     });
-    board.run("v4l2-ctl -d /dev/video0 -c inject_fatal_streaming_error=1");
-    until(address, "counting the lost camera", Duration::from_secs(30), |s| {
-        counter(s, "camera_lost") > counter(&before, "camera_lost")
-    });
-    until(address, "live after a fatal error", Duration::from_secs(30), video(LIVE));
+    lost_and_back(&mut board, address, "inject_fatal_streaming_error=1");
     picture_is_back(&mut browser, MIDDLE, "after a fatal streaming error");
     // The next attempt to stream fails too, and the one after that does not.
-    board.run("v4l2-ctl -d /dev/video0 -c inject_vidioc_streamon_error=1; v4l2-ctl -d /dev/video0 -c inject_fatal_streaming_error=1");
-    until(address, "lost again", Duration::from_secs(30), |s| {
-        counter(s, "camera_lost") > counter(&before, "camera_lost") + 1.
-    });
+    lost_and_back(&mut board, address, "inject_vidioc_streamon_error=1,inject_fatal_streaming_error=1");
     picture_is_back(&mut browser, MIDDLE, "after a failed STREAMON");
 
     unplug_and_replug(
