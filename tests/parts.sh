@@ -3,7 +3,7 @@
 #   part NAME COMMAND...      runs it
 #   beside NAME COMMAND...    runs it beside what follows; its output comes whole, when it has ended
 #   join                      waits for what runs beside; fails where one of them failed
-#   idle COMMAND...           runs it on what all others leave of the processors: for work that computes, beside tests that wait
+#   beside NAME idle COMMAND...   the same, on what all others leave of the processors: for what computes, beside what waits
 #
 # A part that fails ends the run, and what runs beside with it.
 
@@ -43,7 +43,11 @@ join() {
   return "$status"
 }
 
-idle() { chrt --idle 0 "$@"; }
+idle() {
+  # The kernel shares first among sessions and only then among the processes of each, so both have to give way.
+  [ ! -e /proc/self/autogroup ] || echo 19 >"/proc/$BASHPID/autogroup" || true
+  chrt --idle 0 "$@"
+}
 
 over() {
   local name
