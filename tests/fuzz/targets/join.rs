@@ -58,7 +58,15 @@ pub fn join(data: &[u8]) {
         let mut credential = [0; 32];
         credential[..8].copy_from_slice(&joins.to_be_bytes());
         let holder = Holder { credential: Credential::new(credential), owner: false };
-        let offer = Offer { sdp: offer.to_owned(), from, to: None, who: "fuzz".into(), holder, via: "page", sound: false };
+        let offer = Offer {
+            sdp: offer.to_owned(),
+            from,
+            to: None,
+            who: "fuzz".into(),
+            holder,
+            via: "page",
+            sound: false,
+        };
         let Ok(answer) = registry.join(offer).await else { return };
         for line in text.lines().filter_map(|l| l.strip_prefix("a=candidate:")) {
             let _ = registry.add_candidate(&answer.id, &format!("candidate:{line}"), None).await;
