@@ -144,7 +144,10 @@ async fn serve(port: Arc<Inner>, stream: TcpStream, remote: SocketAddr, mut plac
         let reading = reading(&port, Frames::new(read), remote, &sender, &mut line, &mut place);
         let why = tokio::select! {
             why = reading => why,
-            () = room.cancelled() => Err(io::Error::other("it makes room for another")),
+            () = room.cancelled() => {
+                port.status.counters.stray_datagrams.count();
+                Err(io::Error::other("it makes room for another"))
+            }
             why = writing(write, queue, sender.over.clone()) => why,
         };
         tracing::trace!(%remote, error = why.err().map(tracing::field::display), "TCP connection ended");
