@@ -1,16 +1,16 @@
 //! Gives memory that was freed back to the kernel.
 //!
-//! The C library keeps what was freed for the next who asks, and gives back only what lies at the end of a heap. So after a
-//! crowd or an attack nearly all that it took would stay with us for good, on boards that have little.
+//! The C library keeps freed memory for the next allocation, and gives back only what lies at the end of a heap. So after a
+//! crowd or an attack nearly all the memory that it took would stay with us for good, on boards that have little.
 
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
-/// From the first thing that was freed to giving back, so that a thousand of them cost one look at the heaps.
+/// How long giving back waits after something was freed, so that a thousand connections cost one look at the heaps.
 const CALM: Duration = Duration::from_secs(2);
 
-/// A permit waits here while something was freed since the last look.
+/// Holds a permit while something was freed since the last look.
 static FREED: Notify = Notify::const_new();
 
 /// Something has ended that held memory of its own: a connection, a viewer.
@@ -18,7 +18,7 @@ pub fn freed() {
     FREED.notify_one();
 }
 
-/// Gives back, soon after each time that something was [`freed`]; sleeps otherwise. Never returns.
+/// Gives memory back soon after something was [`freed`], and sleeps otherwise. Never returns.
 pub async fn give_back() {
     loop {
         FREED.notified().await;

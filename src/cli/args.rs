@@ -75,9 +75,9 @@ const AFTER_PASSWD: &str = "\
 At a terminal the password is asked for twice and not shown. Otherwise the first line of standard input is it:
   printf '%s\\n' \"$PASSWORD\" | peercam passwd
 
-It has at least 8 characters. Whoever was signed in by the one before is signed out. The owner's new password also ends
-all guest links and tokens, which the old one may have given out: at a terminal they are listed and you are asked;
---keep-links keeps them.";
+It has at least 8 characters. Whoever was signed in by the old one is signed out. A new password for the owner also ends
+all guest links and tokens, because whoever had the old one may have made some: at a terminal they are listed and you are
+asked; --keep-links keeps them.";
 
 /// `peercam passwd`
 #[derive(Debug, ClapArgs)]
@@ -89,7 +89,7 @@ pub struct Passwd {
     /// Remove the household's password
     #[arg(long, requires = "viewer")]
     pub remove: bool,
-    /// Keep guest links and tokens, which the owner's new password would end
+    /// Keep guest links and tokens, which a new password for the owner would end
     #[arg(long, conflicts_with = "viewer")]
     pub keep_links: bool,
     /// Whose daemon.

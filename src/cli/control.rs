@@ -38,7 +38,7 @@ pub fn pair(args: &Pair) -> anyhow::Result<ExitCode> {
         text += &format!("Whoever opens one of these within {} minutes {whose}.\n", invitation["minutes"]);
         let issued = issued(&invitation["issued"]);
         if invitation["paired"] == Value::Bool(true) && !issued.is_empty() {
-            text += &format!("These end then, unless the page is told to keep them:\n{issued}");
+            text += &format!("These end then, unless \"Keep\" is ticked on the page:\n{issued}");
         }
         text += &fingerprint(&invitation["certificate"]);
     }

@@ -1,13 +1,13 @@
 //! How many descriptors this process may have: every connection needs one, and so do cameras, the state and commands.
 
-/// What all parts together use at their limits: `web::places`' and the media port's connections, and [`RESERVE`].
-/// `peercam.service` allows as many.
+/// The limit that we ask for, as `peercam.service` allows it: more than twice what all parts use at their limits, which are
+/// the connections of `web::places` and of the media port, and [`RESERVE`].
 pub const WANTED: usize = 8192;
 /// Never given to connections: cameras, microphone, state, the control socket and its commands, listeners, timers, and
 /// the programs and webhooks of the owner.
 pub const RESERVE: usize = 128;
 
-/// Raises the limit to [`WANTED`], or as far as we may; the limit from now on.
+/// Raises the limit to [`WANTED`], or as far as we may. Returns the limit from now on.
 pub fn raise() -> usize {
     let (now, most) = limits();
     let wanted = (WANTED as libc::rlim_t).min(most).max(now);
@@ -33,7 +33,8 @@ pub fn limit() -> usize {
     usize::try_from(limits().0).unwrap_or(usize::MAX)
 }
 
-/// `most` where there are as many descriptors as are wanted, or else as large a part of it as there is of them.
+/// `most` where `limit` is at least half of [`WANTED`], which is enough for all parts; below that a part of `most` in
+/// proportion.
 pub fn share(most: usize, limit: usize) -> usize {
     let (have, all) = (limit.saturating_sub(RESERVE), WANTED / 2 - RESERVE);
     if have >= all { most } else { (most * have / all).max(1) }

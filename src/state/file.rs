@@ -50,7 +50,7 @@ pub fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Whether so many bytes could be written now; changes nothing.
+/// Whether these bytes could be written now; changes nothing.
 pub fn probe(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let new = beside(dir, name);
     let written = write_new(&new, bytes, false);

@@ -92,7 +92,7 @@ impl fmt::Debug for ViewerId {
     }
 }
 
-/// What somebody was let in by, as limits tell it apart: not its name, which several may share.
+/// The credential that somebody was let in by, as limits tell it apart: not its name, which several may share.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Credential([u8; 32]);
 
@@ -109,10 +109,10 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// Who asks, as limits count them.
+/// Who makes a request, as limits count it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Holder {
-    /// By what they were let in.
+    /// What they were let in by.
     pub credential: Credential,
     /// Whether it is the owner's.
     pub owner: bool,
@@ -124,7 +124,7 @@ pub struct Offer {
     pub sdp: String,
     /// Where it asks from.
     pub from: SocketAddr,
-    /// The address of ours at which it asks, where that is known: the first that media is tried at.
+    /// Our address that the request came to, where that is known: viewers are offered it first.
     pub to: Option<IpAddr>,
     /// Who asks: "owner", "household", "guest: LABEL", "token: NAME".
     pub who: String,
@@ -191,11 +191,11 @@ pub enum Error {
     Full(usize),
     /// 503
     #[error(
-        "{0} viewers watch by this link, token or sign-in, which is its share of `web.max_viewers`; try again later"
+        "{0} viewers already use this link, token or sign-in, its share of `web.max_viewers`; try again later"
     )]
     Share(usize),
     /// 429
-    #[error("viewers come by this link, token or sign-in too fast; try again in {} s", .0.as_secs() + 1)]
+    #[error("too many offers in a short time; try again in {} s", .0.as_secs() + 1)]
     TooFast(Duration),
     /// 404
     #[error("no such viewer; it may have left")]

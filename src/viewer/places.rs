@@ -1,11 +1,12 @@
-//! How many may watch, and by whose leave.
+//! How many may watch, and who.
 //!
-//! A place is taken from the offer on. So that nobody takes all of them:
+//! A viewer has a place from its offer on. So that nobody takes all of them:
 //!
 //! - each credential but the owner's has a share of the places;
-//! - viewers that are still connecting give way to newcomers: offers that nobody follows up keep nobody out;
-//! - the owner gets a place beyond the limit where there is none left;
-//! - joins have a rate for each credential but the owner's: each costs a connection's set-up, and camera and encoder may start for it.
+//! - viewers that are still connecting give way to newcomers: offers that are not followed up keep nobody out;
+//! - where no place is left, each of the owner's credentials gets one beyond the limit, [`FOR_OWNER`] at most;
+//! - joins have a rate for each credential but the owner's: each join costs the set-up of a connection, and may start camera
+//!   and encoder.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,7 +21,7 @@ use crate::net::{Bucket, Rate};
 /// Joins by one credential. All pages of a shared link come back at once after a restart of the daemon; the burst is the
 /// share of the places where that is larger.
 const JOINS: Rate = Rate { per_second: 4.0, burst: 32.0 };
-/// A viewer that connects takes less than this; one that took longer gives way to a newcomer.
+/// How long a viewer may take to connect before it gives way to a newcomer: genuine ones are quicker.
 const CONNECTS: Duration = Duration::from_secs(3);
 /// Places beyond the limit for the owner, one for each of his credentials: phone, desk, a player, and one more.
 const FOR_OWNER: usize = 4;
@@ -35,7 +36,7 @@ pub fn share(most: usize) -> usize {
 /// Why there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// All are taken; how many there are.
+    /// All places are taken; how many there are.
     Full(usize),
     /// This credential has its share; how many that is.
     Share(usize),
@@ -138,17 +139,17 @@ impl Places {
         Self(Arc::new(Mutex::new(Seats::new(most))))
     }
 
-    /// From now on there are `most`. Who has one keeps it.
+    /// From now on there are `most`. Taken places are kept.
     pub fn set(&self, most: usize) {
         self.seats().most = most;
     }
 
-    /// From now on there are none.
+    /// From now on there are no places.
     pub fn close(&self) {
         self.seats().closed = true;
     }
 
-    /// Takes one.
+    /// Takes a place.
     pub fn take(&self, holder: Holder) -> Result<Place, Refusal> {
         let end = CancellationToken::new();
         let (number, ended) = self.seats().take(holder, Instant::now(), end.clone())?;

@@ -33,9 +33,9 @@ const PATIENCE_PAGE: Duration = Duration::ZERO;
 /// How long one leave may take: closing sends a goodbye and frees sockets.
 const LEAVE: Duration = Duration::from_secs(1);
 
-/// How long all viewers' tasks may take to send what they have in hand.
+/// How long all viewers' tasks may take to send what they hold when privacy is switched on.
 const CONCEAL: Duration = Duration::from_secs(1);
-/// ICE restarts of one viewer: some when its network changes, and one now and then.
+/// ICE restarts of one viewer: a few when its network changes, and one now and then.
 const RESTARTS: Rate = Rate { per_second: 0.5, burst: 10.0 };
 
 /// All viewers.

@@ -24,17 +24,17 @@ use crate::pipeline::hub::{Claim, Subscription, Unit};
 
 /// From the offer, or a restart, to a connection. Browsers give up after as long.
 const CONNECT: Duration = Duration::from_secs(30);
-/// From the offer, or the last that was heard of the viewer, to its end where nothing at all arrives from it: browsers send
+/// How long a viewer of which no packet has arrived yet may stay after its offer, or after its last request: browsers send
 /// their first packets within a moment of the answer. Whoever only offers takes a place no longer than this.
 const SILENT: Duration = Duration::from_secs(6);
-/// What was handed to webrtc has left it within this time: its queues empty as fast as the processor runs.
+/// How long webrtc may take to send what was handed to it: its queues empty as fast as the processor runs.
 const HANDED_OVER: Duration = Duration::from_millis(50);
 /// From losing the path (5 s of silence by then) to the end. A browser that changes networks notices within that
 /// and restarts ICE; one that is gone without a word costs a socket, and uplink, for 10 s in all.
 const GRACE: Duration = Duration::from_secs(5);
 /// How often to see whether it said goodbye, of which webrtc tells nothing by itself.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long a DTLS handshake that a side has given up may still come to an end: what says so may be forged.
+/// How long a DTLS handshake may still succeed after an alert that it has failed: the alert may be forged.
 const HANDSHAKE_FAILED: Duration = Duration::from_secs(3);
 /// A wish for a keyframe that comes too soon after the last waits in steps of this: a viewer that moves asks for two in a
 /// row, and the second is the one that counts.
@@ -165,7 +165,7 @@ impl Task {
                     }
                 }
                 () = self.place.end.cancelled() => {
-                    return End::Left("it did not connect in time, and makes room for another".into());
+                    return End::Left("it did not connect in time and made room for another viewer".into());
                 }
                 () = self.port.retired() => return End::Left("the device's media port has changed".into()),
                 late = self.gathered.late() => {

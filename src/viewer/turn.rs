@@ -13,8 +13,8 @@ use crate::config::{Ice, IceServer};
 /// cannot use the relay for much longer.
 const VALID: Duration = Duration::from_secs(24 * 3600);
 
-/// The servers as one viewer is told them, at `now_unix` (time since 1970). A guest learns no password that outlasts the
-/// visit, unless the server is `for_guests`; of such a server only its STUN is left.
+/// The servers as one viewer is told them, at `now_unix` (time since 1970). A `guest` is told a fixed password only if the
+/// server is `for_guests`; of another server with such a password a guest is told the STUN addresses alone.
 pub fn servers(ice: &Ice, now_unix: Duration, guest: bool) -> Vec<IceServer> {
     let told = |server: &IceServer| {
         let mut told = server.clone();

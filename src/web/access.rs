@@ -1,10 +1,10 @@
 //! Who may do what: one table, asked before any route is looked at. What isn't in it can't be reached.
 //!
-//! Somebody is let in by a token (`Authorization: Bearer`) or by a cookie. For players and programs that can give only a user
-//! name and a password (go2rtc, and with it Home Assistant and Frigate) WHEP and the snapshot take a token also as the
-//! password of `Authorization: Basic`, with any user name. It is never asked for (`WWW-Authenticate`), so no browser comes to
-//! send one by itself, but for a proxy's: one that is no token of ours is nobody's, and next to another credential it is
-//! not looked at.
+//! Somebody is let in by a token (`Authorization: Bearer`) or by a cookie. For players and programs that can give only a
+//! user name and a password (go2rtc, and with it Home Assistant and Frigate) WHEP and the snapshot take a token also as the
+//! password of `Authorization: Basic`, with any user name. We never ask for it (`WWW-Authenticate`), so a browser sends one
+//! by itself only where a proxy before us has asked: what is not one of our tokens lets nobody in, and next to another
+//! credential it is ignored.
 //!
 //! A browser sends cookies along with whatever any page makes it send, so they count for our own page only:
 //!

@@ -7,14 +7,14 @@
 //! | `POST /api/login {"password"}` | 200, cookies, and who one is now; 401; 429 with `Retry-After` |
 //! | `POST /api/guest {"secret"}` | 200, a cookie, and who one is now; 401 |
 //! | `POST /api/logout {"everywhere":false}` | 204; `everywhere` ends all sessions by the same password |
-//! | `POST /api/password {"old","new","role","keep_links":false}` | 204; `role` is `owner` or `viewer`; `new` "" removes the viewers' |
-//! | `GET /api/issued` | `{"guests":["LABEL"],"tokens":["NAME"]}`: what a new password of the owner's ends |
+//! | `POST /api/password {"old","new","role","keep_links":false}` | 204; `role`: `owner` or `viewer`; `new` "" removes the viewers' |
+//! | `GET /api/issued` | `{"guests":["LABEL"],"tokens":["NAME"]}`: what a new password for the owner ends |
 //! | `GET /api/guests` | `[{"id","label","created_unix","expires_unix"}]` |
 //! | `POST /api/guests {"label","hours"}` | 201, `{"id","secret","expires_unix"}`: the page makes the link |
 //! | `DELETE /api/guests/{id}` | 204 |
 //! | `POST /api/privacy {"on"}` | 204: with `on`, camera and microphone are closed and nothing of them is sent any more |
 //!
-//! The owner's new password ends all guest links and tokens, unless `keep_links` is true; a first owner's ends none.
+//! A new password for the owner ends all guest links and tokens, unless `keep_links` is true; a first owner's ends none.
 //!
 //! What restricts (privacy, revoking, logout) holds also where the state can't be written, or a device does not close in
 //! time; then the answer is 200 and `{"warning": "one sentence"}` instead of 204.
@@ -260,7 +260,7 @@ impl Request {
         Ok(warned(warnings))
     }
 
-    /// It is done; with what the state says of itself where it can't be written.
+    /// 204, or 200 with a warning where the state can't be written.
     fn done(&self) -> reply::Response {
         warned(self.auth().unwritten().into_iter().collect())
     }
@@ -303,7 +303,7 @@ fn parse<T: Expected>(body: &str) -> Result<T, Problem> {
     json::parse(body).map_err(|why| Problem::new(StatusCode::BAD_REQUEST, format!("the body {why}")))
 }
 
-/// 204, or what must be known besides.
+/// 204, or 200 with the warnings.
 fn warned(warnings: Vec<String>) -> reply::Response {
     match warnings.is_empty() {
         true => empty(),

@@ -2,8 +2,8 @@
 //!
 //! Whoever opens connections must not keep others out, neither from elsewhere nor from the same address, behind which the
 //! owner may sit too. So a newcomer is not simply refused when all places are taken: another connection gives way to it.
-//! Idle connections go first, and among them those of the source that used most lately (connections and requests, [`Usage`]);
-//! where none is idle, one of a source that uses more than the newcomer's. Two kinds never give way:
+//! Idle connections go first, and among them those of the source that used most lately (connections and requests,
+//! [`Usage`]); where none is idle, one of a source that uses more than the newcomer's. Two kinds never give way:
 //!
 //! - a few connections of each credential that was shown on them, so whoever is signed in keeps on working;
 //! - WebSockets of whoever was let in. They are counted apart: for each credential, for each source, and with a reserve

@@ -116,7 +116,7 @@ struct Given {
     has_audio: bool,
     /// When credentials of TURN servers were made, Unix time.
     made: Duration,
-    /// A guest is told less.
+    /// Guests are not told fixed passwords of servers.
     guest: bool,
 }
 

@@ -6,7 +6,9 @@
 //!  "viewers": {"count": 1, "max": 50, "list": [{"name": ..., "address": ..., "state": "live", ...}]}}
 //! ```
 //!
-//! `list`, `configuration` and `state_problem` (why the state can't be written, and what follows) are for the owner only; `counters` and `process` for viewers too; guests get the rest.
+//! `list`, `configuration` and `state_problem` (why the state can't be written, and what follows from that) are for the
+//! owner only; `counters` and `process` for viewers too; guests get the rest. The `state` of `video` and `audio` is
+//! `opening`, `starting` (the camera is open, but has given no picture yet), `live`, `idle`, `gone`, `private` or `off`.
 //!
 //! `clock` relates the capture clock (microseconds of `CLOCK_MONOTONIC`) to Unix time at that moment. `/healthz`
 //! answers 200 while the daemon serves, also when a device is gone (that is retried, and restarting us won't

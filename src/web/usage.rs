@@ -1,7 +1,7 @@
 //! How much each source has used lately: connections and requests, which are forgotten by half in [`HALF`]. Pure logic.
 //!
-//! By this those are told apart who ask for much from those who ask for little, without any limit that somebody who
-//! asks for more than most would meet while there is room for all.
+//! This tells those who ask for much from those who ask for little. It is no limit: while there is room for all, nobody is
+//! refused for asking for more than others.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

@@ -1,8 +1,8 @@
 //! The server's side of a WebSocket's opening handshake (RFC 6455 section 4.2), and the socket with buffers that fit
 //! what a page sends.
 //!
-//! warp 0.4 has a filter for this too, but leaves no say in buffers: each socket of its takes 128 KiB for reading before
-//! anything is read, which let one guest take all the memory of a small board. This goes when warp lets them be set.
+//! warp 0.4 has a filter for this too, but its buffers can't be set: each socket takes 128 KiB for reading before anything is
+//! read, which let one guest take all the memory of a small board. This module goes when warp lets them be set.
 //!
 //! What is read is limited in bytes for each second, too ([`BYTES`]): frames that are not yet a message, such as empty
 //! pieces of one that never ends, cost time like any other, and no message ever comes of them that could be counted.
@@ -29,10 +29,10 @@ use crate::net::{Bucket, Rate};
 
 /// Read and write buffer of each socket: a status fits. What is larger is read and written in pieces.
 const BUFFER: usize = 4 * 1024;
-/// What a page may send: twice as much as the largest message at once, and then a page's worth of candidates.
+/// What a page may send: at once twice as much as is read of the largest message, and then a page's worth of candidates.
 const BYTES: Rate = Rate { per_second: 32.0 * 1024.0, burst: 256.0 * 1024.0 };
 
-/// With less than so many bytes to go, reading waits for more.
+/// While fewer bytes than this may be read, reading waits.
 const WORTH_A_LOOK: f64 = 1024.0;
 
 /// A WebSocket of a page.
@@ -80,7 +80,7 @@ impl Opening {
                     let stream = Paced::new(TokioIo::new(stream));
                     talk(WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await).await;
                 }
-                Err(e) => tracing::debug!("no WebSocket came about: {e}"),
+                Err(e) => tracing::debug!("the WebSocket could not be opened: {e}"),
             }
         });
         let mut response = Response::new("".into());

@@ -4,8 +4,8 @@
 //! marker says nothing about what is missing behind it. For such pictures the codes are read once more, without making
 //! samples of them, and more strictly: no code that there is not, no block with more than 64 coefficients, and no more
 //! bytes behind the last block than cameras add. (Where a piece is missing in the middle, codes are read from the wrong bit
-//! on. They seem to make shorter blocks, and much is left over.) This is not done for pictures that decode without complaint:
-//! it takes 0.7 times as long as decoding.
+//! on. They seem to make shorter blocks, and much is left over.) This is not done for pictures that decode without
+//! complaint: it takes 0.7 times as long as decoding.
 
 use std::sync::LazyLock;
 

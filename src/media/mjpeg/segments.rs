@@ -13,7 +13,7 @@ pub(super) const EOI: u8 = 0xd9;
 pub(super) const SOS: u8 = 0xda;
 pub(super) const DHT: u8 = 0xc4;
 pub(super) const DRI: u8 = 0xdd;
-/// The first of eight markers of restart.
+/// The first of the eight restart markers.
 pub(super) const RST0: u8 = 0xd0;
 const DQT: u8 = 0xdb;
 const DAC: u8 = 0xcc;

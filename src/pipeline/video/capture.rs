@@ -19,7 +19,7 @@ use crate::status::{self, Mode, State};
 const RETRY: Duration = Duration::from_secs(1);
 /// A camera is given up when no frame came for [`STALL`], or for this many frame intervals if that is longer.
 const STALL_INTERVALS: f64 = 4.0;
-/// How long a camera may take from being started to its first frame: some take 5 s.
+/// How long a camera may take from its start to its first frame: some take 5 s.
 const FIRST_FRAME: Duration = Duration::from_secs(10);
 /// A camera without a frame for this long after it was started is reported as starting. Most are quicker.
 const SLOW_START: Duration = Duration::from_millis(500);
@@ -137,7 +137,10 @@ impl<'a> Capture<'a> {
                 rate.count();
                 if device.mode() != mode {
                     mode = device.mode();
-                    info!("camera: its pictures are {}, whatever was agreed; that is shown", mode.size);
+                    info!(
+                        "camera: sends pictures of {}, another size than agreed; they are shown as they are",
+                        mode.size
+                    );
                     status.video(|v| v.negotiated = Some(mode));
                 }
                 if now.since(*first.get_or_insert(now)) >= WORKS {

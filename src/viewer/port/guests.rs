@@ -31,7 +31,7 @@ impl Limits {
     /// What the daemon runs with.
     pub const STANDARD: Self = Self { all: 2048, strangers: 256, strangers_per_source: 64, per_viewer: 8 };
 
-    /// The same for a process that may have so many `descriptors` open at once.
+    /// The same for a process that may have `descriptors` files open at once.
     pub fn within(self, descriptors: usize) -> Self {
         let all = descriptors::share(self.all, descriptors);
         Self { all, strangers: self.strangers.min(all.div_ceil(2)), ..self }

@@ -273,8 +273,9 @@ impl Port {
     }
 }
 
-/// Shows datagrams of somebody unknown to a port on which one viewer is expected: how many were taken for that viewer's,
-/// taught the port anything, or would bring webrtc application data, which none may. Each stands behind its length in two bytes, as over TCP (RFC 4571).
+/// Shows datagrams of somebody unknown to a port on which one viewer is expected. Returns how many were taken for that
+/// viewer's, changed the port's tables, or would have brought webrtc application data: it must be none. Before each
+/// datagram stands its length in two bytes, as over TCP (RFC 4571).
 pub fn fooled_by(mut datagrams: &[u8]) -> usize {
     let from = SocketAddr::from(([192, 0, 2, 1], 9));
     let (mut demux, inbox) = (Demux::default(), Arc::new(Inbox::default()));

@@ -75,7 +75,8 @@ impl Sender {
         (Self { id, frames, concealed, over }, Queue { frames: waiting, concealed: orders })
     }
 
-    /// Drops what waits. When this returns nothing of it is on its way any more: it has arrived, or the connection was reset.
+    /// Drops what waits. When this returns nothing from before is on its way any more: it has arrived, or the connection
+    /// was reset.
     pub async fn conceal(&self) {
         let (done, drained) = oneshot::channel();
         if self.concealed.send(done).await.is_ok() {
@@ -241,7 +242,7 @@ fn held(to: &OwnedWriteHalf) -> io::Result<libc::c_int> {
 /// Has the kernel throw away what it holds when the connection is closed, which is to follow.
 fn reset(to: &OwnedWriteHalf) -> io::Error {
     let _ = socket2::SockRef::from(to.as_ref()).set_linger(Some(Duration::ZERO)); // can't fail on a TCP socket
-    io::Error::other("there is privacy now, and what was on its way did not arrive")
+    io::Error::other("privacy was switched on before everything that was sent had arrived")
 }
 
 /// Frames out of a stream of bytes.

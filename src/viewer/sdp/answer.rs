@@ -53,9 +53,9 @@ impl Place {
     }
 
     /// As it stands in an answer where nothing is sent in it: with port 0 rejected, with another one kept as inactive. A
-    /// rejected section needs no more than its `m=` line, and nobody uses the rest: but GStreamer and aiortc refuse an answer
-    /// in which any section lacks the facts of the `transport`, Firefox one without the `c=` line, pion one
-    /// without the `rtpmap`, and werift one without the port of a data channel.
+    /// rejected section needs no more than its `m=` line, and nobody uses the rest. But GStreamer and aiortc refuse an
+    /// answer in which a section lacks the facts of the `transport`, Firefox one without the `c=` line, pion one without
+    /// the `rtpmap`, and werift one without the port of a data channel.
     fn leave(&self, port: u16, transport: &[String], out: &mut Vec<String>) {
         out.push(format!("m={} {port} {} {}", self.kind, self.protocol, self.format));
         out.push("c=IN IP4 0.0.0.0".into());
@@ -92,8 +92,9 @@ impl Place {
 }
 
 impl Playable {
-    /// Our answer as it goes out, made of webrtc's to [`Playable::offer`], with our candidates instead of webrtc's, which are
-    /// placeholders; `complete` if there will be no more. It says that candidates may trickle in (RFC 8838 section 4.1.1).
+    /// Our answer as it goes out, made of webrtc's to [`Playable::offer`], with our candidates instead of webrtc's, which
+    /// are placeholders; `complete` if there will be no more. It says that candidates may trickle in (RFC 8838 section
+    /// 4.1.1).
     pub fn answer(&self, webrtc: &str, candidates: &[String], complete: bool) -> Result<String, Error> {
         let lost = |what: &str| Error::Internal(format!("webrtc's answer {what}"));
         let theirs = Description::parse(webrtc).map_err(|_| lost("is no session description"))?;

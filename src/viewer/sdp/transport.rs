@@ -72,7 +72,7 @@ impl Ice {
             candidates.dedup();
             candidates
         };
-        // Those of another section lead to a transport that may not exist after the answer, so they are only the last resort.
+        // Those of another section lead to a transport that may not exist after the answer: only the last resort.
         let candidates = speakers.lines().map(attributes).find(|c| !c.is_empty()).unwrap_or_default();
         let lite = speakers.session.contains(&"a=ice-lite");
         Ok(Self { lite, candidates, ..Self::new(ufrag, pwd, &[])? })

@@ -6,7 +6,7 @@ use crate::state::{Digest, Guest, Lasting, Token};
 use crate::text;
 
 impl Auth {
-    /// A new token; its secret is not to be had again. Waits for the disk.
+    /// A new token. Its secret is returned only here. Waits for the disk.
     ///
     /// # Errors
     /// The name is taken or none, or there are 64 tokens already.
@@ -36,7 +36,7 @@ impl Auth {
         self.state.read(|l| l.tokens.iter().map(facts).collect())
     }
 
-    /// The names of all guest links and tokens: what a new password of the owner's ends.
+    /// The names of all guest links and tokens: what a new password for the owner ends.
     pub fn issued(&self) -> serde_json::Value {
         let guests: Vec<_> = self.guests().into_iter().map(|g| g.label).collect();
         let tokens: Vec<_> = self.tokens().into_iter().map(|t| t.name).collect();

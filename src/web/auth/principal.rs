@@ -32,7 +32,7 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// As limits count them: whatever the credential is called, and whoever else has the same role.
+    /// The same for limits, which count by credential: several may have the same name or role.
     pub fn holder(&self) -> Holder {
         let (Key::Session(digest) | Key::Guest(digest) | Key::Token(digest)) = self.key;
         Holder { credential: Credential::new(digest.bytes()), owner: self.role == Role::Owner }

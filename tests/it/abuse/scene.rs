@@ -158,7 +158,7 @@ impl Scene {
         let undisturbed = owner.acts(&ticker, || ());
         if flat == Flat::FromFirstRound {
             attacker.inside(|| attack(&target));
-            // What joined has to be gone: a viewer that says nothing stays for half a minute.
+            // What joined has to be gone: a viewer that says nothing stays for some seconds.
             owner.until_alone();
         }
         let before = owner.host.inside(|| Figures::now(process, web));
@@ -214,8 +214,8 @@ struct Owner<'a> {
 }
 
 impl Owner<'_> {
-    /// Signs in by password, watches, revokes a guest link, and switches privacy on and
-    /// off. `watched` is called once all is done but privacy.
+    /// Signs in by password, watches, revokes a guest link, and switches privacy on and off. `watched` is called once all
+    /// is done but privacy.
     fn acts(&self, ticker: &Ticker, watched: impl FnOnce() + Send) -> OwnerTime {
         let (web, known) = (self.web, self.known);
         let timed = |from: Instant| ticker.took(from);
