@@ -41,7 +41,7 @@ test-installed: # make test-installed TESTS=arm64 for one of them
 	  cargo test --locked --offline --no-fail-fast --test it installed::$(TESTS) -- --test-threads=1 --nocapture
 
 test-long: ## before a release: absolute figures, on a machine with nothing else to do, and the unit tests on another processor
-	@tests/setup.sh build net browser
+	@tests/setup.sh build net browser board
 	cargo test --locked --no-run --test it
 	env $$(tests/setup.sh places) tests/net.sh cargo test --locked --offline --no-fail-fast --test it long:: -- --test-threads=1 --nocapture
 	$(MAKE) test-cross TARGETS=aarch64-unknown-linux-gnu

@@ -26,7 +26,7 @@ use crate::pipeline::hub::{Claim, Subscription, Unit};
 const CONNECT: Duration = Duration::from_secs(30);
 /// How long a viewer of which no packet has arrived yet may stay after its offer, or after its last request: browsers send
 /// their first packets within a moment of the answer. Whoever only offers takes a place no longer than this.
-const SILENT: Duration = Duration::from_secs(6);
+const SILENT: Duration = Duration::from_secs(8);
 /// How long webrtc may take to send what was handed to it: its queues empty as fast as the processor runs.
 const HANDED_OVER: Duration = Duration::from_millis(50);
 /// From losing the path (5 s of silence by then) to the end. A browser that changes networks notices within that

@@ -29,6 +29,8 @@ use crate::net::{Bucket, Rate};
 
 /// Read and write buffer of each socket: a status fits. What is larger is read and written in pieces.
 const BUFFER: usize = 4 * 1024;
+/// The largest message that we write: a status with a thousand viewers. It is allocated only where there is one.
+const LARGEST_WRITTEN: usize = 1024 * 1024;
 /// What a page may send: at once twice as much as is read of the largest message, and then a page's worth of candidates.
 const BYTES: Rate = Rate { per_second: 32.0 * 1024.0, burst: 256.0 * 1024.0 };
 
@@ -71,7 +73,7 @@ impl Opening {
         let config = WebSocketConfig::default()
             .read_buffer_size(BUFFER)
             .write_buffer_size(BUFFER)
-            .max_write_buffer_size(2 * message_bytes + BUFFER)
+            .max_write_buffer_size(LARGEST_WRITTEN)
             .max_message_size(Some(message_bytes))
             .max_frame_size(Some(message_bytes));
         tokio::spawn(async move {

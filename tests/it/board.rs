@@ -415,8 +415,8 @@ fn dated(packet: Packet) -> Option<(usize, u32)> {
 
 /// A microphone whose crystal is 2000 ppm slow, more than any real one, so that it shows within a minute: its sound would be
 /// 90 ms late after 45 s if its samples were the clock.
-#[test]
-fn a_drifting_microphone_stays_in_time() {
+/// What it showed, or what was wrong.
+pub fn a_drifting_microphone_stays_in_time() -> Result<String, String> {
     let mut board = Board::boot("snd-aloop");
     // The control is of the capturing side, in hundred-thousandths: 100200 takes samples that much too slowly.
     board
@@ -447,15 +447,13 @@ fn a_drifting_microphone_stays_in_time() {
     let now = status(address);
     let drift = number(&now, "/audio/drift_ppm");
     let worst = offsets.into_iter().fold(0., f64::max);
-    println!(
+    let seen = format!(
         "behind pictures {early:.1} ms, {late:.1} ms after 45 s; drift {drift:.0} ppm, worst offset {worst:.2} ms"
     );
-    // Right to 1 % on a machine with nothing else to do; how far off it is on a busy one is not what is asked here.
-    assert!((drift + 2000.).abs() < 400., "{now:#}");
-    // Without resampling it runs to 8 ms, time and again, at 500 ppm already.
-    assert!(worst < 5., "{worst}: {now:#}");
-    // A packet waits for what the microphone gives at a time, up to 20 ms, and the drift moves where in it the packet ends.
-    assert!((late - early).abs() < 30., "sound moved by {:.1} ms in 45 s", late - early);
+    // Without resampling the offset runs to 8 ms, time and again, at 500 ppm already. A packet waits for what the microphone
+    // gives at a time, up to 20 ms, and the drift moves where in it the packet ends.
+    let good = (drift + 2000.).abs() < 100. && worst < 5. && (late - early).abs() < 30.;
+    if good { Ok(seen) } else { Err(seen) }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use crate::board;
 use crate::browser::Browser;
 use crate::daemon::{Daemon, PATTERN};
 use crate::ticker::Ticker;
@@ -56,4 +57,9 @@ fn chromium_brings_sound_and_picture_together() {
 #[test]
 fn firefox_brings_sound_and_picture_together() {
     lip_sync("firefox");
+}
+
+#[test]
+fn a_drifting_microphone_stays_in_time() {
+    three_valid_runs("a drifting microphone", board::a_drifting_microphone_stays_in_time);
 }

@@ -425,9 +425,9 @@ async fn one_that_never_connects_is_gone_soon() {
     let house = house(1);
     let client = Client::new(false).await;
     house.try_join(client.offer().await).await.expect("accepted");
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(house.registry.count(), 1);
-    until("its end", Duration::from_secs(8), || house.registry.count() == 0).await;
+    until("its end", Duration::from_secs(10), || house.registry.count() == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -396,6 +396,11 @@ impl Demux {
         Some((really, path.map_or(Via::Udp(None), |p| p.via.clone())))
     }
 
+    /// Whether there is such a line.
+    pub fn has(&self, id: LineId) -> bool {
+        self.lines.contains_key(&id)
+    }
+
     /// The TCP connections of a line.
     pub fn connections(&self, id: LineId) -> Vec<tcp::Sender> {
         let paths = self.lines.get(&id).map_or(&[][..], |line| &line.paths);

@@ -29,6 +29,11 @@ const BYTES: Rate = Rate { per_second: 64.0 * 1024.0, burst: 64.0 * 1024.0 };
 const MOST_LOOKED_AT: usize = 64;
 /// The sender's SSRC ends here (RFC 3550 section 6.1); the rest is encrypted.
 const HEADER: usize = 8;
+/// Packets that one transport-wide feedback may be about. Browsers send one each 50 to 250 ms, about a hundred packets or two.
+const MOST_STATUSES: u16 = 2048;
+/// Packet type and format of that feedback (RFC 4585 section 6.2, draft-holmer-rmcat-transport-wide-cc-extensions-01).
+const TRANSPORT_FEEDBACK: u8 = 205;
+const TRANSPORT_WIDE: u8 = 15;
 /// RTCP packet types: sender report to application-defined, feedback, and extended report (RFC 3550, 4585, 3611).
 const TYPES: std::ops::RangeInclusive<u8> = 200..=207;
 
@@ -115,8 +120,25 @@ impl Signature {
             let context = Context::new(key.as_ref(), salt.as_ref(), *profile, None, None, provider.crypto());
             self.context = Some(context.ok()?);
         }
-        self.context.as_mut()?.decrypt_rtcp(datagram).ok().map(|_| ssrc)
+        let plain = self.context.as_mut()?.decrypt_rtcp(datagram).ok()?;
+        is_modest(&plain).then_some(ssrc)
     }
+}
+
+/// Whether no transport-wide feedback in a compound packet claims to be about too many packets: webrtc makes room for as many
+/// as the sender claims, 1 MB for 40 bytes, before it looks whether they are there.
+fn is_modest(mut compound: &[u8]) -> bool {
+    while compound.len() >= 4 {
+        let size = 4 * (usize::from(u16::from_be_bytes([compound[2], compound[3]])) + 1);
+        let feedback = compound[1] == TRANSPORT_FEEDBACK && compound[0] & 0x1f == TRANSPORT_WIDE;
+        let claimed = compound.get(14..16).map(|count| u16::from_be_bytes([count[0], count[1]]));
+        if feedback && claimed.is_none_or(|claimed| claimed > MOST_STATUSES) {
+            return false;
+        }
+        let Some(rest) = compound.get(size..) else { return false };
+        compound = rest;
+    }
+    true
 }
 
 /// The flag before the index at the end, which in one kind of profile the signature follows (RFC 3711 section 3.4, RFC 7714
@@ -211,6 +233,27 @@ pub mod tests {
         ] {
             assert_eq!(is_rtcp(datagram), rtcp, "{datagram:?}");
         }
+    }
+
+    #[test]
+    fn feedback_about_more_packets_than_anybody_sends_is_dropped() {
+        let feedback = |count: u16| {
+            let mut packet = vec![0x8f, 205, 0, 5];
+            packet.extend([0, 0, 0, 1, 0, 0, 0, 2, 0, 7]); // sender, media, base
+            packet.extend(count.to_be_bytes());
+            packet.extend([0, 0, 1, 0, 0x3f, 0xff, 0x3f, 0xff]); // time, two runs
+            packet
+        };
+        assert!(is_modest(&feedback(200)) && is_modest(&feedback(MOST_STATUSES)));
+        assert!(!is_modest(&feedback(MOST_STATUSES + 1)) && !is_modest(&feedback(65_535)));
+        assert!(!is_modest(&[&plain(1)[..], &feedback(65_535)].concat()), "behind another");
+        assert!(!is_modest(&feedback(200)[..14]), "cut off");
+        assert!(is_modest(&plain(1)));
+        let (now, profile) = (Instant::now(), PROFILES[1]);
+        let (mut signer, mut reports) = (Signer::new(profile), Reports::signed_with(master(profile)));
+        let mut signed = |count| signer.0.encrypt_rtcp(&feedback(count)).expect("encrypted").to_vec();
+        let (large, usual) = (signed(65_535), signed(100));
+        assert!(!reports.admit(now, &large) && reports.admit(now, &usual));
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl Sender {
         }
     }
 
-    /// Closes the connection once what waits is written.
+    /// Closes the connection, once what waits is written or at once where the other end does not take it.
     pub fn close(&self) {
         self.over.cancel();
     }
@@ -183,8 +183,9 @@ async fn reading(
             }
             _ => {
                 port.status.counters.stray_datagrams.count();
-                if line.is_none() {
-                    return Ok(()); // a stranger has one try
+                // A stranger has one try, and a viewer that has left has nothing more to say.
+                if line.is_none_or(|id| !port.demux().has(id)) {
+                    return Ok(());
                 }
             }
         }
@@ -216,6 +217,7 @@ async fn writing(mut to: OwnedWriteHalf, mut queue: Queue, over: CancellationTok
             written = to.write_all_buf(&mut out) => written?,
             // A part of a frame may be out, so that nothing else can follow than its rest.
             Some(_done) = queue.concealed.recv() => return Err(reset(&to)),
+            () = over.cancelled() => return Err(reset(&to)),
         }
     }
 }

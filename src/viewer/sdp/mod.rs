@@ -38,8 +38,6 @@ const PROTOCOLS: [&str; 8] = [
     "RTP/AVPF",
     "RTP/AVP",
 ];
-/// Media sections of one offer. Browsers with many tracks have dozens.
-const MOST_SECTIONS: usize = 256;
 
 /// What a media section carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,9 +73,6 @@ pub struct Playable {
 /// Reads an offer; `own` is what the encoder emits.
 pub fn check(sdp: &str, own: ProfileLevelId) -> Result<Playable, Error> {
     let offer = Description::parse(sdp)?;
-    if offer.sections.len() > MOST_SECTIONS {
-        return Err(bad("the offer has too many media sections"));
-    }
     let mut mids: Vec<_> = offer.sections.iter().filter_map(Section::mid).collect();
     mids.sort_unstable();
     if mids.windows(2).any(|pair| pair[0] == pair[1]) {

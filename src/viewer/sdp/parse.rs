@@ -10,7 +10,12 @@ pub struct Description<'a> {
     pub session: Vec<&'a str>,
     /// Media sections in order.
     pub sections: Vec<Section<'a>>,
+    /// The bundles: sections by index, each in one at most.
+    groups: Vec<Vec<usize>>,
 }
+
+/// Media sections of one description. Browsers with many tracks have dozens.
+const MOST_SECTIONS: usize = 256;
 
 /// One media section.
 pub struct Section<'a> {
@@ -61,25 +66,35 @@ impl<'a> Description<'a> {
         if sections.is_empty() {
             return Err(bad("the session description has no media section"));
         }
-        Ok(Self { session, sections })
+        if sections.len() > MOST_SECTIONS {
+            return Err(bad("the session description has too many media sections"));
+        }
+        let groups = groups(&session, &sections);
+        Ok(Self { session, sections, groups })
     }
 
     /// The sections that are bundled with section `at`, by index and in the group's order (RFC 9143 section 7.2); `None` if
     /// no group contains it.
     pub fn bundled_with(&self, at: usize) -> Option<Vec<usize>> {
-        let mid = self.sections[at].mid()?;
-        let groups = self.session.iter().filter_map(|l| l.strip_prefix("a=group:BUNDLE "));
-        let group = groups.map(str::split_ascii_whitespace).find(|g| g.clone().any(|m| m == mid))?;
-        let by_mid: HashMap<_, _> =
-            self.sections.iter().enumerate().filter_map(|(at, s)| Some((s.mid()?, at))).collect();
-        let mut members = vec![];
-        for at in group.filter_map(|mid| by_mid.get(mid)) {
-            if !members.contains(at) {
-                members.push(*at);
-            }
-        }
-        Some(members)
+        self.groups.iter().find(|group| group.contains(&at)).cloned()
     }
+}
+
+/// The bundles, each a list of sections without repetition. A section is in the first that names it; where two sections have
+/// one name, the last has it.
+fn groups(session: &[&str], sections: &[Section<'_>]) -> Vec<Vec<usize>> {
+    let by_mid: HashMap<_, _> =
+        sections.iter().enumerate().filter_map(|(at, s)| Some((s.mid()?, at))).collect();
+    let mut groups: Vec<Vec<usize>> = vec![];
+    for line in session.iter().filter_map(|l| l.strip_prefix("a=group:BUNDLE ")) {
+        let mut seen = vec![false; sections.len()];
+        let members = line.split_ascii_whitespace().filter_map(|mid| by_mid.get(mid).copied());
+        let members: Vec<_> = members.filter(|at| !std::mem::replace(&mut seen[*at], true)).collect();
+        if !members.is_empty() {
+            groups.push(members);
+        }
+    }
+    groups
 }
 
 impl<'a> Section<'a> {

@@ -60,7 +60,7 @@ pub const PAIRING: Duration = Duration::from_secs(15 * 60);
 const LOOK: Duration = Duration::from_secs(1);
 /// How often it is seen whether the state can be written, and what has ended is removed; the latter also when it ends, so
 /// that it stays ended whatever the clock does.
-const TIDY: Duration = Duration::from_secs(30);
+const TIDY: Duration = Duration::from_secs(600);
 /// How often what could not be written is tried again.
 const CATCH_UP: Duration = Duration::from_secs(5);
 /// Bytes of a secret that lasts, and of one that must fit a link.
