@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Runs the tests that `make test` is for, once they are built: tests/run.sh [NAME] for those with NAME in theirs.
 #
-# The integration tests mostly wait, so they are four lanes, each in a network of its own (tests/net.sh): those on a virtual
-# board, which have "board" in their names, those with browsers and foreign stacks, the table of abuses, and the rest. Fuzzing
-# takes what they leave of the processors.
+# The integration tests mostly wait, so they are three lanes, each in a network of its own (tests/net.sh): those on a virtual
+# board, which have "board" in their names, those with browsers and foreign stacks, and the rest. What loads the machine on
+# purpose comes after them: a picture that takes more than a processor, and the table of abuses. Fuzzing takes what they leave
+# of the processors.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/parts.sh
@@ -27,8 +28,10 @@ part 'unit tests' cargo test --locked --offline --no-fail-fast --lib --bins
 part 'tests of the page' node --test tests/browser/unit/*.test.mjs
 beside 'fuzzing' idle tests/fuzz/run.sh 20
 foreign=(browser:: networks:: nginx:: offers:: peers::)
-beside 'tests on virtual boards' integration board
-beside 'tests with browsers and foreign stacks' integration "${foreign[@]}" --skip board
-beside 'table of abuses' integration abuse::
-part 'all other tests' integration "${foreign[@]/#/--skip=}" --skip abuse:: --skip board
+loads=(live::a_board_that_can_t_keep_up abuse::)
+skip=("${loads[@]/#/--skip=}")
+beside 'tests on virtual boards' integration board "${skip[@]}"
+beside 'tests with browsers and foreign stacks' integration "${foreign[@]}" --skip board "${skip[@]}"
+part 'all other tests' integration "${foreign[@]/#/--skip=}" --skip board "${skip[@]}"
 join
+part 'tests that load the machine' integration "${loads[@]}"

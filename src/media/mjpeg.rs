@@ -3,8 +3,8 @@
 //! JPEG is full-range BT.601 (JFIF 1.02), our pictures are limited range: both ways convert. Cameras may leave out
 //! the Huffman tables (as AVI's MJPEG does); libjpeg-turbo then takes the standard ones.
 //!
-//! A picture is shown if all of it is there. So a frame is [tidied](segments) before it is decoded, which leaves the
-//! decoder nothing harmless to complain about but bytes between two parts of the picture; then the [codes](entropy) say
+//! A picture is shown if all of it is there. So a frame is tidied (`segments`) before it is decoded, which leaves the
+//! decoder nothing harmless to complain about but bytes between two parts of the picture; then the codes (`entropy`) say
 //! whether the parts are whole.
 
 mod entropy;

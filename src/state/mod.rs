@@ -1,11 +1,11 @@
 //! What must outlast the daemon: who may come in, and whether the owner wants privacy.
 //!
-//! One file, `state.json`, in a folder that only we may enter ([`file`] says how it is replaced). **A file that can't be
+//! One file, `state.json`, in a folder that only we may enter (`file` says how it is replaced). **A file that can't be
 //! read stops the start**, and so does one that names no owner unless it says that there never was one: beginning anew
 //! would open the device to whoever comes first.
 //!
 //! Where the disk is full or read-only, what grants fails, and what restricts holds all the same: in memory, and in the
-//! runtime folder until the board starts anew ([`restrictions`]). It is written as soon as the disk takes it.
+//! runtime folder until the board starts anew (`restrictions`). It is written as soon as the disk takes it.
 //!
 //! Secrets are here only as SHA-256 ([`Digest`]; they are random, so nobody can try them out) or, what people choose
 //! themselves, by argon2id. All lists are bounded; [`Lasting`] says what happens when one is full.

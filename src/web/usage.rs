@@ -1,4 +1,4 @@
-//! How much each source has used lately: connections and requests, which are forgotten by half in [`HALF`]. Pure logic.
+//! How much each source has used lately: connections and requests, which are forgotten by half in `HALF`. Pure logic.
 //!
 //! This tells those who ask for much from those who ask for little. It is no limit: while there is room for all, nobody is
 //! refused for asking for more than others.

@@ -1,5 +1,5 @@
 //! What of all that comes from a viewer's addresses gets to webrtc, which has no bounds of its own: see [`records`] and
-//! [`reports`]. Pure, with the time as an argument.
+//! [`super::reports`]. Pure, with the time as an argument.
 //!
 //! An address can be forged, so what is kept here for a viewer can be filled by strangers only where it does no harm.
 
