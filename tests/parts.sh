@@ -10,6 +10,7 @@
 if [ -z "${PEERCAM_PARTS:-}" ]; then
   PEERCAM_PARTS=$(mktemp -d)
   export PEERCAM_PARTS
+  : >"$PEERCAM_PARTS/times"
   outermost=1
 fi
 declare -A lanes=()
@@ -57,7 +58,7 @@ over() {
     tail -n 40 "$PEERCAM_PARTS/$name.log"
   done
   [ -n "${outermost:-}" ] || return 0
-  printf '\nHow long each part took, of %d min %02d s:\n' $((SECONDS / 60)) $((SECONDS % 60))
+  [ ! -s "$PEERCAM_PARTS/times" ] || printf '\nHow long each part took, of %d min %02d s:\n' $((SECONDS / 60)) $((SECONDS % 60))
   cat "$PEERCAM_PARTS/times"
   rm -rf "$PEERCAM_PARTS"
 }
