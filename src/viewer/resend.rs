@@ -141,7 +141,7 @@ impl Resend {
 impl Rtx {
     /// `original` in the retransmission stream: its own number before the payload (RFC 4588 section 4).
     fn packet(self, original: &rtp::Packet, sequence_number: u16) -> rtp::Packet {
-        let mut payload = BytesMut::with_capacity(2 + original.payload.len());
+        let mut payload = BytesMut::with_capacity(LONGER + original.payload.len());
         payload.put_u16(original.header.sequence_number);
         payload.put_slice(&original.payload);
         let header = rtp::header::Header {

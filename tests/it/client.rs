@@ -19,7 +19,7 @@ use webrtc::peer_connection::{
     configure_rtcp_reports, configure_twcc_receiver_only,
 };
 
-use peercam::viewer::{Credential, Holder};
+use peercam::viewer::{Credential, Holder, Offer};
 
 use crate::http::{Response, request};
 
@@ -31,6 +31,11 @@ pub const OPUS: u8 = 111;
 pub const OWNER: Holder = Holder { credential: Credential::new([0; 32]), owner: true };
 /// The extension that the daemon sends its playout delay in.
 const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
+
+/// The owner's wish to watch, by the registry itself: `via` is "page" or "whep".
+pub fn offer(sdp: String, from: SocketAddr, via: &'static str) -> Offer {
+    Offer { sdp, from, to: None, who: "test".into(), holder: OWNER, via, sound: false }
+}
 
 /// One receiving connection.
 pub struct Client {

@@ -14,7 +14,7 @@ use peercam::pipeline::hub::{Hub, Unit};
 use peercam::pipeline::snapshot::Snapshots;
 use peercam::pipeline::video::{self, Video};
 use peercam::status::Status;
-use peercam::viewer::{Offer, Port, Registry};
+use peercam::viewer::{Port, Registry};
 use rtc::interceptor::Packet;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -70,15 +70,7 @@ impl Spine {
     async fn viewer(&self, pli_every: Option<Duration>) -> Arc<AtomicU64> {
         let mut client = Client::new(false).await;
         let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
-        let offer = Offer {
-            sdp: client.offer().await,
-            from,
-            to: None,
-            who: "test".into(),
-            holder: client::OWNER,
-            via: "whep",
-            sound: false,
-        };
+        let offer = client::offer(client.offer().await, from, "whep");
         let answer = self.registry.join(offer).await.expect("an answer");
         client.accept(&answer.sdp).await;
         client.until(Connected).await;

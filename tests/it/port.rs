@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use peercam::config;
-use peercam::viewer::{Answer, Event, Offer};
+use peercam::viewer::{Answer, Event};
 use rtc::interceptor::Packet;
 use rtc::rtcp::receiver_report::ReceiverReport;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -356,15 +356,7 @@ async fn what_is_configured_is_offered() {
     let house = house_with(1, ice);
     let client = Client::new(false).await;
     let from = "192.0.2.9:5000".parse().expect("address");
-    let offer = Offer {
-        sdp: client.offer().await,
-        from,
-        to: None,
-        who: "test".into(),
-        holder: client::OWNER,
-        via: "whep",
-        sound: false,
-    };
+    let offer = client::offer(client.offer().await, from, "whep");
     let answer = house.registry.join(offer).await.expect("accepted");
     let offered: Vec<_> =
         candidates(&answer.sdp).iter().map(|c| c.split(' ').skip(2).collect::<Vec<_>>()).collect();

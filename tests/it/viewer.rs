@@ -13,7 +13,7 @@ use peercam::media::h264::ProfileLevelId;
 use peercam::media::unit::{AudioUnit, VideoUnit};
 use peercam::pipeline::hub::Hub;
 use peercam::status::Status;
-use peercam::viewer::{Addresses, Answer, Error, Event, Offer, Port, Registry, ViewerId};
+use peercam::viewer::{Addresses, Answer, Error, Event, Port, Registry, ViewerId};
 use rtc::interceptor::Packet;
 use rtc::rtcp::sender_report::SenderReport;
 use rtc::rtp;
@@ -81,17 +81,7 @@ async fn feed(hub: Arc<Hub>) {
 impl House {
     pub async fn try_join(&self, sdp: String) -> Result<Answer, Error> {
         let from = "127.0.0.1:5000".parse().expect("address");
-        self.registry
-            .join(Offer {
-                sdp,
-                from,
-                to: None,
-                who: "test".into(),
-                holder: client::OWNER,
-                via: "page",
-                sound: false,
-            })
-            .await
+        self.registry.join(client::offer(sdp, from, "page")).await
     }
 
     /// A client that is connected.
@@ -526,15 +516,7 @@ async fn a_stun_server_adds_our_public_address_and_a_dead_one_delays_no_page() {
     let house = house_with(1, config::Ice { port: 0, servers, ..Default::default() });
     let client = Client::new(false).await;
     let from = "192.0.2.9:5000".parse().expect("address");
-    let offer = Offer {
-        sdp: client.offer().await,
-        from,
-        to: None,
-        who: "test".into(),
-        holder: client::OWNER,
-        via: "whep",
-        sound: false,
-    };
+    let offer = client::offer(client.offer().await, from, "whep");
     let answer = house.registry.join(offer).await.expect("accepted");
     assert!(answer.sdp.contains(" 203.0.113.9 ") && answer.sdp.contains("typ srflx"), "{}", answer.sdp);
     server.abort();

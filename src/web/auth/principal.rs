@@ -34,8 +34,7 @@ pub struct Principal {
 impl Principal {
     /// The same for limits, which count by credential: several may have the same name or role.
     pub fn holder(&self) -> Holder {
-        let (Key::Session(digest) | Key::Guest(digest) | Key::Token(digest)) = self.key;
-        Holder { credential: Credential::new(digest.bytes()), owner: self.role == Role::Owner }
+        Holder { credential: Credential::new(self.key.digest().bytes()), owner: self.role == Role::Owner }
     }
 }
 
