@@ -18,6 +18,7 @@ use rtc::interceptor::Packet;
 use rtc::rtcp::sender_report::SenderReport;
 use rtc::rtp;
 use tokio::runtime::Handle;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use webrtc::peer_connection::RTCPeerConnectionState;
 
@@ -58,6 +59,8 @@ pub fn house_with(max_viewers: usize, ice: config::Ice) -> House {
 
 async fn feed(hub: Arc<Hub>) {
     let mut video = tokio::time::interval(Duration::from_micros(33_333));
+    // As of a camera: of what came while the machine was busy, only the newest is encoded.
+    video.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut audio = tokio::time::interval(Duration::from_millis(20));
     loop {
         tokio::select! {
