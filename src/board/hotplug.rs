@@ -270,13 +270,16 @@ mod tests {
     #[tokio::test]
     async fn changes_without_end_are_told_all_the_same() {
         let mut dev = Dev::new("storm");
-        let (mut told, started) = (0, std::time::Instant::now());
+        let (mut told, mut pauses, started) = (0, 0, std::time::Instant::now());
         while started.elapsed() < SETTLE_AT_MOST * 5 / 2 {
+            let change = std::time::Instant::now();
             fs::remove_file(dev.file("video0")).unwrap();
             tokio::time::sleep(SETTLE / 4).await;
+            // On a busy machine there are pauses in which all may have settled.
+            pauses += usize::from(change.elapsed() > SETTLE / 2);
             told = *dev.told.borrow_and_update();
         }
-        assert!((1..=2).contains(&told), "{told}");
+        assert!((1..=2 + pauses as u64).contains(&told), "{told}, with {pauses} pauses");
     }
 
     #[tokio::test]

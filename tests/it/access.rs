@@ -94,12 +94,7 @@ pub fn parsed(response: &Response) -> Value {
 /// What a browser shows after that response, on our own page.
 fn cookies(to: SocketAddr, response: &Response) -> Shows {
     assert!(response.code < 300, "{response:?}");
-    let lines = response.headers.lines().filter_map(|l| {
-        let (name, value) = l.split_once(": ")?;
-        name.eq_ignore_ascii_case("set-cookie").then(|| value.split(';').next().unwrap_or_default())
-    });
-    let cookies: Vec<_> = lines.collect();
-    vec![("Cookie", cookies.join("; ")), ("Origin", format!("http://{to}"))]
+    vec![("Cookie", response.cookies()), ("Origin", format!("http://{to}"))]
 }
 
 pub fn log_in(to: SocketAddr, password: &str) -> Shows {

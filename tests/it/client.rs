@@ -87,7 +87,12 @@ impl Client {
 
     /// The same, without UDP: [`Client::connect_tcp`] is for the daemon's candidates.
     pub async fn over_tcp(audio: bool) -> Self {
-        Self::by(vec![], vec!["127.0.0.1:0".into()], audio).await
+        Self::over_tcp_at("127.0.0.1:0", audio).await
+    }
+
+    /// The same at an address of this machine.
+    pub async fn over_tcp_at(address: &str, audio: bool) -> Self {
+        Self::by(vec![], vec![address.to_owned()], audio).await
     }
 
     async fn by(udp: Vec<String>, tcp: Vec<String>, audio: bool) -> Self {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::door;
-use crate::process::{Dir, Process};
+use crate::process::{Dir, Process, run};
 
 /// The built-in test picture, in a size that leaves a two-core machine time for the browsers.
 pub const PATTERN: &str =
@@ -24,6 +24,8 @@ pub struct Daemon {
     address: SocketAddr,
     config: String,
     variables: Vec<(String, String)>,
+    /// Most files that it may have open; the usual limit if `None`.
+    files: Option<u32>,
     dir: Dir,
 }
 
@@ -48,18 +50,25 @@ impl Daemon {
     /// The same in a folder that is there.
     pub fn start_at(dir: Dir, config: &str, variables: &[(&str, &str)]) -> Self {
         door::furnish(&dir.path().join(STATE));
-        Self::begin(dir, config, variables)
+        Self::begin(dir, config, variables, None)
+    }
+
+    /// The same with so few files that it may have open.
+    pub fn start_with_files(config: &str, files: u32) -> Self {
+        let dir = Dir::new();
+        door::furnish(&dir.path().join(STATE));
+        Self::begin(dir, config, &[], Some(files))
     }
 
     fn start_in(dir: Dir, config: &str) -> Self {
-        Self::begin(dir, config, &[])
+        Self::begin(dir, config, &[], None)
     }
 
-    fn begin(dir: Dir, config: &str, variables: &[(&str, &str)]) -> Self {
+    fn begin(dir: Dir, config: &str, variables: &[(&str, &str)], files: Option<u32>) -> Self {
         let variables: Vec<_> =
             variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let (process, address) = start(config, 0, &dir, &variables);
-        Self { process, address, config: config.into(), variables, dir }
+        let (process, address) = start(config, 0, &dir, &variables, files);
+        Self { process, address, config: config.into(), variables, files, dir }
     }
 
     /// Gives it another `device.toml`, as for [`Daemon::start`] but for a `web.port` of its own, and has it read again.
@@ -75,7 +84,8 @@ impl Daemon {
 
     /// Starts it again, on the same port, after [`Daemon::kill`].
     pub fn restart(&mut self) {
-        (self.process, self.address) = start(&self.config, self.address.port(), &self.dir, &self.variables);
+        let Self { config, address, dir, variables, files, .. } = &*self;
+        (self.process, self.address) = start(config, address.port(), dir, variables, *files);
     }
 
     /// Tells it to stop, as systemd would, and waits for its end.
@@ -123,6 +133,18 @@ impl Daemon {
         self.process.said(text, within)
     }
 
+    /// What a command of the owner's on the same machine says; fails the test where it fails.
+    pub fn command(&self, args: &[&str]) -> String {
+        let mut command = Command::new(binary());
+        command.args(args).arg("--state-dir").arg(self.state_dir()).env("NO_COLOR", "1");
+        run("peercam", &mut command, Duration::from_secs(20))
+    }
+
+    /// How many lines it logged with `text`.
+    pub fn count(&self, text: &str) -> usize {
+        self.process.count(text)
+    }
+
     /// What it logged last.
     pub fn log(&self) -> String {
         self.process.tail()
@@ -150,10 +172,23 @@ fn binary() -> PathBuf {
     std::env::var_os("PEERCAM_DAEMON").map_or_else(|| env!("CARGO_BIN_EXE_peercam").into(), PathBuf::from)
 }
 
-fn start(config: &str, port: u16, dir: &Dir, variables: &[(String, String)]) -> (Process, SocketAddr) {
+fn start(
+    config: &str,
+    port: u16,
+    dir: &Dir,
+    variables: &[(String, String)],
+    files: Option<u32>,
+) -> (Process, SocketAddr) {
     let path = dir.path().join("device.toml");
     std::fs::write(&path, complete(config, port)).unwrap();
-    let mut command = Command::new(binary());
+    let mut command = match files {
+        None => Command::new(binary()),
+        Some(files) => {
+            let mut command = Command::new("prlimit");
+            command.arg(format!("--nofile={files}:{files}")).arg(binary());
+            command
+        }
+    };
     command.arg("run").arg("--config").arg(&path).arg("--state-dir").arg(dir.path().join(STATE));
     command.current_dir(dir.path()).env("NO_COLOR", "1").envs(variables.iter().cloned());
     let mut process = Process::start("peercam", &mut command);

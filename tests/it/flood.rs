@@ -10,11 +10,10 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::http::exchange_from;
+
 /// Addresses that the attacking host claims: 10.9.0.0/16.
 pub const CLAIMED: &str = "10.9.0.0/16";
-
-/// No answer takes this long.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One of the addresses that the attacking host claims.
 pub fn claimed(n: u32) -> Ipv4Addr {
@@ -216,32 +215,17 @@ fn guess(n: u32, to: SocketAddr) -> Option<u16> {
         2 => ("/api/pair", format!(r#"{{"secret":"{n:022}","password":"an owner's"}}"#)),
         _ => ("/api/guest", format!(r#"{{"secret":"{n:022}"}}"#)),
     };
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).ok()?;
-    socket.bind(&SocketAddr::from((claimed(n + 1), 0)).into()).ok()?;
-    socket.connect_timeout(&to.into(), PATIENCE).ok()?;
-    let mut stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(PATIENCE)).ok()?;
     let length = body.len();
-    write!(
-        stream,
+    let text = format!(
         "POST {path} HTTP/1.1\r\nHost: {to}\r\nOrigin: http://{to}\r\nContent-Type: application/json\r\n\
          Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-    )
-    .ok()?;
-    let mut answer = String::new();
-    let _ = stream.read_to_string(&mut answer); // what came before an error counts
-    answer.split(' ').nth(1)?.parse().ok()
+    );
+    Some(exchange_from(claimed(n + 1).into(), to, &text).ok()?.code)
 }
 
 /// Without waiting for it to be answered.
 fn connect(n: u32, to: SocketAddr) -> Option<TcpStream> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).ok()?;
-    if n % 2 == 1 {
-        socket.bind(&SocketAddr::from((claimed(n), 0)).into()).ok()?;
-    }
-    socket.set_nonblocking(true).ok()?;
-    let _ = socket.connect(&to.into()); // under way
-    Some(socket.into())
+    connect_from(if n % 2 == 1 { claimed(n) } else { Ipv4Addr::UNSPECIFIED }, to)
 }
 
 /// A connection from an address of this host's, without waiting for it to be there; reads and writes never wait either.

@@ -2,8 +2,12 @@
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use socket2::{Domain, Socket, Type};
 
 use crate::door;
@@ -26,6 +30,15 @@ impl Response {
             let (key, value) = l.split_once(':')?;
             key.eq_ignore_ascii_case(name).then(|| value.trim())
         })
+    }
+
+    /// The cookies that it sets, as a browser shows them afterwards.
+    pub fn cookies(&self) -> String {
+        let set = self.headers.lines().filter_map(|l| {
+            let (key, value) = l.split_once(": ")?;
+            key.eq_ignore_ascii_case("set-cookie").then(|| value.split(';').next().unwrap_or_default())
+        });
+        set.collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -69,8 +82,7 @@ pub fn open(to: SocketAddr, path: &str, headers: &[(&str, &str)]) -> io::Result<
     for (name, value) in headers {
         text += &format!("{name}: {value}\r\n");
     }
-    let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut stream = connect(None, to)?;
     stream.write_all(format!("{text}\r\n").as_bytes())?;
     let mut line = [0; "HTTP/1.1 101".len()];
     stream.read_exact(&mut line)?;
@@ -80,20 +92,49 @@ pub fn open(to: SocketAddr, path: &str, headers: &[(&str, &str)]) -> io::Result<
 
 /// Sends `text` as it is, and reads until the daemon closes.
 pub fn exchange(to: SocketAddr, text: &str) -> io::Result<Response> {
-    talk(TcpStream::connect_timeout(&to, PATIENCE)?, text)
+    talk(connect(None, to)?, text)
 }
 
 /// The same from an address of this machine (all of 127.0.0.0/8 is).
 pub fn exchange_from(from: IpAddr, to: SocketAddr, text: &str) -> io::Result<Response> {
-    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
-    socket.bind(&SocketAddr::new(from, 0).into())?;
-    socket.connect_timeout(&to.into(), PATIENCE)?;
-    talk(socket.into(), text)
+    talk(connect(Some(from), to)?, text)
 }
 
-fn talk(mut stream: TcpStream, text: &str) -> io::Result<Response> {
+/// The same over TLS, by a client that trusts `authority` (PEM) only and calls the daemon `name`.
+pub fn exchange_over_tls(
+    stream: TcpStream,
+    authority: &[u8],
+    name: &str,
+    text: &str,
+) -> io::Result<Response> {
+    let mut roots = RootCertStore::empty();
+    let authority = CertificateDer::from_pem_slice(authority).map_err(io::Error::other)?;
+    roots.add(authority).map_err(io::Error::other)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let server = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
+    let connection = ClientConnection::new(Arc::new(config), server).map_err(io::Error::other)?;
+    talk(StreamOwned::new(connection, stream), text)
+}
+
+/// A connection, from an address of this host's or from any.
+pub fn connect(from: Option<IpAddr>, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+    if let Some(from) = from {
+        socket.bind(&SocketAddr::new(from, 0).into())?;
+    }
+    socket.connect_timeout(&to.into(), PATIENCE)?;
+    let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+fn talk(mut stream: impl Read + Write, text: &str) -> io::Result<Response> {
     let _ = stream.write_all(text.as_bytes()); // it may have answered and closed before it read all
     let mut answer = vec![];
     let read = stream.read_to_end(&mut answer);

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A machine, as far as the network goes.
 pub struct Host {
@@ -102,7 +103,7 @@ pub fn cable(a: End, b: End) {
 /// A switch, for networks of more than two.
 pub struct Switch {
     host: Host,
-    ports: std::cell::Cell<u32>,
+    ports: AtomicU32,
 }
 
 impl Switch {
@@ -115,7 +116,7 @@ impl Switch {
 
     /// Joins a host to it.
     pub fn plug(&self, end: End) {
-        let port = format!("port{}", self.ports.replace(self.ports.get() + 1));
+        let port = format!("port{}", self.ports.fetch_add(1, Ordering::Relaxed));
         cable(end, (&self.host, &port, ""));
         self.adopt(&port);
     }

@@ -1,16 +1,14 @@
 //! HTTPS, the commands that reach the running daemon, and the doctor, as their users meet them.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::daemon::{Daemon, PATTERN};
 use crate::http::{self, Response};
@@ -26,28 +24,8 @@ fn https() -> String {
 
 /// A GET over TLS by a client that trusts `authority` (PEM) only, calling the daemon `name`.
 fn get(to: SocketAddr, name: &str, authority: &[u8], path: &str) -> io::Result<Response> {
-    let mut roots = RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_slice(authority).map_err(io::Error::other)?)
-        .map_err(io::Error::other)?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let server = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
-    let connection = ClientConnection::new(Arc::new(config), server).map_err(io::Error::other)?;
-    let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let mut stream = StreamOwned::new(connection, stream);
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {name}:{}\r\nConnection: close\r\n\r\n", to.port())?;
-    let mut answer = vec![];
-    stream.read_to_end(&mut answer)?;
-    let text = String::from_utf8_lossy(&answer).into_owned();
-    let (head, body) = text.split_once("\r\n\r\n").ok_or(io::ErrorKind::InvalidData)?;
-    let code = head.split(' ').nth(1).and_then(|c| c.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
-    Ok(Response { code, headers: head.into(), body: body.into() })
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {name}:{}\r\nConnection: close\r\n\r\n", to.port());
+    http::exchange_over_tls(http::connect(None, to)?, authority, name, &request)
 }
 
 /// Repeats until it succeeds.

@@ -20,7 +20,8 @@ pub struct Process {
     name: String,
     child: Child,
     stdin: Option<ChildStdin>,
-    stdout: Receiver<String>,
+    /// In a lock, so that threads of a test may share the process.
+    stdout: Mutex<Receiver<String>>,
     log: Arc<Mutex<Vec<String>>>,
 }
 
@@ -47,12 +48,12 @@ impl Process {
                 err_log.lock().unwrap().push(line);
             }
         });
-        Self { name: name.into(), stdin: child.stdin.take(), child, stdout, log }
+        Self { name: name.into(), stdin: child.stdin.take(), child, stdout: Mutex::new(stdout), log }
     }
 
     /// The next line of standard output.
     pub fn line(&mut self, within: Duration) -> String {
-        match self.stdout.recv_timeout(within) {
+        match self.stdout.get_mut().unwrap().recv_timeout(within) {
             Ok(line) => line,
             Err(RecvTimeoutError::Timeout) => self.fail(&format!("said nothing for {within:?}")),
             Err(RecvTimeoutError::Disconnected) => self.fail("ended"),
@@ -121,6 +122,11 @@ impl Process {
     /// Fails the test with the last lines of output.
     pub fn fail(&self, why: &str) -> ! {
         panic!("{} {why}; its last words:\n{}", self.name, self.tail());
+    }
+
+    /// How many lines of output contain `text`.
+    pub fn count(&self, text: &str) -> usize {
+        self.log.lock().unwrap().iter().filter(|l| l.contains(text)).count()
     }
 
     /// The last lines of output.

@@ -1,10 +1,9 @@
 //! What the daemon holds of its machine.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::daemon;
+use serde_json::Value;
 
 /// What may stay of an attack.
 const MEMORY_LEFT: u64 = 3_000_000;
@@ -32,17 +31,17 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Those of the daemon with that process id that answers at that address.
-    pub fn now(id: u32, address: SocketAddr) -> Self {
-        let tasks = daemon::status(address)["process"]["tasks"].as_u64().expect("a number of tasks");
+    /// Those of the daemon with that process id, now, and of its status.
+    pub fn of(id: u32, status: &Value) -> Self {
+        let tasks = status["process"]["tasks"].as_u64().expect("a number of tasks");
         Self { memory: memory(id), descriptors: descriptors(id), tasks }
     }
 
     /// Waits until the daemon holds no more than this, some memory apart, and returns what it holds then.
-    pub fn wait_for_flat(&self, what: &str, id: u32, address: SocketAddr) -> Self {
+    pub fn wait_for_flat(&self, what: &str, figures: impl Fn() -> Self) -> Self {
         let end = Instant::now() + SETTLED;
         loop {
-            let now = Self::now(id, address);
+            let now = figures();
             let flat = now.memory <= self.memory + MEMORY_LEFT
                 && now.descriptors <= self.descriptors
                 && now.tasks <= self.tasks;

@@ -32,5 +32,5 @@ mod row12_messages;
 mod scene;
 mod sockets;
 
-pub use self::figures::Flat;
-pub use self::scene::{Guest, Scene, Target, block_on};
+pub use self::figures::{Figures, Flat};
+pub use self::scene::{Guest, OWNER, Scene, Target, block_on};

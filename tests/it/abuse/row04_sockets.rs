@@ -1,11 +1,12 @@
 //! Row 4: a guest opens more WebSockets than there are descriptors, and answers pings on all of them.
 
 use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::{Flat, Guest, Scene, sockets};
+use super::{Flat, Guest, OWNER, Scene, sockets};
 use crate::daemon::{Daemon, PATTERN};
 use crate::flood::{Descriptors, claimed};
+use crate::ticker::Ticker;
 
 /// As many as took all descriptors once.
 const MANY: u32 = 1005;
@@ -22,8 +23,16 @@ fn attack(scene: &Scene, what: &str, guests: &[Guest], from: impl Fn(u32) -> Opt
         let open: Vec<_> = (0..MANY).filter_map(|n| sockets::open(from(n), target.web, guest(n))).collect();
         let opened = open.len();
         assert!(opened <= most, "{opened} sockets of {} guest links", guests.len());
-        let held = sockets::hold(open, HELD);
-        format!("{opened} of {MANY} opened, {held} held")
+        let (held, commanded) = std::thread::scope(|scope| {
+            let commanded = scope.spawn(|| {
+                let (ticker, start) = (Ticker::start(), Instant::now());
+                scene.command(&["token", "list"]);
+                ticker.took(start)
+            });
+            (sockets::hold(open, HELD), commanded.join().expect("no panic"))
+        });
+        assert!(commanded < OWNER, "the owner's command took {commanded:?}");
+        format!("{opened} of {MANY} opened, {held} held; a command of the owner's took {commanded:.1?}")
     });
 }
 
@@ -41,6 +50,13 @@ fn a_thousand_sockets_of_three_links_from_many_addresses() {
     attack(&scene, "1,005 WebSockets of three guest links from 500 addresses", &guests, |n| {
         Some(claimed(n % 500))
     });
+}
+
+#[test]
+fn a_thousand_sockets_where_few_files_may_be_open() {
+    let scene = Scene::with_files(512);
+    let guests = ["one", "two", "three"].map(|label| scene.guest(label));
+    attack(&scene, "1,005 WebSockets, where 512 files may be open", &guests, |n| Some(claimed(n % 500)));
 }
 
 #[test]

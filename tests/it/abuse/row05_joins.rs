@@ -53,7 +53,7 @@ fn joining_and_leaving_by_whep() {
         assert!(codes.get(&201).is_some_and(|n| *n < 80), "{codes:?}");
         format!("answered by status {codes:?} within {LOAD:?}")
     });
-    let lines = scene.log().lines().filter(|l| l.contains("viewer joined")).count();
+    let lines = scene.count("viewer joined");
     assert!(lines < 40, "{lines} lines about joins");
 }
 

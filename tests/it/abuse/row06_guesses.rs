@@ -37,7 +37,7 @@ fn guess(web: SocketAddr, from: Ipv4Addr, each: usize) -> String {
     while start.elapsed() < TIME {
         let in_between = login(web, from, "", HOUSEHOLD);
         let cookies = match in_between.code {
-            200 => cookies_of(&in_between),
+            200 => in_between.cookies(),
             429 => String::new(), // it waits, too
             _ => panic!("{in_between:?}"),
         };
@@ -67,12 +67,4 @@ fn login(web: SocketAddr, from: Ipv4Addr, cookies: &str, password: &str) -> Resp
         body.len()
     );
     exchange_from(from.into(), web, &text).expect("an answer")
-}
-
-fn cookies_of(answer: &Response) -> String {
-    let set = answer.headers.lines().filter_map(|l| {
-        let (name, value) = l.split_once(": ")?;
-        name.eq_ignore_ascii_case("set-cookie").then(|| value.split(';').next().unwrap_or_default())
-    });
-    set.collect::<Vec<_>>().join("; ")
 }

@@ -2,7 +2,6 @@
 //! microphone leaves, and both are closed.
 
 use std::net::SocketAddr;
-use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -42,10 +41,7 @@ fn by_page(daemon: &Daemon, on: bool) {
 }
 
 fn by_command(daemon: &Daemon, on: bool) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_peercam"));
-    command.args(["privacy", if on { "on" } else { "off" }, "--state-dir"]).arg(daemon.state_dir());
-    let done = command.output().expect("it runs");
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    daemon.command(&["privacy", if on { "on" } else { "off" }]);
 }
 
 #[test]

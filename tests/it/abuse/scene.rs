@@ -1,7 +1,7 @@
 //! A camera, somebody who watches it, its owner, and an attacker, each on a host of its own, on one switch.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -15,20 +15,26 @@ use crate::client::Client;
 use crate::daemon::{Daemon, PATTERN};
 use crate::door;
 use crate::flood::{self, Victim};
-use crate::http::{Response, anybody};
+use crate::http::{Response, anybody, exchange_from};
 use crate::lab::{Host, Switch};
 use crate::ticker::Ticker;
 
 /// No longer without a picture, for whoever watches.
 const FREEZE: Duration = Duration::from_millis(500);
-/// All that the owner does ([`Owner::acts`])...
-const OWNER: Duration = Duration::from_secs(3);
+/// All that the owner does ([`Owner::acts`], [`Scene::new_phone`])...
+pub const OWNER: Duration = Duration::from_secs(3);
 /// ... or this many times what it took undisturbed, where that is longer.
 const OWNER_RATIO: u32 = 4;
 /// How long the undisturbed bystander is watched.
 const CALM: Duration = Duration::from_secs(2);
+/// How long it is watched at least from an attack's start on: of less, a busy machine may take more than half.
+const WATCHED: Duration = Duration::from_secs(4);
 /// No answer takes longer than this.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where the owner's new phones are: each has an address of its own.
+const PHONES: &str = "10.8.0.0/16";
+const PHONES_FROM: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 0);
 
 /// The daemon's address and its media port's number.
 const CAMERA: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
@@ -45,7 +51,11 @@ pub struct Scene {
     pub attacker: Host,
     /// Cookies of the owner's browser, which has signed in before.
     known: String,
-    _running: (Daemon, Host, Switch),
+    /// How many phones there were ([`Scene::new_phone`]).
+    phones: AtomicU32,
+    daemon: Daemon,
+    camera: Host,
+    _switch: Switch,
 }
 
 /// What an attack is aimed at.
@@ -92,6 +102,15 @@ impl Scene {
 
     /// The same; `web` are further lines for `[web]`.
     pub fn with(web: &str) -> Self {
+        Self::around(|config| Daemon::start(&format!("{config}{web}")))
+    }
+
+    /// The same as [`Scene::new`], with a daemon that may have so few files open.
+    pub fn with_files(files: u32) -> Self {
+        Self::around(|config| Daemon::start_with_files(config, files))
+    }
+
+    fn around(start: impl FnOnce(&str) -> Daemon + Send) -> Self {
         let switch = Switch::new();
         let camera = Host::new("camera");
         switch.plug((&camera, "eth0", "10.0.0.2/24 fd00::2/64"));
@@ -105,8 +124,10 @@ impl Scene {
         let attacker = plugged("attacker", "10.0.0.9/24 fd00::9/64");
         attacker.sh(&format!("ip route add local {} dev lo", flood::CLAIMED));
         camera.gateway("10.0.0.9");
-        let config = format!("{PATTERN}[ice]\nport = {MEDIA}\n[web]\naddress = \"::\"\n{web}");
-        let daemon = camera.inside(|| Daemon::start(&config));
+        owner.sh(&format!("ip route add local {PHONES} dev lo"));
+        camera.sh(&format!("ip route add {PHONES} via 10.0.0.4"));
+        let config = format!("{PATTERN}[ice]\nport = {MEDIA}\n[web]\naddress = \"::\"\n");
+        let daemon = camera.inside(|| start(&config));
         let web = SocketAddr::from((CAMERA, daemon.address().port()));
         let known = owner.inside(|| sign_in(web, ""));
         let guest = owner.inside(|| guest(web, &known, "the attacker"));
@@ -119,7 +140,10 @@ impl Scene {
             owner,
             attacker,
             known,
-            _running: (daemon, camera, switch),
+            phones: AtomicU32::new(0),
+            daemon,
+            camera,
+            _switch: switch,
         }
     }
 
@@ -136,12 +160,49 @@ impl Scene {
 
     /// Does something on the camera's host.
     pub fn at_camera<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
-        self._running.1.inside(act)
+        self.camera.inside(act)
     }
 
-    /// What the daemon said last.
-    pub fn log(&self) -> String {
-        self._running.0.log()
+    /// Runs a command of the owner's on the camera's host.
+    pub fn command(&self, args: &[&str]) {
+        self.camera.inside(|| self.daemon.command(args));
+    }
+
+    /// How many lines the daemon logged with `text`.
+    pub fn count(&self, text: &str) -> usize {
+        self.daemon.count(text)
+    }
+
+    /// The owner takes a phone, from which nobody was ever here, opens the page and signs in.
+    pub fn new_phone(&self) {
+        let n = self.phones.fetch_add(1, Ordering::Relaxed) + 1;
+        let from = Ipv4Addr::from(PHONES_FROM.to_bits() + n).into();
+        let web = self.target.web;
+        self.owner.inside(|| {
+            let page = format!("GET / HTTP/1.1\r\nHost: {web}\r\nConnection: close\r\n\r\n");
+            assert_eq!(exchange_from(from, web, &page).expect("the page").code, 200);
+            let body = format!(r#"{{"password":"{}"}}"#, door::PASSWORD);
+            let login = format!(
+                "POST /api/login HTTP/1.1\r\nHost: {web}\r\nOrigin: http://{web}\r\nConnection: close\r\n\
+                 Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            let answer = exchange_from(from, web, &login).expect("an answer");
+            assert_eq!(answer.code, 200, "{answer:?}");
+        });
+    }
+
+    /// Somebody joins whose network lets only TCP through, and sees a picture.
+    pub fn tcp_viewer(&self) {
+        let web = self.target.web;
+        self.viewer.inside(|| {
+            let cookies = sign_in(web, "");
+            block_on(async {
+                let mut viewer = Viewer::join_over_tcp(web, "10.0.0.3:0", &cookies).await;
+                viewer.picture().await;
+                viewer.leave(web, &cookies).await;
+            });
+        });
     }
 
     /// Runs the attack and judges what it did, as this module's head tells. `attack` runs on the attacker's host, ends by
@@ -161,7 +222,8 @@ impl Scene {
             // What joined has to be gone: a viewer that says nothing stays for some seconds.
             owner.until_alone();
         }
-        let before = owner.host.inside(|| Figures::now(process, web));
+        let now = || owner.host.inside(|| Figures::of(process, &crate::daemon::status(web)));
+        let before = now();
         let (most, over) = (AtomicU64::new(0), AtomicBool::new(false));
         let start = Instant::now();
         let (report, gap, acted) = std::thread::scope(|scope| {
@@ -180,6 +242,7 @@ impl Scene {
             });
             let resumed = Instant::now();
             let report = attacking.join().expect("the attack ended by itself");
+            std::thread::sleep(WATCHED.saturating_sub(start.elapsed()));
             if resumed.elapsed() > CALM {
                 bystander.until_picture_after(resumed);
                 gap = gap.max(bystander.longest_gap(&ticker, bystander.next_after(resumed), Instant::now()));
@@ -187,7 +250,7 @@ impl Scene {
             over.store(true, Ordering::Relaxed);
             (report, gap, acted)
         });
-        let after = owner.host.inside(|| before.wait_for_flat(what, process, web));
+        let after = before.wait_for_flat(what, now);
         println!(
             "{what}: {report}\n  memory {} MB before, {} at most, {} after; descriptors {} and {}, tasks {} and {}\n  \
              longest gap {gap:.0?} (undisturbed {calm:.0?}); owner {acted} (undisturbed {undisturbed})",
@@ -365,22 +428,23 @@ pub fn sign_in(web: SocketAddr, cookies: &str) -> String {
     let body = format!(r#"{{"password":"{}"}}"#, door::PASSWORD);
     let answer = owner_asks(web, cookies, "POST", "/api/login", &body);
     assert_eq!(answer.code, 200, "{answer:?}");
-    cookies_of(&answer)
-}
-
-/// The cookies that an answer sets.
-fn cookies_of(answer: &Response) -> String {
-    let set = answer.headers.lines().filter_map(|l| {
-        let (name, value) = l.split_once(": ")?;
-        name.eq_ignore_ascii_case("set-cookie").then(|| value.split(';').next().expect("at least one"))
-    });
-    set.collect::<Vec<_>>().join("; ")
+    answer.cookies()
 }
 
 fn owner_asks(web: SocketAddr, cookies: &str, method: &str, path: &str, body: &str) -> Response {
     let origin = format!("http://{web}");
     let headers = [("Content-Type", "application/json"), ("Origin", &*origin), ("Cookie", cookies)];
     anybody(web, method, path, &headers, body).unwrap_or_else(|e| panic!("{method} {path}: {e}"))
+}
+
+/// Offers as a WHEP player does; the offer and what it was answered.
+async fn offered(web: SocketAddr, client: &Client, cookies: &str) -> (String, Response) {
+    let offer = client.offer().await;
+    let origin = format!("http://{web}");
+    let headers = [("Content-Type", "application/sdp"), ("Origin", &*origin), ("Cookie", cookies)];
+    let answer = anybody(web, "POST", "/whep", &headers, &offer).expect("an answer");
+    assert_eq!(answer.code, 201, "{answer:?}");
+    (offer, answer)
 }
 
 fn make_link(web: SocketAddr, cookies: &str, label: &str) -> Value {
@@ -395,7 +459,7 @@ fn guest(web: SocketAddr, owner: &str, label: &str) -> Guest {
     let body = format!(r#"{{"secret":{}}}"#, link["secret"]);
     let came = owner_asks(web, "", "POST", "/api/guest", &body);
     assert_eq!(came.code, 200, "{came:?}");
-    Guest { cookies: cookies_of(&came) }
+    Guest { cookies: came.cookies() }
 }
 
 /// Somebody who watches.
@@ -408,13 +472,21 @@ struct Viewer {
 impl Viewer {
     /// Until it is connected. `at` is its own address.
     async fn join(web: SocketAddr, at: &str, cookies: &str) -> Self {
-        let mut client = Client::at(at, false).await;
-        let offer = client.offer().await;
-        let origin = format!("http://{web}");
-        let headers = [("Content-Type", "application/sdp"), ("Origin", &*origin), ("Cookie", cookies)];
-        let answer = anybody(web, "POST", "/whep", &headers, &offer).expect("an answer");
-        assert_eq!(answer.code, 201, "{answer:?}");
+        let client = Client::at(at, false).await;
+        let (offer, answer) = offered(web, &client, cookies).await;
         client.accept(&answer.body).await;
+        Self::connected(client, at, &offer, &answer).await
+    }
+
+    /// The same over TCP.
+    async fn join_over_tcp(web: SocketAddr, at: &str, cookies: &str) -> Self {
+        let client = Client::over_tcp_at(at, false).await;
+        let (offer, answer) = offered(web, &client, cookies).await;
+        client.connect_tcp(&answer.body, None).await;
+        Self::connected(client, at, &offer, &answer).await
+    }
+
+    async fn connected(mut client: Client, at: &str, offer: &str, answer: &Response) -> Self {
         client.until(Connected).await;
         let port = client.candidates().await[0].split(' ').nth(5).expect("a port").parse().expect("a number");
         let Ok(IpAddr::V4(ip)) = at.split(':').next().expect("an address").parse() else {
@@ -422,7 +494,7 @@ impl Viewer {
         };
         let ufrag =
             |sdp: &str| sdp.split("a=ice-ufrag:").nth(1).expect("ICE").lines().next().unwrap().to_owned();
-        let username = format!("{}:{}", ufrag(&answer.body), ufrag(&offer));
+        let username = format!("{}:{}", ufrag(&answer.body), ufrag(offer));
         let resource = answer.header("location").expect("a resource").to_owned();
         Self { client, resource, victim: Victim { address: SocketAddrV4::new(ip, port), username } }
     }

@@ -4,12 +4,9 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Socket, Type};
-
 use super::Guest;
+use crate::http::connect;
 
-/// No answer takes longer.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// Of a frame's second byte: it is masked, as a client's must be. The mask that follows is zero.
 const MASKED: u8 = 0x80;
 
@@ -27,19 +24,6 @@ pub fn text(message: &str) -> Vec<u8> {
 pub fn long_text(message: &str) -> Vec<u8> {
     let length = u16::try_from(message.len()).expect("as much as a page may send").to_be_bytes();
     [&[0x81, MASKED | 126, length[0], length[1], 0, 0, 0, 0], message.as_bytes()].concat()
-}
-
-/// A connection from an address of this host's, or from any.
-pub fn connect(from: Option<IpAddr>, to: SocketAddr) -> std::io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
-    if let Some(from) = from {
-        socket.bind(&SocketAddr::from((from, 0)).into())?;
-    }
-    socket.connect_timeout(&to.into(), PATIENCE)?;
-    let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    Ok(stream)
 }
 
 /// The page's WebSocket; `None` if it is refused.
