@@ -62,14 +62,14 @@ fn digests(l: &Lasting) -> impl Iterator<Item = Digest> {
 }
 
 /// Whether `after` gives nobody anything that `before` did not, so that it may hold before it is written. Privacy may be
-/// switched off again where the disk never learned that it was on.
-pub fn only_restricts(after: &Lasting, before: &Lasting, saved: &Lasting) -> bool {
+/// switched off again where the disk never learned that it was on: `privacy_saved`.
+pub fn only_restricts(after: &Lasting, before: &Lasting, privacy_saved: bool) -> bool {
     fn within<T: PartialEq>(after: &[T], before: &[T]) -> bool {
         after.iter().all(|item| before.contains(item))
     }
     after.owner == before.owner
         && (after.household.is_none() || after.household == before.household)
-        && (after.privacy || !before.privacy || !saved.privacy)
+        && (after.privacy || !before.privacy || !privacy_saved)
         && within(&after.sessions, &before.sessions)
         && within(&after.devices, &before.devices)
         && within(&after.tokens, &before.tokens)
