@@ -338,7 +338,11 @@ impl Line {
 
     /// Drops what waits for the viewer. When this returns nothing of it is on its way through this port any more.
     pub async fn conceal(&self) {
-        let connections = self.0.port.demux().connections(self.0.id);
+        let Held { port, id, share, .. } = &*self.0;
+        for udp in [&port.v4, &port.v6].into_iter().flatten() {
+            udp.drop_waiting(share);
+        }
+        let connections = port.demux().connections(*id);
         for connection in connections {
             connection.conceal().await;
         }
