@@ -435,8 +435,7 @@ fn encode(lasting: &Lasting) -> io::Result<Vec<u8>> {
 fn load(path: &Path) -> Result<Lasting, Error> {
     let broken = |why: String| Error::Broken { path: path.to_owned(), why, remedy: REMEDY };
     let Some(bytes) = file::read(path, REMEDY)? else { return Ok(Lasting::default()) };
-    let value: serde_json::Value =
-        serde_json::from_slice(&bytes).map_err(|e| broken(format!("it is no JSON: {e}")))?;
+    let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| broken(unlike_ours(&e)))?;
     match value.get("version").and_then(serde_json::Value::as_u64) {
         Some(version) if version == u64::from(VERSION) => (),
         Some(version) => {
@@ -444,12 +443,18 @@ fn load(path: &Path) -> Result<Lasting, Error> {
         }
         None => return Err(broken("it names no version".into())),
     }
-    let lasting: Lasting =
-        serde_json::from_value(value).map_err(|e| broken(format!("it makes no sense: {e}")))?;
+    let lasting: Lasting = serde_json::from_slice(&bytes).map_err(|e| broken(unlike_ours(&e)))?;
     match &lasting.owner {
         None if !lasting.unpaired => Err(broken("it has lost its owner".into())),
         owner => Ok(Lasting { unpaired: owner.is_none(), ..lasting }),
     }
+}
+
+/// What is wrong with a file, without what the parser says: that speaks of Rust's types.
+fn unlike_ours(error: &serde_json::Error) -> String {
+    let what =
+        if error.is_data() { "something that peercam does not write" } else { "something that is no JSON" };
+    format!("it has {what} in line {}, column {}", error.line(), error.column())
 }
 
 fn load_restrictions(runtime: &Path) -> Result<Option<Restrictions>, Error> {

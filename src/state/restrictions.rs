@@ -35,8 +35,12 @@ impl Restrictions {
 
     /// Reads what [`serde_json`] made of one; or says what is wrong.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let this: Self = serde_json::from_slice(bytes).map_err(|e| format!("unexpected content: {e}"))?;
-        if this.version == VERSION { Ok(this) } else { Err(format!("unknown version {}", this.version)) }
+        let this: Self = serde_json::from_slice(bytes).map_err(|e| super::unlike_ours(&e))?;
+        if this.version == VERSION {
+            Ok(this)
+        } else {
+            Err(format!("it has version {}, and this peercam knows only {VERSION}", this.version))
+        }
     }
 
     /// Takes away from `lasting` what has ended.

@@ -162,11 +162,11 @@ fn a_broken_file_stops_the_start() {
         ("{}", "no version"),
         ("{\"version\": 2}", "version 2"),
         ("{\"version\": \"1\"}", "no version"),
-        ("{\"version\": 1, \"owner\": 5}", "no sense"),
-        ("{\"version\": 1, \"tokens\": [{\"name\": \"a\"}]}", "no sense"),
+        ("{\"version\": 1, \"owner\": 5}", "does not write in line 1, column "),
+        ("{\"version\": 1, \"tokens\": [{\"name\": \"a\"}]}", "does not write in line 1, column "),
         (
             "{\"version\": 1, \"sessions\": [{\"digest\": \"short\", \"role\": \"owner\", \"created_unix\": 1, \"seen_unix\": 1}]}",
-            "43 characters",
+            "does not write in line 1, column ",
         ),
         ("\u{0}\u{0}\u{0}\u{0}", "no JSON"),
     ] {
@@ -177,6 +177,7 @@ fn a_broken_file_stops_the_start() {
         assert!(matches!(error, Error::Broken { .. }), "{broken:?}: {error}");
         let error = error.to_string();
         assert!(error.contains(says) && error.contains("state.json"), "{broken:?}: {error}");
+        assert!(!["expected", "missing", "invalid"].iter().any(|parser| error.contains(parser)), "{error}");
         assert_eq!(fs::read_to_string(dir.file()).unwrap(), broken, "it is left as it is");
     }
     let dir = Dir::new();
