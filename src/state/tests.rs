@@ -239,6 +239,7 @@ fn the_usual_places() {
         usual_dir(env, root).display().to_string()
     };
     assert_eq!(dir(true, &[("STATE_DIRECTORY", "/var/lib/cam:/var/lib/b")]), "/var/lib/cam");
+    assert_eq!(dir(true, &[("STATE_DIRECTORY", ":/var/lib/b")]), "/var/lib/peercam");
     assert_eq!(dir(true, &[("HOME", "/root")]), "/var/lib/peercam");
     assert_eq!(dir(false, &[("HOME", "/home/a"), ("XDG_STATE_HOME", "/s")]), "/s/peercam");
     assert_eq!(dir(false, &[("HOME", "/home/a"), ("XDG_STATE_HOME", "s")]), "/home/a/.local/state/peercam");
