@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use super::Error;
 use super::modes::Picked;
 use crate::media::frame::PixelFormat;
 
@@ -36,6 +37,17 @@ pub enum Failure {
     Silent,
     /// An error, or buffers without a picture.
     Broken,
+}
+
+impl Failure {
+    /// What a camera's error says of its mode; `None` if that is not to blame.
+    pub fn of(error: &Error) -> Option<Self> {
+        match error {
+            Error::Stalled(_) => Some(Self::Silent),
+            Error::Io { .. } | Error::Unusable(_) => Some(Self::Broken),
+            Error::None(_) | Error::Gone(_) | Error::Busy(_) | Error::Denied(_) | Error::Changed(_) => None,
+        }
+    }
 }
 
 /// What is known about the modes of one camera.

@@ -17,6 +17,9 @@ use std::time::Duration;
 use crate::media::frame::Frame;
 use crate::status::Mode;
 
+/// How long a camera may take from its start to its first frame: some take 5 s.
+pub const FIRST_FRAME: Duration = Duration::from_secs(10);
+
 /// Why a device can't be used, or stopped being usable. All are retried; the text is shown to viewers.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

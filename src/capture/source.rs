@@ -142,11 +142,7 @@ impl Chooser {
     /// What was opened last failed with `error` before it had worked for a while. If that was the fault of its mode, and not
     /// for the first time, the next one is tried when it is opened again.
     pub fn failed(&mut self, error: &Error) {
-        let how = match error {
-            Error::Stalled(_) => Failure::Silent,
-            Error::Io { .. } | Error::Unusable(_) => Failure::Broken,
-            Error::None(_) | Error::Gone(_) | Error::Busy(_) | Error::Denied(_) | Error::Changed(_) => return,
-        };
+        let Some(how) = Failure::of(error) else { return };
         if let [failed, next, ..] = self.tried[..]
             && let Some(times) = self.fallback.failed(&self.tried, how)
         {

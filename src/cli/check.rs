@@ -11,7 +11,8 @@ use super::table::columns;
 use super::{FAILED, load_config, print};
 use crate::capture::alsa::{Microphone, Read};
 use crate::capture::cameras::{self, Choice};
-use crate::capture::{self, VideoSource, microphones, v4l2};
+use crate::capture::fallback::{Failure, Fallback};
+use crate::capture::{self, FIRST_FRAME, VideoSource, microphones, v4l2};
 use crate::config::{self, Camera};
 use crate::encode::h264::{H264Encoder, Settings};
 use crate::encode::opus;
@@ -19,8 +20,6 @@ use crate::media::frame::PixelFormat;
 use crate::status::{Mode, Status};
 use crate::web::tls;
 
-/// The first frame may have to wait for a long exposure, or for a camera that wakes up.
-const FIRST_FRAME: Duration = Duration::from_secs(5);
 /// Long enough to tell 15 frames a second from 30, short enough to wait for.
 const MEASURE: Duration = Duration::from_secs(2);
 /// Long enough for a room's noise.
@@ -106,7 +105,7 @@ pub(super) fn picture(report: &mut Report, video: &config::Video) {
         wanted
     } else {
         match cameras::choose(video) {
-            Ok(choice) => camera(report, &choice, &wanted).unwrap_or(wanted),
+            Ok(choice) => camera(report, choice, &wanted).unwrap_or(wanted),
             Err(capture::Error::None(why)) if video.device == Camera::Auto => {
                 report.line("camera", &format!("the test picture: {why}"));
                 wanted
@@ -138,31 +137,57 @@ pub(super) fn picture(report: &mut Report, video: &config::Video) {
 }
 
 /// Opens the camera, tells wanted, negotiated and delivered, and returns what was negotiated.
-fn camera(report: &mut Report, choice: &Choice, wanted: &Mode) -> Option<Mode> {
+fn camera(report: &mut Report, mut choice: Choice, wanted: &Mode) -> Option<Mode> {
     report.line("camera", &format!("{} ({}): {}", choice.name, choice.path.display(), choice.why));
     report.line("  wanted", &show(wanted));
     for problem in &choice.problems {
         report.problem(problem);
     }
-    let mut camera = match v4l2::Camera::open(choice, &Arc::new(Status::default())) {
-        Ok(camera) => camera,
-        Err(e) => {
-            report.problem(&e.to_string());
-            return None;
-        }
-    };
-    let negotiated = camera.mode();
-    report.line("  negotiated", &show(&negotiated));
-    match delivered(&mut camera) {
-        Ok(fps) => {
-            // A quarter less is no jitter but a camera that takes its time.
-            let note = camera.rate_note().filter(|_| fps < negotiated.fps * 0.75);
-            let note = note.map(|n| format!(": {n}")).unwrap_or_default();
-            report.line("  delivered", &format!("{fps:.1} fps{note}"));
-        }
-        Err(e) => report.problem(&e.to_string()),
+    let mut negotiated = None;
+    let (delivers, problems) = first_that_works(&mut choice, |choice| {
+        let mut camera = v4l2::Camera::open(choice, &Arc::new(Status::default()))?;
+        let mode = *negotiated.insert(camera.mode());
+        let fps = delivered(&mut camera)?;
+        // A quarter less is no jitter but a camera that takes its time.
+        let note = camera.rate_note().filter(|_| fps < mode.fps * 0.75);
+        Ok(format!("{fps:.1} fps{}", note.map(|n| format!(": {n}")).unwrap_or_default()))
+    });
+    if let Some(mode) = &negotiated {
+        report.line("  negotiated", &show(mode));
     }
-    Some(negotiated)
+    for problem in problems {
+        report.problem(&problem);
+    }
+    if let Some(delivers) = delivers {
+        report.line("  delivered", &delivers);
+    }
+    negotiated
+}
+
+/// Tries a camera's modes as the daemon does, until one works. Returns what that gives, and why others do not work.
+fn first_that_works<T>(
+    choice: &mut Choice,
+    mut attempt: impl FnMut(&Choice) -> Result<T, capture::Error>,
+) -> (Option<T>, Vec<String>) {
+    let (mut fallback, mut problems) = (Fallback::default(), vec![]);
+    loop {
+        fallback.order(&mut choice.modes);
+        let error = match attempt(choice) {
+            Ok(works) => return (Some(works), problems),
+            Err(error) => error,
+        };
+        let formats: Vec<_> = choice.modes.iter().map(|mode| mode.format).collect();
+        let (Some(how), [failed, _, ..]) = (Failure::of(&error), &formats[..]) else {
+            problems.push(error.to_string());
+            return (None, problems);
+        };
+        if let Some(times) = fallback.failed(&formats, how) {
+            problems.push(format!("{failed} has failed {times} times, the last time because: {error}"));
+            if problems.len() == formats.len() {
+                return (None, problems);
+            }
+        }
+    }
 }
 
 /// Frames per second by their capture times.
@@ -249,7 +274,9 @@ fn show(mode: &Mode) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capture::modes::{FourCc, Interval, Picked};
     use crate::config::{Audio, Microphone, Video, Web};
+    use crate::media::frame::Size;
 
     fn said(check: impl FnOnce(&mut Report)) -> (String, usize) {
         let mut report = Report::default();
@@ -279,6 +306,46 @@ mod tests {
         let (text, problems) = said(|r| sound(r, &audio));
         assert!(text.contains("  PROBLEM") && text.ends_with("\n1 problem\n"), "{text}");
         assert_eq!(problems, 1);
+    }
+
+    #[test]
+    fn modes_are_tried_as_the_daemon_does() {
+        let modes = [PixelFormat::Yuyv, PixelFormat::Mjpg].map(|format| Picked {
+            fourcc: FourCc(0),
+            format,
+            size: Size::new(640, 480),
+            interval: Interval::of_rate(30),
+        });
+        let tried = |works: Option<PixelFormat>, modes: &[Picked]| {
+            let mut choice = Choice {
+                path: "/dev/video0".into(),
+                name: "Webcam".into(),
+                why: String::new(),
+                modes: modes.to_vec(),
+                controls: Default::default(),
+                problems: vec![],
+            };
+            let mut tries = vec![];
+            let (found, problems) = first_that_works(&mut choice, |choice| {
+                tries.push(choice.modes[0].format.fourcc());
+                let silent = Err(capture::Error::Stalled("camera"));
+                if works == Some(choice.modes[0].format) { Ok(()) } else { silent }
+            });
+            (tries.join(" "), found.is_some(), problems)
+        };
+        let why =
+            |mode| format!("{mode} has failed 2 times, the last time because: camera stopped delivering");
+        assert_eq!(tried(Some(PixelFormat::Yuyv), &modes), ("YUYV".into(), true, vec![]));
+        assert_eq!(
+            tried(Some(PixelFormat::Mjpg), &modes),
+            ("YUYV YUYV MJPG".into(), true, vec![why("YUYV")])
+        );
+        assert_eq!(
+            tried(None, &modes),
+            ("YUYV YUYV MJPG MJPG".into(), false, vec![why("YUYV"), why("MJPG")])
+        );
+        let only = tried(None, &modes[..1]);
+        assert_eq!(only, ("YUYV".into(), false, vec!["camera stopped delivering".into()]));
     }
 
     #[test]

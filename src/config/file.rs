@@ -10,6 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{Error, Problem};
+use super::syntax;
 
 /// A value as it stands in the file.
 pub(super) type Value<'t> = Spanned<DeValue<'t>>;
@@ -66,6 +67,9 @@ impl<'t> File<'t> {
         }
         let mut problems = file.problems.into_inner();
         problems.sort_by_key(|p| p.line);
+        if result.is_none() {
+            problems.dedup_by_key(|p| p.line); // what follows the first is of its making
+        }
         let result = match result {
             Some(result) if problems.is_empty() => Ok(result),
             _ => Err(Error::Refused(problems)),
@@ -79,11 +83,12 @@ impl<'t> File<'t> {
 
     fn syntax(&self, fault: &toml::de::Error) {
         let span = fault.span().unwrap_or(0..0);
-        if fault.message() == "duplicate key" {
+        if fault.message() == "duplicate key" || fault.message().starts_with("cannot extend value") {
             let key = self.text.get(span.clone()).unwrap_or_default();
             self.problem(span, key, "is given twice: allowed is once".into());
         } else {
-            self.problem(span, "", format!("this is not TOML: {}", fault.message()));
+            let (key, says) = syntax::sentence(self.text, span.start, fault.message());
+            self.problem(span, &key, says.into());
         }
     }
 

@@ -7,6 +7,7 @@ mod changes;
 mod error;
 mod file;
 mod network;
+mod syntax;
 mod values;
 
 use std::collections::BTreeMap;

@@ -163,7 +163,7 @@ fn the_line_is_shown_with_carets() {
 #[test]
 fn a_text_left_open_in_a_file_of_windows() {
     let error = Config::parse("[web]\r\norigins = [\"p\r\n", "d").expect_err("no TOML").to_string();
-    assert!(error.starts_with("d:2: this is not TOML: "), "{error}");
+    assert!(error.starts_with("d:2: web.origins: this is no whole list: "), "{error}");
 }
 
 #[test]
@@ -211,7 +211,10 @@ fn what_is_refused_and_how() {
         ),
         ("[web]\nport = 1\nport = 2", "3: port: is given twice: allowed is once"),
         ("[web]\n[web]", "2: web: is given twice: allowed is once"),
-        ("[web\nport = 1", "1: this is not TOML: unclosed table, expected `]`"),
+        (
+            "[web\nport = 1",
+            "1: this names no section: allowed is [name], or [[name]] for one of several, alone on its line",
+        ),
         // Numbers and switches.
         ("[video]\nframe_rate = 0", "2: video.frame_rate: 0 is out of range: allowed is 1 to 120"),
         ("[video]\nframe_rate = 0xFF", "2: video.frame_rate: 0xFF is out of range: allowed is 1 to 120"),
@@ -478,4 +481,62 @@ fn the_readme_shows_the_shipped_file() {
     let readme = include_str!("../../README.md");
     let block = readme.split("\n```toml\n").nth(1).and_then(|rest| rest.split("```\n").next());
     assert_eq!(block, Some(REFERENCE), "copy device.toml into README.md");
+}
+
+#[test]
+fn no_sentence_of_the_parser_reaches_a_person() {
+    const LINE: &str = "this line can't be read: allowed is [section], key = value, or # and a comment";
+    const HEADER: &str =
+        "this names no section: allowed is [name], or [[name]] for one of several, alone on its line";
+    const VALUE: &str =
+        "this is no value: allowed is a text in quotes, a number, true or false, or a list in [ ]";
+    const TEXT: &str = r#"this is no whole text: allowed is "text" on one line, in it \" for a quote and \\ for a backslash"#;
+    const LIST: &str =
+        r#"this is no whole list: allowed is ["one", "another"], with commas between and ] at the end"#;
+    for (text, line, key, expected) in [
+        ("[web]\nport = nope", 2, "web.port", VALUE),
+        ("[web]\nport =", 2, "web.port", VALUE),
+        ("[web]\nport = 80a", 2, "web.port", VALUE),
+        ("[web]\nport = 080", 2, "web.port", VALUE),
+        ("[web]\nhosts = [\"a\",\nb]", 3, "", TEXT),
+        ("[web]\nport = 8_", 2, "web.port", VALUE),
+        ("[audio]\ndtx = True", 2, "audio.dtx", VALUE),
+        ("[audio]\ndtx = yes", 2, "audio.dtx", VALUE),
+        ("[video]\nsize = 640x480", 2, "video.size", VALUE),
+        ("[video]\ndevice = /dev/video0", 2, "video.device", VALUE),
+        ("[video]\n[web]\naddress = 192.168.0.1", 3, "web.address", VALUE),
+        ("[[ice.servers]]\ncredential = two words", 2, "ice.servers.credential", VALUE),
+        ("[web]\nport = = 1", 2, "web.port", VALUE),
+        ("[web]\nport = {", 2, "web.port", VALUE),
+        ("[video]\ndevice = \"auto", 2, "video.device", TEXT),
+        ("[video]\ndevice = 'auto", 2, "video.device", TEXT),
+        ("[video]\ndevice = \"a\\q\"", 2, "video.device", TEXT),
+        ("[video]\ndevice = \"\\u12\"", 2, "video.device", TEXT),
+        ("[video]\ndevice = \"a\" \"b\"", 2, "video.device", TEXT),
+        ("[web]\nhosts = [\"a\" \"b\"]", 2, "web.hosts", LIST),
+        ("[web]\nhosts = [\"a\", \"b]", 2, "web.hosts", LIST),
+        ("[web]\nport 80", 2, "", LINE),
+        ("[web]\nport: 80", 2, "", LINE),
+        ("[web]\npört = 80", 2, "", LINE),
+        ("[web]\n= 80", 2, "", LINE),
+        ("hello", 1, "", LINE),
+        ("{\"web\": {\"port\": 80}}", 1, "", LINE),
+        ("[web", 1, "", HEADER),
+        ("[[web]", 1, "", HEADER),
+        ("[]", 1, "", HEADER),
+        ("[we b]", 1, "", HEADER),
+        ("[web] port", 1, "", HEADER),
+    ] {
+        let key = if key.is_empty() { String::new() } else { format!("{key}: ") };
+        assert_eq!(says(text), format!("device.toml:{line}: {key}{expected}"), "{text:?}");
+    }
+    for text in
+        ["\u{0}", "a.b = 1\na = 2", "[web]\nhosts = [\"a\",\n", "a = \"\"\"\n", "\r", "[web]\na = 1\na.b = 2"]
+    {
+        let said = says(text);
+        for parser in ["expected", "invalid", "unexpected", "missing", "unclosed", "cannot", "not TOML", "`"]
+        {
+            assert!(!said.contains(parser), "{text:?}: {said}");
+        }
+    }
 }

@@ -33,8 +33,6 @@ const MAX_BEHIND: u64 = 3;
 /// How often a microphone that is not there is looked for while somebody listens, whether one that rests is still there,
 /// and how often measured figures are told.
 const SECOND: Duration = Duration::from_secs(1);
-/// How messages about a lost microphone begin.
-const GONE: &str = "no sound: ";
 
 /// What the thread shares with others.
 pub struct Context {
@@ -69,7 +67,8 @@ pub fn spawn(context: Context) -> io::Result<Worker> {
         let orders =
             Orders::new(&hub, Demand::wants_microphone, |config| config.keep_open, signals, heartbeat);
         let search = Search::new(Pts::now());
-        Sound { config, status, sender, orders, search, said: String::new(), heard: false }.run();
+        Sound { config, status, sender, orders, search, said: String::new(), gone: false, heard: false }
+            .run();
     })
 }
 
@@ -82,6 +81,8 @@ struct Sound {
     search: Search,
     /// What the log was told last; it is told changes only.
     said: String,
+    /// And that was that there is no sound.
+    gone: bool,
     /// A microphone has been open. From then on the tone is no stand-in: silence is what a viewer expects.
     heard: bool,
 }
@@ -134,6 +135,7 @@ impl Sound {
             *a = status::Audio { state: State::Off, source: "off", why, ..Default::default() };
         });
         self.said.clear();
+        self.gone = false;
         self.orders.wait(None);
     }
 
@@ -202,6 +204,7 @@ impl Sound {
         });
         self.search = Search::new(Pts::now());
         self.said.clear();
+        self.gone = false;
         self.orders.wait(None);
     }
 
@@ -293,19 +296,18 @@ impl Sound {
         self.search.found();
         self.heard |= spec.is_some();
         let source = if choice.alsa.is_some() { "microphone" } else { "tone" };
-        let mut said = format!("{source}: {}", choice.name);
+        let mut which = choice.name.clone();
         if let Some(alsa) = choice.alsa.as_ref().filter(|alsa| **alsa != choice.name) {
-            said += &format!(" ({alsa})");
+            which += &format!(" ({alsa})");
         }
-        said += &format!(", because {}", choice.why);
+        which += &format!(", because {}", choice.why);
         if let Some(spec) = spec {
-            said += &format!("; {} Hz, {} ch, {}", spec.rate_hz, spec.channels, spec.format);
+            which += &format!("; {} Hz, {} ch, {}", spec.rate_hz, spec.channels, spec.format);
         }
+        let back = std::mem::take(&mut self.gone) && choice.alsa.is_some();
+        let said = format!("{source}: {which}");
         if self.said != said {
-            match said.strip_prefix("microphone: ") {
-                Some(which) if self.said.starts_with(GONE) => info!("microphone: back: {which}"),
-                _ => info!("{said}"),
-            }
+            info!("{source}: {}{which}", if back { "back: " } else { "" });
             self.said = said;
         }
         let channels = self.config.channels;
@@ -329,10 +331,11 @@ impl Sound {
     fn gone(&mut self, e: &Error) {
         self.search.missing(Pts::now());
         // Of one that was unplugged, "unplugged" says more than that it can't be found now.
-        if self.heard && matches!(e, Error::None(_)) && self.said.starts_with(GONE) {
+        if self.heard && matches!(e, Error::None(_)) && self.gone {
             return;
         }
-        let said = format!("{GONE}{e}");
+        self.gone = true;
+        let said = format!("no sound: {e}");
         if self.said == said {
             return;
         }

@@ -1,13 +1,19 @@
 //! Where state is kept unless somebody says otherwise.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 /// A folder that outlasts us until the board's next start: systemd's `RuntimeDirectory=` with
 /// `RuntimeDirectoryPreserve=yes`. `None` where nobody made one.
 pub fn runtime_dir() -> Option<PathBuf> {
-    let dirs = std::env::var_os("RUNTIME_DIRECTORY").filter(|d| !d.is_empty())?;
-    // Several are separated by colons (systemd.exec(5)); the first is ours.
-    dirs.to_str()?.split(':').next().filter(|d| !d.is_empty()).map(PathBuf::from)
+    first(&std::env::var_os("RUNTIME_DIRECTORY")?)
+}
+
+/// Of the folders that systemd has made, the first is ours; several are separated by colons (systemd.exec(5)).
+fn first(dirs: &OsStr) -> Option<PathBuf> {
+    let first = dirs.as_bytes().split(|byte| *byte == b':').next()?;
+    (!first.is_empty()).then(|| OsStr::from_bytes(first).into())
 }
 
 /// Where the state is unless somebody says otherwise: systemd's `StateDirectory=`; `/var/lib/peercam` for root; else the
@@ -18,10 +24,8 @@ pub fn default_dir() -> PathBuf {
 }
 
 pub(super) fn usual_dir(env: impl Fn(&str) -> Option<PathBuf>, root: bool) -> PathBuf {
-    if let Some(dirs) = env("STATE_DIRECTORY") {
-        // Several are separated by colons (systemd.exec(5)); the first is ours.
-        let text = dirs.to_string_lossy();
-        return text.split(':').next().unwrap_or_default().into();
+    if let Some(dir) = env("STATE_DIRECTORY").and_then(|dirs| first(dirs.as_os_str())) {
+        return dir;
     }
     if root {
         return "/var/lib/peercam".into();

@@ -5,7 +5,8 @@
 //! would open the device to whoever comes first.
 //!
 //! Where the disk is full or read-only, what grants fails, and what restricts holds all the same: in memory, and in the
-//! runtime folder until the board starts anew (`restrictions`). It is written as soon as the disk takes it.
+//! runtime folder until the board starts anew (`restrictions`). It is written as soon as the disk takes it. Where the disk
+//! is slow, what grants takes effect once it is written; what restricts does so at once, also for what is being granted.
 //!
 //! Secrets are here only as SHA-256 ([`Digest`]; they are random, so nobody can try them out) or, what people choose
 //! themselves, by argon2id. All lists are bounded; [`Lasting`] says what happens when one is full.
@@ -13,26 +14,25 @@
 mod digest;
 mod dirs;
 mod file;
+mod lasting;
 mod restrictions;
 
 pub use digest::Digest;
 pub use dirs::{default_dir, runtime_dir};
+pub use lasting::{Device, Guest, Lasting, Role, Session, Token};
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 
 use nix::fcntl::{Flock, FlockArg};
-use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
+use lasting::VERSION;
 use restrictions::{Restrictions, only_restricts};
 
-/// The format that we write. An older daemon must not make sense of a newer file by leaving out what it doesn't know.
-const VERSION: u32 = 1;
 const FILE: &str = "state.json";
 const LOCK: &str = "lock";
 /// What to do about a file that can't be read.
@@ -67,164 +67,6 @@ pub enum Error {
     },
 }
 
-/// What somebody may do. Each may do all that those before it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Watch, for a while.
-    Guest,
-    /// Watch, take snapshots, read the status.
-    Viewer,
-    /// Everything.
-    Owner,
-}
-
-impl Role {
-    /// As it is written in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Guest => "guest",
-            Self::Viewer => "viewer",
-            Self::Owner => "owner",
-        }
-    }
-}
-
-/// A key for programs, presented as `Authorization: Bearer`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Token {
-    /// Chosen by the owner; no two have the same.
-    pub name: String,
-    /// What it is good for.
-    pub role: Role,
-    /// Of its secret.
-    pub digest: Digest,
-    /// Made at, seconds of Unix time.
-    pub created_unix: u64,
-}
-
-/// A link that lets somebody watch for a while.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Guest {
-    /// Names it in lists and URLs; no secret.
-    pub id: String,
-    /// For the owner to tell it from others.
-    pub label: String,
-    /// Of its secret.
-    pub digest: Digest,
-    /// Made at, seconds of Unix time.
-    pub created_unix: u64,
-    /// Good until, seconds of Unix time.
-    pub expires_unix: u64,
-}
-
-/// A browser that is signed in by a password.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Session {
-    /// Of its cookie.
-    pub digest: Digest,
-    /// By whose password: [`Role::Owner`] or [`Role::Viewer`].
-    pub role: Role,
-    /// Signed in at, seconds of Unix time.
-    pub created_unix: u64,
-    /// Last used about then, seconds of Unix time.
-    pub seen_unix: u64,
-}
-
-/// A browser that was signed in once: strangers' guesses never keep it out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Device {
-    /// Of its cookie.
-    pub digest: Digest,
-    /// By whose password it last signed in.
-    pub role: Role,
-    /// Last signed in at, seconds of Unix time.
-    pub seen_unix: u64,
-}
-
-/// Everything that lasts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lasting {
-    version: u32,
-    /// The owner's password (argon2id, PHC string); `None`: the device has no owner yet.
-    pub owner: Option<String>,
-    /// There never was an owner. A file without an owner that does not say so has lost him.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    unpaired: bool,
-    /// The password of those who may watch.
-    pub household: Option<String>,
-    /// At most [`Lasting::MOST_TOKENS`]; a further one is refused.
-    #[serde(default)]
-    pub tokens: Vec<Token>,
-    /// At most [`Lasting::MOST_GUESTS`]; a further one is refused.
-    #[serde(default)]
-    pub guests: Vec<Guest>,
-    /// At most [`Lasting::MOST_SESSIONS`]; a further one replaces the longest unused, viewers' first.
-    #[serde(default)]
-    pub sessions: Vec<Session>,
-    /// At most [`Lasting::MOST_DEVICES`]; a further one replaces the longest unused, viewers' first.
-    #[serde(default)]
-    pub devices: Vec<Device>,
-    /// Camera and microphone stay closed.
-    #[serde(default)]
-    pub privacy: bool,
-    /// The latest time known: a clock that shows much less at the next start is wrong.
-    #[serde(default)]
-    pub known_unix: u64,
-    /// What is dated from here on was dated without a clock that could be believed.
-    #[serde(default)]
-    pub adrift_unix: Option<u64>,
-}
-
-impl Default for Lasting {
-    fn default() -> Self {
-        Self {
-            version: VERSION,
-            owner: None,
-            unpaired: true,
-            household: None,
-            tokens: vec![],
-            guests: vec![],
-            sessions: vec![],
-            devices: vec![],
-            privacy: false,
-            known_unix: 0,
-            adrift_unix: None,
-        }
-    }
-}
-
-impl Lasting {
-    /// Programs that one device serves.
-    pub const MOST_TOKENS: usize = 64;
-    /// Links at a time.
-    pub const MOST_GUESTS: usize = 64;
-    /// Browsers signed in.
-    pub const MOST_SESSIONS: usize = 256;
-    /// Browsers remembered.
-    pub const MOST_DEVICES: usize = 64;
-
-    /// A browser has signed in. Viewers who sign in again and again never push the owner out.
-    pub fn add_session(&mut self, session: Session) {
-        push(&mut self.sessions, session, Self::MOST_SESSIONS, |s| (s.role, s.seen_unix));
-    }
-
-    /// A browser is remembered, or again.
-    pub fn add_device(&mut self, device: Device) {
-        self.devices.retain(|d| d.digest != device.digest);
-        push(&mut self.devices, device, Self::MOST_DEVICES, |d| (d.role, d.seen_unix));
-    }
-}
-
-/// Makes room where there is none: the one that is least worth goes.
-fn push<T, K: Ord>(list: &mut Vec<T>, item: T, most: usize, worth: impl Fn(&T) -> K) {
-    while list.len() >= most {
-        let least = list.iter().enumerate().min_by_key(|(_, item)| worth(item)).map(|(i, _)| i);
-        list.remove(least.unwrap_or_default());
-    }
-    list.push(item);
-}
-
 /// Why the state can't be written, and what that means for what was restricted since.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unwritten {
@@ -252,15 +94,28 @@ pub struct State {
     dir: PathBuf,
     /// For what restricts while the disk can't be written.
     runtime: Option<PathBuf>,
-    /// Replaced as a whole, so that a reader never waits for a disk.
-    now: RwLock<Arc<Lasting>>,
-    /// What the disk holds. Locked while the state changes.
+    /// Never locked while the disk is written: what restricts waits for no write, nor does whoever looks.
+    memory: RwLock<Memory>,
+    /// What the disk holds. Locked while it is written; before `memory`, where both are.
     saved: Mutex<Arc<Lasting>>,
     changed: watch::Sender<u64>,
     privacy: watch::Sender<bool>,
-    held: AtomicBool,
     unwritten: watch::Sender<Option<Unwritten>>,
+    /// Something holds that nobody is writing.
+    unsaved: Notify,
+    #[cfg(test)]
+    slow: tests::SlowDisk,
     _lock: Flock<File>,
+}
+
+/// What holds.
+#[derive(Debug)]
+struct Memory {
+    now: Arc<Lasting>,
+    /// What will hold once the write that is going on has succeeded. What restricts meanwhile restricts this, too.
+    coming: Option<Lasting>,
+    /// The configuration demands privacy.
+    held: bool,
 }
 
 impl State {
@@ -315,10 +170,12 @@ impl State {
             runtime,
             changed: watch::channel(0).0,
             privacy: watch::channel(lasting.privacy).0,
-            held: AtomicBool::new(false),
             unwritten: watch::channel(None).0,
-            now: RwLock::new(Arc::new(lasting)),
+            unsaved: Notify::new(),
+            memory: RwLock::new(Memory { now: Arc::new(lasting), coming: None, held: false }),
             saved: Mutex::new(Arc::new(saved)),
+            #[cfg(test)]
+            slow: tests::SlowDisk::default(),
             _lock: lock,
         });
         state.catch_up();
@@ -336,21 +193,36 @@ impl State {
     /// # Errors
     /// It could not be written; then nothing has changed.
     pub fn change<T>(&self, change: impl FnOnce(&mut Lasting) -> T) -> Result<T, Error> {
-        self.commit(change, |_, _, _| false)
+        self.commit(change, false)
     }
 
-    /// The same for what only takes away: that holds at once, also where it can't be written. [`State::unwritten`] says
-    /// then for how long.
+    /// The same for what only takes away: that holds at once, also while something else is being written, and where it
+    /// can't be written. [`State::unwritten`] says then for how long. It may be called on more than one state.
     ///
     /// # Errors
     /// It gives somebody something after all, and could not be written; then nothing has changed.
-    pub fn restrict<T>(&self, change: impl FnOnce(&mut Lasting) -> T) -> Result<T, Error> {
-        self.commit(change, only_restricts)
+    pub fn restrict<T>(&self, change: impl Fn(&mut Lasting) -> T) -> Result<T, Error> {
+        let Some(result) = self.restrict_at_once(&change) else { return self.commit(change, true) };
+        self.settle(&mut self.lock());
+        Ok(result)
     }
 
-    /// The same for what is true whether it can be written or not: how dates are to be read after the clock was set.
-    pub fn redate(&self, change: impl FnOnce(&mut Lasting)) {
-        let _ = self.commit(change, |_, _, _| true); // holds anyway
+    /// The same for what is true whether it can be written or not: how dates are to be read after the clock was set. Never
+    /// waits for a disk; whoever waits for [`State::unsaved`] is to write it.
+    pub fn redate(&self, change: impl Fn(&mut Lasting)) {
+        let mut memory = self.memory();
+        let ((), now) = changed(&memory.now, &change);
+        if let Some(coming) = &mut memory.coming {
+            change(coming);
+        }
+        self.publish(&mut memory, now);
+        drop(memory);
+        self.unsaved.notify_one();
+    }
+
+    /// Waits until something holds that nobody is writing: time to [`State::catch_up`].
+    pub async fn unsaved(&self) {
+        self.unsaved.notified().await;
     }
 
     /// Why the state can't be written, now and whenever that changes.
@@ -361,14 +233,12 @@ impl State {
     /// Writes what could not be written before; with nothing to write, sees whether something could be. Waits for the disk.
     pub fn catch_up(&self) {
         let mut saved = self.lock();
-        let now = self.snapshot();
-        let done = if *now == **saved {
-            let bytes = encode(&now).and_then(|bytes| file::probe(&self.dir, FILE, &bytes));
-            bytes.map_err(|source| self.writing(source))
-        } else {
-            self.write(&now)
-        };
-        self.note(&mut saved, &now, done.as_ref().err());
+        if !self.settle(&mut saved) {
+            let bytes = encode(&saved).and_then(|bytes| file::probe(&self.dir, FILE, &bytes));
+            let probed = bytes.map_err(|source| self.writing(source));
+            let same = saved.clone();
+            self.note(&mut saved, &same, probed.as_ref().err());
+        }
     }
 
     /// Wakes its receiver after every change.
@@ -376,17 +246,16 @@ impl State {
         self.changed.subscribe()
     }
 
-    /// Whether there is privacy from now on, whatever is stored: the configuration may demand it.
+    /// Whether there is privacy from now on, whatever is stored: the configuration may demand it. Never waits for a disk.
     pub fn hold_privacy(&self, on: bool) {
-        let _alone = self.lock();
-        self.held.store(on, Ordering::Relaxed);
-        let privacy = on || self.read(|l| l.privacy);
-        self.privacy.send_if_modified(|p| std::mem::replace(p, privacy) != privacy);
+        let mut memory = self.memory();
+        memory.held = on;
+        self.tell_privacy(&memory);
     }
 
     /// Whether [`State::hold_privacy`] demands it.
     pub fn privacy_is_held(&self) -> bool {
-        self.held.load(Ordering::Relaxed)
+        self.memory.read().unwrap_or_else(PoisonError::into_inner).held
     }
 
     /// Whether there is privacy, now and whenever it changes.
@@ -399,40 +268,79 @@ impl State {
         &self.dir
     }
 
-    /// Makes a change. One that `holds_anyway`, by what it makes of the state before and of what the disk holds, is in
-    /// effect before it is written, and also if it can't be.
-    fn commit<T>(
-        &self,
-        change: impl FnOnce(&mut Lasting) -> T,
-        holds_anyway: fn(&Lasting, &Lasting, &Lasting) -> bool,
-    ) -> Result<T, Error> {
+    /// Makes a change that takes effect once it is written. One that `restricts` may do so before: privacy ends at once
+    /// where the disk never learned of it.
+    fn commit<T>(&self, change: impl FnOnce(&mut Lasting) -> T, restricts: bool) -> Result<T, Error> {
         let mut saved = self.lock();
-        let before = self.snapshot();
-        let mut after = Lasting::clone(&before);
-        let result = change(&mut after);
-        after.unpaired = after.owner.is_none();
-        if after == *before {
+        let mut memory = self.memory();
+        let (result, after) = changed(&memory.now, change);
+        if after == *memory.now {
             return Ok(result);
         }
-        let anyway = holds_anyway(&after, &before, &saved);
+        if restricts && only_restricts(&after, &memory.now, saved.privacy) {
+            self.publish(&mut memory, after);
+            drop(memory);
+            self.settle(&mut saved);
+            return Ok(result);
+        }
+        memory.coming = Some(after.clone());
+        drop(memory);
         let after = Arc::new(after);
-        if anyway {
-            self.publish(&after);
-        }
         let written = self.write(&after);
-        self.note(&mut saved, &after, written.as_ref().err());
-        if !anyway {
-            written?;
-            self.publish(&after);
+        let mut memory = self.memory();
+        if let Some(coming) = memory.coming.take().filter(|_| written.is_ok()) {
+            // What was restricted since the write began is in it. Whoever restricts waits to write that.
+            self.publish(&mut memory, coming);
         }
-        Ok(result)
+        drop(memory);
+        self.note(&mut saved, &after, written.as_ref().err());
+        written.map(|()| result)
     }
 
-    fn publish(&self, after: &Arc<Lasting>) {
-        let privacy = after.privacy || self.privacy_is_held();
-        *self.now.write().unwrap_or_else(PoisonError::into_inner) = after.clone();
-        self.privacy.send_if_modified(|p| std::mem::replace(p, privacy) != privacy);
+    /// Makes a change of what holds and of what is coming, without the disk; `None` if it gives somebody something.
+    fn restrict_at_once<T>(&self, change: &impl Fn(&mut Lasting) -> T) -> Option<T> {
+        let mut memory = self.memory();
+        let (mut result, after) = changed(&memory.now, change);
+        if !only_restricts(&after, &memory.now, true) {
+            return None;
+        }
+        if let Some(before) = &memory.coming {
+            // As if it came after that: what is being granted is in sight already.
+            let (of_coming, coming) = changed(before, change);
+            if !only_restricts(&coming, before, true) {
+                return None;
+            }
+            (result, memory.coming) = (of_coming, Some(coming));
+        }
+        self.publish(&mut memory, after);
+        Some(result)
+    }
+
+    /// From now on `after` holds.
+    fn publish(&self, memory: &mut Memory, after: Lasting) {
+        if after == *memory.now {
+            return;
+        }
+        memory.now = Arc::new(after);
+        self.tell_privacy(memory);
         self.changed.send_modify(|n| *n += 1);
+    }
+
+    fn tell_privacy(&self, memory: &Memory) {
+        let privacy = memory.held || memory.now.privacy;
+        self.privacy.send_if_modified(|p| std::mem::replace(p, privacy) != privacy);
+    }
+
+    /// Writes what holds; false if the disk is known to have it.
+    fn settle(&self, saved: &mut Arc<Lasting>) -> bool {
+        let now = self.snapshot();
+        // What a write that failed has left on the disk nobody knows.
+        let news = now != *saved || self.unwritten.borrow().is_some();
+        if news {
+            let written = self.write(&now);
+            self.note(saved, &now, written.as_ref().err());
+        }
+        news
     }
 
     /// Notes whether `state` was written. Where it was not, the runtime folder gets what holds all the same.
@@ -490,11 +398,17 @@ impl State {
         self.saved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn memory(&self) -> RwLockWriteGuard<'_, Memory> {
+        self.memory.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn snapshot(&self) -> Arc<Lasting> {
-        self.now.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.memory.read().unwrap_or_else(PoisonError::into_inner).now.clone()
     }
 
     fn write(&self, lasting: &Lasting) -> Result<(), Error> {
+        #[cfg(test)]
+        self.slow.wait();
         let written = encode(lasting).and_then(|bytes| file::replace(&self.dir, FILE, &bytes));
         written.map_err(|source| self.writing(source))
     }
@@ -502,6 +416,14 @@ impl State {
     fn writing(&self, source: io::Error) -> Error {
         Error::Io { path: self.dir.join(FILE), doing: "writing what must last", source }
     }
+}
+
+/// What a change makes of a state.
+fn changed<T>(before: &Lasting, change: impl FnOnce(&mut Lasting) -> T) -> (T, Lasting) {
+    let mut after = before.clone();
+    let result = change(&mut after);
+    after.unpaired = after.owner.is_none();
+    (result, after)
 }
 
 fn encode(lasting: &Lasting) -> io::Result<Vec<u8>> {
@@ -513,8 +435,7 @@ fn encode(lasting: &Lasting) -> io::Result<Vec<u8>> {
 fn load(path: &Path) -> Result<Lasting, Error> {
     let broken = |why: String| Error::Broken { path: path.to_owned(), why, remedy: REMEDY };
     let Some(bytes) = file::read(path, REMEDY)? else { return Ok(Lasting::default()) };
-    let value: serde_json::Value =
-        serde_json::from_slice(&bytes).map_err(|e| broken(format!("it is no JSON: {e}")))?;
+    let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| broken(unlike_ours(&e)))?;
     match value.get("version").and_then(serde_json::Value::as_u64) {
         Some(version) if version == u64::from(VERSION) => (),
         Some(version) => {
@@ -522,12 +443,18 @@ fn load(path: &Path) -> Result<Lasting, Error> {
         }
         None => return Err(broken("it names no version".into())),
     }
-    let lasting: Lasting =
-        serde_json::from_value(value).map_err(|e| broken(format!("it makes no sense: {e}")))?;
+    let lasting: Lasting = serde_json::from_slice(&bytes).map_err(|e| broken(unlike_ours(&e)))?;
     match &lasting.owner {
         None if !lasting.unpaired => Err(broken("it has lost its owner".into())),
         owner => Ok(Lasting { unpaired: owner.is_none(), ..lasting }),
     }
+}
+
+/// What is wrong with a file, without what the parser says: that speaks of Rust's types.
+fn unlike_ours(error: &serde_json::Error) -> String {
+    let what =
+        if error.is_data() { "something that peercam does not write" } else { "something that is no JSON" };
+    format!("it has {what} in line {}, column {}", error.line(), error.column())
 }
 
 fn load_restrictions(runtime: &Path) -> Result<Option<Restrictions>, Error> {

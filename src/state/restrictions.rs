@@ -35,8 +35,12 @@ impl Restrictions {
 
     /// Reads what [`serde_json`] made of one; or says what is wrong.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let this: Self = serde_json::from_slice(bytes).map_err(|e| format!("unexpected content: {e}"))?;
-        if this.version == VERSION { Ok(this) } else { Err(format!("unknown version {}", this.version)) }
+        let this: Self = serde_json::from_slice(bytes).map_err(|e| super::unlike_ours(&e))?;
+        if this.version == VERSION {
+            Ok(this)
+        } else {
+            Err(format!("it has version {}, and this peercam knows only {VERSION}", this.version))
+        }
     }
 
     /// Takes away from `lasting` what has ended.
@@ -62,14 +66,14 @@ fn digests(l: &Lasting) -> impl Iterator<Item = Digest> {
 }
 
 /// Whether `after` gives nobody anything that `before` did not, so that it may hold before it is written. Privacy may be
-/// switched off again where the disk never learned that it was on.
-pub fn only_restricts(after: &Lasting, before: &Lasting, saved: &Lasting) -> bool {
+/// switched off again where the disk never learned that it was on: `privacy_saved`.
+pub fn only_restricts(after: &Lasting, before: &Lasting, privacy_saved: bool) -> bool {
     fn within<T: PartialEq>(after: &[T], before: &[T]) -> bool {
         after.iter().all(|item| before.contains(item))
     }
     after.owner == before.owner
         && (after.household.is_none() || after.household == before.household)
-        && (after.privacy || !before.privacy || !saved.privacy)
+        && (after.privacy || !before.privacy || !privacy_saved)
         && within(&after.sessions, &before.sessions)
         && within(&after.devices, &before.devices)
         && within(&after.tokens, &before.tokens)

@@ -4,6 +4,9 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use super::dirs::usual_dir;
 use super::file::MAX_BYTES;
@@ -34,6 +37,36 @@ impl Drop for Dir {
 
 fn session(role: Role, seen_unix: u64) -> Session {
     Session { digest: Digest::of(&format!("{role:?} {seen_unix}")), role, created_unix: 1, seen_unix }
+}
+
+/// Makes a disk slow: each write says that it has begun, and waits for a word to go on.
+#[derive(Debug, Default)]
+pub(super) struct SlowDisk(Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>>);
+
+impl SlowDisk {
+    /// In front of every write.
+    pub(super) fn wait(&self) {
+        if let Some((begun, go_on)) = &*self.0.lock().unwrap() {
+            let _ = begun.send(());
+            let _ = go_on.recv(); // at once when the test has ended
+        }
+    }
+
+    fn start(&self) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
+        let ((begun, told), (go_on, waits)) = (mpsc::channel(), mpsc::channel());
+        *self.0.lock().unwrap() = Some((begun, waits));
+        (told, go_on)
+    }
+}
+
+/// Waits until that holds.
+fn until(state: &State, holds: impl Fn(&Lasting) -> bool) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let mut changes = state.changes();
+        let all = async { while !state.read(&holds) && changes.changed().await.is_ok() {} };
+        tokio::time::timeout(Duration::from_secs(10), all).await.expect("it holds");
+    });
 }
 
 #[test]
@@ -129,11 +162,11 @@ fn a_broken_file_stops_the_start() {
         ("{}", "no version"),
         ("{\"version\": 2}", "version 2"),
         ("{\"version\": \"1\"}", "no version"),
-        ("{\"version\": 1, \"owner\": 5}", "no sense"),
-        ("{\"version\": 1, \"tokens\": [{\"name\": \"a\"}]}", "no sense"),
+        ("{\"version\": 1, \"owner\": 5}", "does not write in line 1, column "),
+        ("{\"version\": 1, \"tokens\": [{\"name\": \"a\"}]}", "does not write in line 1, column "),
         (
             "{\"version\": 1, \"sessions\": [{\"digest\": \"short\", \"role\": \"owner\", \"created_unix\": 1, \"seen_unix\": 1}]}",
-            "43 characters",
+            "does not write in line 1, column ",
         ),
         ("\u{0}\u{0}\u{0}\u{0}", "no JSON"),
     ] {
@@ -144,6 +177,7 @@ fn a_broken_file_stops_the_start() {
         assert!(matches!(error, Error::Broken { .. }), "{broken:?}: {error}");
         let error = error.to_string();
         assert!(error.contains(says) && error.contains("state.json"), "{broken:?}: {error}");
+        assert!(!["expected", "missing", "invalid"].iter().any(|parser| error.contains(parser)), "{error}");
         assert_eq!(fs::read_to_string(dir.file()).unwrap(), broken, "it is left as it is");
     }
     let dir = Dir::new();
@@ -205,6 +239,7 @@ fn the_usual_places() {
         usual_dir(env, root).display().to_string()
     };
     assert_eq!(dir(true, &[("STATE_DIRECTORY", "/var/lib/cam:/var/lib/b")]), "/var/lib/cam");
+    assert_eq!(dir(true, &[("STATE_DIRECTORY", ":/var/lib/b")]), "/var/lib/peercam");
     assert_eq!(dir(true, &[("HOME", "/root")]), "/var/lib/peercam");
     assert_eq!(dir(false, &[("HOME", "/home/a"), ("XDG_STATE_HOME", "/s")]), "/s/peercam");
     assert_eq!(dir(false, &[("HOME", "/home/a"), ("XDG_STATE_HOME", "s")]), "/home/a/.local/state/peercam");
@@ -212,6 +247,12 @@ fn the_usual_places() {
 
 /// A state with one of each, on a disk that is full from then on; and the runtime folder.
 fn on_a_full_disk(dir: &Dir) -> (Arc<State>, PathBuf) {
+    let opened = with_one_of_each(dir);
+    fill(dir);
+    opened
+}
+
+fn with_one_of_each(dir: &Dir) -> (Arc<State>, PathBuf) {
     let runtime = dir.0.join("run");
     fs::create_dir_all(&runtime).unwrap();
     let state = State::open_with(&dir.0, Some(runtime.clone())).unwrap();
@@ -220,14 +261,18 @@ fn on_a_full_disk(dir: &Dir) -> (Arc<State>, PathBuf) {
             (l.owner, l.household) = (Some("owner's".into()), Some("household's".into()));
             l.add_session(session(Role::Owner, 7));
             l.add_session(session(Role::Viewer, 8));
-            for name in ["a", "b"] {
-                let digest = Digest::of(name);
-                l.tokens.push(Token { name: name.into(), role: Role::Viewer, digest, created_unix: 1 });
-            }
+            l.tokens.extend(["a", "b"].map(token));
         })
         .unwrap();
-    fill(dir);
     (state, runtime)
+}
+
+fn token(name: &str) -> Token {
+    Token { name: name.into(), role: Role::Viewer, digest: Digest::of(name), created_unix: 1 }
+}
+
+fn names(state: &State) -> String {
+    state.read(|l| l.tokens.iter().map(|t| t.name.as_str()).collect())
 }
 
 /// Nothing can be written to the folder any more. Not by permissions, which root ignores.
@@ -379,4 +424,108 @@ fn no_link_is_followed() {
     fs::hard_link(&other, dir.0.join(NEW_FILE)).unwrap();
     State::open(&dir.0).unwrap().change(|l| l.privacy = false).unwrap();
     assert_eq!(fs::read_to_string(&other).unwrap(), "somebody's");
+}
+
+#[test]
+fn what_restricts_takes_effect_while_a_grant_is_being_written() {
+    let dir = Dir::new();
+    let (state, _) = with_one_of_each(&dir);
+    let (begun, go_on) = state.slow.start();
+    thread::scope(|scope| {
+        let grant = scope.spawn(|| {
+            state.change(|l| {
+                l.tokens.push(token("c"));
+                l.sessions[1].seen_unix = 9; // of the viewer, whose session is about to end
+            })
+        });
+        begun.recv().unwrap();
+        let restriction = scope.spawn(|| state.restrict(restricted));
+        until(&state, |l| l.privacy && l.household.is_none() && l.sessions.len() == 1);
+        assert!(*state.privacy().borrow() && names(&state) == "b", "the grant is not written yet");
+        assert!(!grant.is_finished());
+        // Nor do these wait for the disk: they are called here.
+        state.hold_privacy(true);
+        assert!(state.privacy_is_held());
+        state.redate(|l| l.sessions[0].seen_unix = 70);
+        go_on.send(()).unwrap();
+        grant.join().unwrap().unwrap();
+        assert!(!restriction.is_finished(), "it answers when it outlasts a power cut");
+        begun.recv().unwrap();
+        go_on.send(()).unwrap();
+        restriction.join().unwrap().unwrap();
+    });
+    let holds = state.read(Lasting::clone);
+    assert_eq!(names(&state), "bc", "the grant was not lost");
+    assert_eq!((holds.privacy, &holds.household), (true, &None));
+    assert_eq!(holds.sessions.iter().map(|s| s.seen_unix).collect::<Vec<_>>(), [70], "no session came back");
+    drop(state);
+    assert_eq!(State::open(&dir.0).unwrap().read(Lasting::clone), holds);
+}
+
+#[test]
+fn what_is_being_granted_is_restricted_too() {
+    let dir = Dir::new();
+    let (state, _) = with_one_of_each(&dir);
+    state.restrict(|l| l.privacy = true).unwrap();
+    let at_once = |grant: &(dyn Fn() + Sync), restricts: &dyn Fn() -> usize| {
+        let (begun, go_on) = state.slow.start();
+        thread::scope(|scope| {
+            let grant = scope.spawn(grant);
+            begun.recv().unwrap();
+            let restricted = restricts();
+            drop((begun, go_on));
+            grant.join().unwrap();
+            restricted
+        })
+    };
+    // The disk says that it is on, so that off is a grant; whoever says on meanwhile has the last word.
+    let on = || state.restrict_at_once(&|l: &mut Lasting| l.privacy = true).map_or(0, |()| 1);
+    assert_eq!(at_once(&|| state.restrict(|l| l.privacy = false).unwrap(), &on), 1);
+    assert!(*state.privacy().borrow() && state.read(|l| l.privacy));
+    let revoke = || state.restrict_at_once(&|l: &mut Lasting| std::mem::take(&mut l.tokens).len()).unwrap();
+    let revoked = at_once(&|| state.change(|l| l.tokens.push(token("c"))).unwrap(), &revoke);
+    assert_eq!((revoked, names(&state).as_str()), (3, ""), "also the one that was being made");
+}
+
+#[test]
+fn a_grant_that_fails_takes_no_restriction_with_it() {
+    let dir = Dir::new();
+    let (state, runtime) = with_one_of_each(&dir);
+    let (begun, go_on) = state.slow.start();
+    thread::scope(|scope| {
+        let grant = scope.spawn(|| state.change(|l| l.tokens.push(token("c"))));
+        begun.recv().unwrap();
+        state.restrict_at_once(&restricted).unwrap();
+        fill(&dir);
+        drop((begun, go_on));
+        assert!(grant.join().unwrap().is_err());
+    });
+    assert_eq!(names(&state), "b");
+    let holds = state.read(Lasting::clone);
+    drop(state);
+    let again = State::open_with(&dir.0, Some(runtime)).unwrap();
+    assert_eq!(again.read(Lasting::clone), holds);
+}
+
+#[test]
+fn what_a_failed_write_left_is_written_over() {
+    let dir = Dir::new();
+    let (state, _) = on_a_full_disk(&dir);
+    assert!(state.change(|l| l.tokens.push(token("c"))).is_err());
+    make_room(&dir);
+    fs::write(dir.file(), "what was renamed but not flushed").unwrap();
+    state.catch_up();
+    drop(state);
+    assert_eq!(names(&State::open(&dir.0).unwrap()), "ab");
+}
+
+#[tokio::test]
+async fn what_the_clock_changes_is_written_by_whoever_waits_for_it() {
+    let dir = Dir::new();
+    let (state, _) = with_one_of_each(&dir);
+    state.redate(|l| l.known_unix = 5);
+    tokio::time::timeout(Duration::from_secs(10), state.unsaved()).await.expect("at once");
+    state.catch_up();
+    drop(state);
+    assert_eq!(State::open(&dir.0).unwrap().read(|l| l.known_unix), 5);
 }

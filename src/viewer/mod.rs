@@ -30,7 +30,7 @@ mod turn;
 mod unconnected;
 
 pub use places::share;
-pub use port::{Addresses, Change, Error as PortError, Port, fooled_by};
+pub use port::{Change, Error as PortError, Port, fooled_by};
 pub use registry::Registry;
 pub use turn::servers as ice_servers;
 

@@ -115,8 +115,7 @@ impl Peer {
             .with(rtcp::SLOT, interceptor);
         let registry = configure_twcc_sender_only(registry, &mut media).map_err(internal)?;
         let secured = line.clone();
-        let crypto = keys::provider(move |master| secured.secure(master))
-            .map_err(|e| Error::Internal(format!("webrtc has no cryptography: {e}")))?;
+        let crypto = keys::provider(move |master| secured.secure(master)).map_err(internal)?;
         let runtime = LineRuntime::new(line.clone());
         let addresses = runtime.addresses();
         let connection: Arc<dyn PeerConnection> = Arc::new(
@@ -392,6 +391,17 @@ fn codec(mime: &str, clock_rate: u32, channels: u16, fmtp: String, feedback: &[(
     }
 }
 
-fn internal(error: webrtc::error::Error) -> Error {
-    Error::Internal(format!("the connection could not be set up: {error}"))
+/// The journal gets what webrtc says, and people something that they understand.
+fn internal(error: impl std::fmt::Display) -> Error {
+    tracing::warn!(%error, "a viewer's connection could not be set up");
+    Error::Internal("the connection could not be set up; the device's journal says why".into())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn no_sentence_of_webrtc_reaches_a_person() {
+        let told = super::internal("ErrSDPZeroTransceivers: nothing to negotiate").to_string();
+        assert_eq!(told, "the connection could not be set up; the device's journal says why");
+    }
 }

@@ -5,8 +5,8 @@
 //! - each credential but the owner's has a share of the places;
 //! - viewers that are still connecting give way to newcomers: offers that are not followed up keep nobody out;
 //! - where no place is left, each of the owner's credentials gets one beyond the limit, [`FOR_OWNER`] at most;
-//! - joins have a rate for each credential but the owner's: each join costs the set-up of a connection, and may start camera
-//!   and encoder.
+//! - offers have a rate for each credential but the owner's: each costs the set-up of a connection, and may start camera
+//!   and encoder; a bad one has to be read before it is refused.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -67,13 +67,15 @@ impl<T> Seats<T> {
         Self { most, closed: false, taken: HashMap::new(), rates: HashMap::new(), next: 0 }
     }
 
-    /// Takes a place: its number, and who makes room for it.
+    /// Whether somebody may make an offer now; it counts as one.
+    fn ask(&mut self, holder: Holder, now: Instant) -> Result<(), Refusal> {
+        if holder.owner { Ok(()) } else { self.in_time(holder.credential, now) }
+    }
+
+    /// Takes a place for an offer that was asked for: its number, and who makes room for it.
     fn take(&mut self, holder: Holder, now: Instant, end: T) -> Result<(u64, Option<T>), Refusal> {
         if self.closed {
             return Err(Refusal::Full(self.most));
-        }
-        if !holder.owner {
-            self.in_time(holder.credential, now)?;
         }
         let (share, mine) = (share(self.most), self.count(|t| t.holder.credential == holder.credential));
         let slow = |t: &Taken<T>| now.saturating_duration_since(t.since) >= CONNECTS;
@@ -149,7 +151,12 @@ impl Places {
         self.seats().closed = true;
     }
 
-    /// Takes a place.
+    /// Asks whether somebody may make an offer now. It counts as one, also if it turns out to be a bad one.
+    pub fn ask(&self, holder: Holder) -> Result<(), Refusal> {
+        self.seats().ask(holder, Instant::now())
+    }
+
+    /// Takes a place for an offer that was asked for.
     pub fn take(&self, holder: Holder) -> Result<Place, Refusal> {
         let end = CancellationToken::new();
         let (number, ended) = self.seats().take(holder, Instant::now(), end.clone())?;
@@ -263,34 +270,28 @@ mod tests {
     }
 
     #[test]
-    fn joins_have_a_rate_for_each_credential() {
-        let (mut seats, now) = (Seats::new(50), Instant::now());
-        let mut joined = 0;
-        for n in 0..4270 {
-            // 427 joins a second, each followed by a leave.
-            if let Ok((number, _)) = seats.take(guest(1), now + Duration::from_micros(n * 2342), ()) {
-                seats.taken.remove(&number);
-                joined += 1;
-            }
-        }
-        assert_eq!(joined, 32 + 4 * 10 - 1);
-        let Err(Refusal::TooFast(wait)) = seats.take(guest(1), now + ms(10_000), ()) else {
-            panic!("joined")
-        };
+    fn offers_have_a_rate_for_each_credential() {
+        let (mut seats, now) = (Seats::<()>::new(50), Instant::now());
+        // 427 a second, good or bad.
+        let may = (0..4270).filter(|n| seats.ask(guest(1), now + Duration::from_micros(n * 2342)).is_ok());
+        assert_eq!(may.count(), 32 + 4 * 10 - 1);
+        let Err(Refusal::TooFast(wait)) = seats.ask(guest(1), now + ms(10_000)) else { panic!("it may") };
         assert!(wait <= ms(250));
-        assert!(seats.take(guest(2), now + ms(10_000), ()).is_ok());
+        assert!(seats.ask(guest(2), now + ms(10_000)).is_ok());
+        assert!((0..500).all(|_| seats.ask(owner(1), now).is_ok()));
+        assert!(seats.taken.is_empty(), "no place is taken by asking");
         // A large place, where many come by one link at once.
-        let mut seats = Seats::new(1000);
-        assert!((0..500).all(|_| seats.take(guest(1), now, ()).is_ok()));
+        let mut seats = Seats::<()>::new(1000);
+        assert!((0..500).all(|_| seats.ask(guest(1), now).is_ok()));
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let (mut seats, now) = (Seats::new(1000), Instant::now());
+        let (mut seats, now) = (Seats::<()>::new(1000), Instant::now());
         for n in 0..5000u32 {
             let mut bytes = [0; 32];
             bytes[..4].copy_from_slice(&n.to_be_bytes());
-            let _ = seats.take(Holder { credential: Credential::new(bytes), owner: false }, now, ());
+            let _ = seats.ask(Holder { credential: Credential::new(bytes), owner: false }, now);
             assert!(seats.rates.len() <= REMEMBERED);
         }
     }

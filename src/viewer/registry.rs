@@ -163,18 +163,18 @@ impl Registry {
 
     async fn admit(&self, offer: Offer) -> Result<Answer, Error> {
         let since = Instant::now();
-        let own = *self.shared.h264.borrow();
-        let playable = sdp::check(&offer.sdp, own)?;
-        let (sound, goes_without) = (offer.sound && playable.audio.is_some(), playable.left_out.clone());
-        let place = self.places.take(offer.holder).map_err(|refusal| match refusal {
+        let refused = |refusal| match refusal {
             Refusal::Full(most) => Error::Full(most),
             Refusal::Share(share) => Error::Share(share),
             Refusal::TooFast(wait) => Error::TooFast(wait),
-        })?;
-        let candidates = offer.sdp.lines().filter_map(|l| l.strip_prefix("a="));
-        let candidates: Vec<_> = candidates.filter(|l| l.starts_with("candidate:")).collect();
-        let usable = candidates.iter().filter(|c| sdp::usable_candidate(c).is_some()).count();
-        let named = candidates.len();
+        };
+        // Before the offer is read: that costs something, too.
+        self.places.ask(offer.holder).map_err(refused)?;
+        let own = *self.shared.h264.borrow();
+        let playable = sdp::check(&offer.sdp, own)?;
+        let (sound, goes_without) = (offer.sound && playable.audio.is_some(), playable.left_out.clone());
+        let place = self.places.take(offer.holder).map_err(refused)?;
+        let (named, usable) = sdp::count_candidates(&offer.sdp);
         let id = ViewerId::random()?;
         // Camera and microphone open while the network path is being found.
         let expected = self.shared.hub.anticipate();

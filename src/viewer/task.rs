@@ -200,7 +200,8 @@ impl Task {
                 }
                 unit = next(&mut subscription) => {
                     if let Err(error) = self.send(unit, &mut delay).await {
-                        return End::Left(format!("the connection broke: {error}"));
+                        tracing::debug!(viewer = self.viewer.name, %error, "the connection broke");
+                        return End::Left("the connection broke".into());
                     }
                     if let Some(s) = &subscription {
                         self.count_lags(s);

@@ -7,7 +7,7 @@ use crate::status::{State, Status};
 use crate::viewer::Registry;
 
 /// How long the answer waits for the devices: a thread looks at its orders every 100 ms, and drivers take some time to
-/// close. The owner has an answer within 3 s in any case.
+/// close. The owner has an answer within 3 s, if the disk is not slower.
 const CLOSED: Duration = Duration::from_secs(2);
 
 /// Switches privacy on or off. Returns warnings for the owner, a sentence each.

@@ -101,12 +101,11 @@ async fn join(state: &State, request: Request) -> Result<reply::Response, Proble
     let limits = &state.limits;
     let (via, path) = (request.peer.via.clone(), request.path);
     let sdp = body::read(&request.headers, request.body, limits.body_bytes, limits.body).await?;
-    // A player that asks for sound will play it.
-    let sound = sdp.lines().any(|l| l.starts_with("m=audio ") && !l.starts_with("m=audio 0 "));
     let principal = request.visitor.required()?;
     let (who, holder) = (principal.who.clone(), principal.holder());
     let (from, to) = (request.peer.remote, Some(request.peer.local));
-    let offer = Offer { sdp, from, to, who, holder, via: "whep", sound };
+    // A player that asks for sound will play it.
+    let offer = Offer { sdp, from, to, who, holder, via: "whep", sound: true };
     let (session, sdp) = state.sessions.join(principal, offer).await?;
     let mut response = Response::new(sdp.into());
     *response.status_mut() = StatusCode::CREATED;

@@ -7,7 +7,7 @@ use tracing::{debug, info, warn};
 
 use super::{Context, Input, Passage, STALL, Source};
 use crate::capture::source::Chooser;
-use crate::capture::{self, VideoSource};
+use crate::capture::{self, FIRST_FRAME, VideoSource};
 use crate::clock::Pts;
 use crate::config;
 use crate::hush::Hush;
@@ -19,8 +19,6 @@ use crate::status::{self, Mode, State};
 const RETRY: Duration = Duration::from_secs(1);
 /// A camera is given up when no frame came for [`STALL`], or for this many frame intervals if that is longer.
 const STALL_INTERVALS: f64 = 4.0;
-/// How long a camera may take from its start to its first frame: some take 5 s.
-const FIRST_FRAME: Duration = Duration::from_secs(10);
 /// A camera without a frame for this long after it was started is reported as starting. Most are quicker.
 const SLOW_START: Duration = Duration::from_millis(500);
 /// A camera that delivered for this long works in its mode, whatever happens to it later.

@@ -50,7 +50,7 @@ use self::stun::TransactionId;
 use self::udp::{Share, Udp};
 use super::keys::Master;
 use crate::config;
-use crate::net::{Links, Source, descriptors};
+use crate::net::{Addresses, Links, Source, descriptors};
 use crate::status::Status;
 
 pub use self::demux::Progress;
@@ -58,7 +58,6 @@ pub use self::gate::Alert;
 pub use self::gathered::Gathered;
 pub use self::listen::Error;
 pub use self::runtime::LineRuntime;
-pub use crate::net::Addresses;
 
 /// The largest datagram of a browser: an Ethernet frame's worth. webrtc's own buffer is not much larger.
 const LARGEST: usize = 1500;
@@ -338,7 +337,11 @@ impl Line {
 
     /// Drops what waits for the viewer. When this returns nothing of it is on its way through this port any more.
     pub async fn conceal(&self) {
-        let connections = self.0.port.demux().connections(self.0.id);
+        let Held { port, id, share, .. } = &*self.0;
+        for udp in [&port.v4, &port.v6].into_iter().flatten() {
+            udp.drop_waiting(share);
+        }
+        let connections = port.demux().connections(*id);
         for connection in connections {
             connection.conceal().await;
         }

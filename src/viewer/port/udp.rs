@@ -41,6 +41,15 @@ struct Backlog {
     bytes: usize,
 }
 
+impl Backlog {
+    fn drop_first(&mut self) {
+        if let Some(first) = self.queue.pop_front() {
+            self.bytes -= first.content.len();
+            first.share.0.fetch_sub(first.content.len(), Ordering::Relaxed);
+        }
+    }
+}
+
 struct Waiting {
     to: SocketAddr,
     from: Option<IpAddr>,
@@ -140,17 +149,38 @@ impl Udp {
     pub async fn drain(&self) {
         loop {
             self.waiting.notified().await;
-            loop {
-                let Some(next) = self.backlog().queue.pop_front() else { break };
-                while let Err(error) = self.put(next.to, next.from, &next.content, next.segment) {
-                    if error.kind() != io::ErrorKind::WouldBlock || self.io.writable().await.is_err() {
-                        break;
-                    }
-                }
-                next.share.0.fetch_sub(next.content.len(), Ordering::Relaxed);
-                self.backlog().bytes -= next.content.len();
+            while self.send_waiting() {
+                // An error comes back from the next try, as that of its datagram.
+                let _ = self.io.writable().await;
             }
         }
+    }
+
+    /// Sends what waits as far as the kernel has room. Says whether something still waits. Under the lock, so that what is
+    /// dropped meanwhile is not sent.
+    fn send_waiting(&self) -> bool {
+        let mut backlog = self.backlog();
+        while let Some(next) = backlog.queue.front() {
+            match self.put(next.to, next.from, &next.content, next.segment) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                _ => backlog.drop_first(),
+            }
+        }
+        false
+    }
+
+    /// Drops what waits for one viewer.
+    pub fn drop_waiting(&self, share: &Arc<Share>) {
+        let mut backlog = self.backlog();
+        let Backlog { queue, bytes } = &mut *backlog;
+        queue.retain(|waiting| {
+            let theirs = Arc::ptr_eq(&waiting.share, share);
+            if theirs {
+                *bytes -= waiting.content.len();
+                share.0.fetch_sub(waiting.content.len(), Ordering::Relaxed);
+            }
+            !theirs
+        });
     }
 
     /// Takes what arrives, until cancelled.
@@ -189,5 +219,40 @@ fn enlarge(socket: &socket2::Socket) {
     }
     if setsockopt(socket, sockopt::SndBufForce, &KERNEL_BUFFER).is_err() {
         let _ = socket.set_send_buffer_size(KERNEL_BUFFER);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_waits_for_a_viewer_is_dropped_and_others_get_theirs() {
+        let bind = || socket2::Socket::from(std::net::UdpSocket::bind("127.0.0.1:0").expect("a port"));
+        let udp = Udp::new(bind()).expect("a socket");
+        let (one, other) = (Arc::new(Share::default()), Arc::new(Share::default()));
+        let viewer = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+        let to = viewer.local_addr().expect("bound");
+        // As if the kernel had no room: who has a share of the backlog does not overtake it.
+        for share in [&one, &other] {
+            share.0.store(1, Ordering::Relaxed);
+            for _ in 0..3 {
+                assert!(udp.send(to, None, b"recorded before", None, share));
+            }
+        }
+        udp.drop_waiting(&one);
+        assert_eq!((one.0.load(Ordering::Relaxed), udp.backlog().queue.len()), (1, 3));
+        assert_eq!(udp.backlog().bytes, 3 * 15);
+        assert!(udp.send(to, None, b"a card", None, &one), "what comes later is sent");
+        while udp.send_waiting() {
+            udp.io.writable().await.expect("room"); // tokio asks the kernel first
+        }
+        let mut room = [0; 100];
+        for expected in [&b"recorded before"[..], b"recorded before", b"recorded before", b"a card"] {
+            let length = viewer.recv(&mut room).await.expect("a datagram");
+            assert_eq!(&room[..length], expected);
+        }
+        assert!(viewer.try_recv(&mut room).is_err(), "nothing more");
+        assert_eq!((udp.backlog().bytes, other.0.load(Ordering::Relaxed)), (0, 1));
     }
 }

@@ -18,15 +18,23 @@ pub struct Place {
     format: String,
     /// What is said of that format, or of the data channel: players read it also where a section is rejected.
     about: Option<String>,
-    /// Attributes that may be answered only where they are offered: `rtcp-mux`, `rtcp-rsize`.
+    /// Of [`MULTIPLEXING`].
     offered: Vec<&'static str>,
     /// What we send in it; `None`: it is rejected.
     pub taken: Option<Kind>,
 }
 
+/// Attributes that may be answered only where they are offered.
+const MULTIPLEXING: [&str; 2] = ["rtcp-mux", "rtcp-rsize"];
+
+/// Those of them that any of the bundle has.
+pub fn shared(bundle: &[&Section]) -> Vec<&'static str> {
+    MULTIPLEXING.into_iter().filter(|n| bundle.iter().any(|s| s.has(n))).collect()
+}
+
 impl Place {
-    /// The place of an offered section; `bundle` are those that it is bundled with.
-    pub fn of(section: &Section, bundle: &[&Section], taken: Option<Kind>) -> Self {
+    /// The place of an offered section; `shared` is what its bundle has, by [`shared`].
+    pub fn of(section: &Section, shared: &[&str], taken: Option<Kind>) -> Self {
         let format = section.formats.first().copied().unwrap_or("0");
         let mut about = section.lines.iter().filter(|l| {
             let rtpmap = l.strip_prefix("a=rtpmap:").and_then(|l| l.strip_prefix(format));
@@ -35,12 +43,11 @@ impl Place {
                 || l.starts_with("a=sctpmap:")
         });
         // A section that exists only within its bundle leaves these to the first (RFC 9143 section 7.1.3).
-        let inherits = if section.has("bundle-only") { bundle } else { &[] };
-        let offers = |name| section.has(name) || inherits.iter().any(|s| s.has(name));
+        let inherits = if section.has("bundle-only") { shared } else { &[] };
+        let offers = |name| section.has(name) || inherits.contains(&name);
         // RFC 8858: multiplexing is all that it can do.
         let only = section.has("rtcp-mux-only");
-        let offered =
-            ["rtcp-mux", "rtcp-rsize"].into_iter().filter(|n| offers(n) || (only && *n == "rtcp-mux"));
+        let offered = MULTIPLEXING.into_iter().filter(|n| offers(n) || (only && *n == "rtcp-mux"));
         Self {
             kind: section.kind.into(),
             protocol: section.protocol.into(),
@@ -76,7 +83,7 @@ impl Place {
                 // Written below, or by whoever knows our candidates.
                 "mid" | "setup" | "extmap" | "candidate" | "end-of-candidates" => false,
                 "sendrecv" | "sendonly" | "recvonly" | "inactive" => false,
-                name @ ("rtcp-mux" | "rtcp-rsize") => self.offered.contains(&name),
+                name if MULTIPLEXING.contains(&name) => self.offered.contains(&name),
                 _ => true,
             };
             if kept {

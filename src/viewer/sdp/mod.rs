@@ -17,7 +17,7 @@ mod parse;
 mod transport;
 
 pub use formats::{Audio, Video};
-pub use transport::usable_candidate;
+pub use transport::{count_candidates, usable_candidate};
 
 use answer::Place;
 use extmap::{Chosen, Extension};
@@ -96,7 +96,9 @@ pub fn check(sdp: &str, own: ProfileLevelId) -> Result<Playable, Error> {
     let audio_section = sound.as_ref().map(|(a, _)| &offer.sections[*a]);
     let extensions = Chosen::of(&offer, &offer.sections[v], audio_section);
     left_out.extend(extensions.left_out);
-    let bundle: Vec<_> = bundled.iter().map(|at| &offer.sections[*at]).collect();
+    let shared = answer::shared(&bundled.iter().map(|at| &offer.sections[*at]).collect::<Vec<_>>());
+    let mut in_bundle = vec![false; offer.sections.len()];
+    bundled.iter().for_each(|at| in_bundle[*at] = true);
     let mids = accepted.iter().filter_map(|at| offer.sections[*at].mid()).map(str::to_owned);
     Ok(Playable {
         bundle: group.is_some().then(|| mids.collect()),
@@ -104,7 +106,7 @@ pub fn check(sdp: &str, own: ProfileLevelId) -> Result<Playable, Error> {
             .sections
             .iter()
             .enumerate()
-            .map(|(at, s)| Place::of(s, if bundled.contains(&at) { &bundle } else { &[] }, taken(at)))
+            .map(|(at, s)| Place::of(s, if in_bundle[at] { &shared } else { &[] }, taken(at)))
             .collect(),
         audio: sound.map(|(_, audio)| audio),
         video_extensions: extensions.video,

@@ -86,8 +86,8 @@ fn groups(session: &[&str], sections: &[Section<'_>]) -> Vec<Vec<usize>> {
     let by_mid: HashMap<_, _> =
         sections.iter().enumerate().filter_map(|(at, s)| Some((s.mid()?, at))).collect();
     let mut groups: Vec<Vec<usize>> = vec![];
+    let mut seen = vec![false; sections.len()];
     for line in session.iter().filter_map(|l| l.strip_prefix("a=group:BUNDLE ")) {
-        let mut seen = vec![false; sections.len()];
         let members = line.split_ascii_whitespace().filter_map(|mid| by_mid.get(mid).copied());
         let members: Vec<_> = members.filter(|at| !std::mem::replace(&mut seen[*at], true)).collect();
         if !members.is_empty() {

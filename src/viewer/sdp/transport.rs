@@ -132,6 +132,14 @@ fn fingerprint(value: &str) -> Option<String> {
     (hash.eq_ignore_ascii_case(HASH.0) && whole).then(|| fingerprint.to_ascii_uppercase())
 }
 
+/// How many candidates an offer names, in all its sections, and how many of them we can send to.
+pub fn count_candidates(sdp: &str) -> (usize, usize) {
+    let candidates = sdp.lines().filter_map(|l| l.strip_prefix("a=")).filter(|l| l.starts_with("candidate:"));
+    candidates.fold((0, 0), |(named, usable), candidate| {
+        (named + 1, usable + usize::from(usable_candidate(candidate).is_some()))
+    })
+}
+
 /// A remote candidate (`candidate:...`) in its plainest form, if pinging it makes sense: UDP, our only component, and an
 /// address. Names (`.local`, RFC 8828) we do not resolve: such a browser pings us first and is known by that.
 pub fn usable_candidate(candidate: &str) -> Option<String> {

@@ -14,7 +14,7 @@ impl Auth {
         let name = label(name)?;
         let secret = secret::<LONG>()?;
         let now = self.time();
-        let token = Token { name, role, digest: Digest::of(&secret), created_unix: now };
+        let token = Token { name: name.clone(), role, digest: Digest::of(&secret), created_unix: now };
         self.state.change(|l| {
             if l.tokens.iter().any(|t| t.name == token.name) {
                 return Err(Error::Conflict("there is a token of that name; revoke it first"));
@@ -22,10 +22,10 @@ impl Auth {
             if l.tokens.len() >= Lasting::MOST_TOKENS {
                 return Err(Error::Conflict("there are 64 tokens already; revoke one first"));
             }
-            tracing::info!(name = token.name, role = role.as_str(), "token added");
             l.tokens.push(token);
             Ok(())
         })??;
+        tracing::info!(name, role = role.as_str(), "token added");
         Ok(secret)
     }
 
@@ -72,15 +72,16 @@ impl Auth {
         let (label, id, secret) = (label(label_)?, secret::<8>()?, secret::<SHORT>()?);
         let new = NewGuest { id: id.clone(), secret, expires_unix: self.time() + hours * HOUR_S };
         let (digest, expires_unix) = (Digest::of(&new.secret), new.expires_unix);
+        let name = label.clone();
         self.change(move |l, now| {
             if l.guests.len() >= Lasting::MOST_GUESTS {
                 return Err(Error::Conflict("there are 64 guest links already; revoke one first"));
             }
-            tracing::info!(label, hours, "guest link made");
             l.guests.push(Guest { id, label, digest, created_unix: now, expires_unix });
             Ok(())
         })
         .await??;
+        tracing::info!(label = name, hours, "guest link made");
         Ok(new)
     }
 

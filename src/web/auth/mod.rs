@@ -46,7 +46,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use self::time::Clock;
 use crate::net::{self, Links};
-use crate::state::{Digest, Lasting, Session, State};
+use crate::state::{self, Digest, Lasting, Session, State};
 use guess::{Accounts, Guesses, Source};
 use password::Passwords;
 use principal::{DAY_S, HOUR_S, Key, find, next_end, sweep};
@@ -239,7 +239,9 @@ impl Auth {
             let most = if self.unwritten().is_some() { CATCH_UP } else { TIDY };
             let next =
                 self.state.read(next_end).map(|at| Duration::from_secs(at.saturating_sub(self.time())));
-            tokio::time::sleep(next.map_or(most, |next| next.clamp(LOOK, most))).await;
+            // What the clock has changed is written at once.
+            let pause = next.map_or(most, |next| next.clamp(LOOK, most));
+            let _ = tokio::time::timeout(pause, self.state.unsaved()).await;
         }
     }
 }
@@ -291,39 +293,52 @@ impl Auth {
         &self,
         change: impl FnOnce(&mut Lasting, u64) -> T + Send + 'static,
     ) -> Result<T, Error> {
-        self.commit(false, change).await
+        let dated = self.dated();
+        self.on_disk(move |state| state.change(|l| dated.apply(l, change))).await
     }
 
-    /// The same for what only takes away: it holds also where the disk can't be written ([`State::restrict`]).
+    /// The same for what only takes away: it holds at once, also where the disk can't be written ([`State::restrict`]).
     async fn restrict<T: Send + 'static>(
         &self,
-        change: impl FnOnce(&mut Lasting, u64) -> T + Send + 'static,
+        change: impl Fn(&mut Lasting, u64) -> T + Send + 'static,
     ) -> Result<T, Error> {
-        self.commit(true, change).await
+        let dated = self.dated();
+        self.on_disk(move |state| state.restrict(|l| dated.apply(l, &change))).await
     }
 
-    async fn commit<T: Send + 'static>(
+    fn dated(&self) -> Dated {
+        let now = self.time();
+        Dated { now, adrift: lock(&self.clock).reckoning.adrift() }
+    }
+
+    async fn on_disk<T: Send + 'static>(
         &self,
-        restricts: bool,
-        change: impl FnOnce(&mut Lasting, u64) -> T + Send + 'static,
+        work: impl FnOnce(&State) -> Result<T, state::Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let (state, now) = (self.state.clone(), self.time());
-        let adrift = lock(&self.clock).reckoning.adrift();
-        let changed = tokio::task::spawn_blocking(move || {
-            let change = |l: &mut Lasting| {
-                let before = l.clone();
-                sweep(l, now);
-                let result = change(l, now);
-                // Seldom for its own sake: flash wears out.
-                let step = if l.guests.is_empty() { DAY_S } else { HOUR_S };
-                if *l != before || now >= l.known_unix.saturating_add(step) {
-                    (l.known_unix, l.adrift_unix) = (now, adrift);
-                }
-                result
-            };
-            if restricts { state.restrict(change) } else { state.change(change) }
-        });
-        Ok(changed.await.map_err(|e| Error::Internal(format!("writing what must last: {e}")))??)
+        let state = self.state.clone();
+        let done = tokio::task::spawn_blocking(move || work(&state)).await;
+        Ok(done.map_err(|e| Error::Internal(format!("writing what must last: {e}")))??)
+    }
+}
+
+/// When a change is made.
+#[derive(Clone, Copy)]
+struct Dated {
+    now: u64,
+    adrift: Option<u64>,
+}
+
+impl Dated {
+    fn apply<T>(self, l: &mut Lasting, change: impl FnOnce(&mut Lasting, u64) -> T) -> T {
+        let (before, now) = (l.clone(), self.now);
+        sweep(l, now);
+        let result = change(l, now);
+        // Seldom for its own sake: flash wears out.
+        let step = if l.guests.is_empty() { DAY_S } else { HOUR_S };
+        if *l != before || now >= l.known_unix.saturating_add(step) {
+            (l.known_unix, l.adrift_unix) = (now, self.adrift);
+        }
+        result
     }
 }
 

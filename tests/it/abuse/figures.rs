@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// What may stay of an attack.
-const MEMORY_LEFT: u64 = 3_000_000;
+pub const MEMORY_LEFT: u64 = 3_000_000;
 /// How long after the attacker has left.
-const SETTLED: Duration = Duration::from_secs(10);
+pub const SETTLED: Duration = Duration::from_secs(10);
 
 /// Since when nothing may have grown.
 #[derive(Clone, Copy, PartialEq, Eq)]

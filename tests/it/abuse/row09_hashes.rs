@@ -3,15 +3,11 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use super::figures::{megabytes, memory};
+use super::figures::{MEMORY_LEFT, SETTLED, megabytes, memory};
 use super::{Flat, Scene};
 use crate::daemon::{Daemon, PATTERN};
 use crate::flood;
 use crate::http::{anybody, exchange_from};
-
-/// What may stay, and how long until no more does.
-const LEFT: u64 = 3_000_000;
-const SETTLED: Duration = Duration::from_secs(10);
 
 /// In a scene the owner has signed in before, and what that leaves behind would hide what the attack does. Here nobody has.
 #[test]
@@ -32,7 +28,7 @@ fn the_first_hashes_of_all_leave_no_memory_behind() {
             }
         });
         let start = Instant::now();
-        while memory(daemon.id()) > before + LEFT {
+        while memory(daemon.id()) > before + MEMORY_LEFT {
             let now = megabytes(memory(daemon.id()));
             assert!(start.elapsed() < SETTLED, "{what}: {} MB became {now} MB", megabytes(before));
             std::thread::sleep(Duration::from_millis(100));

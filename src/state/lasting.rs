@@ -1,0 +1,166 @@
+//! What lasts.
+
+use serde::{Deserialize, Serialize};
+
+use super::Digest;
+
+/// The format that we write. An older daemon must not make sense of a newer file by leaving out what it doesn't know.
+pub const VERSION: u32 = 1;
+
+/// What somebody may do. Each may do all that those before it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Watch, for a while.
+    Guest,
+    /// Watch, take snapshots, read the status.
+    Viewer,
+    /// Everything.
+    Owner,
+}
+
+impl Role {
+    /// As it is written in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Guest => "guest",
+            Self::Viewer => "viewer",
+            Self::Owner => "owner",
+        }
+    }
+}
+
+/// A key for programs, presented as `Authorization: Bearer`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// Chosen by the owner; no two have the same.
+    pub name: String,
+    /// What it is good for.
+    pub role: Role,
+    /// Of its secret.
+    pub digest: Digest,
+    /// Made at, seconds of Unix time.
+    pub created_unix: u64,
+}
+
+/// A link that lets somebody watch for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guest {
+    /// Names it in lists and URLs; no secret.
+    pub id: String,
+    /// For the owner to tell it from others.
+    pub label: String,
+    /// Of its secret.
+    pub digest: Digest,
+    /// Made at, seconds of Unix time.
+    pub created_unix: u64,
+    /// Good until, seconds of Unix time.
+    pub expires_unix: u64,
+}
+
+/// A browser that is signed in by a password.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// Of its cookie.
+    pub digest: Digest,
+    /// By whose password: [`Role::Owner`] or [`Role::Viewer`].
+    pub role: Role,
+    /// Signed in at, seconds of Unix time.
+    pub created_unix: u64,
+    /// Last used about then, seconds of Unix time.
+    pub seen_unix: u64,
+}
+
+/// A browser that was signed in once: strangers' guesses never keep it out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Of its cookie.
+    pub digest: Digest,
+    /// By whose password it last signed in.
+    pub role: Role,
+    /// Last signed in at, seconds of Unix time.
+    pub seen_unix: u64,
+}
+
+/// Everything that lasts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lasting {
+    pub(super) version: u32,
+    /// The owner's password (argon2id, PHC string); `None`: the device has no owner yet.
+    pub owner: Option<String>,
+    /// There never was an owner. A file without an owner that does not say so has lost him.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) unpaired: bool,
+    /// The password of those who may watch.
+    pub household: Option<String>,
+    /// At most [`Lasting::MOST_TOKENS`]; a further one is refused.
+    #[serde(default)]
+    pub tokens: Vec<Token>,
+    /// At most [`Lasting::MOST_GUESTS`]; a further one is refused.
+    #[serde(default)]
+    pub guests: Vec<Guest>,
+    /// At most [`Lasting::MOST_SESSIONS`]; a further one replaces the longest unused, viewers' first.
+    #[serde(default)]
+    pub sessions: Vec<Session>,
+    /// At most [`Lasting::MOST_DEVICES`]; a further one replaces the longest unused, viewers' first.
+    #[serde(default)]
+    pub devices: Vec<Device>,
+    /// Camera and microphone stay closed.
+    #[serde(default)]
+    pub privacy: bool,
+    /// The latest time known: a clock that shows much less at the next start is wrong.
+    #[serde(default)]
+    pub known_unix: u64,
+    /// What is dated from here on was dated without a clock that could be believed.
+    #[serde(default)]
+    pub adrift_unix: Option<u64>,
+}
+
+impl Default for Lasting {
+    fn default() -> Self {
+        Self {
+            version: VERSION,
+            owner: None,
+            unpaired: true,
+            household: None,
+            tokens: vec![],
+            guests: vec![],
+            sessions: vec![],
+            devices: vec![],
+            privacy: false,
+            known_unix: 0,
+            adrift_unix: None,
+        }
+    }
+}
+
+impl Lasting {
+    /// Programs that one device serves.
+    pub const MOST_TOKENS: usize = 64;
+    /// Links at a time.
+    pub const MOST_GUESTS: usize = 64;
+    /// Browsers signed in.
+    pub const MOST_SESSIONS: usize = 256;
+    /// Browsers remembered.
+    pub const MOST_DEVICES: usize = 64;
+
+    /// A browser has signed in. Viewers who sign in again and again never push the owner out.
+    pub fn add_session(&mut self, session: Session) {
+        push(&mut self.sessions, session, Self::MOST_SESSIONS, |s| (s.role, s.seen_unix));
+    }
+
+    /// A browser is remembered, or again.
+    pub fn add_device(&mut self, device: Device) {
+        self.devices.retain(|d| d.digest != device.digest);
+        push(&mut self.devices, device, Self::MOST_DEVICES, |d| (d.role, d.seen_unix));
+    }
+}
+
+/// Makes room where there is none: the one that is least worth goes.
+fn push<T, K: Ord>(list: &mut Vec<T>, item: T, most: usize, worth: impl Fn(&T) -> K) {
+    while list.len() >= most {
+        let least = list.iter().enumerate().min_by_key(|(_, item)| worth(item)).map(|(i, _)| i);
+        list.remove(least.unwrap_or_default());
+    }
+    list.push(item);
+}
