@@ -27,7 +27,7 @@ fn one_of(n: u32) -> Source {
 }
 
 fn holder(n: u8, owner: bool) -> Holder {
-    Holder { credential: Credential::new([n; 32]), owner }
+    Holder { credential: Credential::new([n; 32]), owner, household: false }
 }
 
 const fn ms(ms: u64) -> Duration {
@@ -228,7 +228,7 @@ fn one_credential_makes_few_sources_preferred_and_none_takes_the_owners() {
     }
     assert_eq!(places.preferred.len(), 1 + PREFERRED_EACH);
     for n in 0..1000u32 {
-        let by = Holder { credential: Credential::new([(n % 251) as u8; 32]), owner: false };
+        let by = holder((n % 251) as u8, false);
         show(&mut places, one_of(n), by, 2000 + u64::from(n));
     }
     show(&mut places, ip(1), holder(2, false), 4000);
