@@ -474,8 +474,8 @@ impl Place {
         self.seats.places().progress(self.number, busy, Instant::now());
     }
 
-    /// A request on it showed a credential that is good.
-    pub fn known(&self, holder: Holder) {
+    /// A request on it showed a credential that is good, or none.
+    pub fn known(&self, holder: Option<Holder>) {
         self.seats.places().known(self.number, holder, Instant::now());
     }
 
