@@ -8,7 +8,7 @@
 //! - a few connections of each credential that was shown on them, so whoever is signed in keeps on working; but for the
 //!   owner's, at most half of all connections, and of one source's, so that there is room for others in any case;
 //! - WebSockets of whoever was let in. They are counted apart: for each credential, for each source, and with a reserve
-//!   for the owner.
+//!   for the owner. Each has a burst of messages, so new ones have a rate for each credential but the owner's.
 //!
 //! A source from which somebody signed in lately is preferred over all strangers, for it is where they come from next.
 
@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::usage::Usage;
-use crate::net::{Bucket, Rate, Source, descriptors};
+use crate::net::{Bucket, Buckets, Rate, Source, descriptors};
 use crate::viewer::{Credential, Holder};
 
 /// How many places there are.
@@ -99,6 +99,11 @@ const PREFERRED: usize = 256;
 /// A new connection from a preferred source costs this part of another's in the rate of its source: it shares an address
 /// with whoever uses that up.
 const PREFERRED_COST: f64 = 0.25;
+/// New WebSockets of one credential in a second, after as many at once as it may have: all pages of a link come back at once
+/// after a restart. As each begins with a burst of messages, faster ones would be worth more than those that stay open.
+const SOCKETS: f64 = 2.0;
+/// Credentials whose rate is remembered: more than there are links, tokens and sessions of one household.
+const REMEMBERED: usize = 512;
 
 /// What a connection is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +134,8 @@ pub enum NotKept {
     Full,
     /// By this credential, or from this source, there are too many.
     TooMany,
+    /// This credential opens them too fast.
+    TooFast,
 }
 
 #[derive(Debug)]
@@ -171,6 +178,7 @@ pub struct Places<T> {
     usage: Usage,
     preferred: HashMap<Source, Preferred>,
     handshakes: Bucket,
+    sockets: Buckets<Credential>,
     next: u64,
 }
 
@@ -184,6 +192,7 @@ impl<T> Places<T> {
             usage: Usage::new(limits.rate),
             preferred: HashMap::new(),
             handshakes: Bucket::full(limits.handshake_rate),
+            sockets: Buckets::new(REMEMBERED),
             next: 0,
         }
     }
@@ -377,6 +386,7 @@ impl<T> Places<T> {
         holder: Holder,
         source: Source,
         per_credential: usize,
+        now: Instant,
     ) -> Result<(), NotKept> {
         let Limits { kept, kept_for_owner, kept_per_source, .. } = self.limits;
         let most = if holder.owner { kept } else { kept.saturating_sub(kept_for_owner) };
@@ -391,6 +401,10 @@ impl<T> Places<T> {
         }
         if self.kept.len() >= most {
             return Err(NotKept::Full);
+        }
+        let rate = Rate { per_second: SOCKETS, burst: per_credential as f64 };
+        if !holder.owner && !self.sockets.of(holder.credential, rate, now).take(1.0, now) {
+            return Err(NotKept::TooFast);
         }
         let taken = self.taken.remove(&number).ok_or(NotKept::Full)?;
         self.kept.insert(number, Taken { phase: Phase::Kept, source, holder: Some(holder), ..taken });

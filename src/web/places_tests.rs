@@ -253,7 +253,7 @@ fn sockets_never_give_way_and_have_their_own_limits() {
     for n in 0..9 {
         assert!(places.take(ip(1), Phase::Http, t, n).is_ok());
     }
-    let mut keep = |number, by: u8, owner, from| places.keep(number, holder(by, owner), ip(from), 2);
+    let mut keep = |number, by: u8, owner, from| places.keep(number, holder(by, owner), ip(from), 2, t);
     assert_eq!(keep(0, 1, false, 1), Ok(()));
     assert_eq!(keep(1, 1, false, 2), Ok(()));
     assert_eq!(keep(2, 1, false, 3), Err(NotKept::TooMany), "by this credential");
@@ -413,6 +413,25 @@ fn a_credential_that_was_revoked_keeps_no_connection() {
     assert_eq!(places.take(ip(2), Phase::Http, t + ms(5000), 1), Err(Refusal::Full));
     places.known(0, None, t);
     assert_eq!(places.take(ip(2), Phase::Http, t + ms(5000), 1), Ok((1, vec![0])));
+}
+
+#[test]
+fn new_sockets_have_a_rate_for_each_credential_but_the_owners() {
+    let rate = Rate { per_second: 1000.0, burst: 1000.0 };
+    let (mut places, t) = (Places::new(Limits { rate, ..Limits::STANDARD }), Instant::now());
+    let mut opened = |by, owner, seconds: u64| {
+        let opens = (0..seconds * 100).filter(|n| {
+            let now = t + ms(10 * n);
+            let Ok((number, _)) = places.take(ip(1), Phase::Http, now, 0) else { return false };
+            let kept = places.keep(number, holder(by, owner), ip(1), 41, now).is_ok();
+            places.leave(number);
+            kept
+        });
+        opens.count()
+    };
+    assert_eq!(opened(1, false, 10), 41 + 19, "all pages at once, and then two in a second");
+    assert_eq!(opened(2, false, 1), 41 + 1);
+    assert_eq!(opened(3, true, 3), 300);
 }
 
 #[test]

@@ -483,9 +483,9 @@ impl Place {
     /// One credential may have `per_credential`.
     ///
     /// # Errors
-    /// There are too many.
+    /// There are too many, or they come too fast.
     pub fn keep(&self, holder: Holder, source: Source, per_credential: usize) -> Result<(), NotKept> {
-        self.seats.places().keep(self.number, holder, source, per_credential)
+        self.seats.places().keep(self.number, holder, source, per_credential, Instant::now())
     }
 }
 
