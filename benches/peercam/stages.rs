@@ -58,7 +58,7 @@ async fn one(size: Size) {
     let registry = Registry::new(hub.clone(), status, CLOCKS, port, 10, profile_seen);
     let mut client = Client::new(false).await;
     let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
-    let holder = Holder { credential: Credential::new([0; 32]), owner: true };
+    let holder = Holder { credential: Credential::new([0; 32]), owner: true, household: false };
     let offer = Offer {
         sdp: client.offer().await,
         from,

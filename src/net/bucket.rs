@@ -1,5 +1,7 @@
 //! A budget that refills with time (token bucket). Pure: the time is an argument.
 
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 /// How fast a budget refills, and how much it holds.
@@ -63,6 +65,35 @@ impl Bucket {
     }
 }
 
+/// Budgets by key, of a bounded number of keys.
+#[derive(Debug)]
+pub struct Buckets<K> {
+    most: usize,
+    buckets: HashMap<K, Bucket>,
+}
+
+impl<K: Copy + Eq + Hash> Buckets<K> {
+    /// None yet; `most` are remembered.
+    pub fn new(most: usize) -> Self {
+        Self { most, buckets: HashMap::new() }
+    }
+
+    /// The budget of `key`, which begins with `rate`. Where there are too many, those are forgotten by which nothing is
+    /// lost, and if there are none the fullest.
+    pub fn of(&mut self, key: K, rate: Rate, now: Instant) -> &mut Bucket {
+        if self.buckets.len() >= self.most && !self.buckets.contains_key(&key) {
+            self.buckets.retain(|_, bucket| !bucket.is_full(now));
+            if self.buckets.len() >= self.most {
+                let fullest =
+                    self.buckets.iter().max_by(|(_, a), (_, b)| a.left(now).total_cmp(&b.left(now)));
+                let fullest = fullest.map(|(key, _)| *key);
+                fullest.map(|key| self.buckets.remove(&key));
+            }
+        }
+        self.buckets.entry(key).or_insert_with(|| Bucket::full(rate))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,6 +123,20 @@ mod tests {
         assert!(bucket.spend(1.0, 0.0, now), "others may have it");
         bucket.refill(100.0);
         assert!(bucket.is_full(now));
+    }
+
+    #[test]
+    fn each_key_has_its_own_and_few_are_remembered() {
+        let (mut buckets, now) = (Buckets::new(8), Instant::now());
+        assert!((0..3).all(|_| buckets.of(0, RATE, now).take(1.0, now)));
+        for key in 1..1000 {
+            assert!(buckets.of(key, RATE, now).take(1.0, now));
+            assert!(buckets.buckets.len() <= 8);
+        }
+        assert!(!buckets.of(0, RATE, now).take(1.0, now), "the emptiest is remembered longest");
+        let later = now + Duration::from_secs(10);
+        buckets.of(1000, RATE, later);
+        assert_eq!(buckets.buckets.len(), 1, "the full ones were forgotten");
     }
 
     #[test]

@@ -7,7 +7,7 @@ pub mod source;
 
 use std::net::IpAddr;
 
-pub use self::bucket::{Bucket, Rate};
+pub use self::bucket::{Bucket, Buckets, Rate};
 pub use self::source::{Links, Source};
 
 /// This machine's addresses: interface and address of each, the loopback ones too.

@@ -116,6 +116,8 @@ pub struct Holder {
     pub credential: Credential,
     /// Whether it is the owner's.
     pub owner: bool,
+    /// Whether it is a sign-in by the household's password, which may have any number of them.
+    pub household: bool,
 }
 
 /// A browser's or player's wish to watch.
@@ -191,7 +193,7 @@ pub enum Error {
     Full(usize),
     /// 503
     #[error(
-        "{0} viewers already use this link, token or sign-in, its share of `web.max_viewers`; try again later"
+        "{0} viewers already use this link, token or password, its share of `web.max_viewers`; try again later"
     )]
     Share(usize),
     /// 429

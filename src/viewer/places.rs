@@ -2,9 +2,10 @@
 //!
 //! A viewer has a place from its offer on. So that nobody takes all of them:
 //!
-//! - each credential but the owner's has a share of the places;
+//! - each credential but the owner's has a share of the places, and all of the household's together leave some to guest
+//!   links and tokens: whoever knows its password signs in as often as they like;
 //! - viewers that are still connecting give way to newcomers: offers that are not followed up keep nobody out;
-//! - where no place is left, each of the owner's credentials gets one beyond the limit, [`FOR_OWNER`] at most;
+//! - where no place is left, each of the owner's credentials may have two, beyond the limit too, [`FOR_OWNER`] at most;
 //! - offers have a rate for each credential but the owner's: each costs the set-up of a connection, and may start camera
 //!   and encoder; a bad one has to be read before it is refused.
 
@@ -16,15 +17,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Credential, Holder};
 use crate::memory;
-use crate::net::{Bucket, Rate};
+use crate::net::{Buckets, Rate};
 
 /// Joins by one credential. All pages of a shared link come back at once after a restart of the daemon; the burst is the
 /// share of the places where that is larger.
 const JOINS: Rate = Rate { per_second: 4.0, burst: 32.0 };
 /// How long a viewer may take to connect before it gives way to a newcomer: genuine ones are quicker.
 const CONNECTS: Duration = Duration::from_secs(3);
-/// Places beyond the limit for the owner, one for each of his credentials: phone, desk, a player, and one more.
+/// Places beyond the limit for the owner: phone, desk, a player, and one more.
 const FOR_OWNER: usize = 4;
+/// Of one of his credentials: after a reload, the viewer from before is there until it has been silent for seconds.
+const FOR_OWNER_EACH: usize = 2;
 /// Credentials whose rate is remembered: more than there are links, tokens and sessions of one household.
 const REMEMBERED: usize = 512;
 
@@ -33,12 +36,17 @@ pub fn share(most: usize) -> usize {
     most.div_ceil(2)
 }
 
+/// How many of `most` places the household may have, by however many sign-ins.
+fn household(most: usize) -> usize {
+    (most - most.div_ceil(8)).max(1)
+}
+
 /// Why there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// All places are taken; how many there are.
     Full(usize),
-    /// This credential has its share; how many that is.
+    /// This credential has its share, or the household; how many that is.
     Share(usize),
     /// This credential joins too fast; when it may again.
     TooFast(Duration),
@@ -50,7 +58,7 @@ struct Seats<T> {
     most: usize,
     closed: bool,
     taken: HashMap<u64, Taken<T>>,
-    rates: HashMap<Credential, Bucket>,
+    rates: Buckets<Credential>,
     next: u64,
 }
 
@@ -64,7 +72,7 @@ struct Taken<T> {
 
 impl<T> Seats<T> {
     fn new(most: usize) -> Self {
-        Self { most, closed: false, taken: HashMap::new(), rates: HashMap::new(), next: 0 }
+        Self { most, closed: false, taken: HashMap::new(), rates: Buckets::new(REMEMBERED), next: 0 }
     }
 
     /// Whether somebody may make an offer now; it counts as one.
@@ -77,16 +85,21 @@ impl<T> Seats<T> {
         if self.closed {
             return Err(Refusal::Full(self.most));
         }
-        let (share, mine) = (share(self.most), self.count(|t| t.holder.credential == holder.credential));
+        let mine = |t: &Taken<T>| t.holder.credential == holder.credential;
+        let ours = |t: &Taken<T>| holder.household && t.holder.household;
+        let (share, of_household) = (share(self.most), household(self.most));
         let slow = |t: &Taken<T>| now.saturating_duration_since(t.since) >= CONNECTS;
         let mut victim = None;
-        if !holder.owner && mine >= share {
-            let own = |t: &Taken<T>| slow(t) && t.holder.credential == holder.credential;
-            victim = Some(self.oldest_connecting(own).ok_or(Refusal::Share(share))?);
+        if !holder.owner && self.count(mine) >= share {
+            victim = Some(self.oldest_connecting(|t| slow(t) && mine(t)).ok_or(Refusal::Share(share))?);
+        } else if self.count(ours) >= of_household {
+            let own = self.oldest_connecting(|t| slow(t) && ours(t));
+            victim = Some(own.ok_or(Refusal::Share(of_household))?);
         } else if self.taken.len() >= self.most {
             // Each has a moment to connect; the owner need not wait for that.
             victim = self.oldest_connecting(|t| slow(t) || (holder.owner && !t.holder.owner));
-            let beyond = holder.owner && mine == 0 && self.taken.len() < self.most + FOR_OWNER;
+            let few = self.count(mine) < FOR_OWNER_EACH && self.taken.len() < self.most + FOR_OWNER;
+            let beyond = holder.owner && few;
             if victim.is_none() && !beyond {
                 return Err(Refusal::Full(self.most));
             }
@@ -99,16 +112,8 @@ impl<T> Seats<T> {
     }
 
     fn in_time(&mut self, credential: Credential, now: Instant) -> Result<(), Refusal> {
-        if self.rates.len() >= REMEMBERED && !self.rates.contains_key(&credential) {
-            self.rates.retain(|_, bucket| !bucket.is_full(now));
-            if self.rates.len() >= REMEMBERED {
-                let fullest = self.rates.iter().max_by(|(_, a), (_, b)| a.left(now).total_cmp(&b.left(now)));
-                let fullest = fullest.map(|(credential, _)| *credential);
-                fullest.map(|credential| self.rates.remove(&credential));
-            }
-        }
         let rate = Rate { burst: JOINS.burst.max(share(self.most) as f64), ..JOINS };
-        let bucket = self.rates.entry(credential).or_insert_with(|| Bucket::full(rate));
+        let bucket = self.rates.of(credential, rate, now);
         if bucket.take(1.0, now) { Ok(()) } else { Err(Refusal::TooFast(bucket.wait(1.0, now))) }
     }
 
@@ -192,11 +197,15 @@ mod tests {
     use super::*;
 
     fn guest(n: u8) -> Holder {
-        Holder { credential: Credential::new([n; 32]), owner: false }
+        Holder { credential: Credential::new([n; 32]), owner: false, household: false }
+    }
+
+    fn household(n: u8) -> Holder {
+        Holder { household: true, ..guest(n) }
     }
 
     fn owner(n: u8) -> Holder {
-        Holder { credential: Credential::new([n; 32]), owner: true }
+        Holder { owner: true, ..guest(n) }
     }
 
     const fn ms(ms: u64) -> Duration {
@@ -206,21 +215,21 @@ mod tests {
     #[test]
     fn fewer_places_take_nobodys_and_more_are_there_at_once() {
         let places = Places::new(2);
-        let take = || {
-            let taken = places.take(owner(1));
+        let take = |by| {
+            let taken = places.take(guest(by));
             taken.inspect(|p| p.live())
         };
-        let (first, second) = (take().expect("free"), take().expect("free"));
-        assert_eq!(take().err(), Some(Refusal::Full(2)));
+        let (first, second) = (take(1).expect("free"), take(2).expect("free"));
+        assert_eq!(take(3).err(), Some(Refusal::Full(2)));
         places.set(1);
         drop(first);
-        assert_eq!(take().err(), Some(Refusal::Full(1)), "one is still there");
+        assert_eq!(take(3).err(), Some(Refusal::Full(1)), "one is still there");
         places.set(2);
-        let third = take().expect("free");
+        let third = take(3).expect("free");
         assert!(!second.end.is_cancelled() && !third.end.is_cancelled());
         places.close();
         places.set(9);
-        assert_eq!(take().err(), Some(Refusal::Full(9)), "nobody comes any more");
+        assert_eq!(take(4).err(), Some(Refusal::Full(9)), "nobody comes any more");
     }
 
     #[test]
@@ -260,6 +269,36 @@ mod tests {
     }
 
     #[test]
+    fn the_owner_who_reloads_need_not_wait_for_the_viewer_from_before() {
+        let (mut seats, now) = (Seats::new(2), Instant::now());
+        for by in [owner(4), guest(1)] {
+            let (number, _) = seats.take(by, now, ()).expect("free");
+            seats.taken.get_mut(&number).expect("it is there").live = true;
+        }
+        assert_eq!(seats.take(guest(2), now, ()), Err(Refusal::Full(2)));
+        assert!(seats.take(owner(4), now, ()).is_ok_and(|(_, gone)| gone.is_none()));
+        assert_eq!(seats.take(owner(4), now, ()), Err(Refusal::Full(2)), "one more, not many");
+    }
+
+    #[test]
+    fn the_household_leaves_places_to_guests_however_often_it_signs_in() {
+        for (most, theirs) in [(1, 1), (2, 1), (4, 3), (8, 7), (50, 43), (1000, 875)] {
+            let (mut seats, now) = (Seats::new(most), Instant::now());
+            let mut come = |holder: fn(u8) -> Holder, at| {
+                let came = (0..2000u32).filter(|n| seats.take(holder((n % 200) as u8), at, *n).is_ok());
+                came.count()
+            };
+            assert_eq!(come(household, now), theirs, "of {most}");
+            assert_eq!(come(guest, now), most - theirs);
+        }
+        // Of theirs, those give way that never connect.
+        let (mut seats, now) = (Seats::new(4), Instant::now());
+        assert!((0..3).all(|n| seats.take(household(n), now, n).is_ok()));
+        assert_eq!(seats.take(household(9), now, 9), Err(Refusal::Share(3)));
+        assert_eq!(seats.take(household(9), now + CONNECTS, 9), Ok((3, Some(0))));
+    }
+
+    #[test]
     fn the_owner_waits_for_no_guest_that_connects() {
         let (mut seats, now) = (Seats::new(2), Instant::now());
         assert!(seats.take(guest(1), now, 1).is_ok());
@@ -283,16 +322,5 @@ mod tests {
         // A large place, where many come by one link at once.
         let mut seats = Seats::<()>::new(1000);
         assert!((0..500).all(|_| seats.ask(guest(1), now).is_ok()));
-    }
-
-    #[test]
-    fn what_is_remembered_is_bounded() {
-        let (mut seats, now) = (Seats::<()>::new(1000), Instant::now());
-        for n in 0..5000u32 {
-            let mut bytes = [0; 32];
-            bytes[..4].copy_from_slice(&n.to_be_bytes());
-            let _ = seats.ask(Holder { credential: Credential::new(bytes), owner: false }, now);
-            assert!(seats.rates.len() <= REMEMBERED);
-        }
     }
 }

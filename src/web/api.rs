@@ -207,18 +207,19 @@ impl Request {
         let Pair { secret, password, keep_links } = parse(body)?;
         let password = NewPassword { text: &password, keep_links };
         let signed_in = self.auth().pair_by(&secret, password, self.browser()).await?;
-        Ok(self.with_cookies(empty(), &signed_in))
+        Ok(self.signed_in(empty(), &signed_in))
     }
 
     async fn login(&self, body: &str) -> Result<reply::Response, Problem> {
         let Login { password } = parse(body)?;
         let signed_in = self.auth().login(&password, self.browser(), self.visitor.principal()).await?;
-        Ok(self.with_cookies(self.session(Some(&signed_in.principal)), &signed_in))
+        Ok(self.signed_in(self.session(Some(&signed_in.principal)), &signed_in))
     }
 
     fn guest(&self, body: &str) -> Result<reply::Response, Problem> {
         let Guest { secret } = parse(body)?;
         let (principal, left_s) = self.auth().guest(&secret, self.peer.remote.ip())?;
+        self.peer.place.known(Some(principal.holder()));
         let mut response = self.session(Some(&principal));
         self.set(&mut response, Cookie::Session, &secret, left_s);
         Ok(response)
@@ -281,7 +282,9 @@ impl Request {
         self.peer.scheme == Scheme::Https || here
     }
 
-    fn with_cookies(&self, mut response: reply::Response, signed_in: &SignedIn) -> reply::Response {
+    /// Whoever signed in on this connection keeps it, and is remembered by cookies.
+    fn signed_in(&self, mut response: reply::Response, signed_in: &SignedIn) -> reply::Response {
+        self.peer.place.known(Some(signed_in.principal.holder()));
         self.set(&mut response, Cookie::Session, &signed_in.session, SESSION_S);
         self.set(&mut response, Cookie::Device, &signed_in.device, DEVICE_S);
         response

@@ -5,9 +5,10 @@
 //! Idle connections go first, and among them those of the source that used most lately (connections and requests,
 //! [`Usage`]); where none is idle, one of a source that uses more than the newcomer's. Two kinds never give way:
 //!
-//! - a few connections of each credential that was shown on them, so whoever is signed in keeps on working;
+//! - a few connections of each credential that was shown on them, so whoever is signed in keeps on working; but for the
+//!   owner's, at most half of all connections, and of one source's, so that there is room for others in any case;
 //! - WebSockets of whoever was let in. They are counted apart: for each credential, for each source, and with a reserve
-//!   for the owner.
+//!   for the owner. Each has a burst of messages, so new ones have a rate for each credential but the owner's.
 //!
 //! A source from which somebody signed in lately is preferred over all strangers, for it is where they come from next.
 
@@ -15,7 +16,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::usage::Usage;
-use crate::net::{Bucket, Rate, Source, descriptors};
+use crate::net::{Bucket, Buckets, Rate, Source, descriptors};
 use crate::viewer::{Credential, Holder};
 
 /// How many places there are.
@@ -32,8 +33,10 @@ pub struct Limits {
     /// New connections from one source. On a small board a handshake costs a millisecond or two of one core, so this
     /// leaves most of it to those who watch.
     pub rate: Rate,
-    /// TLS handshakes from all sources together. Of the burst, sources that used much lately may take the first third,
-    /// newcomers nearly all, and the last eighth is for those from which somebody signed in.
+    /// TLS handshakes from all sources together. Of the burst, newcomers may take the first three quarters, sources from
+    /// which somebody signed in all but the last eighth, and those from which the owner did all of it. The more a source has
+    /// used lately the more it has to leave: three quarters if nobody signed in from there, else three eighths, so that
+    /// newcomers find something left whoever asks for all.
     pub handshake_rate: Rate,
     /// Connections of one credential that never give way: a browser's six, and two.
     pub safe: usize,
@@ -84,8 +87,8 @@ const TURN: Duration = Duration::from_secs(2);
 /// How much more than the newcomer's source another must have used lately to give way without being idle. More than one
 /// connection, so that equals don't push each other out in turn.
 const GREEDIER: f64 = 2.0;
-/// A source that used this much lately has half the claim of a newcomer on what is left of the rate of handshakes: about
-/// what a browser takes to show the page and sign in (six connections and twenty requests).
+/// A source that used this much lately is half way from what a newcomer has to leave of the rate of handshakes to the most
+/// that it ever has to: about what a browser takes to show the page and sign in (six connections and twenty requests).
 const NEWCOMER: f64 = 32.0;
 /// How long a source is preferred after somebody signed in from there, or used a session.
 const LATELY: Duration = Duration::from_secs(24 * 3600);
@@ -93,9 +96,14 @@ const LATELY: Duration = Duration::from_secs(24 * 3600);
 const PREFERRED_EACH: usize = 4;
 /// Sources preferred in all.
 const PREFERRED: usize = 256;
-/// A new connection from a preferred source costs this part of another's in rates: it shares an address with whoever
-/// uses them up.
+/// A new connection from a preferred source costs this part of another's in the rate of its source: it shares an address
+/// with whoever uses that up.
 const PREFERRED_COST: f64 = 0.25;
+/// New WebSockets of one credential in a second, after as many at once as it may have: all pages of a link come back at once
+/// after a restart. As each begins with a burst of messages, faster ones would be worth more than those that stay open.
+const SOCKETS: f64 = 2.0;
+/// Credentials whose rate is remembered: more than there are links, tokens and sessions of one household.
+const REMEMBERED: usize = 512;
 
 /// What a connection is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +134,8 @@ pub enum NotKept {
     Full,
     /// By this credential, or from this source, there are too many.
     TooMany,
+    /// This credential opens them too fast.
+    TooFast,
 }
 
 #[derive(Debug)]
@@ -145,6 +155,10 @@ impl<T> Taken<T> {
     fn is_idle(&self, now: Instant) -> bool {
         !self.busy && now.saturating_duration_since(self.progress) >= IDLE
     }
+
+    fn is_owners(&self) -> bool {
+        self.holder.is_some_and(|h| h.owner)
+    }
 }
 
 /// A source from which somebody signed in lately.
@@ -163,7 +177,8 @@ pub struct Places<T> {
     kept: HashMap<u64, Taken<T>>,
     usage: Usage,
     preferred: HashMap<Source, Preferred>,
-    handshakes: Option<Bucket>,
+    handshakes: Bucket,
+    sockets: Buckets<Credential>,
     next: u64,
 }
 
@@ -176,7 +191,8 @@ impl<T> Places<T> {
             kept: HashMap::new(),
             usage: Usage::new(limits.rate),
             preferred: HashMap::new(),
-            handshakes: None,
+            handshakes: Bucket::full(limits.handshake_rate),
+            sockets: Buckets::new(REMEMBERED),
             next: 0,
         }
     }
@@ -189,9 +205,8 @@ impl<T> Places<T> {
         now: Instant,
         end: T,
     ) -> Result<(u64, Vec<T>), Refusal> {
-        let preferred = self.is_preferred(source, now);
         // Whoever is on this machine can keep its CPU busy without us.
-        if !source.is_proxy() && !source.is_loopback() && !self.in_time(source, phase, preferred, now) {
+        if !source.is_proxy() && !source.is_loopback() && !self.in_time(source, phase, now) {
             return Err(Refusal::TooFast);
         }
         if !source.is_proxy() {
@@ -199,7 +214,7 @@ impl<T> Places<T> {
         }
         let mut ended = vec![];
         let Limits { connections, per_source, handshakes, handshakes_per_source, .. } = self.limits;
-        let newcomer = Newcomer { source, preferred, now };
+        let newcomer = Newcomer { source, preferred: self.is_preferred(source, now), now };
         if !source.is_proxy() {
             if phase == Phase::Handshake {
                 let own = |t: &Taken<T>| t.source == source && t.phase == Phase::Handshake;
@@ -221,8 +236,9 @@ impl<T> Places<T> {
     }
 
     /// Whether a connection is within the rates, of its source and of all.
-    fn in_time(&mut self, source: Source, phase: Phase, preferred: bool, now: Instant) -> bool {
-        let cost = if preferred { PREFERRED_COST } else { 1.0 };
+    fn in_time(&mut self, source: Source, phase: Phase, now: Instant) -> bool {
+        let preferred = self.preferred_by(source, now);
+        let cost = if preferred.is_some() { PREFERRED_COST } else { 1.0 };
         if !self.usage.spend(source, cost, now) {
             self.usage.count(source, now); // also what is refused was asked for
             return false;
@@ -230,12 +246,16 @@ impl<T> Places<T> {
         if phase != Phase::Handshake {
             return true;
         }
-        let rate = self.limits.handshake_rate;
-        // The more a source has used lately, the more it has to leave for others.
+        // What it has to leave to others: the more it has used lately, the more.
+        let (least, most) = match preferred {
+            Some(by) if by.owner => (0.0, 0.375),
+            Some(_) => (0.125, 0.375),
+            None => (0.25, 0.75),
+        };
         let used = self.usage.of(source, now);
-        let reserve = if preferred { 0.0 } else { rate.burst * (0.125 + 0.5 * used / (used + NEWCOMER)) };
-        let all = self.handshakes.get_or_insert_with(|| Bucket::full(rate));
-        let in_time = all.spend(cost, reserve, now);
+        let reserve = least + (most - least) * used / (used + NEWCOMER);
+        let reserve = self.limits.handshake_rate.burst * reserve;
+        let in_time = self.handshakes.spend(1.0, reserve, now);
         if !in_time {
             self.usage.count(source, now);
         }
@@ -297,22 +317,33 @@ impl<T> Places<T> {
         }
     }
 
-    /// A request on it showed a credential that is good.
-    pub fn known(&mut self, number: u64, holder: Holder, now: Instant) {
+    /// A request on it showed a credential that is good, or none: one that was good before may have been revoked.
+    pub fn known(&mut self, number: u64, holder: Option<Holder>, now: Instant) {
         let Some(taken) = self.taken.get_mut(&number) else { return };
         let source = taken.source;
         if source.is_proxy() {
             return; // others come by the same connection
         }
-        if taken.holder != Some(holder) {
-            taken.holder = Some(holder);
-            let of = |t: &&Taken<T>| t.safe && t.holder == Some(holder);
-            let safe = self.taken.values().filter(of).count() < self.limits.safe;
+        if taken.holder != holder {
+            (taken.holder, taken.safe) = (holder, false);
+            let safe = holder.is_some_and(|holder| self.may_be_safe(source, holder));
             if let Some(taken) = self.taken.get_mut(&number) {
                 taken.safe = safe;
             }
         }
-        self.prefer(source, holder, now);
+        if let Some(holder) = holder {
+            self.prefer(source, holder, now);
+        }
+    }
+
+    fn may_be_safe(&self, source: Source, holder: Holder) -> bool {
+        let Limits { connections, per_source, safe, .. } = self.limits;
+        let count =
+            |counts: &dyn Fn(&Taken<T>) -> bool| self.taken.values().filter(|t| t.safe && counts(t)).count();
+        count(&|t| t.holder == Some(holder)) < safe
+            && (holder.owner
+                || count(&|t| !t.is_owners()) < connections / 2
+                    && count(&|t| !t.is_owners() && t.source == source) < per_source / 2)
     }
 
     fn prefer(&mut self, source: Source, by: Holder, now: Instant) {
@@ -339,8 +370,13 @@ impl<T> Places<T> {
         quiet.map(|s| self.preferred.remove(&s));
     }
 
+    fn preferred_by(&self, source: Source, now: Instant) -> Option<Holder> {
+        let preferred = self.preferred.get(&source)?;
+        (now.saturating_duration_since(preferred.at) < LATELY).then_some(preferred.by)
+    }
+
     fn is_preferred(&self, source: Source, now: Instant) -> bool {
-        self.preferred.get(&source).is_some_and(|p| now.saturating_duration_since(p.at) < LATELY)
+        self.preferred_by(source, now).is_some()
     }
 
     /// It becomes a WebSocket of `holder`, whose client is at `source`. One credential may have `per_credential`.
@@ -350,15 +386,14 @@ impl<T> Places<T> {
         holder: Holder,
         source: Source,
         per_credential: usize,
+        now: Instant,
     ) -> Result<(), NotKept> {
         let Limits { kept, kept_for_owner, kept_per_source, .. } = self.limits;
         let most = if holder.owner { kept } else { kept.saturating_sub(kept_for_owner) };
         let by = |credential: Credential| {
             self.kept.values().filter(|t| t.holder.is_some_and(|h| h.credential == credential)).count()
         };
-        let from = || {
-            self.kept.values().filter(|t| t.source == source && !t.holder.is_some_and(|h| h.owner)).count()
-        };
+        let from = || self.kept.values().filter(|t| t.source == source && !t.is_owners()).count();
         if by(holder.credential) >= per_credential
             || (!holder.owner && !source.is_proxy() && from() >= kept_per_source)
         {
@@ -366,6 +401,10 @@ impl<T> Places<T> {
         }
         if self.kept.len() >= most {
             return Err(NotKept::Full);
+        }
+        let rate = Rate { per_second: SOCKETS, burst: per_credential as f64 };
+        if !holder.owner && !self.sockets.of(holder.credential, rate, now).take(1.0, now) {
+            return Err(NotKept::TooFast);
         }
         let taken = self.taken.remove(&number).ok_or(NotKept::Full)?;
         self.kept.insert(number, Taken { phase: Phase::Kept, source, holder: Some(holder), ..taken });

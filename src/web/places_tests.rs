@@ -27,7 +27,7 @@ fn one_of(n: u32) -> Source {
 }
 
 fn holder(n: u8, owner: bool) -> Holder {
-    Holder { credential: Credential::new([n; 32]), owner }
+    Holder { credential: Credential::new([n; 32]), owner, household: false }
 }
 
 const fn ms(ms: u64) -> Duration {
@@ -129,7 +129,7 @@ fn half_open_handshakes_from_many_sources_keep_nobody_out() {
     for (sources, per_second) in [(10, 100), (10, 250), (50, 100)] {
         let (mut places, start) = (Places::new(Limits::STANDARD), Instant::now());
         let (number, _) = places.take(ip(1), Phase::Handshake, start, u64::MAX).expect("room");
-        places.known(number, holder(1, false), start);
+        places.known(number, Some(holder(1, false)), start);
         places.leave(number);
         let mut n = 0;
         let mut attack = |places: &mut Places<u64>, now: Instant| {
@@ -190,7 +190,7 @@ fn whoever_has_signed_in_keeps_places_whatever_others_do() {
     let (mut places, t) = (Places::new(SMALL), Instant::now());
     for n in 0..3 {
         assert!(places.take(ip(1), Phase::Http, t, n).is_ok());
-        places.known(n, holder(1, true), t);
+        places.known(n, Some(holder(1, true)), t);
     }
     for n in 3..6 {
         assert!(places.take(ip(n as u8), Phase::Http, t, n).is_ok());
@@ -219,7 +219,7 @@ fn one_credential_makes_few_sources_preferred_and_none_takes_the_owners() {
     let (mut places, t) = (Places::new(Limits::STANDARD), Instant::now());
     let show = |places: &mut Places<()>, from: Source, by: Holder, at: u64| {
         let (number, _) = places.take(from, Phase::Http, t + ms(at), ()).expect("room");
-        places.known(number, by, t + ms(at));
+        places.known(number, Some(by), t + ms(at));
         places.leave(number);
     };
     show(&mut places, ip(1), holder(1, true), 0);
@@ -228,7 +228,7 @@ fn one_credential_makes_few_sources_preferred_and_none_takes_the_owners() {
     }
     assert_eq!(places.preferred.len(), 1 + PREFERRED_EACH);
     for n in 0..1000u32 {
-        let by = Holder { credential: Credential::new([(n % 251) as u8; 32]), owner: false };
+        let by = holder((n % 251) as u8, false);
         show(&mut places, one_of(n), by, 2000 + u64::from(n));
     }
     show(&mut places, ip(1), holder(2, false), 4000);
@@ -253,7 +253,7 @@ fn sockets_never_give_way_and_have_their_own_limits() {
     for n in 0..9 {
         assert!(places.take(ip(1), Phase::Http, t, n).is_ok());
     }
-    let mut keep = |number, by: u8, owner, from| places.keep(number, holder(by, owner), ip(from), 2);
+    let mut keep = |number, by: u8, owner, from| places.keep(number, holder(by, owner), ip(from), 2, t);
     assert_eq!(keep(0, 1, false, 1), Ok(()));
     assert_eq!(keep(1, 1, false, 2), Ok(()));
     assert_eq!(keep(2, 1, false, 3), Err(NotKept::TooMany), "by this credential");
@@ -312,7 +312,7 @@ fn nobody_opens_connections_without_pause() {
     }
     // Whoever signed in from there shares an address with whoever uses up the rate.
     let (number, _) = places.take(ip(3), Phase::Http, t, ()).expect("room");
-    places.known(number, holder(1, false), t);
+    places.known(number, Some(holder(1, false)), t);
     assert_eq!((0..20).filter(|_| take(&mut places, ip(3), 0).is_ok()).count(), 8);
 }
 
@@ -334,12 +334,113 @@ fn handshakes_of_all_have_a_rate_with_a_reserve_for_newcomers() {
 }
 
 #[test]
+fn guests_addresses_take_neither_the_owners_handshakes_nor_all_of_newcomers() {
+    let (mut places, t) = (Places::new(Limits::STANDARD), Instant::now());
+    for (from, by) in [(1, 1), (2, 2), (3, 2), (4, 2), (5, 2), (6, 3)] {
+        let (number, _) = places.take(ip(from), Phase::Http, t, 0).expect("room");
+        places.known(number, Some(holder(by, by == 1)), t);
+        places.leave(number);
+    }
+    let take = |places: &mut Places<u64>, from, now| {
+        let taken = places.take(from, Phase::Handshake, now, 0);
+        taken.map(|(number, _)| places.leave(number)).is_ok()
+    };
+    let (mut theirs, mut owners, mut another, mut new) = (0, 0, 0, 0);
+    for at in 0..10_000 {
+        let now = t + ms(at);
+        (2..6).for_each(|from| theirs += u32::from(take(&mut places, ip(from), now)));
+        if at >= 9000 && at % 50 == 0 {
+            owners += u32::from(take(&mut places, ip(1), now));
+            another += u32::from(take(&mut places, ip(6), now));
+        }
+        if at >= 9000 && at % 100 == 0 {
+            new += u32::from(take(&mut places, ip(100), now));
+        }
+    }
+    assert!((1200..1600).contains(&theirs), "{theirs} in 10 s: the rate holds for them, too");
+    assert_eq!((owners, another, new), (20, 20, 10), "of the owner, another guest and a newcomer");
+}
+
+#[test]
+fn an_address_of_the_owners_that_asks_for_all_leaves_some_to_newcomers() {
+    let (mut places, t) = (Places::new(Limits::STANDARD), Instant::now());
+    let (number, _) = places.take(ip(1), Phase::Http, t, 0).expect("room");
+    places.known(number, Some(holder(1, true)), t);
+    let mut take = |from, now| {
+        let taken = places.take(from, Phase::Handshake, now, 0);
+        taken.map(|(number, _)| places.leave(number)).is_ok()
+    };
+    let (mut owners, mut new) = (0, 0);
+    for at in 0..10_000 {
+        owners += u32::from(take(ip(1), t + ms(at)));
+        if at % 1000 == 0 {
+            new += u32::from(take(ip(100), t + ms(at)));
+        }
+    }
+    assert!((1200..1700).contains(&owners) && new >= 9, "{owners} {new}");
+}
+
+#[test]
+fn safe_connections_leave_room_for_others() {
+    let limits = Limits { handshakes: 512, handshakes_per_source: 512, ..Limits::STANDARD };
+    let (mut places, t) = (Places::new(limits), Instant::now());
+    let mut next = 0;
+    let mut show = |places: &mut Places<u64>, from, by: Holder| {
+        next += 1;
+        if let Ok((number, _)) = places.take(from, Phase::Http, t, next) {
+            places.known(number, Some(by), t);
+        }
+    };
+    let safe = |places: &Places<u64>| places.taken.values().filter(|t| t.safe).count();
+    // Eight sign-ins of eight connections each, from one address.
+    (0..64).for_each(|n| show(&mut places, ip(1), holder(10 + n / 8, false)));
+    assert_eq!(safe(&places), limits.per_source / 2);
+    assert!(places.take(ip(1), Phase::Http, t + ms(5000), 0).is_ok(), "another behind it");
+    // Sixty-four from everywhere.
+    (0..512u32).for_each(|n| show(&mut places, one_of(n / 8), holder(100 + (n / 8) as u8, false)));
+    assert_eq!(safe(&places), limits.connections / 2);
+    assert!(places.take(ip(2), Phase::Http, t + ms(5000), 0).is_ok());
+    // The owner's are safe all the same.
+    (0..9).for_each(|_| show(&mut places, ip(1), holder(1, true)));
+    assert_eq!(safe(&places), limits.connections / 2 + limits.safe);
+}
+
+#[test]
+fn a_credential_that_was_revoked_keeps_no_connection() {
+    let (mut places, t) = (Places::new(Limits { connections: 1, ..SMALL }), Instant::now());
+    assert!(places.take(ip(1), Phase::Http, t, 0).is_ok());
+    places.known(0, Some(holder(1, true)), t);
+    assert_eq!(places.take(ip(2), Phase::Http, t + ms(5000), 1), Err(Refusal::Full));
+    places.known(0, None, t);
+    assert_eq!(places.take(ip(2), Phase::Http, t + ms(5000), 1), Ok((1, vec![0])));
+}
+
+#[test]
+fn new_sockets_have_a_rate_for_each_credential_but_the_owners() {
+    let rate = Rate { per_second: 1000.0, burst: 1000.0 };
+    let (mut places, t) = (Places::new(Limits { rate, ..Limits::STANDARD }), Instant::now());
+    let mut opened = |by, owner, seconds: u64| {
+        let opens = (0..seconds * 100).filter(|n| {
+            let now = t + ms(10 * n);
+            let Ok((number, _)) = places.take(ip(1), Phase::Http, now, 0) else { return false };
+            let kept = places.keep(number, holder(by, owner), ip(1), 41, now).is_ok();
+            places.leave(number);
+            kept
+        });
+        opens.count()
+    };
+    assert_eq!(opened(1, false, 10), 41 + 19, "all pages at once, and then two in a second");
+    assert_eq!(opened(2, false, 1), 41 + 1);
+    assert_eq!(opened(3, true, 3), 300);
+}
+
+#[test]
 fn a_proxy_is_counted_with_all_and_not_for_itself() {
     let (mut places, t) = (Places::new(SMALL), Instant::now());
     let proxy = Source::Proxy([192, 0, 2, 1].into());
     for n in 0..6 {
         assert!(places.take(proxy, Phase::Handshake, t, n).is_ok());
-        places.known(n, holder(1, true), t);
+        places.known(n, Some(holder(1, true)), t);
     }
     assert_eq!(places.take(proxy, Phase::Handshake, t, 6), Err(Refusal::Full));
     assert!(places.preferred.is_empty(), "it brings others, too");

@@ -13,6 +13,7 @@ use warp::filters::BoxedFilter;
 use warp::{Filter, Rejection, Reply as _, reply};
 
 use super::access::{self, Visitor};
+use super::auth::Principal;
 use super::guard::{self, Area, Caller};
 use super::machine::Here;
 use super::problem::Problem;
@@ -169,11 +170,10 @@ where
         let auth = &state.context.auth;
         access::admit(request.method(), request.uri().path(), request.headers(), caller, peer.scheme, auth)
     });
+    let principal = visitor.as_ref().ok().and_then(Visitor::principal);
+    peer.place.known(principal.map(Principal::holder));
     let mut response = match visitor {
         Ok(visitor) => {
-            if let Some(principal) = visitor.principal() {
-                peer.place.known(principal.holder());
-            }
             if request.version() < Version::HTTP_11 {
                 request.headers_mut().remove(header::UPGRADE); // RFC 9110 section 7.8
             }

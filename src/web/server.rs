@@ -474,8 +474,8 @@ impl Place {
         self.seats.places().progress(self.number, busy, Instant::now());
     }
 
-    /// A request on it showed a credential that is good.
-    pub fn known(&self, holder: Holder) {
+    /// A request on it showed a credential that is good, or none.
+    pub fn known(&self, holder: Option<Holder>) {
         self.seats.places().known(self.number, holder, Instant::now());
     }
 
@@ -483,9 +483,9 @@ impl Place {
     /// One credential may have `per_credential`.
     ///
     /// # Errors
-    /// There are too many.
+    /// There are too many, or they come too fast.
     pub fn keep(&self, holder: Holder, source: Source, per_credential: usize) -> Result<(), NotKept> {
-        self.seats.places().keep(self.number, holder, source, per_credential)
+        self.seats.places().keep(self.number, holder, source, per_credential, Instant::now())
     }
 }
 

@@ -85,6 +85,9 @@ fn open(
             NotKept::TooMany => {
                 "too many pages are open by this link, token or sign-in, or at this address; close some"
             }
+            NotKept::TooFast => {
+                "this link, token or sign-in opens pages too fast; try again in a few seconds"
+            }
         };
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, says).with(RETRY_AFTER, HeaderValue::from_static("5"))
     })?;

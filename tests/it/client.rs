@@ -28,7 +28,7 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 /// Opus' payload type in its offers.
 pub const OPUS: u8 = 111;
 /// By what viewers come in that join without the web.
-pub const OWNER: Holder = Holder { credential: Credential::new([0; 32]), owner: true };
+pub const OWNER: Holder = Holder { credential: Credential::new([0; 32]), owner: true, household: false };
 /// The extension that the daemon sends its playout delay in.
 const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
 

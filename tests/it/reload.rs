@@ -62,7 +62,9 @@ async fn a_good_change_is_taken_and_who_watches_stays() {
     assert_eq!(status["viewers"]["count"], 1);
     assert_eq!(status["counters"]["viewers_joined"], 1);
     viewer.watches().await;
-    let refused = Client::new(false).await.ask(daemon.address()).await;
+    let client = Client::new(false).await;
+    assert_eq!(client.ask(daemon.address()).await.code, 201, "the owner's second, as after a reload");
+    let refused = client.ask(daemon.address()).await;
     assert!(refused.code == 503 && refused.body.contains("(1 by `web.max_viewers`)"), "{refused:?}");
 
     daemon.reload(&changed);

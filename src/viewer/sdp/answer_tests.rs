@@ -82,7 +82,7 @@ impl House {
 
     async fn join(&self, offer: &str) -> Result<Answer, Error> {
         let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
-        let holder = Holder { credential: Credential::new([0; 32]), owner: true };
+        let holder = Holder { credential: Credential::new([0; 32]), owner: true, household: false };
         let (sdp, who) = (offer.to_owned(), "test".into());
         let offer = Offer { sdp, from, to: None, who, holder, via: "page", sound: false };
         self.registry.join(offer).await

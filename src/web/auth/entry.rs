@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::guess::Source;
-use super::password::Passwords;
+use super::password::{Passwords, Who};
 use super::principal::{Key, holder};
 use super::{Auth, Browser, DEVICE_S, Error, LONG, Principal, Role, SignedIn, lock, secret};
 use crate::state::{Device, Digest, Session};
@@ -78,15 +78,15 @@ impl Auth {
     /// Signs in by the owner's or the household's password. The session that the browser had before ends.
     ///
     /// # Errors
-    /// It is neither; or too many were wrong before.
+    /// It is neither; or too many were wrong before, or right in a short time.
     pub async fn login(
         &self,
         password: &str,
         browser: Browser<'_>,
         before: Option<&Principal>,
     ) -> Result<SignedIn, Error> {
-        let accounts = self.accounts(&browser);
-        let role = self.guess(&accounts, browser.address, password).await?;
+        let (who, accounts) = self.accounts(&browser);
+        let role = self.guess(who, &accounts, browser.address, password).await?;
         let signed_in = self.sign_in(role, browser, before, None).await?;
         tracing::info!(address = %browser.address, who = signed_in.principal.who, "signed in");
         Ok(signed_in)
@@ -111,7 +111,7 @@ impl Auth {
             Passwords::check(text)?;
         }
         let digest = principal.key.digest();
-        self.guess(&[(Role::Owner, Source::Known(digest))], address, old).await?;
+        self.guess(Who::Owner, &[(Role::Owner, Source::Known(digest))], address, old).await?;
         let ended = if remove {
             self.restrict(move |l, _| l.replace_password(role, None, Some(digest))).await?;
             vec![]
@@ -138,17 +138,22 @@ impl Auth {
 }
 
 impl Auth {
-    /// The accounts that this browser may try, and what it is to each: known to those whose password it once had, else a
-    /// stranger. So whoever knows the household's password guesses the owner's as slowly as anybody does.
-    fn accounts(&self, browser: &Browser<'_>) -> Vec<(Role, Source)> {
-        let stranger = self.stranger(browser.address);
+    /// Whose browser it is, the accounts that it may try, and what it is to each: known to those whose password it once had,
+    /// else a stranger. So whoever knows the household's password guesses the owner's as slowly as anybody does.
+    fn accounts(&self, browser: &Browser<'_>) -> (Who, Vec<(Role, Source)>) {
+        let stranger = self.source(browser.address);
         let (known, household) = (self.known(browser), self.state.read(|l| l.household.is_some()));
+        let who = match known {
+            Some((_, Role::Owner)) => Who::Owner,
+            Some(_) => Who::Household,
+            None => Who::Stranger(stranger),
+        };
         let source = |least| match known {
             Some((digest, role)) if role >= least => Source::Known(digest),
-            _ => stranger,
+            _ => Source::Stranger(stranger),
         };
         let roles = if household { &[Role::Owner, Role::Viewer][..] } else { &[Role::Owner] };
-        roles.iter().map(|role| (*role, source(*role))).collect()
+        (who, roles.iter().map(|role| (*role, source(*role))).collect())
     }
 
     /// The browser's cookie of an earlier login, and the most that it has signed in as.
@@ -161,15 +166,21 @@ impl Auth {
     }
 
     /// One try at the passwords of these accounts: whose it is.
-    async fn guess(&self, accounts: &[(Role, Source)], from: IpAddr, password: &str) -> Result<Role, Error> {
+    async fn guess(
+        &self,
+        who: Who,
+        accounts: &[(Role, Source)],
+        from: IpAddr,
+        password: &str,
+    ) -> Result<Role, Error> {
         let begun = lock(&self.guesses).begin(accounts, self.running()).map_err(Error::Wait)?;
         let hash = |role| self.state.read(|l| l.password(role).clone()).map(|hash| (role, hash));
         let hashes = begun.roles().filter_map(hash).collect();
-        let answer = self.passwords.whose(password, hashes).await;
+        let answer = self.passwords.whose(who, password, hashes).await;
         match &answer {
             // The limits bound these lines, too.
             Ok(None) => tracing::info!(address = %from, "a wrong password"),
-            Ok(Some(role)) => lock(&self.guesses).right(&begun, *role),
+            Ok(Some(role)) => lock(&self.guesses).right(&begun, *role, self.running()),
             Err(_) => lock(&self.guesses).take_back(&begun),
         }
         answer?.ok_or(match begun.wait {
@@ -180,7 +191,7 @@ impl Auth {
 
     async fn is_password(&self, role: Role, password: &str) -> Result<bool, Error> {
         match self.state.read(|l| l.password(role).clone()) {
-            Some(hash) => Ok(self.passwords.whose(password, vec![(role, hash)]).await?.is_some()),
+            Some(hash) => Ok(self.passwords.whose(Who::Owner, password, vec![(role, hash)]).await?.is_some()),
             None => Ok(false),
         }
     }
@@ -196,7 +207,7 @@ impl Auth {
         if self.is_password(other, password).await? {
             return Err(Error::Refused("owner and household need different passwords"));
         }
-        self.passwords.hash(password).await
+        self.passwords.hash(Who::Owner, password).await
     }
 
     /// A new session, by a password or by pairing (which sets the owner's `password`, and may keep links and tokens).

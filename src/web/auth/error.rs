@@ -23,8 +23,8 @@ pub enum Error {
     /// 409: another has that name, or there are too many.
     #[error("{0}")]
     Conflict(&'static str),
-    /// 429: too many wrong tries; how long to wait.
-    #[error("too many wrong tries; try again in {} s", seconds(.0))]
+    /// 429: too many tries, wrong ones or right ones; how long to wait.
+    #[error("too many tries to sign in; try again in {} s", seconds(.0))]
     Wait(Duration),
     /// 503: too many passwords are being checked right now.
     #[error("too many are signing in at this moment; try again in a few seconds")]
@@ -80,7 +80,7 @@ mod tests {
     fn a_wait_says_how_long() {
         let problem = Problem::from(Error::Wait(Duration::from_millis(1001)));
         assert_eq!(problem.status, 429);
-        assert_eq!(problem.detail, "too many wrong tries; try again in 2 s");
+        assert_eq!(problem.detail, "too many tries to sign in; try again in 2 s");
         assert_eq!(problem.response().headers()[RETRY_AFTER], "2");
     }
 }

@@ -14,6 +14,8 @@
 //!
 //! A try counts from its beginning, so that many at once are as slow as one after the other; a right one is taken back.
 //! A try that is refused costs no hash and counts for nothing.
+//!
+//! Right passwords cost hashes, too: each account has a rate of them, after which it has to wait as after wrong ones.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -36,6 +38,10 @@ const LONGEST_OVERALL: Duration = Duration::from_secs(60);
 const MEMORY: Duration = Duration::from_secs(60 * 60);
 /// Sources remembered. When full, the one that was quiet longest is forgotten; all strangers' count goes on.
 const SOURCES: usize = 1024;
+/// So often an account's right password signs in without a wait, as when a whole household is told a new one...
+const SIGN_INS: u32 = 20;
+/// ... and then once in this time.
+const EACH: Duration = Duration::from_secs(3);
 
 /// Who tries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -144,11 +150,31 @@ impl Guesses {
     }
 }
 
+/// Tries at one password.
+#[derive(Debug, Default)]
+struct Account {
+    guesses: Guesses,
+    /// When all right ones so far have had their time.
+    paid: Duration,
+}
+
+impl Account {
+    fn begin(&mut self, source: Source, now: Duration) -> Result<(), Duration> {
+        let wait = self.paid.saturating_sub(now + EACH * (SIGN_INS - 1));
+        if wait.is_zero() { self.guesses.begin(source, now) } else { Err(wait) }
+    }
+
+    fn right(&mut self, source: Source, now: Duration) {
+        self.guesses.right(source);
+        self.paid = self.paid.max(now) + EACH;
+    }
+}
+
 /// All tries at both passwords.
 #[derive(Debug, Default)]
 pub struct Accounts {
-    owner: Guesses,
-    household: Guesses,
+    owner: Account,
+    household: Account,
 }
 
 /// A try that has begun.
@@ -184,21 +210,21 @@ impl Accounts {
     }
 
     /// It was this account's password: the source starts afresh there, and has not guessed at the other.
-    pub fn right(&mut self, begun: &Try, role: Role) {
-        for &(account, source) in &begun.at {
-            let guesses = self.of(account);
-            if account == role { guesses.right(source) } else { guesses.take_back(source) }
+    pub fn right(&mut self, begun: &Try, role: Role, now: Duration) {
+        for &(tried, source) in &begun.at {
+            let account = self.of(tried);
+            if tried == role { account.right(source, now) } else { account.guesses.take_back(source) }
         }
     }
 
     /// It came to nothing: it is as if it had not been.
     pub fn take_back(&mut self, begun: &Try) {
         for &(account, source) in &begun.at {
-            self.of(account).take_back(source);
+            self.of(account).guesses.take_back(source);
         }
     }
 
-    fn of(&mut self, role: Role) -> &mut Guesses {
+    fn of(&mut self, role: Role) -> &mut Account {
         if role == Role::Owner { &mut self.owner } else { &mut self.household }
     }
 }
@@ -330,7 +356,7 @@ mod tests {
         if let Ok(begun) = accounts.begin(&at, now)
             && begun.roles().any(|role| role == Role::Viewer)
         {
-            accounts.right(&begun, Role::Viewer);
+            accounts.right(&begun, Role::Viewer, now);
         }
     }
 
@@ -360,11 +386,42 @@ mod tests {
     #[test]
     fn an_honest_household_never_waits_for_its_own_logins() {
         let (mut accounts, sources) = (Accounts::default(), [at("192.0.2.1"); 2]);
-        for _ in 0..100 {
-            let begun = accounts.begin(&[(BOTH[0], sources[0]), (BOTH[1], sources[1])], NOW).unwrap();
+        for n in 0..100 {
+            // All at once after a new password, and then now and then.
+            let now = NOW + EACH * u32::saturating_sub(n, SIGN_INS - 1);
+            let begun = accounts.begin(&[(BOTH[0], sources[0]), (BOTH[1], sources[1])], now).unwrap();
             assert_eq!((begun.roles().count(), begun.wait), (2, None));
-            accounts.right(&begun, Role::Viewer);
+            accounts.right(&begun, Role::Viewer, now);
         }
+    }
+
+    #[test]
+    fn right_passwords_have_a_rate_for_each_account() {
+        let (mut accounts, mut hashed) = (Accounts::default(), 0);
+        let of = |n: u64| [(BOTH[0], at("192.0.2.1")), (BOTH[1], Source::Known(Digest::of(&n.to_string())))];
+        for ms in (0..60_000).step_by(10) {
+            // Ten devices that know the household's password.
+            let now = NOW + Duration::from_millis(ms);
+            let Ok(begun) = accounts.begin(&of(ms / 10 % 10), now) else { continue };
+            hashed += 1;
+            if begun.roles().any(|role| role == Role::Viewer) {
+                accounts.right(&begun, Role::Viewer, now);
+            }
+        }
+        let guesses = FREE as usize + 5; // at the owner's password, as of any stranger in a minute
+        assert!((39..=40 + guesses).contains(&hashed), "{hashed}");
+        let now = NOW + Duration::from_secs(60);
+        // The owner's new phone elsewhere, and one that was here.
+        for phone in [at("198.51.100.1"), Source::Known(Digest::of("owner's"))] {
+            let begun = accounts.begin(&BOTH.map(|role| (role, phone)), now).unwrap();
+            assert!(begun.roles().any(|role| role == Role::Owner));
+            accounts.right(&begun, Role::Owner, now);
+        }
+        for _ in 2..SIGN_INS {
+            let begun = accounts.begin(&[(Role::Owner, at("198.51.100.1"))], now).unwrap();
+            accounts.right(&begun, Role::Owner, now);
+        }
+        assert_eq!(accounts.begin(&[(Role::Owner, at("198.51.100.1"))], now).unwrap_err(), EACH);
     }
 
     #[test]
@@ -377,7 +434,7 @@ mod tests {
         let begun = accounts.begin(&[(Role::Owner, stranger), (Role::Viewer, household)], NOW).unwrap();
         assert_eq!(begun.roles().collect::<Vec<_>>(), [Role::Viewer]);
         assert_eq!(begun.wait, Some(FIRST_WAIT), "a wrong one is told to wait, not that it was wrong");
-        accounts.right(&begun, Role::Viewer);
+        accounts.right(&begun, Role::Viewer, NOW);
         // Neither others' guesses nor the household's keep out a browser that the owner has used.
         let owner = Source::Known(Digest::of("owner's"));
         accounts.begin(&[(Role::Owner, owner), (Role::Viewer, owner)], NOW).unwrap();

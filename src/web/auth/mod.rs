@@ -274,7 +274,7 @@ impl Auth {
     }
 
     fn wrong_link(&self, says: &'static str, from: IpAddr) -> Error {
-        match lock(&self.links).begin(self.stranger(from), self.running()) {
+        match lock(&self.links).begin(Source::Stranger(self.source(from)), self.running()) {
             Ok(()) => {
                 tracing::info!(address = %from, "a wrong or outdated link");
                 Error::Wrong(says)
@@ -283,9 +283,9 @@ impl Auth {
         }
     }
 
-    fn stranger(&self, address: IpAddr) -> Source {
+    fn source(&self, address: IpAddr) -> net::Source {
         let source = self.neighbours.get().map(|links| links.source(address));
-        Source::Stranger(source.unwrap_or_else(|| net::Source::of(address, &[])))
+        source.unwrap_or_else(|| net::Source::of(address, &[]))
     }
 
     /// Changes what lasts, on a thread that may wait for the disk, and removes what has ended by then.

@@ -1,9 +1,14 @@
 //! Passwords, hashed by argon2id (RFC 9106) as OWASP advises for small machines: 19 MiB, two passes, one lane.
 //!
 //! One hash at a time, so that all of them together never take more than 19 MiB ([`Blocks`]) and one core; behind it a
-//! line of a few, and whoever finds the line full is told to come back.
+//! line of a few, and whoever finds no place in it is told to come back.
+//!
+//! Right passwords are no guesses, so the household's devices could keep a common line full. So each kind of [`Who`] has
+//! places of its own, and the more likely it is that it is the owner, the sooner is its turn: of the household's devices
+//! one at a time waits among strangers, and of both together one at a time stands before the owner.
 
-use std::sync::Arc;
+use std::mem::discriminant;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use argon2::password_hash::phc::{Output, ParamsString, Salt};
 use argon2::{ARGON2ID_IDENT, Algorithm, Argon2, Params, PasswordHash, Version};
@@ -11,6 +16,7 @@ use tokio::sync::Semaphore;
 
 use super::memory::Blocks;
 use super::{Error, Role};
+use crate::net::Source;
 
 /// Fewest characters of a new password.
 pub const SHORTEST: usize = 8;
@@ -22,19 +28,69 @@ const COST: (u32, u32, u32) = (19 * 1024, 2, 1);
 const MOST_KIB: u32 = 64 * 1024;
 /// Bytes of salt, as RFC 9106 section 3.1 recommends.
 const SALT: usize = 16;
-/// The one being hashed, and those that wait: on a slow board, of some 0.5 s a hash, the last of them waits 4 s.
-const LINE: usize = 8;
+/// Places of all strangers, of one source of them, and of each other kind. On a slow board, of some 0.5 s a hash, the last
+/// stranger waits a few seconds.
+const STRANGERS: usize = 8;
+const STRANGERS_PER_SOURCE: usize = 2;
+const KNOWN: usize = 4;
+
+/// Who wants a password hashed, as far as can be told before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// A browser that has signed in by the household's password, and never as the owner.
+    Household,
+    /// A browser that was never here, by where it comes from: it may be the owner's new phone.
+    Stranger(Source),
+    /// A browser that has signed in as the owner, or who may set a password.
+    Owner,
+}
+
+impl Who {
+    /// Whether there is a place for it, beside those in line.
+    fn has_place(self, line: &[Self]) -> bool {
+        let count = |counts: &dyn Fn(&Self) -> bool| line.iter().filter(|who| counts(who)).count();
+        let all = count(&|who| discriminant(who) == discriminant(&self));
+        match self {
+            Self::Stranger(_) => all < STRANGERS && count(&|who| *who == self) < STRANGERS_PER_SOURCE,
+            Self::Household | Self::Owner => all < KNOWN,
+        }
+    }
+}
 
 /// Where hashing happens.
 #[derive(Debug)]
 pub struct Passwords {
-    line: Arc<Semaphore>,
-    turn: Arc<Semaphore>,
+    line: Arc<Mutex<Vec<Who>>>,
+    /// For one at a time each: of the household's devices, of these and strangers, and of all. Whoever hashes has his own
+    /// and those behind it.
+    turns: [Arc<Semaphore>; 3],
+}
+
+/// A place in line, until dropped.
+struct Place {
+    line: Arc<Mutex<Vec<Who>>>,
+    who: Who,
+}
+
+impl Place {
+    fn take(line: &Arc<Mutex<Vec<Who>>>, who: Who) -> Option<Self> {
+        let mut those = line.lock().unwrap_or_else(PoisonError::into_inner);
+        who.has_place(&those).then(|| those.push(who))?;
+        Some(Self { line: line.clone(), who })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = line.iter().position(|who| *who == self.who);
+        place.map(|at| line.swap_remove(at));
+    }
 }
 
 impl Default for Passwords {
     fn default() -> Self {
-        Self { line: Arc::new(Semaphore::new(LINE)), turn: Arc::new(Semaphore::new(1)) }
+        Self { line: Arc::default(), turns: std::array::from_fn(|_| Arc::new(Semaphore::new(1))) }
     }
 }
 
@@ -51,11 +107,11 @@ impl Passwords {
     }
 
     /// Hashes it with a new salt, as a PHC string.
-    pub async fn hash(&self, password: &str) -> Result<String, Error> {
+    pub async fn hash(&self, who: Who, password: &str) -> Result<String, Error> {
         let mut salt = [0; SALT];
         getrandom::fill(&mut salt)?;
         let password = password.to_owned();
-        self.one(move || {
+        self.one(who, move || {
             let (memory, passes, lanes) = COST;
             let params = Params::new(memory, passes, lanes, None).map_err(hashing)?;
             let mut output = [0; Params::DEFAULT_OUTPUT_LEN];
@@ -74,12 +130,17 @@ impl Passwords {
 
     /// The first of these whose hash fits the password. They are tried in one turn, so that none is tried where the others
     /// can't be.
-    pub async fn whose(&self, password: &str, hashes: Vec<(Role, String)>) -> Result<Option<Role>, Error> {
+    pub async fn whose(
+        &self,
+        who: Who,
+        password: &str,
+        hashes: Vec<(Role, String)>,
+    ) -> Result<Option<Role>, Error> {
         if password.len() > LONGEST {
             return Ok(None);
         }
         let password = password.to_owned();
-        self.one(move || {
+        self.one(who, move || {
             for (role, hash) in hashes {
                 if fits(&password, &hash)? {
                     return Ok(Some(role));
@@ -92,13 +153,22 @@ impl Passwords {
 
     async fn one<T: Send + 'static>(
         &self,
+        who: Who,
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let place = self.line.clone().try_acquire_owned().map_err(|_| Error::Busy)?;
-        let turn = self.turn.clone().acquire_owned().await.map_err(|_| Error::Busy)?; // never closed
+        let place = Place::take(&self.line, who).ok_or(Error::Busy)?;
+        let first = match who {
+            Who::Household => 0,
+            Who::Stranger(_) => 1,
+            Who::Owner => 2,
+        };
+        let mut turns = vec![];
+        for turn in &self.turns[first..] {
+            turns.push(turn.clone().acquire_owned().await.map_err(|_| Error::Busy)?); // never closed
+        }
         // A hash goes on when whoever asked is gone, and holds its turn until its end.
         let work = move || {
-            let _held = (place, turn);
+            let _held = (place, turns);
             work()
         };
         tokio::task::spawn_blocking(work).await.map_err(|e| Error::Internal(format!("hashing: {e}")))?
@@ -143,19 +213,19 @@ mod tests {
     #[tokio::test]
     async fn a_hash_is_argon2id_and_fits_its_password_only() {
         let passwords = Passwords::default();
-        let hash = passwords.hash("correct horse").await.unwrap();
+        let hash = passwords.hash(Who::Owner, "correct horse").await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
-        assert_ne!(hash, passwords.hash("correct horse").await.unwrap(), "salted");
+        assert_ne!(hash, passwords.hash(Who::Owner, "correct horse").await.unwrap(), "salted");
         let whose = async |password: &str, hash: &str| {
-            passwords.whose(password, vec![(Role::Owner, hash.to_owned())]).await
+            passwords.whose(Who::Owner, password, vec![(Role::Owner, hash.to_owned())]).await
         };
         assert_eq!(whose("correct horse", &hash).await.unwrap(), Some(Role::Owner));
         for wrong in ["", "correct hors", "Correct horse", "correct horse ", &"x".repeat(LONGEST + 1)] {
             assert_eq!(whose(wrong, &hash).await.unwrap(), None, "{wrong:.20}");
         }
-        let other = passwords.hash("tea for two").await.unwrap();
+        let other = passwords.hash(Who::Owner, "tea for two").await.unwrap();
         let both = vec![(Role::Owner, other), (Role::Viewer, hash.clone())];
-        assert_eq!(passwords.whose("correct horse", both).await.unwrap(), Some(Role::Viewer));
+        assert_eq!(passwords.whose(Who::Owner, "correct horse", both).await.unwrap(), Some(Role::Viewer));
         for broken in
             ["rubbish", "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ", &hash.replace("m=19456", "m=4000000")]
         {
@@ -167,13 +237,62 @@ mod tests {
         assert_eq!(whose("password", foreign).await.unwrap(), Some(Role::Owner));
     }
 
+    fn stranger(n: u8) -> Who {
+        Who::Stranger(Source::Host([192, 0, 2, n].into()))
+    }
+
+    #[test]
+    fn the_line_is_bounded_and_nobody_takes_anothers_places() {
+        let mut line = vec![];
+        let mut come = |who: Who, times: usize| {
+            let came = (0..times).filter(|_| {
+                let comes = who.has_place(&line);
+                comes.then(|| line.push(who));
+                comes
+            });
+            came.count()
+        };
+        assert_eq!(come(Who::Household, 100), KNOWN);
+        assert_eq!(come(stranger(1), 100), STRANGERS_PER_SOURCE, "some are left for others");
+        assert_eq!((2..100).map(|n| come(stranger(n), 1)).sum::<usize>(), STRANGERS - STRANGERS_PER_SOURCE);
+        assert_eq!(come(Who::Owner, 100), KNOWN);
+        assert_eq!(line.len(), KNOWN + STRANGERS + KNOWN);
+    }
+
     #[tokio::test]
-    async fn the_line_is_bounded() {
+    async fn places_are_given_back() {
         let passwords = Passwords::default();
-        let all = (0..LINE + 5).map(|_| passwords.hash("correct horse"));
-        let all = futures_util::future::join_all(all).await;
-        assert_eq!(all.iter().filter(|r| matches!(r, Err(Error::Busy))).count(), 5);
-        passwords.hash("correct horse").await.unwrap();
+        for _ in 0..2 {
+            let all = (0..KNOWN + 3).map(|_| passwords.hash(Who::Household, "correct horse"));
+            let all = futures_util::future::join_all(all).await;
+            assert_eq!(all.iter().filter(|r| matches!(r, Err(Error::Busy))).count(), 3);
+        }
+        assert!(passwords.line.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_owner_comes_before_strangers_and_those_before_the_household() {
+        let (passwords, done) = (Passwords::default(), Arc::<Mutex<Vec<_>>>::default());
+        let (all_wait, waits) = std::sync::mpsc::channel();
+        let mut waits = Some(waits);
+        let came = [Who::Household, Who::Household, Who::Household, stranger(1), stranger(2), Who::Owner];
+        let all = came.map(|who| {
+            let (done, waits) = (done.clone(), waits.take());
+            passwords.one(who, move || {
+                // The first one takes long.
+                if let Some(waits) = waits {
+                    waits.recv().expect("the others come");
+                }
+                done.lock().unwrap().push(who);
+                Ok(())
+            })
+        });
+        let (all, ()) = tokio::join!(futures_util::future::join_all(all), async {
+            all_wait.send(()).expect("it waits");
+        });
+        assert!(all.iter().all(Result::is_ok));
+        let [first, second, third, one, two, owner] = came;
+        assert_eq!(*done.lock().unwrap(), [first, owner, one, two, second, third]);
     }
 
     #[test]

@@ -34,7 +34,11 @@ pub struct Principal {
 impl Principal {
     /// The same for limits, which count by credential: several may have the same name or role.
     pub fn holder(&self) -> Holder {
-        Holder { credential: Credential::new(self.key.digest().bytes()), owner: self.role == Role::Owner }
+        Holder {
+            credential: Credential::new(self.key.digest().bytes()),
+            owner: self.role == Role::Owner,
+            household: self.role == Role::Viewer && matches!(self.key, Key::Session(_)),
+        }
     }
 }
 

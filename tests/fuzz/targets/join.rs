@@ -57,7 +57,7 @@ pub fn join(data: &[u8]) {
         let joins = JOINS.fetch_add(1, Ordering::Relaxed);
         let mut credential = [0; 32];
         credential[..8].copy_from_slice(&joins.to_be_bytes());
-        let holder = Holder { credential: Credential::new(credential), owner: false };
+        let holder = Holder { credential: Credential::new(credential), owner: false, household: false };
         let offer = Offer {
             sdp: offer.to_owned(),
             from,
