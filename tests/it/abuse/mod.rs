@@ -33,4 +33,4 @@ mod scene;
 mod sockets;
 
 pub use self::figures::{Figures, Flat};
-pub use self::scene::{Guest, OWNER, Scene, Target, block_on};
+pub use self::scene::{Guest, OWNER, Over, Scene, Target, block_on};

@@ -38,7 +38,7 @@ fn guess(web: SocketAddr, from: Ipv4Addr, each: usize) -> String {
         let in_between = login(web, from, "", HOUSEHOLD);
         let cookies = match in_between.code {
             200 => in_between.cookies(),
-            429 => String::new(), // it waits, too
+            429 | 503 => String::new(), // it waits, too; and so fast, even connections have to
             _ => panic!("{in_between:?}"),
         };
         logins += u32::from(in_between.code == 200);
@@ -46,7 +46,7 @@ fn guess(web: SocketAddr, from: Ipv4Addr, each: usize) -> String {
             let answer = login(web, from, &cookies, "a guess at it");
             match answer.code {
                 401 => tried += 1,
-                429 => refused += 1,
+                429 | 503 => refused += 1,
                 _ => panic!("{answer:?}"),
             }
         }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rtc::interceptor::Packet;
 
+use super::Over;
 use crate::client::{Client, OPUS};
 use crate::daemon::{self, Daemon, until};
 use crate::http::request;
@@ -22,15 +23,6 @@ const READ_LATE: Duration = Duration::from_millis(100);
 const AFTER: Duration = Duration::from_secs(1);
 /// A card is sent at most so often, with a keyframe for who asks.
 const CARDS: usize = 6;
-
-/// Ends those who ask for pictures, also when a bar does not hold.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
 
 type Switch = fn(&Daemon, bool);
 

@@ -227,6 +227,7 @@ impl Scene {
         let (most, over) = (AtomicU64::new(0), AtomicBool::new(false));
         let start = Instant::now();
         let (report, gap, acted) = std::thread::scope(|scope| {
+            let _over = Over(&over); // also where something fails
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
                     most.fetch_max(figures::memory(process), Ordering::Relaxed);
@@ -247,7 +248,6 @@ impl Scene {
                 bystander.until_picture_after(resumed);
                 gap = gap.max(bystander.longest_gap(&ticker, bystander.next_after(resumed), Instant::now()));
             }
-            over.store(true, Ordering::Relaxed);
             (report, gap, acted)
         });
         let after = before.wait_for_flat(what, now);
@@ -266,6 +266,15 @@ impl Scene {
         assert!(gap < FREEZE.max(calm * 10), "{what}: no picture for {gap:.0?}");
         let most = OWNER.max(undisturbed.all() * OWNER_RATIO);
         assert!(acted.all() < most, "{what}: the owner needed {acted}; {most:.1?} are allowed");
+    }
+}
+
+/// Says that it is over, at the end of its scope.
+pub struct Over<'a>(pub &'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
