@@ -25,9 +25,11 @@ use tokio::sync::Notify;
 use super::resend::{Resend, Rtx};
 use crate::clock::{Clocks, Pts, RtpClock};
 
-/// Nearer to the wire than [`Slot::SenderReport`], whose reports it rewrites on their way out; and farther than
-/// [`Slot::TwccSender`], which numbers each packet that is sent again.
-pub const SLOT: Slot = Slot::NackResponder;
+/// Nearer to the wire than [`Slot::SenderReport`], whose reports it rewrites on their way out; and than
+/// [`Slot::TwccSender`], so that a packet that is sent again without RTX has the transport-wide number that it had. With
+/// another one, two different packets would be sealed under one nonce, and AES-GCM gives its authentication key away then
+/// (RFC 7714 section 8.4, RFC 5116 section 5.1.1).
+pub const SLOT: Slot = Slot::Custom(1_500);
 
 /// Seconds from the NTP epoch of 1900 to the Unix epoch (RFC 5905 section 6).
 const NTP_UNIX_S: u64 = 2_208_988_800;
@@ -205,7 +207,13 @@ impl Interceptor for Rtcp {
 mod tests {
     use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+    use rtc::interceptor::{RTCPFeedback, RTPHeaderExtension, Registry, TwccSenderBuilder};
+    use rtc::rtcp::transport_feedbacks::transport_layer_nack::NackPair;
+
     use super::*;
+
+    const TRANSPORT_CC_URI: &str =
+        "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 
     fn interceptor(ntp: NtpClock) -> Rtcp {
         let clocks = Clocks {
@@ -238,6 +246,43 @@ mod tests {
             assert_eq!((dated.rtp_time, dated.packet_count), (report.rtp_time, 9));
         }
         assert!(rtcp.date(&SenderReport { ssrc: 3, ..Default::default() }, now).is_none());
+    }
+
+    #[test]
+    fn without_rtx_a_packet_is_sent_again_to_the_bit() {
+        let rtcp = interceptor(NtpClock { zero_us: 0 });
+        let mut chain =
+            Registry::new().with(SLOT, rtcp).with(Slot::TwccSender, TwccSenderBuilder::new().build()).build();
+        chain.bind_local_stream(&StreamInfo {
+            ssrc: 1,
+            rtcp_feedback: vec![RTCPFeedback { typ: "nack".into(), parameter: String::new() }],
+            rtp_header_extensions: vec![RTPHeaderExtension { uri: TRANSPORT_CC_URI.into(), id: 3 }],
+            ..Default::default()
+        });
+        let now = Instant::now();
+        let tagged = |packet| TaggedPacket {
+            now,
+            transport: Default::default(),
+            message: AttributedPacket::new(packet),
+        };
+        let header =
+            rtc::rtp::header::Header { version: 2, ssrc: 1, sequence_number: 7, ..Default::default() };
+        let packet = rtc::rtp::Packet { header, payload: bytes::Bytes::from_static(&[9; 100]) };
+        let mut sent = vec![];
+        let mut take = |chain: &mut dyn FnMut() -> Option<TaggedPacket>| {
+            while let Some(tagged) = chain() {
+                if let Packet::Rtp(packet) = tagged.message.packet {
+                    sent.push(packet);
+                }
+            }
+        };
+        chain.handle_write(tagged(Packet::Rtp(packet))).expect("taken");
+        take(&mut || chain.poll_write());
+        let lost = TransportLayerNack { sender_ssrc: 5, media_ssrc: 1, nacks: vec![NackPair::new(7)] };
+        chain.handle_read(tagged(Packet::Rtcp(vec![Box::new(lost)]))).expect("taken");
+        take(&mut || chain.poll_write());
+        assert_eq!(sent.len(), 2);
+        assert!(sent[0].header.extension && sent[0] == sent[1], "{sent:?}");
     }
 
     #[test]

@@ -225,8 +225,11 @@ async function household(browser, page) {
   await eventually(() => text(page, 'password-error'), 'a wrong present password is told');
   await type(page, 'password-old', PASSWORD);
   const done = await eventually(async () => {
+    // It may have to wait after the wrong one. Whatever it is told is told before the next try.
+    await page.evaluate(() => document.getElementById('password-error').replaceChildren());
     await page.click('#passwords button');
-    await pause(300);
+    const told = async () => (await text(page, 'password-done')) || (await text(page, 'password-error'));
+    await eventually(told, 'tells what became of the password');
     return text(page, 'password-done');
   }, 'sets a password for the household');
   const context = await browser.createBrowserContext();

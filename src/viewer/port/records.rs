@@ -2,9 +2,10 @@
 //!
 //! webrtc keeps what it can't use yet: encrypted records without any bound until the handshake is complete, and parts of
 //! handshake messages for good, empty ones without any bound; and it puts messages together by recursion, one step for each
-//! part (`rtc_dtls` 0.21). It hands all application data to SCTP. Whoever knows a viewer's address can send such records in
-//! its name. So webrtc gets records of the handshake while there is one, a bounded number of them, afterwards only alerts,
-//! and application data never.
+//! part (`rtc_dtls` 0.21). It hands all application data to SCTP, and ends a connection by an alert that is not encrypted.
+//! Whoever knows a viewer's address can send such records in its name. So webrtc gets records of the handshake while there
+//! is one, a bounded number of them, afterwards only alerts that are encrypted, and application data never. What an open
+//! alert says is noted in `gate`.
 
 use bytes::{Bytes, BytesMut};
 
@@ -83,7 +84,7 @@ impl Handshake {
     /// Of a datagram that came before the handshake was complete, what webrtc gets.
     pub fn reduce(&mut self, datagram: Bytes) -> Option<Bytes> {
         reduce(datagram, |record| match (record.kind, record.epoch) {
-            (CHANGE_CIPHER_SPEC | ALERT, 0) => self.has_room(record, 0, 0),
+            (CHANGE_CIPHER_SPEC, 0) => self.has_room(record, 0, 0),
             (HANDSHAKE, 0) => self.has_room(record, parts(record.body), 0),
             (HANDSHAKE | ALERT, 1) => self.has_room(record, 0, 1),
             _ => false,
@@ -175,7 +176,7 @@ pub mod tests {
         for epoch in [0, 1, 2] {
             let data = record(DATA, epoch, &[0; 100]);
             assert_eq!(reduced(std::slice::from_ref(&data)), None);
-            for around in [&hello, &change, &finished, &record(21, 0, &[1, 0])] {
+            for around in [&hello, &change, &finished] {
                 assert_eq!(reduced(&[around.clone(), data.clone()]), Some(around.clone()));
                 assert_eq!(reduced(&[data.clone(), around.clone(), data.clone()]), Some(around.clone()));
             }
@@ -183,6 +184,17 @@ pub mod tests {
         }
         let flight = [change, finished];
         assert_eq!(reduced(&flight), Some(flight.concat()));
+    }
+
+    #[test]
+    fn an_alert_that_anybody_can_have_sent_ends_nothing() {
+        let hello = record(22, 0, &message(0));
+        for alert in [[1, 0], [2, 0], [2, 40], [2, 42]] {
+            assert_eq!(reduced(&[record(ALERT, 0, &alert)]), None);
+            assert_eq!(reduced(&[record(ALERT, 0, &alert), hello.clone()]), Some(hello.clone()));
+        }
+        let encrypted = record(ALERT, 1, &[5; 26]);
+        assert_eq!(reduced(std::slice::from_ref(&encrypted)), Some(encrypted));
     }
 
     #[test]
