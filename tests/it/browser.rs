@@ -340,7 +340,8 @@ fn page_lets_in_only_whom_it_should() {
     let link = daemon.said("pairing link: ");
     let secret = link.split("#pair=").nth(1).expect("a secret").trim().to_owned();
     let mut command = Command::new("node");
-    command.arg(file("browser/door.mjs")).args(["--url", &daemon.url("/"), "--secret", &secret]);
+    command.arg(file("browser/door.mjs")).args(["--url", &daemon.url("/")]);
+    command.arg(format!("--secret={secret}")); // it may begin with "-"
     let out = run("door.mjs", &mut command, Duration::from_secs(300));
     let seen: Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}"));
     println!("{seen:#}");
