@@ -51,7 +51,8 @@ pub struct Limits {
 impl Limits {
     /// What the daemon runs with.
     pub const STANDARD: Self = Self {
-        connections: 512,
+        // Forty browsers at once. Each may hold some 50 KB, of which the allocator can't give back all afterwards.
+        connections: 256,
         per_source: 64,
         handshakes: 64,
         handshakes_per_source: 32,
@@ -69,7 +70,8 @@ impl Limits {
         let share = |most| descriptors::share(most, descriptors);
         let kept = share(self.kept);
         Self {
-            connections: share(self.connections),
+            // Of few, more for these: whoever wants to watch begins with one.
+            connections: share(2 * self.connections).min(self.connections),
             kept,
             kept_for_owner: self.kept_for_owner.min(kept / 4),
             kept_per_source: self.kept_per_source.min(kept / 2),
