@@ -97,6 +97,9 @@ impl fmt::Debug for ViewerId {
 pub struct Credential([u8; 32]);
 
 impl Credential {
+    /// So many are remembered by rates: more than there are links, tokens and sessions of one household.
+    pub const REMEMBERED: usize = 512;
+
     /// By its digest.
     pub const fn new(digest: [u8; 32]) -> Self {
         Self(digest)

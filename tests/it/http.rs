@@ -62,6 +62,11 @@ pub fn anybody(
     headers: &[(&str, &str)],
     body: &str,
 ) -> io::Result<Response> {
+    exchange(to, &written(to, method, path, headers, body))
+}
+
+/// That request as it is sent, for [`exchange_from`] and [`exchange_over_tls`].
+pub fn written(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> String {
     let mut text = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
         text += &format!("Host: {to}\r\n");
@@ -72,7 +77,7 @@ pub fn anybody(
     if !body.is_empty() {
         text += &format!("Content-Length: {}\r\n", body.len());
     }
-    exchange(to, &format!("{text}\r\n{body}"))
+    format!("{text}\r\n{body}")
 }
 
 /// The status code of the owner's GET, for an answer that does not end: a WebSocket's.

@@ -114,6 +114,13 @@ impl Switch {
         Self { host, ports: Default::default() }
     }
 
+    /// A new host on it, by `eth0` with these addresses.
+    pub fn join(&self, name: &'static str, addresses: &str) -> Host {
+        let host = Host::new(name);
+        self.plug((&host, "eth0", addresses));
+        host
+    }
+
     /// Joins a host to it.
     pub fn plug(&self, end: End) {
         let port = format!("port{}", self.ports.fetch_add(1, Ordering::Relaxed));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Flat, Scene, Target};
 use crate::door::PASSWORD;
-use crate::http::{Response, exchange_from, request};
+use crate::http::{Response, exchange_from, request, written};
 
 const HOUSEHOLD: &str = "tea for two";
 /// How long they guess.
@@ -60,11 +60,9 @@ fn guess(web: SocketAddr, from: Ipv4Addr, each: usize) -> String {
 
 fn login(web: SocketAddr, from: Ipv4Addr, cookies: &str, password: &str) -> Response {
     let body = format!(r#"{{"password":"{password}"}}"#);
-    let cookie = if cookies.is_empty() { String::new() } else { format!("Cookie: {cookies}\r\n") };
-    let text = format!(
-        "POST /api/login HTTP/1.1\r\nHost: {web}\r\nOrigin: http://{web}\r\nConnection: close\r\n{cookie}\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
+    let origin = format!("http://{web}");
+    let mut headers = vec![("Origin", &*origin), ("Content-Type", "application/json")];
+    headers.extend((!cookies.is_empty()).then_some(("Cookie", cookies)));
+    let text = written(web, "POST", "/api/login", &headers, &body);
     exchange_from(from.into(), web, &text).expect("an answer")
 }

@@ -11,8 +11,8 @@ use super::{Figures, Flat, OWNER, Scene};
 use crate::daemon::{Daemon, PATTERN};
 use crate::door;
 use crate::flood::{Descriptors, claimed, connect_from};
-use crate::http::{connect, exchange_over_tls};
-use crate::lab::{Host, Switch};
+use crate::http::{connect, exchange_over_tls, written};
+use crate::lab::Switch;
 use crate::ticker::Ticker;
 
 const LOAD: Duration = Duration::from_secs(8);
@@ -141,12 +141,10 @@ struct Secure {
 
 impl Secure {
     /// Asks from an address of this host's.
-    fn ask(&self, from: IpAddr, request: &str, body: &str) -> Result<(), String> {
-        let (web, length) = (self.web, body.len());
-        let text = format!(
-            "{request} HTTP/1.1\r\nHost: {web}\r\nOrigin: https://{web}\r\nConnection: close\r\n\
-             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
-        );
+    fn ask(&self, from: IpAddr, method: &str, path: &str, body: &str) -> Result<(), String> {
+        let (web, origin) = (self.web, format!("https://{}", self.web));
+        let headers = [("Origin", &*origin), ("Content-Type", "application/json")];
+        let text = written(web, method, path, &headers, body);
         let answer = connect(Some(from), web)
             .and_then(|stream| exchange_over_tls(stream, &self.authority, &web.ip().to_string(), &text));
         answer
@@ -155,13 +153,13 @@ impl Secure {
     }
 
     fn page(&self, from: IpAddr) -> Result<(), String> {
-        self.ask(from, "GET /", "")
+        self.ask(from, "GET", "/", "")
     }
 
     /// As the owner.
     fn sign_in(&self, from: IpAddr) -> Result<(), String> {
         let body = format!(r#"{{"password":"{}"}}"#, door::PASSWORD);
-        self.ask(from, "POST /api/login", &body)
+        self.ask(from, "POST", "/api/login", &body)
     }
 }
 
@@ -169,14 +167,9 @@ impl Secure {
 #[test]
 fn a_hundred_half_open_handshakes_a_second_from_ten_addresses() {
     let switch = Switch::new();
-    let plugged = |name, addresses: &str| {
-        let host = Host::new(name);
-        switch.plug((&host, "eth0", addresses));
-        host
-    };
-    let camera = plugged("camera", "10.0.0.2/24");
-    let owner = plugged("owner", "10.0.0.4/24 10.0.0.5/24");
-    let attacker = plugged("attacker", "10.0.0.9/24");
+    let camera = switch.join("camera", "10.0.0.2/24");
+    let owner = switch.join("owner", "10.0.0.4/24 10.0.0.5/24");
+    let attacker = switch.join("attacker", "10.0.0.9/24");
     attacker.sh("for n in $(seq 20 29); do ip addr add 10.0.0.$n/24 dev eth0; done");
     let config = format!("{PATTERN}[web]\naddress = \"0.0.0.0\"\ntls = \"auto\"\nhttp_port = 0\n");
     let daemon = camera.inside(|| Daemon::start(&config));

@@ -7,7 +7,7 @@ use super::figures::{MEMORY_LEFT, SETTLED, megabytes, memory};
 use super::{Flat, Scene};
 use crate::daemon::{Daemon, PATTERN};
 use crate::flood;
-use crate::http::{anybody, exchange_from};
+use crate::http::{anybody, exchange_from, written};
 
 /// In a scene the owner has signed in before, and what that leaves behind would hide what the attack does. Here nobody has.
 #[test]
@@ -40,11 +40,7 @@ fn the_first_hashes_of_all_leave_no_memory_behind() {
 /// A wrong password, from an address of its own so that it need not wait.
 fn guess(to: SocketAddr, from: Ipv4Addr) {
     let body = r#"{"password":"a guess at it"}"#;
-    let text = format!(
-        "POST /api/login HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
+    let text = written(to, "POST", "/api/login", &[("Content-Type", "application/json")], body);
     assert_eq!(exchange_from(from.into(), to, &text).expect("an answer").code, 401);
 }
 

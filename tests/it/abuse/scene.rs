@@ -106,16 +106,10 @@ impl Scene {
 
     fn around(start: impl FnOnce(&str) -> Daemon + Send) -> Self {
         let switch = Switch::new();
-        let camera = Host::new("camera");
-        switch.plug((&camera, "eth0", "10.0.0.2/24 fd00::2/64"));
-        let plugged = |name, addresses: &str| {
-            let host = Host::new(name);
-            switch.plug((&host, "eth0", addresses));
-            host
-        };
-        let viewer = plugged("viewer", "10.0.0.3/24 fd00::3/64");
-        let owner = plugged("owner", "10.0.0.4/24 fd00::4/64");
-        let attacker = plugged("attacker", "10.0.0.9/24 fd00::9/64");
+        let camera = switch.join("camera", "10.0.0.2/24 fd00::2/64");
+        let viewer = switch.join("viewer", "10.0.0.3/24 fd00::3/64");
+        let owner = switch.join("owner", "10.0.0.4/24 fd00::4/64");
+        let attacker = switch.join("attacker", "10.0.0.9/24 fd00::9/64");
         attacker.sh(&format!("ip route add local {} dev lo", flood::CLAIMED));
         camera.gateway("10.0.0.9");
         let config = format!("{PATTERN}[ice]\nport = {MEDIA}\n[web]\naddress = \"::\"\n");
