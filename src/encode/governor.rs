@@ -18,6 +18,8 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// And over so many pictures at least, because the slowest tenth of them, but one in any case, does not count: a single
 /// picture that took long (a page fault, another program) says nothing.
 const FEWEST: usize = 4;
+/// Over this time all count: where other programs want the processors too, it is few pictures that take nearly all the time.
+const LONG: Duration = Duration::from_secs(8);
 /// The part of the time between two pictures that encoding may take. More is too much: nothing is left for what else runs.
 const OVERLOAD: f64 = 0.9;
 /// A step down leads to where less than this is expected.
@@ -122,7 +124,7 @@ impl Governor {
             self.forget();
         }
         self.window.push_back((now, busy));
-        let old = |(done, _): &(Pts, Duration)| now.since(*done) > WINDOW;
+        let old = |(done, _): &(Pts, Duration)| now.since(*done) > LONG;
         while self.window.len() > FEWEST + 1 && self.window.front().is_some_and(old) {
             self.window.pop_front();
         }
@@ -182,22 +184,16 @@ impl Governor {
         self.fits = None;
     }
 
-    /// What a picture takes, and which part of the time between two that is; `None` before enough was seen. It goes
-    /// by the pictures that came, not by those agreed with the camera: in the dark it may give fewer.
-    fn load(&self) -> Option<(Duration, f64)> {
-        let (first, _) = self.window.front()?;
-        let (last, _) = self.window.back()?;
-        // The first only says since when.
-        let mut busy: Vec<Duration> = self.window.iter().skip(1).map(|(_, busy)| *busy).collect();
-        let passed = last.since(*first);
-        if busy.len() < FEWEST || passed < WINDOW * 3 / 4 {
-            return None;
-        }
-        let spacing = passed.as_secs_f64() / busy.len() as f64;
-        busy.sort_unstable();
-        busy.truncate(busy.len() - busy.len().div_ceil(10));
-        let mean = busy.iter().sum::<Duration>() / busy.len() as u32;
-        Some((mean, mean.as_secs_f64() / spacing))
+    /// What a picture takes, and which part of the time between two that is; `None` before enough was seen. It is of late, or
+    /// for longer where only that is too much.
+    fn load(&mut self) -> Option<(Duration, f64)> {
+        let pictures = &*self.window.make_contiguous();
+        let (now, _) = pictures.last()?;
+        let late = pictures.iter().rev().take_while(|(done, _)| now.since(*done) <= WINDOW).count();
+        let late = &pictures[pictures.len().saturating_sub(late.max(FEWEST + 1))..];
+        let late = measure(late, WINDOW, late.len().saturating_sub(1).div_ceil(10))?;
+        let long = measure(pictures, LONG, 0).filter(|(_, load)| late.1 <= OVERLOAD && *load > OVERLOAD);
+        Some(long.unwrap_or(late))
     }
 
     /// The load expected at the `n`th step, from what a picture takes at this one.
@@ -254,6 +250,24 @@ impl Governor {
         let why = |reason: Reason| reason.tell(self.up.is_some());
         Change { step: self.step(), why: self.reason.filter(|_| self.at > 0).map(why) }
     }
+}
+
+/// What each of these pictures takes but the `slowest`, and which part of the time between two that is; `None` where they are
+/// too few, or of much less than `time`. It goes by the pictures that came, not by those agreed with the camera: in the dark
+/// it may give fewer.
+fn measure(pictures: &[(Pts, Duration)], time: Duration, slowest: usize) -> Option<(Duration, f64)> {
+    // The first only says since when.
+    let ((first, _), pictures) = pictures.split_first()?;
+    let passed = pictures.last()?.0.since(*first);
+    if pictures.len() < FEWEST || passed < time * 3 / 4 {
+        return None;
+    }
+    let spacing = passed.as_secs_f64() / pictures.len() as f64;
+    let mut busy: Vec<Duration> = pictures.iter().map(|(_, busy)| *busy).collect();
+    busy.sort_unstable();
+    busy.truncate(busy.len() - slowest);
+    let mean = busy.iter().sum::<Duration>() / busy.len() as u32;
+    Some((mean, mean.as_secs_f64() / spacing))
 }
 
 /// What led to a step down.

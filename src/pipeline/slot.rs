@@ -20,7 +20,15 @@ impl<T> Default for Slot<T> {
 impl<T> Slot<T> {
     /// Puts `value` in, and returns the one that nobody took.
     pub fn put(&self, value: T) -> Option<T> {
-        let old = self.lock().replace(value);
+        self.put_after(|_| value)
+    }
+
+    /// The same, with a value that may depend on the one that nobody took.
+    pub fn put_after(&self, value: impl FnOnce(Option<&T>) -> T) -> Option<T> {
+        let mut place = self.lock();
+        let value = value(place.as_ref());
+        let old = place.replace(value);
+        drop(place);
         self.filled.notify_one();
         old
     }
@@ -56,7 +64,8 @@ mod tests {
         let slot = Arc::new(Slot::default());
         assert_eq!(slot.put(1), None);
         assert_eq!(slot.put(2), Some(1));
-        assert_eq!(slot.take().await, 2);
+        assert_eq!(slot.put_after(|old| old.map_or(0, |old| old * 10)), Some(2));
+        assert_eq!(slot.take().await, 20);
         assert_eq!(slot.try_take(), None);
         let taker = tokio::spawn({
             let slot = slot.clone();

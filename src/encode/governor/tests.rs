@@ -137,6 +137,11 @@ fn slow_pictures_now_and_then_are_no_overload() {
     let spikes = |_, at: f64| if at % 1.7 < 0.03 { ms(900.0) } else { ms(15.0) };
     board.run(3_600.0, spikes, None);
     assert_eq!(board.steps(), []);
+    // But they are where nothing is left between them.
+    let mut starved = Board::new(HD);
+    starved.run(20.0, |_, at| if at % 1.2 < 0.2 { ms(700.0) } else { ms(50.0) }, None);
+    let (at, _) = starved.changes.first().expect("a step down");
+    assert!((5.0..9.0).contains(at), "{:?}", starved.changes);
     // A camera in the dark gives half the rate, and there is twice the time.
     board.camera = 15.0;
     board.run(600.0, |_, _| ms(45.0), None);

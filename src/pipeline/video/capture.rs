@@ -152,8 +152,12 @@ impl<'a> Capture<'a> {
                 }
                 // The first one also ends a slate that nobody watches.
                 if is_first || self.orders.demand().uses_pictures() {
-                    let input = Input::Frame(frame, self.source(mode), now);
-                    if let Some(Input::Frame(..)) = self.passage.input.put(input) {
+                    let source = self.source(mode);
+                    let input = |waiting: Option<&Input>| match waiting {
+                        Some(Input::Frame(_, _, since)) => Input::Frame(frame, source, *since),
+                        _ => Input::Frame(frame, source, now),
+                    };
+                    if let Some(Input::Frame(..)) = self.passage.input.put_after(input) {
                         status.counters.superseded.count();
                     }
                 }

@@ -216,8 +216,8 @@ impl<'a> Encoding<'a> {
         self.showing = what;
     }
 
-    /// What can't be encoded before the next one comes is too much: its time runs from when it was `put` where the
-    /// thread takes it, or from the end of the one before, so that waiting for the processor counts as well.
+    /// What can't be encoded before the next one comes is too much: its time runs from when it, or one that it replaced, was
+    /// `put` where the thread takes it, or from the end of the one before, so that waiting for the processor counts as well.
     fn frame(&mut self, frame: Frame, put: Pts) -> Result<(), h264::Error> {
         let Context { hub, snapshots, pressure, private, .. } = self.context;
         let watched = hub.demand() > 0;

@@ -90,7 +90,7 @@ enum Input {
     Expected(Source),
     /// It takes its time to the first one.
     Starting,
-    /// Put there at this time.
+    /// The newest. Since this time there has been one.
     Frame(Frame, Source, Pts),
     Gone(String),
     Private,

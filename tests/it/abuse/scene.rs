@@ -1,7 +1,7 @@
 //! A camera, somebody who watches it, its owner, and an attacker, each on a host of its own, on one switch.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -15,13 +15,13 @@ use crate::client::Client;
 use crate::daemon::{Daemon, PATTERN};
 use crate::door;
 use crate::flood::{self, Victim};
-use crate::http::{Response, anybody};
+use crate::http::{Response, anybody, exchange_from};
 use crate::lab::{Host, Switch};
 use crate::ticker::Ticker;
 
 /// No longer without a picture, for whoever watches.
 const FREEZE: Duration = Duration::from_millis(500);
-/// All that the owner does ([`Owner::acts`])...
+/// All that the owner does ([`Owner::acts`], [`Scene::new_phone`])...
 pub const OWNER: Duration = Duration::from_secs(3);
 /// ... or this many times what it took undisturbed, where that is longer.
 const OWNER_RATIO: u32 = 4;
@@ -31,6 +31,10 @@ const CALM: Duration = Duration::from_secs(2);
 const WATCHED: Duration = Duration::from_secs(4);
 /// No answer takes longer than this.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where the owner's new phones are: each has an address of its own.
+const PHONES: &str = "10.8.0.0/16";
+const PHONES_FROM: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 0);
 
 /// The daemon's address and its media port's number.
 const CAMERA: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
@@ -47,6 +51,8 @@ pub struct Scene {
     pub attacker: Host,
     /// Cookies of the owner's browser, which has signed in before.
     known: String,
+    /// How many phones there were ([`Scene::new_phone`]).
+    phones: AtomicU32,
     daemon: Daemon,
     camera: Host,
     _switch: Switch,
@@ -112,6 +118,8 @@ impl Scene {
         let attacker = switch.join("attacker", "10.0.0.9/24 fd00::9/64");
         attacker.sh(&format!("ip route add local {} dev lo", flood::CLAIMED));
         camera.gateway("10.0.0.9");
+        owner.sh(&format!("ip route add local {PHONES} dev lo"));
+        camera.sh(&format!("ip route add {PHONES} via 10.0.0.4"));
         let config = format!("{PATTERN}[ice]\nport = {MEDIA}\n[web]\naddress = \"::\"\n");
         let daemon = camera.inside(|| start(&config));
         let web = SocketAddr::from((CAMERA, daemon.address().port()));
@@ -119,7 +127,18 @@ impl Scene {
         let guest = owner.inside(|| guest(web, &known, "the attacker"));
         let victim = Victim { address: SocketAddrV4::new(CAMERA, 0), username: String::new() };
         let target = Target { web, media: SocketAddrV4::new(CAMERA, MEDIA), victim, guest };
-        Self { target, process: daemon.id(), viewer, owner, attacker, known, daemon, camera, _switch: switch }
+        Self {
+            target,
+            process: daemon.id(),
+            viewer,
+            owner,
+            attacker,
+            known,
+            phones: AtomicU32::new(0),
+            daemon,
+            camera,
+            _switch: switch,
+        }
     }
 
     /// Another guest link's holder.
@@ -146,6 +165,25 @@ impl Scene {
     /// How many lines the daemon logged with `text`.
     pub fn count(&self, text: &str) -> usize {
         self.daemon.count(text)
+    }
+
+    /// The owner takes a phone, from which nobody was ever here, opens the page and signs in.
+    pub fn new_phone(&self) {
+        let n = self.phones.fetch_add(1, Ordering::Relaxed) + 1;
+        let from = Ipv4Addr::from(PHONES_FROM.to_bits() + n).into();
+        let web = self.target.web;
+        self.owner.inside(|| {
+            let page = format!("GET / HTTP/1.1\r\nHost: {web}\r\nConnection: close\r\n\r\n");
+            assert_eq!(exchange_from(from, web, &page).expect("the page").code, 200);
+            let body = format!(r#"{{"password":"{}"}}"#, door::PASSWORD);
+            let login = format!(
+                "POST /api/login HTTP/1.1\r\nHost: {web}\r\nOrigin: http://{web}\r\nConnection: close\r\n\
+                 Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            let answer = exchange_from(from, web, &login).expect("an answer");
+            assert_eq!(answer.code, 200, "{answer:?}");
+        });
     }
 
     /// Somebody joins whose network lets only TCP through, and sees a picture.
