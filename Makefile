@@ -77,8 +77,8 @@ fuzz: ## feed all that reads foreign bytes with mutations: make fuzz EACH=3600 f
 	tests/fuzz/run.sh $(EACH) $(TESTS)
 
 bench: ## measure; the figures of the README
-	@tests/setup.sh build net browser
-	tests/net.sh cargo bench --locked --offline --bench peercam -- $(TESTS)
+	@tests/setup.sh build net browser peers
+	env $$(tests/setup.sh places) tests/net.sh cargo bench --locked --offline --bench peercam -- $(TESTS)
 
 deb: cross ## Debian packages for amd64, arm64 and armhf, in target/debian/; TARGETS and PROFILE as for cross
 	@tests/setup.sh deb

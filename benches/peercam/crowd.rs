@@ -1,9 +1,13 @@
-//! CPU and memory for each further viewer: access units of 2 Mbit/s at 30 frames a second and Opus packets go through the
-//! hub and the viewers' WebRTC connections; the viewers are a process of their own.
+//! What each further viewer costs, beside a fan-out by pion (`tests/peers/pion/fanout.go`) of the same units to the same
+//! receivers in the same run: units of two rates at 30 pictures a second and Opus packets go through the hub and the viewers'
+//! connections; the viewers are a process of their own. Nothing is encoded.
 
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::Command;
-use std::sync::Arc;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +16,7 @@ use peercam::clock::{AUDIO_HZ, Clocks, Pts, RtpClock, VIDEO_HZ};
 use peercam::config;
 use peercam::media::h264::ProfileLevelId;
 use peercam::media::unit::{AudioUnit, VideoUnit};
+use peercam::memory;
 use peercam::net::Links;
 use peercam::pipeline::hub::Hub;
 use peercam::pipeline::snapshot::Snapshots;
@@ -20,122 +25,354 @@ use peercam::status::Status;
 use peercam::viewer::{Port, Registry};
 use peercam::web;
 use peercam::web::auth::Auth;
+use rtc::interceptor::Packet;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use webrtc::peer_connection::RTCPeerConnectionState::Connected;
 
 use crate::client::Client;
-use crate::door;
-use crate::http::request;
 use crate::process::{Dir, Process};
-use crate::{cpu, row};
+use crate::{cpu, door, place, quantile, row};
 
 const CLOCKS: Clocks =
     Clocks { video: RtpClock { hz: VIDEO_HZ, offset: 7 }, audio: RtpClock { hz: AUDIO_HZ, offset: 7 } };
-/// Payloads of one access unit: 7 of 1,190 bytes, 30 times a second, are 2.0 Mbit/s.
-const PAYLOADS: usize = 7;
-const PAYLOAD: [u8; 1_190] = [0x41; 1_190];
-const WINDOW: Duration = Duration::from_secs(15);
+/// What a picture is made of: so many payloads of so many bytes, 30 times a second.
+const RATES: [(&str, usize, usize); 2] = [("0.5 Mbit/s", 2, 1_000), ("2 Mbit/s", 7, 1_170)];
+/// Viewers at the lower rate, and at the higher, of which the receivers can take no more on two cores.
+const VIEWERS: [&[usize]; 2] = [&[1, 10, 50, 200], &[1, 10, 50]];
+const WINDOW: Duration = Duration::from_secs(10);
+/// How long those who left without a word are there.
+const GONE: Duration = Duration::from_secs(14);
+/// Until memory has been given back.
+const MINUTE: Duration = Duration::from_secs(60);
 
-/// One viewer over WHEP; it receives as long as it is kept.
-pub async fn join(address: SocketAddr) -> tokio::task::JoinHandle<()> {
-    let mut client = Client::new(true).await;
-    client.join(address).await;
-    tokio::spawn(async move { while client.packets.recv().await.is_some() {} })
+/// Counts what is allocated in this process.
+pub struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: the system's allocator does all of the work.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: as the caller promises.
+        unsafe { System.realloc(at, layout, size) }
+    }
 }
 
-/// The other process: joins so many viewers, says so, and receives until its input ends.
+/// One viewer over WHEP; it receives as long as it is kept, and notes how old the units are that come.
+pub async fn join(address: SocketAddr, ages: Option<Arc<Mutex<Vec<f64>>>>) -> tokio::task::JoinHandle<()> {
+    let mut client = Client::new(true).await;
+    client.join(address).await;
+    tokio::spawn(async move {
+        while let Some(packet) = client.packets.recv().await {
+            let Some(ages) = &ages else { continue };
+            if let Packet::Rtp(packet) = packet
+                && let Some(at) = packet.payload.get(1..9).and_then(|t| t.try_into().ok())
+            {
+                let age = Pts::now().since(Pts::from_micros(u64::from_be_bytes(at)));
+                ages.lock().expect("not poisoned").push(age.as_secs_f64() * 1e3);
+            }
+        }
+    })
+}
+
+/// The other process: joins so many viewers, says so, and receives until its input ends. For each line of that it says how
+/// old the packets were that came since the last.
 pub fn watch(address: &str, viewers: usize) {
     let address = address.parse().expect("an address");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let _viewers: Vec<_> = (0..viewers).map(|_| runtime.block_on(join(address))).collect();
+    let ages = Arc::new(Mutex::new(vec![]));
+    let join = || runtime.block_on(join(address, Some(ages.clone())));
+    let _viewers: Vec<_> = (0..viewers).map(|_| join()).collect();
     println!("all there");
-    let _ = std::io::stdin().read_line(&mut String::new());
-}
-
-/// 1, 10 and 50 viewers.
-pub fn measure() {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let _inside = runtime.enter();
-    let (hub, status) = (Arc::new(Hub::default()), Arc::new(Status::default()));
-    let web = config::Web {
-        address: Ipv4Addr::LOCALHOST.into(),
-        port: 0,
-        tls: config::Tls::Off,
-        max_viewers: 100,
-        ..Default::default()
-    };
-    let (_profile, profile_seen) = watch::channel(ProfileLevelId([0x42, 0xc0, 0x1f]));
-    let ice = config::Ice { port: 0, ..Default::default() };
-    let (_, addresses) = watch::channel(addresses::now());
-    let links = Links::new(addresses.clone());
-    let port = Port::open(&ice, addresses, status.clone()).expect("a free port");
-    let registry = Registry::new(hub.clone(), status.clone(), CLOCKS, port, 100, profile_seen);
-    let snapshots = Arc::new(Snapshots::new(hub.clone()));
-    let listener = web::bind((web.address, 0).into(), &[]).expect("a port");
-    let address = listener.local_addr().expect("an address");
-    let door = web::Door { listener, speaks: web::Speaks::Plain };
-    let dir = Dir::new();
-    door::furnish(dir.path());
-    let auth = Auth::new(State::open(dir.path()).expect("a state"));
-    let (clocks, announced) = (CLOCKS, watch::channel(None).1);
-    let settings = watch::channel(Arc::new(web::Settings { web, ice, tls: None, address })).1;
-    let context = web::Context { registry, status, auth, snapshots, settings, clocks, links, announced };
-    let stop = CancellationToken::new();
-    let server = web::Server::new(Arc::new(context), stop.clone());
-    let _door = server.open(door).expect("a listener");
-    std::thread::spawn(move || publish(&hub));
-
-    let mut figures = vec![];
-    for viewers in [1, 10, 50] {
-        let mut command = Command::new(std::env::current_exe().expect("this program"));
-        command.args(["crowd", &address.to_string(), &viewers.to_string()]).envs(door::keys());
-        let mut crowd = Process::start("crowd", &mut command);
-        crowd.said("all there", Duration::from_secs(120));
-        std::thread::sleep(Duration::from_secs(2));
-        let before = cpu(std::process::id());
-        std::thread::sleep(WINDOW);
-        let used = 100.0 * (cpu(std::process::id()) - before).as_secs_f64() / WINDOW.as_secs_f64();
-        figures.push((f64::from(viewers), used, resident()));
-        row(&format!("viewers at 2 Mbit/s: {viewers}"), &format!("{used:.1} % of a core"));
-        drop(crowd);
-        std::thread::sleep(Duration::from_secs(20)); // they left without a word
+    for line in std::io::stdin().lines().map_while(Result::ok) {
+        let mut ages = std::mem::take(&mut *ages.lock().expect("not poisoned"));
+        if line == "ages" && !ages.is_empty() {
+            let of = |ages: &mut Vec<f64>, part| quantile(ages, part);
+            println!("ages {:.2} {:.2} {}", of(&mut ages, 0.5), of(&mut ages, 0.99), ages.len());
+        }
     }
-    let [_, (few, cpu_few, rss_few), (many, cpu_many, rss_many)] = figures[..] else { return };
-    let each = |a: f64, b: f64| (b - a) / (many - few);
-    row(
-        "each further viewer at 2 Mbit/s",
-        &format!("{:.2} % of a core, {:.2} MB", each(cpu_few, cpu_many), each(rss_few, rss_many)),
-    );
-    stop.cancel();
 }
 
-fn publish(hub: &Hub) {
-    let payload = Bytes::from_static(&PAYLOAD);
+/// What sends to the viewers.
+trait Server {
+    fn address(&self) -> SocketAddr;
+    /// CPU time that it has used.
+    fn cpu(&self) -> Duration;
+    /// Resident memory in MB.
+    fn resident(&self) -> f64;
+    fn allocations(&self) -> Option<u64>;
+}
+
+/// Both rates, each by peercam and by pion.
+pub fn measure() {
+    for ((rate, parts, size), viewers) in RATES.into_iter().zip(VIEWERS) {
+        let ours = Ours::start(parts, size);
+        let before = ours.resident();
+        crowd("peercam", rate, viewers, parts, &ours);
+        std::thread::sleep(MINUTE - GONE);
+        let after = ours.resident();
+        row(
+            &format!("peercam, {rate}, memory"),
+            &format!("{before:.1} MB before, {after:.1} a minute after"),
+        );
+        drop(ours);
+        let pion = Pion::start(parts, size);
+        crowd("pion", rate, viewers, parts, &pion);
+    }
+}
+
+/// Figures of one count of viewers.
+struct Figures {
+    cpu_us: f64,
+    packets: f64,
+    allocations: f64,
+}
+
+fn crowd(who: &str, rate: &str, counts: &[usize], parts: usize, server: &dyn Server) {
+    let mut few: Option<Figures> = None;
+    for &viewers in counts {
+        let mut command = Command::new(std::env::current_exe().expect("this program"));
+        command.args(["crowd", &server.address().to_string(), &viewers.to_string()]).envs(door::keys());
+        let mut crowd = Process::start("crowd", &mut command);
+        crowd.said("all there", Duration::from_secs(180));
+        std::thread::sleep(Duration::from_secs(2));
+        crowd.tell("begin");
+        let (used, allocated) = (server.cpu(), server.allocations());
+        std::thread::sleep(WINDOW);
+        let used = server.cpu() - used;
+        let resident = server.resident();
+        crowd.tell("ages");
+        let ages = crowd.said("ages ", Duration::from_secs(30));
+        let words: Vec<f64> = ages.split(' ').skip(1).filter_map(|w| w.parse().ok()).collect();
+        let now = Figures {
+            cpu_us: used.as_secs_f64() * 1e6,
+            packets: WINDOW.as_secs_f64() * (30 * parts + 50) as f64 * viewers as f64,
+            allocations: server.allocations().zip(allocated).map_or(f64::NAN, |(b, a)| (b - a) as f64),
+        };
+        let share = now.cpu_us / WINDOW.as_secs_f64() / 1e4;
+        let each = few.as_ref().map_or(String::new(), |few| {
+            let packets = now.packets - few.packets;
+            let us = (now.cpu_us - few.cpu_us) / packets;
+            let allocations = (now.allocations - few.allocations) / packets;
+            format!("; {us:.1} us and {allocations:.2} allocations for each further packet")
+        });
+        row(
+            &format!("{who}, {rate}, {viewers} viewers"),
+            &format!(
+                "{share:.1} % of a core, {resident:.1} MB{each}; age p50 {:.2}, p99 {:.2} ms, {:.0} % came",
+                words[0],
+                words[1],
+                100.0 * words[2] / now.packets
+            ),
+        );
+        few = few.or(Some(now));
+        drop(crowd);
+        std::thread::sleep(GONE);
+    }
+}
+
+/// The product's own way, in this process.
+struct Ours {
+    address: SocketAddr,
+    over: Arc<AtomicBool>,
+    stop: CancellationToken,
+    _runtime: tokio::runtime::Runtime,
+    _door: web::Open,
+    _dir: Dir,
+}
+
+impl Ours {
+    fn start(parts: usize, size: usize) -> Self {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let inside = runtime.enter();
+        tokio::spawn(memory::give_back());
+        let (hub, status) = (Arc::new(Hub::default()), Arc::new(Status::default()));
+        let web = config::Web {
+            address: Ipv4Addr::LOCALHOST.into(),
+            port: 0,
+            tls: config::Tls::Off,
+            max_viewers: 300,
+            ..Default::default()
+        };
+        let (_profile, profile_seen) = watch::channel(ProfileLevelId([0x42, 0xc0, 0x1f]));
+        let ice = config::Ice { port: 0, ..Default::default() };
+        let (_, addresses) = watch::channel(addresses::now());
+        let links = Links::new(addresses.clone());
+        let port = Port::open(&ice, addresses, status.clone()).expect("a free port");
+        let registry = Registry::new(hub.clone(), status.clone(), port, 300, profile_seen);
+        let snapshots = Arc::new(Snapshots::new(hub.clone()));
+        let listener = web::bind((web.address, 0).into(), &[]).expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let door = web::Door { listener, speaks: web::Speaks::Plain };
+        let dir = Dir::new();
+        door::furnish(dir.path());
+        let auth = Auth::new(State::open(dir.path()).expect("a state"));
+        let (clocks, announced) = (CLOCKS, watch::channel(None).1);
+        let settings = watch::channel(Arc::new(web::Settings { web, ice, tls: None, address })).1;
+        let context = web::Context { registry, status, auth, snapshots, settings, clocks, links, announced };
+        let stop = CancellationToken::new();
+        let server = web::Server::new(Arc::new(context), stop.clone());
+        let _door = server.open(door).expect("a listener");
+        let over = Arc::new(AtomicBool::new(false));
+        let until = over.clone();
+        std::thread::spawn(move || {
+            publish(parts, size, &until, |unit| match unit {
+                Unit::Audio(unit) => hub.publish_audio(unit.into()),
+                Unit::Video(unit) => {
+                    let idr = hub.keyframe_due(unit.pts);
+                    hub.publish_video(VideoUnit { idr, ..unit }.into());
+                }
+            });
+        });
+        drop(inside);
+        Self { address, over, stop, _runtime: runtime, _door, _dir: dir }
+    }
+}
+
+impl Drop for Ours {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        self.stop.cancel();
+    }
+}
+
+impl Server for Ours {
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn cpu(&self) -> Duration {
+        cpu(std::process::id())
+    }
+
+    fn resident(&self) -> f64 {
+        resident(std::process::id())
+    }
+
+    fn allocations(&self) -> Option<u64> {
+        Some(ALLOCATIONS.load(Ordering::Relaxed))
+    }
+}
+
+/// The fan-out by pion, a process of its own.
+struct Pion {
+    child: Child,
+    address: SocketAddr,
+    over: Arc<AtomicBool>,
+}
+
+impl Pion {
+    fn start(parts: usize, size: usize) -> Self {
+        let mut command = Command::new(place("PEERCAM_PION"));
+        command.args(["fanout", "127.0.0.1:0"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("pion");
+        let mut out = BufReader::new(child.stdout.take().expect("piped"));
+        let mut line = String::new();
+        out.read_line(&mut line).expect("a line");
+        let address = line.trim().rsplit(' ').next().and_then(|a| a.parse().ok()).expect("an address");
+        let mut stdin = child.stdin.take().expect("piped");
+        let over = Arc::new(AtomicBool::new(false));
+        let until = over.clone();
+        std::thread::spawn(move || publish(parts, size, &until, |unit| feed(&mut stdin, &unit)));
+        Self { child, address, over }
+    }
+}
+
+/// A unit as the fan-out reads it.
+fn feed(to: &mut ChildStdin, unit: &Unit) {
+    let (kind, time, payloads) = match unit {
+        Unit::Audio(unit) => (0, unit.rtp_time, std::slice::from_ref(&unit.payload)),
+        Unit::Video(unit) => (1, unit.rtp_time, &unit.payloads[..]),
+    };
+    let mut out = vec![kind];
+    out.extend(time.to_be_bytes());
+    out.extend((payloads.len() as u16).to_be_bytes());
+    for payload in payloads {
+        out.extend((payload.len() as u16).to_be_bytes());
+        out.extend_from_slice(payload);
+    }
+    let _ = to.write_all(&out); // it has ended
+}
+
+impl Drop for Pion {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Server for Pion {
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn cpu(&self) -> Duration {
+        cpu(self.child.id())
+    }
+
+    fn resident(&self) -> f64 {
+        resident(self.child.id())
+    }
+
+    fn allocations(&self) -> Option<u64> {
+        None
+    }
+}
+
+enum Unit {
+    Audio(AudioUnit),
+    Video(VideoUnit),
+}
+
+/// Makes units in real time, each with the time at which it was handed out from its second byte on, until it is `over`.
+fn publish(parts: usize, size: usize, over: &AtomicBool, mut hand_out: impl FnMut(Unit)) {
     let start = Pts::now();
     for n in 0u64.. {
         let due = start + Duration::from_millis(n * 20);
         std::thread::sleep(due.since(Pts::now()));
-        let rtp_time = CLOCKS.audio.ticks(due);
-        hub.publish_audio(Arc::new(AudioUnit { pts: due, rtp_time, payload: payload.slice(..120) }));
+        if over.load(Ordering::Relaxed) {
+            return;
+        }
+        let payload = |size: usize| {
+            let mut bytes = vec![0x41; size];
+            bytes[1..9].copy_from_slice(&Pts::now().as_micros().to_be_bytes());
+            Bytes::from(bytes)
+        };
+        hand_out(Unit::Audio(AudioUnit {
+            pts: due,
+            rtp_time: CLOCKS.audio.ticks(due),
+            payload: payload(120),
+        }));
         // 30 pictures a second on a grid of 50 packets of sound: three of five.
         if [0, 2, 4].contains(&(n % 5)) {
-            let payloads = vec![payload.clone(); PAYLOADS];
-            let (rtp_time, idr) = (CLOCKS.video.ticks(due), hub.keyframe_due(due));
-            hub.publish_video(Arc::new(VideoUnit {
+            let (rtp_time, payloads) = (CLOCKS.video.ticks(due), vec![payload(size); parts]);
+            hand_out(Unit::Video(VideoUnit {
                 pts: due,
                 taken: due,
                 ready: due,
                 rtp_time,
-                idr,
+                idr: false,
                 payloads,
             }));
         }
     }
 }
 
-fn resident() -> f64 {
-    let text = std::fs::read_to_string("/proc/self/statm").expect("statm");
+fn resident(pid: u32) -> f64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).expect("statm");
     let pages: f64 = text.split(' ').nth(1).and_then(|p| p.parse().ok()).expect("pages");
     pages * 4096.0 / 1e6
 }

@@ -30,6 +30,9 @@ use browser::{Browser, number};
 use daemon::Daemon;
 use serde_json::json;
 
+#[global_allocator]
+static COUNTING: crowd::Counting = crowd::Counting;
+
 fn place(name: &str) -> PathBuf {
     std::env::var_os(name).unwrap_or_else(|| panic!("{name} is not set: run `make bench`")).into()
 }
@@ -109,7 +112,7 @@ fn start() {
     let (cpu, resident) = usage(&daemon, Duration::from_secs(20));
     row("nobody watching", &format!("{cpu:.2} % of a core, {resident:.1} MB"));
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let _viewer = runtime.block_on(crowd::join(daemon.address()));
+    let _viewer = runtime.block_on(crowd::join(daemon.address(), None));
     std::thread::sleep(Duration::from_secs(5));
     let (cpu, resident) = usage(&daemon, Duration::from_secs(20));
     row(

@@ -55,7 +55,7 @@ async fn one(size: Size) {
     let ice = config::Ice { port: 0, ..Default::default() };
     let (_, addresses) = watch::channel(addresses::now());
     let port = Port::open(&ice, addresses, status.clone()).expect("a free port");
-    let registry = Registry::new(hub.clone(), status, CLOCKS, port, 10, profile_seen);
+    let registry = Registry::new(hub.clone(), status, port, 10, profile_seen);
     let mut client = Client::new(false).await;
     let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
     let holder = Holder { credential: Credential::new([0; 32]), owner: true, household: false };

@@ -116,7 +116,7 @@ pub async fn run(
     let viewers = hub.viewers();
     let watched = watching::Watched { viewers: viewers.clone(), private };
     let told = watching::start(config.watching.clone(), watched);
-    let registry = Registry::new(hub, status.clone(), clocks, port, config.web.max_viewers, profile_seen);
+    let registry = Registry::new(hub, status.clone(), port, config.web.max_viewers, profile_seen);
 
     let address = listeners.address();
     let settings = Settings { web: config.web.clone(), ice: config.ice.clone(), tls: tls.clone(), address };

@@ -4,9 +4,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::h264::{nal, nal_type};
 
-/// Bytes of one RTP payload. With RTP header and extensions, SRTP tag, UDP and IPv6 it stays under 1,280, IPv6's
+/// Bytes of one RTP payload. With the largest header and seal, as a repetition, over UDP and IPv6, it fits 1,280, IPv6's
 /// smallest MTU, so it passes every link that carries IPv6, and tunnels over 1,500 as well.
-pub const MAX_PAYLOAD: usize = 1_200;
+pub const MAX_PAYLOAD: usize = 1_180;
 
 const STAP_A: u8 = 24;
 const FU_A: u8 = 28;
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn every_size_comes_back_whole() {
-        for len in (1..50).chain(1_190..1_210).chain(2_390..2_410).chain([20_000, 100_001]) {
+        for len in (1..50).chain(1_170..1_190).chain(2_350..2_370).chain([20_000, 100_001]) {
             let nals = [nal_of(nal::SPS, 12), nal_of(nal::PPS, 5), nal_of(nal::IDR, len)];
             let refs: Vec<&[u8]> = nals.iter().map(|n| &n[..]).collect();
             assert_eq!(depacketize(&packetize(&refs)), nals, "{len}");

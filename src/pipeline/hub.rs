@@ -229,6 +229,21 @@ impl Subscription {
         }
     }
 
+    /// The next unit that is there already, sound first.
+    pub fn try_recv(&mut self) -> Option<Unit> {
+        while let Ok((concealed, unit)) = self.audio.try_recv() {
+            if concealed == self.outlet.concealed.load(Ordering::Relaxed) {
+                return Some(Unit::Audio(unit));
+            }
+        }
+        while let Ok((epoch, unit)) = self.video.try_recv() {
+            if epoch == self.outlet.epoch.load(Ordering::Relaxed) {
+                return Some(Unit::Video(unit));
+            }
+        }
+        None
+    }
+
     /// Its viewer lost pictures (PLI, FIR): wishes for a keyframe, within the limits of [`Keyframes`]. False: over them.
     pub fn wish_keyframe(&self) -> bool {
         self.hub.lock().keyframes.wish(self.outlet.id, Pts::now())
@@ -302,6 +317,21 @@ mod tests {
             hub.publish_video(unit(n, n == 31));
         }
         assert_eq!(drain(&mut stalled).await, [31, 32]);
+    }
+
+    #[tokio::test]
+    async fn what_is_there_is_had_at_once_sound_first() {
+        let hub = Arc::new(Hub::default());
+        let mut s = hub.subscribe();
+        assert!(s.try_recv().is_none());
+        hub.publish_video(unit(1, true));
+        hub.publish_video(unit(2, false));
+        let payload = bytes::Bytes::from_static(b"opus");
+        hub.publish_audio(Arc::new(AudioUnit { pts: Pts::from_micros(1), rtp_time: 1, payload }));
+        assert!(matches!(s.try_recv(), Some(Unit::Audio(_))));
+        assert!(matches!(s.try_recv(), Some(Unit::Video(unit)) if unit.rtp_time == 1));
+        hub.conceal();
+        assert!(s.try_recv().is_none(), "what waited is from before");
     }
 
     #[tokio::test]

@@ -25,8 +25,6 @@
 //! The delay with sound is thus the browser's own for sound, within any range that is wide enough. Starved of CPU (load 9
 //! on two cores) Firefox once held the picture back by 340 ms, 245 ms too long; Chromium did not.
 
-use bytes::Bytes;
-
 /// The extension's name in SDP.
 pub const URI: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
 
@@ -37,7 +35,7 @@ const MUTED_AGAIN: [u8; 3] = pack(1, 1);
 /// Asked of a viewer with sound: from 10 up to 400 ms. A browser holds sound back by 50 to 200 ms on a still network, and by
 /// more where packets come irregularly; beyond the limit the sound would come after the picture by as much.
 const WITH_SOUND: [u8; 3] = pack(1, 40);
-/// Packets that carry a new value: more than a second of frames, so that a lossy start does not miss it.
+/// Pictures that carry a new value: more than a second of them, so that a lossy start does not miss it.
 const REPEATS: u8 = 40;
 
 /// Minimum and maximum delay in units of 10 ms, 12 bits each.
@@ -45,7 +43,7 @@ const fn pack(min: u16, max: u16) -> [u8; 3] {
     [(min >> 4) as u8, ((min << 4) | (max >> 8)) as u8, max as u8]
 }
 
-/// Which packets carry which value, for one viewer.
+/// Which pictures carry which value, for one viewer.
 #[derive(Debug)]
 pub struct PlayoutDelay {
     sound: bool,
@@ -59,15 +57,15 @@ impl PlayoutDelay {
         Self { sound, asked: if sound { &WITH_SOUND } else { &MUTED }, left: REPEATS }
     }
 
-    /// The extension's content for the next video packet, if it needs one.
-    pub fn next(&mut self, sound: bool, idr: bool) -> Option<Bytes> {
+    /// The extension's content for all packets of the next picture, if they need one.
+    pub fn next(&mut self, sound: bool, idr: bool) -> Option<&'static [u8; 3]> {
         if sound != self.sound {
             let asked = if sound { &WITH_SOUND } else { &MUTED_AGAIN };
             *self = Self { sound, asked, left: REPEATS };
         }
         let needed = idr || self.left > 0;
         self.left = self.left.saturating_sub(1);
-        needed.then_some(Bytes::from_static(self.asked))
+        needed.then_some(self.asked)
     }
 }
 
@@ -86,11 +84,11 @@ mod tests {
     fn sent_at_the_start_on_a_switch_and_with_each_keyframe() {
         let mut delay = PlayoutDelay::new(false);
         let sent = (0..100).filter_map(|_| delay.next(false, false)).collect::<Vec<_>>();
-        assert_eq!(sent, vec![Bytes::from_static(&MUTED); REPEATS.into()]);
+        assert_eq!(sent, vec![&MUTED; REPEATS.into()]);
         assert!(delay.next(false, true).is_some());
         let sent = (0..100).filter_map(|_| delay.next(true, false)).collect::<Vec<_>>();
-        assert_eq!(sent, vec![Bytes::from_static(&WITH_SOUND); REPEATS.into()]);
+        assert_eq!(sent, vec![&WITH_SOUND; REPEATS.into()]);
         assert!(delay.next(true, false).is_none());
-        assert_eq!(delay.next(false, false), Some(Bytes::from_static(&MUTED_AGAIN)));
+        assert_eq!(delay.next(false, false), Some(&MUTED_AGAIN));
     }
 }

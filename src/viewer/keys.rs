@@ -1,4 +1,4 @@
-//! How we learn the key that a viewer's reports are signed with: webrtc derives it and shows it to nobody.
+//! How we learn the keys of SRTP, ours and the viewer's: webrtc derives them and shows them to nobody.
 //!
 //! webrtc does all cryptography through a provider that the application may supply. Ours is webrtc's own, and looks at one
 //! thing on its way: when the DTLS handshake is complete, webrtc derives the session keys of SRTP from a master key and a
@@ -28,17 +28,34 @@ pub struct Master {
     pub salt: SecretVec,
 }
 
-/// webrtc's provider of cryptography for one connection; calls `learned` once, with what the viewer signs with, in the
-/// moment in which the handshake completes.
+/// Of both directions.
+#[derive(Debug)]
+pub struct Keys {
+    /// What we seal with.
+    pub ours: Master,
+    /// What the viewer seals with.
+    pub theirs: Master,
+}
+
+/// The keys of one connection, once there are any.
+#[derive(Clone, Debug, Default)]
+pub struct Learned(Arc<Mutex<Option<Keys>>>);
+
+impl Learned {
+    /// The keys, once: they are there from the moment on in which the handshake is complete.
+    pub fn take(&self) -> Option<Keys> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// webrtc's provider of cryptography for one connection, and what will be learned of it.
 ///
 /// # Errors
 /// webrtc has none.
-pub fn provider(
-    learned: impl Fn(Master) + Send + Sync + 'static,
-) -> Result<Arc<dyn RTCCryptoProvider>, CryptoError> {
-    let inner = rtc::crypto::default_provider()?;
-    let crypto = Watched { inner: inner.clone(), seen: Mutex::default(), learned: Box::new(learned) };
-    Ok(Arc::new(Provider { inner, crypto }))
+pub fn provider() -> Result<(Arc<dyn RTCCryptoProvider>, Learned), CryptoError> {
+    let (inner, learned) = (rtc::crypto::default_provider()?, Learned::default());
+    let crypto = Watched { inner: inner.clone(), seen: Mutex::default(), learned: learned.clone() };
+    Ok((Arc::new(Provider { inner, crypto }), learned))
 }
 
 struct Provider {
@@ -49,38 +66,40 @@ struct Provider {
 struct Watched {
     inner: Arc<dyn RTCCryptoProvider>,
     seen: Mutex<Seen>,
-    learned: Box<dyn Fn(Master) + Send + Sync>,
+    learned: Learned,
 }
 
 /// Derivations so far.
 #[derive(Default)]
 struct Seen {
-    /// Directions that have begun.
-    directions: usize,
     key: Option<SecretVec>,
     /// The first block of the present direction, until its profile is known.
     first: Option<SecretVec>,
+    /// The first direction.
+    ours: Option<Master>,
 }
 
 impl Seen {
     fn block(&mut self, key: &[u8], block: &[u8]) {
         if self.key.as_ref().is_none_or(|k| k.as_ref() != key) {
-            self.directions += 1;
             self.key = Some(SecretVec::new(key.to_vec()));
             self.first = Some(SecretVec::new(block.to_vec()));
         }
     }
 
     /// A cipher was made. The viewer's direction is the second.
-    fn cipher(&mut self, profile: ProtectionProfile) -> Option<Master> {
+    fn cipher(&mut self, profile: ProtectionProfile) -> Option<Keys> {
         let first = self.first.take()?;
-        let salt = first.as_ref().get(..profile.salt_len())?;
-        let key = self.key.as_ref().filter(|k| k.len() == profile.key_len())?;
-        (self.directions == 2).then(|| Master {
-            profile,
-            key: key.clone(),
-            salt: SecretVec::new(salt.to_vec()),
-        })
+        let salt = SecretVec::new(first.as_ref().get(..profile.salt_len())?.to_vec());
+        let key = self.key.as_ref().filter(|k| k.len() == profile.key_len())?.clone();
+        let master = Master { profile, key, salt };
+        match self.ours.take() {
+            Some(ours) => Some(Keys { ours, theirs: master }),
+            None => {
+                self.ours = Some(master);
+                None
+            }
+        }
     }
 }
 
@@ -90,9 +109,9 @@ impl Watched {
     }
 
     fn cipher(&self, profile: ProtectionProfile) {
-        let learned = self.seen.lock().unwrap_or_else(PoisonError::into_inner).cipher(profile);
-        if let Some(master) = learned {
-            (self.learned)(master);
+        let keys = self.seen.lock().unwrap_or_else(PoisonError::into_inner).cipher(profile);
+        if keys.is_some() {
+            *self.learned.0.lock().unwrap_or_else(PoisonError::into_inner) = keys;
         }
     }
 }
@@ -196,33 +215,34 @@ mod tests {
     use super::*;
 
     /// Derives the keys of both directions as webrtc does; what was learned.
-    fn derive(profile: ProtectionProfile) -> Vec<Master> {
-        let found = Arc::new(Mutex::new(vec![]));
-        let seen = found.clone();
-        let provider = provider(move |m| seen.lock().expect("not poisoned").push(m)).expect("a provider");
+    fn derive(profile: ProtectionProfile) -> Learned {
+        let (provider, learned) = provider().expect("a provider");
         // The record layer of DTLS has ciphers too, made before.
         provider.crypto().new_aead(AeadAlgorithm::Aes128Gcm, &[9; 16]).expect("a cipher");
         for n in [1, 2] {
+            assert!(learned.take().is_none());
             let (key, salt) = (vec![n; profile.key_len()], vec![n + 10; profile.salt_len()]);
             Context::new(&key, &salt, profile, None, None, provider.crypto()).expect("a context");
         }
         provider.crypto().new_aead(AeadAlgorithm::Aes128Gcm, &[9; 16]).expect("a cipher");
-        drop(provider);
-        Arc::into_inner(found).expect("no other").into_inner().expect("not poisoned")
+        learned
     }
 
     #[test]
-    fn the_viewers_direction_is_learned_once() {
+    fn both_directions_are_learned_once() {
         for profile in [
             ProtectionProfile::Aes128CmHmacSha1_80,
             ProtectionProfile::AeadAes128Gcm,
             ProtectionProfile::AeadAes256Gcm,
         ] {
             let learned = derive(profile);
-            let [Master { profile: p, key, salt }] = &learned[..] else { panic!("once: {learned:?}") };
-            assert_eq!(format!("{p:?}"), format!("{profile:?}"));
-            assert_eq!(key.as_ref(), vec![2; profile.key_len()]);
-            assert_eq!(salt.as_ref(), vec![12; profile.salt_len()]);
+            let Keys { ours, theirs } = learned.take().expect("keys");
+            for (n, Master { profile: p, key, salt }) in [(1, ours), (2, theirs)] {
+                assert_eq!(format!("{p:?}"), format!("{profile:?}"));
+                assert_eq!(key.as_ref(), vec![n; profile.key_len()]);
+                assert_eq!(salt.as_ref(), vec![n + 10; profile.salt_len()]);
+            }
+            assert!(learned.take().is_none());
         }
     }
 }

@@ -1,33 +1,35 @@
 //! The people watching: one WebRTC connection each, all known to one registry. The only room that names webrtc.
 //!
 //! ```text
-//!  web ──offer──► registry ──► sdp (is it playable?) ──► peer (answers it) ──► task (one per viewer)
-//!                                                         │ ▲                    │ subscribes when connected
-//!         port (one for all) ◄══ a line for each ═════════╝ │                    ▼
-//!                           rtcp (an interceptor):          │                pipeline::hub
-//!                           PLI, FIR ──► wish;  NACK ──► resend;  SR ◄── capture time
+//!  web ──offer──► registry ──► sdp (is it playable?) ──► session ──► task (one per viewer, holds it)
+//!                                                        │     │          │ subscribes when connected
+//!                                       core (webrtc: ◄──┘     └─► wire   ▼
+//!                                       ICE, DTLS)                 ▲      pipeline::hub
+//!         port (one for all) ◄══ a line for each ══► task ─────────┘ units
 //! ```
 //!
-//! webrtc's callbacks run on its driver, so they only flag or `try_send` (`peer`); everything else happens
-//! in the viewer's own task (`task`). Dropping webrtc's connection without closing it leaks a task and its
-//! sockets for ever, so nobody holds one but `peer::Peer`, which closes on drop.
+//! A viewer's task drives webrtc's core, which does no I/O, and sends its media past it (`wire`); all of it happens in the
+//! task's own turns. A data channel would come out of the core and go in there; `sdp` and the port's gate let none through yet.
 //!
 //! webrtc's log lines are silenced by default (`cli::logging`): `rtc_ice` warns every 20 ms until the browser's first
-//! packet, `webrtc` tells an error for each datagram to an address without a route.
+//! packet.
 
+mod codecs;
+mod core;
 mod delay;
 mod keys;
 mod meter;
-mod peer;
 mod places;
 mod port;
 mod registry;
-mod resend;
-mod rtcp;
 mod sdp;
+mod session;
 mod task;
 mod turn;
 mod unconnected;
+#[cfg(test)]
+mod virtual_tests;
+mod wire;
 
 pub use places::share;
 pub use port::{Change, Error as PortError, Port, fooled_by};

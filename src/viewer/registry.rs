@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::peer::{Peer, Setup};
 use super::places::{Places, Refusal};
 use super::port::{Gathered, Port};
-use super::rtcp::NtpClock;
-use super::task::{Command, Task};
+use super::session::Session;
+use super::task::{self, Command, Task};
+use super::wire::NtpClock;
 use super::{Answer, Credential, Error, Facts, Fragment, Holder, Offer, ViewerId, sdp};
-use crate::clock::{Clocks, Pts};
+use crate::clock::Pts;
 use crate::hush::{Hush, LeftOut};
 use crate::media::h264::ProfileLevelId;
 use crate::net::{Bucket, Rate, Source};
@@ -30,7 +30,7 @@ const EVENTS: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// ... and where it can.
 const PATIENCE_PAGE: Duration = Duration::ZERO;
-/// How long one leave may take: closing sends a goodbye and frees sockets.
+/// How long one leave may take: its task sends a goodbye.
 const LEAVE: Duration = Duration::from_secs(1);
 
 /// How long all viewers' tasks may take to send what they hold when privacy is switched on.
@@ -42,7 +42,7 @@ const RESTARTS: Rate = Rate { per_second: 0.5, burst: 10.0 };
 pub struct Registry {
     shared: Arc<Shared>,
     _stop: DropGuard,
-    /// A place is taken from the offer on, and given back when the viewer's sockets are closed.
+    /// A place is taken from the offer on, and given back when the viewer's line is closed.
     places: Places,
     joined: AtomicU64,
     /// Refused offers, by who makes them.
@@ -55,8 +55,8 @@ pub struct Shared {
     pub hub: Arc<Hub>,
     /// Where counters go.
     pub status: Arc<Status>,
-    /// What all connections are made of.
-    pub setup: Setup,
+    /// The wall clock of sender reports.
+    ntp: NtpClock,
     /// Through which the media of new viewers goes.
     port: watch::Sender<Arc<Port>>,
     /// What the encoder emits.
@@ -97,7 +97,7 @@ pub struct Viewer {
     pub named: AtomicUsize,
     /// Those of them that we can send to.
     pub usable: AtomicUsize,
-    /// Cancelled when its sockets are closed.
+    /// Cancelled when its line is closed.
     pub gone: CancellationToken,
     /// Where its offer came from.
     pub from: SocketAddr,
@@ -119,17 +119,16 @@ impl Registry {
     pub fn new(
         hub: Arc<Hub>,
         status: Arc<Status>,
-        clocks: Clocks,
         port: Arc<Port>,
         max_viewers: usize,
         h264: watch::Receiver<ProfileLevelId>,
     ) -> Arc<Self> {
-        let setup = Setup { clocks, ntp: NtpClock::now() };
+        let ntp = NtpClock::now();
         let port = watch::Sender::new(port);
         let shared = Arc::new(Shared {
             hub,
             status,
-            setup,
+            ntp,
             port,
             h264,
             viewers: Mutex::default(),
@@ -181,7 +180,11 @@ impl Registry {
         let patience = if offer.via == "page" { PATIENCE_PAGE } else { PATIENCE };
         let port = self.port();
         let gathered = Gathered::new(&port, offer.from.ip(), offer.to, patience).await;
-        let (peer, sdp) = Peer::answer(playable, port.line(), &gathered, &self.shared.setup).await?;
+        let line = port.line();
+        let (mailbox, families, ntp) = (line.mailbox().clone(), line.families(), self.shared.ntp);
+        let (session, answer) = Session::answer(playable, mailbox, families, ntp, sound, Instant::now())?;
+        let (sdp, ice) = task::complete(session.offer(), &answer, &gathered)?;
+        line.credentials(&ice.ufrag, &ice.pwd);
         let (commands_tx, commands) = mpsc::channel(COMMANDS);
         let (events_tx, events) = mpsc::channel(EVENTS);
         let viewer = Arc::new(Viewer {
@@ -216,7 +219,9 @@ impl Registry {
             viewer,
             shared: self.shared.clone(),
             port,
-            peer,
+            session,
+            line,
+            mid: ice.mid,
             gathered,
             commands,
             events: events_tx,
@@ -278,7 +283,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Ends a viewer; returns when its sockets are closed.
+    /// Ends a viewer; returns when its line is closed.
     pub async fn leave(&self, id: &ViewerId, why: &str) -> Result<(), Error> {
         self.find(id)?.end(why).await;
         Ok(())

@@ -1,21 +1,22 @@
 //! One viewer's task: from its answer to its end, it alone holds the connection.
+//!
+//! Each turn of its loop is one pass: all that has come is taken, all that follows from it is sent.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Sleep;
 use webrtc::peer_connection::RTCPeerConnectionState;
 
-use super::delay::PlayoutDelay;
 use super::meter::Meter;
-use super::peer::Peer;
 use super::places::Place;
-use super::port::{Gathered, Port, Progress};
+use super::port::{Gathered, Line, Port, Progress, Route};
 use super::registry::{Shared, Viewer, Visit};
 use super::sdp::{self, Playable};
+use super::session::{News, Session};
 use super::unconnected::{self, Attempt};
 use super::{Error, Event, Fragment, ViewerId};
 use crate::clock::Pts;
@@ -27,12 +28,10 @@ const CONNECT: Duration = Duration::from_secs(30);
 /// How long a viewer of which no packet has arrived yet may stay after its offer, or after its last request: browsers send
 /// their first packets within a moment of the answer. Whoever only offers takes a place no longer than this.
 const SILENT: Duration = Duration::from_secs(8);
-/// How long webrtc may take to send what was handed to it: its queues empty as fast as the processor runs.
-const HANDED_OVER: Duration = Duration::from_millis(50);
 /// From losing the path (5 s of silence by then) to the end. A browser that changes networks notices within that
 /// and restarts ICE; one that is gone without a word costs a socket, and uplink, for 10 s in all.
 const GRACE: Duration = Duration::from_secs(5);
-/// How often to see whether it said goodbye, of which webrtc tells nothing by itself.
+/// How often to see how it goes.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a DTLS handshake may still succeed after an alert that it has failed: the alert may be forged.
 const HANDSHAKE_FAILED: Duration = Duration::from_secs(3);
@@ -43,9 +42,6 @@ const WISH_AGAIN: Duration = Duration::from_millis(200);
 const MOST_CANDIDATES: usize = 32;
 /// How long a restarted answer waits for STUN servers: only the page can be told later.
 const RESTART_PATIENCE: Duration = Duration::from_millis(200);
-
-/// Of each packet (RFC 3550 section 5.1), without extensions.
-const RTP_HEADER: usize = 12;
 
 /// What the registry asks of a viewer's task.
 pub enum Command {
@@ -82,8 +78,12 @@ pub struct Task {
     pub shared: Arc<Shared>,
     /// Through which its media goes.
     pub port: Arc<Port>,
-    /// Its connection.
-    pub peer: Peer,
+    /// Its connection...
+    pub session: Session,
+    /// ... and the way to it.
+    pub line: Line,
+    /// The media section that our candidates belong to.
+    pub mid: String,
     /// Our candidates for it.
     pub gathered: Gathered,
     /// From the registry.
@@ -92,7 +92,7 @@ pub struct Task {
     pub events: mpsc::Sender<Event>,
     /// Until it is live: devices are opened for it.
     pub expected: Option<Claim>,
-    /// Its place among `max_viewers`, until its sockets are closed.
+    /// Its place among `max_viewers`, until its line is closed.
     pub place: Place,
 }
 
@@ -104,12 +104,32 @@ enum End {
     Unconnected(String),
 }
 
+/// What changes while a viewer is served.
+struct Course {
+    subscription: Option<Subscription>,
+    /// The way of its media.
+    route: Route,
+    /// When it has to be connected again at the latest.
+    deadline: Option<Instant>,
+    /// When to wish for a keyframe again.
+    owed: Option<Instant>,
+    /// When to see how it goes.
+    look: Instant,
+    /// The last request of its.
+    last_sign: Instant,
+    /// Candidates in this ICE session.
+    trickled: usize,
+    meter: Meter,
+}
+
 impl Task {
     /// Until the viewer is gone.
     pub async fn run(mut self) {
         let end = self.watch().await;
         self.shared.forget(&self.id);
-        self.peer.close().await;
+        self.session.close();
+        self.send_control();
+        drop(self.line);
         drop(self.place);
         let (End::Left(why) | End::Unconnected(why)) = &end;
         let _ = self.events.try_send(Event::Closed(why.clone()));
@@ -129,93 +149,153 @@ impl Task {
 
     /// Serves the viewer until it ends.
     async fn watch(&mut self) -> End {
-        let mut subscription: Option<Subscription> = None;
-        let mut deadline = Some(Instant::now() + CONNECT);
-        let mut delay = PlayoutDelay::new(self.viewer.sound.load(Ordering::Relaxed));
-        let (mut trickled, mut last_sign) = (0, Instant::now());
-        let mut meter = Meter::default();
-        let mut owed = None;
-        let mut look = tokio::time::interval(LOOK);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let now = Instant::now();
+        let mut course = Course {
+            subscription: None,
+            route: Route::default(),
+            deadline: Some(now + CONNECT),
+            owed: None,
+            look: now + LOOK,
+            last_sign: now,
+            trickled: 0,
+            meter: Meter::default(),
+        };
+        let retired = self.port.retired();
+        let mailbox = self.line.mailbox().clone();
+        let mut timer = std::pin::pin!(tokio::time::sleep_until(now.into()));
         loop {
+            // The first pass sends the first checks.
+            let now = Instant::now();
+            if let Some(end) = self.pass(&mut course, now) {
+                return end;
+            }
+            let due = [self.session.due(), course.deadline, course.owed, Some(course.look)];
+            set(timer.as_mut(), due.into_iter().flatten().min().unwrap_or(course.look), now);
             tokio::select! {
                 biased;
                 Some(command) = self.commands.recv() => {
-                    last_sign = Instant::now();
-                    if let Err(why) = self.obey(command, &mut trickled).await {
+                    course.last_sign = Instant::now();
+                    if let Err(why) = self.obey(command, &mut course).await {
                         return End::Left(why);
                     }
                 }
-                Ok(()) = self.peer.state.changed() => {
-                    let state = *self.peer.state.borrow_and_update();
-                    let now = Instant::now();
-                    deadline = match state {
-                        RTCPeerConnectionState::Connected => None,
-                        RTCPeerConnectionState::Disconnected => {
-                            let _ = self.events.try_send(Event::Restart("the path to the viewer is interrupted".into()));
-                            Some(now + GRACE)
-                        }
-                        RTCPeerConnectionState::Failed if subscription.is_none() => return self.unconnected(),
-                        RTCPeerConnectionState::Failed => return End::Left("the network path to the viewer failed".into()),
-                        RTCPeerConnectionState::Closed => return End::Left("the viewer closed the connection".into()),
-                        _ => Some(now + CONNECT),
-                    };
-                    if state == RTCPeerConnectionState::Connected {
-                        self.connected(&mut subscription);
-                    }
-                }
+                () = mailbox.arrived() => {}
                 () = self.place.end.cancelled() => {
                     return End::Left("it did not connect in time and made room for another viewer".into());
                 }
-                () = self.port.retired() => return End::Left("the device's media port has changed".into()),
+                () = retired.cancelled() => return End::Left("the device's media port has changed".into()),
                 late = self.gathered.late() => {
                     for candidate in late {
-                        let _ = self.events.try_send(Event::Candidate { candidate, mid: self.peer.mid.clone() });
+                        let _ = self.events.try_send(Event::Candidate { candidate, mid: self.mid.clone() });
                     }
                 }
-                () = self.peer.wish.notified() => {
-                    owed = subscription.as_ref().and_then(wish_keyframe);
-                }
-                () = sleep_until(owed) => owed = subscription.as_ref().and_then(wish_keyframe),
-                _ = look.tick() => {
-                    let rate = meter.bps(self.viewer.sent_bytes.load(Ordering::Relaxed), Pts::now());
-                    self.viewer.rate_bps.store(rate, Ordering::Relaxed);
-                    if self.peer.is_closed_by_viewer().await {
-                        return End::Left("the viewer closed the connection".into());
-                    }
-                    let failed = self.peer.handshake_failure().filter(|_| subscription.is_none());
-                    if failed.is_some_and(|alert| alert.at.elapsed() > HANDSHAKE_FAILED) {
-                        return self.unconnected();
-                    }
-                    let silent = subscription.is_none() && self.peer.progress() == Progress::Silent;
-                    if silent && last_sign.elapsed() >= SILENT {
-                        return self.unconnected();
-                    }
-                }
-                () = sleep_until(deadline) => {
-                    return match subscription {
-                        None => self.unconnected(),
-                        Some(_) => End::Left("the viewer stopped answering".into()),
-                    };
-                }
-                unit = next(&mut subscription) => {
-                    if let Err(error) = self.send(unit, &mut delay).await {
-                        tracing::debug!(viewer = self.viewer.name, %error, "the connection broke");
-                        return End::Left("the connection broke".into());
-                    }
-                    if let Some(s) = &subscription {
-                        self.count_lags(s);
+                () = timer.as_mut() => {}
+                unit = next(&mut course.subscription) => self.show(unit, &mut course),
+            }
+        }
+    }
+
+    /// Takes what has arrived, does what is due and sends what follows from it. The end, if it is there.
+    fn pass(&mut self, course: &mut Course, now: Instant) -> Option<End> {
+        self.session.receive(now);
+        self.session.pass(now);
+        for news in self.session.news() {
+            match news {
+                News::Selected(to) => self.line.select(to),
+                News::Goodbye => return Some(End::Left("the viewer closed the connection".into())),
+                News::State(state) => {
+                    if let Some(end) = self.state(state, course, now) {
+                        return Some(end);
                     }
                 }
             }
+        }
+        self.send_control();
+        self.line.send_media(&mut course.route, self.session.media());
+        self.session.media().clear();
+        if self.session.wishes_keyframe() || course.owed.is_some_and(|owed| owed <= now) {
+            let refused = course.subscription.as_ref().is_some_and(|s| !s.wish_keyframe());
+            course.owed = refused.then(|| now + WISH_AGAIN);
+        }
+        if course.look <= now {
+            course.look = now + LOOK;
+            if let Some(end) = self.look(course, now) {
+                return Some(end);
+            }
+        }
+        course.deadline.filter(|deadline| *deadline <= now).map(|_| match course.subscription {
+            None => self.unconnected(),
+            Some(_) => End::Left("the viewer stopped answering".into()),
+        })
+    }
+
+    fn state(&mut self, state: RTCPeerConnectionState, course: &mut Course, now: Instant) -> Option<End> {
+        course.deadline = match state {
+            RTCPeerConnectionState::Connected => None,
+            RTCPeerConnectionState::Disconnected => {
+                let why = "the path to the viewer is interrupted";
+                let _ = self.events.try_send(Event::Restart(why.into()));
+                Some(now + GRACE)
+            }
+            RTCPeerConnectionState::Failed if course.subscription.is_none() => {
+                return Some(self.unconnected());
+            }
+            RTCPeerConnectionState::Failed => {
+                return Some(End::Left("the network path to the viewer failed".into()));
+            }
+            RTCPeerConnectionState::Closed => {
+                return Some(End::Left("the viewer closed the connection".into()));
+            }
+            _ => Some(now + CONNECT),
+        };
+        if state == RTCPeerConnectionState::Connected {
+            self.connected(course);
+        }
+        None
+    }
+
+    /// Once in a while.
+    fn look(&mut self, course: &mut Course, now: Instant) -> Option<End> {
+        let rate = course.meter.bps(self.viewer.sent_bytes.load(Ordering::Relaxed), Pts::now());
+        self.viewer.rate_bps.store(rate, Ordering::Relaxed);
+        if course.subscription.is_some() {
+            return None;
+        }
+        let failed = self.session.handshake_failure();
+        let failed = failed.is_some_and(|a| now.saturating_duration_since(a.at) > HANDSHAKE_FAILED);
+        let silent = self.line.progress() == Progress::Silent;
+        let silent = silent && now.saturating_duration_since(course.last_sign) >= SILENT;
+        (failed || silent).then(|| self.unconnected())
+    }
+
+    fn send_control(&mut self) {
+        for (to, datagram) in self.session.control() {
+            self.line.send(to, &datagram);
+        }
+    }
+
+    /// Sends a unit, and all others that are there by now.
+    fn show(&mut self, unit: Unit, course: &mut Course) {
+        let sound = self.viewer.sound.load(Ordering::Relaxed);
+        let mut unit = Some(unit);
+        while let Some(next) = unit {
+            let sent = self.session.send(&next, sound);
+            self.viewer.sent_bytes.fetch_add(sent.bytes, Ordering::Relaxed);
+            self.shared.status.counters.rtp_packets.add(sent.packets);
+            self.line.send_media(&mut course.route, self.session.media());
+            self.session.media().clear();
+            unit = course.subscription.as_mut().and_then(Subscription::try_recv);
+        }
+        if let Some(s) = &course.subscription {
+            self.count_lags(s);
         }
     }
 
     fn unconnected(&self) -> End {
         let Viewer { since, named, usable, .. } = &*self.viewer;
         End::Unconnected(unconnected::why(&Attempt {
-            progress: self.peer.progress(),
-            failure: self.peer.handshake_failure(),
+            progress: self.line.progress(),
+            failure: self.session.handshake_failure(),
             named: named.load(Ordering::Relaxed),
             usable: usable.load(Ordering::Relaxed),
             port: self.port.number(),
@@ -225,12 +305,12 @@ impl Task {
     }
 
     /// The connection is up, for the first time or again: only now is there demand, and an IDR.
-    fn connected(&mut self, subscription: &mut Option<Subscription>) {
-        if let Some(s) = subscription {
+    fn connected(&mut self, course: &mut Course) {
+        if let Some(s) = &course.subscription {
             let _ = s.wish_keyframe(); // what was sent meanwhile is lost; it repeats its own wish
             return;
         }
-        *subscription = Some(self.shared.hub.subscribe());
+        course.subscription = Some(self.shared.hub.subscribe());
         self.expected = None; // only now, so that there is demand all the time
         self.viewer.live.store(true, Ordering::Relaxed);
         self.place.live();
@@ -247,39 +327,37 @@ impl Task {
     }
 
     /// An error is why the viewer ends.
-    async fn obey(&mut self, command: Command, trickled: &mut usize) -> Result<(), String> {
+    async fn obey(&mut self, command: Command, course: &mut Course) -> Result<(), String> {
         match command {
             Command::Leave(why) => return Err(why),
             Command::Concealed(done) => {
-                tokio::time::sleep(HANDED_OVER).await;
-                self.peer.conceal().await;
+                self.session.forget();
+                self.line.conceal().await;
                 let _ = done.send(()); // whoever asked may have waited long enough
             }
             Command::AskRestart(why) => {
                 let _ = self.events.try_send(Event::Restart(why)); // full: that channel does not read
             }
             Command::Candidate(candidate) => {
-                *trickled += 1;
-                if *trickled <= MOST_CANDIDATES
-                    && let Err(error) = self.peer.add_candidate(&candidate).await
+                course.trickled += 1;
+                if course.trickled <= MOST_CANDIDATES
+                    && let Err(error) = self.session.add_candidate(&candidate)
                 {
                     tracing::debug!(viewer = self.viewer.name, %error, candidate);
                 }
             }
             Command::Restart(offer, reply) => {
-                *trickled = 0;
+                course.trickled = 0;
                 let answer = match sdp::check(&offer, own(&self.shared)) {
-                    Ok(offer) => self.restart(sdp::renewed(self.peer.offer(), &offer)).await,
+                    Ok(offer) => self.restart(sdp::renewed(self.session.offer(), &offer)).await,
                     Err(error) => Err((error, false)),
                 };
-                return answered(answer, reply);
+                return answered(answer.map(|(answer, _)| answer), reply);
             }
             Command::RestartIce { ufrag, pwd, candidates, reply } => {
-                *trickled = 0;
-                let answer = self.restart(self.peer.offer().restarted(&ufrag, &pwd, &candidates)).await;
-                let lost = || (Error::Internal("webrtc's answer has no ICE credentials".into()), true);
-                let ice = answer.and_then(|a| self.peer.offer().ice_of(&a).ok_or_else(lost));
-                return answered(ice, reply);
+                course.trickled = 0;
+                let answer = self.restart(self.session.offer().restarted(&ufrag, &pwd, &candidates)).await;
+                return answered(answer.map(|(_, ice)| ice), reply);
             }
         }
         Ok(())
@@ -287,38 +365,16 @@ impl Task {
 
     /// Answers a new offer, which differs from the one in effect only in its ICE session. With an error: whether the
     /// connection is lost by it.
-    async fn restart(&mut self, offer: Result<Playable, Error>) -> Result<String, (Error, bool)> {
+    async fn restart(&mut self, offer: Result<Playable, Error>) -> Result<(String, Fragment), (Error, bool)> {
         let offer = offer.map_err(|e| (e, false))?;
         self.gathered =
             Gathered::new(&self.port, self.viewer.from.ip(), self.viewer.to, RESTART_PATIENCE).await;
         // webrtc has no way back from an offer that it has half applied.
-        self.peer.renegotiate(offer, &self.gathered).await.map_err(|e| (e, true))
-    }
-
-    async fn send(&mut self, unit: Unit, delay: &mut PlayoutDelay) -> Result<(), webrtc::error::Error> {
-        match unit {
-            Unit::Audio(audio) => {
-                self.peer.send_audio(audio.rtp_time, audio.payload.clone()).await?;
-                self.sent(&audio.payload);
-                self.shared.status.counters.rtp_packets.count();
-            }
-            Unit::Video(video) => {
-                let sound = self.viewer.sound.load(Ordering::Relaxed);
-                let mut payloads = video.payloads.iter().peekable();
-                while let Some(payload) = payloads.next() {
-                    let delay = delay.next(sound, video.idr);
-                    let last = payloads.peek().is_none();
-                    self.sent(payload);
-                    self.peer.send_video(video.rtp_time, last, payload.clone(), delay).await?;
-                }
-                self.shared.status.counters.rtp_packets.add(video.payloads.len() as u64);
-            }
-        }
-        Ok(())
-    }
-
-    fn sent(&self, payload: &Bytes) {
-        self.viewer.sent_bytes.fetch_add((RTP_HEADER + payload.len()) as u64, Ordering::Relaxed);
+        let answer = self.session.renegotiate(offer, Instant::now()).map_err(|e| (e, true))?;
+        let (answer, ice) = complete(self.session.offer(), &answer, &self.gathered).map_err(|e| (e, true))?;
+        self.line.credentials(&ice.ufrag, &ice.pwd);
+        self.mid.clone_from(&ice.mid);
+        Ok((answer, ice))
     }
 
     fn count_lags(&self, subscription: &Subscription) {
@@ -350,15 +406,23 @@ fn answered<T>(
     end
 }
 
-/// When to wish again, if it was too early.
-fn wish_keyframe(subscription: &Subscription) -> Option<Instant> {
-    (!subscription.wish_keyframe()).then(|| Instant::now() + WISH_AGAIN)
+/// Our answer as it goes out, made of webrtc's, and our side of the ICE session in it.
+pub fn complete(playable: &Playable, webrtc: &str, gathered: &Gathered) -> Result<(String, Fragment), Error> {
+    let answer = playable.answer(webrtc, &gathered.lines(), gathered.complete())?;
+    let ice = playable.ice_of(&answer);
+    let ice = ice.ok_or_else(|| Error::Internal("webrtc's answer has no ICE credentials".into()))?;
+    Ok((answer, ice))
 }
 
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
+/// Sets a timer that is over, or too late. One that is early is left: setting it takes a lock that all tasks share, and it
+/// would be taken for each picture.
+fn set(mut timer: Pin<&mut Sleep>, due: Instant, now: Instant) {
+    /// As tokio's own timers have it: what is due earlier waits for the next turn.
+    const TICK: Duration = Duration::from_millis(1);
+    let due = due.max(now + TICK);
+    let armed = timer.deadline().into_std();
+    if timer.is_elapsed() || armed <= now || due < armed {
+        timer.as_mut().reset(due.into());
     }
 }
 

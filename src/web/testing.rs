@@ -85,7 +85,7 @@ pub fn context_with(config: config::Web, ice: config::Ice) -> Daemon {
     let any = config::Ice { port: 0, ..ice.clone() };
     let links = Links::new(addresses.clone());
     let port = Port::open(&any, addresses, status.clone()).unwrap();
-    let registry = Registry::new(hub.clone(), status.clone(), clocks, port, config.max_viewers, h264);
+    let registry = Registry::new(hub.clone(), status.clone(), port, config.max_viewers, h264);
     let dir = Dir::new();
     let auth = Auth::new(State::open(dir.path()).unwrap());
     auth.state().change(|l| l.owner = Some("no password fits".into())).unwrap();

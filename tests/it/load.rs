@@ -62,7 +62,7 @@ impl Spine {
         let ice = config::Ice { port: 0, ..Default::default() };
         let (_, addresses) = watch::channel(addresses::now());
         let port = Port::open(&ice, addresses, status.clone()).expect("a free port");
-        let registry = Registry::new(hub.clone(), status.clone(), clocks, port, 50, profile_seen);
+        let registry = Registry::new(hub.clone(), status.clone(), port, 50, profile_seen);
         Self { hub, status, registry, _video: video }
     }
 

@@ -16,7 +16,8 @@
 //! The agent also keeps the pair that was nominated first until ICE is restarted (`rtc_ice` 0.21). A browser that walks to
 //! another network, or whose NAT gives it another port, nominates another pair and sends from there. What the agent sends to
 //! the pair of before then goes to the new one, and the answers to its checks come back labelled as it expects: the path
-//! has moved, and webrtc needs to know nothing of it.
+//! has moved, and webrtc needs to know nothing of it. Media takes the path that is in effect ([`Demux::media`]); whoever sends
+//! it remembers that path until its mailbox says that it may be another.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -25,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use ring::hmac;
 
-use super::inbox::Inbox;
+use super::mailbox::Mailbox;
 use super::stun::{self, Class, Message, TransactionId};
 use super::tcp;
 use crate::net::{Bucket, Rate};
@@ -77,7 +78,7 @@ pub enum Progress {
 /// Where a datagram goes, as it came.
 pub enum Inbound {
     /// To a viewer; from whom its agent shall think it is.
-    Line(LineId, Arc<Inbox>, SocketAddr),
+    Line(LineId, Arc<Mailbox>, SocketAddr),
     /// The answer to our own question for our address.
     Mapped(TransactionId, SocketAddr),
     /// Nobody's.
@@ -105,7 +106,7 @@ enum Asker {
 }
 
 struct Line {
-    inbox: Arc<Inbox>,
+    mailbox: Arc<Mailbox>,
     credentials: Option<(Box<[u8]>, hmac::Key)>,
     paths: Vec<Path>,
     /// All addresses that webrtc has seen requests from in this ICE session.
@@ -113,7 +114,7 @@ struct Line {
     new_addresses: Bucket,
     asked: VecDeque<(TransactionId, SocketAddr, Via)>,
     sent: VecDeque<Sent>,
-    /// Where the agent sends media.
+    /// The pair that the agent has chosen: media goes there.
     selected: Option<SocketAddr>,
     /// Where it goes instead.
     moved: Option<SocketAddr>,
@@ -144,11 +145,11 @@ struct Sent {
 
 impl Demux {
     /// A new line, which hears nothing until it has credentials.
-    pub fn open(&mut self, inbox: Arc<Inbox>) -> LineId {
+    pub fn open(&mut self, mailbox: Arc<Mailbox>) -> LineId {
         let id = LineId(self.next);
         self.next += 1;
         let line = Line {
-            inbox,
+            mailbox,
             credentials: None,
             paths: vec![],
             known: HashSet::new(),
@@ -209,9 +210,12 @@ impl Demux {
 
     /// These of our addresses are left: what was sent from another one goes from where the kernel chooses now.
     pub fn keep_addresses(&mut self, ours: &[IpAddr]) {
-        for path in self.lines.values_mut().flat_map(|l| &mut l.paths) {
-            if matches!(path.via, Via::Udp(Some(ip)) if !ours.contains(&ip) && !ip.is_loopback()) {
-                (path.via, path.astray) = (Via::Udp(None), true);
+        for line in self.lines.values_mut() {
+            for path in &mut line.paths {
+                if matches!(path.via, Via::Udp(Some(ip)) if !ours.contains(&ip) && !ip.is_loopback()) {
+                    (path.via, path.astray) = (Via::Udp(None), true);
+                    line.mailbox.reroute();
+                }
             }
         }
     }
@@ -231,7 +235,7 @@ impl Demux {
         match bytes.first() {
             Some(0..4) => self.stun(now, from, Via::Udp(to), None, bytes),
             Some(20..64 | 128..192) => match self.remotes.get(&from) {
-                Some(&id) => self.media(now, id, from),
+                Some(&id) => self.along(now, id, from),
                 None => Inbound::Stray,
             },
             _ => Inbound::Stray,
@@ -249,7 +253,7 @@ impl Demux {
     ) -> Inbound {
         match (bytes.first(), line) {
             (Some(0..4), _) => self.stun(now, from, Via::Tcp(connection.clone()), line, bytes),
-            (Some(20..64 | 128..192), Some(line)) => self.media(now, line, from),
+            (Some(20..64 | 128..192), Some(line)) => self.along(now, line, from),
             _ => Inbound::Stray,
         }
     }
@@ -293,6 +297,7 @@ impl Demux {
         let path = match line.paths.iter().position(|p| p.remote == from) {
             Some(at) => &mut line.paths[at],
             None => {
+                line.mailbox.reroute();
                 line.make_room(&mut self.remotes, id, now);
                 line.paths.push(Path {
                     remote: from,
@@ -307,8 +312,9 @@ impl Demux {
         };
         path.heard = now;
         // The same browser may ask at several of our addresses; media goes from the one that it chose.
-        if message.nominates() || !path.nominated {
+        if (message.nominates() || !path.nominated) && path.via != via {
             path.via = via.clone();
+            line.mailbox.reroute();
         }
         path.nominated |= message.nominates();
         let chosen = path.nominated && path.answered;
@@ -318,6 +324,7 @@ impl Demux {
         {
             // A NAT has given the address of somebody who left to another.
             before.paths.retain(|p| p.remote != from);
+            before.mailbox.reroute();
         }
         let Some(line) = self.lines.get_mut(&id) else { return Inbound::Stray };
         line.progress = line.progress.max(if chosen { Progress::Nominated } else { Progress::Heard });
@@ -325,7 +332,7 @@ impl Demux {
             line.asked.pop_front();
         }
         line.asked.push_back((message.id(), from, via));
-        Inbound::Line(id, line.inbox.clone(), from)
+        Inbound::Line(id, line.mailbox.clone(), from)
     }
 
     fn response(&mut self, now: Instant, from: SocketAddr, message: Message<'_>) -> Inbound {
@@ -344,17 +351,17 @@ impl Demux {
                 if straight && let Some(path) = line.paths.iter_mut().find(|p| p.remote == from) {
                     (path.answered, path.heard) = (true, now);
                     if std::mem::take(&mut path.astray) {
-                        line.inbox.mended.notify_one();
+                        line.mailbox.mended();
                     }
                 }
                 line.progress = line.progress.max(Progress::Answered);
-                Inbound::Line(id, line.inbox.clone(), if straight { sent.to } else { from })
+                Inbound::Line(id, line.mailbox.clone(), if straight { sent.to } else { from })
             }
             None => Inbound::Stray,
         }
     }
 
-    fn media(&mut self, now: Instant, id: LineId, from: SocketAddr) -> Inbound {
+    fn along(&mut self, now: Instant, id: LineId, from: SocketAddr) -> Inbound {
         let Some(line) = self.lines.get_mut(&id) else { return Inbound::Stray };
         let Some(path) = line.paths.iter_mut().find(|p| p.remote == from) else { return Inbound::Stray };
         path.heard = now;
@@ -363,8 +370,27 @@ impl Demux {
         // Whoever has nominated a path and sends by it has chosen it, whatever was chosen before.
         if proven && present.is_some_and(|p| p != from && (chosen || line.is_silent(p, now))) {
             line.moved = (line.selected != Some(from)).then_some(from);
+            line.mailbox.reroute();
         }
-        Inbound::Line(id, line.inbox.clone(), from)
+        Inbound::Line(id, line.mailbox.clone(), from)
+    }
+
+    /// The agent of a line has chosen a pair, at first or after an ICE restart: media goes to this address, until the viewer
+    /// moves.
+    pub fn select(&mut self, id: LineId, to: SocketAddr) {
+        let Some(line) = self.lines.get_mut(&id) else { return };
+        if line.selected != Some(to) {
+            (line.selected, line.moved) = (Some(to), None);
+            line.mailbox.reroute();
+        }
+    }
+
+    /// Which way a line's media goes: to which address, and by what. It holds until the line's mailbox is told to reroute.
+    pub fn media(&self, id: LineId) -> Option<(SocketAddr, Via)> {
+        let line = self.lines.get(&id)?;
+        let to = line.moved.or(line.selected)?;
+        let path = line.paths.iter().find(|p| p.remote == to);
+        Some((to, path.map_or(Via::Udp(None), |p| p.via.clone())))
     }
 
     /// Which way a datagram of a line's agent goes out that is meant for `to`: to which address, and by what.
@@ -377,9 +403,6 @@ impl Demux {
             let transaction = message.id();
             let at = line.asked.iter().position(|(id, remote, _)| *id == transaction && *remote == to)?;
             return line.asked.remove(at).map(|(_, remote, via)| (remote, via));
-        }
-        if message.is_none() && line.selected != Some(to) {
-            (line.selected, line.moved) = (Some(to), None); // another pair, after an ICE restart
         }
         let really = line.moved.filter(|_| line.selected == Some(to)).unwrap_or(to);
         if let Some(message) = message {
@@ -412,6 +435,7 @@ impl Demux {
     pub fn closed(&mut self, id: LineId, connection: &tcp::Sender) {
         if let Some(line) = self.lines.get_mut(&id) {
             line.paths.retain(|p| !matches!(&p.via, Via::Tcp(c) if c == connection));
+            line.mailbox.reroute();
         }
     }
 }

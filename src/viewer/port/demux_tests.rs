@@ -1,7 +1,6 @@
 //! The tables, with keys and a clock of our own.
 
-use futures_util::FutureExt;
-
+use super::super::mailbox::Mail;
 use super::stun::tests::{request, response};
 use super::*;
 
@@ -66,8 +65,10 @@ impl Desk {
         assert_eq!(self.send(line, from).0, address(from));
     }
 
+    /// The agent has chosen that address; the way of media.
     fn send(&mut self, line: LineId, to: &str) -> (SocketAddr, Via) {
-        self.demux.outbound(line, address(to), &[128, 96]).expect("a way")
+        self.demux.select(line, address(to));
+        self.demux.media(line).expect("a way")
     }
 }
 
@@ -142,11 +143,11 @@ fn what_goes_out_takes_the_way_that_it_came() {
 #[test]
 fn a_viewer_that_hears_us_from_another_address_is_told_once() {
     let mut desk = Desk::new();
-    let inbox = Arc::<Inbox>::default();
-    let line = desk.demux.open(inbox.clone());
+    let mailbox = Arc::<Mailbox>::default();
+    let line = desk.demux.open(mailbox.clone());
     desk.demux.credentials(line, "ours", "password of ours");
     desk.connect("ours", line, A);
-    let told = || inbox.mended.notified().now_or_never().is_some();
+    let told = || mailbox.take().contains(&Mail::Mended);
     desk.demux.keep_addresses(&[OURS.parse().expect("address")]);
     desk.ask(line, A).1.expect("ours");
     assert!(!told(), "nothing has changed");
@@ -311,4 +312,38 @@ fn a_viewer_that_comes_from_everywhere_is_heard_from_so_many_addresses() {
     // An ICE restart begins anew, because webrtc does.
     desk.demux.credentials(line, "again", "password of again");
     assert!(desk.check("again", B, OURS, false).0.is_some());
+}
+
+#[test]
+fn whoever_sends_media_is_told_when_its_way_may_be_another() {
+    let mut desk = Desk::new();
+    let mailbox = Arc::<Mailbox>::default();
+    let line = desk.demux.open(mailbox.clone());
+    desk.demux.credentials(line, "ours", "password of ours");
+    desk.connect("ours", line, A);
+    assert!(mailbox.rerouted());
+    let told = |what: &str, expected: bool| assert_eq!(mailbox.rerouted(), expected, "{what}");
+    for _ in 0..10 {
+        desk.check("ours", A, OURS, true).0.expect("genuine");
+        desk.ask(line, A).1.expect("ours");
+        desk.udp(A, OURS, RTCP).expect("its own");
+        desk.send(line, A);
+    }
+    told("nothing has changed", false);
+    desk.check("ours", A, ALSO_OURS, true).0.expect("genuine");
+    told("it has chosen another address of ours", true);
+    desk.demux.keep_addresses(&[OURS.parse().expect("address")]);
+    told("that is gone", true);
+    desk.check("ours", C, OURS, true).0.expect("genuine");
+    desk.ask(line, C).1.expect("ours");
+    mailbox.rerouted();
+    desk.udp(C, OURS, RTCP).expect("its own");
+    told("it has walked to another network", true);
+    assert_eq!(desk.demux.media(line).expect("a way").0, address(C));
+    desk.demux.select(line, address(B));
+    told("another pair after a restart", true);
+    let other = desk.line("other");
+    desk.check("other", C, OURS, true).0.expect("genuine");
+    told("a NAT gave its address to another", true);
+    desk.demux.close(other);
 }

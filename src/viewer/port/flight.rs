@@ -1,6 +1,7 @@
-//! Repeats our last DTLS flight when the other side repeats its own, which says that ours did not arrive (RFC 6347 section
-//! 4.2.4). webrtc has a timer for that alone, of a second, and forgets it when something arrives that it makes nothing of:
-//! on a bad link, where browsers repeat theirs after 50 ms, a lost flight of ours would be lost for ever.
+//! Repeats our last DTLS flight when it is not answered soon, and when the other side repeats its own, which says that ours did
+//! not arrive (RFC 6347 section 4.2.4). webrtc has a timer of a second for that, and forgets it when something arrives that it
+//! makes nothing of: on a bad link, where browsers repeat theirs after 50 ms, a lost flight of ours would cost a second or be
+//! lost for ever. It can't be told another time (`rtc` 0.21).
 //!
 //! The datagrams are sent again as they were: what did arrive is dropped by the other side's protection against replay.
 
@@ -15,6 +16,9 @@ use super::records::{CHANGE_CIPHER_SPEC, HANDSHAKE, messages};
 const MOST: usize = 16;
 /// Between two repetitions: the other side's own comes in several datagrams.
 const PAUSE: Duration = Duration::from_millis(30);
+/// How long an answer may take before the first repetition; twice as long after each, up to [`LONGEST`].
+const FIRST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(1);
 /// Repetitions of one flight, so that a stranger who forges the viewer's questions gets no more of them. On a bad link a
 /// browser asks ten times.
 const MOST_REPETITIONS: u32 = 32;
@@ -30,17 +34,23 @@ pub struct Flight {
     answers: Option<u16>,
     repeated: Option<Instant>,
     repetitions: u32,
+    /// When an unanswered flight is repeated, and how long that is after the last time.
+    due: Option<Instant>,
+    wait: Duration,
 }
 
 impl Flight {
     /// We send this DTLS datagram.
-    pub fn sent(&mut self, to: SocketAddr, datagram: &[u8]) {
+    pub fn sent(&mut self, now: Instant, to: SocketAddr, datagram: &[u8]) {
         if !matches!(datagram.first(), Some(&(CHANGE_CIPHER_SPEC | HANDSHAKE))) {
             return; // alerts and data are never repeated
         }
         let first = |d: &[u8]| messages(d).next();
         let again = first(datagram).is_some()
             && self.datagrams.first().is_some_and(|(_, begin)| first(begin) == first(datagram));
+        if !again && (self.heard > self.answers || self.datagrams.is_empty()) {
+            self.wait = FIRST;
+        }
         if again || self.heard > self.answers {
             self.datagrams.clear();
             self.repetitions = if again { self.repetitions } else { 0 };
@@ -49,6 +59,36 @@ impl Flight {
         if self.datagrams.len() < MOST {
             self.datagrams.push((to, Bytes::copy_from_slice(datagram)));
         }
+        self.due = Some(now + self.wait);
+    }
+
+    /// The handshake is complete: there is no answer to wait for any more.
+    pub fn complete(&mut self) {
+        self.due = None;
+    }
+
+    /// When there is something to repeat.
+    pub fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Time has passed; what is to be sent again.
+    pub fn timeout(&mut self, now: Instant) -> Vec<(SocketAddr, Bytes)> {
+        if self.due.is_none_or(|due| now < due) {
+            return vec![];
+        }
+        if self.repetitions == MOST_REPETITIONS {
+            self.due = None;
+            return vec![];
+        }
+        self.wait = (self.wait * 2).min(LONGEST);
+        self.due = Some(now + self.wait);
+        self.repeat(now)
+    }
+
+    fn repeat(&mut self, now: Instant) -> Vec<(SocketAddr, Bytes)> {
+        (self.repeated, self.repetitions) = (Some(now), self.repetitions + 1);
+        self.datagrams.clone()
     }
 
     /// This DTLS datagram has arrived; what is to be sent again.
@@ -56,6 +96,7 @@ impl Flight {
         let Some(newest) = messages(datagram).max() else { return vec![] };
         if self.heard < Some(newest) {
             self.heard = Some(newest);
+            self.due = None; // an answer, and what is missing of it the other side repeats by itself
             return vec![];
         }
         let answered = self.answers >= messages(datagram).min();
@@ -63,8 +104,7 @@ impl Flight {
         if !answered || soon || self.repetitions == MOST_REPETITIONS {
             return vec![];
         }
-        (self.repeated, self.repetitions) = (Some(now), self.repetitions + 1);
-        self.datagrams.clone()
+        self.repeat(now)
     }
 }
 
@@ -89,7 +129,7 @@ mod tests {
         }
 
         fn sent(&mut self, datagram: &[u8]) {
-            self.flight.sent(([192, 0, 2, 1], 9).into(), datagram);
+            self.flight.sent(self.start, ([192, 0, 2, 1], 9).into(), datagram);
         }
 
         /// How many datagrams are repeated.
@@ -111,6 +151,24 @@ mod tests {
         assert_eq!(room.arrived(110, &record(0, 1)), 0, "with another datagram of the same");
         assert_eq!(room.arrived(150, &record(0, 2)), 2, "and again");
         assert_eq!(room.arrived(300, &record(1, 3)), 0, "their Finished ends it");
+    }
+
+    #[test]
+    fn what_is_not_answered_is_repeated_more_and_more_seldom() {
+        let mut room = Room::new();
+        room.sent(&record(0, 0));
+        let mut repeated = vec![];
+        for ms in 0..6000 {
+            let now = room.start + Duration::from_millis(ms);
+            repeated.extend(room.flight.timeout(now).iter().map(|_| ms));
+        }
+        assert_eq!(repeated, [100, 300, 700, 1500, 2500, 3500, 4500, 5500]);
+        assert_eq!(room.arrived(6000, &record(0, 1)), 0);
+        assert_eq!(room.flight.due(), None, "it was answered");
+        room.sent(&record(0, 2));
+        assert_eq!(room.flight.due(), Some(room.start + FIRST));
+        room.flight.complete();
+        assert_eq!(room.flight.due(), None);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What of all that comes from a viewer's addresses gets to webrtc, which has no bounds of its own: see [`records`] and
-//! [`super::reports`]. Pure, with the time as an argument.
+//! What of all that comes from a viewer's addresses gets to its connection: see [`records`] and [`super::reports`]. webrtc has
+//! no bounds of its own. Pure, with the time as an argument.
 //!
 //! An address can be forged, so what is kept here for a viewer can be filled by strangers only where it does no harm.
 
@@ -26,6 +26,17 @@ pub struct Alert {
     pub at: Instant,
 }
 
+/// What is let in.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Admitted {
+    /// It is of ICE.
+    Stun,
+    /// It is of DTLS; [`Gate::reduce`] says what of it webrtc gets.
+    Dtls,
+    /// A compound RTCP packet that the viewer has signed, opened.
+    Report(Bytes),
+}
+
 /// The gate of one viewer.
 pub struct Gate {
     /// The rest is refused when the handshake is complete.
@@ -49,14 +60,16 @@ impl Gate {
         self.failed = None;
     }
 
-    /// Whether a datagram that has arrived is worth a place in the queue.
-    pub fn admits(&mut self, now: Instant, datagram: &[u8]) -> bool {
-        match (datagram.first(), &mut self.reports) {
-            (Some(0..4), _) => true, // STUN was looked at by its address table
-            (Some(20..64), None) => true,
-            (Some(20..64), Some(_)) => records::speaks(datagram) && self.afterwards.take(1.0, now),
-            (Some(128..192), Some(reports)) => reports.admit(now, datagram),
-            _ => false,
+    /// What of a datagram that has arrived is worth a place in the queue.
+    pub fn admit(&mut self, now: Instant, datagram: &[u8]) -> Option<Admitted> {
+        match (datagram.first()?, &mut self.reports) {
+            (0..4, _) => Some(Admitted::Stun), // it was looked at by its address table
+            (20..64, None) => Some(Admitted::Dtls),
+            (20..64, Some(_)) => {
+                (records::speaks(datagram) && self.afterwards.take(1.0, now)).then_some(Admitted::Dtls)
+            }
+            (128..192, Some(reports)) => reports.admit(now, datagram).map(Admitted::Report),
+            _ => None,
         }
     }
 
@@ -106,22 +119,24 @@ mod tests {
     fn reports_come_when_there_are_keys_and_rtp_never() {
         let (now, mut gate, mut signer) = (Instant::now(), Gate::default(), Signer::new(PROFILE));
         let rtp = [&[0x80, 96][..], &[0; 40]].concat();
-        assert!(gate.admits(now, &[0, 1, 0, 0]) && !gate.admits(now, &rtp));
-        assert!(!gate.admits(now, &signer.report(1)));
+        assert_eq!(gate.admit(now, &[0, 1, 0, 0]), Some(Admitted::Stun));
+        assert_eq!(gate.admit(now, &rtp), None);
+        assert_eq!(gate.admit(now, &signer.report(1)), None);
         gate.secure(master(PROFILE));
-        assert!(gate.admits(now, &signer.report(1)) && !gate.admits(now, &rtp));
-        assert!(!gate.admits(now, &[]) && !gate.admits(now, &[70; 30]));
+        assert!(matches!(gate.admit(now, &signer.report(1)), Some(Admitted::Report(_))));
+        assert!([&rtp[..], &[], &[70; 30]].iter().all(|d| gate.admit(now, d).is_none()));
     }
 
     #[test]
     fn after_the_handshake_there_is_little_to_say() {
         let (now, mut gate) = (Instant::now(), Gate::default());
         let (hello, goodbye) = (record(22, 0, &message(3)), record(21, 1, &[0; 24]));
-        assert!((0..1000).all(|_| gate.admits(now, &hello)));
+        assert!((0..1000).all(|_| gate.admit(now, &hello).is_some()));
         assert_eq!(gate.reduce(now, hello.clone().into()), Some(hello.clone().into()));
         gate.secure(master(PROFILE));
-        assert!(!gate.admits(now, &record(23, 1, &[0; 100])) && !gate.admits(now, &record(22, 2, &[0; 100])));
-        let mut come = |d: &[u8]| (0..1000).filter(|_| gate.admits(now, d)).count();
+        assert_eq!(gate.admit(now, &record(23, 1, &[0; 100])), None);
+        assert_eq!(gate.admit(now, &record(22, 2, &[0; 100])), None);
+        let mut come = |d: &[u8]| (0..1000).filter(|_| gate.admit(now, d).is_some()).count();
         assert_eq!(come(&goodbye) + come(&hello), 20);
         assert_eq!(gate.reduce(now, hello.into()), None, "flight.rs has seen it");
         assert_eq!(gate.reduce(now, goodbye.clone().into()), Some(goodbye.into()));

@@ -1,18 +1,18 @@
 //! One port for all media: every viewer over one UDP port and, where no UDP gets through, the same port over TCP.
 //!
 //! ```text
-//!   browsers ══UDP══ udp ──┐             ┌─► gate ─► inbox ──► Socket ──► webrtc's driver of that viewer
-//!   browsers ══TCP══ tcp ──┴─► demux ────┤                            │ poll_send
-//!                   ▲          (whose?)  └─► reflexive (our own       │
-//!                   └────────── Inner::send ◄─── STUN questions) ◄────┘
+//!   browsers ══UDP══ udp ──┐            ┌─► gate ─► mailbox ─► the viewer's task
+//!   browsers ══TCP══ tcp ──┴─► demux ───┤                        │      │
+//!                   ▲         (whose?)  └─► reflexive (our own   │      │
+//!                   │                       STUN questions)      │      │
+//!                   ├── Line::send (STUN, DTLS: asks demux) ◄────┘      │
+//!                   └── Line::send_media (by its route) ◄───────────────┘
 //! ```
 //!
-//! webrtc wants a socket for each connection: it binds one, and hands it to its `Runtime`, here [`LineRuntime`]. That
-//! throws the socket away and returns a `Socket` with nothing behind it but a queue and this port. The candidates that the
-//! browser gets are not webrtc's but ours ([`candidates`]).
+//! The candidates that a browser gets are not webrtc's, which knows nothing of this port, but ours ([`candidates`]).
 //!
 //! Everybody can send to the port, at any rate. What is not a viewer's costs a look at a few bytes and in a table; what
-//! comes from a viewer's address, which can be forged, reaches webrtc only if it is something that webrtc needs ([`gate`]).
+//! comes from a viewer's address, which can be forged, reaches its task only if it is something that it needs ([`gate`]).
 
 mod candidates;
 mod demux;
@@ -20,13 +20,13 @@ mod flight;
 mod gate;
 mod gathered;
 mod guests;
-mod inbox;
 mod listen;
+mod mailbox;
 mod offered;
 mod records;
 mod reflexive;
 mod reports;
-mod runtime;
+mod route;
 mod stun;
 mod tcp;
 mod udp;
@@ -38,28 +38,29 @@ use std::time::Instant;
 use bytes::Bytes;
 use quinn_udp::RecvMeta;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::candidates::{Candidates, Filter};
-use self::demux::{Demux, Inbound, LineId, Via};
-use self::flight::Flight;
-use self::inbox::Inbox;
+use self::demux::Via;
+use self::mailbox::Delivered;
 use self::reflexive::{Found, Reflexive};
 use self::stun::TransactionId;
 use self::udp::{Share, Udp};
-use super::keys::Master;
 use crate::config;
 use crate::net::{Addresses, Links, Source, descriptors};
 use crate::status::Status;
 
-pub use self::demux::Progress;
+pub use self::demux::{Demux, Inbound, LineId, Progress};
+pub use self::flight::Flight;
 pub use self::gate::Alert;
 pub use self::gathered::Gathered;
 pub use self::listen::Error;
-pub use self::runtime::LineRuntime;
+pub use self::mailbox::{Mail, Mailbox};
+pub use self::records::is_dtls;
+pub use self::route::Route;
 
-/// The largest datagram of a browser: an Ethernet frame's worth. webrtc's own buffer is not much larger.
+/// The largest datagram of a browser: an Ethernet frame's worth.
 const LARGEST: usize = 1500;
 
 /// The port. Closed when it is dropped.
@@ -193,9 +194,9 @@ impl Port {
         self.retired.cancel();
     }
 
-    /// Waits until they are.
-    pub async fn retired(&self) {
-        self.retired.cancelled().await;
+    /// Cancelled when they are; of one's own, so that waiting for it takes no lock that all share.
+    pub fn retired(&self) -> CancellationToken {
+        self.retired.child_token()
     }
 
     /// Its number.
@@ -215,15 +216,9 @@ impl Port {
 
     /// A new viewer's line.
     pub fn line(&self) -> Line {
-        let inbox = Arc::new(Inbox::default());
-        let id = self.inner.demux().open(inbox.clone());
-        Line(Arc::new(Held {
-            port: self.inner.clone(),
-            id,
-            inbox,
-            share: Arc::default(),
-            flight: Mutex::default(),
-        }))
+        let mailbox = Arc::new(Mailbox::default());
+        let id = self.inner.demux().open(mailbox.clone());
+        Line { port: self.inner.clone(), id, mailbox, share: Arc::default() }
     }
 
     /// Our candidates for a viewer that came from `from` to our address `to`, without those that only servers know.
@@ -277,8 +272,8 @@ impl Port {
 /// datagram stands its length in two bytes, as over TCP (RFC 4571).
 pub fn fooled_by(mut datagrams: &[u8]) -> usize {
     let from = SocketAddr::from(([192, 0, 2, 1], 9));
-    let (mut demux, inbox) = (Demux::default(), Arc::new(Inbox::default()));
-    let id = demux.open(inbox);
+    let mut demux = Demux::default();
+    let id = demux.open(Arc::default());
     demux.credentials(id, "ours", "a password that nobody knows");
     let before = demux.entries();
     let (mut fooled, mut gate) = (0, gate::Gate::default());
@@ -288,7 +283,7 @@ pub fn fooled_by(mut datagrams: &[u8]) -> usize {
         let taken = demux.udp(Instant::now(), from, None, datagram);
         fooled += usize::from(!matches!(taken, Inbound::Stray));
         let _ = stun::Message::parse(datagram).and_then(|m| m.mapped_address());
-        gate.admits(Instant::now(), datagram);
+        gate.admit(Instant::now(), datagram);
         let reduced = gate.reduce(Instant::now(), Bytes::copy_from_slice(datagram));
         fooled +=
             reduced.map_or(0, |r| records::records(&r).filter(|r| !(20..=22).contains(&r.kind)).count());
@@ -296,60 +291,69 @@ pub fn fooled_by(mut datagrams: &[u8]) -> usize {
     fooled + (demux.entries() - before)
 }
 
-/// One viewer's line through the port, open as long as any copy is held.
-#[derive(Clone)]
-pub struct Line(Arc<Held>);
-
-struct Held {
+/// One viewer's line through the port, open as long as it is held.
+pub struct Line {
     port: Arc<Inner>,
     id: LineId,
-    inbox: Arc<Inbox>,
+    mailbox: Arc<Mailbox>,
     share: Arc<Share>,
-    flight: Mutex<Flight>,
 }
 
-impl Drop for Held {
+impl Drop for Line {
     fn drop(&mut self) {
         self.port.demux().close(self.id);
     }
 }
 
 impl Line {
-    /// Hears whoever knows these, and nobody else from now on: our side of a (restarted) ICE session.
-    pub fn credentials(&self, ufrag: &str, password: &str) {
-        self.0.port.demux().credentials(self.0.id, ufrag, password);
+    /// What comes for the viewer.
+    pub fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.mailbox
     }
 
-    /// Gets a permit when the viewer hears us again, after an address of ours that it knew is gone.
-    pub fn mended(&self) -> Arc<Notify> {
-        self.0.inbox.mended.clone()
+    /// Whether the port has IPv4, and IPv6.
+    pub fn families(&self) -> [bool; 2] {
+        [self.port.v4.is_some(), self.port.v6.is_some()]
+    }
+
+    /// Hears whoever knows these, and nobody else from now on: our side of a (restarted) ICE session.
+    pub fn credentials(&self, ufrag: &str, password: &str) {
+        self.port.demux().credentials(self.id, ufrag, password);
+    }
+
+    /// ICE has chosen a path: media goes to this address.
+    pub fn select(&self, to: SocketAddr) {
+        self.port.demux().select(self.id, to);
     }
 
     /// How far the viewer has come since then.
     pub fn progress(&self) -> Progress {
-        self.0.port.demux().progress(self.0.id)
-    }
-
-    /// The DTLS handshake is complete; the viewer signs its reports with this.
-    pub fn secure(&self, master: Master) {
-        self.0.inbox.gate().secure(master);
+        self.port.demux().progress(self.id)
     }
 
     /// Drops what waits for the viewer. When this returns nothing of it is on its way through this port any more.
     pub async fn conceal(&self) {
-        let Held { port, id, share, .. } = &*self.0;
-        for udp in [&port.v4, &port.v6].into_iter().flatten() {
-            udp.drop_waiting(share);
+        for udp in [&self.port.v4, &self.port.v6].into_iter().flatten() {
+            udp.drop_waiting(&self.share);
         }
-        let connections = port.demux().connections(*id);
+        let connections = self.port.demux().connections(self.id);
         for connection in connections {
             connection.conceal().await;
         }
     }
 
-    /// What the DTLS handshake failed by, if a side has said so.
-    pub fn handshake_failure(&self) -> Option<Alert> {
-        self.0.inbox.gate().failed()
+    /// Sends a datagram of ICE or DTLS that the core means for `to`.
+    pub fn send(&self, to: SocketAddr, datagram: &[u8]) {
+        let Some((to, via)) = self.port.demux().outbound(self.id, to, datagram) else { return };
+        let sent = match via {
+            Via::Udp(from) => {
+                self.port.udp(to).is_some_and(|u| u.send(&u.able(), to, from, datagram, None, &self.share))
+            }
+            Via::Tcp(connection) => connection.send(datagram),
+        };
+        if !sent {
+            self.port.status.counters.datagrams_dropped.count();
+        }
     }
 }
 
@@ -370,24 +374,29 @@ impl Inner {
 
     /// Takes a batch from a socket: `room` holds one message in each part.
     fn take(&self, metas: &[RecvMeta], room: &[u8]) {
-        let now = Instant::now();
-        let (mut strays, part) = (0, udp::MESSAGE);
-        for (meta, message) in metas.iter().zip(room.chunks(part)) {
-            for datagram in message[..meta.len.min(part)].chunks(meta.stride.max(1)) {
-                // Not held while a signature is checked: all viewers send by these tables.
-                let whose = match datagram.len() {
-                    1..=LARGEST => self.demux().udp(now, meta.addr, meta.dst_ip, datagram),
-                    _ => Inbound::Stray,
-                };
-                match whose {
-                    Inbound::Line(_, inbox, label) => {
-                        strays += u64::from(!self.deliver(now, &inbox, label, datagram));
-                    }
-                    Inbound::Mapped(id, address) => {
-                        let _ = self.mapped.try_send((id, address)); // full: nobody has so many servers
-                    }
-                    Inbound::Stray => strays += 1,
+        let (now, part) = (Instant::now(), udp::MESSAGE);
+        let datagrams = metas.iter().zip(room.chunks(part)).flat_map(|(meta, message)| {
+            message[..meta.len.min(part)].chunks(meta.stride.max(1)).map(move |datagram| (meta, datagram))
+        });
+        // Whose all are, under one lock; what then costs a signature is done without it.
+        let mut demux = self.demux();
+        let whose: Vec<_> = datagrams
+            .map(|(meta, datagram)| match datagram.len() {
+                1..=LARGEST => (demux.udp(now, meta.addr, meta.dst_ip, datagram), datagram),
+                _ => (Inbound::Stray, datagram),
+            })
+            .collect();
+        drop(demux);
+        let mut strays = 0;
+        for (whose, datagram) in whose {
+            match whose {
+                Inbound::Line(_, mailbox, label) => {
+                    strays += u64::from(!self.deliver(now, &mailbox, label, datagram));
                 }
+                Inbound::Mapped(id, address) => {
+                    let _ = self.mapped.try_send((id, address)); // full: nobody has so many servers
+                }
+                Inbound::Stray => strays += 1,
             }
         }
         if strays > 0 {
@@ -395,60 +404,12 @@ impl Inner {
         }
     }
 
-    /// False if it is nothing that webrtc needs.
-    fn deliver(&self, now: Instant, inbox: &Inbox, label: SocketAddr, datagram: &[u8]) -> bool {
-        let admitted = inbox.gate().admits(now, datagram);
-        if admitted && !inbox.of(label).push(label, datagram) {
+    /// False if it is nothing that the viewer's connection needs.
+    fn deliver(&self, now: Instant, mailbox: &Mailbox, label: SocketAddr, datagram: &[u8]) -> bool {
+        let delivered = mailbox.deliver(now, label, datagram);
+        if delivered == Delivered::Dropped {
             self.status.counters.datagrams_dropped.count();
         }
-        admitted
-    }
-}
-
-impl Held {
-    fn flight(&self) -> MutexGuard<'_, Flight> {
-        self.flight.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// webrtc takes this datagram now, or what it gets of it.
-    fn taken(&self, datagram: Bytes) -> Option<Bytes> {
-        if !records::is_dtls(&datagram) {
-            return Some(datagram);
-        }
-        let now = Instant::now();
-        let again = self.flight().arrived(now, &datagram);
-        for (to, datagram) in again {
-            self.send(to, &datagram, None);
-        }
-        self.inbox.gate().reduce(now, datagram)
-    }
-
-    /// webrtc sends this.
-    fn given(&self, to: SocketAddr, content: &[u8], segment: Option<usize>) {
-        if records::is_dtls(content) {
-            for datagram in content.chunks(segment.unwrap_or(content.len()).max(1)) {
-                self.flight().sent(to, datagram);
-                self.inbox.gate().sends(Instant::now(), datagram);
-            }
-        }
-        self.send(to, content, segment);
-    }
-
-    /// Sends what webrtc means for `to`, in pieces of `segment` bytes.
-    fn send(&self, to: SocketAddr, content: &[u8], segment: Option<usize>) {
-        let Some((to, via)) = self.port.demux().outbound(self.id, to, content) else { return };
-        let piece = segment.filter(|s| *s > 0);
-        let sent = match via {
-            Via::Udp(from) => {
-                self.port.udp(to).is_some_and(|udp| udp.send(to, from, content, piece, &self.share))
-            }
-            Via::Tcp(connection) => {
-                let mut pieces = content.chunks(piece.unwrap_or(content.len()).max(1));
-                pieces.all(|datagram| connection.send(datagram)) // one without room: neither have the others
-            }
-        };
-        if !sent {
-            self.port.status.counters.datagrams_dropped.count();
-        }
+        delivered != Delivered::Refused
     }
 }

@@ -182,7 +182,7 @@ async fn ask(
                 repeats += 1;
                 for (id, to) in &open {
                     if let Some(udp) = port.udp(*to) {
-                        udp.send(*to, None, &stun::binding_request(*id), None, &share);
+                        udp.send(&udp.able(), *to, None, &stun::binding_request(*id), None, &share);
                     }
                 }
             }

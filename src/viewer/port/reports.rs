@@ -1,15 +1,17 @@
-//! Which RTCP gets through to webrtc: what the viewer has signed, from few senders, at a rate.
+//! Which RTCP gets through: what the viewer has signed, from few senders, at a rate, each packet once (RFC 3711 section 3.3.2).
 //!
-//! webrtc makes 200 bytes of state for each SSRC before it looks at the signature, and keeps them as long as the connection
-//! lives (`rtc_srtp` 0.21). It even takes RTCP that says to be not encrypted without looking at the signature at all. So
-//! whoever knows a viewer's address could fill our memory, or speak in its name.
+//! A context of `rtc_srtp` 0.21 makes state for each SSRC before it looks at the signature, and keeps it as long as it lives. It
+//! even takes RTCP that says to be not encrypted without looking at the signature at all. So whoever knows a viewer's address
+//! could fill our memory, or speak in its name.
 //!
-//! Here each packet's signature is checked first, with a context of our own that is thrown away when too many senders were
-//! looked at. A stranger therefore can use up none of what the viewer has: a budget of new senders that strangers share with
-//! it would be empty before the browser's second SSRC came.
+//! Here each packet's signature is checked first, with a context that is thrown away when too many senders were looked at.
+//! What is kept of a sender is kept only after that. A stranger therefore can use up none of what the viewer has: a budget of
+//! new senders that strangers share with it would be empty before the browser's second SSRC came.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Instant;
+
+use bytes::Bytes;
 
 use rtc::srtp::context::Context;
 use rtc::srtp::protection_profile::ProtectionProfile;
@@ -19,9 +21,8 @@ use crate::viewer::keys::Master;
 
 /// New senders of one viewer, in a second and at once. A browser has one for each media section, and keeps them.
 const NEW: Rate = Rate { per_second: 4.0, burst: 4.0 };
-/// What webrtc keeps of each, and how much of that there may be for one viewer.
-const STATE_BYTES: usize = 200;
-const STATE: usize = 64 * 1024;
+/// Senders of one viewer in its life: some 16 KB.
+const SENDERS: usize = 327;
 /// Bytes of a viewer's RTCP in a second, and at once. Browsers send some 50 packets of 100 bytes a second; where much is
 /// lost, several times that.
 const BYTES: Rate = Rate { per_second: 64.0 * 1024.0, burst: 64.0 * 1024.0 };
@@ -29,6 +30,8 @@ const BYTES: Rate = Rate { per_second: 64.0 * 1024.0, burst: 64.0 * 1024.0 };
 const MOST_LOOKED_AT: usize = 64;
 /// The sender's SSRC ends here (RFC 3550 section 6.1); the rest is encrypted.
 const HEADER: usize = 8;
+/// Numbers back from the newest within which a packet may come late (RFC 3711 section 3.3.2).
+const WINDOW: u32 = 64;
 /// Packets that one transport-wide feedback may be about. Browsers send one each 50 to 250 ms, about a hundred packets or two.
 const MOST_STATUSES: u16 = 2048;
 /// Packet type and format of that feedback (RFC 4585 section 6.2, draft-holmer-rmcat-transport-wide-cc-extensions-01).
@@ -56,36 +59,68 @@ impl Reports {
         Self { signature: Signature::new(master), senders: Senders::default(), bytes }
     }
 
-    /// Whether webrtc gets this datagram.
-    pub fn admit(&mut self, now: Instant, datagram: &[u8]) -> bool {
-        is_rtcp(datagram)
-            && self.signature.sender(datagram).is_some_and(|ssrc| {
-                self.senders.admit(now, ssrc) && self.bytes.take(datagram.len() as f64, now)
-            })
+    /// What a datagram says, opened, if it is let in.
+    pub fn admit(&mut self, now: Instant, datagram: &[u8]) -> Option<Bytes> {
+        let opened = is_rtcp(datagram).then(|| self.signature.open(datagram))??;
+        let admitted =
+            self.senders.admit(now, opened.ssrc, opened.index) && self.bytes.take(datagram.len() as f64, now);
+        admitted.then_some(opened.content)
     }
+}
+
+/// A genuine packet.
+struct Opened {
+    ssrc: u32,
+    /// Its number.
+    index: u32,
+    content: Bytes,
 }
 
 /// Senders whose reports were genuine.
 #[derive(Debug)]
 struct Senders {
-    known: HashSet<u32>,
+    known: HashMap<u32, Replay>,
     new: Bucket,
 }
 
 impl Default for Senders {
     fn default() -> Self {
-        Self { known: HashSet::new(), new: Bucket::full(NEW) }
+        Self { known: HashMap::new(), new: Bucket::full(NEW) }
     }
 }
 
 impl Senders {
-    /// One that is known is so for good; a new one becomes it, if there may be one now.
-    fn admit(&mut self, now: Instant, ssrc: u32) -> bool {
-        if self.known.contains(&ssrc) {
+    /// One that is known is so for good; a new one becomes it, if there may be one now. Each of its packets comes once.
+    fn admit(&mut self, now: Instant, ssrc: u32, index: u32) -> bool {
+        if let Some(replay) = self.known.get_mut(&ssrc) {
+            return replay.is_new(index);
+        }
+        let may = self.known.len() < SENDERS && self.new.take(1.0, now);
+        may && self.known.insert(ssrc, Replay { newest: index, seen: 1 }).is_none()
+    }
+}
+
+/// Which packets of one sender have come.
+#[derive(Debug)]
+struct Replay {
+    newest: u32,
+    /// Those up to [`WINDOW`] back, the newest in the lowest bit.
+    seen: u64,
+}
+
+impl Replay {
+    fn is_new(&mut self, index: u32) -> bool {
+        if index > self.newest {
+            self.seen = self.seen.checked_shl(index - self.newest).unwrap_or(0) | 1;
+            self.newest = index;
             return true;
         }
-        let room = (self.known.len() + 1) * STATE_BYTES <= STATE;
-        room && self.new.take(1.0, now) && self.known.insert(ssrc)
+        let back = self.newest - index;
+        let new = back < WINDOW && self.seen >> back & 1 == 0;
+        if new {
+            self.seen |= 1 << back;
+        }
+        new
     }
 }
 
@@ -102,11 +137,9 @@ impl Signature {
         Self { master, context: None, seen: HashSet::new() }
     }
 
-    /// Who signed this RTCP packet, if the viewer did.
-    fn sender(&mut self, datagram: &[u8]) -> Option<u32> {
-        if !is_encrypted(datagram, self.master.profile) {
-            return None;
-        }
+    /// This RTCP packet, if the viewer has signed it.
+    fn open(&mut self, datagram: &[u8]) -> Option<Opened> {
+        let index = index(datagram, self.master.profile)?;
         let ssrc = u32::from_be_bytes(datagram.get(4..HEADER)?.try_into().ok()?);
         if self.seen.len() >= MOST_LOOKED_AT && !self.seen.contains(&ssrc) {
             self.context = None;
@@ -116,17 +149,17 @@ impl Signature {
         if self.context.is_none() {
             let Master { profile, key, salt } = &self.master;
             let provider = rtc::crypto::default_provider().ok()?;
-            // Without protection against replay: webrtc's own context has that.
+            // Without protection against replay, which is our own.
             let context = Context::new(key.as_ref(), salt.as_ref(), *profile, None, None, provider.crypto());
             self.context = Some(context.ok()?);
         }
-        let plain = self.context.as_mut()?.decrypt_rtcp(datagram).ok()?;
-        is_modest(&plain).then_some(ssrc)
+        let content = self.context.as_mut()?.decrypt_rtcp(datagram).ok()?.freeze();
+        is_modest(&content).then_some(Opened { ssrc, index, content })
     }
 }
 
-/// Whether no transport-wide feedback in a compound packet claims to be about too many packets: webrtc makes room for as many
-/// as the sender claims, 1 MB for 40 bytes, before it looks whether they are there.
+/// Whether no transport-wide feedback in a compound packet claims to be about too many packets: `rtc_rtcp` makes room for as
+/// many as the sender claims, 1 MB for 40 bytes, before it looks whether they are there.
 fn is_modest(mut compound: &[u8]) -> bool {
     while compound.len() >= 4 {
         let size = 4 * (usize::from(u16::from_be_bytes([compound[2], compound[3]])) + 1);
@@ -141,12 +174,14 @@ fn is_modest(mut compound: &[u8]) -> bool {
     true
 }
 
-/// The flag before the index at the end, which in one kind of profile the signature follows (RFC 3711 section 3.4, RFC 7714
-/// section 9.2). What follows the header must be encrypted in WebRTC.
-fn is_encrypted(datagram: &[u8], profile: ProtectionProfile) -> bool {
+/// The packet's number at its end, which in one kind of profile the signature follows (RFC 3711 section 3.4, RFC 7714 section
+/// 9.2). What follows the header must be encrypted in WebRTC, as a flag before the number says.
+fn index(datagram: &[u8], profile: ProtectionProfile) -> Option<u32> {
+    const ENCRYPTED: u32 = 1 << 31;
     let behind = 4 + profile.rtcp_auth_tag_len();
-    let at = datagram.len().checked_sub(behind).filter(|at| *at >= HEADER);
-    at.is_some_and(|at| datagram[at] & 0x80 != 0)
+    let at = datagram.len().checked_sub(behind).filter(|at| *at >= HEADER)?;
+    let word = u32::from_be_bytes(*datagram[at..].first_chunk()?);
+    (word & ENCRYPTED != 0).then_some(word & !ENCRYPTED)
 }
 
 #[cfg(test)]
@@ -198,23 +233,24 @@ pub mod tests {
         for profile in PROFILES {
             let (mut signer, mut reports) = (Signer::new(profile), Reports::signed_with(master(profile)));
             let genuine = signer.report(77);
-            assert!(reports.admit(now, &genuine), "{profile:?}");
-            assert!(reports.admit(now, &signer.report(77)));
+            assert_eq!(reports.admit(now, &genuine).as_deref(), Some(&plain(77)[..]), "{profile:?}");
+            assert!(reports.admit(now, &genuine).is_none(), "each comes once");
+            assert!(reports.admit(now, &signer.report(77)).is_some());
             for at in 0..genuine.len() * 8 {
                 let mut forged = genuine.clone();
                 forged[at / 8] ^= 1 << (at % 8);
                 // The first two bytes' lower bits are signed as well, so nothing of it may change.
-                assert!(!reports.admit(now, &forged), "{profile:?}, bit {at}");
+                assert!(reports.admit(now, &forged).is_none(), "{profile:?}, bit {at}");
             }
             for cut in 0..genuine.len() {
-                assert!(!reports.admit(now, &genuine[..cut]), "{profile:?}, {cut}");
+                assert!(reports.admit(now, &genuine[..cut]).is_none(), "{profile:?}, {cut}");
             }
             // Not encrypted, as RFC 3711 allows, with any signature.
             let behind = profile.rtcp_auth_tag_len();
             let open = [&plain(77)[..], &[0; 16], &[0, 0, 0, 9], &vec![0; behind]].concat();
-            assert!(!reports.admit(now, &open), "{profile:?}");
+            assert!(reports.admit(now, &open).is_none(), "{profile:?}");
             let another = [&plain(77)[..], &[0xff; 40]].concat();
-            assert!(!reports.admit(now, &another), "{profile:?}");
+            assert!(reports.admit(now, &another).is_none(), "{profile:?}");
         }
     }
 
@@ -253,7 +289,7 @@ pub mod tests {
         let (mut signer, mut reports) = (Signer::new(profile), Reports::signed_with(master(profile)));
         let mut signed = |count| signer.0.encrypt_rtcp(&feedback(count)).expect("encrypted").to_vec();
         let (large, usual) = (signed(65_535), signed(100));
-        assert!(!reports.admit(now, &large) && reports.admit(now, &usual));
+        assert!(reports.admit(now, &large).is_none() && reports.admit(now, &usual).is_some());
     }
 
     #[test]
@@ -264,11 +300,11 @@ pub mod tests {
         for n in 0..20_000_u32 {
             let now = start + Duration::from_micros(u64::from(n) * 500);
             let forged = [&[0x80, 201, 0, 1][..], &(n * 3).to_be_bytes(), &[0xff; 24]].concat();
-            assert!(!reports.admit(now, &forged));
+            assert!(reports.admit(now, &forged).is_none());
             assert!(reports.signature.seen.len() <= MOST_LOOKED_AT);
             if n % 1000 == 999 {
                 let ssrc = 1_000_000 + n / 4000;
-                assert!(reports.admit(now, &signer.report(ssrc)), "{n}");
+                assert!(reports.admit(now, &signer.report(ssrc)).is_some(), "{n}");
             }
         }
         assert_eq!(reports.senders.known.len(), 5);
@@ -278,17 +314,27 @@ pub mod tests {
     fn a_viewer_has_few_senders_and_keeps_them() {
         let (start, mut senders) = (Instant::now(), Senders::default());
         let at = |ms| start + Duration::from_millis(ms);
-        assert_eq!((0..1000).filter(|n| senders.admit(at(0), *n)).count(), 4);
-        assert_eq!((0..1000).filter(|n| senders.admit(at(1000), 5000 + *n)).count(), 4);
+        assert_eq!((0..1000).filter(|n| senders.admit(at(0), *n, 0)).count(), 4);
+        assert_eq!((0..1000).filter(|n| senders.admit(at(1000), 5000 + *n, 0)).count(), 4);
         for second in 2..10_000 {
             for n in 0..10 {
-                senders.admit(at(second * 1000), second as u32 * 100 + n);
+                senders.admit(at(second * 1000), second as u32 * 100 + n, 0);
             }
         }
-        assert_eq!(senders.known.len(), STATE / STATE_BYTES);
-        assert!(senders.known.iter().all(|n| *n < 100_000));
-        assert!(senders.admit(at(10_000_000), 0) && senders.admit(at(10_000_000), 3), "known for good");
-        assert!(!senders.admit(at(20_000_000), 4));
+        assert_eq!(senders.known.len(), SENDERS);
+        assert!(senders.known.keys().all(|n| *n < 100_000));
+        assert!(senders.admit(at(10_000_000), 0, 1) && senders.admit(at(10_000_000), 3, 1), "known for good");
+        assert!(!senders.admit(at(20_000_000), 4, 1));
+    }
+
+    #[test]
+    fn a_packet_may_come_late_but_not_twice() {
+        let mut replay = Replay { newest: 100, seen: 1 };
+        assert!(!replay.is_new(100) && replay.is_new(99) && !replay.is_new(99));
+        assert!(replay.is_new(103) && !replay.is_new(100) && replay.is_new(101) && !replay.is_new(103));
+        assert!(replay.is_new(40) && !replay.is_new(40) && !replay.is_new(39), "too late");
+        assert!(replay.is_new(103 + 63) && !replay.is_new(103) && replay.is_new(104));
+        assert!(replay.is_new(1000) && replay.is_new(937) && !replay.is_new(936));
     }
 
     #[test]
@@ -299,7 +345,7 @@ pub mod tests {
         for n in 0..30_000_u64 {
             let report = signer.report(1);
             admitted +=
-                usize::from(reports.admit(start + Duration::from_micros(n * 100), &report)) * report.len();
+                reports.admit(start + Duration::from_micros(n * 100), &report).map_or(0, |_| report.len());
         }
         let most = BYTES.per_second as usize * 4;
         assert!(admitted <= most && admitted > most * 9 / 10, "{admitted}");

@@ -173,11 +173,11 @@ async fn reading(
         let now = std::time::Instant::now();
         let whose = port.demux().tcp(now, remote, sender, *line, frame);
         match whose {
-            Inbound::Line(id, inbox, label) => {
+            Inbound::Line(id, mailbox, label) => {
                 if line.replace(id).is_none() && !place.known(id) {
                     return Err(io::Error::other("this viewer has too many connections"));
                 }
-                if !port.deliver(now, &inbox, label, frame) {
+                if !port.deliver(now, &mailbox, label, frame) {
                     port.status.counters.stray_datagrams.count();
                 }
             }

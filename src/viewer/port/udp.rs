@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
@@ -30,7 +30,9 @@ const BACKLOG_OF_ONE: usize = 512 << 10;
 pub struct Udp {
     io: UdpSocket,
     /// What the kernel can do. Renewed when it was misled: see [`Udp::put`].
-    state: RwLock<UdpSocketState>,
+    able: Mutex<Able>,
+    /// How often it was renewed.
+    renewals: AtomicU64,
     backlog: Mutex<Backlog>,
     waiting: Notify,
 }
@@ -58,6 +60,14 @@ struct Waiting {
     share: Arc<Share>,
 }
 
+/// What the kernel can do, as was known at some time; copies are cheap. Who sends much keeps one, so that no lock is taken that
+/// all viewers share.
+#[derive(Clone, Debug)]
+pub struct Able {
+    state: Arc<UdpSocketState>,
+    renewal: u64,
+}
+
 /// How much of the backlog one viewer has.
 #[derive(Debug, Default)]
 pub struct Share(AtomicUsize);
@@ -68,19 +78,27 @@ impl Udp {
         enlarge(&socket);
         socket.set_nonblocking(true)?;
         let io = UdpSocket::from_std(socket.into())?;
-        let state = UdpSocketState::new(UdpSockRef::from(&io))?;
-        Ok(Self { io, state: RwLock::new(state), backlog: Mutex::default(), waiting: Notify::new() })
+        let state = Arc::new(UdpSocketState::new(UdpSockRef::from(&io))?);
+        let able = Mutex::new(Able { state, renewal: 0 });
+        let (backlog, waiting) = (Mutex::default(), Notify::new());
+        Ok(Self { io, able, renewals: AtomicU64::new(0), backlog, waiting })
     }
 
-    /// Datagrams that one call can send (UDP GSO).
-    pub fn max_segments(&self) -> usize {
-        self.state.read().unwrap_or_else(PoisonError::into_inner).max_gso_segments()
+    /// What the kernel can do now.
+    pub fn able(&self) -> Able {
+        self.able.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether that still holds.
+    pub fn is_current(&self, able: &Able) -> bool {
+        able.renewal == self.renewals.load(Ordering::Relaxed)
     }
 
     /// Sends, without ever waiting: what the kernel has no room for waits in the backlog, and what that has no room for
     /// is dropped. False if it was dropped.
     pub fn send(
         &self,
+        able: &Able,
         to: SocketAddr,
         from: Option<IpAddr>,
         content: &[u8],
@@ -89,7 +107,7 @@ impl Udp {
     ) -> bool {
         // In order: nobody overtakes what waits. The look without a lock is right but for a race that costs the order of two.
         if share.0.load(Ordering::Relaxed) == 0 {
-            match self.put(to, from, content, segment) {
+            match self.put(able, to, from, content, segment) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 // Unreachable, refused, too large: a datagram like another that is lost.
                 other => return other.is_ok(),
@@ -111,12 +129,13 @@ impl Udp {
 
     fn put(
         &self,
+        able: &Able,
         to: SocketAddr,
         from: Option<IpAddr>,
         content: &[u8],
         segment: Option<usize>,
     ) -> io::Result<()> {
-        let send = |from| {
+        let send = |able: &Able, from| {
             let transmit = Transmit {
                 destination: to,
                 ecn: None,
@@ -124,19 +143,25 @@ impl Udp {
                 segment_size: segment,
                 src_ip: from,
             };
-            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            let send = || able.state.try_send(UdpSockRef::from(&self.io), &transmit);
             // Through tokio, which otherwise would not learn that there is no more room.
-            self.io.try_io(Interest::WRITABLE, || state.try_send(UdpSockRef::from(&self.io), &transmit))
+            self.io.try_io(Interest::WRITABLE, send)
         };
-        match send(from) {
+        match send(able, from) {
             // That address is not ours any more. quinn-udp takes it for a kernel that knows no segmentation.
             Err(error) if from.is_some() && error.raw_os_error() == Some(libc::EINVAL) => {
-                if let Ok(fresh) = UdpSocketState::new(UdpSockRef::from(&self.io)) {
-                    *self.state.write().unwrap_or_else(PoisonError::into_inner) = fresh;
-                }
-                send(None)
+                self.renew();
+                send(&self.able(), None)
             }
             other => other,
+        }
+    }
+
+    fn renew(&self) {
+        if let Ok(fresh) = UdpSocketState::new(UdpSockRef::from(&self.io)) {
+            let mut able = self.able.lock().unwrap_or_else(PoisonError::into_inner);
+            *able = Able { state: Arc::new(fresh), renewal: able.renewal + 1 };
+            self.renewals.store(able.renewal, Ordering::Relaxed);
         }
     }
 
@@ -159,9 +184,9 @@ impl Udp {
     /// Sends what waits as far as the kernel has room. Says whether something still waits. Under the lock, so that what is
     /// dropped meanwhile is not sent.
     fn send_waiting(&self) -> bool {
-        let mut backlog = self.backlog();
+        let (able, mut backlog) = (self.able(), self.backlog());
         while let Some(next) = backlog.queue.front() {
-            match self.put(next.to, next.from, &next.content, next.segment) {
+            match self.put(&able, next.to, next.from, &next.content, next.segment) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 _ => backlog.drop_first(),
             }
@@ -187,6 +212,7 @@ impl Udp {
     pub(super) async fn receive(&self, port: &Inner) {
         let mut room = vec![0; BATCH * MESSAGE];
         let mut metas = [RecvMeta::default(); BATCH];
+        let able = self.able(); // receiving needs nothing of it that changes
         loop {
             if let Err(error) = self.io.readable().await {
                 tracing::error!(%error, "the media port is lost");
@@ -197,8 +223,7 @@ impl Udp {
                 let mut messages: [_; BATCH] =
                     std::array::from_fn(|_| IoSliceMut::new(chunks.next().expect("room was made for BATCH")));
                 let received = self.io.try_io(Interest::READABLE, || {
-                    let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-                    state.recv(UdpSockRef::from(&self.io), &mut messages, &mut metas)
+                    able.state.recv(UdpSockRef::from(&self.io), &mut messages, &mut metas)
                 });
                 match received {
                     Ok(n) => port.take(&metas[..n], &room),
@@ -237,13 +262,13 @@ mod tests {
         for share in [&one, &other] {
             share.0.store(1, Ordering::Relaxed);
             for _ in 0..3 {
-                assert!(udp.send(to, None, b"recorded before", None, share));
+                assert!(udp.send(&udp.able(), to, None, b"recorded before", None, share));
             }
         }
         udp.drop_waiting(&one);
         assert_eq!((one.0.load(Ordering::Relaxed), udp.backlog().queue.len()), (1, 3));
         assert_eq!(udp.backlog().bytes, 3 * 15);
-        assert!(udp.send(to, None, b"a card", None, &one), "what comes later is sent");
+        assert!(udp.send(&udp.able(), to, None, b"a card", None, &one), "what comes later is sent");
         while udp.send_waiting() {
             udp.io.writable().await.expect("room"); // tokio asks the kernel first
         }

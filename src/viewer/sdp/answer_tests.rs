@@ -7,7 +7,6 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::parse::{Description, Section, value, values};
-use crate::clock::{AUDIO_HZ, Clocks, RtpClock, VIDEO_HZ};
 use crate::config;
 use crate::media::h264::ProfileLevelId;
 use crate::pipeline::hub::Hub;
@@ -70,14 +69,12 @@ struct House {
 
 impl House {
     fn new() -> Self {
-        let clock = |hz| RtpClock { hz, offset: 7 };
-        let clocks = Clocks { video: clock(VIDEO_HZ), audio: clock(AUDIO_HZ) };
         let status = Arc::new(Status::default());
         let addresses = watch::channel(vec![("lo".to_owned(), Ipv4Addr::LOCALHOST.into())]).1;
         let ice = config::Ice { port: 0, ..Default::default() };
         let port = Port::open(&ice, addresses, status.clone()).expect("a free port");
         let h264 = watch::channel(ProfileLevelId([0x42, 0xc0, 0x1f])).1;
-        Self { registry: Registry::new(Arc::new(Hub::default()), status, clocks, port, 1000, h264) }
+        Self { registry: Registry::new(Arc::new(Hub::default()), status, port, 1000, h264) }
     }
 
     async fn join(&self, offer: &str) -> Result<Answer, Error> {

@@ -1,14 +1,14 @@
 //! RTP header extensions (RFC 8285): those of an offer that we use.
 //!
-//! webrtc writes one-byte headers, whose ids are 1 to 14. An offer may have others: up to 255 for two-byte headers, and
+//! We write one-byte headers, whose ids are 1 to 14. An offer may have others: up to 255 for two-byte headers, and
 //! above 4095 for more extensions than ids (RFC 8285 section 6). An extension with such an id is not used: the
 //! answer leaves it out, so that the viewer expects none.
 
 use super::super::delay;
 use super::parse::{Description, Section, values};
 
-/// Feedback about each packet's arrival, by which webrtc numbers packets.
-const TRANSPORT_CC: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+/// Numbers all packets, for feedback about the arrival of each.
+pub const TRANSPORT_CC: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 /// What we send; the name that people read, and its URI.
 const VIDEO: [(&str, &str); 2] = [("playout-delay", delay::URI), ("transport-cc", TRANSPORT_CC)];
 const AUDIO: [(&str, &str); 1] = [("transport-cc", TRANSPORT_CC)];

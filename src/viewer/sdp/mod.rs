@@ -16,6 +16,7 @@ mod formats;
 mod parse;
 mod transport;
 
+pub use extmap::TRANSPORT_CC;
 pub use formats::{Audio, Video};
 pub use transport::{count_candidates, usable_candidate};
 
@@ -159,6 +160,11 @@ impl Playable {
     /// The id of a header extension of the video section, if it is used.
     pub fn video_extension(&self, uri: &str) -> Option<u8> {
         self.video_extensions.iter().find(|e| e.uri == uri).map(|e| e.id)
+    }
+
+    /// The same of the audio section.
+    pub fn audio_extension(&self, uri: &str) -> Option<u8> {
+        self.audio_extensions.iter().find(|e| e.uri == uri).map(|e| e.id)
     }
 
     fn extensions(&self, kind: Kind) -> &[Extension] {

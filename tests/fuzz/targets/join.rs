@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use peercam::clock::{AUDIO_HZ, Clocks, RtpClock, VIDEO_HZ};
 use peercam::config;
 use peercam::media::h264::ProfileLevelId;
 use peercam::pipeline::hub::Hub;
@@ -28,8 +27,6 @@ static HOUSE: OnceLock<House> = OnceLock::new();
 fn house() -> House {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.expect("a runtime");
-    let clock = |hz| RtpClock { hz, offset: 7 };
-    let clocks = Clocks { video: clock(VIDEO_HZ), audio: clock(AUDIO_HZ) };
     let inside = runtime.enter();
     let (status, (_, addresses)) = (Arc::new(Status::default()), watch::channel(vec![]));
     let ice = config::Ice { port: 0, ..Default::default() };
@@ -37,7 +34,6 @@ fn house() -> House {
     let registry = Registry::new(
         Arc::new(Hub::default()),
         status,
-        clocks,
         port,
         100,
         watch::channel(ProfileLevelId([0x42, 0xc0, 0x1f])).1,

@@ -1,4 +1,5 @@
 // pion WHEP_URL SECONDS: watches by pion, looks into the packets, prints what came as JSON, and leaves.
+// pion fanout ADDRESS: sends, see fanout.go.
 //
 // Pion decodes nothing; this reads the H.264 payload format (RFC 6184) far enough to tell keyframes with their parameter
 // sets. Written for the pion 3 and the Go that Debian 12 ships.
@@ -41,7 +42,11 @@ var (
 )
 
 func main() {
-	if err := watch(os.Args[1], os.Args[2]+"s"); err != nil {
+	act := func() error { return watch(os.Args[1], os.Args[2]+"s") }
+	if os.Args[1] == "fanout" {
+		act = func() error { return fanout(os.Args[2]) }
+	}
+	if err := act(); err != nil {
 		fmt.Fprintln(os.Stderr, "pion:", err)
 		os.Exit(1)
 	}

@@ -9,13 +9,15 @@
 //! * What is sent again, in bytes, is at most a quarter of what was sent first, and a burst of [`BURST`].
 //! * A number that was repeated in one report counts once, which follows from the first.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{BufMut, BytesMut};
-use rtc::rtp;
+use super::packet::HEADER;
+use crate::media::unit::VideoUnit;
 
-/// Packets kept: two seconds at 2 Mbit/s, and at 8 Mbit/s still 600 ms, more than a round trip. A power of two, at 170
-/// bytes each and a reference to the payload that all viewers share.
+/// Packets kept: two seconds at 2 Mbit/s, and at 8 Mbit/s still 600 ms, more than a round trip; each a reference to a picture
+/// that all viewers share.
 const KEPT: usize = 512;
 /// The shortest time between two copies of a packet, where the round trip is shorter or the viewer claims so.
 const SHORTEST: Duration = Duration::from_millis(20);
@@ -29,71 +31,86 @@ const BURST: usize = 32 * 1024;
 const PART: usize = 4;
 /// Sender reports that a receiver report may still refer to: browsers name the newest, a report each 500 ms.
 const REPORTS: usize = 8;
-/// Size of the RTP header (RFC 3550 section 5.1), without extensions.
-const HEADER: usize = 12;
 /// Bytes that a repetition may be longer: the original sequence number (RFC 4588 section 4).
 const LONGER: usize = 2;
 
-/// The retransmission stream (RFC 4588), if one was negotiated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rtx {
-    /// Its SSRC.
-    pub ssrc: u32,
-    /// Its payload type.
-    pub payload_type: u8,
-}
-
 /// What was sent in one RTP stream to one viewer, as far as it may be sent again.
 pub struct Resend {
-    rtx: Option<Rtx>,
-    /// Sequence number of the next packet in the retransmission stream.
-    next: u16,
-    /// By the low bits of their sequence numbers.
-    kept: Vec<Option<Kept>>,
+    /// In the order of their numbers, without gaps.
+    kept: VecDeque<Kept>,
+    /// The number of the newest.
+    newest: u16,
     /// Bytes that may be sent again now.
     budget: usize,
     round_trip: Option<Duration>,
     /// The middle 32 bits of the NTP time in each sender report, and when it was sent.
     reports: [Option<(u32, Instant)>; REPORTS],
-    newest: usize,
+    newest_report: usize,
+}
+
+/// A packet that was sent.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The picture that it is of.
+    pub unit: Arc<VideoUnit>,
+    /// Which of its payloads.
+    pub part: usize,
+    /// What it carried beside it, for a repetition that has to be the same to the bit.
+    pub transport_wide: Option<u16>,
+    /// As above.
+    pub playout_delay: Option<&'static [u8; 3]>,
+}
+
+impl Part {
+    /// Its payload.
+    pub fn payload(&self) -> &[u8] {
+        &self.unit.payloads[self.part]
+    }
+
+    /// Whether it is the last of its picture.
+    pub fn is_last(&self) -> bool {
+        self.part + 1 == self.unit.payloads.len()
+    }
 }
 
 struct Kept {
-    packet: rtp::Packet,
+    part: Part,
     /// When it was sent again.
     again: Option<Instant>,
 }
 
 impl Resend {
-    /// Nothing sent yet. Without `rtx`, packets are repeated as they were.
-    pub fn new(rtx: Option<Rtx>) -> Self {
+    /// Nothing sent yet.
+    pub fn new() -> Self {
         Self {
-            rtx,
-            next: rtx.map_or(0, |rtx| rtx.ssrc as u16 & 0x7fff), // far from its wrap (RFC 3711 section 3.3.1)
-            kept: (0..KEPT).map(|_| None).collect(),
+            kept: VecDeque::new(),
+            newest: 0,
             budget: BURST,
             round_trip: None,
             reports: [None; REPORTS],
-            newest: 0,
+            newest_report: 0,
         }
     }
 
-    /// This packet of the stream goes out for the first time.
-    pub fn sent(&mut self, packet: &rtp::Packet) {
-        self.budget = (self.budget + bytes(packet) / PART).min(BURST);
-        let at = slot(packet.header.sequence_number);
-        self.kept[at] = Some(Kept { packet: packet.clone(), again: None });
+    /// This packet goes out for the first time, with this number, which follows that of the one before.
+    pub fn sent(&mut self, number: u16, part: Part) {
+        self.budget = (self.budget + bytes(&part) / PART).min(BURST);
+        if self.kept.len() == KEPT {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(Kept { part, again: None });
+        self.newest = number;
     }
 
     /// Nothing that was sent so far is sent again.
     pub fn forget(&mut self) {
-        self.kept.fill_with(|| None);
+        self.kept.clear();
     }
 
     /// A sender report with this NTP time goes out.
     pub fn reported(&mut self, ntp: u64, now: Instant) {
-        self.newest = (self.newest + 1) % REPORTS;
-        self.reports[self.newest] = Some((middle(ntp), now));
+        self.newest_report = (self.newest_report + 1) % REPORTS;
+        self.reports[self.newest_report] = Some((middle(ntp), now));
     }
 
     /// The viewer answered the sender report `lsr`, after having had it for `dlsr` (1/65536 s; RFC 3550 section 6.4.1). A
@@ -110,60 +127,31 @@ impl Resend {
         self.round_trip.unwrap_or(UNKNOWN).clamp(SHORTEST, LONGEST)
     }
 
-    /// The viewer reports these sequence numbers as lost: what is to be sent.
-    pub fn lost(&mut self, numbers: impl IntoIterator<Item = u16>, now: Instant) -> Vec<rtp::Packet> {
-        let pause = self.pause();
+    /// The viewer reports these numbers as lost: what is to be sent, with its number.
+    pub fn lost(&mut self, numbers: impl IntoIterator<Item = u16>, now: Instant) -> Vec<(u16, Part)> {
+        let (pause, newest) = (self.pause(), self.newest);
         let mut again = vec![];
         for number in numbers {
-            let Some(kept) = &mut self.kept[slot(number)] else { continue };
-            let size = bytes(&kept.packet) + LONGER;
-            let wanted = kept.packet.header.sequence_number == number
-                && kept.again.is_none_or(|at| now.saturating_duration_since(at) >= pause);
+            let back = usize::from(newest.wrapping_sub(number)) + 1;
+            let Some(kept) = self.kept.len().checked_sub(back).and_then(|at| self.kept.get_mut(at)) else {
+                continue;
+            };
+            let size = bytes(&kept.part) + LONGER;
+            let wanted = kept.again.is_none_or(|at| now.saturating_duration_since(at) >= pause);
             if !wanted || size > self.budget {
                 continue;
             }
             self.budget -= size;
             kept.again = Some(now);
-            let copy = match self.rtx {
-                Some(rtx) => {
-                    let sequence = self.next;
-                    self.next = self.next.wrapping_add(1);
-                    rtx.packet(&kept.packet, sequence)
-                }
-                None => kept.packet.clone(),
-            };
-            again.push(copy);
+            again.push((number, kept.part.clone()));
         }
         again
     }
 }
 
-impl Rtx {
-    /// `original` in the retransmission stream: its own number before the payload (RFC 4588 section 4).
-    fn packet(self, original: &rtp::Packet, sequence_number: u16) -> rtp::Packet {
-        let mut payload = BytesMut::with_capacity(LONGER + original.payload.len());
-        payload.put_u16(original.header.sequence_number);
-        payload.put_slice(&original.payload);
-        let header = rtp::header::Header {
-            version: 2,
-            marker: original.header.marker,
-            payload_type: self.payload_type,
-            sequence_number,
-            timestamp: original.header.timestamp,
-            ssrc: self.ssrc,
-            ..Default::default()
-        };
-        rtp::Packet { header, payload: payload.freeze() }
-    }
-}
-
-fn slot(number: u16) -> usize {
-    usize::from(number) % KEPT
-}
-
 /// Size on the wire, without extensions and encryption.
-fn bytes(packet: &rtp::Packet) -> usize {
-    HEADER + packet.payload.len()
+fn bytes(part: &Part) -> usize {
+    HEADER + part.payload().len()
 }
 
 /// As a receiver report names a sender report (RFC 3550 section 6.4.1).
@@ -174,8 +162,8 @@ fn middle(ntp: u64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Pts;
 
-    const RTX: Rtx = Rtx { ssrc: 0xabcd_1234, payload_type: 97 };
     const PAYLOAD: usize = 1186;
 
     struct Room {
@@ -185,29 +173,23 @@ mod tests {
     }
 
     impl Room {
-        /// From sequence number 65,000 on, so that it wraps in these tests.
-        fn new(rtx: Option<Rtx>) -> Self {
-            Self { resend: Resend::new(rtx), start: Instant::now(), number: 65_000 }
+        /// From number 65,000 on, so that it wraps in these tests.
+        fn new() -> Self {
+            Self { resend: Resend::new(), start: Instant::now(), number: 65_000 }
         }
 
         fn send(&mut self, packets: usize) {
             for _ in 0..packets {
-                let header = rtp::header::Header {
-                    version: 2,
-                    marker: self.number.is_multiple_of(3),
-                    payload_type: 96,
-                    sequence_number: self.number,
-                    timestamp: u32::from(self.number) * 3000,
-                    ssrc: 1,
-                    ..Default::default()
-                };
-                let payload = vec![self.number as u8; PAYLOAD].into();
-                self.resend.sent(&rtp::Packet { header, payload });
+                let pts = Pts::from_micros(self.number.into());
+                let payloads = vec![vec![self.number as u8; PAYLOAD].into()];
+                let unit = VideoUnit { pts, taken: pts, ready: pts, rtp_time: 1, idr: false, payloads };
+                let part = Part { unit: unit.into(), part: 0, transport_wide: None, playout_delay: None };
+                self.resend.sent(self.number, part);
                 self.number = self.number.wrapping_add(1);
             }
         }
 
-        fn lost(&mut self, ms: u64, numbers: impl IntoIterator<Item = u16>) -> Vec<rtp::Packet> {
+        fn lost(&mut self, ms: u64, numbers: impl IntoIterator<Item = u16>) -> Vec<(u16, Part)> {
             self.resend.lost(numbers, self.start + Duration::from_millis(ms))
         }
 
@@ -215,7 +197,7 @@ mod tests {
         fn lost_all(&mut self, ms: u64) -> usize {
             let newest = self.number;
             let all = (0..KEPT as u16).map(|n| newest.wrapping_sub(n));
-            self.lost(ms, all).iter().map(bytes).sum()
+            self.lost(ms, all).iter().map(|(_, part)| bytes(part)).sum()
         }
 
         /// The viewer answers a report that was sent at `sent` after 10 ms, at `ms`.
@@ -227,25 +209,17 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_packet_comes_again_in_the_stream_for_that() {
-        let mut room = Room::new(Some(RTX));
+    fn a_lost_packet_comes_again() {
+        let mut room = Room::new();
         room.send(600);
-        let [again] = &room.lost(0, [63])[..] else { panic!("one") };
-        let header = &again.header;
-        assert_eq!((header.version, header.ssrc, header.payload_type), (2, RTX.ssrc, RTX.payload_type));
-        assert_eq!((header.timestamp, header.marker, header.sequence_number), (63 * 3000, true, 0x1234));
-        assert_eq!((&again.payload[..2], &again.payload[2..]), (&[0, 63][..], &[63; PAYLOAD][..]));
-        assert_eq!(room.lost(0, [62])[0].header.sequence_number, 0x1235);
-        // As it was, where no such stream was negotiated.
-        let mut room = Room::new(None);
-        room.send(1);
-        let again = room.lost(0, [65_000]);
-        assert_eq!((again[0].header.ssrc, again[0].header.sequence_number), (1, 65_000));
+        let [(number, again)] = &room.lost(0, [63])[..] else { panic!("one") };
+        assert_eq!((*number, again.payload()), (63, &[63; PAYLOAD][..]));
+        assert!(again.is_last());
     }
 
     #[test]
     fn what_was_not_sent_or_long_ago_does_not_come() {
-        let mut room = Room::new(Some(RTX));
+        let mut room = Room::new();
         assert!(room.lost(0, [65_000]).is_empty());
         room.send(KEPT + 1);
         assert!(room.lost(0, [65_000, room.number, 30_000]).is_empty());
@@ -254,7 +228,7 @@ mod tests {
 
     #[test]
     fn what_is_forgotten_does_not_come() {
-        let mut room = Room::new(Some(RTX));
+        let mut room = Room::new();
         room.send(17);
         room.resend.forget();
         assert!(room.lost(0, 65_000..65_017).is_empty());
@@ -264,7 +238,7 @@ mod tests {
 
     #[test]
     fn numbers_that_are_repeated_count_once() {
-        let mut room = Room::new(Some(RTX));
+        let mut room = Room::new();
         room.send(17);
         let repeated = (0..330).flat_map(|_| 65_000..65_017);
         assert_eq!(room.lost(0, repeated).len(), 17);
@@ -274,7 +248,7 @@ mod tests {
     #[test]
     fn a_packet_comes_once_in_a_round_trip() {
         for (trip, pause) in [(None, 100), (Some(60), 60), (Some(3), 20), (Some(5_000), 1_000)] {
-            let mut room = Room::new(Some(RTX));
+            let mut room = Room::new();
             if let Some(trip) = trip {
                 room.answered(0, trip + 10);
             }
@@ -287,7 +261,7 @@ mod tests {
 
     #[test]
     fn the_round_trip_is_smoothed_and_answers_to_nothing_do_not_count() {
-        let mut room = Room::new(None);
+        let mut room = Room::new();
         room.answered(0, 90);
         assert_eq!(room.resend.pause().as_millis(), 80);
         room.answered(500, 500 + 10 + 160);
@@ -307,7 +281,7 @@ mod tests {
 
     #[test]
     fn what_is_sent_again_is_a_quarter_of_the_media_and_a_burst() {
-        let mut room = Room::new(Some(RTX));
+        let mut room = Room::new();
         let (mut media, mut again) = (0, 0);
         // Ten seconds of 200 packets a second, all of which are reported lost again and again.
         for ms in (0..10_000).step_by(5) {

@@ -1,0 +1,87 @@
+//! What webrtc is told of the formats that an offer and we have in common.
+
+use rtc::peer_connection::configuration::media_engine::{MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX};
+use rtc::rtp_transceiver::rtp_sender::{
+    RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters,
+    RTCRtpHeaderExtensionCapability, RTCRtpRtxParameters, RtpCodecKind,
+};
+use webrtc::error::Error;
+use webrtc::media_stream::MediaStreamTrack;
+use webrtc::peer_connection::{MediaEngine, Registry, configure_twcc_sender_only};
+
+use super::delay;
+use super::sdp::{self, Playable};
+use crate::clock::{AUDIO_HZ, VIDEO_HZ};
+
+/// All formats and header extensions of an offer.
+///
+/// # Errors
+/// webrtc refuses one.
+pub fn media_engine(playable: &Playable) -> Result<MediaEngine, Error> {
+    let mut media = MediaEngine::default();
+    media.register_codec(h264(&playable.video), RtpCodecKind::Video)?;
+    if let Some(payload_type) = playable.video.rtx {
+        let fmtp = format!("apt={}", playable.video.payload_type);
+        let rtx = codec(MIME_TYPE_RTX, VIDEO_HZ, 0, fmtp, &[]);
+        media.register_codec(RTCRtpCodecParameters { rtp_codec: rtx, payload_type }, RtpCodecKind::Video)?;
+    }
+    if let Some(audio) = &playable.audio {
+        media.register_codec(opus(audio), RtpCodecKind::Audio)?;
+    }
+    let delay = RTCRtpHeaderExtensionCapability { uri: delay::URI.to_owned() };
+    media.register_header_extension(delay, RtpCodecKind::Video, None)?;
+    // The numbers themselves are ours: what it would have added to the packets is thrown away.
+    let _ = configure_twcc_sender_only(Registry::new(), &mut media)?;
+    Ok(media)
+}
+
+/// The picture; `rtx` is the source of its repetitions, if they have one of their own.
+pub fn video_track(playable: &Playable, ssrc: u32, rtx: Option<u32>) -> MediaStreamTrack {
+    track(RtpCodecKind::Video, "picture", h264(&playable.video).rtp_codec, ssrc, rtx)
+}
+
+/// The sound.
+pub fn audio_track(audio: &sdp::Audio, ssrc: u32) -> MediaStreamTrack {
+    track(RtpCodecKind::Audio, "sound", opus(audio).rtp_codec, ssrc, None)
+}
+
+fn track(
+    kind: RtpCodecKind,
+    name: &str,
+    codec: RTCRtpCodec,
+    ssrc: u32,
+    rtx: Option<u32>,
+) -> MediaStreamTrack {
+    let rtp_coding_parameters = RTCRtpCodingParameters {
+        ssrc: Some(ssrc),
+        rtx: rtx.map(|ssrc| RTCRtpRtxParameters { ssrc }),
+        ..Default::default()
+    };
+    let encoding =
+        RTCRtpEncodingParameters { rtp_coding_parameters, active: true, codec, ..Default::default() };
+    // One stream identifier for both: browsers synchronise what belongs together.
+    MediaStreamTrack::new("peercam".into(), name.into(), name.into(), kind, vec![encoding])
+}
+
+fn h264(video: &sdp::Video) -> RTCRtpCodecParameters {
+    let feedback = [("ccm", "fir"), ("nack", ""), ("nack", "pli")];
+    let rtp_codec = codec(MIME_TYPE_H264, VIDEO_HZ, 0, video.fmtp.clone(), &feedback);
+    RTCRtpCodecParameters { rtp_codec, payload_type: video.payload_type }
+}
+
+fn opus(audio: &sdp::Audio) -> RTCRtpCodecParameters {
+    let rtp_codec = codec(MIME_TYPE_OPUS, AUDIO_HZ, 2, audio.fmtp.clone(), &[]);
+    RTCRtpCodecParameters { rtp_codec, payload_type: audio.payload_type }
+}
+
+fn codec(mime: &str, clock_rate: u32, channels: u16, fmtp: String, feedback: &[(&str, &str)]) -> RTCRtpCodec {
+    let feedback =
+        feedback.iter().map(|(typ, p)| RTCPFeedback { typ: (*typ).into(), parameter: (*p).into() });
+    RTCRtpCodec {
+        mime_type: mime.to_owned(),
+        clock_rate,
+        channels,
+        sdp_fmtp_line: fmtp,
+        rtcp_feedback: feedback.collect(),
+    }
+}

@@ -1,0 +1,299 @@
+//! webrtc's core for one viewer: SDP, ICE and DTLS. It does no I/O and keeps no time: whoever holds it hands it what has
+//! arrived and the present, and sends what comes out. Media does not pass here (see [`super::wire`]).
+//!
+//! The order within [`Core::pass`] matters: the core queues things while it tells events, and hands them out only after its
+//! next read or timeout.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use rtc::peer_connection::RTCPeerConnectionBuilder;
+use rtc::peer_connection::transport::RTCDtlsTransportState;
+use rtc::rtp_transceiver::RTCRtpSenderId;
+use rtc::sansio::Protocol;
+use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
+use webrtc::peer_connection::{
+    RTCIceCandidateInit, RTCIceConnectionState, RTCPeerConnection, RTCPeerConnectionEvent as CoreEvent,
+    RTCPeerConnectionState, RTCSessionDescription, Registry, SettingEngine, SettingEngineBuilder,
+};
+use webrtc::rtp_transceiver::RTCRtpTransceiverDirection;
+
+use super::Error;
+use super::codecs;
+use super::keys::{self, Keys, Learned};
+use super::sdp::Playable;
+
+/// Between connectivity checks. webrtc's own 200 ms would cost that much of the time to the first picture.
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
+/// Silence after which ICE says disconnected, and failed, and how often it asks (RFC 7675 wants a consent check
+/// every 5 s at least; media itself does not count as consent). By such a question a browser learns of an address of ours
+/// that is new, where the socket to it is gone with the old one.
+const ICE_DISCONNECTED: Duration = Duration::from_secs(5);
+const ICE_FAILED: Duration = Duration::from_secs(25);
+const ICE_KEEPALIVE: Duration = Duration::from_secs(1);
+/// How often the core is woken at least while a connection just goes on. It asks for it every 200 ms (`rtc_ice` 0.21), and has
+/// something to do each [`ICE_KEEPALIVE`].
+const CALM: Duration = Duration::from_millis(500);
+/// Our sockets as the core knows them. What a viewer is told are the port's candidates.
+const SOCKETS: [SocketAddr; 2] = [
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9),
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 9),
+];
+
+/// Sources of a viewer's streams: three different random numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct Sources {
+    /// Of the picture.
+    pub video: u32,
+    /// Of its repetitions.
+    pub rtx: u32,
+    /// Of the sound.
+    pub audio: u32,
+}
+
+impl Sources {
+    /// New ones.
+    ///
+    /// # Errors
+    /// The system has no random numbers.
+    pub fn random() -> Result<Self, Error> {
+        let mut bytes = [0; 4];
+        getrandom::fill(&mut bytes).map_err(|e| Error::Internal(format!("no random numbers: {e}")))?;
+        let first = u32::from_ne_bytes(bytes);
+        Ok(Self { video: first, audio: first.wrapping_add(1), rtx: first.wrapping_add(2) })
+    }
+}
+
+/// What has happened to a connection.
+#[derive(Debug)]
+pub enum Change {
+    /// The DTLS handshake is complete.
+    Secured(Keys),
+    /// ICE has chosen a path: media goes to this address.
+    Selected(SocketAddr),
+    /// Another state of the connection as a whole.
+    State(RTCPeerConnectionState),
+    /// The viewer has said goodbye (DTLS close_notify, RFC 5246 section 7.2.1).
+    Goodbye,
+}
+
+/// One connection.
+pub struct Core {
+    connection: RTCPeerConnection,
+    learned: Learned,
+    /// By whose transport the connection is asked how it is.
+    sender: RTCRtpSenderId,
+    /// It just goes on: nothing is being looked for.
+    calm: bool,
+    goodbye: bool,
+    /// Something has come in since the last pass.
+    fed: bool,
+    due: Option<Instant>,
+    changes: Vec<Change>,
+}
+
+impl Core {
+    /// Answers an offer with streams of these sources, on a port that has these families (IPv4, IPv6). Returns the answer as
+    /// webrtc has it.
+    ///
+    /// # Errors
+    /// webrtc refuses what we wrote ourselves.
+    pub fn answer(
+        playable: &Playable,
+        sources: Sources,
+        families: [bool; 2],
+        now: Instant,
+    ) -> Result<(Self, String), Error> {
+        let (crypto, learned) = keys::provider().map_err(internal)?;
+        let mut connection = RTCPeerConnectionBuilder::new()
+            .with_media_engine(codecs::media_engine(playable).map_err(internal)?)
+            .with_setting_engine(settings(crypto))
+            // Empty, and it must stay so: what seals RTCP beside us would use each number for two packets.
+            .with_interceptor_registry(Registry::new())
+            .build(now)
+            .map_err(internal)?;
+        offer(&mut connection, playable, now)?;
+        // Only now: a track added before gets the extension identifiers of a default, not those of the offer.
+        let rtx = playable.video.rtx.map(|_| sources.rtx);
+        let video = codecs::video_track(playable, sources.video, rtx);
+        let sender = connection.add_track(video).map_err(internal)?;
+        if let Some(audio) = &playable.audio {
+            connection.add_track(codecs::audio_track(audio, sources.audio)).map_err(internal)?;
+        }
+        let answer = accept(&mut connection, now)?;
+        for (socket, _) in SOCKETS.iter().zip(families).filter(|(_, has)| *has) {
+            let candidate =
+                format!("candidate:1 1 udp 2130706431 {} {} typ host", socket.ip(), socket.port());
+            let candidate = RTCIceCandidateInit { candidate, ..Default::default() };
+            connection.add_local_candidate(candidate).map_err(internal)?;
+        }
+        let core = Self {
+            connection,
+            learned,
+            sender,
+            calm: false,
+            goodbye: false,
+            fed: true,
+            due: None,
+            changes: vec![],
+        };
+        Ok((core, answer))
+    }
+
+    /// Answers a later offer on the same connection, which [`super::sdp::renewed`] made: an ICE restart.
+    ///
+    /// # Errors
+    /// As [`Self::answer`]; the connection is lost then, for webrtc has no way back from an offer that it has half applied.
+    pub fn renegotiate(&mut self, playable: &Playable, now: Instant) -> Result<String, Error> {
+        (self.calm, self.fed) = (false, true);
+        offer(&mut self.connection, playable, now)?;
+        accept(&mut self.connection, now)
+    }
+
+    /// One of the viewer's candidates, which [`super::sdp::usable_candidate`] found usable.
+    ///
+    /// # Errors
+    /// It is none to webrtc.
+    pub fn add_candidate(&mut self, candidate: &str) -> Result<(), Error> {
+        self.fed = true;
+        let candidate = RTCIceCandidateInit { candidate: candidate.to_owned(), ..Default::default() };
+        self.connection.add_remote_candidate(candidate).map_err(|error| {
+            tracing::debug!(%error, "a viewer's candidate was refused");
+            Error::BadOffer("the candidate does not follow RFC 8839".into())
+        })
+    }
+
+    /// STUN or DTLS has arrived from there.
+    pub fn read(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) {
+        self.fed = true;
+        let transport = TransportContext {
+            local_addr: SOCKETS[usize::from(from.is_ipv6())],
+            peer_addr: from,
+            transport_protocol: TransportProtocol::UDP,
+            ecn: None,
+        };
+        let message = BytesMut::from(datagram);
+        if let Err(error) = self.connection.handle_read(TaggedBytesMut { now, transport, message }) {
+            tracing::debug!(%error, "webrtc took no datagram");
+        }
+        // Before the next one: a path that this one has chosen must be known to DTLS when that comes.
+        self.events();
+    }
+
+    /// Draws all conclusions from what was read and what time it is, if there are any to draw. What is to be sent is handed to
+    /// `send`.
+    pub fn pass(&mut self, now: Instant, mut send: impl FnMut(SocketAddr, Bytes)) -> Vec<Change> {
+        if !std::mem::take(&mut self.fed) && self.due.is_none_or(|due| now < due) {
+            return vec![];
+        }
+        self.events();
+        if let Err(error) = self.connection.handle_timeout(now) {
+            tracing::debug!(%error, "webrtc's timers");
+        }
+        self.events();
+        if !self.goodbye && self.is_closed_by_viewer() {
+            self.goodbye = true;
+            self.changes.push(Change::Goodbye);
+        }
+        while let Some(datagram) = self.connection.poll_write() {
+            send(datagram.transport.peer_addr, datagram.message.freeze());
+        }
+        let due = self.connection.poll_timeout();
+        self.due = if self.calm { due.map(|due| due.max(now + CALM)) } else { due };
+        std::mem::take(&mut self.changes)
+    }
+
+    fn events(&mut self) {
+        while let Some(event) = self.connection.poll_event() {
+            match event {
+                CoreEvent::OnConnectionStateChangeEvent(state) => {
+                    self.calm &= state == RTCPeerConnectionState::Connected;
+                    self.changes.push(Change::State(state));
+                }
+                CoreEvent::OnIceConnectionStateChangeEvent(RTCIceConnectionState::Connected) => {
+                    self.calm = true;
+                    let selected = self.selected().map(Change::Selected);
+                    self.changes.extend(selected);
+                }
+                _ => {}
+            }
+        }
+        // The keys first: whoever hears of the connection sends at once.
+        if let Some(keys) = self.learned.take() {
+            self.changes.insert(0, Change::Secured(keys));
+        }
+    }
+
+    fn selected(&mut self) -> Option<SocketAddr> {
+        let sender = self.connection.rtp_sender(self.sender)?;
+        let pair = sender.transport()?.ice_transport().get_selected_candidate_pair()?;
+        let remote = pair.remote();
+        Some(SocketAddr::new(remote.address.parse().ok()?, remote.port))
+    }
+
+    /// webrtc makes no event of it, and its connection state stays as it was.
+    fn is_closed_by_viewer(&mut self) -> bool {
+        let sender = self.connection.rtp_sender(self.sender);
+        sender.is_some_and(|s| s.transport().is_some_and(|t| t.state() == RTCDtlsTransportState::Closed))
+    }
+
+    /// When to pass again at the latest.
+    pub fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Says goodbye. Nothing may be done with it afterwards.
+    pub fn close(&mut self, mut send: impl FnMut(SocketAddr, Bytes)) {
+        if let Err(error) = self.connection.close() {
+            tracing::debug!(%error, "a connection did not close");
+        }
+        while let Some(datagram) = self.connection.poll_write() {
+            send(datagram.transport.peer_addr, datagram.message.freeze());
+        }
+    }
+}
+
+fn offer(connection: &mut RTCPeerConnection, playable: &Playable, now: Instant) -> Result<(), Error> {
+    // The offer is one that we wrote: no error in it is the viewer's.
+    let offer = RTCSessionDescription::offer(playable.offer()).map_err(internal)?;
+    connection.set_remote_description(now, offer).map_err(internal)
+}
+
+fn accept(connection: &mut RTCPeerConnection, now: Instant) -> Result<String, Error> {
+    // We never receive.
+    for id in connection.get_transceivers().collect::<Vec<_>>() {
+        if let Some(mut transceiver) = connection.rtp_transceiver(id) {
+            transceiver.set_direction(RTCRtpTransceiverDirection::Sendonly);
+        }
+    }
+    let answer = connection.create_answer(None).map_err(internal)?;
+    let sdp = answer.sdp.clone();
+    connection.set_local_description(now, answer).map_err(internal)?;
+    Ok(sdp)
+}
+
+fn settings(crypto: std::sync::Arc<dyn rtc::crypto::RTCCryptoProvider>) -> SettingEngine {
+    SettingEngineBuilder::new()
+        .with_crypto_provider(crypto)
+        // Queries would need a socket on port 5353 for each viewer, and a multicast route.
+        .with_multicast_dns_mode(rtc::ice::mdns::MulticastDnsMode::Disabled)
+        .with_ice_connection_attempts(Some(CHECK_INTERVAL), None)
+        .with_ice_timeouts(Some(ICE_DISCONNECTED), Some(ICE_FAILED), Some(ICE_KEEPALIVE))
+        .build()
+}
+
+/// The journal gets what webrtc says, and people something that they understand.
+pub fn internal(error: impl std::fmt::Display) -> Error {
+    tracing::warn!(%error, "a viewer's connection could not be set up");
+    Error::Internal("the connection could not be set up; the device's journal says why".into())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn no_sentence_of_webrtc_reaches_a_person() {
+        let told = super::internal("ErrSDPZeroTransceivers: nothing to negotiate").to_string();
+        assert_eq!(told, "the connection could not be set up; the device's journal says why");
+    }
+}

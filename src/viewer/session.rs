@@ -1,0 +1,204 @@
+//! One viewer's connection as a whole, without I/O and without a clock: what has arrived, what is to be shown and the time go
+//! in, datagrams and changes come out. Whoever holds it ([`super::task`], or a test on virtual time) calls [`Session::pass`]
+//! after everything that it has handed in, sends what is in [`Session::control`] and [`Session::media`], and comes back when it
+//! is [`Session::due`].
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use webrtc::peer_connection::RTCPeerConnectionState;
+
+use super::core::{Change, Core, Sources};
+use super::port::{Alert, Flight, Mail, Mailbox, is_dtls};
+use super::sdp::Playable;
+use super::wire::{Batch, Extensions, NtpClock, Sent, Stream, Streams, Wire};
+use super::{Error, sdp};
+use crate::pipeline::hub::Unit;
+
+/// One viewer's.
+pub struct Session {
+    core: Core,
+    wire: Wire,
+    flight: Flight,
+    mailbox: Arc<Mailbox>,
+    playable: Playable,
+    /// ICE and DTLS that is to be sent, and to whom as the core has it.
+    control: Vec<(SocketAddr, Bytes)>,
+    news: Vec<News>,
+    wishes: bool,
+}
+
+/// What whoever holds a session has to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// Media goes to this address from now on.
+    Selected(SocketAddr),
+    /// The connection as a whole.
+    State(RTCPeerConnectionState),
+    /// The viewer has said goodbye.
+    Goodbye,
+}
+
+impl Session {
+    /// Answers an offer. Returns the answer as webrtc has it, to be made into ours by [`Playable::answer`].
+    ///
+    /// # Errors
+    /// webrtc refuses what we wrote ourselves, or the system has no random numbers.
+    pub fn answer(
+        playable: Playable,
+        mailbox: Arc<Mailbox>,
+        families: [bool; 2],
+        ntp: NtpClock,
+        sound: bool,
+        now: Instant,
+    ) -> Result<(Self, String), Error> {
+        let sources = Sources::random()?;
+        let (core, answer) = Core::answer(&playable, sources, families, now)?;
+        let wire = Wire::new(streams(&playable, sources), ntp, sound);
+        let session = Self {
+            core,
+            wire,
+            flight: Flight::default(),
+            mailbox,
+            playable,
+            control: vec![],
+            news: vec![],
+            wishes: false,
+        };
+        Ok((session, answer))
+    }
+
+    /// Answers a later offer, which [`sdp::renewed`] or [`Playable::restarted`] made: an ICE restart. Media goes on as it is.
+    ///
+    /// # Errors
+    /// webrtc refuses it; the connection is lost.
+    pub fn renegotiate(&mut self, playable: Playable, now: Instant) -> Result<String, Error> {
+        self.playable = playable;
+        self.core.renegotiate(&self.playable, now)
+    }
+
+    /// The offer in effect.
+    pub fn offer(&self) -> &Playable {
+        &self.playable
+    }
+
+    /// One of the viewer's candidates, a usable one.
+    ///
+    /// # Errors
+    /// It does not follow RFC 8839.
+    pub fn add_candidate(&mut self, candidate: &str) -> Result<(), Error> {
+        self.core.add_candidate(candidate)
+    }
+
+    /// Takes all that has arrived.
+    pub fn receive(&mut self, now: Instant) {
+        for mail in self.mailbox.clone().take() {
+            match mail {
+                Mail::Stun(from, datagram) => self.core.read(from, &datagram, now),
+                Mail::Dtls(from, datagram) => {
+                    self.control.extend(self.flight.arrived(now, &datagram));
+                    if let Some(datagram) = self.mailbox.gate().reduce(now, datagram) {
+                        self.core.read(from, &datagram, now);
+                    }
+                }
+                Mail::Report(compound) => self.wishes |= self.wire.feedback(&compound, now),
+                // While it did not hear us, its own wishes did not reach us either.
+                Mail::Mended => self.wishes = true,
+            }
+        }
+    }
+
+    /// Sends a picture or a sound.
+    pub fn send(&mut self, unit: &Unit, sound: bool) -> Sent {
+        self.wire.unit(unit, sound)
+    }
+
+    /// Draws all conclusions from what was handed in and what time it is.
+    pub fn pass(&mut self, now: Instant) {
+        let Self { core, wire, flight, mailbox, control, news, .. } = self;
+        let changes = core.pass(now, |to, datagram| {
+            if is_dtls(&datagram) {
+                flight.sent(now, to, &datagram);
+                mailbox.gate().sends(now, &datagram);
+            }
+            control.push((to, datagram));
+        });
+        control.extend(flight.timeout(now));
+        // The answer to the check that chose a path goes before what is sent by that path: else the other side may not know
+        // of it yet, and drop the first flight of DTLS, which then comes again after a second.
+        control.sort_by_key(|(_, datagram)| is_dtls(datagram));
+        for change in changes {
+            match change {
+                Change::Secured(keys) => {
+                    if let Err(error) = wire.secure(&keys.ours, now) {
+                        tracing::warn!(%error, "a viewer's packets can't be sealed");
+                    }
+                    mailbox.gate().secure(keys.theirs);
+                    flight.complete();
+                }
+                Change::Selected(to) => news.push(News::Selected(to)),
+                Change::State(state) => news.push(News::State(state)),
+                Change::Goodbye => news.push(News::Goodbye),
+            }
+        }
+        wire.timeout(now);
+    }
+
+    /// What has happened since this was asked last.
+    pub fn news(&mut self) -> Vec<News> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Whether the viewer wishes for a keyframe since this was asked last.
+    pub fn wishes_keyframe(&mut self) -> bool {
+        std::mem::take(&mut self.wishes)
+    }
+
+    /// What of ICE and DTLS is to be sent now, and to whom as webrtc has it.
+    pub fn control(&mut self) -> std::vec::Drain<'_, (SocketAddr, Bytes)> {
+        self.control.drain(..)
+    }
+
+    /// What of media is to be sent now; whoever has sent it clears it.
+    pub fn media(&mut self) -> &mut Batch {
+        self.wire.batch()
+    }
+
+    /// When to pass again at the latest, if nothing comes before.
+    pub fn due(&self) -> Option<Instant> {
+        [self.core.due(), self.flight.due(), self.wire.due()].into_iter().flatten().min()
+    }
+
+    /// What the DTLS handshake failed by, if a side has said so.
+    pub fn handshake_failure(&self) -> Option<Alert> {
+        self.mailbox.gate().failed()
+    }
+
+    /// There is privacy: what was sent is not sent again.
+    pub fn forget(&mut self) {
+        self.wire.forget();
+    }
+
+    /// Says goodbye. Nothing may be done with it afterwards but to send what is left.
+    pub fn close(&mut self) {
+        let control = &mut self.control;
+        self.core.close(|to, datagram| control.push((to, datagram)));
+    }
+}
+
+fn streams(playable: &Playable, sources: Sources) -> Streams {
+    let video = Extensions {
+        transport_wide: playable.video_extension(sdp::TRANSPORT_CC),
+        playout_delay: playable.video_extension(super::delay::URI),
+    };
+    let audio =
+        Extensions { transport_wide: playable.audio_extension(sdp::TRANSPORT_CC), playout_delay: None };
+    Streams {
+        video: Stream::new(sources.video, playable.video.payload_type, video),
+        rtx: playable.video.rtx.map(|payload_type| Stream::new(sources.rtx, payload_type, video)),
+        repeats: playable.video.feedback.contains(&"nack"),
+        audio: playable.audio.as_ref().map(|a| Stream::new(sources.audio, a.payload_type, audio)),
+    }
+}

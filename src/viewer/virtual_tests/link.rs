@@ -1,0 +1,116 @@
+//! A link between two peers, on virtual time and from a seed: rate, queue, propagation, jitter, loss.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// Numbers that look random, the same for the same seed (SplitMix64).
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// From 0 to 1.
+    pub fn part(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+/// What of the datagrams gets lost on the way.
+#[derive(Clone, Copy, Debug)]
+pub enum Loss {
+    /// Each with this probability.
+    Random(f64),
+    /// All while it is bad, which begins with the first probability at each datagram, and ends with the second (Gilbert).
+    Bursty(f64, f64),
+}
+
+/// One direction.
+#[derive(Clone, Copy, Debug)]
+pub struct Properties {
+    /// Bits in a second.
+    pub rate: f64,
+    /// Propagation.
+    pub delay: Duration,
+    /// As much longer at most, differently for each datagram; none overtakes another.
+    pub jitter: Duration,
+    pub loss: Loss,
+}
+
+/// How long the queue may be, in time at the rate of the moment; what does not fit is lost.
+const QUEUE: Duration = Duration::from_millis(300);
+
+/// A datagram on its way.
+#[derive(Clone, Debug)]
+pub struct Parcel {
+    pub from: SocketAddr,
+    pub to: SocketAddr,
+    pub bytes: Vec<u8>,
+}
+
+pub struct Link {
+    pub properties: Properties,
+    random: Random,
+    bad: bool,
+    /// When the last bit of what is in the queue has left.
+    busy: Instant,
+    newest: Instant,
+    waiting: BTreeMap<(Instant, u64), Parcel>,
+    count: u64,
+    /// Datagrams that were lost.
+    pub lost: u64,
+}
+
+impl Link {
+    pub fn new(properties: Properties, seed: u64, now: Instant) -> Self {
+        let waiting = BTreeMap::new();
+        Self {
+            properties,
+            random: Random(seed),
+            bad: false,
+            busy: now,
+            newest: now,
+            waiting,
+            count: 0,
+            lost: 0,
+        }
+    }
+
+    pub fn send(&mut self, now: Instant, parcel: Parcel) {
+        let Properties { rate, delay, jitter, loss } = self.properties;
+        self.count += 1;
+        let begin = self.busy.max(now);
+        let chance = self.random.part();
+        let lost = match loss {
+            Loss::Random(part) => chance < part,
+            Loss::Bursty(enter, leave) => {
+                self.bad = if self.bad { chance >= leave } else { chance < enter };
+                self.bad
+            }
+        };
+        if begin - now > QUEUE || lost {
+            self.lost += 1;
+            return;
+        }
+        let bits = (parcel.bytes.len() + 28) as f64 * 8.0;
+        self.busy = begin + Duration::from_secs_f64(bits / rate);
+        self.newest = self.newest.max(self.busy + delay + jitter.mul_f64(self.random.part()));
+        self.waiting.insert((self.newest, self.count), parcel);
+    }
+
+    pub fn due(&self) -> Option<Instant> {
+        self.waiting.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// What has arrived by now.
+    pub fn arrived(&mut self, now: Instant) -> Option<Parcel> {
+        let first = self.waiting.first_entry().filter(|first| first.key().0 <= now)?;
+        Some(first.remove())
+    }
+}

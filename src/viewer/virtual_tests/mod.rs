@@ -1,0 +1,264 @@
+//! A viewer's session against another stack, over a bad link, on virtual time: minutes pass in milliseconds, and each run is
+//! the same for the same seed but for keys. Only the task's loop and the sockets are not part of it.
+
+mod link;
+mod peer;
+mod scenes;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use webrtc::peer_connection::RTCPeerConnectionState;
+
+use self::link::{Link, Loss, Parcel, Properties};
+use self::peer::Peer;
+use super::port::{Demux, Inbound, LineId};
+use super::sdp;
+use super::session::{News, Session};
+use super::wire::NtpClock;
+use crate::clock::{AUDIO_HZ, Pts, RtpClock, VIDEO_HZ};
+use crate::media::h264::ProfileLevelId;
+use crate::media::unit::{AudioUnit, VideoUnit};
+use crate::pipeline::hub::Unit;
+
+/// Where our port is, and where the viewer is.
+const OURS: ([u8; 4], u16) = ([192, 0, 2, 1], 8189);
+const THEIRS: ([u8; 4], u16) = ([198, 51, 100, 7], 40_000);
+const VIDEO: RtpClock = RtpClock { hz: VIDEO_HZ, offset: 7 };
+const AUDIO: RtpClock = RtpClock { hz: AUDIO_HZ, offset: 9 };
+/// A picture of so many packets, so often, and a sound in between.
+const PARTS: usize = 5;
+const PICTURE: Duration = Duration::from_micros(33_333);
+const SOUND: Duration = Duration::from_millis(20);
+
+/// A good link, but for what a test changes.
+const GOOD: Properties = Properties {
+    rate: 20e6,
+    delay: Duration::from_micros(12_500),
+    jitter: Duration::ZERO,
+    loss: Loss::Random(0.0),
+};
+
+/// A link with 25 ms of round trip that loses this part both ways.
+fn losing(part: f64) -> Properties {
+    Properties { loss: Loss::Random(part), ..GOOD }
+}
+
+/// Both sides and what is between them.
+struct World {
+    now: Instant,
+    start: Instant,
+    up: Link,
+    down: Link,
+    demux: Demux,
+    line: LineId,
+    session: Session,
+    peer: Peer,
+    playing: bool,
+    /// When the next picture and the next sound are due.
+    picture: Instant,
+    sound: Instant,
+    pictures: u32,
+    /// Units that are never handed to the session, as if the hub's queue had overflowed: each n-th picture.
+    dropped: Option<u32>,
+    state: RTCPeerConnectionState,
+    goodbye: bool,
+    keyframes: u32,
+    /// RTP packets that were sent.
+    sent: u64,
+    /// Datagrams that webrtc's core put out and that are media.
+    strange: u32,
+}
+
+impl World {
+    fn new(properties: Properties, seed: u64) -> Self {
+        let start = Instant::now();
+        let mut peer = Peer::new(THEIRS.into(), start);
+        let offer = peer.offer(false, start);
+        let playable = sdp::check(&offer, ProfileLevelId([0x42, 0xc0, 0x1f])).expect("playable");
+        let mut demux = Demux::default();
+        let mailbox = Arc::default();
+        let line = demux.open(Arc::clone(&mailbox));
+        let ntp = NtpClock::now();
+        let (session, answer) =
+            Session::answer(playable, mailbox, [true; 2], ntp, false, start).expect("an answer");
+        let mut world = Self {
+            now: start,
+            start,
+            up: Link::new(properties, seed * 2, start),
+            down: Link::new(properties, seed * 2 + 1, start),
+            demux,
+            line,
+            session,
+            peer,
+            playing: true,
+            picture: start,
+            sound: start,
+            pictures: 0,
+            dropped: None,
+            state: RTCPeerConnectionState::New,
+            goodbye: false,
+            keyframes: 0,
+            sent: 0,
+            strange: 0,
+        };
+        let answer = world.completed(&answer);
+        world.peer.accept(&answer, world.types(), start);
+        world.turn();
+        world
+    }
+
+    /// Our answer with our candidate; its credentials are in effect from now on.
+    fn completed(&mut self, answer: &str) -> String {
+        let ours = SocketAddr::from(OURS);
+        let candidate = format!("candidate:1 1 udp 2130706431 {} {} typ host", ours.ip(), ours.port());
+        let answer = self.session.offer().answer(answer, &[candidate], true).expect("an answer");
+        let ice = self.session.offer().ice_of(&answer).expect("credentials");
+        self.demux.credentials(self.line, &ice.ufrag, &ice.pwd);
+        answer
+    }
+
+    fn types(&self) -> Option<(u8, u8)> {
+        let video = &self.session.offer().video;
+        video.rtx.map(|rtx| (video.payload_type, rtx))
+    }
+
+    /// The viewer's full offer restarts ICE.
+    fn restart(&mut self) {
+        let offer = self.peer.offer(true, self.now);
+        let later = sdp::check(&offer, ProfileLevelId([0x42, 0xc0, 0x1f])).expect("playable");
+        let renewed = sdp::renewed(self.session.offer(), &later).expect("the same");
+        let answer = self.session.renegotiate(renewed, self.now).expect("an answer");
+        let answer = self.completed(&answer);
+        self.peer.accept(&answer, self.types(), self.now);
+        self.turn();
+    }
+
+    /// Until `done`, or for so long. Whether it was done.
+    fn until(&mut self, limit: Duration, mut done: impl FnMut(&mut Self) -> bool) -> bool {
+        let end = self.now + limit;
+        loop {
+            if done(self) {
+                return true;
+            }
+            let mut due = vec![self.up.due(), self.down.due(), self.session.due(), self.peer.due()];
+            if self.playing {
+                due.extend([Some(self.picture), Some(self.sound)]);
+            }
+            let next = due.into_iter().flatten().min().unwrap_or(end).max(self.now);
+            if next > end {
+                self.now = end;
+                return done(self);
+            }
+            self.now = next;
+            self.turn();
+        }
+    }
+
+    fn run(&mut self, time: Duration) {
+        self.until(time, |_| false);
+    }
+
+    fn connect(&mut self) -> Duration {
+        let up = self.until(Duration::from_secs(30), |w| w.is_up());
+        assert!(up, "not connected after 30 s: {:?}, {:?}", self.state, self.peer.state);
+        self.now - self.start
+    }
+
+    fn is_up(&self) -> bool {
+        let up = RTCPeerConnectionState::Connected;
+        self.state == up && self.peer.state == up
+    }
+
+    /// All that is due now.
+    fn turn(&mut self) {
+        let now = self.now;
+        while let Some(Parcel { from, bytes, .. }) = self.up.arrived(now) {
+            let ours = Some(SocketAddr::from(OURS).ip());
+            if let Inbound::Line(_, mailbox, label) = self.demux.udp(now, from, ours, &bytes) {
+                mailbox.deliver(now, label, &bytes);
+            }
+        }
+        while let Some(Parcel { from, to, bytes }) = self.down.arrived(now) {
+            if to == self.peer.address {
+                self.peer.receive(from, &bytes, now);
+            }
+        }
+        self.ours();
+        for (to, bytes) in self.peer.pass(now) {
+            assert_eq!(to, SocketAddr::from(OURS));
+            self.up.send(now, Parcel { from: self.peer.address, to, bytes });
+        }
+    }
+
+    /// One turn of the viewer's task.
+    fn ours(&mut self) {
+        let now = self.now;
+        self.session.receive(now);
+        self.session.pass(now);
+        for news in self.session.news() {
+            match news {
+                News::Selected(to) => self.demux.select(self.line, to),
+                News::State(state) => self.state = state,
+                News::Goodbye => self.goodbye = true,
+            }
+        }
+        self.keyframes += u32::from(self.session.wishes_keyframe());
+        self.control();
+        self.media();
+        while self.playing && self.picture <= now {
+            let unit = self.next_picture();
+            self.picture += PICTURE;
+            if self.dropped.is_none_or(|every| !self.pictures.is_multiple_of(every)) {
+                self.sent += self.session.send(&unit, false).packets;
+                self.media();
+            }
+        }
+        while self.playing && self.sound <= now {
+            let pts = self.pts(self.sound);
+            let payload = Bytes::from_static(&[7; 80]);
+            let unit = Unit::Audio(Arc::new(AudioUnit { pts, rtp_time: AUDIO.ticks(pts), payload }));
+            self.sound += SOUND;
+            self.sent += self.session.send(&unit, false).packets;
+            self.media();
+        }
+    }
+
+    fn next_picture(&mut self) -> Unit {
+        let pts = self.pts(self.picture);
+        self.pictures += 1;
+        let payload =
+            Bytes::copy_from_slice(&[&[0x41][..], &self.pictures.to_be_bytes(), &[7; 800]].concat());
+        let payloads = vec![payload; PARTS];
+        let rtp_time = VIDEO.ticks(pts);
+        Unit::Video(Arc::new(VideoUnit { pts, taken: pts, ready: pts, rtp_time, idr: false, payloads }))
+    }
+
+    fn pts(&self, at: Instant) -> Pts {
+        Pts::from_micros(1_000_000_000) + (at - self.start)
+    }
+
+    fn control(&mut self) {
+        for (to, datagram) in self.session.control() {
+            self.strange += u32::from((128..192).contains(&datagram[0]));
+            if let Some((to, _)) = self.demux.outbound(self.line, to, &datagram) {
+                self.down.send(self.now, Parcel { from: OURS.into(), to, bytes: datagram.to_vec() });
+            }
+        }
+    }
+
+    fn media(&mut self) {
+        let way = self.demux.media(self.line);
+        for run in self.session.media().runs() {
+            for datagram in run.datagrams() {
+                if let Some((to, _)) = &way {
+                    let parcel = Parcel { from: OURS.into(), to: *to, bytes: datagram.to_vec() };
+                    self.down.send(self.now, parcel);
+                }
+            }
+        }
+        self.session.media().clear();
+    }
+}

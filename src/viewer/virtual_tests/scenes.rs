@@ -1,0 +1,268 @@
+//! What has to go well.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use rtc::interceptor::Packet;
+use rtc::rtcp::sender_report::SenderReport;
+
+use super::*;
+
+/// H.264's and Opus' payload types in the peer's offer; what else has RTP is a repetition.
+const OPUS: u8 = 111;
+
+fn seconds(s: u64) -> Duration {
+    Duration::from_secs(s)
+}
+
+/// RTP packets among those that arrived: pictures, sounds, repetitions.
+fn rtp(arrived: Vec<(Instant, Packet)>) -> impl Iterator<Item = (Instant, rtc::rtp::Packet)> {
+    arrived.into_iter().filter_map(|(at, packet)| match packet {
+        Packet::Rtp(packet) => Some((at, packet)),
+        _ => None,
+    })
+}
+
+/// The longest time between two pictures' ends.
+fn longest_gap(arrived: Vec<(Instant, Packet)>) -> Duration {
+    let ends: Vec<_> = rtp(arrived).filter(|(_, p)| p.header.marker).map(|(at, _)| at).collect();
+    ends.windows(2).map(|pair| pair[1] - pair[0]).max().expect("pictures")
+}
+
+/// The times that joining takes over links that lose this part, sorted.
+fn joins(part: f64, times: u64) -> Vec<Duration> {
+    let mut took: Vec<_> = (0..times).map(|seed| World::new(losing(part), seed).connect()).collect();
+    took.sort();
+    let at = |part: f64| took[((took.len() - 1) as f64 * part) as usize];
+    println!("{part} lost: joined after {:?}, p95 {:?}, at most {:?}", at(0.5), at(0.95), at(1.0));
+    took
+}
+
+#[test]
+fn joining_over_good_and_bad_links() {
+    // Four and a half round trips of 25 ms: checks both ways, and three of DTLS.
+    let good = joins(0.0, 100);
+    assert!(good[99] < Duration::from_millis(120), "{good:?}");
+    let bad = joins(0.05, 500);
+    assert!(bad[250] < Duration::from_millis(200) && bad[475] < Duration::from_millis(600), "{bad:?}");
+    let worse = joins(0.2, 500);
+    assert!(worse[250] < Duration::from_millis(500) && worse[475] < seconds(2), "{worse:?}");
+    assert!(worse[499] < seconds(8), "{worse:?}");
+}
+
+#[test]
+fn joining_over_links_that_fail_for_moments() {
+    for seed in 0..40 {
+        let bursts = Properties { loss: Loss::Bursty(0.02, 0.3), jitter: Duration::from_millis(15), ..GOOD };
+        let took = World::new(bursts, seed).connect();
+        assert!(took < seconds(15), "{seed}: {took:?}");
+    }
+}
+
+#[test]
+fn what_arrives_is_numbered_without_gaps_whatever_was_dropped_before() {
+    let mut world = World::new(GOOD, 1);
+    world.connect();
+    world.peer.arrived();
+    world.dropped = Some(3);
+    let before = world.sent;
+    world.run(seconds(20));
+    let (mut numbers, mut wide): (HashMap<u32, Vec<u16>>, Vec<u16>) = (HashMap::new(), vec![]);
+    let mut timestamps: HashMap<u32, Vec<u32>> = HashMap::new();
+    for (_, packet) in rtp(world.peer.arrived()) {
+        let h = &packet.header;
+        numbers.entry(h.ssrc).or_default().push(h.sequence_number);
+        timestamps.entry(h.ssrc).or_default().push(h.timestamp);
+        let id = world.session.offer().video_extension(sdp::TRANSPORT_CC).expect("negotiated");
+        let number = h.get_extension(id).expect("each has one");
+        wide.push(u16::from_be_bytes([number[0], number[1]]));
+    }
+    assert_eq!(numbers.len(), 2, "picture and sound; nothing was sent again");
+    for (ssrc, numbers) in &numbers {
+        assert!(numbers.windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1)), "{ssrc}");
+    }
+    assert!(timestamps.values().all(|t| t.windows(2).all(|pair| pair[0] <= pair[1])));
+    assert!(wide.windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1)), "one count for all");
+    let on_its_way = (world.sent - before) - wide.len() as u64;
+    assert!(on_its_way <= 6, "{on_its_way} did not arrive");
+}
+
+#[test]
+fn what_is_lost_comes_again_once_in_a_round_trip() {
+    let mut world = World::new(losing(0.05), 3);
+    world.connect();
+    world.peer.arrived();
+    world.run(seconds(30));
+    let lost = world.down.lost;
+    world.down.properties.loss = Loss::Random(0.0);
+    world.playing = false;
+    world.run(seconds(1));
+    let mut parts: BTreeMap<u32, HashSet<u16>> = BTreeMap::new();
+    let mut again: HashMap<u16, Vec<Instant>> = HashMap::new();
+    let (mut media, mut repeated) = (0, 0);
+    let video = world.session.offer().video.clone();
+    for (at, packet) in rtp(world.peer.arrived()) {
+        let (h, size) = (&packet.header, packet.payload.len());
+        if h.payload_type == video.payload_type {
+            parts.entry(h.timestamp).or_default().insert(h.sequence_number);
+            media += size;
+        } else if Some(h.payload_type) == video.rtx {
+            let number = u16::from_be_bytes([packet.payload[0], packet.payload[1]]);
+            parts.entry(h.timestamp).or_default().insert(number);
+            again.entry(number).or_default().push(at);
+            repeated += size;
+        } else {
+            assert_eq!(h.payload_type, OPUS);
+        }
+    }
+    assert!(lost > 200 && again.len() > 150, "{lost} lost, {} came again", again.len());
+    let (whole, all) = (parts.values().filter(|p| p.len() == PARTS).count(), parts.len());
+    assert!(whole >= all - all / 100 - 2, "{whole} of {all} pictures are whole");
+    // The link keeps the order, so what was sent apart arrives apart.
+    for (number, times) in &again {
+        assert!(
+            times.windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_millis(20)),
+            "{number}: {times:?}"
+        );
+    }
+    assert!(repeated <= media / 4 + 40_000, "{repeated} of {media}");
+    assert!(world.is_up());
+}
+
+#[test]
+fn reports_count_what_was_sent() {
+    let mut world = World::new(losing(0.03), 4);
+    world.connect();
+    world.run(seconds(10));
+    let (mut last, mut first) = (HashMap::new(), HashMap::new());
+    for (_, packet) in world.peer.arrived() {
+        match packet {
+            Packet::Rtp(p) => {
+                let n = u64::from(p.header.sequence_number);
+                let (low, high) = first.entry(p.header.ssrc).or_insert((n, n));
+                (*low, *high) = ((*low).min(n), (*high).max(n));
+            }
+            Packet::Rtcp(packets) => {
+                for report in packets.iter().filter_map(|p| p.as_any().downcast_ref::<SenderReport>()) {
+                    let (_, newest) = first.get(&report.ssrc).copied().unwrap_or_default();
+                    last.insert(report.ssrc, (report.clone(), newest));
+                }
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(last.len(), 2, "both streams report");
+    for (ssrc, (report, newest)) in last {
+        let (low, _) = first[&ssrc];
+        let sent = newest - low + 1;
+        assert!(u64::from(report.packet_count).abs_diff(sent) <= 12, "{}: {sent}", report.packet_count);
+        let size = if report.octet_count / report.packet_count > 100 { 805 } else { 80 };
+        assert_eq!(report.octet_count, report.packet_count * size);
+        // The timestamp is that of the newest, and the time that of its capture.
+        let clock = if size == 80 { AUDIO } else { VIDEO };
+        let captured =
+            clock.pts(report.rtp_time, Pts::from_micros(1_000_000_000) + (world.now - world.start));
+        assert!(NtpClock::now().ntp(captured).abs_diff(report.ntp_time) < 1 << 22, "within a millisecond");
+    }
+}
+
+#[test]
+fn an_ice_restart_interrupts_nothing() {
+    for seed in 0..10 {
+        let mut world = World::new(losing(if seed % 2 == 0 { 0.0 } else { 0.05 }), seed);
+        world.connect();
+        world.run(seconds(2));
+        world.peer.arrived();
+        let sent = world.sent;
+        world.restart();
+        world.run(seconds(5));
+        assert!(world.is_up());
+        assert_eq!(world.sent - sent, 5 * (30 * PARTS as u64 + 50), "all was sent, {seed}");
+        assert!(longest_gap(world.peer.arrived()) < Duration::from_millis(200), "{seed}");
+    }
+}
+
+#[test]
+fn a_viewer_whose_address_changes_is_followed() {
+    for seed in 0..10 {
+        let mut world = World::new(losing(0.01), seed);
+        world.connect();
+        world.run(seconds(2));
+        world.peer.arrived();
+        // Its NAT gives it another port; the viewer itself knows nothing of it.
+        world.peer.address = ([198, 51, 100, 7], 50_123).into();
+        world.run(seconds(12));
+        assert!(world.is_up(), "{seed}: {:?}", world.state);
+        let gap = longest_gap(world.peer.arrived());
+        assert!(gap < seconds(4), "{seed}: {gap:?}");
+    }
+}
+
+#[test]
+fn a_goodbye_is_heard_at_once_both_ways() {
+    let mut world = World::new(GOOD, 5);
+    world.connect();
+    world.run(seconds(1));
+    for (to, bytes) in world.peer.close() {
+        world.up.send(world.now, Parcel { from: world.peer.address, to, bytes });
+    }
+    assert!(world.until(Duration::from_millis(50), |w| w.goodbye), "theirs");
+
+    let mut world = World::new(GOOD, 6);
+    world.connect();
+    world.run(seconds(1));
+    world.playing = false;
+    world.session.close();
+    world.control();
+    assert!(world.until(Duration::from_millis(50), |w| w.peer.heard_goodbye()), "ours");
+}
+
+#[test]
+fn one_that_goes_without_a_word_is_noticed() {
+    let mut world = World::new(GOOD, 7);
+    world.connect();
+    world.run(seconds(3));
+    world.up.properties.loss = Loss::Random(1.0);
+    let disconnected = RTCPeerConnectionState::Disconnected;
+    assert!(world.until(seconds(8), |w| w.state == disconnected), "{:?}", world.state);
+    let failed = RTCPeerConnectionState::Failed;
+    assert!(world.until(seconds(30), |w| w.state == failed), "{:?}", world.state);
+}
+
+#[test]
+fn webrtc_puts_out_no_media_beside_us() {
+    let mut world = World::new(losing(0.02), 8);
+    world.connect();
+    world.run(seconds(60));
+    // Two that seal with the same keys would use each number twice.
+    assert_eq!(world.strange, 0);
+    assert!(world.is_up());
+}
+
+#[test]
+fn a_calm_connection_wakes_up_seldom() {
+    let mut world = World::new(GOOD, 9);
+    world.connect();
+    world.playing = false;
+    world.run(seconds(5));
+    let mut turns = 0;
+    let from = world.now;
+    while world.now < from + seconds(60) {
+        let next = [world.session.due(), world.up.due()].into_iter().flatten().min().expect("due");
+        turns += u32::from(next <= world.now);
+        world.run(Duration::from_millis(10));
+    }
+    assert!(turns < 60 * 12, "{turns} in a minute");
+}
+
+#[test]
+fn what_was_learned_of_a_viewer_is_forgotten_with_it() {
+    let mut world = World::new(losing(0.02), 10);
+    world.connect();
+    world.peer.address = ([198, 51, 100, 7], 50_123).into();
+    world.run(seconds(5));
+    world.restart();
+    world.run(seconds(5));
+    assert!(world.demux.entries() > 3);
+    world.demux.close(world.line);
+    assert_eq!(world.demux.entries(), 0);
+}

@@ -1,0 +1,128 @@
+//! Datagrams of one viewer that leave together, one behind the other in one buffer.
+
+/// Datagrams that one system call may carry (UDP GSO; the kernel's own limit is 64, or 128 from 6.9 on), and their bytes: no
+/// more than one datagram could have (RFC 768).
+const MOST: usize = 64;
+const MOST_BYTES: usize = 65_000;
+/// Room that is kept for the next: several pictures of 2 Mbit/s. What a keyframe needed more is given back.
+const KEPT: usize = 32 * 1024;
+
+/// Datagrams in order.
+#[derive(Debug, Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+/// A part of a batch that one system call can send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run<'a> {
+    /// One datagram behind the other.
+    pub content: &'a [u8],
+    /// Bytes of each but the last, which may be shorter.
+    pub segment: usize,
+}
+
+impl Run<'_> {
+    /// Its datagrams.
+    pub fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
+        self.content.chunks(self.segment)
+    }
+}
+
+impl Batch {
+    /// Adds a datagram, which `write` appends to the buffer. Of one that fails nothing stays.
+    pub fn add<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
+        let begin = self.bytes.len();
+        match write(&mut self.bytes) {
+            Ok(()) => {
+                self.ends.push(self.bytes.len());
+                Ok(())
+            }
+            Err(error) => {
+                self.bytes.truncate(begin);
+                Err(error)
+            }
+        }
+    }
+
+    /// Forgets all, and keeps some room for the next.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+        self.bytes.shrink_to(KEPT);
+    }
+
+    /// All, in as few parts as the kernel takes: datagrams of one size, the last of a part may be shorter.
+    pub fn runs(&self) -> impl Iterator<Item = Run<'_>> {
+        let (mut at, mut ends) = (0, &self.ends[..]);
+        std::iter::from_fn(move || {
+            let segment = ends.first()? - at;
+            let (mut end, mut count) = (at, 0);
+            while let Some(next) = ends.get(count)
+                && count < MOST
+                && next - end <= segment
+                && next - at <= MOST_BYTES.max(segment)
+            {
+                let shorter = next - end < segment;
+                (end, count) = (*next, count + 1);
+                if shorter {
+                    break;
+                }
+            }
+            let run = Run { content: &self.bytes[at..end], segment };
+            (at, ends) = (end, &ends[count..]);
+            Some(run)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(sizes: &[usize]) -> Batch {
+        let mut batch = Batch::default();
+        for (n, size) in sizes.iter().enumerate() {
+            let write = |out: &mut Vec<u8>| {
+                out.extend(std::iter::repeat_n(n as u8, *size));
+                Ok::<_, ()>(())
+            };
+            batch.add(write).expect("written");
+        }
+        batch
+    }
+
+    fn runs(sizes: &[usize]) -> Vec<(usize, usize)> {
+        let batch = batch(sizes);
+        let datagrams: Vec<_> =
+            batch.runs().flat_map(|r| r.datagrams().map(<[u8]>::to_vec).collect::<Vec<_>>()).collect();
+        let expected: Vec<_> = sizes.iter().enumerate().map(|(n, size)| vec![n as u8; *size]).collect();
+        assert_eq!(datagrams, expected, "all, in order");
+        batch.runs().map(|r| (r.segment, r.datagrams().count())).collect()
+    }
+
+    #[test]
+    fn equal_ones_go_together_and_a_shorter_one_ends_a_run() {
+        assert_eq!(runs(&[]), []);
+        assert_eq!(runs(&[120]), [(120, 1)]);
+        assert_eq!(runs(&[900, 900, 900, 880]), [(900, 4)]);
+        assert_eq!(runs(&[900, 880, 900]), [(900, 2), (900, 1)]);
+        assert_eq!(runs(&[40, 900, 900]), [(40, 1), (900, 2)]);
+        assert_eq!(runs(&[1200; 70]), [(1200, 54), (1200, 16)], "of 65,000 bytes");
+        assert_eq!(runs(&[100; 70]), [(100, 64), (100, 6)]);
+    }
+
+    #[test]
+    fn of_a_failure_nothing_stays() {
+        let mut batch = batch(&[3]);
+        let half = |out: &mut Vec<u8>| {
+            out.push(1);
+            Err("no more")
+        };
+        assert_eq!(batch.add(half), Err("no more"));
+        assert_eq!(batch.runs().map(|r| r.content.len()).collect::<Vec<_>>(), [3]);
+        batch.clear();
+        assert_eq!(batch.runs().count(), 0);
+    }
+}

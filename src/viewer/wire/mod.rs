@@ -1,0 +1,243 @@
+//! The way of one viewer's media from the hub to datagrams. Sans-IO, with the time as an argument; RTP and RTCP pass here and
+//! nowhere else: webrtc's core never sees any.
+//!
+//! ```text
+//!  unit ─────────► stream, packet ─┐
+//!  feedback ─► resend ─────────────┼─► release (numbers, seal) ─► batch ─► the port
+//!  time ─────► report ─────────────┘
+//! ```
+//!
+//! A second picture is one more [`Stream`] with its own [`Resend`].
+
+mod batch;
+mod feedback;
+mod packet;
+mod release;
+mod report;
+mod resend;
+mod seal;
+mod stream;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rtc::crypto::CryptoError;
+
+use self::feedback::Feedback;
+use self::packet::{HEADER, Packet};
+use self::release::Release;
+use self::resend::{Part, Resend};
+use super::delay::PlayoutDelay;
+use super::keys::Master;
+use crate::media::unit::{AudioUnit, VideoUnit};
+use crate::pipeline::hub::Unit;
+
+pub use self::batch::{Batch, Run};
+pub use self::report::NtpClock;
+pub use self::stream::{Extensions, Stream};
+
+/// Browsers need two reports of each stream for lip sync.
+const REPORT_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The streams of one viewer.
+pub struct Streams {
+    /// The picture.
+    pub video: Stream,
+    /// Its repetitions (RFC 4588), if they have a stream of their own; else they are the same packets to the bit.
+    pub rtx: Option<Stream>,
+    /// Whether repetitions are asked for (NACK).
+    pub repeats: bool,
+    /// The sound, if the viewer wants any.
+    pub audio: Option<Stream>,
+}
+
+/// One viewer's media.
+pub struct Wire {
+    video: Stream,
+    rtx: Option<Stream>,
+    audio: Option<Stream>,
+    resend: Option<Resend>,
+    delay: PlayoutDelay,
+    ntp: NtpClock,
+    release: Release,
+    /// When the next reports are due, once there are keys.
+    reports: Option<Instant>,
+}
+
+/// What went out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes of RTP: payloads and headers, without extensions and seals.
+    pub bytes: u64,
+}
+
+impl Wire {
+    /// Nothing sent yet; `sound` is whether the viewer plays it now.
+    pub fn new(streams: Streams, ntp: NtpClock, sound: bool) -> Self {
+        let Streams { video, rtx, repeats, audio } = streams;
+        Self {
+            video,
+            rtx,
+            audio,
+            resend: repeats.then(Resend::new),
+            delay: PlayoutDelay::new(sound),
+            ntp,
+            release: Release::default(),
+            reports: None,
+        }
+    }
+
+    /// The DTLS handshake is complete; packets are sealed with this.
+    ///
+    /// # Errors
+    /// There is no such cipher.
+    pub fn secure(&mut self, ours: &Master, now: Instant) -> Result<(), CryptoError> {
+        self.release.secure(ours)?;
+        self.reports = Some(now);
+        Ok(())
+    }
+
+    /// Sends a picture or a sound, if the viewer wants such.
+    pub fn unit(&mut self, unit: &Unit, sound: bool) -> Sent {
+        match unit {
+            _ if !self.release.is_open() => Sent::default(),
+            Unit::Video(video) => self.picture(video, sound),
+            Unit::Audio(audio) => self.sound(audio),
+        }
+    }
+
+    fn picture(&mut self, unit: &Arc<VideoUnit>, sound: bool) -> Sent {
+        let mut sent = Sent::default();
+        // For all of its packets: they are of one size then, and leave together.
+        let playout_delay = self.delay.next(sound, unit.idr);
+        for (part, payload) in unit.payloads.iter().enumerate() {
+            let transport_wide = self.release.transport_wide(&self.video);
+            let part = Part { unit: unit.clone(), part, transport_wide, playout_delay };
+            let packet = Packet { number: self.video.number(), ..picture(&part) };
+            if !self.release.packet(&self.video, &packet) {
+                self.forget(); // what is kept must be without gaps
+                return sent;
+            }
+            self.video.count(payload.len(), unit.rtp_time, unit.pts);
+            sent.count(payload.len());
+            if let Some(resend) = &mut self.resend {
+                resend.sent(packet.number as u16, part);
+            }
+        }
+        sent
+    }
+
+    fn sound(&mut self, unit: &AudioUnit) -> Sent {
+        let mut sent = Sent::default();
+        let Some(audio) = &mut self.audio else { return sent };
+        let packet = Packet {
+            // A marker would begin a talkspurt (RFC 3551 section 4.1); without silence suppression there is one.
+            marker: false,
+            number: audio.number(),
+            timestamp: unit.rtp_time,
+            transport_wide: self.release.transport_wide(audio),
+            payload: &unit.payload,
+            ..Default::default()
+        };
+        if self.release.packet(audio, &packet) {
+            audio.count(unit.payload.len(), unit.rtp_time, unit.pts);
+            sent.count(unit.payload.len());
+        }
+        sent
+    }
+
+    /// The viewer says this, in RTCP that was opened. Whether it wishes for a keyframe.
+    pub fn feedback(&mut self, compound: &[u8], now: Instant) -> bool {
+        let mut keyframe = false;
+        for feedback in feedback::read(compound, self.video.ssrc) {
+            match (feedback, &mut self.resend) {
+                (Feedback::Keyframe, _) => keyframe = true,
+                (Feedback::Lost(numbers), Some(resend)) => {
+                    for (number, part) in resend.lost(numbers, now) {
+                        self.repeat(number, &part);
+                    }
+                }
+                (Feedback::Answered { lsr, dlsr }, Some(resend)) => resend.answered(lsr, dlsr, now),
+                (_, None) => {}
+            }
+        }
+        keyframe
+    }
+
+    fn repeat(&mut self, number: u16, part: &Part) {
+        match &mut self.rtx {
+            Some(rtx) => {
+                let transport_wide = self.release.transport_wide(rtx);
+                let packet = Packet {
+                    number: rtx.number(),
+                    transport_wide,
+                    playout_delay: None,
+                    repeats: Some(number),
+                    ..picture(part)
+                };
+                self.release.packet(rtx, &packet);
+            }
+            None => {
+                // To the bit: two different packets sealed under one number would give AES-GCM's key away (RFC 7714 section
+                // 8.4, RFC 5116 section 5.1.1).
+                let packet = Packet { number: self.video.unwrapped(number), ..picture(part) };
+                self.release.packet(&self.video, &packet);
+            }
+        }
+    }
+
+    /// Time has passed: what is due goes out.
+    pub fn timeout(&mut self, now: Instant) {
+        if self.reports.is_none_or(|due| now < due) {
+            return;
+        }
+        self.reports = Some(now + REPORT_INTERVAL);
+        for (stream, is_video) in
+            [Some((&self.video, true)), self.audio.as_ref().map(|a| (a, false))].into_iter().flatten()
+        {
+            let Some((ntp_time, report)) = report::of(stream, self.ntp) else { continue };
+            if let Some(resend) = self.resend.as_mut().filter(|_| is_video) {
+                resend.reported(ntp_time, now);
+            }
+            self.release.report(&report);
+        }
+    }
+
+    /// When [`Self::timeout`] has something to do.
+    pub fn due(&self) -> Option<Instant> {
+        self.reports
+    }
+
+    /// Nothing that was sent before is sent again.
+    pub fn forget(&mut self) {
+        if let Some(resend) = &mut self.resend {
+            resend.forget();
+        }
+    }
+
+    /// What is to be sent now; whoever has sent it clears it.
+    pub fn batch(&mut self) -> &mut Batch {
+        &mut self.release.batch
+    }
+}
+
+impl Sent {
+    fn count(&mut self, payload: usize) {
+        self.packets += 1;
+        self.bytes += (HEADER + payload) as u64;
+    }
+}
+
+/// A packet of a picture, but for its number.
+fn picture(part: &Part) -> Packet<'_> {
+    Packet {
+        marker: part.is_last(),
+        timestamp: part.unit.rtp_time,
+        transport_wide: part.transport_wide,
+        playout_delay: part.playout_delay,
+        payload: part.payload(),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,115 @@
+//! An RTP packet with the header extensions that we use (RFC 3550 section 5.1, RFC 8285 section 4.2).
+
+/// What is not the same for all packets of a stream.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Packet<'a> {
+    /// The last of a picture.
+    pub marker: bool,
+    /// Its number in the stream, with all wraps.
+    pub number: u64,
+    /// RTP time.
+    pub timestamp: u32,
+    /// Its number among all packets to this viewer, if it has one.
+    pub transport_wide: Option<u16>,
+    /// The playout delay asked for, if it is to be told.
+    pub playout_delay: Option<&'static [u8; 3]>,
+    /// In front of the payload: of a repetition the number that it repeats (RFC 4588 section 4).
+    pub repeats: Option<u16>,
+    /// The payload.
+    pub payload: &'a [u8],
+}
+
+/// Of all packets (RFC 3550 section 5.1).
+pub const HEADER: usize = 12;
+/// Says that extensions with headers of one byte follow.
+const ONE_BYTE: u16 = 0xbede;
+/// The id of nothing: it fills up to four bytes.
+const PADDING: u8 = 0;
+
+impl Packet<'_> {
+    /// As it stands on the wire, but for its seal; returns the bytes of its header. An extension without an id is left out.
+    pub fn write(
+        &self,
+        ssrc: u32,
+        payload_type: u8,
+        transport_wide: Option<u8>,
+        playout_delay: Option<u8>,
+        out: &mut Vec<u8>,
+    ) -> usize {
+        let begin = out.len();
+        let number = self.transport_wide.map(u16::to_be_bytes);
+        let number = transport_wide.zip(number.as_ref().map(|n| &n[..]));
+        let delay = playout_delay.zip(self.playout_delay.map(|d| &d[..]));
+        let extended = number.is_some() || delay.is_some();
+        out.extend_from_slice(&[0x80 | u8::from(extended) << 4, u8::from(self.marker) << 7 | payload_type]);
+        out.extend_from_slice(&(self.number as u16).to_be_bytes());
+        out.extend_from_slice(&self.timestamp.to_be_bytes());
+        out.extend_from_slice(&ssrc.to_be_bytes());
+        if extended {
+            let words = out.len() + 2;
+            out.extend_from_slice(&ONE_BYTE.to_be_bytes());
+            out.extend_from_slice(&[0, 0]);
+            for (id, content) in [delay, number].into_iter().flatten() {
+                out.push(id << 4 | (content.len() - 1) as u8);
+                out.extend_from_slice(content);
+            }
+            let length = (out.len() - words - 2).next_multiple_of(4);
+            out.resize(words + 2 + length, PADDING);
+            out[words + 1] = (length / 4) as u8;
+        }
+        let header = out.len() - begin;
+        if let Some(repeats) = self.repeats {
+            out.extend_from_slice(&repeats.to_be_bytes());
+        }
+        out.extend_from_slice(self.payload);
+        header
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use rtc::shared::marshal::Unmarshal;
+
+    use super::*;
+
+    #[test]
+    fn rtc_reads_what_is_written() {
+        for (transport_wide, playout_delay) in
+            [(None, None), (Some(3), None), (None, Some(14)), (Some(1), Some(2))]
+        {
+            for told in [false, true] {
+                let packet = Packet {
+                    marker: told,
+                    number: 0x1_2345,
+                    timestamp: 0xfedc_ba98,
+                    transport_wide: Some(0x7788),
+                    playout_delay: told.then_some(&[1, 2, 3]),
+                    repeats: None,
+                    payload: b"a picture",
+                };
+                let mut out = b"before".to_vec();
+                let header = packet.write(77, 96, transport_wide, playout_delay, &mut out);
+                assert_eq!(&out[6 + header..], b"a picture");
+                let read = rtc::rtp::Packet::unmarshal(&mut &out[6..]).expect("RTP");
+                let h = &read.header;
+                assert_eq!((h.version, h.marker, h.payload_type, h.ssrc), (2, told, 96, 77));
+                assert_eq!((h.sequence_number, h.timestamp), (0x2345, 0xfedc_ba98));
+                assert_eq!(read.payload, Bytes::from_static(b"a picture"));
+                let number = transport_wide.and_then(|id| h.get_extension(id));
+                assert_eq!(number, transport_wide.map(|_| Bytes::from_static(&[0x77, 0x88])));
+                let delay = playout_delay.and_then(|id| h.get_extension(id));
+                assert_eq!(delay, playout_delay.filter(|_| told).map(|_| Bytes::from_static(&[1, 2, 3])));
+                assert_eq!(h.extension, number.is_some() || delay.is_some());
+            }
+        }
+    }
+
+    #[test]
+    fn a_repetition_begins_with_the_number_that_it_repeats() {
+        let packet = Packet { repeats: Some(0x0102), payload: b"x", ..Default::default() };
+        let mut out = vec![];
+        assert_eq!(packet.write(1, 97, None, None, &mut out), HEADER);
+        assert_eq!(out[HEADER..], [1, 2, b'x']);
+    }
+}
