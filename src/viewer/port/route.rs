@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::demux::Via;
-use super::udp::{Able, Udp};
+use super::udp::Able;
 use super::{Line, tcp};
 use crate::viewer::wire::{Batch, Run};
 
@@ -19,17 +19,6 @@ enum Known {
 impl Line {
     /// Sends media. What can't be sent is lost, as on any network.
     pub fn send_media(&self, route: &mut Route, batch: &Batch) {
-        let mut dropped = 0;
-        for run in batch.runs() {
-            dropped += self.send_run(route, run);
-        }
-        if dropped > 0 {
-            self.port.status.counters.datagrams_dropped.add(dropped);
-        }
-    }
-
-    /// How many datagrams were dropped.
-    fn send_run(&self, route: &mut Route, run: Run<'_>) -> u64 {
         let holds = match &route.0 {
             Some(Known::Udp { to, able, .. }) => self.port.udp(*to).is_some_and(|udp| udp.is_current(able)),
             Some(Known::Tcp(_)) => true,
@@ -38,18 +27,20 @@ impl Line {
         if self.mailbox.rerouted() || !holds {
             route.0 = self.route();
         }
-        match &route.0 {
+        let dropped: usize = match &route.0 {
             Some(Known::Udp { to, from, able }) => {
-                let single = run.content.len() <= run.segment;
-                let send = |udp: &Udp| {
-                    udp.send(able, *to, *from, run.content, (!single).then_some(run.segment), &self.share)
-                };
-                if self.port.udp(*to).is_some_and(send) { 0 } else { run.datagrams().count() as u64 }
+                let Some(udp) = self.port.udp(*to) else { return };
+                let send =
+                    |content: &[u8], segment| udp.send(able, *to, *from, content, segment, &self.share);
+                batch.runs(able.segments()).map(|run| send_run(run, able, &send)).sum()
             }
             Some(Known::Tcp(connection)) => {
-                run.datagrams().map(|datagram| u64::from(!connection.send(datagram))).sum()
+                batch.runs(1).filter(|datagram| !connection.send(datagram.content)).count()
             }
-            None => run.datagrams().count() as u64,
+            None => batch.runs(1).count(),
+        };
+        if dropped > 0 {
+            self.port.status.counters.datagrams_dropped.add(dropped as u64);
         }
     }
 
@@ -60,4 +51,17 @@ impl Line {
             Via::Tcp(connection) => Some(Known::Tcp(connection)),
         }
     }
+}
+
+/// How many datagrams of a run were dropped.
+fn send_run(run: Run<'_>, able: &Able, send: &impl Fn(&[u8], Option<usize>) -> bool) -> usize {
+    let single = run.content.len() <= run.segment;
+    if send(run.content, (!single).then_some(run.segment)) {
+        return 0;
+    }
+    // An interface may turn out to have no such thing only when it is used.
+    if !single && able.segments() == 1 {
+        return run.datagrams().filter(|datagram| !send(datagram, None)).count();
+    }
+    run.datagrams().count()
 }

@@ -68,6 +68,13 @@ pub struct Able {
     renewal: u64,
 }
 
+impl Able {
+    /// Datagrams that one call can carry (UDP GSO): one, where the kernel or an interface has no such thing.
+    pub fn segments(&self) -> usize {
+        self.state.max_gso_segments()
+    }
+}
+
 /// How much of the backlog one viewer has.
 #[derive(Debug, Default)]
 pub struct Share(AtomicUsize);

@@ -251,7 +251,7 @@ impl World {
 
     fn media(&mut self) {
         let way = self.demux.media(self.line);
-        for run in self.session.media().runs() {
+        for run in self.session.media().runs(64) {
             for datagram in run.datagrams() {
                 if let Some((to, _)) = &way {
                     let parcel = Parcel { from: OURS.into(), to: *to, bytes: datagram.to_vec() };

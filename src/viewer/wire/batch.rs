@@ -53,14 +53,15 @@ impl Batch {
         self.bytes.shrink_to(KEPT);
     }
 
-    /// All, in as few parts as the kernel takes: datagrams of one size, the last of a part may be shorter.
-    pub fn runs(&self) -> impl Iterator<Item = Run<'_>> {
+    /// All, in as few parts as the kernel takes: datagrams of one size, the last of a part may be shorter, and so many at most.
+    pub fn runs(&self, most: usize) -> impl Iterator<Item = Run<'_>> {
+        let most = most.clamp(1, MOST);
         let (mut at, mut ends) = (0, &self.ends[..]);
         std::iter::from_fn(move || {
             let segment = ends.first()? - at;
             let (mut end, mut count) = (at, 0);
             while let Some(next) = ends.get(count)
-                && count < MOST
+                && count < most
                 && next - end <= segment
                 && next - at <= MOST_BYTES.max(segment)
             {
@@ -96,10 +97,10 @@ mod tests {
     fn runs(sizes: &[usize]) -> Vec<(usize, usize)> {
         let batch = batch(sizes);
         let datagrams: Vec<_> =
-            batch.runs().flat_map(|r| r.datagrams().map(<[u8]>::to_vec).collect::<Vec<_>>()).collect();
+            batch.runs(MOST).flat_map(|r| r.datagrams().map(<[u8]>::to_vec).collect::<Vec<_>>()).collect();
         let expected: Vec<_> = sizes.iter().enumerate().map(|(n, size)| vec![n as u8; *size]).collect();
         assert_eq!(datagrams, expected, "all, in order");
-        batch.runs().map(|r| (r.segment, r.datagrams().count())).collect()
+        batch.runs(MOST).map(|r| (r.segment, r.datagrams().count())).collect()
     }
 
     #[test]
@@ -111,6 +112,8 @@ mod tests {
         assert_eq!(runs(&[40, 900, 900]), [(40, 1), (900, 2)]);
         assert_eq!(runs(&[1200; 70]), [(1200, 54), (1200, 16)], "of 65,000 bytes");
         assert_eq!(runs(&[100; 70]), [(100, 64), (100, 6)]);
+        let single = batch(&[100; 3]);
+        assert_eq!(single.runs(1).map(|r| r.content.len()).collect::<Vec<_>>(), [100; 3]);
     }
 
     #[test]
@@ -121,8 +124,8 @@ mod tests {
             Err("no more")
         };
         assert_eq!(batch.add(half), Err("no more"));
-        assert_eq!(batch.runs().map(|r| r.content.len()).collect::<Vec<_>>(), [3]);
+        assert_eq!(batch.runs(MOST).map(|r| r.content.len()).collect::<Vec<_>>(), [3]);
         batch.clear();
-        assert_eq!(batch.runs().count(), 0);
+        assert_eq!(batch.runs(MOST).count(), 0);
     }
 }
