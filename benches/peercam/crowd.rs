@@ -137,7 +137,7 @@ pub fn measure() {
 struct Figures {
     cpu_us: f64,
     packets: f64,
-    allocations: f64,
+    allocations: Option<f64>,
 }
 
 fn crowd(who: &str, rate: &str, counts: &[usize], parts: usize, server: &dyn Server) {
@@ -159,14 +159,16 @@ fn crowd(who: &str, rate: &str, counts: &[usize], parts: usize, server: &dyn Ser
         let now = Figures {
             cpu_us: used.as_secs_f64() * 1e6,
             packets: WINDOW.as_secs_f64() * (30 * parts + 50) as f64 * viewers as f64,
-            allocations: server.allocations().zip(allocated).map_or(f64::NAN, |(b, a)| (b - a) as f64),
+            allocations: server.allocations().zip(allocated).map(|(b, a)| (b - a) as f64),
         };
         let share = now.cpu_us / WINDOW.as_secs_f64() / 1e4;
         let each = few.as_ref().map_or(String::new(), |few| {
             let packets = now.packets - few.packets;
             let us = (now.cpu_us - few.cpu_us) / packets;
-            let allocations = (now.allocations - few.allocations) / packets;
-            format!("; {us:.1} us and {allocations:.2} allocations for each further packet")
+            let allocations = now.allocations.zip(few.allocations);
+            let allocations =
+                allocations.map(|(now, few)| format!(" and {:.2} allocations", (now - few) / packets));
+            format!("; {us:.1} us{} for each further packet", allocations.unwrap_or_default())
         });
         row(
             &format!("{who}, {rate}, {viewers} viewers"),
