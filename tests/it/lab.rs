@@ -76,27 +76,6 @@ impl Host {
         ));
     }
 
-    /// Has an interface leave checksums to the kernel, as some Wi-Fi and USB adapters do: the kernel then refuses to cut
-    /// datagrams for it (UDP GSO), with EIO.
-    pub fn without_checksums(&self, interface: &str) {
-        /// Sets whether the device makes checksums of what is sent (linux/ethtool.h, linux/sockios.h).
-        const ETHTOOL_STXCSUM: u32 = 0x17;
-        const SIOCETHTOOL: libc::c_ulong = 0x8946;
-        self.inside(|| {
-            let socket = std::net::UdpSocket::bind("0.0.0.0:0").expect("a socket");
-            let mut value = [ETHTOOL_STXCSUM, 0];
-            // SAFETY: all zeros are an ifreq.
-            let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-            for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes()) {
-                *to = from as libc::c_char;
-            }
-            request.ifr_ifru.ifru_data = value.as_mut_ptr().cast();
-            // SAFETY: the request names an interface and an ethtool_value, both of which live longer than the call.
-            let set = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL as _, &raw mut request) };
-            assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
-        });
-    }
-
     /// Adds the way to everywhere else.
     pub fn gateway(&self, gateway: &str) {
         self.sh(&format!("ip route replace default via {gateway}"));

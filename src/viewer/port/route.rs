@@ -32,7 +32,7 @@ impl Line {
                 let Some(udp) = self.port.udp(*to) else { return };
                 let send =
                     |content: &[u8], segment| udp.send(able, *to, *from, content, segment, &self.share);
-                batch.runs(able.segments()).map(|run| send_run(run, able, &send)).sum()
+                batch.runs(able.segments()).map(|run| send_run(run, || able.segments(), &send)).sum()
             }
             Some(Known::Tcp(connection)) => {
                 batch.runs(1).filter(|datagram| !connection.send(datagram.content)).count()
@@ -54,14 +54,34 @@ impl Line {
 }
 
 /// How many datagrams of a run were dropped.
-fn send_run(run: Run<'_>, able: &Able, send: &impl Fn(&[u8], Option<usize>) -> bool) -> usize {
+fn send_run(
+    run: Run<'_>,
+    segments: impl Fn() -> usize,
+    send: &impl Fn(&[u8], Option<usize>) -> bool,
+) -> usize {
     let single = run.content.len() <= run.segment;
     if send(run.content, (!single).then_some(run.segment)) {
         return 0;
     }
     // An interface may turn out to have no such thing only when it is used.
-    if !single && able.segments() == 1 {
+    if !single && segments() == 1 {
         return run.datagrams().filter(|datagram| !send(datagram, None)).count();
     }
     run.datagrams().count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_interface_can_t_cut_is_cut_for_it() {
+        let run = Run { content: &[7; 250], segment: 100 };
+        let whole = |_: &[u8], segment: Option<usize>| segment == Some(100);
+        assert_eq!(send_run(run, || 64, &whole), 0);
+        let cut = |datagram: &[u8], segment: Option<usize>| segment.is_none() && datagram.len() <= 100;
+        assert_eq!(send_run(run, || 1, &cut), 0, "each by itself");
+        assert_eq!(send_run(run, || 64, &cut), 3, "it was refused for another reason");
+        assert_eq!(send_run(run, || 1, &|_: &[u8], _| false), 3);
+    }
 }
