@@ -208,6 +208,18 @@ impl State {
     }
 }
 
+impl Outlet {
+    /// Whether a picture of that epoch is not stale.
+    fn still_shows(&self, epoch: u32) -> bool {
+        epoch == self.epoch.load(Ordering::Relaxed)
+    }
+
+    /// Whether a sound from after so many concealments is not stale.
+    fn still_sounds(&self, concealed: u32) -> bool {
+        concealed == self.concealed.load(Ordering::Relaxed)
+    }
+}
+
 impl Subscription {
     /// The next unit, sound first. Never ends by itself.
     pub async fn recv(&mut self) -> Unit {
@@ -215,12 +227,12 @@ impl Subscription {
             tokio::select! {
                 biased;
                 Some((concealed, unit)) = self.audio.recv() => {
-                    if concealed == self.outlet.concealed.load(Ordering::Relaxed) {
+                    if self.outlet.still_sounds(concealed) {
                         return Unit::Audio(unit);
                     }
                 }
                 Some((epoch, unit)) = self.video.recv() => {
-                    if epoch == self.outlet.epoch.load(Ordering::Relaxed) {
+                    if self.outlet.still_shows(epoch) {
                         return Unit::Video(unit);
                     }
                 }
@@ -232,12 +244,12 @@ impl Subscription {
     /// The next unit that is there already, sound first.
     pub fn try_recv(&mut self) -> Option<Unit> {
         while let Ok((concealed, unit)) = self.audio.try_recv() {
-            if concealed == self.outlet.concealed.load(Ordering::Relaxed) {
+            if self.outlet.still_sounds(concealed) {
                 return Some(Unit::Audio(unit));
             }
         }
         while let Ok((epoch, unit)) = self.video.try_recv() {
-            if epoch == self.outlet.epoch.load(Ordering::Relaxed) {
+            if self.outlet.still_shows(epoch) {
                 return Some(Unit::Video(unit));
             }
         }

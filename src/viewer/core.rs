@@ -66,10 +66,8 @@ impl Sources {
 }
 
 /// What has happened to a connection.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The DTLS handshake is complete.
-    Secured(Keys),
     /// ICE has chosen a path: media goes to this address.
     Selected(SocketAddr),
     /// Another state of the connection as a whole.
@@ -196,9 +194,7 @@ impl Core {
             self.goodbye = true;
             self.changes.push(Change::Goodbye);
         }
-        while let Some(datagram) = self.connection.poll_write() {
-            send(datagram.transport.peer_addr, datagram.message.freeze());
-        }
+        self.drain(&mut send);
         let due = self.connection.poll_timeout();
         self.due = if self.calm { due.map(|due| due.max(now + CALM)) } else { due };
         std::mem::take(&mut self.changes)
@@ -219,10 +215,6 @@ impl Core {
                 _ => {}
             }
         }
-        // The keys first: whoever hears of the connection sends at once.
-        if let Some(keys) = self.learned.take() {
-            self.changes.insert(0, Change::Secured(keys));
-        }
     }
 
     fn selected(&mut self) -> Option<SocketAddr> {
@@ -238,6 +230,11 @@ impl Core {
         sender.is_some_and(|s| s.transport().is_some_and(|t| t.state() == RTCDtlsTransportState::Closed))
     }
 
+    /// The keys, once, after the pass in which the DTLS handshake became complete.
+    pub fn keys(&self) -> Option<Keys> {
+        self.learned.take()
+    }
+
     /// When to pass again at the latest.
     pub fn due(&self) -> Option<Instant> {
         self.due
@@ -248,6 +245,10 @@ impl Core {
         if let Err(error) = self.connection.close() {
             tracing::debug!(%error, "a connection did not close");
         }
+        self.drain(&mut send);
+    }
+
+    fn drain(&mut self, send: &mut impl FnMut(SocketAddr, Bytes)) {
         while let Some(datagram) = self.connection.poll_write() {
             send(datagram.transport.peer_addr, datagram.message.freeze());
         }
@@ -284,7 +285,7 @@ fn settings(crypto: std::sync::Arc<dyn rtc::crypto::RTCCryptoProvider>) -> Setti
 }
 
 /// The journal gets what webrtc says, and people something that they understand.
-pub fn internal(error: impl std::fmt::Display) -> Error {
+fn internal(error: impl std::fmt::Display) -> Error {
     tracing::warn!(%error, "a viewer's connection could not be set up");
     Error::Internal("the connection could not be set up; the device's journal says why".into())
 }

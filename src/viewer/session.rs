@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use webrtc::peer_connection::RTCPeerConnectionState;
 
-use super::core::{Change, Core, Sources};
+pub use super::core::Change;
+use super::core::{Core, Sources};
 use super::port::{Alert, Flight, Mail, Mailbox, is_dtls};
 use super::sdp::Playable;
 use super::wire::{Batch, Extensions, NtpClock, Sent, Stream, Streams, Wire};
@@ -26,19 +26,7 @@ pub struct Session {
     playable: Playable,
     /// ICE and DTLS that is to be sent, and to whom as the core has it.
     control: Vec<(SocketAddr, Bytes)>,
-    news: Vec<News>,
     wishes: bool,
-}
-
-/// What whoever holds a session has to know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum News {
-    /// Media goes to this address from now on.
-    Selected(SocketAddr),
-    /// The connection as a whole.
-    State(RTCPeerConnectionState),
-    /// The viewer has said goodbye.
-    Goodbye,
 }
 
 impl Session {
@@ -57,16 +45,8 @@ impl Session {
         let sources = Sources::random()?;
         let (core, answer) = Core::answer(&playable, sources, families, now)?;
         let wire = Wire::new(streams(&playable, sources), ntp, sound);
-        let session = Self {
-            core,
-            wire,
-            flight: Flight::default(),
-            mailbox,
-            playable,
-            control: vec![],
-            news: vec![],
-            wishes: false,
-        };
+        let session =
+            Self { core, wire, flight: Flight::default(), mailbox, playable, control: vec![], wishes: false };
         Ok((session, answer))
     }
 
@@ -115,9 +95,9 @@ impl Session {
         self.wire.unit(unit, sound)
     }
 
-    /// Draws all conclusions from what was handed in and what time it is.
-    pub fn pass(&mut self, now: Instant) {
-        let Self { core, wire, flight, mailbox, control, news, .. } = self;
+    /// Draws all conclusions from what was handed in and what time it is; what has happened.
+    pub fn pass(&mut self, now: Instant) -> Vec<Change> {
+        let Self { core, wire, flight, mailbox, control, .. } = self;
         let changes = core.pass(now, |to, datagram| {
             if is_dtls(&datagram) {
                 flight.sent(now, to, &datagram);
@@ -129,26 +109,15 @@ impl Session {
         // The answer to the check that chose a path goes before what is sent by that path: else the other side may not know
         // of it yet, and drop the first flight of DTLS, which then comes again after a second.
         control.sort_by_key(|(_, datagram)| is_dtls(datagram));
-        for change in changes {
-            match change {
-                Change::Secured(keys) => {
-                    if let Err(error) = wire.secure(&keys.ours, now) {
-                        tracing::warn!(%error, "a viewer's packets can't be sealed");
-                    }
-                    mailbox.gate().secure(keys.theirs);
-                    flight.complete();
-                }
-                Change::Selected(to) => news.push(News::Selected(to)),
-                Change::State(state) => news.push(News::State(state)),
-                Change::Goodbye => news.push(News::Goodbye),
+        if let Some(keys) = core.keys() {
+            if let Err(error) = wire.secure(&keys.ours, now) {
+                tracing::warn!(%error, "a viewer's packets can't be sealed");
             }
+            mailbox.gate().secure(keys.theirs);
+            flight.complete();
         }
         wire.timeout(now);
-    }
-
-    /// What has happened since this was asked last.
-    pub fn news(&mut self) -> Vec<News> {
-        std::mem::take(&mut self.news)
+        changes
     }
 
     /// Whether the viewer wishes for a keyframe since this was asked last.

@@ -16,7 +16,7 @@ use super::places::Place;
 use super::port::{Gathered, Line, Port, Progress, Route};
 use super::registry::{Shared, Viewer, Visit};
 use super::sdp::{self, Playable};
-use super::session::{News, Session};
+use super::session::{Change, Session};
 use super::unconnected::{self, Attempt};
 use super::{Error, Event, Fragment, ViewerId};
 use crate::clock::Pts;
@@ -198,12 +198,11 @@ impl Task {
     /// Takes what has arrived, does what is due and sends what follows from it. The end, if it is there.
     fn pass(&mut self, course: &mut Course, now: Instant) -> Option<End> {
         self.session.receive(now);
-        self.session.pass(now);
-        for news in self.session.news() {
-            match news {
-                News::Selected(to) => self.line.select(to),
-                News::Goodbye => return Some(End::Left("the viewer closed the connection".into())),
-                News::State(state) => {
+        for change in self.session.pass(now) {
+            match change {
+                Change::Selected(to) => self.line.select(to),
+                Change::Goodbye => return Some(End::Left("the viewer closed the connection".into())),
+                Change::State(state) => {
                     if let Some(end) = self.state(state, course, now) {
                         return Some(end);
                     }

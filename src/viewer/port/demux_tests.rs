@@ -22,9 +22,14 @@ impl Desk {
     }
 
     fn line(&mut self, ufrag: &str) -> LineId {
-        let id = self.demux.open(Arc::default());
+        self.line_with_mailbox(ufrag).0
+    }
+
+    fn line_with_mailbox(&mut self, ufrag: &str) -> (LineId, Arc<Mailbox>) {
+        let mailbox = Arc::<Mailbox>::default();
+        let id = self.demux.open(mailbox.clone());
         self.demux.credentials(id, ufrag, &format!("password of {ufrag}"));
-        id
+        (id, mailbox)
     }
 
     fn udp(&mut self, from: &str, to: &str, bytes: &[u8]) -> Fate {
@@ -143,9 +148,7 @@ fn what_goes_out_takes_the_way_that_it_came() {
 #[test]
 fn a_viewer_that_hears_us_from_another_address_is_told_once() {
     let mut desk = Desk::new();
-    let mailbox = Arc::<Mailbox>::default();
-    let line = desk.demux.open(mailbox.clone());
-    desk.demux.credentials(line, "ours", "password of ours");
+    let (line, mailbox) = desk.line_with_mailbox("ours");
     desk.connect("ours", line, A);
     let told = || mailbox.take().contains(&Mail::Mended);
     desk.demux.keep_addresses(&[OURS.parse().expect("address")]);
@@ -317,9 +320,7 @@ fn a_viewer_that_comes_from_everywhere_is_heard_from_so_many_addresses() {
 #[test]
 fn whoever_sends_media_is_told_when_its_way_may_be_another() {
     let mut desk = Desk::new();
-    let mailbox = Arc::<Mailbox>::default();
-    let line = desk.demux.open(mailbox.clone());
-    desk.demux.credentials(line, "ours", "password of ours");
+    let (line, mailbox) = desk.line_with_mailbox("ours");
     desk.connect("ours", line, A);
     assert!(mailbox.rerouted());
     let told = |what: &str, expected: bool| assert_eq!(mailbox.rerouted(), expected, "{what}");

@@ -16,7 +16,7 @@ use self::link::{Link, Loss, Parcel, Properties};
 use self::peer::Peer;
 use super::port::{Demux, Inbound, LineId};
 use super::sdp;
-use super::session::{News, Session};
+use super::session::{Change, Session};
 use super::wire::NtpClock;
 use crate::clock::{AUDIO_HZ, Pts, RtpClock, VIDEO_HZ};
 use crate::media::h264::ProfileLevelId;
@@ -197,12 +197,11 @@ impl World {
     fn ours(&mut self) {
         let now = self.now;
         self.session.receive(now);
-        self.session.pass(now);
-        for news in self.session.news() {
-            match news {
-                News::Selected(to) => self.demux.select(self.line, to),
-                News::State(state) => self.state = state,
-                News::Goodbye => self.goodbye = true,
+        for change in self.session.pass(now) {
+            match change {
+                Change::Selected(to) => self.demux.select(self.line, to),
+                Change::State(state) => self.state = state,
+                Change::Goodbye => self.goodbye = true,
             }
         }
         self.keyframes += u32::from(self.session.wishes_keyframe());
