@@ -259,7 +259,7 @@ counters! {
         offers_refused,
         /// Times a viewer fell behind and skipped to a keyframe.
         viewer_lags,
-        /// RTP packets handed to WebRTC for viewers.
+        /// RTP packets sent to viewers, repetitions not counted.
         rtp_packets,
         /// Datagrams and frames to the media port that were no viewer's, and TCP connections that were too many.
         stray_datagrams,

@@ -234,6 +234,6 @@ pub struct Facts {
     pub sound: bool,
     /// Times it fell behind and skipped to a keyframe.
     pub lagged: u64,
-    /// What was handed to WebRTC for it over the last two seconds, bits per second of RTP.
+    /// What was sent to it over the last two seconds, repetitions not counted, bits per second of RTP.
     pub rate_bps: u64,
 }

@@ -29,7 +29,7 @@ const CONNECT: Duration = Duration::from_secs(30);
 /// their first packets within a moment of the answer. Whoever only offers takes a place no longer than this.
 const SILENT: Duration = Duration::from_secs(8);
 /// From losing the path (5 s of silence by then) to the end. A browser that changes networks notices within that
-/// and restarts ICE; one that is gone without a word costs a socket, and uplink, for 10 s in all.
+/// and restarts ICE; one that is gone without a word costs a place, and uplink, for 10 s in all.
 const GRACE: Duration = Duration::from_secs(5);
 /// How often to see how it goes.
 const LOOK: Duration = Duration::from_secs(1);
