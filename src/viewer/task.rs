@@ -160,8 +160,11 @@ impl Task {
             trickled: 0,
             meter: Meter::default(),
         };
-        let retired = self.port.retired();
         let mailbox = self.line.mailbox().clone();
+        // All but units is rare, so these wait all the time instead of anew for each unit.
+        let (room, retired) = (self.place.end.clone(), self.port.retired());
+        let (mut room, mut retired) = (std::pin::pin!(room.cancelled()), std::pin::pin!(retired.cancelled()));
+        let mut arrived = std::pin::pin!(mailbox.arrived());
         let mut timer = std::pin::pin!(tokio::time::sleep_until(now.into()));
         loop {
             // The first pass sends the first checks.
@@ -171,26 +174,35 @@ impl Task {
             }
             let due = [self.session.due(), course.deadline, course.owed, Some(course.look)];
             set(timer.as_mut(), due.into_iter().flatten().min().unwrap_or(course.look), now);
-            tokio::select! {
-                biased;
-                Some(command) = self.commands.recv() => {
-                    course.last_sign = Instant::now();
-                    if let Err(why) = self.obey(command, &mut course).await {
-                        return End::Left(why);
+            loop {
+                tokio::select! {
+                    biased;
+                    // Nothing follows from units but media, so there is nothing else to do after them.
+                    unit = next(&mut course.subscription) => {
+                        self.show(unit, &mut course);
+                        continue;
+                    }
+                    () = arrived.as_mut() => arrived.set(mailbox.arrived()),
+                    () = timer.as_mut() => {}
+                    Some(command) = self.commands.recv() => {
+                        course.last_sign = Instant::now();
+                        if let Err(why) = self.obey(command, &mut course).await {
+                            return End::Left(why);
+                        }
+                    }
+                    () = room.as_mut() => {
+                        return End::Left("it did not connect in time and made room for another viewer".into());
+                    }
+                    () = retired.as_mut() => {
+                        return End::Left("the device's media port has changed".into());
+                    }
+                    late = self.gathered.late() => {
+                        for candidate in late {
+                            let _ = self.events.try_send(Event::Candidate { candidate, mid: self.mid.clone() });
+                        }
                     }
                 }
-                () = mailbox.arrived() => {}
-                () = self.place.end.cancelled() => {
-                    return End::Left("it did not connect in time and made room for another viewer".into());
-                }
-                () = retired.cancelled() => return End::Left("the device's media port has changed".into()),
-                late = self.gathered.late() => {
-                    for candidate in late {
-                        let _ = self.events.try_send(Event::Candidate { candidate, mid: self.mid.clone() });
-                    }
-                }
-                () = timer.as_mut() => {}
-                unit = next(&mut course.subscription) => self.show(unit, &mut course),
+                break;
             }
         }
     }
