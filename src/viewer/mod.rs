@@ -19,6 +19,7 @@ mod core;
 mod delay;
 mod keys;
 mod meter;
+mod nomination;
 mod places;
 mod port;
 mod registry;
