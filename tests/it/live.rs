@@ -10,11 +10,12 @@ use peercam::clock::{Pts, RtpClock, VIDEO_HZ};
 use peercam::config::{self, Camera, Effort};
 use peercam::heartbeat::{DEVICE, Heartbeats, WORK};
 use peercam::media::frame::Size;
-use peercam::media::h264::ProfileLevelId;
 use peercam::media::stamp::Stamp;
 use peercam::media::unit::VideoUnit;
-use peercam::pipeline::hub::{Hub, Subscription, Unit};
+use peercam::pipeline::demand::Claim;
+use peercam::pipeline::hub::Subscription;
 use peercam::pipeline::snapshot::Snapshots;
+use peercam::pipeline::stream::VideoStream;
 use peercam::pipeline::video::{Context, Video};
 use peercam::status::Status;
 use rtc::interceptor::Packet;
@@ -38,30 +39,29 @@ struct Picture {
     config: watch::Sender<config::Video>,
     hotplug: watch::Sender<u64>,
     heartbeats: Arc<Heartbeats>,
-    hub: Arc<Hub>,
+    stream: Arc<VideoStream>,
     status: Arc<Status>,
     _video: Video,
 }
 
 impl Picture {
     fn start(config: config::Video) -> Self {
-        let (hub, status, heartbeats) =
-            (Arc::new(Hub::default()), Arc::new(Status::default()), Arc::<Heartbeats>::default());
+        let (stream, status, heartbeats) =
+            (Arc::new(VideoStream::default()), Arc::new(Status::default()), Arc::<Heartbeats>::default());
         let (config, hotplug) = (watch::Sender::new(config), watch::Sender::new(0));
         let video = Video::spawn(Context {
             config: config.subscribe(),
-            hub: hub.clone(),
+            stream: stream.clone(),
             status: status.clone(),
-            snapshots: Arc::new(Snapshots::new(hub.clone())),
+            snapshots: Arc::new(Snapshots::new(stream.demand.clone())),
             clock: RtpClock { hz: VIDEO_HZ, offset: 7 },
-            profile: watch::channel(ProfileLevelId([0x42, 0xc0, 0x1f])).0,
             private: watch::channel(false).1,
             hotplug: hotplug.subscribe(),
             pressure: watch::channel(None).1,
             heartbeats: heartbeats.clone(),
             stop: CancellationToken::new(),
         });
-        Self { config, hotplug, heartbeats, hub, status, _video: video.expect("threads") }
+        Self { config, hotplug, heartbeats, stream, status, _video: video.expect("threads") }
     }
 
     fn says(&self, key: &str) -> Value {
@@ -90,7 +90,8 @@ impl Picture {
 
 /// One who reads all and decodes it.
 struct Viewer {
-    subscription: Subscription,
+    subscription: Subscription<VideoUnit>,
+    _claim: Claim,
     decoder: Decoder,
     last: Option<Pts>,
 }
@@ -105,18 +106,13 @@ struct Seen {
 impl Viewer {
     fn of(picture: &Picture) -> Self {
         let decoder = Decoder::new().expect("a decoder");
-        Self { subscription: picture.hub.subscribe(), decoder, last: None }
+        let (subscription, _claim) = (picture.stream.subscribe(), picture.stream.demand.watch());
+        Self { subscription, _claim, decoder, last: None }
     }
 
     /// The next picture: every one decodes, and none is older than the one before.
     async fn next(&mut self) -> Seen {
-        let unit = loop {
-            let unit =
-                tokio::time::timeout(SOON, self.subscription.recv()).await.expect("the stream goes on");
-            if let Unit::Video(unit) = unit {
-                break unit;
-            }
-        };
+        let unit = tokio::time::timeout(SOON, self.subscription.recv()).await.expect("the stream goes on");
         assert!(self.last.replace(unit.pts).is_none_or(|last| last < unit.pts), "time goes back");
         let decoded = self.decoder.decode(&annex_b(&unit)).expect("decodes").expect("a picture");
         let (width, height) = decoded.dimensions();

@@ -11,7 +11,7 @@ use crate::capture::{self, FIRST_FRAME, VideoSource};
 use crate::clock::Pts;
 use crate::config;
 use crate::hush::Hush;
-use crate::pipeline::demand::{Demand, Order, Orders, PRIVATE, Search, Signals};
+use crate::pipeline::orders::{Order, Orders, PRIVATE, Search, Signals};
 use crate::pipeline::worker::TICK;
 use crate::status::{self, Mode, State};
 
@@ -43,12 +43,12 @@ pub(super) struct Capture<'a> {
 
 impl<'a> Capture<'a> {
     pub(super) fn new(context: &'a Context, passage: &'a Passage, stop: CancellationToken) -> Self {
-        let Context { config, hub, private, hotplug, heartbeats, .. } = context;
+        let Context { config, stream, private, hotplug, heartbeats, .. } = context;
         let chooser = Chooser::new(&config.borrow());
         let (config, private, hotplug) = (config.clone(), private.clone(), hotplug.clone());
         let signals = Signals { config, private, hotplug, stop };
         let heartbeat = heartbeats.thread("video-capture");
-        let orders = Orders::new(hub, Demand::wants_camera, |config| config.keep_open, signals, heartbeat);
+        let orders = Orders::new(&stream.demand, |config| config.keep_open, signals, heartbeat);
         let search = Search::new(Pts::now());
         Self { context, passage, orders, chooser, search, told: None, hush: Hush::faults() }
     }
@@ -151,7 +151,7 @@ impl<'a> Capture<'a> {
                     self.back();
                 }
                 // The first one also ends a slate that nobody watches.
-                if is_first || self.orders.demand().uses_pictures() {
+                if is_first || self.orders.wants().capture() {
                     let source = self.source(mode);
                     let input = |waiting: Option<&Input>| match waiting {
                         Some(Input::Frame(_, _, since)) => Input::Frame(frame, source, *since),

@@ -19,8 +19,8 @@ use crate::media::i420::I420;
 use crate::media::mjpeg;
 use crate::media::packetize::packetize;
 use crate::media::unit::VideoUnit;
-use crate::pipeline::hub::Unit;
-use crate::pipeline::{demand, slate, snapshot};
+use crate::pipeline::quality::Share;
+use crate::pipeline::{orders, slate, snapshot};
 use crate::status::Reduced;
 
 /// So many encoder failures within [`ENCODER_PATIENCE`] are no bad luck any more.
@@ -92,7 +92,7 @@ impl<'a> Encoding<'a> {
     }
 
     pub(super) fn run(mut self, runtime: &Handle, stop: &CancellationToken) -> Result<(), h264::Error> {
-        let mut demand = self.context.hub.demands();
+        let mut demand = self.context.stream.demand.wants();
         let mut config = self.context.config.clone();
         while !stop.is_cancelled() {
             // A slate has its own pace, and whoever joins or asks for a picture while it shows is not kept waiting. While
@@ -114,7 +114,7 @@ impl<'a> Encoding<'a> {
                     Ok(()) = config.changed() => None,
                     input = self.passage.input.take() => Some(input),
                     Ok(()) = demand.changed(), if slate.is_some() => None,
-                    () = demand::sleep(due) => None,
+                    () = orders::sleep(due) => None,
                 }
             });
             self.heartbeat.within(WORK);
@@ -219,8 +219,8 @@ impl<'a> Encoding<'a> {
     /// What can't be encoded before the next one comes is too much: its time runs from when it, or one that it replaced, was
     /// `put` where the thread takes it, or from the end of the one before, so that waiting for the processor counts as well.
     fn frame(&mut self, frame: Frame, put: Pts) -> Result<(), h264::Error> {
-        let Context { hub, snapshots, pressure, private, .. } = self.context;
-        let watched = hub.demand() > 0;
+        let Context { stream, snapshots, pressure, private, .. } = self.context;
+        let watched = stream.hub(Share::Full).subscribers() > 0;
         if watched && !self.reduction.takes(frame.pts) {
             return Ok(());
         }
@@ -268,12 +268,13 @@ impl<'a> Encoding<'a> {
 
     fn slate(&mut self) -> Result<(), h264::Error> {
         let Showing::Slate { why, last, waits } = &mut self.showing else { return Ok(()) };
-        let Context { hub, snapshots, .. } = self.context;
+        let Context { stream, snapshots, .. } = self.context;
+        let hub = stream.hub(Share::Full);
         if !*waits {
             snapshots.serve(|| Err(why.clone()));
         }
         let now = Pts::now();
-        if hub.demand() == 0 || (now.since(*last) < slate::INTERVAL && !hub.keyframe_due(now)) {
+        if hub.subscribers() == 0 || (now.since(*last) < slate::INTERVAL && !hub.keyframe_due(now)) {
             return Ok(());
         }
         *last = now;
@@ -284,13 +285,14 @@ impl<'a> Encoding<'a> {
 
     /// Encodes `self.picture`, `captured` or drawn by us, and hands it to everybody. Says when that was, if it came to it.
     fn encode(&mut self, pts: Pts, taken: Pts, fps: f64, captured: bool) -> Result<Option<Pts>, h264::Error> {
-        let Context { hub, status, clock, private, .. } = self.context;
+        let Context { stream, status, clock, private, .. } = self.context;
+        let hub = stream.hub(Share::Full);
         if pts <= self.last_pts {
             return Ok(None); // a slate was newer: RTP time never goes back
         }
         self.prepare(fps)?;
         let Some(encoder) = &mut self.encoder else { return Ok(None) };
-        let idr = self.fresh || hub.keyframe_due(Pts::now());
+        let idr = hub.begin(pts, self.fresh, Pts::now());
         let unit = match encoder.encode(&self.picture, pts, idr) {
             Ok(unit) => unit,
             Err(e) => return self.failed(e).map(|()| None),
@@ -306,9 +308,9 @@ impl<'a> Encoding<'a> {
         let rtp_time = clock.ticks(pts);
         let unit = Arc::new(VideoUnit { pts, taken, ready, rtp_time, idr: unit.idr, payloads });
         if captured {
-            hub.publish_captured(&Unit::Video(unit), private);
+            hub.publish_captured(&unit, private);
         } else {
-            hub.publish_video(unit);
+            hub.publish(&unit);
         }
         Ok(Some(ready))
     }
@@ -337,7 +339,7 @@ impl<'a> Encoding<'a> {
                     v.profile_level_id = profile.to_string();
                     v.bitrate_bps = settings.bitrate_bps;
                 });
-                self.context.profile.send_replace(profile);
+                self.context.stream.set_profile(profile);
                 self.encoder = Some(encoder);
                 self.fresh = true;
                 Ok(())
@@ -348,6 +350,7 @@ impl<'a> Encoding<'a> {
 
     /// Counts a failure; the encoder is made anew for the next frame, unless it fails all the time.
     fn failed(&mut self, e: h264::Error) -> Result<(), h264::Error> {
+        self.context.stream.hub(Share::Full).missed();
         let now = Pts::now();
         self.context.status.counters.encoder_errors.count();
         self.encoder = None;

@@ -1,4 +1,4 @@
-//! The picture's two threads. `video-capture` opens and closes the camera as its [orders](super::demand) say, and retries
+//! The picture's two threads. `video-capture` opens and closes the camera as its [orders](super::orders) say, and retries
 //! it in one place; `video-encode` takes the newest frame, and converts, encodes and packetizes it once for all viewers.
 //!
 //! Nobody watching: the camera is closed and both threads sleep. On its way there, for a viewer that is expected or has
@@ -19,16 +19,15 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use super::hub::Hub;
 use super::slot::Slot;
 use super::snapshot::Snapshots;
+use super::stream::VideoStream;
 use super::worker::Worker;
 use crate::clock::{Pts, RtpClock};
 use crate::config;
 use crate::encode::h264;
 use crate::heartbeat::Heartbeats;
 use crate::media::frame::{Frame, Size};
-use crate::media::h264::ProfileLevelId;
 use crate::status::{Mode, Pressure, Status};
 use capture::Capture;
 use encode::Encoding;
@@ -61,15 +60,13 @@ pub struct Context {
     /// `[video]`; changes are taken over at once.
     pub config: watch::Receiver<config::Video>,
     /// Where demand comes from and units go.
-    pub hub: Arc<Hub>,
+    pub stream: Arc<VideoStream>,
     /// Told of every change.
     pub status: Arc<Status>,
     /// Served from the pictures on their way to the encoder.
     pub snapshots: Arc<Snapshots>,
     /// RTP time of the stream.
     pub clock: RtpClock,
-    /// Told which SPS the encoder emits, before any viewer is answered.
-    pub profile: watch::Sender<ProfileLevelId>,
     /// While true the camera stays closed, whoever watches.
     pub private: watch::Receiver<bool>,
     /// Counts cameras plugged in and out: what is missing is looked for at once.

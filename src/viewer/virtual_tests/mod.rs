@@ -14,6 +14,7 @@ use webrtc::peer_connection::RTCPeerConnectionState;
 
 use self::link::{Link, Loss, Parcel, Properties};
 use self::peer::Peer;
+use super::media::Unit;
 use super::port::{Demux, Inbound, LineId};
 use super::sdp;
 use super::session::{Change, Session};
@@ -21,7 +22,6 @@ use super::wire::NtpClock;
 use crate::clock::{AUDIO_HZ, Pts, RtpClock, VIDEO_HZ};
 use crate::media::h264::ProfileLevelId;
 use crate::media::unit::{AudioUnit, VideoUnit};
-use crate::pipeline::hub::Unit;
 
 /// Where our port is, and where the viewer is.
 const OURS: ([u8; 4], u16) = ([192, 0, 2, 1], 8189);
