@@ -201,15 +201,22 @@ async fn every_key_of_the_picture_changes_in_mid_stream() {
     let slow = viewer.during(Duration::from_secs(2)).await;
     assert!((7.0..11.0).contains(&rate(&slow)), "{}", rate(&slow));
 
+    // Another bitrate for the same encoder: it goes on without a keyframe.
+    let keyframes = picture.status.counters.keyframes.get();
+    picture.config.send_modify(|c| c.bitrate_bps = 400_000);
+    picture.until("at 400 kbps", SOON, |p| p.says("bitrate_bps") == 400_000).await;
+    let same = viewer.during(Duration::from_secs(1)).await;
+    assert!(same.len() >= 2 && same.iter().all(|seen| !seen.unit.idr), "{} pictures", same.len());
+    assert_eq!(picture.status.counters.keyframes.get(), keyframes);
+
     // A new encoder for the same camera: no frames are lost for it.
-    let opened = picture.status.counters.keyframes.get();
     picture.config.send_modify(|c| (c.bitrate_bps, c.effort) = (300_000, Effort::Medium));
     picture.until("at 300 kbps", SOON, |p| p.says("bitrate_bps") == 300_000).await;
     let (ticker, start) = (Ticker::start(), Instant::now());
     let cheap = viewer.during(Duration::from_secs(3)).await;
     ticker.judge(start, Instant::now());
     let busy = ticker.lost(start, Instant::now());
-    assert!(picture.status.counters.keyframes.get() > opened, "a new encoder begins with a keyframe");
+    assert!(picture.status.counters.keyframes.get() > keyframes, "a new encoder begins with a keyframe");
     let numbers: Vec<u16> = cheap.iter().map(|seen| seen.stamp.expect("a stamp").frame).collect();
     let missed = numbers.last().expect("some").wrapping_sub(numbers[0]) as usize + 1 - numbers.len();
     let allowed = 4 + (busy.as_secs_f64() * 10.0) as usize;

@@ -11,7 +11,8 @@ use super::reduction::Reduction;
 use super::{Context, Input, Passage, STALL, Source};
 use crate::clock::Pts;
 use crate::config;
-use crate::encode::h264::{self, H264Encoder};
+use crate::encode::candidates::Candidates;
+use crate::encode::video::{Error, Settings, VideoEncoder};
 use crate::heartbeat::{Heartbeat, WORK};
 use crate::media::convert::Converter;
 use crate::media::frame::{Frame, Size};
@@ -23,9 +24,6 @@ use crate::pipeline::quality::Share;
 use crate::pipeline::{orders, slate, snapshot};
 use crate::status::Reduced;
 
-/// So many encoder failures within [`ENCODER_PATIENCE`] are no bad luck any more.
-const ENCODER_FAILURES: usize = 5;
-const ENCODER_PATIENCE: Duration = Duration::from_secs(30);
 /// A camera that was just opened finds its exposure first: what it sees before is too dark for a snapshot.
 const SETTLING: Duration = Duration::from_millis(500);
 /// JPEG quality of snapshots.
@@ -51,8 +49,8 @@ pub(super) struct Encoding<'a> {
     config: config::Video,
     converter: Converter,
     picture: I420,
-    encoder: Option<H264Encoder>,
-    failures: Failures,
+    encoder: Option<Box<dyn VideoEncoder>>,
+    candidates: Candidates,
     /// When the camera that shows was opened.
     opened: Pts,
     /// Since when no frame of the camera could be converted.
@@ -79,7 +77,7 @@ impl<'a> Encoding<'a> {
             picture: I420::new(even(config.size)),
             config,
             encoder: None,
-            failures: Failures::default(),
+            candidates: Candidates::default(),
             opened: Pts::from_micros(0),
             unusable_since: None,
             showing: Showing::Nothing,
@@ -91,7 +89,7 @@ impl<'a> Encoding<'a> {
         }
     }
 
-    pub(super) fn run(mut self, runtime: &Handle, stop: &CancellationToken) -> Result<(), h264::Error> {
+    pub(super) fn run(mut self, runtime: &Handle, stop: &CancellationToken) -> Result<(), Error> {
         let mut demand = self.context.stream.demand.wants();
         let mut config = self.context.config.clone();
         while !stop.is_cancelled() {
@@ -157,7 +155,7 @@ impl<'a> Encoding<'a> {
     }
 
     /// Another configuration: an encoder for it, and no reduction that was found out for the old one.
-    fn reconfigured(&mut self) -> Result<(), h264::Error> {
+    fn reconfigured(&mut self) -> Result<(), Error> {
         self.reduction.reset();
         self.reduce();
         match &self.encoder {
@@ -194,7 +192,7 @@ impl<'a> Encoding<'a> {
     }
 
     /// From now on a slate that says why. If it `waits`, pictures that are asked for may still come.
-    fn no_picture(&mut self, why: snapshot::Error, waits: bool) -> Result<(), h264::Error> {
+    fn no_picture(&mut self, why: snapshot::Error, waits: bool) -> Result<(), Error> {
         self.prepare_anything()?;
         // Keep the pace of a slate that is shown already: a camera is found gone once a second.
         let last = match self.showing {
@@ -207,7 +205,7 @@ impl<'a> Encoding<'a> {
 
     /// Where no camera was seen yet, an encoder for what the configuration wants: viewers can be answered, and most
     /// cameras will give just that.
-    fn prepare_anything(&mut self) -> Result<(), h264::Error> {
+    fn prepare_anything(&mut self) -> Result<(), Error> {
         if self.encoder.is_some() { Ok(()) } else { self.prepare(f64::from(self.config.frame_rate)) }
     }
 
@@ -218,7 +216,7 @@ impl<'a> Encoding<'a> {
 
     /// What can't be encoded before the next one comes is too much: its time runs from when it, or one that it replaced, was
     /// `put` where the thread takes it, or from the end of the one before, so that waiting for the processor counts as well.
-    fn frame(&mut self, frame: Frame, put: Pts) -> Result<(), h264::Error> {
+    fn frame(&mut self, frame: Frame, put: Pts) -> Result<(), Error> {
         let Context { stream, snapshots, pressure, private, .. } = self.context;
         let watched = stream.hub(Share::Full).subscribers() > 0;
         if watched && !self.reduction.takes(frame.pts) {
@@ -266,7 +264,7 @@ impl<'a> Encoding<'a> {
         }
     }
 
-    fn slate(&mut self) -> Result<(), h264::Error> {
+    fn slate(&mut self) -> Result<(), Error> {
         let Showing::Slate { why, last, waits } = &mut self.showing else { return Ok(()) };
         let Context { stream, snapshots, .. } = self.context;
         let hub = stream.hub(Share::Full);
@@ -284,7 +282,7 @@ impl<'a> Encoding<'a> {
     }
 
     /// Encodes `self.picture`, `captured` or drawn by us, and hands it to everybody. Says when that was, if it came to it.
-    fn encode(&mut self, pts: Pts, taken: Pts, fps: f64, captured: bool) -> Result<Option<Pts>, h264::Error> {
+    fn encode(&mut self, pts: Pts, taken: Pts, fps: f64, captured: bool) -> Result<Option<Pts>, Error> {
         let Context { stream, status, clock, private, .. } = self.context;
         let hub = stream.hub(Share::Full);
         if pts <= self.last_pts {
@@ -297,7 +295,7 @@ impl<'a> Encoding<'a> {
             Ok(unit) => unit,
             Err(e) => return self.failed(e).map(|()| None),
         };
-        let payloads = packetize(&unit.nals());
+        let payloads = packetize(&unit.nals);
         let counters = &status.counters;
         counters.encoded.count();
         counters.encoded_bytes.add(payloads.iter().map(|p| p.len() as u64).sum());
@@ -322,22 +320,33 @@ impl<'a> Encoding<'a> {
         }
     }
 
-    /// Sees to it that there is an encoder for `self.picture` at this rate.
-    fn prepare(&mut self, fps: f64) -> Result<(), h264::Error> {
-        let size = self.picture.size();
-        let config = &self.config;
-        let settings =
-            h264::Settings { size, fps: fps as f32, bitrate_bps: config.bitrate_bps, effort: config.effort };
-        if self.encoder.as_ref().is_some_and(|e| e.settings() == settings) {
-            return Ok(());
+    /// Makes sure that the encoder is one for `self.picture` at this rate.
+    fn prepare(&mut self, fps: f64) -> Result<(), Error> {
+        let config::Video { bitrate_bps, effort, .. } = self.config;
+        let wanted =
+            Settings { size: self.picture.size(), fps: fps as f32, bitrate_bps, effort, level: None };
+        if let Some(encoder) = &mut self.encoder {
+            let settings = encoder.settings();
+            if settings == wanted {
+                return Ok(());
+            }
+            if (Settings { bitrate_bps, ..settings }) == wanted {
+                match encoder.set_bitrate(bitrate_bps) {
+                    Ok(()) => {
+                        self.context.status.video(|v| v.bitrate_bps = bitrate_bps);
+                        return Ok(());
+                    }
+                    Err(e) => info!("{e}; starting a new encoder"),
+                }
+            }
         }
-        match H264Encoder::new(settings) {
+        match self.candidates.make(wanted) {
             Ok(encoder) => {
-                let profile = encoder.profile_level_id();
+                let profile = encoder.profile();
                 self.context.status.video(|v| {
-                    v.encoder = "openh264";
+                    v.encoder = encoder.name();
                     v.profile_level_id = profile.to_string();
-                    v.bitrate_bps = settings.bitrate_bps;
+                    v.bitrate_bps = bitrate_bps;
                 });
                 self.context.stream.set_profile(profile);
                 self.encoder = Some(encoder);
@@ -349,47 +358,16 @@ impl<'a> Encoding<'a> {
     }
 
     /// Counts a failure; the encoder is made anew for the next frame, unless it fails all the time.
-    fn failed(&mut self, e: h264::Error) -> Result<(), h264::Error> {
+    fn failed(&mut self, e: Error) -> Result<(), Error> {
         self.context.stream.hub(Share::Full).missed();
-        let now = Pts::now();
         self.context.status.counters.encoder_errors.count();
         self.encoder = None;
-        if self.failures.too_many(now) {
-            return Err(e);
-        }
-        warn!("{e}; starting a new encoder");
-        Ok(())
+        warn!("{e}");
+        self.candidates.failed(e, Pts::now())
     }
 }
 
 /// Colour is stored once for two by two pixels.
 fn even(size: Size) -> Size {
     Size::new(size.width & !1, size.height & !1)
-}
-
-/// The encoder's failures of late.
-#[derive(Default)]
-struct Failures(Vec<Pts>);
-
-impl Failures {
-    /// One more; says whether that makes [`ENCODER_FAILURES`] within [`ENCODER_PATIENCE`].
-    fn too_many(&mut self, now: Pts) -> bool {
-        self.0.retain(|t| now.since(*t) < ENCODER_PATIENCE);
-        self.0.push(now);
-        self.0.len() >= ENCODER_FAILURES
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn five_failures_in_thirty_seconds_are_too_many_and_five_in_forty_are_not() {
-        let at = |s: u64| Pts::from_micros(s * 1_000_000);
-        let mut quick = Failures::default();
-        assert_eq!([0, 7, 14, 21, 28].map(|s| quick.too_many(at(s))), [false, false, false, false, true]);
-        let mut slow = Failures::default();
-        assert!((0..20).all(|n| !slow.too_many(at(n * 10))));
-    }
 }

@@ -25,7 +25,7 @@ use super::stream::VideoStream;
 use super::worker::Worker;
 use crate::clock::{Pts, RtpClock};
 use crate::config;
-use crate::encode::h264;
+use crate::encode::video::Error;
 use crate::heartbeat::Heartbeats;
 use crate::media::frame::{Frame, Size};
 use crate::status::{Mode, Pressure, Status};
@@ -96,7 +96,7 @@ enum Input {
 /// The two threads. Dropping it ends them.
 pub struct Video {
     _capture: Worker,
-    encode: Worker<Result<(), h264::Error>>,
+    encode: Worker<Result<(), Error>>,
 }
 
 impl Video {
@@ -123,7 +123,7 @@ impl Video {
     }
 
     /// Ends both, and says whether encoding had become impossible.
-    pub fn join(self) -> Result<(), h264::Error> {
+    pub fn join(self) -> Result<(), Error> {
         self.encode.join().unwrap_or(Ok(()))
     }
 }
