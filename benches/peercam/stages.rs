@@ -1,14 +1,17 @@
-//! Delay inside the daemon, stage by stage: capture to conversion, conversion and encoding, and from there to a
-//! viewer's socket on loopback (queue, SRTP, UDP).
+//! Delay inside the daemon, stage by stage: capture to conversion, conversion and encoding, and from there to a viewer's
+//! socket on loopback (queue, SRTP, UDP). And what a smaller picture costs.
 
+use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use peercam::board::addresses;
 use peercam::clock::{AUDIO_HZ, Clocks, Pts, RtpClock, VIDEO_HZ};
 use peercam::config;
 use peercam::media::frame::Size;
+use peercam::media::i420::I420;
+use peercam::media::scale::scale;
 use peercam::pipeline::quality::Quality;
 use peercam::pipeline::snapshot::Snapshots;
 use peercam::pipeline::stream::Streams;
@@ -29,8 +32,32 @@ const FRAMES: usize = 300;
 
 /// All sizes.
 pub fn measure() {
+    scaling();
     for size in [Size::new(640, 480), Size::new(1280, 720)] {
         tokio::runtime::Runtime::new().expect("a runtime").block_on(one(size));
+    }
+}
+
+/// What a smaller picture costs before it is encoded: in one thread, on a picture of noise.
+fn scaling() {
+    for size in [Size::new(1280, 720), Size::new(1920, 1080)] {
+        let mut from = I420::new(size);
+        let planes = from.planes_mut();
+        for (n, sample) in planes.y.iter_mut().chain(planes.u).chain(planes.v).enumerate() {
+            *sample = ((n as u32).wrapping_mul(2_654_435_761) >> 24) as u8;
+        }
+        for (part, of) in [(1, 2), (1, 4), (3, 4)] {
+            let mut to = I420::new(Size::new(size.width * part / of, size.height * part / of));
+            let mut times: Vec<f64> = (0..FRAMES)
+                .map(|_| {
+                    let start = Instant::now();
+                    scale(&from, black_box(&mut to));
+                    start.elapsed().as_secs_f64() * 1e3
+                })
+                .collect();
+            let (p50, p99) = (quantile(&mut times, 0.5), quantile(&mut times, 0.99));
+            row(&format!("scaling {size} to {part}/{of}, p50 / p99"), &format!("{p50:.2} / {p99:.2} ms"));
+        }
     }
 }
 

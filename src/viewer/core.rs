@@ -22,6 +22,7 @@ use webrtc::rtp_transceiver::RTCRtpTransceiverDirection;
 use super::Error;
 use super::codecs;
 use super::keys::{self, Keys, Learned};
+use super::nomination::Nomination;
 use super::sdp::Playable;
 
 /// Between connectivity checks. webrtc's own 200 ms would cost that much of the time to the first picture.
@@ -85,6 +86,7 @@ pub struct Core {
     /// It just goes on: nothing is being looked for.
     calm: bool,
     goodbye: bool,
+    nomination: Nomination,
     /// Something has come in since the last pass.
     fed: bool,
     due: Option<Instant>,
@@ -132,6 +134,7 @@ impl Core {
             sender,
             calm: false,
             goodbye: false,
+            nomination: Nomination::default(),
             fed: true,
             due: None,
             changes: vec![],
@@ -163,8 +166,17 @@ impl Core {
     }
 
     /// STUN or DTLS has arrived from there.
-    pub fn read(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) {
+    pub fn read(&mut self, from: SocketAddr, datagram: &Bytes, now: Instant) {
         self.fed = true;
+        self.hand(from, datagram, now);
+        if !self.calm
+            && let Some(check) = self.nomination.read(from, datagram)
+        {
+            self.hand(from, &check, now);
+        }
+    }
+
+    fn hand(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) {
         let transport = TransportContext {
             local_addr: SOCKETS[usize::from(from.is_ipv6())],
             peer_addr: from,
@@ -292,6 +304,47 @@ fn internal(error: impl std::fmt::Display) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use super::super::port::stun_tests::{key, request, signed_response};
+    use super::super::port::{Class, Message, is_dtls};
+    use super::super::sdp;
+    use super::*;
+    use crate::media::h264::ProfileLevelId;
+
+    /// Chromium nominates with its first check, and hides its addresses until then.
+    #[test]
+    fn who_nominates_with_the_first_check_is_answered_and_gets_dtls_after_one_round_trip() {
+        let now = Instant::now();
+        let viewer = SocketAddr::from(([198, 51, 100, 7], 40_000));
+        let offer = include_str!("../../tests/data/offer-chromium-156.sdp");
+        let playable = sdp::check(offer, ProfileLevelId([0x42, 0xc0, 0x1f])).expect("playable");
+        let sources = Sources::random().expect("numbers");
+        let (mut core, answer) = Core::answer(&playable, sources, [true; 2], now).expect("an answer");
+        let of = |sdp: &str, name: &str| {
+            let line = sdp.lines().find_map(|l| l.strip_prefix(name)).expect("in every description");
+            line.trim().to_owned()
+        };
+        let [(our_ufrag, our_pwd), (ufrag, pwd)] =
+            [&answer[..], offer].map(|sdp| (of(sdp, "a=ice-ufrag:"), of(sdp, "a=ice-pwd:")));
+        let pass = |core: &mut Core| {
+            let mut sent = vec![];
+            let changes = core.pass(now, |to, datagram| sent.push((to, datagram)));
+            assert!(sent.iter().all(|(to, _)| *to == viewer));
+            (changes, sent.into_iter().map(|(_, datagram)| datagram).collect::<Vec<_>>())
+        };
+        pass(&mut core);
+        let check = request([7; 12], &format!("{our_ufrag}:{ufrag}"), &key(&our_pwd), true);
+        core.read(viewer, &check.into(), now);
+        let (_, sent) = pass(&mut core);
+        let own = sent.iter().filter_map(|d| Message::parse(d)).find(|m| m.class == Class::Request);
+        core.read(viewer, &signed_response(own.expect("a check of ours").id(), &key(&pwd)).into(), now);
+        let (changes, sent) = pass(&mut core);
+        assert!(changes.contains(&Change::Selected(viewer)), "{changes:?}");
+        let answers =
+            |d: &Bytes| Message::parse(d).is_some_and(|m| m.class == Class::Response && m.id() == [7; 12]);
+        assert_eq!(sent.iter().filter(|d| answers(d)).count(), 1);
+        assert!(sent.iter().any(|d| is_dtls(d)), "the first flight");
+    }
+
     #[test]
     fn no_sentence_of_webrtc_reaches_a_person() {
         let told = super::internal("ErrSDPZeroTransceivers: nothing to negotiate").to_string();

@@ -20,6 +20,7 @@ mod delay;
 mod keys;
 mod media;
 mod meter;
+mod nomination;
 mod places;
 mod port;
 mod registry;

@@ -272,7 +272,7 @@ mod tests {
     fn the_table_is_asked_in_this_order() {
         for (method, path, paired, role, expected) in [
             ("GET", "/", false, None, 200),
-            ("GET", "/icon.svg", false, None, 200),
+            ("GET", page::path_of("icon.svg"), false, None, 200),
             ("POST", "/api/pair", false, None, 200),
             ("POST", "/api/login", false, None, 403),
             ("GET", "/nothing", false, None, 403),

@@ -2,7 +2,7 @@
 //!
 //! | path | methods | what |
 //! |---|---|---|
-//! | `/`, `/page.js`, ... | GET | the page ([`page`]) |
+//! | `/`, `/assets/VERSION/page.js`, ... | GET | the page ([`page`]) |
 //! | `/api/signal` | GET, upgraded | the page's WebSocket ([`signal`]) |
 //! | `/whep`, `/whep/{id}` | POST, PATCH, DELETE, OPTIONS | players ([`whep`]) |
 //! | `/api/session`, ... | GET, POST, DELETE | signing in, guest links, privacy ([`api`]) |
@@ -34,6 +34,7 @@ pub mod problem;
 pub mod proxy;
 mod redirect;
 mod routes;
+mod script;
 pub mod sdpfrag;
 pub mod server;
 pub mod sessions;

@@ -1,150 +1,368 @@
 //! The page: files that are part of the program. No framework, no build step, no outside resource.
+//!
+//! A browser asks each time whether `/` changed; all else has the version of the whole page in its path, so it is kept for good
+//! and never asked about, and after an update nobody sees a page of the old version with scripts of the new one.
 
-use std::hash::{DefaultHasher, Hasher};
-use std::sync::Arc;
+use std::io::Write as _;
+use std::sync::LazyLock;
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::header::{
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
+    HeaderValue, IF_NONE_MATCH, VARY,
+};
 use http::{HeaderMap, Response, StatusCode};
+use ring::digest;
 use warp::filters::BoxedFilter;
 use warp::{Filter, Rejection, reply};
+
+use super::script::Script;
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
-macro_rules! asset {
-    ($path:literal, $file:literal, $kind:expr) => {
-        ($path, $kind, include_bytes!(concat!("page/", $file)))
+macro_rules! file {
+    ($name:literal) => {
+        ($name, include_str!(concat!("page/", $name)))
     };
 }
 
-/// Path, media type and content.
-const ASSETS: &[(&str, &str, &[u8])] = &[
-    asset!("/", "index.html", HTML),
-    asset!("/access.js", "access.js", JS),
-    asset!("/api.js", "api.js", JS),
-    asset!("/backoff.js", "backoff.js", JS),
-    asset!("/clock.js", "clock.js", JS),
-    asset!("/copy.js", "copy.js", JS),
-    asset!("/delay.js", "delay.js", JS),
-    asset!("/diagnosis.js", "diagnosis.js", JS),
-    asset!("/door.js", "door.js", JS),
-    asset!("/figures.js", "figures.js", JS),
-    asset!("/forms.js", "forms.js", JS),
-    asset!("/fullscreen.js", "fullscreen.js", JS),
-    asset!("/guests.js", "guests.js", JS),
-    asset!("/icon-away.svg", "icon-away.svg", SVG),
-    asset!("/icon-live.svg", "icon-live.svg", SVG),
-    asset!("/icon.svg", "icon.svg", SVG),
-    asset!("/inquiry.js", "inquiry.js", JS),
-    asset!("/link.js", "link.js", JS),
-    asset!("/page.css", "page.css", CSS),
-    asset!("/page.js", "page.js", JS),
-    asset!("/panels.js", "panels.js", JS),
-    asset!("/peer.js", "peer.js", JS),
-    asset!("/picture.js", "picture.js", JS),
-    asset!("/sdp.js", "sdp.js", JS),
-    asset!("/session.js", "session.js", JS),
-    asset!("/signaling.js", "signaling.js", JS),
-    asset!("/snapshot.js", "snapshot.js", JS),
-    asset!("/start.js", "start.js", JS),
-    asset!("/view.js", "view.js", JS),
-    asset!("/whep.js", "whep.js", JS),
-    asset!("/why.js", "why.js", JS),
-    asset!("/words.js", "words.js", JS),
+const INDEX: &str = include_str!("page/index.html");
+/// Where [`INDEX`] names the script that comes with it...
+const EARLY_PLACE: &str = "<script src=\"early.js\"></script>";
+/// ... and its text.
+const EARLY: &str = include_str!("page/early.js");
+
+/// What a browser may load for any of our documents (CSP level 3): nothing from elsewhere. `'self'` covers `ws:` of the same
+/// host and port (section 6.7.2.8), which Chromium, Firefox and Safari from 16 on follow.
+pub const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+                          base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Name, media type and text of what is served as it is.
+const FILES: &[((&str, &str), &str)] = &[
+    (file!("icon-away.svg"), SVG),
+    (file!("icon-live.svg"), SVG),
+    (file!("icon.svg"), SVG),
+    (file!("page.css"), CSS),
 ];
 
-/// An asset as it is served. The browser keeps it and asks each time whether it changed (`no-cache`): after an
-/// update nobody sees a page of the old version with scripts of the new one.
+/// What connects comes first; then what is seen; then what somebody asks for, or what goes wrong.
+const SCRIPTS: &[Script] = &[
+    Script(&[
+        file!("backoff.js"),
+        file!("clock.js"),
+        file!("api.js"),
+        file!("link.js"),
+        file!("signaling.js"),
+        file!("peer.js"),
+        file!("session.js"),
+        file!("start.js"),
+    ]),
+    Script(&[
+        file!("words.js"),
+        file!("dom.js"),
+        file!("copy.js"),
+        file!("delay.js"),
+        file!("figures.js"),
+        file!("fullscreen.js"),
+        file!("panels.js"),
+        file!("picture.js"),
+        file!("view.js"),
+        file!("door.js"),
+        file!("page.js"),
+    ]),
+    Script(&[file!("forms.js")]),
+    Script(&[file!("guests.js"), file!("access.js")]),
+    Script(&[file!("snapshot.js"), file!("inquiry.js")]),
+    Script(&[file!("diagnosis.js"), file!("why.js")]),
+    Script(&[file!("sdp.js"), file!("whep.js")]),
+];
+
+/// How long a browser may keep what has a version: a year, the longest there is.
+const FOR_GOOD: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+/// Whatever may change under the same path is asked about each time.
+const ASK: HeaderValue = HeaderValue::from_static("no-cache");
+
+/// Something of the page as it is served.
 struct Asset {
-    path: &'static str,
+    path: String,
     kind: HeaderValue,
-    content: &'static [u8],
+    content: Bytes,
+    /// The same, compressed.
+    gzip: Bytes,
     etag: HeaderValue,
+    keep: HeaderValue,
+    /// What it may load, where that is not [`POLICY`].
+    policy: Option<HeaderValue>,
+}
+
+/// Made once for the process.
+static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| assets(FILES, SCRIPTS));
+
+fn assets(files: &[((&str, &str), &'static str)], scripts: &[Script]) -> Vec<Asset> {
+    let files = files.iter().map(|((name, text), kind)| (*name, *kind, (*text).to_owned()));
+    let scripts = scripts.iter().map(|script| (script.name(), JS, script.text(scripts)));
+    let all: Vec<_> = files.chain(scripts).collect();
+    let version = version(&all);
+    let mut index = INDEX.replace(EARLY_PLACE, &format!("<script>{EARLY}</script>"));
+    for (name, ..) in &all {
+        index = index.replace(&format!("=\"{name}\""), &format!("=\"assets/{version}/{name}\""));
+    }
+    let mut assets = vec![Asset { policy: Some(policy()), ..Asset::new("/".into(), HTML, index, ASK) }];
+    assets.extend(
+        all.into_iter()
+            .map(|(name, kind, text)| Asset::new(format!("/assets/{version}/{name}"), kind, text, FOR_GOOD)),
+    );
+    assets
+}
+
+/// [`POLICY`] for the page itself, in which one script stands.
+fn policy() -> HeaderValue {
+    let early = BASE64_STANDARD.encode(digest::digest(&digest::SHA256, EARLY.as_bytes()));
+    let policy = POLICY.replace("script-src 'self'", &format!("script-src 'self' 'sha256-{early}'"));
+    HeaderValue::from_str(&policy).expect("printable")
+}
+
+/// Another one for whatever differs in any file.
+fn version(all: &[(&str, &str, String)]) -> String {
+    let mut digest = digest::Context::new(&digest::SHA256);
+    for (name, _, text) in all {
+        for part in [*name, text] {
+            digest.update(&part.len().to_be_bytes());
+            digest.update(part.as_bytes());
+        }
+    }
+    hexadecimal(digest.finish().as_ref())
+}
+
+fn hexadecimal(digest: &[u8]) -> String {
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Whether the page has a file of that path.
 pub fn has(path: &str) -> bool {
-    ASSETS.iter().any(|a| a.0 == path)
+    ASSETS.iter().any(|a| a.path == path)
+}
+
+/// The path of a file of the page.
+#[cfg(test)]
+pub fn path_of(name: &str) -> &'static str {
+    let found = ASSETS.iter().find(|a| a.path.rsplit_once('/').is_some_and(|(_, file)| file == name));
+    &found.expect("a file of the page").path
 }
 
 /// `GET` and `HEAD` of every asset.
 pub fn routes() -> BoxedFilter<(reply::Response,)> {
-    let assets: Arc<[Asset]> = ASSETS.iter().map(Asset::new).collect();
-    let find = move |path: warp::path::FullPath| {
-        let found = assets.iter().position(|a| a.path == path.as_str()).map(|i| (assets.clone(), i));
-        async move { found.ok_or_else(warp::reject::not_found) }
+    LazyLock::force(&ASSETS);
+    let find = |path: warp::path::FullPath| async move {
+        let found: Option<&'static Asset> = ASSETS.iter().find(|a| a.path == path.as_str());
+        found.ok_or_else(warp::reject::not_found)
     };
     warp::path::full()
         .and_then(find)
         .and(warp::header::headers_cloned())
-        .and_then(|(assets, i): (Arc<[Asset]>, usize), headers: HeaderMap| async move {
-            Ok::<_, Rejection>(assets[i].response(&headers))
+        .and_then(|asset: &'static Asset, headers: HeaderMap| async move {
+            Ok::<_, Rejection>(asset.response(&headers))
         })
         .boxed()
 }
 
 impl Asset {
-    fn new((path, kind, content): &(&'static str, &'static str, &'static [u8])) -> Self {
-        let mut hash = DefaultHasher::new(); // the same keys in every process
-        hash.write(content);
-        let etag = HeaderValue::from_str(&format!("\"{:016x}\"", hash.finish())).expect("digits and quotes");
-        Self { path, kind: HeaderValue::from_static(kind), content, etag }
+    fn new(path: String, kind: &'static str, text: String, keep: HeaderValue) -> Self {
+        let mut gzip = GzEncoder::new(vec![], Compression::best());
+        let gzip =
+            gzip.write_all(text.as_bytes()).and_then(|()| gzip.finish()).expect("memory is written to");
+        let digest = hexadecimal(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
+        // Weak: it is the same for both encodings (RFC 9110 section 8.8.1).
+        let etag = HeaderValue::from_str(&format!("W/\"{digest}\"")).expect("digits and quotes");
+        let kind = HeaderValue::from_static(kind);
+        Self { path, kind, content: text.into(), gzip: gzip.into(), etag, keep, policy: None }
     }
 
     fn response(&self, headers: &HeaderMap) -> reply::Response {
-        let known = headers
-            .get_all(IF_NONE_MATCH)
-            .iter()
-            .flat_map(|v| v.as_bytes().split(|b| *b == b','))
-            .map(|tag| tag.trim_ascii())
-            // Weak comparison (RFC 9110 section 13.1.2).
-            .any(|tag| tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == self.etag.as_bytes());
-        let mut response = Response::new(if known { "".into() } else { self.content.into() });
+        let gzip = takes_gzip(headers);
+        let content = if gzip { &self.gzip } else { &self.content };
+        let known = self.is_known(headers);
+        let mut response = Response::new(if known { "".into() } else { content.clone().into() });
         if known {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
-        } else {
-            response.headers_mut().insert(CONTENT_TYPE, self.kind.clone());
         }
-        response.headers_mut().insert(ETAG, self.etag.clone());
-        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        let headers = response.headers_mut();
+        if !known {
+            headers.insert(CONTENT_TYPE, self.kind.clone());
+            if gzip {
+                headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            }
+        }
+        headers.insert(VARY, HeaderValue::from_name(ACCEPT_ENCODING));
+        headers.insert(ETAG, self.etag.clone());
+        headers.insert(CACHE_CONTROL, self.keep.clone());
+        if let Some(policy) = &self.policy {
+            headers.insert(CONTENT_SECURITY_POLICY, policy.clone());
+        }
         response
     }
+
+    /// Whether the browser has it already.
+    fn is_known(&self, headers: &HeaderMap) -> bool {
+        // Weak comparison (RFC 9110 section 13.1.2).
+        let strong = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_owned();
+        let own = strong(self.etag.as_bytes());
+        let tags = headers.get_all(IF_NONE_MATCH).iter().flat_map(|v| v.as_bytes().split(|b| *b == b','));
+        tags.map(<[u8]>::trim_ascii).any(|tag| tag == b"*" || strong(tag) == own)
+    }
+}
+
+/// Whether `Accept-Encoding` names gzip, and not to say that it is not taken (RFC 9110 section 12.5.3).
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|v| v.to_str().ok());
+    values.flat_map(|v| v.split(',')).any(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
+        let weight = parts.find_map(|p| p.strip_prefix("q=").or(p.strip_prefix("Q=")));
+        named && weight.is_none_or(|q| q.parse::<f32>().is_ok_and(|q| q > 0.0))
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::io::Read as _;
+
+    use flate2::read::GzDecoder;
+
     use super::*;
+
+    fn modules() -> impl Iterator<Item = (&'static str, &'static str)> {
+        SCRIPTS.iter().flat_map(|s| s.0).copied()
+    }
+
+    fn with(name: http::HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_str(value).unwrap())])
+    }
 
     #[test]
     fn every_file_of_the_page_is_served() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/web/page");
         for entry in std::fs::read_dir(folder).unwrap() {
             let file = entry.unwrap().file_name().into_string().unwrap();
-            let path = if file == "index.html" { "/".into() } else { format!("/{file}") };
-            let kind = match file.rsplit_once('.') {
-                Some((_, "html")) => HTML,
-                Some((_, "css")) => CSS,
-                Some((_, "js")) => JS,
-                Some((_, "svg")) => SVG,
+            let served = match file.rsplit_once('.').unwrap().1 {
+                "js" if file == "early.js" => INDEX.contains(EARLY_PLACE),
+                "js" => modules().filter(|(name, _)| *name == file).count() == 1,
+                "css" | "svg" => FILES.iter().any(|((name, _), _)| *name == file),
                 _ => continue,
             };
-            assert!(ASSETS.iter().any(|a| a.0 == path && a.1 == kind), "{file} is not in ASSETS");
+            assert!(served, "{file}");
+        }
+    }
+
+    /// What [`Script`] expects of the modules.
+    #[test]
+    fn modules_import_in_one_way_and_their_names_differ_within_a_file() {
+        let files: BTreeSet<_> = SCRIPTS.iter().map(Script::name).collect();
+        for script in SCRIPTS {
+            let (mut known, mut names) = (BTreeSet::new(), BTreeSet::new());
+            for (module, text) in script.0 {
+                let mut begun = false;
+                for line in text.lines() {
+                    if let Some(rest) = line.strip_prefix("import ") {
+                        assert!(
+                            !begun && rest.starts_with("{ ") && rest.ends_with(".js';"),
+                            "{module}: {line}"
+                        );
+                        let from = rest.rsplit_once("./").unwrap().1.trim_end_matches("';");
+                        let here = script.0.iter().any(|(name, _)| *name == from);
+                        assert!(!here || known.contains(from), "{module} comes before {from}");
+                        assert!(!rest.contains(" as "), "{module}: {line}");
+                    } else {
+                        begun |= !line.is_empty() && !line.starts_with("//");
+                    }
+                    for (_, rest) in
+                        line.match_indices("import('./").map(|(at, m)| line.split_at(at + m.len()))
+                    {
+                        assert!(files.contains(rest.split('\'').next().unwrap()), "{module}: {line}");
+                    }
+                    let declared = line.trim_start_matches("export ").trim_start_matches("async ");
+                    let word = ["const ", "let ", "function ", "class "]
+                        .iter()
+                        .find_map(|k| declared.strip_prefix(k));
+                    let name = word
+                        .and_then(|w| w.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '$').next());
+                    if let Some(name) = name.filter(|n| !n.is_empty()) {
+                        assert!(names.insert(name), "{module}: another {name} in {}", script.name());
+                    }
+                }
+                known.insert(*module);
+            }
+        }
+    }
+
+    #[test]
+    fn the_page_names_its_files_by_their_version() {
+        let index = str::from_utf8(&ASSETS[0].content).unwrap();
+        for asset in &ASSETS[1..] {
+            assert!(asset.path.starts_with("/assets/") && has(&asset.path));
+            let name = asset.path.rsplit_once('/').unwrap().1;
+            assert!(!index.contains(&format!("=\"{name}\"")), "{name}");
+        }
+        assert!(index.contains(EARLY) && !index.contains("early.js\""));
+        for name in ["start.js", "page.js", "page.css", "icon.svg", "icon-live.svg", "icon-away.svg"] {
+            assert!(
+                ASSETS[1..].iter().any(|a| index.contains(&a.path[1..]) && a.path.ends_with(name)),
+                "{name}"
+            );
+        }
+        assert!(!has("/page.js") && !has("/assets/0123456789abcdef/page.js"));
+        let changed = assets(&[FILES[0], FILES[1], FILES[2], (("page.css", "main {}"), CSS)], SCRIPTS);
+        assert_eq!(changed.len(), ASSETS.len());
+        assert!(changed[1..].iter().all(|a| !has(&a.path)));
+        assert_ne!(changed[0].etag, ASSETS[0].etag);
+    }
+
+    #[test]
+    fn what_has_a_version_is_kept_and_the_page_is_asked_about() {
+        let headers = HeaderMap::new();
+        assert_eq!(ASSETS[0].response(&headers).headers()[CACHE_CONTROL], "no-cache");
+        for asset in &ASSETS[1..] {
+            let response = asset.response(&headers);
+            assert_eq!(response.headers()[CACHE_CONTROL], "public, max-age=31536000, immutable");
         }
     }
 
     #[test]
     fn an_unchanged_asset_is_not_sent_again() {
-        let asset = Asset::new(&ASSETS[0]);
-        let mut headers = HeaderMap::new();
-        assert_eq!(asset.response(&headers).status(), 200);
-        for tag in ["*", "W/TAG", "\"x\", TAG", "TAG"] {
-            let tag = tag.replace("TAG", asset.etag.to_str().unwrap());
-            headers.insert(IF_NONE_MATCH, HeaderValue::from_str(&tag).unwrap());
-            assert_eq!(asset.response(&headers).status(), 304, "{tag}");
+        let asset = &ASSETS[0];
+        assert_eq!(asset.response(&HeaderMap::new()).status(), 200);
+        let tag = asset.etag.to_str().unwrap();
+        let strong = tag.strip_prefix("W/").unwrap();
+        for tags in ["*", tag, strong, &format!("\"x\", {tag}")] {
+            assert_eq!(asset.response(&with(IF_NONE_MATCH, tags)).status(), 304, "{tags}");
         }
-        headers.insert(IF_NONE_MATCH, HeaderValue::from_static("\"other\""));
-        assert_eq!(asset.response(&headers).status(), 200);
+        assert_eq!(asset.response(&with(IF_NONE_MATCH, "\"other\"")).status(), 200);
+    }
+
+    #[test]
+    fn it_is_compressed_for_whoever_takes_that() {
+        for takes in ["gzip", "deflate, gzip;q=1.0, br", "br;q=1, GZIP ; q=0.5"] {
+            assert!(takes_gzip(&with(ACCEPT_ENCODING, takes)), "{takes}");
+        }
+        for takes in ["", "identity", "br", "gzip;q=0", "gzip; q=0.000", "xgzip", "gzip;q=much"] {
+            assert!(!takes_gzip(&with(ACCEPT_ENCODING, takes)), "{takes}");
+        }
+        for asset in ASSETS.iter() {
+            let mut text = vec![];
+            GzDecoder::new(&asset.gzip[..]).read_to_end(&mut text).unwrap();
+            assert_eq!(text, asset.content);
+            let compressed = asset.response(&with(ACCEPT_ENCODING, "gzip"));
+            assert_eq!(compressed.headers()[CONTENT_ENCODING], "gzip");
+            assert_eq!(compressed.headers()[VARY], "accept-encoding");
+            assert!(!asset.response(&HeaderMap::new()).headers().contains_key(CONTENT_ENCODING));
+        }
     }
 }

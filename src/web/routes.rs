@@ -208,16 +208,11 @@ fn has_path(target: &Uri) -> Result<(), Problem> {
     }
 }
 
-/// What browsers must not do with our responses. `'self'` covers `ws:` of the same host and port by CSP level 3
-/// (section 6.7.2.8), which Chromium, Firefox and Safari from 16 on follow. `same-origin` keeps foreign pages from
-/// showing the snapshot, which needs no `Origin` to be fetched.
+/// What browsers must not do with our responses. `same-origin` keeps foreign pages from showing the snapshot, which needs no
+/// `Origin` to be fetched.
 fn protect(headers: &mut HeaderMap) {
     const ALWAYS: [(HeaderName, &str); 6] = [
-        (
-            header::CONTENT_SECURITY_POLICY,
-            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
-             base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-        ),
+        (header::CONTENT_SECURITY_POLICY, page::POLICY), // the page itself has one of its own
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::X_FRAME_OPTIONS, "DENY"), // frame-ancestors, for old browsers
@@ -225,7 +220,7 @@ fn protect(headers: &mut HeaderMap) {
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     ];
     for (name, value) in ALWAYS {
-        headers.insert(name, HeaderValue::from_static(value));
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
     // Whatever doesn't say otherwise (the page's files do) depends on who asks.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::super::page;
 use super::super::testing::{PATIENCE, QUICK, Reply, Server, context, context_with, few, rest};
 use super::*;
 use crate::config;
@@ -161,7 +162,8 @@ async fn who_stops_reading_is_cut_off() {
     socket.set_recv_buffer_size(4096).unwrap();
     let mut stream = socket.connect(server.address).await.unwrap();
     // Asks for far more than both sockets' buffers hold, and reads none of it.
-    let request = b"GET /page.css HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(20_000);
+    let request = format!("GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n", page::path_of("page.css"));
+    let request = request.as_bytes().repeat(20_000);
     let (_reader, mut writer) = stream.split();
     let _ = tokio::time::timeout(Duration::from_millis(500), writer.write_all(&request)).await;
     served_in_time(&server).await;
@@ -218,17 +220,17 @@ async fn wrong_names_methods_and_hosts_have_their_status() {
     for (method, path, status, allow) in [
         ("GET", "/", 200, ""),
         ("HEAD", "/", 200, ""),
-        ("GET", "/page.js", 200, ""),
+        ("GET", page::path_of("page.js"), 200, ""),
         ("GET", "/api/status", 200, ""),
         ("GET", "/nothing", 404, ""),
         ("GET", "/api", 404, ""),
         ("GET", "/api/status/more", 404, ""),
         ("GET", "/whep/a/b", 404, ""),
-        ("GET", "/page/page.js", 404, ""),
+        ("GET", "/page.js", 404, ""),
         ("GET", "/..%2f..%2fetc/passwd", 404, ""),
         ("GET", "/%ff%00", 404, ""),
         ("POST", "/", 405, "GET, HEAD"),
-        ("DELETE", "/page.js", 405, "GET, HEAD"),
+        ("DELETE", page::path_of("page.js"), 405, "GET, HEAD"),
         ("POST", "/api/status", 405, "GET, HEAD"),
         ("POST", "/healthz", 405, "GET, HEAD"),
         ("PUT", "/snapshot.jpg", 405, "GET, HEAD"),

@@ -266,9 +266,14 @@ async function privacy(page) {
 /** A browser that opens no WebSocket to a certificate that the device made itself. */
 function noSocket() {
   window.WebSocket = class extends EventTarget {
+    static OPEN = 1;
+    readyState = 0;
     constructor() {
       super();
-      setTimeout(() => this.dispatchEvent(new CloseEvent('close', { code: 1006 })), 20);
+      setTimeout(() => {
+        this.readyState = 3;
+        this.dispatchEvent(new CloseEvent('close', { code: 1006 }));
+      }, 20);
     }
     send() {}
     close() {}

@@ -45,7 +45,7 @@ export function launch(name) {
 export async function signIn(page, url) {
   const password = process.env.PEERCAM_PASSWORD;
   if (!password) return;
-  await page.goto(new URL('backoff.js', url).href); // any text of ours, also below a path, that runs nothing
+  await page.goto(new URL('healthz', url).href); // any text of ours, also below a path, that runs nothing
   const failed = await page.evaluate(async (body) => {
     const session = await (await fetch('api/session')).json();
     if (session.state === 'signed-in') return null;

@@ -26,10 +26,13 @@ use Level::{Guest, Nobody, Owner, Unpaired, Viewer};
 
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"];
 
+/// Stands for the page's script, whose path has its version in it.
+const SCRIPT: &str = "/assets/VERSION/page.js";
+
 /// Every path, and who may use which method there.
 const ROUTES: &[(&str, &[(&str, Level)])] = &[
     ("/", &[("GET", Unpaired), ("HEAD", Unpaired)]),
-    ("/page.js", &[("GET", Unpaired), ("HEAD", Unpaired)]),
+    (SCRIPT, &[("GET", Unpaired), ("HEAD", Unpaired)]),
     ("/api/session", &[("GET", Unpaired)]),
     ("/api/pair", &[("POST", Unpaired)]),
     ("/api/login", &[("POST", Nobody)]),
@@ -70,8 +73,9 @@ const NOWHERE: &[&str] = &[
     "/whep/x/y",
     "/snapshot.jpg/",
     "/snapshot",
-    "/page/page.js",
-    "/page.js/",
+    "/page.js",
+    "/assets/page.js",
+    "/assets/0123456789abcdef/page.js",
     "/state.json",
     "/..%2fstate.json",
 ];
@@ -118,8 +122,12 @@ pub fn bearer(token: &str) -> Shows {
 
 /// Every path and every method as one of that level.
 fn walk(to: SocketAddr, level: Level, shows: &Shows) {
+    let index = ask(to, shows, "GET", "/", "").body;
+    let script = index.split('"').find(|part| part.ends_with("/page.js")).map(|part| format!("/{part}"));
+    let script = script.expect("a script");
     for method in METHODS {
         for (path, rows) in ROUTES {
+            let path = if *path == SCRIPT { &script } else { *path };
             let least = rows.iter().find(|(m, _)| *m == method).map(|(_, least)| *least);
             let code = ask(to, shows, method, path, "").code;
             let refused = match (least, level) {

@@ -35,13 +35,18 @@ fn held(daemon: &Daemon) -> (u64, u64, usize) {
     (number("descriptors"), number("tasks"), sockets.lines().count())
 }
 
-/// What is closed is counted out a moment later; what leaked stays.
+/// Nothing more is held than before. What is closed is counted out a moment later, also what was closed just before it was
+/// counted for the first time; what leaked stays, and each of these tests does everything twice at least.
 fn assert_held(daemon: &Daemon, before: (u64, u64, usize)) {
     let end = Instant::now() + Duration::from_secs(10);
-    while held(daemon) != before && Instant::now() < end {
+    loop {
+        let now = held(daemon);
+        if now.0 <= before.0 && now.1 <= before.1 && now.2 <= before.2 {
+            return;
+        }
+        assert!(Instant::now() < end, "descriptors, tasks, UDP sockets: {before:?} before, now {now:?}");
         std::thread::sleep(Duration::from_millis(100));
     }
-    assert_eq!(held(daemon), before, "descriptors, tasks, UDP sockets");
 }
 
 #[test]
@@ -95,9 +100,7 @@ fn foreign_hosts_and_origins_are_refused_everywhere() {
         ("Sec-WebSocket-Version", "13"),
         ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
     ];
-    for path in
-        ["/", "/page.js", "/api/status", "/healthz", "/snapshot.jpg", "/api/signal", "/whep", "/nothing"]
-    {
+    for path in ["/", "/api/status", "/healthz", "/snapshot.jpg", "/api/signal", "/whep", "/nothing"] {
         for host in ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "", "[::2]:80"] {
             let answer = request(to, "GET", path, &[("Host", host)], "").expect("an answer");
             assert!([400, 421].contains(&answer.code), "{path} for {host:?}: {answer:?}");

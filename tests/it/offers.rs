@@ -12,7 +12,7 @@ const POLICIES: [&str; 3] = ["balanced", "max-bundle", "max-compat"];
 fn plays_whatever_is_offered(name: &str) {
     let daemon = Daemon::start(PATTERN);
     let mut browser = Browser::start(name);
-    browser.tell(&serde_json::json!({"do": "visit", "url": daemon.url("/backoff.js")}));
+    browser.tell(&serde_json::json!({"do": "visit", "url": daemon.url("/healthz")}));
     let code = std::fs::read_to_string(file("browser/offers.js")).expect("a script");
     let names = browser.eval(&format!("({code}).names"));
     let names: Vec<&str> = names.as_array().expect("names").iter().filter_map(Value::as_str).collect();

@@ -59,6 +59,9 @@ pub use self::listen::Error;
 pub use self::mailbox::{Mail, Mailbox};
 pub use self::records::is_dtls;
 pub use self::route::Route;
+#[cfg(test)]
+pub use self::stun::tests as stun_tests;
+pub use self::stun::{Class, Message};
 
 /// The largest datagram of a browser: an Ethernet frame's worth.
 const LARGEST: usize = 1500;

@@ -143,19 +143,37 @@ pub fn binding_request(id: TransactionId) -> [u8; HEADER] {
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    pub use super::{binding_request, key};
 
     /// A request of `ufrag` "ours", as a peer makes it.
     pub fn request(id: TransactionId, username: &str, key: &hmac::Key, nominates: bool) -> Vec<u8> {
+        let nomination = nominates.then_some((USE_CANDIDATE, &[][..]));
+        let attributes = [Some((USERNAME, username.as_bytes())), nomination];
+        signed(binding_request(id).to_vec(), attributes.into_iter().flatten(), key)
+    }
+
+    /// A response to `id`.
+    pub fn response(id: TransactionId) -> Vec<u8> {
         let mut message = binding_request(id).to_vec();
-        let mut push = |kind: u16, value: &[u8]| {
+        message[0] = 0x01;
+        message
+    }
+
+    /// The same as a peer signs it.
+    pub fn signed_response(id: TransactionId, key: &hmac::Key) -> Vec<u8> {
+        signed(response(id), [], key)
+    }
+
+    fn signed<'a>(
+        mut message: Vec<u8>,
+        attributes: impl IntoIterator<Item = (u16, &'a [u8])>,
+        key: &hmac::Key,
+    ) -> Vec<u8> {
+        for (kind, value) in attributes {
             message.extend(kind.to_be_bytes());
             message.extend((value.len() as u16).to_be_bytes());
             message.extend(value);
             message.resize(message.len().next_multiple_of(4), 0);
-        };
-        push(USERNAME, username.as_bytes());
-        if nominates {
-            push(USE_CANDIDATE, &[]);
         }
         let length = (message.len() - HEADER + INTEGRITY_BYTES) as u16;
         message[2..4].copy_from_slice(&length.to_be_bytes());
@@ -163,13 +181,6 @@ pub mod tests {
         message.extend(MESSAGE_INTEGRITY.to_be_bytes());
         message.extend(20_u16.to_be_bytes());
         message.extend(tag.as_ref());
-        message
-    }
-
-    /// A response to `id`.
-    pub fn response(id: TransactionId) -> Vec<u8> {
-        let mut message = binding_request(id).to_vec();
-        message[0] = 0x01;
         message
     }
 

@@ -2,13 +2,12 @@
 // guests.js. It is loaded when it is first opened.
 
 import { ask, sentence } from './api.js';
+import { $ } from './dom.js';
 import { Guests } from './guests.js';
-import { bitrate, since, watching } from './words.js';
+import { bitrate, since, watchers } from './words.js';
 
 /** As the daemon wants it. */
 const LEAST_CHARACTERS = 8;
-
-const $ = (id) => document.getElementById(id);
 
 export class Access {
   #signOut;
@@ -74,7 +73,7 @@ export class Access {
     const problem = status?.state_problem ? sentence(status.state_problem) : '';
     if ($('state-problem').textContent !== problem) $('state-problem').textContent = problem;
     const { count, list } = status?.viewers ?? {};
-    const words = watching(count);
+    const words = watchers(count);
     const text = words ? words[0].toUpperCase() + words.slice(1) : '';
     if ($('people-count').textContent !== text) $('people-count').textContent = text;
     if (list) this.#people(list, status.clock.unix_ms / 1000);

@@ -1,13 +1,12 @@
 // The door: signing in, pairing, and what to do where neither is possible. It touches only what is inside #door.
 
 import { ask, sentence } from './api.js';
+import { $ } from './dom.js';
 import { waitWords } from './words.js';
 
 const VIEWS = ['sign-in', 'pair', 'unpaired'];
 /** As the daemon wants it; it counts characters, not bytes. */
 const LEAST_CHARACTERS = 8;
-
-const $ = (id) => document.getElementById(id);
 
 export class Forms {
   #entered;

@@ -2,9 +2,8 @@
 
 import { ask, sentence } from './api.js';
 import { copy } from './copy.js';
+import { $ } from './dom.js';
 import { expires } from './words.js';
-
-const $ = (id) => document.getElementById(id);
 
 export class Guests {
   constructor() {

@@ -13,15 +13,18 @@ export class Link {
    * `message(object)` for each message, `closed(code, reason)` once when the other side or the network ends it.
    * Neither is called after `close()`. Throws where the browser forbids the socket.
    */
-  constructor(url, { message, closed }) {
-    this.#socket = new WebSocket(url);
+  constructor({ message, closed }) {
+    const { socket, heard } = self.early.link();
+    this.#socket = socket;
+    socket.onmessage = null;
     const on = (type, act) => this.#socket.addEventListener(type, act, { signal: this.#life.signal });
-    on('open', () => {
+    const opened = () => {
       this.open = true;
       this.opened = true;
       this.heard_ms = performance.now();
-    });
-    on('message', ({ data }) => {
+    };
+    on('open', opened);
+    const hear = (data) => {
       this.heard_ms = performance.now();
       let parsed;
       try {
@@ -30,7 +33,11 @@ export class Link {
         return; // Not ours; a later daemon may send what this page does not know.
       }
       message(parsed);
-    });
+    };
+    on('message', ({ data }) => hear(data));
+    if (this.#socket.readyState === WebSocket.OPEN) opened();
+    // Only once whoever makes this link has it.
+    queueMicrotask(() => heard.forEach((data) => this.open && hear(data)));
     on('close', ({ code, reason }) => {
       this.close();
       closed(code, reason);

@@ -1,6 +1,6 @@
 // The panels beside the picture, of which one is open at a time, each by its button.
 
-const $ = (id) => document.getElementById(id);
+import { $ } from './dom.js';
 
 export class Panels {
   #app;

@@ -31,11 +31,13 @@ export class Peer {
 
   /**
    * `send(message)` reaches the daemon, `stream(MediaStream)` brings the media, `changed()` says that `media` did.
-   * The first offer is made at once, while the socket is still opening: it needs nothing from the daemon.
+   * The first offer is made at once, while the socket is still opening (early.js).
    */
   constructor({ send, stream, changed }) {
     this.#send = send;
-    this.#pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
+    const { pc, offer } = self.early.peer();
+    this.#pc = pc;
+    this.#offer = offer;
     const on = (type, act) => this.#pc.addEventListener(type, act, { signal: this.#life.signal });
     const tracks = new MediaStream();
     on('track', ({ track }) => {
@@ -61,10 +63,6 @@ export class Peer {
     };
     on('connectionstatechange', follow);
     on('iceconnectionstatechange', follow);
-    this.#pc.addTransceiver('video', { direction: 'recvonly' });
-    this.#pc.addTransceiver('audio', { direction: 'recvonly' });
-    this.#offer = this.#pc.createOffer();
-    this.#offer.catch(() => {}); // Told by join(), which awaits it.
   }
 
   /** Sends the first offer; gathering goes on behind it and its candidates trickle. */

@@ -55,9 +55,7 @@ export class Signaling {
   }
 
   #open() {
-    const url = new URL('api/signal', this.#base);
-    url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
-    const link = new Link(url, {
+    const link = new Link({
       message: (m) => {
         clearTimeout(this.#timer);
         if (m.type === 'closed') this.#reason = m.reason;

@@ -4,6 +4,6 @@
 import { Session } from './session.js';
 
 export const session = new Session(document.baseURI);
-/** Whether it was begun: a link with a secret has to be looked at first. */
-export const begun = !/^#(pair|guest)=/.test(location.hash);
+/** Whether it was begun (early.js). */
+export const { begun } = self.early;
 if (begun) session.start();

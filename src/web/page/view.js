@@ -1,12 +1,11 @@
 // Everything that touches the document. It is told a model and writes what differs from what it wrote before.
 
+import { $ } from './dom.js';
 import { Panels } from './panels.js';
 import { bitrate, board, delayWords, duration, fps, mode, ms, title } from './words.js';
 
 /** In full screen the bar goes away when nothing has moved for this long. */
 const IDLE_MS = 3000;
-
-const $ = (id) => document.getElementById(id);
 
 export class View {
   app = $('app');
@@ -65,9 +64,8 @@ export class View {
     this.#text('notice-text', said.text);
     this.#hide('play', !model.blocked);
     this.#once('title', title(said), (t) => (document.title = t));
-    this.#once('icon', said.tone === 'ok' ? 'icon-live.svg' : said.tone === 'bad' ? 'icon-away.svg' : 'icon.svg', (href) => {
-      $('icon').href = href;
-    });
+    const { ok, bad, busy } = $('icon').dataset;
+    this.#once('icon', said.tone === 'ok' ? ok : said.tone === 'bad' ? bad : busy, (href) => ($('icon').href = href));
     this.#once('ratio', facts.width && `${facts.width} / ${facts.height}`, (ratio) => {
       if (ratio) this.app.style.setProperty('--ratio', ratio);
     });

@@ -2,8 +2,7 @@
 
 import { copy } from './copy.js';
 import { diagnose, reportText } from './diagnosis.js';
-
-const $ = (id) => document.getElementById(id);
+import { $ } from './dom.js';
 
 export class Why {
   #seen = null;

@@ -178,7 +178,7 @@ export function duration(s) {
 }
 
 /** How many watch, said of everybody, oneself among them. */
-export function watching(count) {
+export function watchers(count) {
   if (count === null || count === undefined) return null;
   return count === 0 ? 'nobody watching' : `${count} watching`;
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { bitrate, board, delayWords, describe, duration, expires, fps, frozenAfter, mode, ms, since, sources, strain, title, waitWords, watching } from '../../../src/web/page/words.js';
+import { bitrate, board, delayWords, describe, duration, expires, fps, frozenAfter, mode, ms, since, sources, strain, title, waitWords, watchers } from '../../../src/web/page/words.js';
 
 const camera = { video: { state: 'live', source: 'camera' }, audio: { state: 'live', source: 'microphone' } };
 const NOW = 100_000;
@@ -168,9 +168,9 @@ test('figures in words', () => {
 });
 
 test('people, links and waiting in words', () => {
-  assert.equal(watching(0), 'nobody watching');
-  assert.equal(watching(3), '3 watching');
-  assert.equal(watching(undefined), null);
+  assert.equal(watchers(0), 'nobody watching');
+  assert.equal(watchers(3), '3 watching');
+  assert.equal(watchers(undefined), null);
   assert.equal(waitWords(12), 'Wait 12 s');
   assert.equal(waitWords(600), 'Wait 10 min');
   const noon = new Date(2026, 10, 20, 12).getTime() / 1000;
