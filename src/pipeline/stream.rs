@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use tokio::sync::watch;
 
 use super::demand::{Claim, Demand};
 use super::hub::{Hub, Subscription};
 use super::quality::{Offered, Share};
+use crate::media::frame::Size;
 use crate::media::h264::ProfileLevelId;
 use crate::media::unit::{AudioUnit, VideoUnit};
 
@@ -54,6 +56,17 @@ impl VideoStream {
         self.offered.send_if_modified(|now| std::mem::replace(now, offered) != offered);
     }
 
+    /// The rungs that there are, for status.
+    pub fn rungs(&self) -> Vec<Rung> {
+        let offered = *self.offered.borrow();
+        let Some(full) = offered.size else { return vec![] };
+        let rung = |name: Share| {
+            let viewers = self.hub(name).subscribers();
+            Rung { name, size: name.of(full), fps: offered.fps, viewers }
+        };
+        offered.shares().map(rung).collect()
+    }
+
     /// Profile and level of all rungs, as the encoder of the full one emits them.
     pub fn profile(&self) -> ProfileLevelId {
         *self.profile.borrow()
@@ -68,6 +81,20 @@ impl VideoStream {
     pub fn conceal(&self) {
         self.hubs.iter().for_each(|hub| hub.conceal());
     }
+}
+
+/// One rung, as status tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Rung {
+    /// Which.
+    pub name: Share,
+    /// Of its pictures.
+    #[serde(flatten)]
+    pub size: Size,
+    /// Frames per second.
+    pub fps: f64,
+    /// How many are on it, or are about to be.
+    pub viewers: usize,
 }
 
 /// A microphone.

@@ -20,7 +20,7 @@ use crate::hush::{Hush, LeftOut};
 use crate::net::{Bucket, Rate, Source};
 use crate::pipeline::demand::Demand;
 use crate::pipeline::quality::{Quality, Share};
-use crate::pipeline::stream::Streams;
+use crate::pipeline::stream::{Rung, Streams};
 use crate::status::Status;
 
 /// Commands waiting for one viewer's task, which reads them at once: a caller waits when it is full.
@@ -304,6 +304,11 @@ impl Registry {
     /// The sizes of pictures that there are, from large to small.
     pub fn qualities(&self) -> Vec<Share> {
         self.shared.streams.video.offered().borrow().shares().collect()
+    }
+
+    /// The rungs that there are, with how many are on each.
+    pub fn rungs(&self) -> Vec<Rung> {
+        self.shared.streams.video.rungs()
     }
 
     /// Everybody's facts, the longest there first.

@@ -227,4 +227,4 @@ impl Switch {
 
 #[cfg(test)]
 #[path = "track_tests.rs"]
-mod tests;
+pub mod tests;

@@ -1,6 +1,9 @@
 //! What is sent while a viewer goes from one rung to another.
 
+use std::time::Duration;
+
 use super::*;
+use crate::media::frame::Size;
 
 /// Between two pictures, microseconds.
 const INTERVAL: u64 = 33_333;
@@ -113,101 +116,151 @@ fn who_stays_gets_what_was_held_back() {
     assert_eq!(scene.sent(), [5]);
 }
 
-/// A rung: its encoder takes the newest picture when it is done with the last, and sometimes fails.
+/// Random numbers below a limit.
+pub fn random(seed: u64) -> impl FnMut(u64) -> u64 {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    move |below| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    }
+}
+
+/// The rungs of a camera, on virtual time: each encoder takes the newest picture when it is done with the last.
+pub struct Rungs {
+    stream: Arc<VideoStream>,
+    encoders: [Encoder; 3],
+    random: Box<dyn FnMut(u64) -> u64>,
+    /// What it makes of a picture.
+    make: fn(Pts, bool, Share) -> VideoUnit,
+    /// An encoder fails at one of so many pictures.
+    fails: Option<u64>,
+    /// A picture takes up to so much, and an IDR up to twice as much.
+    time: Duration,
+}
+
+#[derive(Default)]
 struct Encoder {
-    hub: Arc<crate::pipeline::hub::Hub<VideoUnit>>,
-    slot: Option<(u64, bool)>,
+    slot: Option<(Pts, bool)>,
     /// The picture in work, whether it becomes an IDR, and when that is done.
-    work: Option<(u64, bool, u64)>,
+    work: Option<(Pts, bool, Pts)>,
     broken: bool,
 }
 
-impl Encoder {
-    fn of(stream: &VideoStream, share: Share) -> Self {
-        Self { hub: stream.hub(share).clone(), slot: None, work: None, broken: false }
+impl Rungs {
+    pub fn new(
+        seed: u64,
+        make: fn(Pts, bool, Share) -> VideoUnit,
+        fails: Option<u64>,
+        time: Duration,
+    ) -> Self {
+        let stream = Arc::new(VideoStream::default());
+        stream.offer(Offered { size: Some(Size::new(1280, 720)), ..Offered::default() });
+        Self { stream, encoders: Default::default(), random: Box::new(random(seed)), make, fails, time }
     }
 
-    fn turn(&mut self, now: u64, random: &mut impl FnMut(u64) -> u64) {
-        if let Some((n, idr, _)) = self.work.take_if(|(_, _, done)| *done <= now) {
-            let made = Pts::from_micros(1_000_000_000 + now);
-            if random(60) == 0 {
-                self.broken = true;
-                self.hub.missed();
-            } else {
-                let unit = VideoUnit { ready: made, ..Arc::into_inner(unit(n, idr)).expect("one") };
-                self.hub.publish(&Arc::new(unit));
+    pub fn track(&self, wish: Quality) -> Track {
+        Track::new(self.stream.clone(), wish)
+    }
+
+    /// A wish like any other.
+    pub fn wish(&mut self) -> Quality {
+        [Quality::Full, Quality::Half, Quality::Quarter][(self.random)(3) as usize]
+    }
+
+    /// A picture is captured, as the convert thread hands it out.
+    pub fn picture(&mut self, now: Pts) {
+        let hubs = Share::ALL.map(|share| self.stream.hub(share));
+        let watched = hubs.map(|hub| hub.subscribers() > 0);
+        let decided: Vec<bool> = hubs
+            .iter()
+            .zip(&self.encoders)
+            .zip(watched)
+            .map(|((hub, e), watched)| watched && hub.begin(now, e.slot.is_some_and(|(_, idr)| idr), now))
+            .collect();
+        for ((e, idr), watched) in self.encoders.iter_mut().zip(decided).zip(watched) {
+            if watched {
+                e.slot = Some((now, idr));
             }
         }
-        if self.work.is_none()
-            && let Some((n, idr)) = self.slot.take()
-        {
-            // An IDR takes longer, and a new encoder begins with one.
-            let idr = idr || std::mem::take(&mut self.broken);
-            let time = INTERVAL / 4 + random(INTERVAL / 2) + if idr { random(INTERVAL) } else { 0 };
-            self.work = Some((n, idr, now + time));
+    }
+
+    /// All that the encoders do until now.
+    pub fn turn(&mut self, now: Pts) {
+        for (e, share) in self.encoders.iter_mut().zip(Share::ALL) {
+            let hub = self.stream.hub(share);
+            if let Some((pts, idr, done)) = e.work.take_if(|(_, _, done)| *done <= now) {
+                if self.fails.is_some_and(|of| (self.random)(of) == 0) {
+                    e.broken = true;
+                    hub.missed();
+                } else {
+                    hub.publish(&Arc::new(VideoUnit { ready: done, ..(self.make)(pts, idr, share) }));
+                }
+            }
+            if e.work.is_none()
+                && let Some((pts, idr)) = e.slot.take()
+            {
+                // A new encoder begins with an IDR.
+                let idr = idr || std::mem::take(&mut e.broken);
+                let most = self.time.as_micros() as u64 * if idr { 2 } else { 1 };
+                let time = Duration::from_micros(most / 3 + (self.random)(most * 2 / 3));
+                e.work = Some((pts, idr, now + time));
+            }
         }
+    }
+
+    /// When the next encoder is ready.
+    pub fn due(&self) -> Option<Pts> {
+        self.encoders.iter().filter_map(|e| e.work.map(|(_, _, done)| done)).min()
     }
 }
 
 /// A walk over the rungs with encoders of random speed that fail now and then: what is sent is a stream that any decoder
 /// takes, and nobody sees it stand still.
-#[tokio::test]
-async fn a_random_walk_over_the_rungs_is_one_stream() {
+#[test]
+fn a_random_walk_over_the_rungs_is_one_stream() {
+    let make = |pts: Pts, idr, share: Share| VideoUnit {
+        pts,
+        taken: pts,
+        ready: pts,
+        rtp_time: share.index() as u32,
+        idr,
+        payloads: vec![],
+    };
     for seed in 0..20u64 {
-        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let mut random = move |below: u64| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state % below
-        };
-        let stream = Arc::new(VideoStream::default());
-        stream.offer(Offered { size: Some(crate::media::frame::Size::new(1280, 720)), ..Offered::default() });
-        let mut track = Track::new(stream.clone(), Quality::Full);
-        let mut encoders = Share::ALL.map(|share| Encoder::of(&stream, share));
+        let mut rungs = Rungs::new(seed, make, Some(60), Duration::from_millis(25));
+        let (mut track, mut random) = (rungs.track(Quality::Full), random(seed + 1_000));
         // What was sent: when it was captured, whether it is an IDR, which rung it is of, and when it was sent.
-        let mut sent: Vec<(u64, bool, Share, u64)> = vec![];
+        let mut sent: Vec<(Pts, bool, u32, Pts)> = vec![];
         let (mut wishes, mut switches) = (0, 0);
-        // A millisecond each; a picture every 33.
         for ms in 0..120_000u64 {
-            let now = ms * 1_000;
-            if (now / INTERVAL) != (now.saturating_sub(1_000)) / INTERVAL {
-                let n = now / INTERVAL;
-                let active = encoders.each_ref().map(|e| e.hub.subscribers() > 0);
-                let mut decided = [false; 3];
-                for (e, idr) in encoders.iter_mut().zip(&mut decided) {
-                    let replaced = e.slot.is_some_and(|(_, idr)| idr);
-                    *idr = e.hub.subscribers() > 0
-                        && e.hub.begin(at(n), replaced, Pts::from_micros(1_000_000_000 + now));
-                }
-                for ((e, idr), active) in encoders.iter_mut().zip(decided).zip(active) {
-                    if active {
-                        e.slot = Some((n, idr));
-                    }
-                }
+            let now = at(0) + Duration::from_millis(ms);
+            if ms % 33 == 0 {
+                rungs.picture(now);
             }
-            for e in &mut encoders {
-                e.turn(now, &mut random);
-            }
+            rungs.turn(now);
             if random(300) == 0 {
                 wishes += 1;
-                track.wish([Quality::Full, Quality::Half, Quality::Quarter][random(3) as usize]);
+                track.wish(rungs.wish());
             }
             while let Some(unit) = track.try_recv() {
-                let n = (unit.pts.as_micros() - 1_000_000_000) / INTERVAL;
-                // After it was taken: the first of a rung is what it switches by.
-                sent.push((n, unit.idr, track.share(), now));
+                sent.push((unit.pts, unit.idr, unit.rtp_time, now));
             }
             switches += usize::from(track.switched().is_some());
         }
         assert!(wishes > 300 && switches > 100, "{seed}: {switches} switches by {wishes} wishes");
-        for (n, pair) in sent.windows(2).enumerate() {
+        for pair in sent.windows(2) {
             let [(before, _, old, then), (after, idr, new, now)] = pair else { unreachable!() };
-            assert!(before < after, "{seed}: time goes back at {n}");
-            assert!(old == new || *idr || sent[n + 1..].iter().take(3).any(|s| s.1), "{seed}: {n}");
+            assert!(before < after, "{seed}: time goes back at {after:?}");
+            assert!(old == new || *idr, "{seed}: a rung begins without an IDR at {after:?}");
             // A failed encoder leaves out a picture by itself, and another may be replaced while it is made anew.
-            assert!(after - before <= 4, "{seed}: from {before} to {after}");
-            assert!(now - then < 200_000, "{seed}: nothing for {} us", now - then);
+            assert!(after.since(*before) <= Duration::from_millis(4 * 33), "{seed}: {before:?} to {after:?}");
+            assert!(
+                now.since(*then) < Duration::from_millis(200),
+                "{seed}: nothing for {:?}",
+                now.since(*then)
+            );
         }
     }
 }
