@@ -11,7 +11,7 @@ use super::super::auth::Role;
 use super::super::server::Limits;
 use super::super::testing::{OFFER, PATIENCE, Server, context};
 use super::*;
-use crate::media::frame::Size;
+use crate::config;
 use crate::pipeline::quality::Offered;
 
 struct Page(WebSocketStream<TcpStream>);
@@ -106,7 +106,7 @@ async fn hello_status_and_clock() {
 async fn the_sizes_that_there_are_are_told_when_they_change() {
     let server = start();
     let mut page = Page::open(&server).await;
-    let offered = Offered { size: Some(Size::new(1280, 720)), ..Offered::default() };
+    let offered = Offered { size: Some(config::Video::default().size), ..Offered::default() };
     server.context.streams.video.offer(offered);
     server.context.status.video(|_| {});
     assert_eq!(page.next("update").await["qualities"], json!(["full", "half", "quarter"]));

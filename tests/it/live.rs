@@ -346,7 +346,8 @@ fn a_slow_board_scales_its_pictures_down() {
     let smaller = |s: &Value| s["video"]["reduced"]["width"].as_u64().is_some_and(|width| width < 1920);
     let (took, reduced) = until(address, "reduced", Duration::from_secs(60), smaller);
     println!("after {took:.1?}: {}", reduced["video"]["reduced"]);
-    assert_eq!(reduced["video"]["negotiated"]["width"], 1920, "{reduced:#}");
+    let agreed = |s: &Value| s["video"]["negotiated"]["width"].as_u64().unwrap();
+    assert!(agreed(&reduced) > reduced["video"]["reduced"]["width"].as_u64().unwrap(), "{reduced:#}");
     assert_eq!(reduced["video"]["rungs"][0]["width"], reduced["video"]["reduced"]["width"], "{reduced:#}");
     assert_eq!(
         reduced["video"]["rungs"].as_array().map(Vec::len),
@@ -354,6 +355,7 @@ fn a_slow_board_scales_its_pictures_down() {
         "smaller rungs go first: {reduced:#}"
     );
     assert!(board.daemon_log().contains("picture: reduced to "), "{}", board.daemon_log());
+    assert_eq!(board.daemon_log().matches("picture: vivid").count(), 1, "opened in one mode: {}", board.daemon_log());
     let before = reduced["counters"]["encoded"].as_u64().unwrap();
     until(address, "going on", SOON, |s| s["counters"]["encoded"].as_u64().unwrap() > before + 20);
     // A smaller picture loses no camera. The driver, which is starved too, may be late by itself.
