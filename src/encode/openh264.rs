@@ -18,10 +18,8 @@ use crate::media::frame::Size;
 use crate::media::h264::{ProfileLevelId, max_bitrate_bps, nal, nal_type, strip_start_code};
 use crate::media::i420::I420;
 
-/// OpenH264 refuses smaller pictures, and larger ones than level 5.2 holds.
-pub const MIN_SIZE: Size = Size::new(16, 16);
-/// See [`MIN_SIZE`].
-pub const MAX_SIZE: Size = Size::new(3840, 2160);
+/// OpenH264 refuses smaller pictures.
+pub const SMALLEST: Size = Size::new(16, 16);
 
 const NAME: &str = "openh264";
 
@@ -42,7 +40,8 @@ impl OpenH264 {
     /// Starts an encoder, and encodes one black picture to learn which SPS it really emits.
     ///
     /// # Errors
-    /// The settings are not to be had (see [`MIN_SIZE`] and [`MAX_SIZE`]), or memory is short.
+    /// The settings are not to be had (as pictures below [`SMALLEST`] or above [`LARGEST`](crate::media::frame::LARGEST)), or
+    /// memory is short.
     pub fn new(settings: Settings) -> Result<Self, Error> {
         let mut config = EncoderConfig::new()
             .profile(Profile::Baseline)
