@@ -4,13 +4,14 @@
 //!  V4L2, test picture          ALSA, test tone            the way of a picture and of a sound
 //!        | Frame (lent)              | period
 //!      slot (newest wins)         timeline (drift)        capture
-//!        | I420                      | 48 kHz
-//!    OpenH264                      Opus                   encode
+//!        | I420, converted once      | 48 kHz
+//!      slot for each rung: full, half, quarter            pipeline
+//!        | scaled                    |
+//!    OpenH264 for each rung        Opus                   encode
 //!        | access unit               | packet
 //!    packetize, once for all viewers                      media
-//!        +------------ hub ----------+                    pipeline
-//!          bounded queue per viewer
-//!        | VideoUnit                 | AudioUnit
+//!      hub for each rung           hub                    pipeline
+//!        | VideoUnit                 | AudioUnit, by bounded queues
 //!      one task and one PeerConnection per viewer         viewer
 //!        | SRTP                      ^ PLI, FIR
 //!      browser  <-- page, WebSocket, WHEP -->  web

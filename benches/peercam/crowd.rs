@@ -14,12 +14,12 @@ use bytes::Bytes;
 use peercam::board::addresses;
 use peercam::clock::{AUDIO_HZ, Clocks, Pts, RtpClock, VIDEO_HZ};
 use peercam::config;
-use peercam::media::h264::ProfileLevelId;
 use peercam::media::unit::{AudioUnit, VideoUnit};
 use peercam::memory;
 use peercam::net::Links;
-use peercam::pipeline::hub::Hub;
+use peercam::pipeline::quality::Share;
 use peercam::pipeline::snapshot::Snapshots;
+use peercam::pipeline::stream::Streams;
 use peercam::state::State;
 use peercam::status::Status;
 use peercam::viewer::{Port, Registry};
@@ -199,7 +199,7 @@ impl Ours {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let inside = runtime.enter();
         tokio::spawn(memory::give_back());
-        let (hub, status) = (Arc::new(Hub::default()), Arc::new(Status::default()));
+        let (streams, status) = (Streams::default(), Arc::new(Status::default()));
         let web = config::Web {
             address: Ipv4Addr::LOCALHOST.into(),
             port: 0,
@@ -207,13 +207,12 @@ impl Ours {
             max_viewers: 300,
             ..Default::default()
         };
-        let (_profile, profile_seen) = watch::channel(ProfileLevelId([0x42, 0xc0, 0x1f]));
         let ice = config::Ice { port: 0, ..Default::default() };
         let (_, addresses) = watch::channel(addresses::now());
         let links = Links::new(addresses.clone());
         let port = Port::open(&ice, addresses, status.clone()).expect("a free port");
-        let registry = Registry::new(hub.clone(), status.clone(), port, 300, profile_seen);
-        let snapshots = Arc::new(Snapshots::new(hub.clone()));
+        let registry = Registry::new(streams.clone(), status.clone(), port, 300);
+        let snapshots = Arc::new(Snapshots::new(streams.video.demand.clone()));
         let listener = web::bind((web.address, 0).into(), &[]).expect("a port");
         let address = listener.local_addr().expect("an address");
         let door = web::Door { listener, speaks: web::Speaks::Plain };
@@ -229,11 +228,12 @@ impl Ours {
         let over = Arc::new(AtomicBool::new(false));
         let until = over.clone();
         std::thread::spawn(move || {
+            let (pictures, sounds) = (streams.video.hub(Share::Full), &streams.audio.hub);
             publish(parts, size, &until, |unit| match unit {
-                Unit::Audio(unit) => hub.publish_audio(unit.into()),
+                Unit::Audio(unit) => sounds.publish(&unit.into()),
                 Unit::Video(unit) => {
-                    let idr = hub.keyframe_due(unit.pts);
-                    hub.publish_video(VideoUnit { idr, ..unit }.into());
+                    let idr = pictures.begin(unit.pts, false, unit.pts);
+                    pictures.publish(&VideoUnit { idr, ..unit }.into());
                 }
             });
         });

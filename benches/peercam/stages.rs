@@ -1,17 +1,20 @@
-//! Delay inside the daemon, stage by stage: capture to the encode thread, conversion and encoding, and from there to a
-//! viewer's socket on loopback (queue, SRTP, UDP).
+//! Delay inside the daemon, stage by stage: capture to conversion, conversion and encoding, and from there to a viewer's
+//! socket on loopback (queue, SRTP, UDP). And what a smaller picture costs.
 
+use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use peercam::board::addresses;
 use peercam::clock::{AUDIO_HZ, Clocks, Pts, RtpClock, VIDEO_HZ};
 use peercam::config;
 use peercam::media::frame::Size;
-use peercam::media::h264::ProfileLevelId;
-use peercam::pipeline::hub::{Hub, Unit};
+use peercam::media::i420::I420;
+use peercam::media::scale::scale;
+use peercam::pipeline::quality::Quality;
 use peercam::pipeline::snapshot::Snapshots;
+use peercam::pipeline::stream::Streams;
 use peercam::pipeline::video::{Context, Video};
 use peercam::status::Status;
 use peercam::viewer::{Credential, Holder, Offer, Port, Registry};
@@ -29,22 +32,44 @@ const FRAMES: usize = 300;
 
 /// All sizes.
 pub fn measure() {
+    scaling();
     for size in [Size::new(640, 480), Size::new(1280, 720)] {
         tokio::runtime::Runtime::new().expect("a runtime").block_on(one(size));
     }
 }
 
+/// What a smaller picture costs before it is encoded: in one thread, on a picture of noise.
+fn scaling() {
+    for size in [Size::new(1280, 720), Size::new(1920, 1080)] {
+        let mut from = I420::new(size);
+        let planes = from.planes_mut();
+        for (n, sample) in planes.y.iter_mut().chain(planes.u).chain(planes.v).enumerate() {
+            *sample = ((n as u32).wrapping_mul(2_654_435_761) >> 24) as u8;
+        }
+        for (part, of) in [(1, 2), (1, 4), (3, 4)] {
+            let mut to = I420::new(Size::new(size.width * part / of, size.height * part / of));
+            let mut times: Vec<f64> = (0..FRAMES)
+                .map(|_| {
+                    let start = Instant::now();
+                    scale(&from, black_box(&mut to));
+                    start.elapsed().as_secs_f64() * 1e3
+                })
+                .collect();
+            let (p50, p99) = (quantile(&mut times, 0.5), quantile(&mut times, 0.99));
+            row(&format!("scaling {size} to {part}/{of}, p50 / p99"), &format!("{p50:.2} / {p99:.2} ms"));
+        }
+    }
+}
+
 async fn one(size: Size) {
-    let (hub, status) = (Arc::new(Hub::default()), Arc::new(Status::default()));
-    let (profile, profile_seen) = watch::channel(ProfileLevelId([0x42, 0xc0, 0x1f]));
+    let (streams, status) = (Streams::default(), Arc::new(Status::default()));
     let config = config::Video { device: config::Camera::Pattern, size, ..Default::default() };
     let _video = Video::spawn(Context {
         config: watch::channel(config).1,
-        hub: hub.clone(),
+        stream: streams.video.clone(),
         status: status.clone(),
-        snapshots: Arc::new(Snapshots::new(hub.clone())),
+        snapshots: Arc::new(Snapshots::new(streams.video.demand.clone())),
         clock: CLOCKS.video,
-        profile,
         private: watch::channel(false).1,
         hotplug: watch::channel(0).1,
         pressure: watch::channel(None).1,
@@ -55,7 +80,7 @@ async fn one(size: Size) {
     let ice = config::Ice { port: 0, ..Default::default() };
     let (_, addresses) = watch::channel(addresses::now());
     let port = Port::open(&ice, addresses, status.clone()).expect("a free port");
-    let registry = Registry::new(hub.clone(), status, port, 10, profile_seen);
+    let registry = Registry::new(streams.clone(), status, port, 10);
     let mut client = Client::new(false).await;
     let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
     let holder = Holder { credential: Credential::new([0; 32]), owner: true, household: false };
@@ -67,18 +92,19 @@ async fn one(size: Size) {
         holder,
         via: "whep",
         sound: false,
+        quality: Quality::Auto,
     };
     let answer = registry.join(offer).await.expect("an answer");
     client.accept(&answer.sdp).await;
     client.until(Connected).await;
 
-    let mut beside = hub.subscribe();
+    let mut beside = streams.video.subscribe();
     let (mut wait, mut work, mut wire, mut all) = (vec![], vec![], vec![], vec![]);
     let ms = |d: Duration| d.as_secs_f64() * 1e3;
     let mut units = std::collections::HashMap::new();
     while all.len() < FRAMES {
         tokio::select! {
-            unit = beside.recv() => if let Unit::Video(unit) = unit { units.insert(unit.rtp_time, unit); },
+            unit = beside.recv() => { units.insert(unit.rtp_time, unit); }
             packet = client.packets.recv() => {
                 let Some(Packet::Rtp(packet)) = packet else { continue };
                 let Some(unit) = units.remove(&packet.header.timestamp).filter(|_| packet.header.marker) else { continue };

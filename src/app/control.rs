@@ -141,6 +141,7 @@ impl Controls {
     fn facts(&self) -> Value {
         let mut facts = json!(self.status.report());
         let viewers = self.registry.list();
+        facts["video"]["rungs"] = json!(self.registry.rungs());
         facts["pages"] = json!(self.pages());
         let settings = self.settings();
         facts["listening"] = json!(settings.address);

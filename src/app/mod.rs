@@ -27,11 +27,10 @@ use crate::board::{self, addresses, notify, watching};
 use crate::clock::{AUDIO_HZ, Clocks, RtpClock, VIDEO_HZ};
 use crate::config::{self, Config};
 use crate::heartbeat::Heartbeats;
-use crate::media::h264::ProfileLevelId;
 use crate::memory;
 use crate::net::{Links, descriptors};
-use crate::pipeline::hub::Hub;
 use crate::pipeline::snapshot::Snapshots;
+use crate::pipeline::stream::Streams;
 use crate::pipeline::{audio, video};
 use crate::state::{self, State};
 use crate::status::{self, Status};
@@ -44,8 +43,6 @@ use crate::web::{self, Server, Settings};
 const FAREWELL: Duration = Duration::from_secs(1);
 /// From the signal to our end, with whatever hangs left behind. Whoever stops us wants the devices back within 3 s.
 const END: Duration = Duration::from_millis(2700);
-/// Answered to offers in the moment before the first encoder has shown its SPS: constrained baseline, level 3.1.
-const PROFILE_AT_START: ProfileLevelId = ProfileLevelId([0x42, 0xc0, 0x1f]);
 
 /// Runs the daemon until SIGTERM or SIGINT; a second signal ends it at once. What must last is in `state_dir`. `load`
 /// reads the configuration and says where from: at the start, and on SIGHUP again.
@@ -68,7 +65,7 @@ pub async fn run(
     let tls = Tls::open(&config.web, state_dir, announced.clone())?;
     let control = Control::bind(board::control::path(state_dir))?;
 
-    let (hub, status) = (Arc::new(Hub::default()), Arc::new(Status::default()));
+    let (streams, status) = (Streams::default(), Arc::new(Status::default()));
     status.configuration(status::Configuration { source, refused: vec![] });
     let heartbeats = Arc::new(Heartbeats::default());
     let addresses = addresses::watch(stop.clone());
@@ -76,25 +73,24 @@ pub async fn run(
     auth.set_neighbours(links.clone());
     let port = Port::open(&config.ice, addresses.clone(), status.clone())?;
     tell_media(&port);
-    let snapshots = Arc::new(Snapshots::new(hub.clone()));
+    let snapshots = Arc::new(Snapshots::new(streams.video.demand.clone()));
     let clocks = Clocks {
         video: RtpClock { hz: VIDEO_HZ, offset: getrandom::u32().context("asking for random numbers")? },
         audio: RtpClock { hz: AUDIO_HZ, offset: getrandom::u32().context("asking for random numbers")? },
     };
-    let (profile, profile_seen) = watch::channel(PROFILE_AT_START);
     auth.state().hold_privacy(config.watching.privacy);
     let private = auth.state().privacy();
     let hotplug = board::hotplug::watch(stop.clone());
-    let pressure = board::health::watch(status.clone(), hub.viewers(), stop.clone());
+    let viewers = streams.video.demand.viewers();
+    let pressure = board::health::watch(status.clone(), viewers.clone(), stop.clone());
     let video_config = watch::Sender::new(config.video.clone());
     let audio_config = watch::Sender::new(config.audio.clone());
     let video = video::Video::spawn(video::Context {
         config: video_config.subscribe(),
-        hub: hub.clone(),
+        stream: streams.video.clone(),
         status: status.clone(),
         snapshots: snapshots.clone(),
         clock: clocks.video,
-        profile,
         private: private.clone(),
         hotplug: hotplug.clone(),
         pressure,
@@ -104,7 +100,7 @@ pub async fn run(
     .context("starting the video threads")?;
     let audio = audio::spawn(audio::Context {
         config: audio_config.subscribe(),
-        hub: hub.clone(),
+        stream: streams.audio.clone(),
         status: status.clone(),
         clocks,
         private: private.clone(),
@@ -113,10 +109,9 @@ pub async fn run(
         stop: stop.clone(),
     })
     .context("starting the audio thread")?;
-    let viewers = hub.viewers();
     let watched = watching::Watched { viewers: viewers.clone(), private };
     let told = watching::start(config.watching.clone(), watched);
-    let registry = Registry::new(hub, status.clone(), port, config.web.max_viewers, profile_seen);
+    let registry = Registry::new(streams, status.clone(), port, config.web.max_viewers);
 
     let address = listeners.address();
     let settings = Settings { web: config.web.clone(), ice: config.ice.clone(), tls: tls.clone(), address };

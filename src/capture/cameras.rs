@@ -12,7 +12,7 @@ use super::v4l2::controls::{self, Control};
 use super::v4l2::node::Caps;
 use super::v4l2::{self, Node};
 use crate::config;
-use crate::media::frame::{PixelFormat, Size};
+use crate::media::frame::{LARGEST, PixelFormat, Size};
 use crate::text::is_plain;
 
 /// Where udev names cameras by what they are.
@@ -174,8 +174,16 @@ fn choice(listing: Listing, video: &config::Video, why: String) -> Result<Choice
     let modes = modes::rank(&listing.offered, wanted(video));
     if modes.is_empty() {
         let format = video.pixel_format.map_or("any format we read", PixelFormat::fourcc);
-        let there = formats(&listing.offered);
-        return Err(Error::Unusable(format!("{shown} does not offer {format}; it offers {there}")));
+        let is_read = |offer: &Offered| match (offer.format.pixel_format(), video.pixel_format) {
+            (Some(format), Some(only)) => format == only,
+            (format, _) => format.is_some(),
+        };
+        let why = if listing.offered.iter().any(is_read) {
+            format!("offers only pictures of more than {LARGEST}, which can't be encoded")
+        } else {
+            format!("does not offer {format}; it offers {}", formats(&listing.offered))
+        };
+        return Err(Error::Unusable(format!("{shown} {why}")));
     }
     let problems = controls::problems(&listing.controls, &video.controls);
     Ok(Choice {

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use crate::media::frame::{PixelFormat, Size};
+use crate::media::frame::{LARGEST, PixelFormat, Size};
 
 /// A pixel format as the kernel codes it (`V4L2_PIX_FMT_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -201,8 +201,8 @@ pub fn pick(offered: &[Offered], wanted: Wanted) -> Option<Picked> {
 
 /// The best mode of each layout, best first: what to try when a driver refuses the first after all.
 pub fn rank(offered: &[Offered], wanted: Wanted) -> Vec<Picked> {
-    let mut all: Vec<(f64, Picked)> = offered.iter().filter_map(|offer| rate(offer, wanted)).collect();
-    all.sort_by(|(a, x), (b, y)| better(*a, x, *b, y));
+    let mut all: Vec<(Distance, Picked)> = offered.iter().filter_map(|offer| rate(offer, wanted)).collect();
+    all.sort_by(|(a, x), (b, y)| a.cmp(b).then_with(|| by_cost(x, y)));
     let mut best: Vec<Picked> = vec![];
     for (_, mode) in all {
         if best.iter().all(|b| b.format != mode.format) {
@@ -212,31 +212,45 @@ pub fn rank(offered: &[Offered], wanted: Wanted) -> Vec<Picked> {
     best
 }
 
-fn better(a: f64, x: &Picked, b: f64, y: &Picked) -> Ordering {
-    a.total_cmp(&b).then(cost(x).total_cmp(&cost(y)))
+fn by_cost(x: &Picked, y: &Picked) -> Ordering {
+    // Where a driver has both, `JPEG` is for single pictures: bcm2835-v4l2 makes them by its encoder of stills.
+    let for_stills = |mode: &Picked| mode.fourcc == FourCc::new(b"JPEG");
+    cost(x).total_cmp(&cost(y)).then(for_stills(x).cmp(&for_stills(y)))
 }
 
-/// The mode of `offer` nearest to what is wanted, and how far it is from that (0: it is that).
-fn rate(offer: &Offered, wanted: Wanted) -> Option<(f64, Picked)> {
-    /// Modes nearer to each other than this are as good: 29.97 for 30 frames per second, 1280x716 for 1280x720.
-    const STEP: f64 = 0.05;
+/// How far a mode is from what is wanted, in the order in which it counts. All zero: it is that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Distance {
     /// A picture without colours comes after any with them.
-    const COLOURLESS: f64 = 100.0;
+    colourless: bool,
+    /// Size and rate together, in units of [`STEP`].
+    steps: u32,
+    /// The size alone. Of 1280x720 at 30 frames per second and 1360x768 at 25, the former is nearer to 1280x720 at 25.
+    size_steps: u32,
+}
+
+/// Modes nearer to each other than this are as good: 29.97 for 30 frames per second, 1280x716 for 1280x720.
+const STEP: f64 = 0.05;
+
+/// The mode of `offer` nearest to what is wanted, and how far it is from that.
+fn rate(offer: &Offered, wanted: Wanted) -> Option<(Distance, Picked)> {
     let format = offer.format.pixel_format()?;
     if wanted.format.is_some_and(|only| only != format) {
         return None;
     }
     let size = offer.sizes.nearest(wanted.size);
-    if size.width < 2 || size.height < 2 {
+    if size.width < 2 || size.height < 2 || !size.fits(LARGEST) {
         return None;
     }
     let interval = offer.rates.nearest(wanted.fps)?;
-    let distance = size_distance(size, wanted.size) + rate_distance(interval.fps(), wanted.fps);
-    let colourless = if format == PixelFormat::Grey { COLOURLESS } else { 0.0 };
-    Some((
-        (distance / STEP).round() * STEP + colourless,
-        Picked { fourcc: offer.format, format, size, interval },
-    ))
+    let steps = |distance: f64| (distance / STEP).round() as u32;
+    let size_distance = size_distance(size, wanted.size);
+    let distance = Distance {
+        colourless: format == PixelFormat::Grey,
+        steps: steps(size_distance + rate_distance(interval.fps(), wanted.fps)),
+        size_steps: steps(size_distance),
+    };
+    Some((distance, Picked { fourcc: offer.format, format, size, interval }))
 }
 
 /// Distances are of logarithms, so that half is as far as double. A larger picture costs CPU and bits that nobody
@@ -266,5 +280,7 @@ fn cost(mode: &Picked) -> f64 {
     per_pixel * mode.size.area() as f64 * mode.interval.fps()
 }
 
+#[cfg(test)]
+mod cameras;
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ use super::v4l2::Camera;
 use super::{Error, VideoSource};
 use crate::clock::Pts;
 use crate::config;
-use crate::media::frame::{PixelFormat, Size};
+use crate::media::frame::PixelFormat;
 use crate::status::{Mode, Status};
 
 /// While the test picture stands in, a camera is looked for so often.
@@ -22,10 +22,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// Chooses and opens the right source, again and again.
 pub struct Chooser {
     config: config::Video,
-    /// The size to ask for instead of the configured one.
-    limit: Option<Size>,
-    /// What was opened or looked at last.
-    last: Option<Last>,
+    /// What was opened or looked at last, as it calls itself.
+    last: Option<String>,
     fallback: Fallback,
     /// The layouts that are tried, in this order; empty while there is no camera.
     tried: Vec<PixelFormat>,
@@ -38,20 +36,11 @@ pub struct Chooser {
     warned: Vec<String>,
 }
 
-/// A source, as it was agreed with.
-struct Last {
-    /// Its node; `None` is the test picture.
-    node: Option<PathBuf>,
-    name: String,
-    size: Size,
-}
-
 impl Chooser {
     /// For `[video]`.
     pub fn new(config: &config::Video) -> Self {
         Self {
             config: config.clone(),
-            limit: None,
             last: None,
             fallback: Fallback::default(),
             tried: vec![],
@@ -75,37 +64,15 @@ impl Chooser {
         if (&old.device, old.size, old.frame_rate, old.pixel_format)
             != (&new.device, new.size, new.frame_rate, new.pixel_format)
         {
-            self.limit = None; // it was found out for another mode
             self.fallback = Fallback::default();
             self.seen_camera &= old.device == new.device;
             return true;
         }
         if let (Some(open), Some(last), true) = (open, &self.last, old.controls != new.controls) {
-            let (name, warnings) = (last.name.clone(), open.set_controls(&new.controls));
+            let (name, warnings) = (last.clone(), open.set_controls(&new.controls));
             self.warn(&name, &warnings);
         }
         false
-    }
-
-    /// The size asked for instead of the configured one.
-    pub fn limit(&self) -> Option<Size> {
-        self.limit
-    }
-
-    /// Asks for another size than the configured one. Says whether what was opened last would then be of another.
-    pub fn set_limit(&mut self, limit: Option<Size>) -> bool {
-        if std::mem::replace(&mut self.limit, limit) == limit {
-            return false;
-        }
-        let (Some(last), mut config) = (&self.last, self.limited()) else { return false };
-        let Some(node) = &last.node else { return self.pattern().mode().size != last.size };
-        // Just this one: to "auto" it would seem to be in use.
-        config.device = config::Camera::Device(node.display().to_string());
-        let sizes = cameras::choose(&config).map(|mut choice| {
-            self.fallback.order(&mut choice.modes);
-            choice.modes.first().map(|mode| mode.size)
-        });
-        sizes.is_ok_and(|size| size != Some(last.size))
     }
 
     /// Opens what is right now and starts it, and tells status and log what it is and why. Whether it delivers is for
@@ -160,29 +127,16 @@ impl Chooser {
 
     /// What was opened or looked at last, as it calls itself.
     pub fn name(&self) -> &str {
-        self.last.as_ref().map_or("", |last| &last.name)
+        self.last.as_deref().unwrap_or_default()
     }
 
     fn choose(&mut self) -> Result<Chosen, Error> {
-        let chosen = self.choose_limited()?;
-        let node = match &chosen {
-            Chosen::Pattern(_) => None,
-            Chosen::Camera(choice) => Some(&choice.path),
-        };
-        if self.limit.is_some() && self.last.as_ref().is_some_and(|last| last.node.as_ref() != node) {
-            self.limit = None; // it was found out for another source
-            return self.choose_limited();
-        }
-        Ok(chosen)
-    }
-
-    fn choose_limited(&mut self) -> Result<Chosen, Error> {
         self.stand_in = None;
         self.tried.clear();
         if self.config.device == config::Camera::Pattern {
             return Ok(Chosen::Pattern("configured: video.device = \"pattern\"".into()));
         }
-        match cameras::choose(&self.limited()) {
+        match cameras::choose(&self.config) {
             Err(Error::None(why)) if self.config.device == config::Camera::Auto && !self.seen_camera => {
                 self.stand_in = Some(Pts::now());
                 Ok(Chosen::Pattern(why))
@@ -203,13 +157,8 @@ impl Chooser {
         }
     }
 
-    /// The configuration, with the size to ask for.
-    fn limited(&self) -> config::Video {
-        config::Video { size: self.limit.unwrap_or(self.config.size), ..self.config.clone() }
-    }
-
     fn pattern(&self) -> Pattern {
-        Pattern::new(self.limit.unwrap_or(self.config.size), self.config.frame_rate)
+        Pattern::new(self.config.size, self.config.frame_rate)
     }
 
     /// Whether the test picture stands in for a camera that is there by now. It is looked for now and then, or `at_once`.
@@ -236,7 +185,7 @@ impl Chooser {
 
     fn tell(&mut self, status: &Status, found: Found, mode: Mode) {
         let Found { source, name, node, why } = found;
-        self.last = Some(Last { node: node.clone(), name: name.clone(), size: mode.size });
+        self.last = Some(name.clone());
         let device = node.map(|path| path.display().to_string());
         let node = device.as_ref().map(|d| format!(" [{d}]")).unwrap_or_default();
         let format = mode.format.map_or("", |f| f.fourcc());

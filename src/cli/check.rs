@@ -14,8 +14,9 @@ use crate::capture::cameras::{self, Choice};
 use crate::capture::fallback::{Failure, Fallback};
 use crate::capture::{self, FIRST_FRAME, VideoSource, microphones, v4l2};
 use crate::config::{self, Camera};
-use crate::encode::h264::{H264Encoder, Settings};
+use crate::encode::candidates::Candidates;
 use crate::encode::opus;
+use crate::encode::video::Settings;
 use crate::media::frame::PixelFormat;
 use crate::status::{Mode, Status};
 use crate::web::tls;
@@ -122,13 +123,15 @@ pub(super) fn picture(report: &mut Report, video: &config::Video) {
         fps: mode.fps as f32,
         bitrate_bps: video.bitrate_bps,
         effort: video.effort,
+        level: None,
     };
-    match H264Encoder::new(settings) {
+    match Candidates::default().make(settings) {
         Ok(encoder) => report.line(
             "  encoder",
             &format!(
-                "OpenH264, profile-level-id {}, {} kbit/s",
-                encoder.profile_level_id(),
+                "{}, profile-level-id {}, {} kbit/s",
+                encoder.name(),
+                encoder.profile(),
                 video.bitrate_bps / 1000
             ),
         ),
@@ -289,7 +292,7 @@ mod tests {
         let video = Video { device: Camera::Pattern, ..Video::default() };
         let (text, problems) = said(|r| picture(r, &video));
         assert!(text.contains("the test picture: it is the one in the configuration\n"), "{text}");
-        assert!(text.contains("OpenH264, profile-level-id 42c01f, 2000 kbit/s\nall well\n"), "{text}");
+        assert!(text.contains("openh264, profile-level-id 42c01f, 2000 kbit/s\nall well\n"), "{text}");
         assert_eq!(problems, 0);
         let (text, problems) = said(|r| sound(r, &Audio { device: Microphone::Off, ..Audio::default() }));
         assert!(text.starts_with("microphone  off"), "{text}");

@@ -223,6 +223,10 @@ fn told(facts: &Value) -> String {
             let fps = reduced["fps"].as_f64().unwrap_or_default();
             line("", format!("reduced to {size}, {fps} frames per second: {why}"));
         }
+        for rung in part["rungs"].as_array().into_iter().flatten().filter(|r| r["viewers"] != 0) {
+            let size = format!("{}x{}", rung["width"], rung["height"]);
+            line("", format!("{}, {size}: {} viewers", string(&rung["name"]), rung["viewers"]));
+        }
     }
     let board = &facts["board"];
     let degrees = board["temperature_c"].as_f64().map(|t| format!("{t:.0} °C"));
@@ -245,7 +249,8 @@ fn told(facts: &Value) -> String {
     for viewer in viewers["list"].as_array().into_iter().flatten() {
         let who = viewer["who"].as_str().or(viewer["name"].as_str()).unwrap_or("somebody");
         let rate = viewer["rate_bps"].as_u64().map(|r| format!(", {} kbit/s", r / 1000)).unwrap_or_default();
-        line("", format!("{who}, {}{rate}", string(&viewer["address"])));
+        let rung = viewer["rung"].as_str().map(|r| format!(", {r}")).unwrap_or_default();
+        line("", format!("{who}, {}{rung}{rate}", string(&viewer["address"])));
     }
     columns(0, &lines) + &fingerprint(certificate)
 }
@@ -304,10 +309,12 @@ mod tests {
             "video": {
                 "state": "live", "name": "C920", "encoder": "",
                 "reduced": {"width": 640, "height": 360, "fps": 15.0, "why": "the board is too hot"},
+                "rungs": [{"name": "full", "width": 640, "height": 360, "fps": 15.0, "viewers": 2},
+                          {"name": "half", "width": 320, "height": 180, "fps": 15.0, "viewers": 0}],
             },
             "board": {"temperature_c": 84.0, "pressure": "heat"},
             "audio": {"state": "gone", "reason": "unplugged", "name": "Mic"},
-            "viewers": {"count": 1, "max": 50, "list": [{"name": "x", "who": "owner", "address": "192.168.1.9", "rate_bps": 2_100_000}]},
+            "viewers": {"count": 1, "max": 50, "list": [{"name": "x", "who": "owner", "address": "192.168.1.9", "rung": "full", "rate_bps": 2_100_000}]},
         });
         assert_eq!(
             told(&facts),
@@ -316,10 +323,11 @@ mod tests {
              owner        none yet: `peercam pair` prints the link to become it\n\
              certificate  made by this device, until 2027-01-15\n\
              camera       live: C920\n             reduced to 640x360, 15 frames per second: the board is too hot\n\
+             \x20            full, 640x360: 2 viewers\n\
              microphone   gone (unplugged): Mic\n\
              board        84 °C, too hot: it slows itself down, give it air\n\
              privacy      off\n\
-             viewers      1 of at most 50\n             owner, 192.168.1.9, 2100 kbit/s\n\
+             viewers      1 of at most 50\n             owner, 192.168.1.9, full, 2100 kbit/s\n\
              SHA-256 of this device's certificate authority:\n  AB:CD\n"
         );
         assert!(told(&json!({})).contains("plain HTTP"), "whatever the daemon leaves out");

@@ -10,7 +10,8 @@ use crate::capture::microphones::{self, Abilities, Found, Place};
 use crate::capture::modes::Offered;
 use crate::capture::v4l2::controls::{Allowed, Control};
 use crate::config::Video;
-use crate::encode::h264;
+use crate::encode::openh264;
+use crate::media::frame::LARGEST;
 
 /// Prints cameras, microphones and encoders.
 pub fn run() -> anyhow::Result<ExitCode> {
@@ -120,7 +121,7 @@ fn show_microphones(all: &[(Result<Abilities, capture::Error>, Found)]) -> Strin
 }
 
 fn show_encoders() -> String {
-    let (min, max) = (h264::MIN_SIZE, h264::MAX_SIZE);
+    let (min, max) = (openh264::SMALLEST, LARGEST);
     let rows = [
         ["H.264", "OpenH264, in software", &format!("constrained baseline, {min} to {max}")],
         ["Opus", "libopus, in software", "48000 Hz, 1 or 2 channels, packets of 20 ms"],

@@ -1,8 +1,9 @@
-//! How much picture the board carries: when encoding does not keep up, or the board is too hot or short of power, fewer
-//! pictures are taken, then smaller ones, and more again once that is sure to go well. Pure policy.
+//! How much picture the board carries: when encoding does not keep up, or the board is too hot or short of power, the smaller
+//! rungs are left out, then fewer pictures are taken, then smaller ones, and more again once that is sure to go well. Pure
+//! policy.
 //!
-//! All that can be asked for is a ladder of [`Step`]s, each of which costs less than the one before: at each size the
-//! rates from high to low, at smaller sizes only what is cheaper than the slowest of the larger size. A step down goes as
+//! All that can be asked for is a list of [`Step`]s: all rungs, then the full one alone, each step cheaper than the one before:
+//! at each size the rates from high to low, at smaller sizes only what is cheaper than the slowest of the larger size. A step down goes as
 //! far as what was measured says is needed, and a step up waits until what was measured says that it fits, with a margin.
 //! One that failed makes the next one wait twice as long.
 
@@ -39,6 +40,8 @@ const PRESSURE_PAUSE: Duration = Duration::from_secs(20);
 const PRESSURE_GONE: Duration = Duration::from_secs(60);
 /// Who has not encoded for so long was asleep: what was measured before says nothing.
 const ASLEEP: Duration = Duration::from_secs(2);
+/// Viewers may take so long to leave a rung: it ends with a keyframe of another, and those have their limits.
+const MOVING: Duration = Duration::from_secs(3);
 /// The rates on the way down, pictures per second.
 const RATES: [f64; 4] = [30.0, 20.0, 15.0, 10.0];
 /// No smaller pictures than these: less can't be recognised.
@@ -53,10 +56,29 @@ pub struct Step {
     pub size: Size,
     /// At most so many pictures per second.
     pub fps: f64,
+    /// Whether smaller rungs may run beside the full one.
+    pub smaller: bool,
+}
+
+/// What one picture took.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Spent {
+    /// Whatever sizes are made of it: until it was converted.
+    pub fixed: Duration,
+    /// From then on until the last rung was ready.
+    pub encoding: Duration,
+    /// The pixels that were encoded, as a part of those of a full picture: 1.25 are a full and a half one.
+    pub share: f64,
+}
+
+impl Spent {
+    fn busy(&self) -> Duration {
+        self.fixed + self.encoding
+    }
 }
 
 impl Step {
-    /// Pixels per second.
+    /// Pixels per second of the full rung.
     fn cost(&self) -> f64 {
         self.size.area() as f64 * self.fps
     }
@@ -73,21 +95,22 @@ pub struct Change {
 
 /// Decides which step to take, by what encoding took.
 ///
-/// It is made for what the source gives when it is asked for everything, and lives as long as that does, also while
-/// the source is closed. What it learnt, a smaller size that can't be had for example, would else be tried again.
+/// It is made for what the source gives, and lives as long as that does, also while the source is closed.
 #[derive(Debug)]
 pub struct Governor {
     /// All steps, each cheaper than the one before.
     ladder: Vec<Step>,
     at: usize,
-    /// Of sizes that were asked for: what came.
-    came: Vec<(Size, Size)>,
-    /// The pictures of late: when each was done, and how long it took.
-    window: VecDeque<(Pts, Duration)>,
+    /// [`Spent::share`] where all rungs may run, as it was last: what viewers wish for.
+    wished: f64,
+    /// The pictures of late: when each was done, and what it took.
+    window: VecDeque<(Pts, Spent)>,
     /// Why it is not all; of the last step down.
     reason: Option<Reason>,
     /// Since when a step up fits.
     fits: Option<Pts>,
+    /// The last step of any kind.
+    changed: Option<Pts>,
     patience: Duration,
     /// The last step up, until the next step down.
     up: Option<Pts>,
@@ -97,15 +120,16 @@ pub struct Governor {
 }
 
 impl Governor {
-    /// For a source that gives at most `full`, which is the step to begin with.
-    pub fn new(full: Step) -> Self {
+    /// For a source that gives this, with which it begins.
+    pub fn new(size: Size, fps: f64) -> Self {
         Self {
-            ladder: ladder(full),
+            ladder: ladder(size, fps),
             at: 0,
-            came: vec![],
+            wished: 1.0,
             window: VecDeque::new(),
             reason: None,
             fits: None,
+            changed: None,
             patience: PATIENCE,
             up: None,
             pressed: None,
@@ -118,23 +142,32 @@ impl Governor {
         self.ladder[self.at]
     }
 
-    /// To be called once for each encoded picture: `busy` is what was spent on it, decoding and conversion included.
-    pub fn observe(&mut self, now: Pts, busy: Duration, pressure: Option<Pressure>) -> Option<Change> {
-        if self.window.back().is_some_and(|(last, _)| now.since(*last).saturating_sub(busy) > ASLEEP) {
+    /// To be called once for each encoded picture.
+    pub fn observe(&mut self, now: Pts, spent: Spent, pressure: Option<Pressure>) -> Option<Change> {
+        if self.window.back().is_some_and(|(last, _)| now.since(*last).saturating_sub(spent.busy()) > ASLEEP)
+        {
             self.forget();
         }
-        self.window.push_back((now, busy));
-        let old = |(done, _): &(Pts, Duration)| now.since(*done) > LONG;
+        self.window.push_back((now, spent));
+        let old = |(done, _): &(Pts, Spent)| now.since(*done) > LONG;
         while self.window.len() > FEWEST + 1 && self.window.front().is_some_and(old) {
             self.window.pop_front();
         }
         if pressure.is_some() {
             self.pressed = Some(now);
         }
-        let (busy, load) = self.load()?;
+        let (spent, load) = self.load()?;
+        if self.step().smaller {
+            self.wished = spent.share;
+        }
         if load > OVERLOAD {
-            let reason = Reason::Slow { busy, interval: Duration::from_secs_f64(1.0 / self.step().fps) };
-            return self.step_down(now, self.relief(busy), reason);
+            // Viewers that leave the smaller rungs take a moment; what will be well then needs no further step.
+            let moving = self.changed.is_some_and(|at| now.since(at) < MOVING);
+            if moving && self.expected(self.at, &spent) <= RELIEF {
+                return None;
+            }
+            let interval = Duration::from_secs_f64(1.0 / self.step().fps);
+            return self.step_down(now, self.relief(&spent), Reason::Slow { busy: spent.busy(), interval });
         }
         if let Some(pressure) = pressure {
             self.fits = None;
@@ -143,39 +176,12 @@ impl Governor {
                 return None;
             }
             self.relieved = Some(now);
-            return self.step_down(now, self.at + 1, Reason::Board(pressure));
+            let mut below = self.at + 1..self.ladder.len();
+            let cheaper = CHEAPER * self.expected(self.at, &spent);
+            let next = below.find(|n| self.expected(*n, &spent) < cheaper)?;
+            return self.step_down(now, next, Reason::Board(pressure));
         }
-        self.step_up(now, busy)
-    }
-
-    /// To be called when the source was asked for the size of [`Governor::step`] and gave `size`, whether that is
-    /// what was asked or not. A camera that has nothing smaller is not asked again: then the step is another one.
-    pub fn came(&mut self, size: Size) -> Option<Change> {
-        let asked = self.step().size;
-        let larger = self.ladder[..self.at].iter().rev().find(|s| s.size != asked)?.size;
-        self.forget();
-        if size.area() as f64 > CHEAPER * self.real(larger).area() as f64 {
-            let steps = self.ladder[..self.at].iter().filter(|s| s.size == asked).count();
-            self.at -= steps + 1;
-            self.ladder.retain(|s| s.size != asked);
-            return Some(self.change());
-        }
-        self.came.retain(|(a, _)| *a != asked);
-        self.came.push((asked, size));
-        // Whatever lies between would come as this one does.
-        let at = self.at;
-        let mut n = 0..;
-        self.ladder.retain(|s| {
-            n.next().is_some_and(|n| n <= at)
-                || s.size == asked
-                || (s.size.area() as f64) < CHEAPER * size.area() as f64
-        });
-        None
-    }
-
-    /// What came when `asked` was asked for, as far as that is known.
-    fn real(&self, asked: Size) -> Size {
-        self.came.iter().find(|(a, _)| *a == asked).map_or(asked, |(_, came)| *came)
+        self.step_up(now, &spent)
     }
 
     /// What was measured before is no measure of what comes.
@@ -186,7 +192,7 @@ impl Governor {
 
     /// What a picture takes, and which part of the time between two that is; `None` before enough was seen. It is of late, or
     /// for longer where only that is too much.
-    fn load(&mut self) -> Option<(Duration, f64)> {
+    fn load(&mut self) -> Option<(Spent, f64)> {
         let pictures = &*self.window.make_contiguous();
         let (now, _) = pictures.last()?;
         let late = pictures.iter().rev().take_while(|(done, _)| now.since(*done) <= WINDOW).count();
@@ -196,17 +202,19 @@ impl Governor {
         Some(long.unwrap_or(late))
     }
 
-    /// The load expected at the `n`th step, from what a picture takes at this one.
-    fn expected(&self, n: usize, busy: Duration) -> f64 {
-        let pixels = |step: &Step| self.real(step.size).area() as f64;
+    /// The load expected at the `n`th step, from what a picture takes at this one. Where there are no smaller rungs, all
+    /// viewers have the full one, also those who had nothing but a smaller one.
+    fn expected(&self, n: usize, spent: &Spent) -> f64 {
         let (here, there) = (&self.ladder[self.at], &self.ladder[n]);
-        busy.as_secs_f64() * pixels(there) / pixels(here) * there.fps
+        let share = if there.smaller { self.wished } else { 1.0 };
+        let pixels = there.size.area() as f64 * share / (here.size.area() as f64 * spent.share);
+        (spent.fixed.as_secs_f64() + spent.encoding.as_secs_f64() * pixels) * there.fps
     }
 
     /// The nearest step down that is expected to be one.
-    fn relief(&self, busy: Duration) -> usize {
+    fn relief(&self, spent: &Spent) -> usize {
         let mut below = self.at + 1..self.ladder.len();
-        below.find(|n| self.expected(*n, busy) <= RELIEF).unwrap_or(self.ladder.len())
+        below.find(|n| self.expected(*n, spent) <= RELIEF).unwrap_or(self.ladder.len())
     }
 
     fn step_down(&mut self, now: Pts, to: usize, reason: Reason) -> Option<Change> {
@@ -219,15 +227,15 @@ impl Governor {
             self.patience = if failed { (self.patience * 2).min(MOST_PATIENCE) } else { PATIENCE };
         }
         self.forget();
-        self.at = to;
+        (self.at, self.changed) = (to, Some(now));
         self.reason = Some(reason);
         Some(self.change())
     }
 
-    fn step_up(&mut self, now: Pts, busy: Duration) -> Option<Change> {
+    fn step_up(&mut self, now: Pts, spent: &Spent) -> Option<Change> {
         let next = self.at.checked_sub(1)?;
         let pressed = |time| self.pressed.is_some_and(|last| now.since(last) < time);
-        let fits = |n: usize| self.expected(n, busy) <= COMFORT;
+        let fits = |n: usize| self.expected(n, spent) <= COMFORT;
         if !fits(next) || pressed(PRESSURE_GONE) {
             self.fits = None;
             return None;
@@ -235,12 +243,16 @@ impl Governor {
         let careful = pressed(MEMORY);
         let patience = if careful { self.patience.max(PRESSURE_GONE) } else { self.patience };
         // What a picture takes can be told before; how hot the board gets can't.
-        let to = if careful { next } else { (0..next).find(|n| fits(*n)).unwrap_or(next) };
+        let mut to = if careful { next } else { (0..next).find(|n| fits(*n)).unwrap_or(next) };
+        // What costs no more is given as well.
+        while to > 0 && self.expected(to - 1, spent) <= self.expected(to, spent) {
+            to -= 1;
+        }
         if now.since(*self.fits.get_or_insert(now)) < patience {
             return None;
         }
         self.forget();
-        self.at = to;
+        (self.at, self.changed) = (to, Some(now));
         self.up = Some(now);
         Some(self.change())
     }
@@ -255,7 +267,7 @@ impl Governor {
 /// What each of these pictures takes but the `slowest`, and which part of the time between two that is; `None` where they are
 /// too few, or of much less than `time`. It goes by the pictures that came, not by those agreed with the camera: in the dark
 /// it may give fewer.
-fn measure(pictures: &[(Pts, Duration)], time: Duration, slowest: usize) -> Option<(Duration, f64)> {
+fn measure(pictures: &[(Pts, Spent)], time: Duration, slowest: usize) -> Option<(Spent, f64)> {
     // The first only says since when.
     let ((first, _), pictures) = pictures.split_first()?;
     let passed = pictures.last()?.0.since(*first);
@@ -263,11 +275,16 @@ fn measure(pictures: &[(Pts, Duration)], time: Duration, slowest: usize) -> Opti
         return None;
     }
     let spacing = passed.as_secs_f64() / pictures.len() as f64;
-    let mut busy: Vec<Duration> = pictures.iter().map(|(_, busy)| *busy).collect();
-    busy.sort_unstable();
-    busy.truncate(busy.len() - slowest);
-    let mean = busy.iter().sum::<Duration>() / busy.len() as u32;
-    Some((mean, mean.as_secs_f64() / spacing))
+    let mut spent: Vec<&Spent> = pictures.iter().map(|(_, spent)| spent).collect();
+    spent.sort_unstable_by_key(|spent| spent.busy());
+    spent.truncate(spent.len() - slowest);
+    let count = spent.len() as u32;
+    let mean = Spent {
+        fixed: spent.iter().map(|s| s.fixed).sum::<Duration>() / count,
+        encoding: spent.iter().map(|s| s.encoding).sum::<Duration>() / count,
+        share: spent.iter().map(|s| s.share).sum::<f64>() / f64::from(count),
+    };
+    Some((mean, mean.busy().as_secs_f64() / spacing))
 }
 
 /// What led to a step down.
@@ -294,14 +311,14 @@ impl Reason {
     }
 }
 
-/// Everything from `full` down.
-fn ladder(full: Step) -> Vec<Step> {
-    let mut all = vec![full];
-    let lower = RATES.into_iter().filter(|rate| *rate < CHEAPER * full.fps);
-    let rates: Vec<f64> = std::iter::once(full.fps).chain(lower).collect();
-    for size in sizes(full.size) {
+/// Everything from full pictures in all rungs down.
+fn ladder(full: Size, fps: f64) -> Vec<Step> {
+    let mut all = vec![Step { size: full, fps, smaller: true }, Step { size: full, fps, smaller: false }];
+    let lower = RATES.into_iter().filter(|rate| *rate < CHEAPER * fps);
+    let rates: Vec<f64> = std::iter::once(fps).chain(lower).collect();
+    for size in sizes(full) {
         for &fps in &rates {
-            let step = Step { size, fps };
+            let step = Step { size, fps, smaller: false };
             if all.last().is_none_or(|last| step.cost() < CHEAPER * last.cost()) {
                 all.push(step);
             }

@@ -2,6 +2,8 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))] // tests may; the lint still sees everything else when it isn't a test
 
+pub mod candidates;
 pub mod governor;
-pub mod h264;
+pub mod openh264;
 pub mod opus;
+pub mod video;

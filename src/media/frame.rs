@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Pts;
 
+/// The largest picture that is captured and encoded, either way up: more than level 5.2 of H.264 holds is refused by
+/// OpenH264.
+pub const LARGEST: Size = Size::new(3840, 2160);
+
 /// Width and height in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Size {
@@ -19,6 +23,12 @@ impl Size {
     /// A size from its two numbers.
     pub const fn new(width: u32, height: u32) -> Self {
         Self { width, height }
+    }
+
+    /// Whether it is within `most`, either way up.
+    pub const fn fits(self, most: Self) -> bool {
+        self.width <= most.width && self.height <= most.height
+            || self.width <= most.height && self.height <= most.width
     }
 
     /// Pixels in all.

@@ -38,6 +38,31 @@ impl ProfileLevelId {
     }
 }
 
+/// The most bits per second that a stream of this `level_idc` may have as NAL units (`MaxBR` of table A-1, in units of 1,200
+/// bits per second for the baseline and main profiles). An unknown level has that of the next lower one.
+pub fn max_bitrate_bps(level_idc: u8) -> u32 {
+    const UNITS: [(u8, u32); 16] = [
+        (10, 64),
+        (11, 192),
+        (12, 384),
+        (13, 768),
+        (20, 2_000),
+        (21, 4_000),
+        (22, 4_000),
+        (30, 10_000),
+        (31, 14_000),
+        (32, 20_000),
+        (40, 20_000),
+        (41, 50_000),
+        (42, 50_000),
+        (50, 135_000),
+        (51, 240_000),
+        (52, 240_000),
+    ];
+    let reached = UNITS.iter().rev().find(|(level, _)| *level <= level_idc);
+    reached.map_or(64, |(_, units)| *units) * 1_200
+}
+
 impl fmt::Display for ProfileLevelId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [profile, constraints, level] = self.0;
@@ -56,5 +81,13 @@ mod tests {
         assert_eq!(ProfileLevelId::of_sps(&[0x68, 1, 2, 3]), None);
         assert_eq!(ProfileLevelId::of_sps(&[0x67, 0x42]), None);
         assert_eq!(ProfileLevelId::of_sps(&[]), None);
+    }
+
+    #[test]
+    fn a_level_bounds_the_bitrate() {
+        assert_eq!(
+            [9, 10, 30, 31, 33, 41, 52, 255].map(max_bitrate_bps),
+            [76_800, 76_800, 12_000_000, 16_800_000, 24_000_000, 60_000_000, 288_000_000, 288_000_000,]
+        );
     }
 }

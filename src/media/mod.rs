@@ -8,6 +8,7 @@ pub mod mjpeg;
 pub mod packetize;
 pub mod pcm;
 pub mod retime;
+pub mod scale;
 pub mod stamp;
 pub mod text;
 pub mod timeline;

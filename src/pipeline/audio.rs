@@ -1,5 +1,5 @@
 //! The sound: a microphone, or the tone, to Opus packets for the hub. One thread, which opens and closes the microphone as
-//! its [orders](super::demand) say, and retries it in one place.
+//! its [orders](super::orders) say, and retries it in one place.
 
 use std::io;
 use std::sync::Arc;
@@ -11,8 +11,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::demand::{Demand, Order, Orders, PRIVATE, Search, Signals};
-use super::hub::{Hub, Unit};
+use super::hub::Hub;
+use super::orders::{Order, Orders, PRIVATE, Search, Signals};
+use super::stream::AudioStream;
 use super::worker::{TICK, Worker};
 use crate::capture::Error;
 use crate::capture::alsa::{self, Read, Spec};
@@ -39,7 +40,7 @@ pub struct Context {
     /// `[audio]`; changes are taken over at once.
     pub config: watch::Receiver<config::Audio>,
     /// Where demand comes from and packets go.
-    pub hub: Arc<Hub>,
+    pub stream: Arc<AudioStream>,
     /// Told of every change.
     pub status: Arc<Status>,
     /// RTP time of the streams.
@@ -56,16 +57,15 @@ pub struct Context {
 
 /// Starts the thread "audio", within a runtime. It sleeps while the configuration switches sound off.
 pub fn spawn(context: Context) -> io::Result<Worker> {
-    let Context { config: live, hub, status, clocks, private, hotplug, heartbeats, stop } = context;
+    let Context { config: live, stream, status, clocks, private, hotplug, heartbeats, stop } = context;
     let config = live.borrow().clone();
-    let sender = Sender::new(&config, hub.clone(), status.clone(), clocks.audio, private.clone())?;
+    let sender = Sender::new(&config, stream.hub.clone(), status.clone(), clocks.audio, private.clone())?;
     let runtime = Handle::current();
     Worker::spawn("audio", &stop, move |stop| {
         let _entered = runtime.enter();
         let signals = Signals { config: live, private, hotplug, stop };
         let heartbeat = heartbeats.thread("audio");
-        let orders =
-            Orders::new(&hub, Demand::wants_microphone, |config| config.keep_open, signals, heartbeat);
+        let orders = Orders::new(&stream.demand, |config| config.keep_open, signals, heartbeat);
         let search = Search::new(Pts::now());
         Sound { config, status, sender, orders, search, said: String::new(), gone: false, heard: false }
             .run();
@@ -225,7 +225,7 @@ impl Sound {
         // mute remains "gone".
         let mut choice = Some(choice);
         while self.orders.now() == Order::Open && !self.reconfigured() {
-            if self.orders.demand().viewers == 0 {
+            if self.orders.wants().viewers == 0 {
                 microphone.rest()?;
                 choice.take().into_iter().for_each(|choice| self.tell(State::Live, choice, Some(spec)));
                 self.orders.wait(Some(SECOND));
@@ -276,7 +276,7 @@ impl Sound {
                     return;
                 }
             }
-            if self.orders.demand().viewers == 0 {
+            if self.orders.wants().viewers == 0 {
                 self.orders.wait(stands_in.then_some(SECOND));
                 continue;
             }
@@ -361,7 +361,7 @@ impl Sound {
 struct Sender {
     /// None if it could not be made.
     encoder: Option<Encoder>,
-    hub: Arc<Hub>,
+    hub: Arc<Hub<AudioUnit>>,
     status: Arc<Status>,
     clock: RtpClock,
     private: watch::Receiver<bool>,
@@ -373,7 +373,7 @@ struct Sender {
 impl Sender {
     fn new(
         config: &config::Audio,
-        hub: Arc<Hub>,
+        hub: Arc<Hub<AudioUnit>>,
         status: Arc<Status>,
         clock: RtpClock,
         private: watch::Receiver<bool>,
@@ -412,7 +412,7 @@ impl Sender {
         let pts = pcm::packet_start(packet) - encoder.lookahead();
         self.status.counters.opus_packets.count();
         let unit = AudioUnit { pts, rtp_time: self.clock.ticks(pts), payload };
-        self.hub.publish_captured(&Unit::Audio(Arc::new(unit)), &self.private);
+        self.hub.publish_captured(&Arc::new(unit), &self.private);
     }
 }
 
@@ -430,18 +430,18 @@ mod tests {
 
     /// The thread, and what it is told by.
     struct Running {
-        hub: Arc<Hub>,
+        stream: Arc<AudioStream>,
         status: Arc<Status>,
         config: watch::Sender<config::Audio>,
         _worker: Worker,
     }
 
     fn running(device: Microphone) -> Running {
-        let (hub, status) = (Arc::new(Hub::default()), Arc::new(Status::default()));
+        let (stream, status) = (Arc::new(AudioStream::default()), Arc::new(Status::default()));
         let config = watch::Sender::new(config::Audio { device, ..Default::default() });
         let worker = spawn(Context {
             config: config.subscribe(),
-            hub: hub.clone(),
+            stream: stream.clone(),
             status: status.clone(),
             clocks: clocks(),
             private: watch::channel(false).1,
@@ -449,16 +449,16 @@ mod tests {
             heartbeats: Arc::default(),
             stop: CancellationToken::new(),
         });
-        Running { hub, status, config, _worker: worker.expect("starts") }
+        Running { stream, status, config, _worker: worker.expect("starts") }
     }
 
     #[tokio::test]
     async fn the_tone_is_sent_in_time_and_only_while_somebody_listens() {
-        let Running { hub, status, _worker, .. } = running(Microphone::Tone);
+        let Running { stream, status, _worker, .. } = running(Microphone::Tone);
         tokio::time::sleep(Duration::from_millis(60)).await;
         assert_eq!(status.counters.opus_packets.get(), 0);
 
-        let mut listener = hub.subscribe();
+        let (_claim, mut listener) = (stream.demand.watch(), stream.hub.subscribe());
         let mut decoder = ::opus::Decoder::new(AUDIO_HZ, ::opus::Channels::Mono).expect("decoder");
         let (mut out, mut last, mut beeps) = ([0.0; PACKET_FRAMES], None, 0);
         // Some 60; more where a busy machine left beeps out.
@@ -466,7 +466,7 @@ mod tests {
             if beeps >= 2 {
                 break;
             }
-            let Unit::Audio(unit) = listener.recv().await else { panic!("only sound is made here") };
+            let unit = listener.recv().await;
             assert_eq!(unit.rtp_time, clocks().audio.ticks(unit.pts));
             if let Some((rtp_time, pts)) = last.replace((unit.rtp_time, unit.pts)) {
                 let ticks = unit.rtp_time.wrapping_sub(rtp_time);
@@ -487,19 +487,19 @@ mod tests {
     }
 
     /// The channels of the next packets.
-    async fn heard(listener: &mut Subscription, packets: usize) -> Vec<::opus::Channels> {
+    async fn heard(listener: &mut Subscription<AudioUnit>, packets: usize) -> Vec<::opus::Channels> {
         let mut channels = vec![];
         while channels.len() < packets {
             let next = tokio::time::timeout(Duration::from_secs(10), listener.recv()).await;
-            let Ok(Unit::Audio(unit)) = next else { panic!("no sound, or something else: {next:?}") };
+            let unit = next.expect("sound");
             channels.push(::opus::packet::get_nb_channels(&unit.payload).expect("an Opus packet"));
         }
         channels
     }
 
     /// Whether nothing comes for a while. What waits already is not looked at.
-    async fn is_silent(listener: &mut Subscription) -> bool {
-        let wait = async |listener: &mut Subscription, ms| {
+    async fn is_silent(listener: &mut Subscription<AudioUnit>) -> bool {
+        let wait = async |listener: &mut Subscription<AudioUnit>, ms| {
             tokio::time::timeout(Duration::from_millis(ms), listener.recv()).await
         };
         while wait(listener, 1).await.is_ok() {}
@@ -508,9 +508,9 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn it_is_switched_off_and_on_and_changed_while_somebody_listens() {
-        let Running { hub, status, config, _worker } = running(Microphone::Off);
+        let Running { stream, status, config, _worker } = running(Microphone::Off);
         let said = |key: &str| serde_json::to_value(status.report()).expect("JSON")["audio"][key].clone();
-        let mut listener = hub.subscribe();
+        let (_claim, mut listener) = (stream.demand.watch(), stream.hub.subscribe());
         assert!(is_silent(&mut listener).await);
         assert_eq!((said("state"), said("source")), ("off".into(), "off".into()));
         config.send_modify(|c| c.device = Microphone::Tone);

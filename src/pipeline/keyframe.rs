@@ -19,6 +19,8 @@ pub type SubscriberId = u64;
 pub struct Keyframes {
     wished: bool,
     at_once: bool,
+    /// A picture is on its way that is to become one: it answers every wish there is, if it does.
+    coming: bool,
     last: Option<Pts>,
     caused: HashMap<SubscriberId, Pts>,
 }
@@ -30,10 +32,16 @@ impl Keyframes {
         self.at_once = true;
     }
 
+    /// A viewer comes from another rung, which it sees meanwhile: this one can wait its turn, so that going to and fro costs
+    /// the others no more than wishes do.
+    pub fn turn(&mut self) {
+        self.wished = true;
+    }
+
     /// A viewer lost something (PLI, FIR, or it lagged). A wish over its own limit is dropped: browsers repeat theirs.
     /// Returns whether it was taken.
     pub fn wish(&mut self, who: SubscriberId, now: Pts) -> bool {
-        if self.at_once {
+        if self.at_once || self.coming {
             return true; // the next picture answers it
         }
         let free = self.caused.get(&who).is_none_or(|t| now.since(*t) >= MIN_INTERVAL_PER_VIEWER);
@@ -51,13 +59,25 @@ impl Keyframes {
 
     /// Whether the frame about to be encoded must be an IDR.
     pub fn due(&self, now: Pts) -> bool {
-        self.at_once || (self.wished && self.last.is_none_or(|t| now.since(t) >= MIN_INTERVAL))
+        let may = self.last.is_none_or(|t| now.since(t) >= MIN_INTERVAL);
+        !self.coming && (self.at_once || self.wished && may)
+    }
+
+    /// The frame about to be encoded is to become an IDR.
+    pub fn begin(&mut self) {
+        self.coming = true;
+    }
+
+    /// It did not: all wishes stand.
+    pub fn missed(&mut self) {
+        self.coming = false;
     }
 
     /// An IDR was encoded, asked for or not: it answers every wish there is.
     pub fn sent(&mut self, now: Pts) {
         self.wished = false;
         self.at_once = false;
+        self.coming = false;
         self.last = Some(now);
     }
 }
@@ -108,6 +128,36 @@ mod tests {
         assert!(k.due(at(12)));
         k.sent(at(12));
         assert!(!k.due(at(13)));
+    }
+
+    #[test]
+    fn one_on_its_way_answers_all_wishes_unless_it_fails() {
+        let mut k = Keyframes::default();
+        k.join();
+        k.begin();
+        k.join();
+        assert!(k.wish(7, at(1)));
+        assert!(!k.due(at(2)), "not a second one");
+        k.missed();
+        assert!(k.due(at(3)), "those who wait still do");
+        k.begin();
+        k.sent(at(4));
+        assert!(!k.due(at(5_000)));
+        assert!(k.wish(7, at(5_000)), "what it was answered by did not count");
+    }
+
+    #[test]
+    fn changes_of_rung_cost_two_keyframes_a_second() {
+        let mut k = Keyframes::default();
+        let sent = (0..10_000).step_by(20).filter(|ms| {
+            k.turn();
+            let due = k.due(at(*ms));
+            if due {
+                k.sent(at(*ms));
+            }
+            due
+        });
+        assert_eq!(sent.collect::<Vec<_>>(), (0..20).map(|n| n * 500).collect::<Vec<_>>());
     }
 
     #[test]

@@ -33,6 +33,11 @@ impl<T> Slot<T> {
         old
     }
 
+    /// Looks at what is there.
+    pub fn look<R>(&self, look: impl FnOnce(Option<&T>) -> R) -> R {
+        look(self.lock().as_ref())
+    }
+
     /// Takes what is there.
     pub fn try_take(&self) -> Option<T> {
         self.lock().take()
@@ -63,6 +68,7 @@ mod tests {
     async fn the_newest_wins() {
         let slot = Arc::new(Slot::default());
         assert_eq!(slot.put(1), None);
+        assert!(slot.look(|value| value == Some(&1)));
         assert_eq!(slot.put(2), Some(1));
         assert_eq!(slot.put_after(|old| old.map_or(0, |old| old * 10)), Some(2));
         assert_eq!(slot.take().await, 20);

@@ -1,4 +1,4 @@
-//! One JPEG picture on request: demand for one frame, served by the encode thread from the picture it has anyway.
+//! One JPEG picture on request: demand for one frame, served from the picture that is converted anyway.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::demand::PRIVATE;
-use super::hub::Hub;
+use super::demand::Demand;
+use super::orders::PRIVATE;
 
 /// Requests that may wait at a time; all are served by the same picture.
 const WAITING: usize = 32;
@@ -33,16 +33,16 @@ pub enum Error {
 
 type Reply = Result<Bytes, Error>;
 
-/// The desk where pictures are asked for.
+/// The requests for pictures.
 pub struct Snapshots {
-    hub: Arc<Hub>,
+    demand: Arc<Demand>,
     waiting: Mutex<Vec<oneshot::Sender<Reply>>>,
 }
 
 impl Snapshots {
-    /// A desk whose requests count as demand at `hub`.
-    pub fn new(hub: Arc<Hub>) -> Self {
-        Self { hub, waiting: Mutex::default() }
+    /// Those whose requests count as `demand`.
+    pub fn new(demand: Arc<Demand>) -> Self {
+        Self { demand, waiting: Mutex::default() }
     }
 
     /// The next picture as JPEG.
@@ -56,7 +56,7 @@ impl Snapshots {
             }
             waiting.push(tx);
         }
-        let _interest = self.hub.interest();
+        let _interest = self.demand.picture();
         match tokio::time::timeout(PATIENCE, rx).await {
             Ok(Ok(reply)) => reply,
             _ => Err(Error::Timeout),
@@ -85,8 +85,8 @@ mod tests {
 
     #[tokio::test]
     async fn one_picture_serves_all_who_wait_and_is_demand_until_then() {
-        let hub = Arc::new(Hub::default());
-        let desk = Arc::new(Snapshots::new(hub.clone()));
+        let demand = Arc::new(Demand::default());
+        let desk = Arc::new(Snapshots::new(demand.clone()));
         desk.serve(|| panic!("nobody asked"));
         let asked: Vec<_> = (0..3)
             .map(|_| {
@@ -99,13 +99,13 @@ mod tests {
         while desk.lock().len() < 3 {
             tokio::task::yield_now().await;
         }
-        assert!(hub.demands().borrow().uses_pictures());
-        assert_eq!(hub.demand(), 0, "a snapshot is no viewer");
+        assert!(demand.wants().borrow().capture());
+        assert_eq!(*demand.viewers().borrow(), 0, "a snapshot is no viewer");
         desk.serve(|| Ok(Bytes::from_static(b"jpeg")));
         for a in asked {
             assert_eq!(a.await.expect("no panic").expect("a picture"), "jpeg");
         }
-        assert!(!hub.demands().borrow().uses_pictures());
+        assert!(!demand.wants().borrow().capture());
     }
 
     #[tokio::test(start_paused = true)]

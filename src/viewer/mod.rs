@@ -4,8 +4,8 @@
 //!  web ──offer──► registry ──► sdp (is it playable?) ──► session ──► task (one per viewer, holds it)
 //!                                                        │     │          │ subscribes when connected
 //!                                       core (webrtc: ◄──┘     └─► wire   ▼
-//!                                       ICE, DTLS)                 ▲      pipeline::hub
-//!         port (one for all) ◄══ a line for each ══► task ─────────┘ units
+//!                                       ICE, DTLS)                 ▲      pipeline::stream
+//!         port (one for all) ◄══ a line for each ══► task ─────────┘ units of its track (which rung), and sound
 //! ```
 //!
 //! A viewer's task drives webrtc's core, which does no I/O, and sends its media past it (`wire`); all of it happens in the
@@ -18,6 +18,7 @@ mod codecs;
 mod core;
 mod delay;
 mod keys;
+mod media;
 mod meter;
 mod nomination;
 mod places;
@@ -26,6 +27,7 @@ mod registry;
 mod sdp;
 mod session;
 mod task;
+mod track;
 mod turn;
 mod unconnected;
 #[cfg(test)]
@@ -45,6 +47,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::media::h264::ProfileLevelId;
+use crate::pipeline::quality::{Quality, Share};
 
 /// What [`Registry::join`] makes of an offer before there is a connection: the offer that webrtc gets to see; `own` is what
 /// the encoder emits.
@@ -142,6 +145,8 @@ pub struct Offer {
     pub via: &'static str,
     /// Whether it plays the sound now: decides the playout delay asked for.
     pub sound: bool,
+    /// Which pictures it wishes for.
+    pub quality: Quality,
 }
 
 /// What an accepted viewer gets back.
@@ -233,6 +238,10 @@ pub struct Facts {
     pub since_s: u64,
     /// Whether it plays the sound.
     pub sound: bool,
+    /// Which pictures it wishes for...
+    pub quality: Quality,
+    /// ... and which it gets, once it is live.
+    pub rung: Option<Share>,
     /// Times it fell behind and skipped to a keyframe.
     pub lagged: u64,
     /// What was sent to it over the last two seconds, repetitions not counted, bits per second of RTP.

@@ -17,9 +17,10 @@ use super::wire::NtpClock;
 use super::{Answer, Credential, Error, Facts, Fragment, Holder, Offer, ViewerId, sdp};
 use crate::clock::Pts;
 use crate::hush::{Hush, LeftOut};
-use crate::media::h264::ProfileLevelId;
 use crate::net::{Bucket, Rate, Source};
-use crate::pipeline::hub::Hub;
+use crate::pipeline::demand::Demand;
+use crate::pipeline::quality::{Quality, Share};
+use crate::pipeline::stream::{Rung, Streams};
 use crate::status::Status;
 
 /// Commands waiting for one viewer's task, which reads them at once: a caller waits when it is full.
@@ -52,15 +53,13 @@ pub struct Registry {
 /// What the registry and the viewers' tasks have in common.
 pub struct Shared {
     /// Where media comes from.
-    pub hub: Arc<Hub>,
+    pub streams: Streams,
     /// Where counters go.
     pub status: Arc<Status>,
     /// The wall clock of sender reports.
     ntp: NtpClock,
     /// Through which the media of new viewers goes.
     port: watch::Sender<Arc<Port>>,
-    /// What the encoder emits.
-    pub h264: watch::Receiver<ProfileLevelId>,
     viewers: Mutex<HashMap<ViewerId, Arc<Viewer>>>,
     /// Lines about viewers that come and go, by what was let in and what happened.
     visits: Mutex<Hush<(Credential, Visit)>>,
@@ -73,6 +72,8 @@ pub enum Visit {
     Joined,
     /// It is connected.
     Watches,
+    /// It gets other pictures.
+    Switched,
     /// It ended.
     Left,
 }
@@ -85,6 +86,8 @@ pub struct Viewer {
     pub since: Instant,
     /// Whether it plays the sound.
     pub sound: AtomicBool,
+    /// Which pictures it wishes for, and which it gets, once it is live.
+    pictures: Mutex<(Quality, Option<Share>)>,
     /// Whether it ever connected.
     pub live: AtomicBool,
     /// Times it fell behind.
@@ -115,22 +118,15 @@ pub struct Viewer {
 }
 
 impl Registry {
-    /// Nobody yet. Media goes through `port`; `h264` is what the encoder emits. Needs a tokio runtime.
-    pub fn new(
-        hub: Arc<Hub>,
-        status: Arc<Status>,
-        port: Arc<Port>,
-        max_viewers: usize,
-        h264: watch::Receiver<ProfileLevelId>,
-    ) -> Arc<Self> {
+    /// Nobody yet. Media goes through `port`. Needs a tokio runtime.
+    pub fn new(streams: Streams, status: Arc<Status>, port: Arc<Port>, max_viewers: usize) -> Arc<Self> {
         let ntp = NtpClock::now();
         let port = watch::Sender::new(port);
         let shared = Arc::new(Shared {
-            hub,
+            streams,
             status,
             ntp,
             port,
-            h264,
             viewers: Mutex::default(),
             visits: Mutex::new(Hush::visits()),
         });
@@ -169,14 +165,13 @@ impl Registry {
         };
         // Before the offer is read: that costs something, too.
         self.places.ask(offer.holder).map_err(refused)?;
-        let own = *self.shared.h264.borrow();
-        let playable = sdp::check(&offer.sdp, own)?;
+        let playable = sdp::check(&offer.sdp, self.shared.streams.video.profile())?;
         let (sound, goes_without) = (offer.sound && playable.audio.is_some(), playable.left_out.clone());
         let place = self.places.take(offer.holder).map_err(refused)?;
         let (named, usable) = sdp::count_candidates(&offer.sdp);
         let id = ViewerId::random()?;
         // Camera and microphone open while the network path is being found.
-        let expected = self.shared.hub.anticipate();
+        let expected = self.shared.streams.claim(playable.audio.is_some(), Demand::expect);
         let patience = if offer.via == "page" { PATIENCE_PAGE } else { PATIENCE };
         let port = self.port();
         let gathered = Gathered::new(&port, offer.from.ip(), offer.to, patience).await;
@@ -191,6 +186,7 @@ impl Registry {
             name: format!("viewer-{}", self.joined.fetch_add(1, Ordering::Relaxed) + 1),
             since,
             sound: sound.into(),
+            pictures: Mutex::new((offer.quality, None)),
             live: false.into(),
             lagged: 0.into(),
             sent_bytes: 0.into(),
@@ -283,6 +279,13 @@ impl Registry {
         Ok(())
     }
 
+    /// The viewer wishes for these pictures from now on.
+    pub async fn set_quality(&self, id: &ViewerId, wish: Quality) -> Result<(), Error> {
+        let viewer = self.find(id)?;
+        viewer.pictures().0 = wish;
+        viewer.command(Command::Quality(wish)).await
+    }
+
     /// Ends a viewer; returns when its line is closed.
     pub async fn leave(&self, id: &ViewerId, why: &str) -> Result<(), Error> {
         self.find(id)?.end(why).await;
@@ -292,10 +295,20 @@ impl Registry {
     /// There is privacy: nothing that was captured before waits for any viewer when this returns, or false if that took
     /// too long.
     pub async fn conceal(&self) -> bool {
-        self.shared.hub.conceal();
+        self.shared.streams.conceal();
         let viewers: Vec<_> = self.shared.lock().values().cloned().collect();
         let concealed = futures_util::future::join_all(viewers.iter().map(|v| v.conceal()));
         tokio::time::timeout(CONCEAL, concealed).await.is_ok()
+    }
+
+    /// The sizes of pictures that there are, from large to small.
+    pub fn qualities(&self) -> Vec<Share> {
+        self.shared.streams.video.offered().borrow().shares().collect()
+    }
+
+    /// The rungs that there are, with how many are on each.
+    pub fn rungs(&self) -> Vec<Rung> {
+        self.shared.streams.video.rungs()
     }
 
     /// Everybody's facts, the longest there first.
@@ -408,7 +421,13 @@ impl Viewer {
         }
     }
 
+    /// Which pictures it wishes for, and which it gets.
+    pub fn pictures(&self) -> MutexGuard<'_, (Quality, Option<Share>)> {
+        self.pictures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn facts(&self) -> Facts {
+        let (quality, rung) = *self.pictures();
         Facts {
             name: self.name.clone(),
             who: self.who.clone(),
@@ -417,6 +436,8 @@ impl Viewer {
             state: if self.live.load(Ordering::Relaxed) { "live" } else { "connecting" },
             since_s: self.since.elapsed().as_secs(),
             sound: self.sound.load(Ordering::Relaxed),
+            quality,
+            rung,
             lagged: self.lagged.load(Ordering::Relaxed),
             rate_bps: self.rate_bps.load(Ordering::Relaxed),
         }

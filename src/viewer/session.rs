@@ -11,11 +11,11 @@ use bytes::Bytes;
 
 pub use super::core::Change;
 use super::core::{Core, Sources};
+use super::media::Unit;
 use super::port::{Alert, Flight, Mail, Mailbox, is_dtls};
 use super::sdp::Playable;
 use super::wire::{Batch, Extensions, NtpClock, Sent, Stream, Streams, Wire};
 use super::{Error, sdp};
-use crate::pipeline::hub::Unit;
 
 /// One viewer's.
 pub struct Session {

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
 use webrtc::peer_connection::RTCPeerConnectionState;
 
+use super::media::{Media, Unit};
 use super::meter::Meter;
 use super::places::Place;
 use super::port::{Gathered, Line, Port, Progress, Route};
@@ -20,8 +21,8 @@ use super::session::{Change, Session};
 use super::unconnected::{self, Attempt};
 use super::{Error, Event, Fragment, ViewerId};
 use crate::clock::Pts;
-use crate::media::h264::ProfileLevelId;
-use crate::pipeline::hub::{Claim, Subscription, Unit};
+use crate::pipeline::quality::Quality;
+use crate::pipeline::stream::Claims;
 
 /// From the offer, or a restart, to a connection. Browsers give up after as long.
 const CONNECT: Duration = Duration::from_secs(30);
@@ -60,6 +61,8 @@ pub enum Command {
         /// For ours.
         reply: oneshot::Sender<Result<Fragment, Error>>,
     },
+    /// It wishes for these pictures.
+    Quality(Quality),
     /// It is to be asked for an ICE restart, and why.
     AskRestart(String),
     /// What waited for it was dropped; to be answered when nothing from before is in hand.
@@ -91,7 +94,7 @@ pub struct Task {
     /// To its signaling channel; what does not fit is dropped, because that channel does not read.
     pub events: mpsc::Sender<Event>,
     /// Until it is live: devices are opened for it.
-    pub expected: Option<Claim>,
+    pub expected: Option<Claims>,
     /// Its place among `max_viewers`, until its line is closed.
     pub place: Place,
 }
@@ -106,7 +109,8 @@ enum End {
 
 /// What changes while a viewer is served.
 struct Course {
-    subscription: Option<Subscription>,
+    /// Once it is connected.
+    media: Option<Media>,
     /// The way of its media.
     route: Route,
     /// When it has to be connected again at the latest.
@@ -151,7 +155,7 @@ impl Task {
     async fn watch(&mut self) -> End {
         let now = Instant::now();
         let mut course = Course {
-            subscription: None,
+            media: None,
             route: Route::default(),
             deadline: Some(now + CONNECT),
             owed: None,
@@ -178,7 +182,7 @@ impl Task {
                 tokio::select! {
                     biased;
                     // Nothing follows from units but media, so there is nothing else to do after them.
-                    unit = next(&mut course.subscription) => {
+                    unit = next(&mut course.media) => {
                         self.show(unit, &mut course);
                         continue;
                     }
@@ -225,7 +229,7 @@ impl Task {
         self.line.send_media(&mut course.route, self.session.media());
         self.session.media().clear();
         if self.session.wishes_keyframe() || course.owed.is_some_and(|owed| owed <= now) {
-            let refused = course.subscription.as_ref().is_some_and(|s| !s.wish_keyframe());
+            let refused = course.media.as_ref().is_some_and(|m| !m.track.wish_keyframe(Pts::now()));
             course.owed = refused.then(|| now + WISH_AGAIN);
         }
         if course.look <= now {
@@ -234,7 +238,7 @@ impl Task {
                 return Some(end);
             }
         }
-        course.deadline.filter(|deadline| *deadline <= now).map(|_| match course.subscription {
+        course.deadline.filter(|deadline| *deadline <= now).map(|_| match course.media {
             None => self.unconnected(),
             Some(_) => End::Left("the viewer stopped answering".into()),
         })
@@ -248,7 +252,7 @@ impl Task {
                 let _ = self.events.try_send(Event::Restart(why.into()));
                 Some(now + GRACE)
             }
-            RTCPeerConnectionState::Failed if course.subscription.is_none() => {
+            RTCPeerConnectionState::Failed if course.media.is_none() => {
                 return Some(self.unconnected());
             }
             RTCPeerConnectionState::Failed => {
@@ -269,7 +273,8 @@ impl Task {
     fn look(&mut self, course: &mut Course, now: Instant) -> Option<End> {
         let rate = course.meter.bps(self.viewer.sent_bytes.load(Ordering::Relaxed), Pts::now());
         self.viewer.rate_bps.store(rate, Ordering::Relaxed);
-        if course.subscription.is_some() {
+        if let Some(media) = &mut course.media {
+            media.track.follow();
             return None;
         }
         let failed = self.session.handshake_failure();
@@ -295,10 +300,10 @@ impl Task {
             self.shared.status.counters.rtp_packets.add(sent.packets);
             self.line.send_media(&mut course.route, self.session.media());
             self.session.media().clear();
-            unit = course.subscription.as_mut().and_then(Subscription::try_recv);
+            unit = course.media.as_mut().and_then(Media::try_recv);
         }
-        if let Some(s) = &course.subscription {
-            self.count_lags(s);
+        if let Some(media) = &mut course.media {
+            self.tell(media);
         }
     }
 
@@ -317,11 +322,14 @@ impl Task {
 
     /// The connection is up, for the first time or again: only now is there demand, and an IDR.
     fn connected(&mut self, course: &mut Course) {
-        if let Some(s) = &course.subscription {
-            let _ = s.wish_keyframe(); // what was sent meanwhile is lost; it repeats its own wish
+        if let Some(media) = &course.media {
+            let _ = media.track.wish_keyframe(Pts::now()); // what was sent meanwhile is lost; it repeats its own wish
             return;
         }
-        course.subscription = Some(self.shared.hub.subscribe());
+        let (wish, _) = *self.viewer.pictures();
+        let media = Media::take(&self.shared.streams, self.session.offer().audio.is_some(), wish);
+        self.viewer.pictures().1 = Some(media.track.share());
+        course.media = Some(media);
         self.expected = None; // only now, so that there is demand all the time
         self.viewer.live.store(true, Ordering::Relaxed);
         self.place.live();
@@ -343,8 +351,16 @@ impl Task {
             Command::Leave(why) => return Err(why),
             Command::Concealed(done) => {
                 self.session.forget();
+                if let Some(media) = &mut course.media {
+                    media.track.conceal();
+                }
                 self.line.conceal().await;
                 let _ = done.send(()); // whoever asked may have waited long enough
+            }
+            Command::Quality(wish) => {
+                if let Some(media) = &mut course.media {
+                    media.track.wish(wish);
+                }
             }
             Command::AskRestart(why) => {
                 let _ = self.events.try_send(Event::Restart(why)); // full: that channel does not read
@@ -359,7 +375,7 @@ impl Task {
             }
             Command::Restart(offer, reply) => {
                 course.trickled = 0;
-                let answer = match sdp::check(&offer, own(&self.shared)) {
+                let answer = match sdp::check(&offer, self.shared.streams.video.profile()) {
                     Ok(offer) => self.restart(sdp::renewed(self.session.offer(), &offer)).await,
                     Err(error) => Err((error, false)),
                 };
@@ -388,16 +404,25 @@ impl Task {
         Ok((answer, ice))
     }
 
-    fn count_lags(&self, subscription: &Subscription) {
-        let lagged = subscription.lagged();
+    /// Tells how it goes with what it gets, as far as that is new.
+    fn tell(&self, media: &mut Media) {
+        let lagged = media.track.lagged();
         let known = self.viewer.lagged.swap(lagged, Ordering::Relaxed);
         self.shared.status.counters.viewer_lags.add(lagged.saturating_sub(known));
+        let Some(rung) = media.track.switched() else { return };
+        let mut pictures = self.viewer.pictures();
+        if pictures.1.replace(rung) != Some(rung)
+            && let Some(left_out) = self.shared.may_say(&self.viewer, Visit::Switched)
+        {
+            let (viewer, wish) = (&self.viewer.name, pictures.0.name());
+            tracing::info!(
+                viewer,
+                rung = rung.name(),
+                wish,
+                "viewer gets pictures of another size{left_out}"
+            );
+        }
     }
-}
-
-/// What the encoder emits now.
-fn own(shared: &Shared) -> ProfileLevelId {
-    *shared.h264.borrow()
 }
 
 /// Passes the result on. An error returned is why the viewer ends.
@@ -437,9 +462,9 @@ fn set(mut timer: Pin<&mut Sleep>, due: Instant, now: Instant) {
     }
 }
 
-async fn next(subscription: &mut Option<Subscription>) -> Unit {
-    match subscription {
-        Some(s) => s.recv().await,
+async fn next(media: &mut Option<Media>) -> Unit {
+    match media {
+        Some(media) => media.recv().await,
         None => std::future::pending().await,
     }
 }

@@ -6,6 +6,7 @@ use serde_json::{Map, Number, Value};
 use super::json::Expected;
 use crate::clock::{Clocks, RtpClock};
 use crate::config;
+use crate::pipeline::quality::{Quality, Share};
 
 /// What a page sends. Fields that we don't know are ignored, so that a newer page works with us.
 #[derive(Debug, PartialEq, Deserialize)]
@@ -17,6 +18,8 @@ pub enum FromPage {
         sdp: String,
         /// Whether it plays the sound; by default not, or as before.
         sound: Option<bool>,
+        /// Which pictures it wishes for; by default whatever is best, or as before.
+        quality: Option<Quality>,
     },
     /// One more of its candidates.
     Candidate {
@@ -34,6 +37,11 @@ pub enum FromPage {
     Sound {
         /// Whether.
         on: bool,
+    },
+    /// Wishes for other pictures.
+    Quality {
+        /// Which.
+        quality: Quality,
     },
     /// Takes over a viewer of a socket that is gone.
     Resume {
@@ -147,18 +155,25 @@ pub struct Terms<'a> {
     media_port: u16,
     /// Whether it takes TCP.
     tcp: bool,
+    /// The sizes of pictures that there are, from large to small.
+    qualities: &'a [Share],
 }
 
 impl<'a> Terms<'a> {
     /// `servers` are as this viewer may know them; `media` is the port, and whether it takes TCP.
-    pub fn new(servers: &'a [config::IceServer], media: (u16, bool), has_audio: bool) -> Self {
+    pub fn new(
+        servers: &'a [config::IceServer],
+        media: (u16, bool),
+        has_audio: bool,
+        qualities: &'a [Share],
+    ) -> Self {
         let server = |s: &'a config::IceServer| IceServer {
             urls: &s.urls,
             username: s.username.as_deref(),
             credential: s.credential.as_deref(),
         };
         let ice_servers = servers.iter().map(server).collect();
-        Self { ice_servers, has_audio, media_port: media.0, tcp: media.1 }
+        Self { ice_servers, has_audio, media_port: media.0, tcp: media.1, qualities }
     }
 }
 
@@ -187,11 +202,11 @@ mod tests {
     fn what_a_page_sends() {
         assert_eq!(
             parse(r#"{"type":"offer","sdp":"v=0\r\n","sound":false}"#),
-            Some(FromPage::Offer { sdp: "v=0\r\n".into(), sound: Some(false) })
+            Some(FromPage::Offer { sdp: "v=0\r\n".into(), sound: Some(false), quality: None })
         );
         assert_eq!(
-            parse(r#"{"sdp":"v=0","extra":[1,{"a":null}],"type":"offer"}"#),
-            Some(FromPage::Offer { sdp: "v=0".into(), sound: None })
+            parse(r#"{"sdp":"v=0","extra":[1,{"a":null}],"type":"offer","quality":"half"}"#),
+            Some(FromPage::Offer { sdp: "v=0".into(), sound: None, quality: Some(Quality::Half) })
         );
         assert_eq!(
             parse(r#"{"type":"candidate","candidate":"","mid":null}"#),
@@ -199,6 +214,10 @@ mod tests {
         );
         assert_eq!(parse(r#"{"type":"bye","why":"tired"}"#), Some(FromPage::Bye));
         assert_eq!(parse(r#"{"type":"sound","on":true}"#), Some(FromPage::Sound { on: true }));
+        assert_eq!(
+            parse(r#"{"type":"quality","quality":"auto"}"#),
+            Some(FromPage::Quality { quality: Quality::Auto })
+        );
         assert_eq!(
             parse(r#"{"type":"resume","viewer":"abc"}"#),
             Some(FromPage::Resume { viewer: "abc".into() })
@@ -222,6 +241,8 @@ mod tests {
             r#"{"type":"clock","t0":"5"}"#,
             r#"{"type":"clock","t0":1e999}"#,
             r#"{"type":"sound","on":1}"#,
+            r#"{"type":"quality","quality":"best"}"#,
+            r#"{"type":"quality"}"#,
             r#"{"type":"bye"} {"type":"bye"}"#,
             r#"{"type":"bye""#,
             &format!(r#"{{"type":"bye","x":{deep}"#),
@@ -258,15 +279,19 @@ mod tests {
             Clocks { video: RtpClock { hz: 90_000, offset: 1 }, audio: RtpClock { hz: 48_000, offset: 2 } };
         let value = |m: &ToPage| serde_json::to_value(m).unwrap();
         assert_eq!(
-            value(&ToPage::hello(Terms::new(&servers, (8189, true), true), clocks)),
+            value(&ToPage::hello(
+                Terms::new(&servers, (8189, true), true, &[Share::Full, Share::Half]),
+                clocks
+            )),
             json!({"type": "hello", "version": env!("CARGO_PKG_VERSION"),
                    "ice_servers": [{"urls": ["stun:a"]}, {"urls": ["turn:b"], "username": "u", "credential": "c"}],
                    "video_clock": {"hz": 90000, "offset": 1}, "audio_clock": {"hz": 48000, "offset": 2},
-                   "has_audio": true, "media_port": 8189, "tcp": true})
+                   "has_audio": true, "media_port": 8189, "tcp": true, "qualities": ["full", "half"]})
         );
         assert_eq!(
-            value(&ToPage::Update(Terms::new(&[], (9000, false), false))),
-            json!({"type": "update", "ice_servers": [], "has_audio": false, "media_port": 9000, "tcp": false})
+            value(&ToPage::Update(Terms::new(&[], (9000, false), false, &[]))),
+            json!({"type": "update", "ice_servers": [], "has_audio": false, "media_port": 9000, "tcp": false,
+                   "qualities": []})
         );
         let mut facts = Map::new();
         facts.insert("uptime_s".into(), json!(3));

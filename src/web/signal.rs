@@ -25,6 +25,7 @@ use super::websocket::{Opening, WebSocket};
 use super::{Context, Settings, json, status};
 use crate::clock::{Clocks, Pts};
 use crate::config::IceServer;
+use crate::pipeline::quality::{Quality, Share};
 use crate::viewer::{self, Error, Event, Offer, ice_servers};
 
 /// At most five status messages a second, however often something changes.
@@ -117,6 +118,8 @@ struct Given {
     /// (port, whether it takes TCP)
     media: (u16, bool),
     has_audio: bool,
+    /// The sizes of pictures that there are.
+    qualities: Vec<Share>,
     /// When credentials of TURN servers were made, Unix time.
     made: Duration,
     /// Guests are not told fixed passwords of servers.
@@ -130,6 +133,7 @@ impl Given {
             settings: context.settings(),
             media: (port.number(), port.has_tcp()),
             has_audio: status::has_audio(context),
+            qualities: context.registry.qualities(),
             made: context.auth.now(),
             guest: role == Role::Guest,
         }
@@ -147,8 +151,8 @@ impl Given {
         ice_servers(&self.settings.ice, self.made, self.guest)
     }
 
-    fn terms<'a>(&self, servers: &'a [IceServer]) -> Terms<'a> {
-        Terms::new(servers, self.media, self.has_audio)
+    fn terms<'a>(&'a self, servers: &'a [IceServer]) -> Terms<'a> {
+        Terms::new(servers, self.media, self.has_audio, &self.qualities)
     }
 
     /// Whether `now` is news: also when the credentials that were given have become old, or were made while the clock was
@@ -156,6 +160,7 @@ impl Given {
     fn is_outdated(&self, now: &Self) -> bool {
         self.media != now.media
             || self.has_audio != now.has_audio
+            || self.qualities != now.qualities
             || self.settings.ice.servers != now.settings.ice.servers
             || self.made.abs_diff(now.made) > CREDENTIALS_RENEWED
     }
@@ -292,9 +297,9 @@ impl Line {
     async fn handle(&mut self, message: FromPage) -> Result<(), End> {
         match message {
             FromPage::Clock { t0 } => self.send(&ToPage::Clock { t0, mono_us: Pts::now().as_micros() }).await,
-            FromPage::Offer { sdp, sound } => match self.session() {
-                Some(session) => self.renegotiate(&session, sdp, sound).await,
-                None => self.join(sdp, sound.unwrap_or(false)).await,
+            FromPage::Offer { sdp, sound, quality } => match self.session() {
+                Some(session) => self.renegotiate(&session, sdp, sound, quality).await,
+                None => self.join(sdp, sound.unwrap_or(false), quality.unwrap_or_default()).await,
             },
             FromPage::Resume { viewer } => match self.state.sessions.get(&viewer, &self.principal) {
                 Some(session) => {
@@ -315,6 +320,11 @@ impl Line {
                 let set = self.state.context.registry.set_sound(&session.id, on);
                 self.refuse_if(set).await
             }
+            FromPage::Quality { quality } => {
+                let Some(session) = self.session() else { return Ok(()) };
+                let set = self.state.context.registry.set_quality(&session.id, quality).await;
+                self.refuse_if(set).await
+            }
             FromPage::Bye => {
                 if let Some(Attached { session, .. }) = self.viewer.take() {
                     let _ = self.state.context.registry.leave(&session.id, "left").await; // gone already: as wished
@@ -324,10 +334,10 @@ impl Line {
         }
     }
 
-    async fn join(&mut self, sdp: String, sound: bool) -> Result<(), End> {
+    async fn join(&mut self, sdp: String, sound: bool, quality: Quality) -> Result<(), End> {
         let (who, holder) = (self.principal.who.clone(), self.principal.holder());
         let (from, to) = (self.peer.remote, Some(self.peer.local));
-        let offer = Offer { sdp, from, to, who, holder, via: "page", sound };
+        let offer = Offer { sdp, from, to, who, holder, via: "page", sound, quality };
         match self.state.sessions.join(&self.principal, offer).await {
             Ok((session, sdp)) => {
                 self.viewer = Some(Attached { told: session.attach(), session: session.clone() });
@@ -337,7 +347,13 @@ impl Line {
         }
     }
 
-    async fn renegotiate(&mut self, session: &Session, sdp: String, sound: Option<bool>) -> Result<(), End> {
+    async fn renegotiate(
+        &mut self,
+        session: &Session,
+        sdp: String,
+        sound: Option<bool>,
+        quality: Option<Quality>,
+    ) -> Result<(), End> {
         let mut ice = session.ice.lock().await;
         let restarted = self.state.context.registry.restart(&session.id, &sdp).await;
         if let Ok(answer) = &restarted {
@@ -347,8 +363,12 @@ impl Line {
         match restarted {
             Ok(answer) => {
                 self.send(&ToPage::Answer { viewer: session.id.as_str(), sdp: &answer }).await?;
-                match sound {
-                    Some(on) => self.refuse_if(self.state.context.registry.set_sound(&session.id, on)).await,
+                let registry = self.state.context.registry.clone();
+                if let Some(on) = sound {
+                    self.refuse_if(registry.set_sound(&session.id, on)).await?;
+                }
+                match quality {
+                    Some(wish) => self.refuse_if(registry.set_quality(&session.id, wish).await).await,
                     None => Ok(()),
                 }
             }

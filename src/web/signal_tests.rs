@@ -11,6 +11,8 @@ use super::super::auth::Role;
 use super::super::server::Limits;
 use super::super::testing::{OFFER, PATIENCE, Server, context};
 use super::*;
+use crate::config;
+use crate::pipeline::quality::Offered;
 
 struct Page(WebSocketStream<TcpStream>);
 
@@ -101,6 +103,19 @@ async fn hello_status_and_clock() {
 }
 
 #[tokio::test]
+async fn the_sizes_that_there_are_are_told_when_they_change() {
+    let server = start();
+    let mut page = Page::open(&server).await;
+    let offered = Offered { size: Some(config::Video::default().size), ..Offered::default() };
+    server.context.streams.video.offer(offered);
+    server.context.status.video(|_| {});
+    assert_eq!(page.next("update").await["qualities"], json!(["full", "half", "quarter"]));
+    server.context.streams.video.offer(Offered { smaller: false, ..offered });
+    server.context.status.video(|_| {});
+    assert_eq!(page.next("update").await["qualities"], json!(["full"]));
+}
+
+#[tokio::test]
 async fn a_change_is_told_at_once_but_not_each_of_many() {
     let server = start();
     let mut page = Page::open(&server).await;
@@ -180,15 +195,17 @@ async fn a_viewer_joins_restarts_and_leaves() {
         .await;
     page.say(json!({"type": "candidate", "candidate": "", "mid": null})).await;
     page.say(json!({"type": "sound", "on": true})).await;
+    page.say(json!({"type": "quality", "quality": "half"})).await;
     page.say(json!({"type": "clock", "t0": 1})).await;
     page.next("clock").await; // none of these was refused
-    assert!(server.context.registry.list()[0].sound);
+    let facts = || server.context.registry.list().remove(0);
+    assert!(facts().sound && facts().quality == Quality::Half);
 
     let again = with_new_ice(OFFER);
     page.say(json!({"type": "offer", "sdp": again})).await;
     let answer = page.next("answer").await;
     assert_eq!(answer["viewer"], viewer);
-    assert!(server.context.registry.list()[0].sound, "not told, so as before");
+    assert!(facts().sound && facts().quality == Quality::Half, "not told, so as before");
 
     page.say(json!({"type": "bye"})).await;
     page.say(json!({"type": "clock", "t0": 2})).await;

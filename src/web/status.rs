@@ -6,6 +6,9 @@
 //!  "viewers": {"count": 1, "max": 50, "list": [{"name": ..., "address": ..., "state": "live", ...}]}}
 //! ```
 //!
+//! `video.rungs` are the sizes of pictures that there are, from large to small: `{"name": "half", "width": 640, "height": 360,
+//! "fps": 30.0, "viewers": 1}`. In `list`, `quality` is what a viewer wishes for and `rung` what it gets.
+//!
 //! `list`, `configuration` and `state_problem` (why the state can't be written, and what follows from that) are for the
 //! owner only; `counters` and `process` for viewers too; guests get the rest. The `state` of `video` and `audio` is
 //! `opening`, `starting` (the camera is open, but has given no picture yet), `live`, `idle`, `gone`, `private` or `off`.
@@ -40,6 +43,9 @@ pub fn full(context: &Context, role: Role) -> Map<String, Value> {
 pub fn public(context: &Context, role: Role) -> Map<String, Value> {
     let mut all = report(context);
     all.remove("counters");
+    if let Some(video) = all.get_mut("video") {
+        video["rungs"] = json!(context.registry.rungs());
+    }
     let now = Pts::now();
     all.insert(
         "clock".into(),
@@ -108,11 +114,14 @@ pub fn uncached(kind: &'static str, text: String) -> reply::Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::frame::Size;
+    use crate::pipeline::quality::Offered;
     use crate::{status::State, web::testing};
 
     #[tokio::test]
     async fn everybody_is_told_what_their_role_may_know() {
         let context = testing::context();
+        context.streams.video.offer(Offered { size: Some(Size::new(1280, 720)), ..Offered::default() });
         for (role, list, counters) in
             [(Role::Guest, false, false), (Role::Viewer, false, true), (Role::Owner, true, true)]
         {
@@ -123,6 +132,8 @@ mod tests {
                 assert_eq!(told["viewers"]["max"], context.settings().web.max_viewers);
                 assert_eq!(told["viewers"]["list"].is_array(), list, "{role:?}: {told:#}");
                 assert!(told["uptime_s"].is_u64());
+                assert_eq!(told["video"]["rungs"][1]["name"], "half", "{told:#}");
+                assert_eq!(told["video"]["rungs"][1]["width"], 640);
             }
             assert_eq!(full["counters"]["captured"].is_u64(), counters, "{role:?}");
             assert_eq!(full["process"]["threads"].is_u64(), counters, "{role:?}");

@@ -1,8 +1,5 @@
 //! What this room's tests share.
 
-#[cfg(test)]
-use crate::media::h264::ProfileLevelId;
-
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +17,7 @@ use super::{Context, Door, Settings, Speaks, bind};
 use crate::clock::{Clocks, RtpClock};
 use crate::config;
 use crate::net::Links;
-use crate::pipeline::{hub::Hub, snapshot::Snapshots};
+use crate::pipeline::{snapshot::Snapshots, stream::Streams};
 use crate::state::{Digest, Session, State};
 use crate::status::Status;
 use crate::viewer::{Port, Registry};
@@ -52,6 +49,8 @@ impl Drop for Dir {
 pub struct Daemon {
     /// What the web reaches of it.
     pub context: Arc<Context>,
+    /// What its viewers would watch.
+    pub streams: Streams,
     /// Of the owner's.
     pub token: String,
     _dir: Dir,
@@ -77,25 +76,24 @@ pub fn context() -> Daemon {
 
 /// The same, configured.
 pub fn context_with(config: config::Web, ice: config::Ice) -> Daemon {
-    let (hub, status) = (Arc::new(Hub::default()), Arc::new(Status::default()));
+    let (streams, status) = (Streams::default(), Arc::new(Status::default()));
     let clocks =
         Clocks { video: RtpClock { hz: 90_000, offset: 1 }, audio: RtpClock { hz: 48_000, offset: 2 } };
-    let (_, h264) = tokio::sync::watch::channel(ProfileLevelId([0x42, 0xe0, 0x1f]));
     let (_, addresses) = tokio::sync::watch::channel(vec![("lo".to_owned(), [127, 0, 0, 1].into())]);
     let any = config::Ice { port: 0, ..ice.clone() };
     let links = Links::new(addresses.clone());
     let port = Port::open(&any, addresses, status.clone()).unwrap();
-    let registry = Registry::new(hub.clone(), status.clone(), port, config.max_viewers, h264);
+    let registry = Registry::new(streams.clone(), status.clone(), port, config.max_viewers);
     let dir = Dir::new();
     let auth = Auth::new(State::open(dir.path()).unwrap());
     auth.state().change(|l| l.owner = Some("no password fits".into())).unwrap();
     let token = auth.add_token("test", Role::Owner).unwrap();
-    let snapshots = Arc::new(Snapshots::new(hub));
+    let snapshots = Arc::new(Snapshots::new(streams.video.demand.clone()));
     let announced = tokio::sync::watch::channel(None).1;
     let settings = Settings { web: config, ice, tls: None, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
     let settings = tokio::sync::watch::channel(Arc::new(settings)).1;
     let context = Arc::new(Context { registry, status, auth, snapshots, settings, clocks, links, announced });
-    Daemon { context, token, _dir: dir }
+    Daemon { context, streams, token, _dir: dir }
 }
 
 /// A server on a port of its own, until dropped.

@@ -19,6 +19,7 @@ use super::routes::{Peer, State};
 use super::sdpfrag::{Credentials, Fragment};
 use super::sessions::Session;
 use crate::config;
+use crate::pipeline::quality::Quality;
 use crate::viewer::{Error, Offer, ice_servers};
 
 const SDP: &str = "application/sdp";
@@ -32,6 +33,7 @@ const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 struct Request {
     method: Method,
     path: FullPath,
+    query: String,
     headers: HeaderMap,
     peer: Peer,
     visitor: Visitor,
@@ -46,21 +48,28 @@ pub fn routes(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
     };
     let request = warp::method()
         .and(warp::path::full())
+        .and(query())
         .and(warp::header::headers_cloned())
         .and(warp::ext::get::<Peer>())
         .and(warp::ext::get::<Visitor>())
         .and(body::unread())
-        .map(|method, path, headers, peer, visitor, body| Request {
+        .map(|method, path, query, headers, peer, visitor, body| Request {
             method,
             path,
+            query,
             headers,
             peer,
             visitor,
             body,
         });
-    let whole = warp::path!("whep").and(with(state)).and(request).then(endpoint);
+    let whole = warp::path!("whep").and(with(state)).and(request.clone()).then(endpoint);
     let one = warp::path!("whep" / String).and(with(state)).and(request).then(resource);
     whole.or(one).unify().boxed()
+}
+
+/// The query, or nothing.
+fn query() -> BoxedFilter<(String,)> {
+    warp::query::raw().or(warp::any().map(String::new)).unify().boxed()
 }
 
 async fn endpoint(state: Arc<State>, request: Request) -> reply::Response {
@@ -98,6 +107,7 @@ async fn resource(id: String, state: Arc<State>, request: Request) -> reply::Res
 async fn join(state: &State, request: Request) -> Result<reply::Response, Problem> {
     body::expect_type(&request.headers, SDP)
         .map_err(|p| p.with(ACCEPT_POST, HeaderValue::from_static(SDP)))?;
+    let quality = wish(&request.query)?;
     let limits = &state.limits;
     let (via, path) = (request.peer.via.clone(), request.path);
     let sdp = body::read(&request.headers, request.body, limits.body_bytes, limits.body).await?;
@@ -105,7 +115,7 @@ async fn join(state: &State, request: Request) -> Result<reply::Response, Proble
     let (who, holder) = (principal.who.clone(), principal.holder());
     let (from, to) = (request.peer.remote, Some(request.peer.local));
     // A player that asks for sound will play it.
-    let offer = Offer { sdp, from, to, who, holder, via: "whep", sound: true };
+    let offer = Offer { sdp, from, to, who, holder, via: "whep", sound: true, quality };
     let (session, sdp) = state.sessions.join(principal, offer).await?;
     let mut response = Response::new(sdp.into());
     *response.status_mut() = StatusCode::CREATED;
@@ -120,6 +130,13 @@ async fn join(state: &State, request: Request) -> Result<reply::Response, Proble
         headers.append(header::LINK, link);
     }
     Ok(response)
+}
+
+/// Which pictures a player wishes for: `quality=half`. Other parts of a query are for others.
+fn wish(query: &str) -> Result<Quality, Problem> {
+    let wishes = query.split('&').filter_map(|part| part.strip_prefix("quality="));
+    let wish = wishes.last().map(str::parse).transpose();
+    wish.map(Option::unwrap_or_default).map_err(|why| Problem::new(StatusCode::BAD_REQUEST, why))
 }
 
 async fn patch(state: &Arc<State>, id: &str, request: Request) -> Result<reply::Response, Problem> {
@@ -140,22 +157,34 @@ async fn patch(state: &Arc<State>, id: &str, request: Request) -> Result<reply::
     )
 }
 
-/// What a viewer does besides ICE, which no draft has: whether it plays the sound.
+/// What a viewer does besides ICE, which no draft has: whether it plays the sound, and which pictures it wishes for.
 #[derive(Deserialize)]
 struct Plays {
-    sound: bool,
+    sound: Option<bool>,
+    quality: Option<Quality>,
 }
 
 impl Expected for Plays {
-    const LOOKS: &'static str = r#"{"sound": true or false}"#;
+    const LOOKS: &'static str =
+        r#"{"sound": true or false}, {"quality": "auto", "full", "half" or "quarter"}, or both"#;
 }
 
 async fn play(state: &State, session: &Session, request: Request) -> Result<reply::Response, Problem> {
     let limits = &state.limits;
     let body = body::read(&request.headers, request.body, limits.body_bytes, limits.body).await?;
-    let Plays { sound } =
+    let Plays { sound, quality } =
         json::parse(&body).map_err(|why| Problem::new(StatusCode::BAD_REQUEST, format!("the body {why}")))?;
-    state.context.registry.set_sound(&session.id, sound)?;
+    if sound.is_none() && quality.is_none() {
+        let says = format!("the body has to be {}", Plays::LOOKS);
+        return Err(Problem::new(StatusCode::BAD_REQUEST, says));
+    }
+    let registry = &state.context.registry;
+    if let Some(on) = sound {
+        registry.set_sound(&session.id, on)?;
+    }
+    if let Some(wish) = quality {
+        registry.set_quality(&session.id, wish).await?;
+    }
     Ok(empty(StatusCode::NO_CONTENT, []))
 }
 

@@ -21,6 +21,27 @@ fn with_stun() -> config::Ice {
 }
 
 #[tokio::test]
+async fn a_player_names_the_pictures_it_wishes_for() {
+    let server = Server::start(QUICK, context());
+    for (query, wish) in [
+        ("", "auto"),
+        ("?quality=half", "half"),
+        ("?a=b&quality=full&c", "full"),
+        ("?a=b", "auto"),
+        ("?", "auto"),
+    ] {
+        let reply = server.ask("POST", &format!("/whep{query}"), &[AS_SDP], OFFER).await;
+        assert_eq!(reply.status, 201, "{query}: {}", reply.body);
+        let at = reply.header("location").to_owned();
+        assert!(at.starts_with("/whep/") && !at.contains('?'), "{at}");
+        assert_eq!(server.context.registry.list()[0].quality.name(), wish, "{query}");
+        assert_eq!(server.ask("DELETE", &at, &[], "").await.status, 200);
+    }
+    let reply = server.ask("POST", "/whep?quality=4k", &[AS_SDP], OFFER).await;
+    assert!(reply.status == 400 && reply.body.contains("quarter"), "{} {}", reply.status, reply.body);
+}
+
+#[tokio::test]
 async fn from_post_to_delete() {
     let server = Server::start(QUICK, context_with(config::Web::default(), with_stun()));
     let reply = server.ask("POST", "/whep", &["Content-Type: Application/SDP; charset=utf-8"], OFFER).await;
@@ -65,6 +86,17 @@ async fn from_post_to_delete() {
             "{body}"
         );
         assert_eq!(sound(), plays, "{body}");
+    }
+
+    // Which pictures it wishes for, beside the sound or alone.
+    let wish = || server.context.registry.list()[0].quality.name();
+    for (body, status, wishes) in [
+        (r#"{"quality":"half"}"#, 204, "half"),
+        (r#"{"sound":true,"quality":"quarter"}"#, 204, "quarter"),
+        (r#"{"quality":"best"}"#, 400, "quarter"),
+    ] {
+        let reply = server.ask("PATCH", &at, &["Content-Type: application/json"], body).await;
+        assert_eq!((reply.status, wish()), (status, wishes), "{body}: {}", reply.body);
     }
 
     // Restart: others.

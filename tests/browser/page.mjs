@@ -11,6 +11,7 @@
 //   states       each state that the page can tell, and that it comes back (some need --pid to stop the daemon)
 //   sound        a browser that refuses sound without a click, and the click
 //   full         a second page at a daemon that allows one viewer
+//   quality      the size of the picture, as a person chooses it
 //   screenshots  pictures of it all into --out
 import { mkdir } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
@@ -393,6 +394,96 @@ async function full(browser) {
   return { told, seen };
 }
 
+async function quality(browser) {
+  const page = await open(browser);
+  const whole = await until(page, 'live');
+  const width = (p, pixels, sentence) =>
+    p.waitForFunction((w) => window.peercam.facts.width === w, { timeout: PATIENCE_MS }, pixels).catch(async () => {
+      check(false, `${sentence}: it is ${(await facts(p)).width} pixels wide, not ${pixels}`);
+    });
+  await page.keyboard.press('i');
+  const choices = await page.$$eval('#quality option', (all) => all.map((o) => [o.value, o.textContent]));
+  check(choices.map(([value]) => value).join() === 'auto,full,half,quarter', `all sizes are offered: ${JSON.stringify(choices)}`);
+  check(choices[2]?.[1] === `Half, ${whole.width / 2}×${whole.height / 2}`, `with their pixels: ${JSON.stringify(choices)}`);
+  check((await page.$eval('#quality', (s) => s.value)) === 'auto', 'nobody has chosen yet');
+
+  // By keys, as everything.
+  await page.focus('#quality');
+  await page.keyboard.press('h');
+  if ((await page.$eval('#quality', (s) => s.value)) !== 'half') await page.select('#quality', 'half');
+  await width(page, whole.width / 2, 'half is half as wide');
+  await page.waitForFunction(() => document.getElementById('d-received').textContent === 'Half', { timeout: PATIENCE_MS })
+    .catch(() => check(false, 'the details tell what is received'));
+  const half = await facts(page);
+  check(half.generation === 1 && half.viewer === whole.viewer, 'the same viewer goes on');
+  check(half.state === 'live', `without a break: ${half.state}`);
+
+  // A new socket, the same viewer: asked for again.
+  await page.evaluate(() => window.held.sockets.at(-1).close());
+  await page.waitForFunction(() => window.held.sockets.length > 1 && window.peercam.facts.socket === 'open', { timeout: PATIENCE_MS })
+    .catch(() => check(false, 'a lost socket is reopened'));
+  await pause(1000);
+  check((await facts(page)).width === whole.width / 2, 'and it is still half');
+
+  // While the device has one size only there is nothing to choose, and the wish stays.
+  const update = (qualities) =>
+    page.evaluate((q) => {
+      const data = JSON.stringify({ type: 'update', qualities: q });
+      window.held.sockets.at(-1).dispatchEvent(new MessageEvent('message', { data }));
+    }, qualities);
+  await update(['full']);
+  await page.waitForFunction(() => document.getElementById('quality-choice').hidden, { timeout: PATIENCE_MS })
+    .catch(() => check(false, 'one size is no choice'));
+  await update(['full', 'quarter']);
+  await page.waitForFunction(() => document.getElementById('quality').selectedOptions[0]?.textContent === 'Half (not available now)', { timeout: PATIENCE_MS })
+    .catch(() => check(false, 'a wish that can not be had is told as such'));
+
+  // The next visit begins as this one ended, with its first picture.
+  await page.reload({ waitUntil: 'domcontentloaded' });
+  const again = await until(page, 'live', 'is live after a reload');
+  check(again?.width === whole.width / 2 && again.quality === 'half', `the browser has kept the wish: ${again?.width}, ${again?.quality}`);
+  await page.close();
+
+  // A browser that keeps nothing for pages.
+  const forgetful = await open(browser, () =>
+    Object.defineProperty(window, 'localStorage', {
+      get() {
+        throw new DOMException('The operation is insecure.', 'SecurityError');
+      },
+    }),
+  );
+  const fresh = await until(forgetful, 'live');
+  check(fresh?.quality === 'auto' && fresh.width === whole.width, 'a browser that keeps nothing gets all of it');
+  await forgetful.keyboard.press('i');
+  await forgetful.select('#quality', 'half');
+  await width(forgetful, whole.width / 2, 'and may still choose');
+  await forgetful.close();
+
+  // A browser that opens no WebSocket.
+  const requests = await open(browser, () => {
+    window.WebSocket = class extends EventTarget {
+      static OPEN = 1;
+      readyState = 0;
+      constructor() {
+        super();
+        setTimeout(() => {
+          this.readyState = 3;
+          this.dispatchEvent(new CloseEvent('close', { code: 1006 }));
+        }, 20);
+      }
+      send() {}
+      close() {}
+    };
+  });
+  const asked = await until(requests, 'live', 'is live without a WebSocket');
+  check(asked?.way === 'requests' && asked.width === whole.width / 2, `the wish goes with the offer by requests, too: ${asked?.way}, ${asked?.width}`);
+  await requests.keyboard.press('i');
+  await requests.select('#quality', 'full');
+  await width(requests, whole.width, 'and later by a request of its own');
+  await requests.close();
+  return { choices, half, again, fresh, asked };
+}
+
 async function screenshots(browser) {
   if (!args.out) throw new Error('--out DIR is missing');
   await mkdir(args.out, { recursive: true });
@@ -424,7 +515,7 @@ async function screenshots(browser) {
   return { files, facts: await facts(page) };
 }
 
-const SCENARIOS = { axe: accessibility, keyboard, states, sound, full, screenshots };
+const SCENARIOS = { axe: accessibility, keyboard, states, sound, full, quality, screenshots };
 
 const scenario = SCENARIOS[args.scenario];
 if (!args.url || !NAMES.includes(args.browser) || !scenario) {

@@ -328,6 +328,12 @@ fn page_tells_its_states() {
 }
 
 #[test]
+fn page_shows_the_size_that_was_chosen() {
+    page("chromium", &["quality"]);
+    page("firefox", &["quality"]);
+}
+
+#[test]
 fn page_gives_sound_by_a_click() {
     page("chromium", &["sound"]);
     page("firefox", &["sound"]);

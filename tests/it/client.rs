@@ -19,6 +19,7 @@ use webrtc::peer_connection::{
     configure_rtcp_reports, configure_twcc_receiver_only,
 };
 
+use peercam::pipeline::quality::Quality;
 use peercam::viewer::{Credential, Holder, Offer};
 
 use crate::http::{Response, request};
@@ -34,7 +35,8 @@ const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playou
 
 /// The owner's wish to watch, by the registry itself: `via` is "page" or "whep".
 pub fn offer(sdp: String, from: SocketAddr, via: &'static str) -> Offer {
-    Offer { sdp, from, to: None, who: "test".into(), holder: OWNER, via, sound: false }
+    let quality = Quality::Auto;
+    Offer { sdp, from, to: None, who: "test".into(), holder: OWNER, via, sound: false, quality }
 }
 
 /// One receiving connection.

@@ -358,7 +358,7 @@ fn arm64_board() {
         systemctl kill -s KILL --kill-who=main peercam",
     );
     site.is_back(&mut browser, 1, "back after kill -9");
-    site.run(&format!("THREAD=video-encode\n{WEDGE}"));
+    site.run(&format!("THREAD=video-full\n{WEDGE}"));
     site.is_back(&mut browser, 2, "back after a wedged thread");
     site.journal_says("Watchdog timeout");
     site.run("rm -r /etc/systemd/system/peercam.service.d; systemctl daemon-reload");

@@ -9,9 +9,8 @@ use peercam::board::addresses;
 use peercam::clock::{AUDIO_HZ, Clocks, RtpClock, VIDEO_HZ};
 use peercam::config;
 use peercam::media::frame::Size;
-use peercam::media::h264::ProfileLevelId;
-use peercam::pipeline::hub::{Hub, Unit};
 use peercam::pipeline::snapshot::Snapshots;
+use peercam::pipeline::stream::Streams;
 use peercam::pipeline::video::{self, Video};
 use peercam::status::Status;
 use peercam::viewer::{Port, Registry};
@@ -28,7 +27,7 @@ use crate::ticker::Ticker;
 
 /// The media part of a daemon in this process, so that a test can hold a viewer's queue in its own hands.
 struct Spine {
-    hub: Arc<Hub>,
+    streams: Streams,
     status: Arc<Status>,
     registry: Arc<Registry>,
     _video: Video,
@@ -36,10 +35,9 @@ struct Spine {
 
 impl Spine {
     fn start() -> Self {
-        let (hub, status) = (Arc::new(Hub::default()), Arc::new(Status::default()));
+        let (streams, status) = (Streams::default(), Arc::new(Status::default()));
         let clock = |hz| RtpClock { hz, offset: 0x1234_5678 };
         let clocks = Clocks { video: clock(VIDEO_HZ), audio: clock(AUDIO_HZ) };
-        let (profile, profile_seen) = watch::channel(ProfileLevelId([0x42, 0xc0, 0x1e]));
         let video = config::Video {
             device: config::Camera::Pattern,
             size: Size::new(320, 240),
@@ -47,11 +45,10 @@ impl Spine {
         };
         let video = Video::spawn(video::Context {
             config: watch::channel(video).1,
-            hub: hub.clone(),
+            stream: streams.video.clone(),
             status: status.clone(),
-            snapshots: Arc::new(Snapshots::new(hub.clone())),
+            snapshots: Arc::new(Snapshots::new(streams.video.demand.clone())),
             clock: clocks.video,
-            profile,
             private: watch::channel(false).1,
             hotplug: watch::channel(0).1,
             pressure: watch::channel(None).1,
@@ -62,8 +59,8 @@ impl Spine {
         let ice = config::Ice { port: 0, ..Default::default() };
         let (_, addresses) = watch::channel(addresses::now());
         let port = Port::open(&ice, addresses, status.clone()).expect("a free port");
-        let registry = Registry::new(hub.clone(), status.clone(), port, 50, profile_seen);
-        Self { hub, status, registry, _video: video }
+        let registry = Registry::new(streams.clone(), status.clone(), port, 50);
+        Self { streams, status, registry, _video: video }
     }
 
     /// A viewer whose frames are counted, and who asks for keyframes as often as told.
@@ -118,7 +115,7 @@ async fn a_stalled_viewer_and_a_greedy_one_cost_the_others_nothing() {
     let undisturbed = spine.received(&viewers, window).await;
 
     // The ninth's task does not read what the hub hands it; the tenth asks for a keyframe 50 times a second.
-    let mut stalled = spine.hub.subscribe();
+    let mut stalled = spine.streams.video.subscribe();
     let _greedy = spine.viewer(Some(Duration::from_millis(20))).await;
     let keyframes = spine.status.counters.keyframes.get();
     let disturbed = spine.received(&viewers, window).await;
@@ -132,12 +129,7 @@ async fn a_stalled_viewer_and_a_greedy_one_cost_the_others_nothing() {
     assert!(keyframes >= 3, "the greedy one gets what one viewer may cause: {keyframes}");
 
     assert_eq!(stalled.lagged(), 1);
-    loop {
-        if let Unit::Video(unit) = stalled.recv().await {
-            assert!(unit.idr, "it resumes at a keyframe");
-            break;
-        }
-    }
+    assert!(stalled.recv().await.idr, "it resumes at a keyframe");
     spine.registry.close_all("the test is over").await;
 }
 

@@ -34,6 +34,7 @@ mod peers;
 mod port;
 mod process;
 mod reload;
+mod rungs;
 mod soak;
 mod systemd;
 mod ticker;

@@ -9,10 +9,10 @@ use bytes::Bytes;
 use peercam::board::addresses;
 use peercam::clock::{AUDIO_HZ, Clocks, Pts, RtpClock, VIDEO_HZ};
 use peercam::config;
-use peercam::media::h264::ProfileLevelId;
 use peercam::media::unit::{AudioUnit, VideoUnit};
 use peercam::net::Addresses;
-use peercam::pipeline::hub::Hub;
+use peercam::pipeline::quality::Share;
+use peercam::pipeline::stream::Streams;
 use peercam::status::Status;
 use peercam::viewer::{Answer, Error, Event, Port, Registry, ViewerId};
 use rtc::interceptor::Packet;
@@ -37,7 +37,7 @@ const PAYLOADS: usize = 3;
 /// A registry, and a stream of 30 pictures and 50 Opus packets a second while somebody watches.
 pub struct House {
     pub registry: Arc<Registry>,
-    hub: Arc<Hub>,
+    streams: Streams,
     pub status: Arc<Status>,
     /// This machine's addresses, as the registry knows them.
     pub addresses: tokio::sync::watch::Sender<Addresses>,
@@ -49,17 +49,17 @@ pub fn house(max_viewers: usize) -> House {
 }
 
 pub fn house_with(max_viewers: usize, ice: config::Ice) -> House {
-    let (hub, status) = (Arc::new(Hub::default()), Arc::new(Status::default()));
-    let (_, h264) = tokio::sync::watch::channel(ProfileLevelId([0x42, 0xc0, 0x1f]));
+    let (streams, status) = (Streams::default(), Arc::new(Status::default()));
     let (addresses, seen) = tokio::sync::watch::channel(addresses::now());
     let port = Port::open(&ice, seen, status.clone()).expect("a free port");
-    let registry = Registry::new(hub.clone(), status.clone(), port, max_viewers, h264);
+    let registry = Registry::new(streams.clone(), status.clone(), port, max_viewers);
     let stop = CancellationToken::new();
-    tokio::spawn(stop.clone().run_until_cancelled_owned(feed(hub.clone())));
-    House { registry, hub, status, addresses, _feed: stop.drop_guard() }
+    tokio::spawn(stop.clone().run_until_cancelled_owned(feed(streams.clone())));
+    House { registry, streams, status, addresses, _feed: stop.drop_guard() }
 }
 
-async fn feed(hub: Arc<Hub>) {
+async fn feed(streams: Streams) {
+    let (pictures, sounds) = (streams.video.hub(Share::Full), &streams.audio.hub);
     let mut video = tokio::time::interval(Duration::from_micros(33_333));
     // As of a camera: of what came while the machine was busy, only the newest is encoded.
     video.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -69,21 +69,26 @@ async fn feed(hub: Arc<Hub>) {
             _ = video.tick() => {
                 let ready = Pts::now();
                 let pts = ready - VIDEO_AGE;
-                let idr = hub.keyframe_due(ready);
+                let idr = pictures.begin(pts, false, ready);
                 let payloads = (0..PAYLOADS).map(|n| Bytes::from(vec![if idr { 0x65 } else { 0x41 }; 900 + n])).collect();
                 let rtp_time = CLOCKS.video.ticks(pts);
-                hub.publish_video(Arc::new(VideoUnit { pts, taken: pts, ready, rtp_time, idr, payloads }));
+                pictures.publish(&Arc::new(VideoUnit { pts, taken: pts, ready, rtp_time, idr, payloads }));
             }
             _ = audio.tick() => {
                 let pts = Pts::now() - Duration::from_millis(20);
                 let payload = Bytes::from_static(&[0xfc; 80]);
-                hub.publish_audio(Arc::new(AudioUnit { pts, rtp_time: CLOCKS.audio.ticks(pts), payload }));
+                sounds.publish(&Arc::new(AudioUnit { pts, rtp_time: CLOCKS.audio.ticks(pts), payload }));
             }
         }
     }
 }
 
 impl House {
+    /// Those that media flows to.
+    fn viewers(&self) -> usize {
+        *self.streams.video.demand.viewers().borrow()
+    }
+
     pub async fn try_join(&self, sdp: String) -> Result<Answer, Error> {
         let from = "127.0.0.1:5000".parse().expect("address");
         self.registry.join(client::offer(sdp, from, "page")).await
@@ -156,7 +161,7 @@ async fn a_viewer_gets_units_as_they_are_and_demand_begins_when_it_is_connected(
     );
     assert_eq!(answer.sdp.matches("a=sendonly").count(), 2, "{}", answer.sdp);
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!((house.hub.demand(), house.registry.list()[0].state), (0, "connecting"));
+    assert_eq!((house.viewers(), house.registry.list()[0].state), (0, "connecting"));
 
     client.accept(&answer.sdp).await;
     client.until(RTCPeerConnectionState::Connected).await;
@@ -164,7 +169,7 @@ async fn a_viewer_gets_units_as_they_are_and_demand_begins_when_it_is_connected(
         tokio::time::timeout(PATIENCE, answer.events.recv()).await.expect("told"),
         Some(Event::Connected)
     );
-    assert_eq!((house.hub.demand(), house.registry.list()[0].state), (1, "live"));
+    assert_eq!((house.viewers(), house.registry.list()[0].state), (1, "live"));
 
     let mut packets = vec![];
     while packets.len() < 45 * PAYLOADS {
@@ -332,7 +337,7 @@ async fn places_are_limited_and_given_back() {
         last = Some(event);
     }
     assert_eq!(last, Some(Event::Closed("enough".into())));
-    assert_eq!(house.hub.demand(), 0);
+    assert_eq!(house.viewers(), 0);
     house.try_join(offer).await.expect("its place is free");
     house.registry.close_all("stopping").await;
     assert_eq!(house.registry.count(), 0);

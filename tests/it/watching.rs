@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use peercam::clock::{AUDIO_HZ, Clocks, RtpClock, VIDEO_HZ};
 use peercam::config;
 use peercam::media::frame::Size;
-use peercam::media::h264::ProfileLevelId;
 use peercam::pipeline::audio;
-use peercam::pipeline::hub::{Hub, Unit};
+use peercam::pipeline::demand::Demand;
 use peercam::pipeline::snapshot::Snapshots;
+use peercam::pipeline::stream::Streams;
 use peercam::pipeline::video::{self, Video};
 use peercam::status::Status;
 use rtc::interceptor::Packet;
@@ -176,8 +176,8 @@ fn privacy_of_the_file_hides_everything_and_says_so() {
 #[test]
 fn privacy_comes_and_goes_in_mid_stream() {
     runtime().block_on(async {
-        let (hub, status) = (Arc::new(Hub::default()), Arc::new(Status::default()));
-        let snapshots = Arc::new(Snapshots::new(hub.clone()));
+        let (streams, status) = (Streams::default(), Arc::new(Status::default()));
+        let snapshots = Arc::new(Snapshots::new(streams.video.demand.clone()));
         let (switch, private) = watch::channel(false);
         let clock = |hz| RtpClock { hz, offset: 7 };
         let clocks = Clocks { video: clock(VIDEO_HZ), audio: clock(AUDIO_HZ) };
@@ -189,11 +189,10 @@ fn privacy_comes_and_goes_in_mid_stream() {
         };
         let _video = Video::spawn(video::Context {
             config: watch::channel(config).1,
-            hub: hub.clone(),
+            stream: streams.video.clone(),
             status: status.clone(),
             snapshots: snapshots.clone(),
             clock: clocks.video,
-            profile: watch::channel(ProfileLevelId([0x42, 0xc0, 0x1f])).0,
             private: private.clone(),
             hotplug: watch::channel(0).1,
             pressure: watch::channel(None).1,
@@ -204,7 +203,7 @@ fn privacy_comes_and_goes_in_mid_stream() {
         let tone = config::Audio { device: config::Microphone::Tone, ..Default::default() };
         let _audio = audio::spawn(audio::Context {
             config: watch::channel(tone).1,
-            hub: hub.clone(),
+            stream: streams.audio.clone(),
             status: status.clone(),
             clocks,
             private,
@@ -228,12 +227,13 @@ fn privacy_comes_and_goes_in_mid_stream() {
         };
         // A viewer that reads all the time: one that lags would be sent nothing before the next keyframe.
         let seen = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
-        let mut viewer = hub.subscribe();
+        let _claims = streams.claim(true, Demand::watch);
+        let (mut pictures, mut sounds) = (streams.video.subscribe(), streams.audio.hub.subscribe());
         let counted = seen.clone();
         tokio::spawn(async move {
             loop {
-                let kind = matches!(viewer.recv().await, Unit::Audio(_));
-                counted[usize::from(kind)].fetch_add(1, Ordering::Relaxed);
+                let kind = tokio::select! { _ = pictures.recv() => 0, _ = sounds.recv() => 1 };
+                counted[kind].fetch_add(1, Ordering::Relaxed);
             }
         });
         // Pictures and sounds in so much time.

@@ -97,6 +97,17 @@ fn a_format_that_is_not_there_is_refused_with_those_that_are() {
 }
 
 #[test]
+fn a_camera_whose_pictures_are_too_large_is_told_apart_from_one_without_a_format() {
+    let mut cam = listing("/dev/video0", "uvcvideo", "usb-1", &[b"NV12"]);
+    cam.offered[0].sizes = Sizes::One(Size::new(4096, 2160));
+    let error = choice(cam, &config::Video::default(), String::new()).expect_err("refused").to_string();
+    assert_eq!(
+        error,
+        "/dev/video0 (Cam) offers only pictures of more than 3840x2160, which can't be encoded"
+    );
+}
+
+#[test]
 fn controls_it_has_not_are_problems_and_no_more() {
     let video = config::Video { controls: [("zoom".to_owned(), 3)].into(), ..config::Video::default() };
     let cam = listing("/dev/video0", "uvcvideo", "usb-1", &[b"YUYV"]);

@@ -1,13 +1,12 @@
 //! The size of the JPEGs that a camera sends, where it is not the one that was agreed on. Pure policy.
 
-use crate::media::frame::Size;
+use crate::media::frame::{LARGEST, Size};
 use crate::media::mjpeg;
 
 /// How many frames in a row must have another size before it is believed: one may be damaged in its header.
 const SURE: u32 = 3;
 /// What the configuration allows, too.
 const SMALLEST: Size = Size::new(64, 64);
-const LARGEST: Size = Size::new(3840, 2160);
 
 /// The size to show.
 #[derive(Debug)]
@@ -33,8 +32,7 @@ impl Coded {
             return None;
         }
         let wanted = if fits(self.agreed) { self.agreed } else { even(says) };
-        let (width, height) = (SMALLEST.width..=LARGEST.width, SMALLEST.height..=LARGEST.height);
-        if !width.contains(&wanted.width) || !height.contains(&wanted.height) {
+        if !SMALLEST.fits(wanted) || !wanted.fits(LARGEST) {
             return None;
         }
         let times = self.other.filter(|(size, _)| *size == wanted).map_or(1, |(_, times)| times + 1);

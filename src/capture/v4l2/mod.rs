@@ -21,7 +21,7 @@ use super::cameras::Choice;
 use super::modes::Picked;
 use super::{Error, VideoSource};
 use crate::clock::Pts;
-use crate::media::frame::{Buffer as _, Frame, PixelFormat, Range};
+use crate::media::frame::{Buffer as _, Frame, LARGEST, PixelFormat, Range};
 use crate::media::mjpeg;
 use crate::status::{Mode, Status};
 use coded::Coded;
@@ -220,6 +220,10 @@ impl Negotiated {
             node.set_format(kind, mode.fourcc, mode.size).map_err(failed("setting the format of"))?;
         if agreed.format != mode.fourcc {
             return Err(unusable(path, &format!("gives {} though it offers {}", agreed.format, mode.fourcc)));
+        }
+        if !agreed.size.fits(LARGEST) {
+            let why = format!("gives only {}, and more than {LARGEST} can't be encoded", agreed.size);
+            return Err(unusable(path, &why));
         }
         let separate = [
             v4l2_field_V4L2_FIELD_SEQ_TB,

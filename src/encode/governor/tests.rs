@@ -2,41 +2,49 @@
 
 use super::*;
 
-const HD: Step = Step { size: Size::new(1280, 720), fps: 30.0 };
+const HD: Step = Step { size: Size::new(1280, 720), fps: 30.0, smaller: true };
 
 fn ms(ms: f64) -> Duration {
     Duration::from_secs_f64(ms / 1e3)
 }
 
-/// The encode thread: it takes the newest picture, at the rate of the step, as soon as it is done with the last.
+/// The board's work: it takes the newest picture, at the rate of the step, as soon as it is done with the last.
 struct Board {
     governor: Governor,
     start: Pts,
     now: Pts,
     /// What the camera gives.
     camera: f64,
+    /// The pixels that viewers wish for, as a part of those of the full rung.
+    wished: f64,
+    /// What each picture takes before it is encoded.
+    fixed: Duration,
     changes: Vec<(f64, Change)>,
 }
 
 impl Board {
     fn new(full: Step) -> Self {
         let start = Pts::from_micros(77_000_000_000);
-        let (governor, camera) = (Governor::new(full), full.fps);
-        Self { governor, start, now: start, camera, changes: vec![] }
+        let (governor, camera) = (Governor::new(full.size, full.fps), full.fps);
+        let (wished, fixed) = (1.0, Duration::ZERO);
+        Self { governor, start, now: start, camera, wished, fixed, changes: vec![] }
     }
 
     fn seconds(&self) -> f64 {
         self.now.since(self.start).as_secs_f64()
     }
 
-    /// For `seconds`, with pictures that take `busy(size, seconds since the start)`.
+    /// For `seconds`, with full pictures that take `busy(size, seconds since the start)`, and others as much less.
     fn run(&mut self, seconds: f64, busy: impl Fn(Size, f64) -> Duration, pressure: Option<Pressure>) {
         let end = self.seconds() + seconds;
         while self.seconds() < end {
             let step = self.governor.step();
             let interval = ms(1e3 / self.camera.min(step.fps));
-            let busy = busy(step.size, self.seconds());
-            let change = self.governor.observe(self.now + busy, busy, pressure);
+            let share = if step.smaller { self.wished } else { 1.0 };
+            let encoding = busy(step.size, self.seconds()).mul_f64(share);
+            let spent = Spent { fixed: self.fixed, encoding, share };
+            let busy = spent.busy();
+            let change = self.governor.observe(self.now + busy, spent, pressure);
             self.now = self.now + busy.max(interval);
             let at = self.seconds();
             self.changes.extend(change.map(|change| (at, change)));
@@ -61,26 +69,26 @@ fn told(ladder: &[Step]) -> String {
 #[test]
 fn each_step_of_every_ladder_is_cheaper_and_of_even_size() {
     assert_eq!(
-        told(&ladder(HD)),
+        told(&ladder(HD.size, HD.fps)[1..]),
         "1280x720 30, 1280x720 20, 1280x720 15, 1280x720 10, 960x540 15, 960x540 10, \
          640x360 20, 640x360 15, 640x360 10, 480x270 15, 480x270 10, 320x180 20, 320x180 15, 320x180 10"
     );
-    let vga = Step { size: Size::new(640, 480), fps: 60.0 };
     assert_eq!(
-        told(&ladder(vga)),
+        told(&ladder(Size::new(640, 480), 60.0)[1..]),
         "640x480 60, 640x480 30, 640x480 20, 640x480 15, 640x480 10, 480x360 15, 480x360 10, \
          320x240 20, 320x240 15, 320x240 10"
     );
     for (width, height, fps) in [(1920, 1080, 25.0), (3840, 2160, 30.0), (720, 1280, 24.0), (177, 99, 9.0)] {
-        let full = Step { size: Size::new(width, height), fps };
-        let ladder = ladder(full);
-        assert_eq!(ladder[0], full);
-        for pair in ladder.windows(2) {
+        let size = Size::new(width, height);
+        let ladder = ladder(size, fps);
+        assert_eq!(ladder[0], Step { size, fps, smaller: true });
+        assert_eq!(ladder[1], Step { smaller: false, ..ladder[0] }, "the smaller rungs go first");
+        for pair in ladder[1..].windows(2) {
             assert!(pair[1].cost() < CHEAPER * pair[0].cost(), "{pair:?}");
             assert_eq!((pair[1].size.width & 1, pair[1].size.height & 1), (0, 0), "{pair:?}");
         }
     }
-    assert_eq!(told(&ladder(Step { size: Size::new(176, 144), fps: 10.0 })), "176x144 10");
+    assert_eq!(told(&ladder(Size::new(176, 144), 10.0)[1..]), "176x144 10");
 }
 
 #[test]
@@ -231,52 +239,58 @@ fn a_board_that_is_hot_for_other_reasons_keeps_its_picture() {
 }
 
 #[test]
-fn a_camera_that_has_nothing_smaller_is_asked_once() {
+fn smaller_rungs_go_first_and_come_back_last() {
+    // A full and a half picture: 26 ms and 6.5 ms.
     let mut board = Board::new(HD);
-    let mut asked = vec![];
-    for _ in 0..200 {
-        let before = board.changes.len();
-        // It gives 1280x720 whatever is asked for.
-        board.run(1.0, |_, _| ms(150.0), None);
-        if board.changes.len() > before && board.governor.step().size != HD.size {
-            asked.push(board.governor.step().size.height);
-            let change = board.governor.came(HD.size).expect("back to what there is");
-            assert_eq!((change.step.size, change.step.fps), (HD.size, 10.0));
-            assert!(change.why.is_some());
-        }
-    }
-    assert_eq!(asked, [540, 360, 270, 180]);
-    assert_eq!(told(&board.governor.ladder[board.governor.at..]).matches("720").count(), 1);
-    board.run(30.0, |_, _| ms(10.0), None);
+    board.wished = 1.25;
+    board.run(30.0, |_, _| ms(26.0), None);
+    let [(at, change)] = &board.changes[..] else { panic!("{:?}", board.changes) };
+    assert_eq!(change.step, Step { smaller: false, ..HD });
+    assert!(*at < 1.1 && change.why.as_deref().is_some_and(|why| why.contains("33 ms")), "{change:?}");
+    // Slower, and then as it was: the full rate fits again, the half one would not.
+    board.run(30.0, |_, _| ms(41.0), None);
+    assert_eq!(board.governor.step(), Step { fps: 20.0, smaller: false, ..HD });
+    board.run(600.0, |_, _| ms(20.0), None);
+    assert_eq!(board.governor.step(), Step { smaller: false, ..HD });
+    board.run(600.0, |_, _| ms(10.0), None);
     assert_eq!(board.governor.step(), HD);
-    assert_eq!(board.governor.came(HD.size), None);
+    assert_eq!(board.changes.last().expect("changes").1.why, None);
 }
 
 #[test]
-fn the_size_that_came_is_what_is_reckoned_with() {
-    // A webcam of 1280x720, 640x480 and 320x240.
-    let real = |asked: Size| match asked.height {
-        720 => asked,
-        360.. => Size::new(640, 480),
-        _ => Size::new(320, 240),
-    };
+fn where_all_see_the_half_one_the_full_one_is_no_relief() {
     let mut board = Board::new(HD);
-    let mut asked = vec![];
-    for _ in 0..600 {
-        let before = board.governor.step().size;
-        board.run(1.0, |size, _| ms(real(size).area() as f64 * 300.0 / 1e6), None);
-        let size = board.governor.step().size;
-        if size != before {
-            asked.push(size.height);
-            board.governor.came(real(size));
-        }
+    board.wished = 0.25;
+    // 129 ms for a full picture, 32 ms for a half one: nothing is to be gained by full ones.
+    board.run(30.0, pixels(140.0), None);
+    assert_eq!(board.steps(), [(540, 10.0)], "{:?}", board.changes);
+}
+
+#[test]
+fn who_takes_a_moment_to_leave_a_rung_costs_no_further_step() {
+    let (mut board, mut left) = (Board::new(HD), None);
+    for n in 0..900u32 {
+        let step = board.governor.step();
+        left = left.or((!step.smaller).then_some(n));
+        // For a second the half rung is still encoded.
+        let share = if left.is_some_and(|at| n > at + 30) { 1.0 } else { 1.25 };
+        let spent = Spent { fixed: Duration::ZERO, encoding: ms(26.0 * share), share };
+        board.now = board.now + ms(33.3);
+        let change = board.governor.observe(board.now, spent, None);
+        board.changes.extend(change.map(|change| (0.0, change)));
     }
-    let at = board.governor.step();
-    assert_eq!((real(at.size).height, at.fps), (240, 15.0), "{:?} {asked:?}", board.changes);
-    assert!(asked.len() <= 4, "{asked:?}");
-    // Fast again: all comes back.
-    board.run(60.0, |size, _| ms(real(size).area() as f64 * 5.0 / 1e6), None);
-    assert_eq!(board.governor.step(), HD);
+    assert_eq!(board.steps(), [(720, 30.0)], "{:?}", board.changes);
+}
+
+#[test]
+fn what_conversion_takes_is_the_same_at_any_size() {
+    // 12 ms for each picture, and 50 for a full one: at half the size it is 24.5, not 15.5.
+    let mut board = Board::new(HD);
+    board.fixed = ms(12.0);
+    board.run(60.0, pixels(54.25), None);
+    let step = board.governor.step();
+    assert_eq!((step.size.height, step.fps), (720, 10.0), "{:?}", board.changes);
+    assert_eq!(board.changes.len(), 1);
 }
 
 #[test]

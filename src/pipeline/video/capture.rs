@@ -5,15 +5,15 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::{Context, Input, Passage, STALL, Source};
+use super::{Context, Input, Passage, STALL};
 use crate::capture::source::Chooser;
 use crate::capture::{self, FIRST_FRAME, VideoSource};
 use crate::clock::Pts;
 use crate::config;
 use crate::hush::Hush;
-use crate::pipeline::demand::{Demand, Order, Orders, PRIVATE, Search, Signals};
+use crate::pipeline::orders::{Order, Orders, PRIVATE, Search, Signals};
 use crate::pipeline::worker::TICK;
-use crate::status::{self, Mode, State};
+use crate::status::{self, State};
 
 /// Between attempts to open the camera.
 const RETRY: Duration = Duration::from_secs(1);
@@ -43,12 +43,12 @@ pub(super) struct Capture<'a> {
 
 impl<'a> Capture<'a> {
     pub(super) fn new(context: &'a Context, passage: &'a Passage, stop: CancellationToken) -> Self {
-        let Context { config, hub, private, hotplug, heartbeats, .. } = context;
+        let Context { config, stream, private, hotplug, heartbeats, .. } = context;
         let chooser = Chooser::new(&config.borrow());
         let (config, private, hotplug) = (config.clone(), private.clone(), hotplug.clone());
         let signals = Signals { config, private, hotplug, stop };
         let heartbeat = heartbeats.thread("video-capture");
-        let orders = Orders::new(hub, Demand::wants_camera, |config| config.keep_open, signals, heartbeat);
+        let orders = Orders::new(&stream.demand, |config| config.keep_open, signals, heartbeat);
         let search = Search::new(Pts::now());
         Self { context, passage, orders, chooser, search, told: None, hush: Hush::faults() }
     }
@@ -76,10 +76,6 @@ impl<'a> Capture<'a> {
             if anew {
                 self.search = Search::new(Pts::now());
             }
-        }
-        if let Some(limit) = self.passage.limit.try_take() {
-            self.orders.to_device();
-            anew |= self.chooser.set_limit(limit);
         }
         anew
     }
@@ -120,7 +116,7 @@ impl<'a> Capture<'a> {
         let Context { status, .. } = self.context;
         let mut mode = device.mode();
         self.passage.complaint.try_take(); // it was about another opening
-        self.passage.input.put(Input::Expected(self.source(mode)));
+        self.passage.input.put(Input::Expected(mode));
         let stall = STALL.max(Duration::from_secs_f64(STALL_INTERVALS / mode.fps.max(0.1)));
         let started = Pts::now();
         let (mut last, mut rate, mut starting) = (started, Rate::new(started), false);
@@ -151,11 +147,10 @@ impl<'a> Capture<'a> {
                     self.back();
                 }
                 // The first one also ends a slate that nobody watches.
-                if is_first || self.orders.demand().uses_pictures() {
-                    let source = self.source(mode);
+                if is_first || self.orders.wants().capture() {
                     let input = |waiting: Option<&Input>| match waiting {
-                        Some(Input::Frame(_, _, since)) => Input::Frame(frame, source, *since),
-                        _ => Input::Frame(frame, source, now),
+                        Some(Input::Frame(_, _, since)) => Input::Frame(frame, mode, *since),
+                        _ => Input::Frame(frame, mode, now),
                     };
                     if let Some(Input::Frame(..)) = self.passage.input.put_after(input) {
                         status.counters.superseded.count();
@@ -187,10 +182,6 @@ impl<'a> Capture<'a> {
         Ok(())
     }
 
-    fn source(&self, mode: Mode) -> Source {
-        Source { mode, limit: self.chooser.limit() }
-    }
-
     /// Nobody watches: the camera is closed. At first it is looked which one that is, and its mode negotiated, so that
     /// viewers can be answered before it is open; likewise when something was plugged in or out, and now and then
     /// while it is missing.
@@ -205,7 +196,7 @@ impl<'a> Capture<'a> {
                 self.orders.to_device();
                 match self.chooser.look(status) {
                     Ok(mode) => {
-                        self.passage.input.put(Input::Expected(self.source(mode)));
+                        self.passage.input.put(Input::Expected(mode));
                         self.search.found();
                         self.back();
                         self.idle();

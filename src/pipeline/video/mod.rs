@@ -1,14 +1,23 @@
-//! The picture's two threads. `video-capture` opens and closes the camera as its [orders](super::demand) say, and retries
-//! it in one place; `video-encode` takes the newest frame, and converts, encodes and packetizes it once for all viewers.
+//! The picture's threads. `video-capture` opens and closes the camera as its [orders](super::orders) say, and retries it in
+//! one place; `video-convert` takes the newest frame and converts it once; each rung's thread takes the newest picture, scales,
+//! encodes and packetizes it once for all who are on that rung.
 //!
-//! Nobody watching: the camera is closed and both threads sleep. On its way there, for a viewer that is expected or has
-//! just left, its buffers go straight back to its driver. No camera, or privacy: the encode thread shows a
-//! [slate](super::slate). Another configuration is taken over in mid-stream, and when the board does not carry the whole
-//! picture, the encode thread takes less of it and asks the capture thread for a smaller one.
+//! ```text
+//!  video-capture ─► slot ─► video-convert ─┬─► slot ─► video-full ────► its hub
+//!    (Frame)                  (I420)       ├─► slot ─► video-half ────► its hub
+//!                                          └─► slot ─► video-quarter ─► its hub
+//! ```
+//!
+//! Nobody watching: the camera is closed and all threads sleep. On its way there, for a viewer that is expected or has just
+//! left, its buffers go straight back to its driver. A rung that nobody is on encodes nothing. No camera, or privacy: the
+//! convert thread shows a [slate](super::slate). Another configuration is taken over in mid-stream, and when the board does not
+//! carry all of it, the convert thread [takes less](reduction).
 
 mod capture;
-mod encode;
+mod convert;
+mod picture;
 mod reduction;
+mod rung;
 
 use std::io;
 use std::sync::Arc;
@@ -19,114 +28,122 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use super::hub::Hub;
+use super::quality::Share;
 use super::slot::Slot;
 use super::snapshot::Snapshots;
+use super::stream::VideoStream;
 use super::worker::Worker;
 use crate::clock::{Pts, RtpClock};
 use crate::config;
-use crate::encode::h264;
+use crate::encode::video;
 use crate::heartbeat::Heartbeats;
-use crate::media::frame::{Frame, Size};
-use crate::media::h264::ProfileLevelId;
+use crate::media::frame::Frame;
 use crate::status::{Mode, Pressure, Status};
 use capture::Capture;
-use encode::Encoding;
+use convert::Conversion;
+use picture::Job;
+use rung::Rung;
 
 /// A camera is given up when nothing of use came from it for this time.
 const STALL: Duration = Duration::from_secs(2);
 
-/// Between the two threads.
+/// Between the threads.
 #[derive(Default)]
 struct Passage {
-    /// To the encode thread; only the newest waits.
+    /// To the convert thread; only the newest waits.
     input: Slot<Input>,
     /// Back: the camera delivers, but for [`STALL`] nothing that is a picture.
     complaint: Slot<String>,
-    /// Back: the size to ask the camera for instead of the configured one.
-    limit: Slot<Option<Size>>,
+    /// To each rung's thread; only the newest waits.
+    jobs: [Slot<Job>; Share::ALL.len()],
 }
 
-/// What frames come from.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Source {
-    /// As it was agreed.
-    mode: Mode,
-    /// The size that was asked for instead of the configured one.
-    limit: Option<Size>,
-}
-
-/// What both threads share.
+/// What all threads share.
 pub struct Context {
     /// `[video]`; changes are taken over at once.
     pub config: watch::Receiver<config::Video>,
     /// Where demand comes from and units go.
-    pub hub: Arc<Hub>,
+    pub stream: Arc<VideoStream>,
     /// Told of every change.
     pub status: Arc<Status>,
-    /// Served from the pictures on their way to the encoder.
+    /// Served from the pictures on their way to the encoders.
     pub snapshots: Arc<Snapshots>,
     /// RTP time of the stream.
     pub clock: RtpClock,
-    /// Told which SPS the encoder emits, before any viewer is answered.
-    pub profile: watch::Sender<ProfileLevelId>,
     /// While true the camera stays closed, whoever watches.
     pub private: watch::Receiver<bool>,
     /// Counts cameras plugged in and out: what is missing is looked for at once.
     pub hotplug: watch::Receiver<u64>,
     /// Whether the board is slowing itself down: it gets less to encode then.
     pub pressure: watch::Receiver<Option<Pressure>>,
-    /// Where both threads tell that they are alive.
+    /// Where the threads tell that they are alive.
     pub heartbeats: Arc<Heartbeats>,
-    /// Ends both threads; cancelled by them when encoding is impossible.
+    /// Ends all threads; cancelled by them when encoding is impossible.
     pub stop: CancellationToken,
 }
 
-/// From the capture thread to the encode thread.
+/// From the capture thread to the convert thread.
 enum Input {
     /// Nobody watches.
     Closed,
-    /// A camera is open; frames will be of this source.
-    Expected(Source),
+    /// A camera is open; frames will be of this mode.
+    Expected(Mode),
     /// It takes its time to the first one.
     Starting,
     /// The newest. Since this time there has been one.
-    Frame(Frame, Source, Pts),
+    Frame(Frame, Mode, Pts),
     Gone(String),
     Private,
 }
 
-/// The two threads. Dropping it ends them.
+/// The threads. Dropping it ends them.
 pub struct Video {
     _capture: Worker,
-    encode: Worker<Result<(), h264::Error>>,
+    _convert: Worker,
+    rungs: Vec<Worker<Result<(), video::Error>>>,
 }
 
 impl Video {
-    /// Starts both, within a runtime.
+    /// Starts all, within a runtime.
+    ///
+    /// # Errors
+    /// The system has no more threads.
     pub fn spawn(context: Context) -> io::Result<Self> {
-        let all = context.stop.clone();
-        let context = Arc::new(context);
-        let passage = Arc::new(Passage::default());
-        let (theirs, their_end, runtime) = (context.clone(), passage.clone(), Handle::current());
-        let encode = Worker::spawn("video-encode", &all, move |stop| {
-            let result = Encoding::new(&theirs, &their_end).run(&runtime, &stop);
-            if let Err(e) = &result {
-                error!("encoding is impossible: {e}");
-                theirs.stop.cancel();
-            }
-            result
-        })?;
-        let runtime = Handle::current();
+        let (all, runtime) = (context.stop.clone(), Handle::current());
+        let (context, passage) = (Arc::new(context), Arc::new(Passage::default()));
+        let mut rungs = vec![];
+        for share in Share::ALL {
+            let (context, passage, runtime) = (context.clone(), passage.clone(), runtime.clone());
+            rungs.push(Worker::spawn(rung::name(share), &all, move |stop| {
+                let result = Rung::new(&context, &passage.jobs[share.index()], share).run(&runtime, &stop);
+                if let Err(e) = &result {
+                    error!("encoding is impossible: {e}");
+                    context.stop.cancel();
+                }
+                result
+            })?);
+        }
+        let convert = {
+            let (context, passage, runtime) = (context.clone(), passage.clone(), runtime.clone());
+            Worker::spawn("video-convert", &all, move |stop| {
+                Conversion::new(&context, &passage).run(&runtime, &stop);
+            })?
+        };
         let capture = Worker::spawn("video-capture", &all, move |stop| {
             let _entered = runtime.enter();
             Capture::new(&context, &passage, stop).run();
         })?;
-        Ok(Self { _capture: capture, encode })
+        Ok(Self { _capture: capture, _convert: convert, rungs })
     }
 
-    /// Ends both, and says whether encoding had become impossible.
-    pub fn join(self) -> Result<(), h264::Error> {
-        self.encode.join().unwrap_or(Ok(()))
+    /// Ends all, and says whether encoding had become impossible.
+    ///
+    /// # Errors
+    /// The failure of the last encoder that there was to try.
+    pub fn join(self) -> Result<(), video::Error> {
+        let Self { _capture, _convert, rungs } = self;
+        drop((_capture, _convert));
+        let results: Vec<_> = rungs.into_iter().filter_map(Worker::join).collect();
+        results.into_iter().collect()
     }
 }

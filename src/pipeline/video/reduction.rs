@@ -1,86 +1,68 @@
 //! What of the source's pictures is encoded: all of it, or what the [governor](crate::encode::governor) says that the
-//! board carries. Frames that are too many are left out before they are converted; for a smaller size the source is asked.
-//! Pure policy.
+//! board carries. Frames that are too many are left out before they are converted; smaller pictures are scaled. Pure policy.
 
 use std::time::Duration;
 
-use super::Source;
 use crate::clock::Pts;
-use crate::encode::governor::{Change, Governor, Step};
+use crate::encode::governor::{Change, Governor, Spent, Step};
 use crate::media::frame::Size;
 use crate::status::{Mode, Pressure, Reduced};
 
 /// The governor, and what came of its word.
 #[derive(Default)]
 pub(super) struct Reduction {
-    /// What frames come from now.
-    source: Option<Source>,
-    /// What it gives if it is asked for everything, and who decides how much of that is taken.
-    full: Option<(Mode, Governor)>,
+    /// What the source gives, and who decides how much of that is taken.
+    source: Option<(Mode, Governor)>,
     why: Option<String>,
     pace: Pace,
 }
 
 impl Reduction {
-    /// Frames come from `source` from now on. Says whether anything is different.
-    pub(super) fn opened(&mut self, source: Source) -> bool {
-        if self.source == Some(source) {
+    /// Frames come from a source of this mode from now on. Says whether that is another one.
+    pub(super) fn opened(&mut self, mode: Mode) -> bool {
+        if self.source.as_ref().is_some_and(|(known, _)| *known == mode) {
             return false;
         }
-        self.source = Some(source);
-        match &mut self.full {
-            Some((full, _)) if source.limit.is_none() && *full != source.mode => self.reset(),
-            Some((_, governor)) if source.limit == Some(governor.step().size) => {
-                let change = governor.came(source.mode.size);
-                self.take(change);
-            }
-            Some(_) => self.take(None),
-            None => self.reset(),
-        }
+        self.begin(mode);
         true
     }
 
     /// Begins again with all of it: what was measured was of something else.
     pub(super) fn reset(&mut self) {
-        // What comes while the source is asked for less is not all that it gives.
-        let full = self.source.filter(|source| source.limit.is_none()).map(|source| source.mode);
-        self.full = full.map(|mode| (mode, Governor::new(Step { size: mode.size, fps: mode.fps })));
-        self.why = None;
+        if let Some((mode, _)) = self.source {
+            self.begin(mode);
+        }
+    }
+
+    fn begin(&mut self, mode: Mode) {
+        self.source = Some((mode, Governor::new(mode.size, mode.fps)));
         self.take(None);
     }
 
-    /// To be called once for each frame that was encoded, which took `busy` in all. Says whether anything is different.
-    pub(super) fn encoded(&mut self, now: Pts, busy: Duration, pressure: Option<Pressure>) -> bool {
-        if !self.settled() {
-            return false; // that was still another source
-        }
-        let change = self.full.as_mut().and_then(|(_, governor)| governor.observe(now, busy, pressure));
+    /// To be called once for each frame that was encoded. Says whether anything is different.
+    pub(super) fn encoded(&mut self, now: Pts, spent: Spent, pressure: Option<Pressure>) -> bool {
+        let change = self.source.as_mut().and_then(|(_, governor)| governor.observe(now, spent, pressure));
         let changed = change.is_some();
-        self.take(change);
+        if changed {
+            self.take(change);
+        }
         changed
     }
 
     fn take(&mut self, change: Option<Change>) {
-        if let Some(Change { why: Some(why), .. }) = change {
-            self.why = Some(why);
-        }
-        if self.settled()
-            && let Some(source) = self.source
-        {
-            let most = self.full.as_ref().map_or(f64::INFINITY, |(_, governor)| governor.step().fps);
-            self.pace.set(source.mode.fps, most);
+        self.why = change.and_then(|change| change.why);
+        if let Some((mode, governor)) = &self.source {
+            self.pace.set(mode.fps, governor.step().fps);
         }
     }
 
-    /// The size to ask the source for instead of the configured one.
-    pub(super) fn limit(&self) -> Option<Size> {
-        let (full, governor) = self.full.as_ref()?;
-        Some(governor.step().size).filter(|size| *size != full.size)
+    fn step(&self) -> Option<Step> {
+        self.source.as_ref().map(|(_, governor)| governor.step())
     }
 
-    /// Whether the source is what was asked for.
-    pub(super) fn settled(&self) -> bool {
-        self.source.is_none_or(|source| source.limit == self.limit())
+    /// The size of full pictures; `None` before any source was seen.
+    pub(super) fn size(&self) -> Option<Size> {
+        self.step().map(|step| step.size)
     }
 
     /// Whether a frame captured at `pts` is to be encoded.
@@ -93,11 +75,17 @@ impl Reduction {
         self.pace.fps
     }
 
+    /// Whether smaller rungs may run; else why not.
+    pub(super) fn smaller(&self) -> Result<(), &str> {
+        let may = self.step().is_none_or(|step| step.smaller);
+        if may { Ok(()) } else { Err(self.why.as_deref().unwrap_or_default()) }
+    }
+
     /// What viewers are told.
     pub(super) fn reduced(&self) -> Option<Reduced> {
-        let ((full, _), source) = (self.full.as_ref()?, self.source?);
-        let (size, fps) = (source.mode.size, self.pace.fps);
-        let less = size.area() < full.size.area() || fps < full.fps;
+        let ((mode, governor), fps) = (self.source.as_ref()?, self.pace.fps);
+        let size = governor.step().size;
+        let less = size.area() < mode.size.area() || fps < mode.fps;
         less.then(|| Reduced { size, fps, why: self.why.clone().unwrap_or_default() })
     }
 }
@@ -177,35 +165,28 @@ mod tests {
         assert_eq!(distances(30.0, 30.0, 16_000), [1; 299]);
     }
 
-    /// An encode thread that takes so many nanoseconds for each pixel, and the source it asks.
+    /// A board that takes so many nanoseconds for each pixel, and a camera before it.
     struct Bench {
         reduction: Reduction,
-        camera: fn(Option<Size>) -> Size,
-        source: Source,
+        mode: Mode,
         now: Pts,
-        asked: Vec<Option<Size>>,
     }
 
     impl Bench {
-        fn new(camera: fn(Option<Size>) -> Size) -> Self {
-            let source = Source { mode: mode(camera(None), 30.0), limit: None };
-            let reduction = Reduction::default();
-            Self { reduction, camera, source, now: at(0), asked: vec![] }
+        fn new() -> Self {
+            Self { reduction: Reduction::default(), mode: mode(HD, 30.0), now: at(0) }
         }
 
         /// What is told after `seconds` of frames that take `pixel_ns`.
         fn run(&mut self, seconds: u64, pixel_ns: u64) -> Option<Reduced> {
             let end = self.now + Duration::from_secs(seconds);
             while self.now < end {
-                self.reduction.opened(self.source);
+                self.reduction.opened(self.mode);
                 if self.reduction.takes(self.now) {
-                    let busy = Duration::from_nanos(self.source.mode.size.area() * pixel_ns);
-                    self.reduction.encoded(self.now + busy, busy, None);
-                }
-                if self.reduction.limit() != self.source.limit {
-                    self.source.limit = self.reduction.limit();
-                    self.source.mode.size = (self.camera)(self.source.limit);
-                    self.asked.push(self.source.limit);
+                    let size = self.reduction.size().expect("a source");
+                    let encoding = Duration::from_nanos(size.area() * pixel_ns);
+                    let spent = Spent { fixed: Duration::ZERO, encoding, share: 1.0 };
+                    self.reduction.encoded(self.now + encoding, spent, None);
                 }
                 self.now = self.now + Duration::from_micros(33_333);
             }
@@ -213,53 +194,36 @@ mod tests {
         }
     }
 
-    fn any(limit: Option<Size>) -> Size {
-        limit.unwrap_or(HD)
-    }
-
-    fn fixed(_: Option<Size>) -> Size {
-        HD
-    }
-
     #[test]
     fn the_rate_goes_first_then_the_size_and_all_comes_back() {
-        let mut bench = Bench::new(any);
+        let mut bench = Bench::new();
         assert_eq!(bench.run(10, 10), None);
         let slower = bench.run(10, 50).expect("46 ms for each frame");
-        assert_eq!((slower.size, bench.asked.len()), (HD, 0));
+        assert_eq!(slower.size, HD);
         assert!(slower.fps < 30.0 && bench.reduction.fps() == slower.fps, "{slower:?}");
         assert!(slower.why.contains("46 ms"), "{slower:?}");
+        assert_eq!(bench.reduction.smaller(), Err(slower.why.as_str()), "nor are there smaller rungs");
         let smaller = bench.run(10, 200).expect("184 ms for each frame");
         assert!(smaller.size.area() < HD.area(), "{smaller:?}");
-        assert_eq!(bench.run(600, 10), None, "{:?}", bench.asked);
-        assert_eq!((bench.source.limit, bench.reduction.fps()), (None, 30.0));
-    }
-
-    #[test]
-    fn a_camera_of_one_size_is_not_asked_again_and_again() {
-        let mut bench = Bench::new(fixed);
-        let slow = bench.run(3_600, 200).expect("184 ms for each frame");
-        assert_eq!(slow.size, HD, "what came is what is told");
-        assert!(slow.fps < 15.0, "{slow:?}");
-        assert!(bench.asked.len() < 12, "{:?}", bench.asked);
+        assert_eq!(bench.reduction.size(), Some(smaller.size));
         assert_eq!(bench.run(600, 10), None);
+        assert_eq!((bench.reduction.size(), bench.reduction.fps()), (Some(HD), 30.0));
+        assert_eq!(bench.reduction.smaller(), Ok(()));
     }
 
     #[test]
     fn another_source_begins_with_all_of_it() {
-        let mut bench = Bench::new(any);
+        let mut bench = Bench::new();
+        assert_eq!(bench.reduction.size(), None);
         let before = bench.run(30, 200).expect("reduced");
         assert!(before.size.area() < HD.area());
-        // The configuration changed; frames of the smaller size still come.
+        // The configuration changed.
         bench.reduction.reset();
-        assert_eq!((bench.reduction.reduced(), bench.reduction.limit()), (None, None));
-        assert!(!bench.reduction.settled(), "it has to be asked for all");
-        bench.source = Source { mode: mode(Size::new(640, 480), 15.0), limit: None };
-        assert!(bench.reduction.opened(bench.source));
+        assert_eq!((bench.reduction.reduced(), bench.reduction.size()), (None, Some(HD)));
+        bench.run(30, 200).expect("reduced");
+        bench.mode = mode(Size::new(640, 480), 15.0);
+        assert!(bench.reduction.opened(bench.mode) && !bench.reduction.opened(bench.mode));
         assert_eq!((bench.reduction.reduced(), bench.reduction.fps()), (None, 15.0));
-        // Without a word of ours.
-        bench.source.mode = mode(HD, 30.0);
-        assert!(bench.reduction.opened(bench.source) && !bench.reduction.opened(bench.source));
-        assert_eq!((bench.reduction.reduced(), bench.reduction.fps()), (None, 30.0));
+        assert_eq!(bench.reduction.size(), Some(Size::new(640, 480)));
     }
 }

@@ -9,7 +9,8 @@ use tokio::sync::watch;
 use super::parse::{Description, Section, value, values};
 use crate::config;
 use crate::media::h264::ProfileLevelId;
-use crate::pipeline::hub::Hub;
+use crate::pipeline::quality::Quality;
+use crate::pipeline::stream::Streams;
 use crate::status::Status;
 use crate::viewer::{Answer, Credential, Error, Holder, Offer, Port, Registry};
 
@@ -73,15 +74,15 @@ impl House {
         let addresses = watch::channel(vec![("lo".to_owned(), Ipv4Addr::LOCALHOST.into())]).1;
         let ice = config::Ice { port: 0, ..Default::default() };
         let port = Port::open(&ice, addresses, status.clone()).expect("a free port");
-        let h264 = watch::channel(ProfileLevelId([0x42, 0xc0, 0x1f])).1;
-        Self { registry: Registry::new(Arc::new(Hub::default()), status, port, 1000, h264) }
+        Self { registry: Registry::new(Streams::default(), status, port, 1000) }
     }
 
     async fn join(&self, offer: &str) -> Result<Answer, Error> {
         let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
         let holder = Holder { credential: Credential::new([0; 32]), owner: true, household: false };
         let (sdp, who) = (offer.to_owned(), "test".into());
-        let offer = Offer { sdp, from, to: None, who, holder, via: "page", sound: false };
+        let quality = Quality::Auto;
+        let offer = Offer { sdp, from, to: None, who, holder, via: "page", sound: false, quality };
         self.registry.join(offer).await
     }
 

@@ -14,14 +14,16 @@ use webrtc::peer_connection::RTCPeerConnectionState;
 
 use self::link::{Link, Loss, Parcel, Properties};
 use self::peer::Peer;
+use super::media::Unit;
 use super::port::{Demux, Inbound, LineId};
 use super::sdp;
 use super::session::{Change, Session};
+use super::track::Track;
+use super::track::tests::Rungs;
 use super::wire::NtpClock;
 use crate::clock::{AUDIO_HZ, Pts, RtpClock, VIDEO_HZ};
 use crate::media::h264::ProfileLevelId;
 use crate::media::unit::{AudioUnit, VideoUnit};
-use crate::pipeline::hub::Unit;
 
 /// Where our port is, and where the viewer is.
 const OURS: ([u8; 4], u16) = ([192, 0, 2, 1], 8189);
@@ -61,6 +63,8 @@ struct World {
     picture: Instant,
     sound: Instant,
     pictures: u32,
+    /// Where pictures come from, if the viewer goes from rung to rung: it wishes for another after every 20 pictures.
+    walk: Option<(Rungs, Track)>,
     /// Units that are never handed to the session, as if the hub's queue had overflowed: each n-th picture.
     dropped: Option<u32>,
     state: RTCPeerConnectionState,
@@ -97,6 +101,7 @@ impl World {
             picture: start,
             sound: start,
             pictures: 0,
+            walk: None,
             dropped: None,
             state: RTCPeerConnectionState::New,
             goodbye: false,
@@ -146,6 +151,8 @@ impl World {
             let mut due = vec![self.up.due(), self.down.due(), self.session.due(), self.peer.due()];
             if self.playing {
                 due.extend([Some(self.picture), Some(self.sound)]);
+                let encoded = self.walk.as_ref().and_then(|(rungs, _)| rungs.due());
+                due.push(encoded.map(|at| self.now + at.since(self.pts(self.now))));
             }
             let next = due.into_iter().flatten().min().unwrap_or(end).max(self.now);
             if next > end {
@@ -207,6 +214,22 @@ impl World {
         self.keyframes += u32::from(self.session.wishes_keyframe());
         self.control();
         self.media();
+        if let Some((rungs, track)) = &mut self.walk {
+            let pts = Pts::from_micros(1_000_000_000) + (now - self.start);
+            while self.playing && self.picture <= now {
+                rungs.picture(Pts::from_micros(1_000_000_000) + (self.picture - self.start));
+                self.picture += PICTURE;
+                self.pictures += 1;
+                if self.pictures.is_multiple_of(20) {
+                    track.wish(rungs.wish());
+                }
+            }
+            rungs.turn(pts);
+            while let Some(unit) = track.try_recv() {
+                self.sent += self.session.send(&Unit::Video(unit), false).packets;
+            }
+            self.media();
+        }
         while self.playing && self.picture <= now {
             let unit = self.next_picture();
             self.picture += PICTURE;

@@ -6,6 +6,7 @@ use rtc::interceptor::Packet;
 use rtc::rtcp::sender_report::SenderReport;
 
 use super::*;
+use crate::pipeline::quality::{Quality, Share};
 
 /// H.264's and Opus' payload types in the peer's offer; what else has RTP is a repetition.
 const OPUS: u8 = 111;
@@ -162,6 +163,64 @@ fn reports_count_what_was_sent() {
         let captured =
             clock.pts(report.rtp_time, Pts::from_micros(1_000_000_000) + (world.now - world.start));
         assert!(NtpClock::now().ntp(captured).abs_diff(report.ntp_time) < 1 << 22, "within a millisecond");
+    }
+}
+
+/// A picture of a rung: the kind of its NAL unit, and which rung it is of.
+fn rung_picture(pts: Pts, idr: bool, share: Share) -> VideoUnit {
+    let payload = [&[if idr { 0x65 } else { 0x41 }, share.index() as u8][..], &[7; 800]].concat();
+    let rtp_time = VIDEO.ticks(pts);
+    VideoUnit { pts, taken: pts, ready: pts, rtp_time, idr, payloads: vec![payload.into(); PARTS] }
+}
+
+#[test]
+fn a_walk_over_the_rungs_is_one_stream_also_where_packets_are_lost() {
+    for seed in 0..4 {
+        let mut world = World::new(losing(0.03), seed);
+        let rungs = Rungs::new(seed, rung_picture, None, PICTURE / 3);
+        let track = rungs.track(Quality::Full);
+        world.walk = Some((rungs, track));
+        world.connect();
+        world.run(seconds(150));
+        world.playing = false;
+        world.run(seconds(1));
+        let video = world.session.offer().video.clone();
+        // By number: the timestamp, whether it is of an IDR, which rung it is of, and whether it ends a picture.
+        let mut packets: BTreeMap<u16, (u32, bool, u8, bool)> = BTreeMap::new();
+        let mut first = None;
+        for (_, packet) in rtp(world.peer.arrived()) {
+            let (h, p) = (&packet.header, &packet.payload);
+            let (number, content) = match h.payload_type {
+                t if t == video.payload_type => (h.sequence_number, &p[..]),
+                t if Some(t) == video.rtx => (u16::from_be_bytes([p[0], p[1]]), &p[2..]),
+                _ => continue,
+            };
+            let number = number.wrapping_sub(*first.get_or_insert(number));
+            packets.insert(number, (h.timestamp, content[0] == 0x65, content[1], h.marker));
+        }
+        let all: Vec<_> = packets.keys().copied().collect();
+        let missing = all.windows(2).map(|pair| usize::from(pair[1] - pair[0] - 1)).sum::<usize>();
+        assert!(missing <= all.len() / 500, "{seed}: {missing} of {} never came", all.len());
+        // Of pictures whose first packet never came the others tell the same.
+        let mut pictures: Vec<(u32, bool, u8)> =
+            packets.values().map(|(t, idr, rung, _)| (*t, *idr, *rung)).collect();
+        pictures.dedup();
+        let (mut walked, mut idrs) = (0, 0);
+        for pair in pictures.windows(2) {
+            let [(before, _, old), (after, idr, new)] = pair else { unreachable!() };
+            let ticks = after.wrapping_sub(*before);
+            let intervals = f64::from(ticks) / f64::from(VIDEO_HZ) / PICTURE.as_secs_f64();
+            assert!((0.9..2.1).contains(&intervals), "{seed}: {intervals} pictures from one to the next");
+            assert!(old == new || *idr, "{seed}: a rung begins without an IDR");
+            walked += usize::from(old != new);
+            idrs += usize::from(*idr);
+        }
+        assert!(walked > 100, "{seed}: {walked} times from rung to rung");
+        assert!(idrs < walked * 2, "{seed}: {idrs} IDRs for {walked} changes");
+        println!(
+            "{seed}: {walked} changes, {idrs} IDRs, {} pictures, {missing} packets never came",
+            pictures.len()
+        );
     }
 }
 

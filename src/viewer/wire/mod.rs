@@ -29,8 +29,8 @@ use self::release::Release;
 use self::resend::{Part, Resend};
 use super::delay::PlayoutDelay;
 use super::keys::Master;
+use super::media::Unit;
 use crate::media::unit::{AudioUnit, VideoUnit};
-use crate::pipeline::hub::Unit;
 
 pub use self::batch::{Batch, Run};
 pub use self::report::NtpClock;

@@ -85,7 +85,7 @@ export class Access {
   #people(list, now_unix_s) {
     const lines = list.map((v) => [
       v.who ?? v.name,
-      [v.address, since(v.since_s, now_unix_s), bitrate(v.rate_bps), v.sound && 'with sound'].filter(Boolean).join(', '),
+      [v.address, since(v.since_s, now_unix_s), v.rung && v.rung !== 'full' && `${v.rung} size`, bitrate(v.rate_bps), v.sound && 'with sound'].filter(Boolean).join(', '),
     ]);
     const text = JSON.stringify(lines);
     if (text === this.#list) return;

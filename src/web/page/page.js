@@ -6,6 +6,7 @@ import { figures } from './figures.js';
 import { Fullscreen } from './fullscreen.js';
 import { receivesH264 } from './peer.js';
 import { Picture } from './picture.js';
+import { keepQuality } from './quality.js';
 import { begun, session } from './start.js';
 import { View } from './view.js';
 import { describe } from './words.js';
@@ -52,6 +53,7 @@ view.controls({
   full: () => fullscreen.toggle(),
   play: () => picture.play(),
   panel: openPanel,
+  quality: setQuality,
 });
 view.video.addEventListener('volumechange', () => session.setSound(picture.sound));
 
@@ -143,6 +145,12 @@ function startOver() {
 async function setSound(on) {
   delays.clear();
   await picture.setSound(on);
+}
+
+function setQuality(quality) {
+  session.quality = quality;
+  keepQuality(() => localStorage, quality);
+  draw();
 }
 
 /** A frame is on the screen, or about to be: takes its delay. */
@@ -283,6 +291,8 @@ function facts() {
     dropped: measured?.dropped ?? null,
     lost_share: measured?.lost_share ?? null,
     sound,
+    /** Which size is asked for: auto, full, half or quarter. */
+    quality: session.quality,
     viewer: session.viewer,
     /** Sessions begun since the page was opened. */
     generation: session.generation,

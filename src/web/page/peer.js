@@ -65,16 +65,16 @@ export class Peer {
     on('iceconnectionstatechange', follow);
   }
 
-  /** Sends the first offer; gathering goes on behind it and its candidates trickle. */
-  async join(iceServers, sound) {
+  /** Sends the first offer with `wishes` ({ sound, quality }); gathering goes on behind it and its candidates trickle. */
+  async join(iceServers, wishes) {
     const offer = await this.#offer;
     if (this.#life.signal.aborted) return;
     this.#pc.setConfiguration({ ...this.#pc.getConfiguration(), iceServers });
-    await this.#describe(offer, sound);
+    await this.#describe(offer, wishes);
   }
 
   /** Looks for a new path for the media: the same viewer, new ICE credentials (RFC 8839 section 4.4.1.1.1). */
-  async restart(sound) {
+  async restart(wishes) {
     if (this.#life.signal.aborted) return;
     if (this.#pc.signalingState !== 'stable') {
       this.#again = true; // An offer is out: after its answer.
@@ -82,7 +82,7 @@ export class Peer {
     }
     this.sent = false;
     this.#unsent = [];
-    await this.#describe(await this.#pc.createOffer({ iceRestart: true }), sound);
+    await this.#describe(await this.#pc.createOffer({ iceRestart: true }), wishes);
   }
 
   /** The socket is gone, and with it the answer to an offer that is out: takes that back, so that another can be made. */
@@ -93,23 +93,23 @@ export class Peer {
     await this.#pc.setLocalDescription({ type: 'rollback' });
   }
 
-  async #describe(offer, sound) {
+  async #describe(offer, wishes) {
     await this.#pc.setLocalDescription(offer);
     if (this.#life.signal.aborted) return;
-    this.#send({ type: 'offer', sdp: offer.sdp, sound });
+    this.#send({ type: 'offer', sdp: offer.sdp, ...wishes });
     this.sent = true;
     for (const message of this.#unsent.splice(0)) this.#send(message);
   }
 
   /** Takes the daemon's answer. */
-  async answer(sdp, sound) {
+  async answer(sdp, wishes) {
     this.#leftOut = leftOut(this.#pc.localDescription?.sdp ?? '', sdp);
     await this.#pc.setRemoteDescription({ type: 'answer', sdp });
     this.unsettled = false;
     for (const early of this.#early.splice(0)) this.candidate(early.candidate, early.sdpMid);
     if (this.#again) {
       this.#again = false;
-      await this.restart(sound);
+      await this.restart(wishes);
     }
   }
 

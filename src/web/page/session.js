@@ -56,7 +56,10 @@ export class Session {
   #arrived = null;
   #mended_ms = -Infinity;
   #ticked_ms = performance.now();
-  #sound = false;
+  /** What the person wants of the viewer, as it stands in an offer. */
+  #wishes = { sound: false, quality: 'auto' };
+  /** What of it the daemon knows. */
+  #told = {};
   /** Why the daemon ended the last viewer, until it takes another: where it also turns us away, that is the reason. */
   #parting = null;
 
@@ -139,8 +142,17 @@ export class Session {
 
   /** The person listens, or no longer: the daemon trades delay for lip sync by it. */
   setSound(on) {
-    this.#sound = on;
-    if (this.viewer) this.#send({ type: 'sound', on });
+    this.#wishes.sound = on;
+    if (this.viewer) this.#tell();
+  }
+
+  /** Which size of the picture the person asks for; a daemon that has but one ignores it. */
+  get quality() {
+    return this.#wishes.quality;
+  }
+  set quality(quality) {
+    this.#wishes.quality = quality;
+    if (this.viewer) this.#tell();
   }
 
   /** Something around us changed (awake, visible, network): find out now instead of waiting for a timeout. */
@@ -251,12 +263,13 @@ export class Session {
         this.#expect(null);
         this.trouble = null;
         this.#backoff.up(performance.now());
-        this.#send({ type: 'sound', on: this.#sound });
+        this.#told = {};
+        this.#tell();
         if (this.media === 'interrupted' || this.#peer?.unsettled) this.#mend();
         return this.#hooks.changed();
       case 'restart':
         // With an offer out already, the next one follows its answer.
-        if (this.viewer && this.#step?.what === 'answer') return this.#peer.restart(this.#sound);
+        if (this.viewer && this.#step?.what === 'answer') return this.#peer.restart(this.#wishes);
         return this.#mend();
       case 'connected':
         return this.#hooks.changed();
@@ -316,8 +329,9 @@ export class Session {
     if ((!this.#peer || this.viewer) && !this.#newPeer()) return;
     this.#expect('answer');
     const peer = this.#peer;
+    this.#told = { ...this.#wishes }; // by the offer
     try {
-      await peer.join(this.hello.ice_servers ?? [], this.#sound);
+      await peer.join(this.hello.ice_servers ?? [], this.#told);
     } catch (e) {
       if (peer === this.#peer) this.#begin('refused', `The browser cannot make an offer: ${e.message}`);
     }
@@ -333,10 +347,11 @@ export class Session {
     // It is neither away nor full; whether the path is found remains to be seen.
     if (!['path', 'stuck'].includes(this.trouble?.kind)) this.trouble = null;
     try {
-      await peer.answer(m.sdp, this.#sound);
+      await peer.answer(m.sdp, this.#wishes);
     } catch (e) {
       if (peer === this.#peer) this.#begin('refused', `The browser does not take the answer: ${e.message}`);
     }
+    if (peer === this.#peer) this.#tell(); // What was changed since the offer.
     this.#hooks.changed();
   }
 
@@ -396,7 +411,7 @@ export class Session {
     if (this.socket !== 'open' || !this.viewer || this.#step) return;
     this.#mended_ms = performance.now();
     this.#expect('answer');
-    this.#peer.restart(this.#sound).catch((e) => console.debug('no ICE restart:', e.message));
+    this.#peer.restart(this.#wishes).catch((e) => console.debug('no ICE restart:', e.message));
   }
 
   /**
@@ -454,6 +469,14 @@ export class Session {
 
   #send(message) {
     this.#link?.send(message);
+  }
+
+  /** Tells what the daemon does not know yet; one that has but one size is not asked for another. */
+  #tell() {
+    const { sound, quality } = this.#wishes;
+    if (this.#told.sound !== sound) this.#send({ type: 'sound', on: sound });
+    if (this.#told.quality !== quality && this.hello?.qualities) this.#send({ type: 'quality', quality });
+    this.#told = { ...this.#wishes };
   }
 
   /** The next answer that the connection hangs on, by a deadline; `null`: none. */

@@ -1,9 +1,11 @@
 // The first that runs: connects at once, while the rest of the page is still on its way. Mostly we are let in; where we
 // are not, door.js takes it from there.
 
+import { keptQuality } from './quality.js';
 import { Session } from './session.js';
 
 export const session = new Session(document.baseURI);
 /** Whether it was begun (early.js). */
 export const { begun } = self.early;
+session.quality = keptQuality(() => localStorage);
 if (begun) session.start();

@@ -2,6 +2,7 @@
 
 import { $ } from './dom.js';
 import { Panels } from './panels.js';
+import { qualityChoices, receivedQuality } from './quality.js';
 import { bitrate, board, delayWords, duration, fps, mode, ms, title } from './words.js';
 
 /** In full screen the bar goes away when nothing has moved for this long. */
@@ -15,12 +16,13 @@ export class View {
   #panels;
 
   /** Ties buttons and keys to what they do; `panel(id)` is told which of the panels opened, or `null`. */
-  controls({ sound, full, play, panel }) {
+  controls({ sound, full, play, panel, quality }) {
     this.#panels = new Panels(this.app, { 'people-button': 'access', info: 'details' }, panel);
     const toggle = (id) => () => this.#panels.toggle(id);
     $('sound').addEventListener('click', sound);
     $('full').addEventListener('click', full);
     $('play').addEventListener('click', play);
+    $('quality').addEventListener('change', () => quality($('quality').value));
     this.video.addEventListener('dblclick', full);
     const keys = {
       m: () => !$('sound').disabled && sound(),
@@ -107,6 +109,7 @@ export class View {
 
   #details({ facts, measured, measurable, status, hello, clockRtt_ms }) {
     const { video, audio } = status ?? {};
+    this.#quality(qualityChoices(hello?.qualities, video?.rungs, facts.quality), facts.quality);
     const { reduced } = video ?? {};
     const percent = (share) => (share === null ? null : `${(share * 100).toFixed(1)} %`);
     const join = (...parts) => parts.filter(Boolean).join(', ') || null;
@@ -120,6 +123,7 @@ export class View {
       'd-reduced': reduced ? `${mode(reduced)}: ${reduced.why}` : null,
       'd-encoder': join(video?.encoder, video?.bitrate_bps && bitrate(video.bitrate_bps)),
       'd-shown': join(facts.width && `${facts.width}×${facts.height}`, fps(facts.fps)),
+      'd-received': receivedQuality(video?.rungs, facts.width, facts.height),
       'd-codec': join(measured?.codec, measured?.decoder),
       'd-dropped': measured?.dropped ? `${measured.dropped} frames` : null,
       'd-video-rate': bitrate(measured?.video_bps),
@@ -146,6 +150,16 @@ export class View {
       this.#text(id, value ?? '');
       this.#once(`row ${id}`, !value, (empty) => ($(id).parentElement.hidden = empty));
     }
+  }
+
+  /** The choice of quality, where there is one. */
+  #quality(choices, wish) {
+    this.#hide('quality-choice', !choices.length);
+    this.#once('quality choices', JSON.stringify(choices), () => {
+      $('quality').replaceChildren(...choices.map(({ value, text }) => new Option(text, value)));
+      this.#written.delete('quality wish');
+    });
+    this.#once('quality wish', wish, () => ($('quality').value = wish));
   }
 
   #awake() {

@@ -44,7 +44,7 @@ export class Requests {
         this.#ice = iceOf(m.sdp);
         this.#etag = null;
         this.#waiting = [];
-        return this.#inTurn(() => (this.#viewer ? this.#restart(m.sdp) : this.#join(m.sdp, m.sound)));
+        return this.#inTurn(() => (this.#viewer ? this.#restart(m.sdp) : this.#join(m)));
       case 'candidate':
         this.#waiting.push(m.candidate);
         this.#trickle ??= setTimeout(() => this.#inTurn(() => this.#flush()), TRICKLE_MS);
@@ -54,7 +54,9 @@ export class Requests {
       case 'resume':
         return this.#inTurn(() => this.#resume(m.viewer));
       case 'sound':
-        return this.#inTurn(() => this.#plays(m.on));
+        return this.#inTurn(() => this.#wishes({ sound: m.on }));
+      case 'quality':
+        return this.#inTurn(() => this.#wishes({ quality: m.quality }));
       case 'bye':
         return void this.#leave(); // At once: `close()` comes next.
     }
@@ -86,8 +88,8 @@ export class Requests {
     if (t0 === null) this.#hooks.message({ ...body, type: 'status' });
   }
 
-  async #join(sdp, sound) {
-    const reply = await this.#request('POST', 'whep', 'application/sdp', sdp);
+  async #join({ sdp, sound, quality }) {
+    const reply = await this.#request('POST', `whep?quality=${quality}`, 'application/sdp', sdp);
     if (!reply) return;
     if (reply.status !== 201) return this.#refused(reply);
     this.#viewer = reply.headers.get('Location').split('/').at(-1);
@@ -95,7 +97,7 @@ export class Requests {
     last = { viewer: this.#viewer, answer: reply.text };
     this.#hooks.message({ type: 'answer', viewer: this.#viewer, sdp: reply.text });
     await this.#flush();
-    if (!sound) await this.#plays(false); // Who offers audio is taken to play it.
+    if (!sound) await this.#wishes({ sound }); // Who offers audio is taken to play it.
   }
 
   async #restart(sdp) {
@@ -128,9 +130,9 @@ export class Requests {
     this.#hooks.message({ type: 'resumed' });
   }
 
-  async #plays(sound) {
+  async #wishes(wishes) {
     if (!this.#viewer) return;
-    await this.#request('PATCH', `whep/${encodeURIComponent(this.#viewer)}`, 'application/json', JSON.stringify({ sound }));
+    await this.#request('PATCH', `whep/${encodeURIComponent(this.#viewer)}`, 'application/json', JSON.stringify(wishes));
   }
 
   /** Nobody tells us that the viewer ended: we have to look. */

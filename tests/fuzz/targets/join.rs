@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use peercam::config;
-use peercam::media::h264::ProfileLevelId;
-use peercam::pipeline::hub::Hub;
+use peercam::pipeline::quality::Quality;
+use peercam::pipeline::stream::Streams;
 use peercam::status::Status;
 use peercam::viewer::{Credential, Holder, Offer, Port, Registry};
 use tokio::runtime::Runtime;
@@ -31,13 +31,7 @@ fn house() -> House {
     let (status, (_, addresses)) = (Arc::new(Status::default()), watch::channel(vec![]));
     let ice = config::Ice { port: 0, ..Default::default() };
     let port = Port::open(&ice, addresses, status.clone()).expect("a free port");
-    let registry = Registry::new(
-        Arc::new(Hub::default()),
-        status,
-        port,
-        100,
-        watch::channel(ProfileLevelId([0x42, 0xc0, 0x1f])).1,
-    );
+    let registry = Registry::new(Streams::default(), status, port, 100);
     drop(inside);
     House { runtime, registry }
 }
@@ -62,6 +56,7 @@ pub fn join(data: &[u8]) {
             holder,
             via: "page",
             sound: false,
+            quality: Quality::Auto,
         };
         let Ok(answer) = registry.join(offer).await else { return };
         for line in text.lines().filter_map(|l| l.strip_prefix("a=candidate:")) {

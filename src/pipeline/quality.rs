@@ -1,0 +1,208 @@
+//! Which sizes of a stream there are, and which of them a viewer gets. Pure policy.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::media::frame::Size;
+
+/// A rung is offered only where its pictures are at least this large: less can't be recognised.
+const SMALLEST: Size = Size::new(160, 90);
+
+/// The size of a rung's pictures, as a part of the stream's; from large to small.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Share {
+    /// All of it.
+    Full,
+    /// Half of its width and height.
+    Half,
+    /// A quarter of its width and height.
+    Quarter,
+}
+
+impl Share {
+    /// All, from large to small.
+    pub const ALL: [Self; 3] = [Self::Full, Self::Half, Self::Quarter];
+
+    /// Its place in [`Share::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// As people read and write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Half => "half",
+            Self::Quarter => "quarter",
+        }
+    }
+
+    /// This part of a picture's size, in even numbers.
+    pub const fn of(self, full: Size) -> Size {
+        let shift = self as u32;
+        Size::new((full.width >> shift) & !1, (full.height >> shift) & !1)
+    }
+
+    /// What pictures of that size take of the pixels of full ones.
+    pub fn pixels(self) -> f64 {
+        0.25f64.powi(self as i32)
+    }
+
+    /// Bits per second for it, of those for full pictures. Small pictures take more bits for each pixel to look as good.
+    pub const fn bitrate_bps(self, full_bps: u32) -> u32 {
+        let percent = match self {
+            Self::Full => 100,
+            Self::Half => 40,
+            Self::Quarter => 15,
+        };
+        (full_bps as u64 * percent / 100) as u32
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What a viewer wishes to see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Quality {
+    /// Whatever is best for it.
+    #[default]
+    Auto,
+    /// Always [`Share::Full`].
+    Full,
+    /// Always [`Share::Half`].
+    Half,
+    /// Always [`Share::Quarter`].
+    Quarter,
+}
+
+impl Quality {
+    /// What may be asked for, in words.
+    pub const ALLOWED: &'static str = "\"auto\", \"full\", \"half\" or \"quarter\"";
+
+    /// As it is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Full => "full",
+            Self::Half => "half",
+            Self::Quarter => "quarter",
+        }
+    }
+
+    /// The share wished for.
+    fn share(self) -> Share {
+        match self {
+            Self::Auto | Self::Full => Share::Full,
+            Self::Half => Share::Half,
+            Self::Quarter => Share::Quarter,
+        }
+    }
+}
+
+impl FromStr for Quality {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = [Self::Auto, Self::Full, Self::Half, Self::Quarter];
+        let named = all.into_iter().find(|q| q.name() == text);
+        named.ok_or_else(|| format!("there is no such quality; it is {}", Self::ALLOWED))
+    }
+}
+
+/// The rungs that viewers may have now.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Offered {
+    /// Of full pictures; `None`: not known yet.
+    pub size: Option<Size>,
+    /// Pictures per second.
+    pub fps: f64,
+    /// Whether the board carries smaller rungs beside the full one.
+    pub smaller: bool,
+}
+
+impl Default for Offered {
+    fn default() -> Self {
+        Self { size: None, fps: 0.0, smaller: true }
+    }
+}
+
+impl Offered {
+    /// From large to small. The full one is always there.
+    pub fn shares(self) -> impl Iterator<Item = Share> {
+        let large = move |share: Share| {
+            let size = share.of(self.size.unwrap_or(Size::new(0, 0)));
+            self.smaller && size.width >= SMALLEST.width && size.height >= SMALLEST.height
+        };
+        Share::ALL.into_iter().filter(move |share| *share == Share::Full || large(*share))
+    }
+
+    /// The one for a viewer with this wish: the nearest that is not smaller than what it wishes for.
+    pub fn nearest(self, wish: Quality) -> Share {
+        self.shares().filter(|share| *share <= wish.share()).last().unwrap_or(Share::Full)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offered(width: u32, height: u32, smaller: bool) -> Offered {
+        Offered { size: Some(Size::new(width, height)), fps: 30.0, smaller }
+    }
+
+    #[test]
+    fn rungs_are_offered_where_they_can_be_recognised() {
+        use Share::*;
+        let shares = |o: Offered| o.shares().collect::<Vec<_>>();
+        assert_eq!(shares(offered(1920, 1080, true)), [Full, Half, Quarter]);
+        assert_eq!(shares(offered(640, 480, true)), [Full, Half, Quarter]);
+        assert_eq!(shares(offered(480, 360, true)), [Full, Half]);
+        assert_eq!(shares(offered(320, 180, true)), [Full, Half]);
+        assert_eq!(shares(offered(300, 200, true)), [Full]);
+        assert_eq!(shares(offered(90, 1600, true)), [Full]);
+        assert_eq!(shares(offered(1920, 1080, false)), [Full]);
+        assert_eq!(shares(Offered::default()), [Full]);
+    }
+
+    #[test]
+    fn a_wish_gets_the_nearest_there_is_and_later_what_it_asked_for() {
+        let (all, two, one) = (offered(1280, 720, true), offered(480, 360, true), offered(1280, 720, false));
+        for (wish, of_all, of_two) in [
+            (Quality::Auto, Share::Full, Share::Full),
+            (Quality::Full, Share::Full, Share::Full),
+            (Quality::Half, Share::Half, Share::Half),
+            (Quality::Quarter, Share::Quarter, Share::Half),
+        ] {
+            assert_eq!([all, two, one].map(|o| o.nearest(wish)), [of_all, of_two, Share::Full], "{wish:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_even_and_bitrates_follow() {
+        assert_eq!(Share::Half.of(Size::new(1280, 720)), Size::new(640, 360));
+        assert_eq!(Share::Quarter.of(Size::new(642, 482)), Size::new(160, 120));
+        assert_eq!(Share::ALL.map(|s| s.bitrate_bps(2_000_000)), [2_000_000, 800_000, 300_000]);
+        assert_eq!(Share::Full.bitrate_bps(u32::MAX), u32::MAX);
+        assert_eq!(Share::ALL.map(Share::pixels), [1.0, 0.25, 0.0625]);
+    }
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        for quality in [Quality::Auto, Quality::Full, Quality::Half, Quality::Quarter] {
+            assert_eq!(quality.name().parse(), Ok(quality));
+            assert_eq!(serde_json::to_value(quality).unwrap(), quality.name());
+        }
+        for wrong in ["", "Half", "half ", "hd"] {
+            let said = wrong.parse::<Quality>().unwrap_err();
+            assert!(said.contains("\"half\""), "{said}");
+        }
+    }
+}

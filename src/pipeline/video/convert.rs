@@ -1,0 +1,360 @@
+//! The thread `video-convert`: takes the newest frame, converts it once, and hands it to the rungs that somebody is on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::picture::{Job, Plan, Pool};
+use super::reduction::Reduction;
+use super::{Context, Input, Passage, STALL};
+use crate::clock::Pts;
+use crate::config;
+use crate::heartbeat::{Heartbeat, WORK};
+use crate::media::convert::Converter;
+use crate::media::frame::{Frame, Size};
+use crate::media::i420::I420;
+use crate::media::mjpeg;
+use crate::pipeline::quality::{Offered, Share};
+use crate::pipeline::{orders, slate, snapshot};
+use crate::status::{Mode, Reduced};
+
+/// A camera that was just opened finds its exposure first: what it sees before is too dark for a snapshot.
+const SETTLING: Duration = Duration::from_millis(500);
+/// JPEG quality of snapshots.
+const SNAPSHOT_QUALITY: u8 = 85;
+
+/// What is in the stream now.
+enum Showing {
+    Nothing,
+    Camera,
+    Slate {
+        why: snapshot::Error,
+        last: Pts,
+        /// A camera is open again, so pictures that are asked for may still come.
+        waits: bool,
+    },
+}
+
+/// The thread's belongings.
+pub(super) struct Conversion<'a> {
+    context: &'a Context,
+    passage: &'a Passage,
+    heartbeat: Heartbeat,
+    config: config::Video,
+    converter: Converter,
+    pool: Arc<Pool>,
+    /// How pictures are encoded now.
+    plan: Option<Plan>,
+    /// When the camera that shows was opened.
+    opened: Pts,
+    /// Since when no frame of the camera could be converted.
+    unusable_since: Option<Pts>,
+    showing: Showing,
+    reduction: Reduction,
+    /// When the last frame had been encoded in all rungs.
+    ready: Pts,
+    /// What status and log were told of the reduction last, and whether there are smaller rungs.
+    told: (Option<Reduced>, bool),
+    /// The next picture must be an IDR whatever the hubs say.
+    fresh: bool,
+    last_pts: Pts,
+}
+
+impl<'a> Conversion<'a> {
+    pub(super) fn new(context: &'a Context, passage: &'a Passage) -> Self {
+        Self {
+            context,
+            passage,
+            heartbeat: context.heartbeats.thread("video-convert"),
+            config: context.config.borrow().clone(),
+            converter: Converter::default(),
+            pool: Arc::default(),
+            plan: None,
+            opened: Pts::from_micros(0),
+            unusable_since: None,
+            showing: Showing::Nothing,
+            reduction: Reduction::default(),
+            ready: Pts::from_micros(0),
+            told: (None, true),
+            fresh: true,
+            last_pts: Pts::from_micros(0),
+        }
+    }
+
+    pub(super) fn run(mut self, runtime: &Handle, stop: &CancellationToken) {
+        let mut wants = self.context.stream.demand.wants();
+        let mut config = self.context.config.clone();
+        while !stop.is_cancelled() {
+            // A slate has its own pace, and whoever joins or asks for a picture while it shows is not kept waiting. While
+            // pictures are wanted it says that it is there: a thread that stands still is noticed also where it waits.
+            let wanted = wants.borrow_and_update().viewers > 0;
+            let slate = match self.showing {
+                Showing::Slate { last, .. } => Some(last + slate::INTERVAL),
+                _ => None,
+            };
+            let due = wanted.then(|| slate.map_or(STALL, |at| at.since(Pts::now())));
+            match due {
+                Some(due) => self.heartbeat.within(due + WORK),
+                None => self.heartbeat.asleep(),
+            }
+            let input = runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => None,
+                    Ok(()) = config.changed() => None,
+                    input = self.passage.input.take() => Some(input),
+                    Ok(()) = wants.changed(), if slate.is_some() => None,
+                    () = orders::sleep(due) => None,
+                }
+            });
+            self.heartbeat.within(WORK);
+            if *config.borrow() != self.config {
+                self.config = config.borrow_and_update().clone();
+                self.reconfigured();
+            }
+            match input {
+                Some(Input::Closed) => {
+                    self.plan_anything();
+                    self.show(Showing::Nothing);
+                }
+                Some(Input::Expected(mode)) => {
+                    self.opened = Pts::now();
+                    self.expect(mode);
+                    match &mut self.showing {
+                        // No longer true.
+                        Showing::Slate { why: snapshot::Error::Private, .. } => self.show(Showing::Nothing),
+                        Showing::Slate { waits, .. } => *waits = true,
+                        _ => {}
+                    }
+                    self.plan();
+                    self.prepare(); // also where it was planned before: the encoder may have gone meanwhile
+                }
+                Some(Input::Frame(frame, mode, put)) => {
+                    self.expect(mode); // the slot may have lost that it was to be expected
+                    self.show(Showing::Camera);
+                    self.frame(frame, put);
+                }
+                Some(Input::Starting) => {
+                    self.no_picture(snapshot::Error::Gone("The camera is starting".into()), true);
+                }
+                Some(Input::Gone(reason)) => self.no_picture(snapshot::Error::Gone(reason), false),
+                Some(Input::Private) => self.no_picture(snapshot::Error::Private, false),
+                None => {}
+            }
+            self.slate();
+        }
+    }
+
+    /// Another configuration: no reduction that was found out for the old one.
+    fn reconfigured(&mut self) {
+        self.reduction.reset();
+        self.reduce();
+        if self.plan.is_some() {
+            self.plan();
+        }
+    }
+
+    fn expect(&mut self, mode: Mode) {
+        if self.reduction.opened(mode) {
+            self.reduce();
+            self.plan();
+        }
+    }
+
+    /// Tells what the reduction says now, where that is news.
+    fn reduce(&mut self) {
+        let (reduced, smaller) = (self.reduction.reduced(), self.reduction.smaller());
+        let known = |r: &Reduced| (r.size, r.fps);
+        let (told, told_smaller) = &self.told;
+        let is_news = reduced.as_ref().map(known) != told.as_ref().map(known);
+        match (&reduced, smaller) {
+            (Some(Reduced { size, fps, why }), _) if is_news => {
+                info!("picture: reduced to {size} at {fps} frames per second: {why}")
+            }
+            (None, Err(why)) if is_news || *told_smaller => info!("picture: in no smaller sizes: {why}"),
+            (None, Ok(())) if is_news || !*told_smaller => info!("picture: not reduced any more"),
+            _ => return,
+        }
+        let smaller = smaller.is_ok();
+        self.context.status.video(|v| v.reduced.clone_from(&reduced));
+        self.told = (reduced, smaller);
+    }
+
+    /// From now on a slate that says why. If it `waits`, pictures that are asked for may still come.
+    fn no_picture(&mut self, why: snapshot::Error, waits: bool) {
+        self.plan_anything();
+        // Keep the pace of a slate that is shown already: a camera is found gone once a second.
+        let last = match self.showing {
+            Showing::Slate { last, .. } => last,
+            _ => Pts::from_micros(0),
+        };
+        self.show(Showing::Slate { why, last, waits });
+    }
+
+    /// Where no camera was seen yet, encoders for what the configuration wants: viewers can be answered, and most cameras
+    /// will give just that.
+    fn plan_anything(&mut self) {
+        if self.plan.is_none() {
+            self.plan();
+        }
+    }
+
+    /// Makes the plan by what is captured, configured and carried now.
+    fn plan(&mut self) {
+        let config = &self.config;
+        let (size, fps) = match self.reduction.size() {
+            Some(size) => (size, self.reduction.fps()),
+            None => (config.size, f64::from(config.frame_rate)),
+        };
+        let (bitrate_bps, effort) = (config.bitrate_bps, config.effort);
+        let mut plan = Plan { size: even(size), fps, bitrate_bps, effort, level: Arc::default() };
+        let before = self.plan.as_ref().filter(|before| before.fits(&plan));
+        let same = before.is_some_and(|before| before.bitrate_bps == bitrate_bps);
+        match before {
+            Some(before) => plan.level = before.level.clone(),
+            None => self.fresh = true,
+        }
+        let (size, smaller) = (Some(plan.size), self.reduction.smaller().is_ok());
+        self.plan = Some(plan);
+        self.context.stream.offer(Offered { size, fps, smaller });
+        if !same {
+            self.prepare();
+        }
+    }
+
+    /// Has the full rung make its encoder, by which viewers are answered, whether anybody is on it or not.
+    fn prepare(&self) {
+        let Some(plan) = &self.plan else { return };
+        let job = |old: Option<&Job>| Job {
+            plan: plan.clone(),
+            // One that waits for another encoder is of no use to this one.
+            picture: old.filter(|old| old.plan.fits(plan)).and_then(|old| old.picture.clone()),
+            idr: old.is_some_and(|old| old.idr),
+        };
+        self.passage.jobs[Share::Full.index()].put_after(job);
+    }
+
+    fn show(&mut self, what: Showing) {
+        self.fresh |= std::mem::discriminant(&self.showing) != std::mem::discriminant(&what);
+        self.showing = what;
+    }
+
+    fn frame(&mut self, frame: Frame, put: Pts) {
+        self.measure();
+        let Context { snapshots, private, .. } = self.context;
+        let watched = self.watched().contains(&true);
+        if watched && !self.reduction.takes(frame.pts) {
+            return;
+        }
+        let taken = Pts::now();
+        let mut image = self.pool.image(even(frame.size));
+        if let Err(e) = self.converter.convert(&frame, &mut image) {
+            self.pool.keep(image);
+            self.damaged(&e.to_string(), taken);
+            return;
+        }
+        self.unusable_since = None;
+        let pts = frame.pts;
+        drop(frame); // its buffer is the driver's again while we encode
+        if taken.since(self.opened) >= SETTLING {
+            snapshots.serve(|| {
+                let jpeg = mjpeg::encode(&image, SNAPSHOT_QUALITY);
+                if *private.borrow() {
+                    return Err(snapshot::Error::Private); // switched on since the frame was taken
+                }
+                jpeg.map(Into::into).map_err(|e| snapshot::Error::Gone(e.to_string()))
+            });
+        }
+        self.hand_out(image, pts, [put, taken], true);
+    }
+
+    /// Takes note of what the last pictures took.
+    fn measure(&mut self) {
+        let pressure = *self.context.pressure.borrow();
+        for finished in self.pool.finished() {
+            let spent = finished.spent(self.ready);
+            self.ready = self.ready.max(finished.ready);
+            // What was still made by another plan is no measure.
+            let planned = self.plan.as_ref().is_some_and(|plan| plan.size == finished.size);
+            if planned && self.reduction.encoded(finished.ready, spent, pressure) {
+                self.reduce();
+                self.plan();
+            }
+        }
+    }
+
+    /// Counts a frame that is no picture; when there have been no others for a while, has the camera opened anew.
+    fn damaged(&mut self, error: &str, now: Pts) {
+        let count = &self.context.status.counters.damaged_jpeg;
+        if count.get() == 0 {
+            info!("a damaged frame was dropped ({error}); from now on they are only counted");
+        }
+        count.count();
+        if now.since(*self.unusable_since.get_or_insert(now)) > STALL {
+            self.unusable_since = None;
+            self.passage.complaint.put(error.to_owned());
+        }
+    }
+
+    fn slate(&mut self) {
+        let Showing::Slate { why, last, waits } = &mut self.showing else { return };
+        let Context { stream, snapshots, .. } = self.context;
+        if !*waits {
+            snapshots.serve(|| Err(why.clone()));
+        }
+        let Some(plan) = &self.plan else { return };
+        let now = Pts::now();
+        let mut watched =
+            Share::ALL.into_iter().map(|s| stream.hub(s)).filter(|hub| hub.subscribers() > 0).peekable();
+        let due = watched.peek().is_some() && now.since(*last) >= slate::INTERVAL;
+        if !due && !watched.any(|hub| hub.keyframe_due(now)) {
+            return;
+        }
+        *last = now;
+        let mut image = self.pool.image(plan.size);
+        slate::draw(&mut image, &why.to_string());
+        self.hand_out(image, now, [now, now], false);
+    }
+
+    /// The rungs that somebody is on.
+    fn watched(&self) -> [bool; Share::ALL.len()] {
+        Share::ALL.map(|share| self.context.stream.hub(share).subscribers() > 0)
+    }
+
+    /// Gives a picture, `captured` or drawn by us, to the rungs that somebody is on.
+    fn hand_out(&mut self, image: I420, pts: Pts, [put, taken]: [Pts; 2], captured: bool) {
+        let watched = self.watched();
+        let Some(plan) = self.plan.as_ref().filter(|_| watched.contains(&true) && pts > self.last_pts) else {
+            self.pool.keep(image); // nobody is there, or a slate was newer: RTP time never goes back
+            return;
+        };
+        self.last_pts = pts;
+        let now = Pts::now();
+        let picture = Arc::new(self.pool.picture(image, pts, [put, taken, now], captured, plan.size));
+        // For all rungs before any of them has the picture: who changes to one must know at which picture it begins.
+        let idrs = Share::ALL.map(|share| {
+            let waiting = || self.passage.jobs[share.index()].look(|job| job.is_some_and(|job| job.idr));
+            watched[share.index()] && self.context.stream.hub(share).begin(pts, self.fresh || waiting(), now)
+        });
+        self.fresh = false;
+        for share in Share::ALL.into_iter().filter(|share| watched[share.index()]) {
+            let idr = idrs[share.index()];
+            let job = |old: Option<&Job>| Job {
+                plan: plan.clone(),
+                picture: Some(picture.clone()),
+                idr: idr || old.is_some_and(|old| old.idr),
+            };
+            let old = self.passage.jobs[share.index()].put_after(job);
+            let superseded = old.is_some_and(|old| old.picture.is_some());
+            self.context.status.counters.superseded.add(superseded.into());
+        }
+    }
+}
+
+/// Colour is stored once for two by two pixels.
+fn even(size: Size) -> Size {
+    Size::new(size.width & !1, size.height & !1)
+}

@@ -1,0 +1,233 @@
+//! What goes from the convert thread to the rungs' threads: a picture that all of them share, and how it is to be encoded.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use crate::clock::Pts;
+use crate::config::Effort;
+use crate::encode::governor::Spent;
+use crate::media::frame::Size;
+use crate::media::i420::I420;
+use crate::pipeline::quality::Share;
+
+/// Pictures kept for reuse: what two rungs hold while one is being converted.
+const KEPT: usize = 4;
+/// Pictures that nobody has asked about yet: more than come between two looks.
+const FINISHED: usize = 8;
+
+/// How pictures are encoded: the same for all rungs, but for their share of the size.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    /// Of full pictures; even.
+    pub size: Size,
+    /// Pictures per second.
+    pub fps: f64,
+    /// For full pictures.
+    pub bitrate_bps: u32,
+    /// CPU against quality.
+    pub effort: Effort,
+    /// `level_idc` of all rungs: known when the full rung's encoder was made.
+    pub level: Arc<OnceLock<u8>>,
+}
+
+impl Plan {
+    /// Whether encoders for one can go on with the other.
+    pub fn fits(&self, other: &Self) -> bool {
+        (self.size, self.fps, self.effort) == (other.size, other.fps, other.effort)
+    }
+}
+
+/// What a rung's thread is to do. Only the newest waits.
+pub(super) struct Job {
+    pub plan: Plan,
+    /// The picture to encode; `None`: see to it that there is an encoder.
+    pub picture: Option<Arc<Picture>>,
+    /// Whether it is to become an IDR.
+    pub idr: bool,
+}
+
+/// A converted picture. When the last rung has dropped it, its memory is used again.
+pub(super) struct Picture {
+    pub image: I420,
+    pub pts: Pts,
+    /// When its frame was taken for conversion.
+    pub taken: Pts,
+    /// Since when there was a frame to take.
+    pub put: Pts,
+    pub converted: Pts,
+    /// Captured, or drawn by us.
+    pub captured: bool,
+    /// Of the full pictures that are made of it.
+    pub size: Size,
+    /// The rungs that have encoded it, a bit each.
+    encoded: AtomicU8,
+    pool: Arc<Pool>,
+}
+
+impl Picture {
+    /// Notes that this rung has encoded it.
+    pub fn encoded(&self, share: Share) {
+        self.encoded.fetch_or(1 << share.index(), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Picture {
+    fn drop(&mut self) {
+        let encoded = *self.encoded.get_mut();
+        let shares = Share::ALL.into_iter().filter(|share| encoded & 1 << share.index() != 0);
+        let Self { put, converted, captured, size, .. } = *self;
+        let finished =
+            Finished { put, converted, ready: Pts::now(), share: shares.map(Share::pixels).sum(), size };
+        let mut pool = self.pool.lock();
+        pool.keep(std::mem::replace(&mut self.image, I420::new(Size::new(0, 0))));
+        if captured && encoded != 0 && pool.finished.len() < FINISHED {
+            pool.finished.push(finished);
+        }
+    }
+}
+
+/// A picture that went through all of its rungs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Finished {
+    put: Pts,
+    converted: Pts,
+    /// When the last rung had encoded it.
+    pub ready: Pts,
+    /// What was encoded of it, as a part of a full picture's pixels.
+    share: f64,
+    /// Of full pictures.
+    pub size: Size,
+}
+
+impl Finished {
+    /// What it took, where the one before was ready `before`. What can't be encoded before the next one comes is too much:
+    /// its time runs from when it, or one that it replaced, was put where it is taken, or from the end of the one before, so
+    /// that waiting for the processor counts as well.
+    pub fn spent(&self, before: Pts) -> Spent {
+        let begun = self.put.max(before);
+        let encoding = self.ready.since(begun.max(self.converted));
+        Spent { fixed: self.ready.since(begun).saturating_sub(encoding), encoding, share: self.share }
+    }
+}
+
+/// Memory of pictures, and how those went that came back.
+#[derive(Default)]
+pub(super) struct Pool(Mutex<Returned>);
+
+#[derive(Default)]
+struct Returned {
+    images: Vec<I420>,
+    finished: Vec<Finished>,
+}
+
+impl Returned {
+    fn keep(&mut self, image: I420) {
+        if self.images.len() < KEPT {
+            self.images.push(image);
+        }
+    }
+}
+
+impl Pool {
+    /// Memory for a picture of (even) `size`; what it shows is undefined.
+    pub fn image(&self, size: Size) -> I420 {
+        let mut pool = self.lock();
+        pool.images.retain(|image| image.size() == size);
+        let image = pool.images.pop();
+        drop(pool);
+        image.unwrap_or_else(|| I420::new(size))
+    }
+
+    /// Takes back what was not used.
+    pub fn keep(&self, image: I420) {
+        self.lock().keep(image);
+    }
+
+    /// Those that came back since this was asked last, in the order of their coming.
+    pub fn finished(&self) -> Vec<Finished> {
+        std::mem::take(&mut self.lock().finished)
+    }
+
+    /// A picture of memory that was taken here.
+    pub fn picture(
+        self: &Arc<Self>,
+        image: I420,
+        pts: Pts,
+        times: [Pts; 3],
+        captured: bool,
+        size: Size,
+    ) -> Picture {
+        let ([put, taken, converted], pool) = (times, self.clone());
+        Picture { image, pts, taken, put, converted, captured, size, encoded: AtomicU8::new(0), pool }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Returned> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const SIZE: Size = Size::new(64, 48);
+
+    fn picture(pool: &Arc<Pool>, at: u64, captured: bool) -> Picture {
+        let at = Pts::from_micros(at);
+        pool.picture(pool.image(SIZE), at, [at; 3], captured, SIZE)
+    }
+
+    #[test]
+    fn memory_comes_back_with_the_last_rung_and_tells_what_was_encoded() {
+        let pool = Arc::new(Pool::default());
+        let shared = Arc::new(picture(&pool, 5, true));
+        let (full, half) = (shared.clone(), shared.clone());
+        let memory = shared.image.planes().0.as_ptr();
+        drop(shared);
+        full.encoded(Share::Full);
+        drop(full);
+        assert!(pool.finished().is_empty(), "the half one is in work");
+        half.encoded(Share::Half);
+        drop(half);
+        let [finished] = pool.finished()[..] else { panic!("one") };
+        assert_eq!((finished.share, finished.size), (1.25, SIZE));
+        assert!(pool.finished().is_empty());
+        let image = pool.image(SIZE);
+        assert_eq!(image.planes().0.as_ptr(), memory);
+        pool.keep(image);
+        assert_eq!(pool.image(Size::new(96, 48)).size(), Size::new(96, 48));
+    }
+
+    #[test]
+    fn what_nobody_encoded_or_captured_is_no_measure() {
+        let pool = Arc::new(Pool::default());
+        drop(picture(&pool, 1, true));
+        let slate = picture(&pool, 2, false);
+        slate.encoded(Share::Full);
+        drop(slate);
+        assert!(pool.finished().is_empty());
+        for n in 0..100 {
+            let picture = picture(&pool, n, true);
+            picture.encoded(Share::Full);
+        }
+        assert_eq!(pool.finished().len(), FINISHED, "bounded, whoever looks");
+    }
+
+    #[test]
+    fn time_runs_from_when_there_was_a_frame_or_the_one_before_was_ready() {
+        let at = |ms: u64| Pts::from_micros(1_000_000 + ms * 1_000);
+        let spent = |put, converted, ready, before| {
+            let finished =
+                Finished { put: at(put), converted: at(converted), ready: at(ready), share: 1.0, size: SIZE };
+            let Spent { fixed, encoding, .. } = finished.spent(at(before));
+            [fixed, encoding].map(|d| d.as_millis())
+        };
+        assert_eq!(spent(100, 104, 120, 90), [4, 16]);
+        assert_eq!(spent(100, 104, 120, 102), [2, 16]);
+        assert_eq!(spent(100, 104, 140, 120), [0, 20], "converted while the one before was encoded");
+        assert_eq!(spent(100, 104, 140, 150), [0, 0], "ready before the one before");
+        assert_eq!(Duration::ZERO, Spent::default().fixed);
+    }
+}

@@ -1,0 +1,264 @@
+//! A rung's thread: takes the newest picture, scales it to the rung's size, encodes and packetizes it once for all its viewers.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::picture::{Job, Picture, Plan};
+use super::{Context, STALL};
+use crate::clock::Pts;
+use crate::encode::candidates::Candidates;
+use crate::encode::video::{Error, Settings, VideoEncoder};
+use crate::heartbeat::{Heartbeat, WORK};
+use crate::media::frame::Size;
+use crate::media::h264::ProfileLevelId;
+use crate::media::i420::I420;
+use crate::media::packetize::packetize;
+use crate::media::scale::scale;
+use crate::media::unit::VideoUnit;
+use crate::pipeline::hub::Hub;
+use crate::pipeline::orders;
+use crate::pipeline::quality::Share;
+use crate::pipeline::slot::Slot;
+
+/// The thread's name.
+pub(super) const fn name(share: Share) -> &'static str {
+    match share {
+        Share::Full => "video-full",
+        Share::Half => "video-half",
+        Share::Quarter => "video-quarter",
+    }
+}
+
+/// The thread's belongings.
+pub(super) struct Rung<'a> {
+    share: Share,
+    context: &'a Context,
+    jobs: &'a Slot<Job>,
+    hub: &'a Hub<VideoUnit>,
+    heartbeat: Heartbeat,
+    candidates: Candidates,
+    encoder: Option<Box<dyn VideoEncoder>>,
+    /// What was told of the encoder last: its profile and its bitrate.
+    told: Option<(ProfileLevelId, u32)>,
+    /// Where pictures of another size are scaled to.
+    scaled: I420,
+}
+
+impl<'a> Rung<'a> {
+    pub(super) fn new(context: &'a Context, jobs: &'a Slot<Job>, share: Share) -> Self {
+        Self {
+            share,
+            context,
+            jobs,
+            hub: context.stream.hub(share),
+            heartbeat: context.heartbeats.thread(name(share)),
+            candidates: Candidates::default(),
+            encoder: None,
+            told: None,
+            scaled: I420::new(Size::new(0, 0)),
+        }
+    }
+
+    /// Until `stop`; with an error when no encoder works any more.
+    pub(super) fn run(mut self, runtime: &Handle, stop: &CancellationToken) -> Result<(), Error> {
+        while !stop.is_cancelled() {
+            // While pictures are wanted it says that it is there: a thread that stands still is noticed also where it waits.
+            let wanted = self.hub.subscribers() > 0;
+            let rest = match &self.encoder {
+                _ if wanted => Some(STALL),
+                Some(_) => Some(orders::LINGER),
+                None => None,
+            };
+            match rest {
+                Some(rest) if wanted => self.heartbeat.within(rest + WORK),
+                _ => self.heartbeat.asleep(),
+            }
+            let job = runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => None,
+                    job = self.jobs.take() => Some(job),
+                    () = orders::sleep(rest) => None,
+                }
+            });
+            self.heartbeat.within(WORK);
+            match job {
+                Some(job) => self.work(job)?,
+                None if wanted => {}
+                // What nobody has used for as long as devices linger is not kept.
+                None => (self.encoder, self.scaled) = (None, I420::new(Size::new(0, 0))),
+            }
+        }
+        Ok(())
+    }
+
+    fn work(&mut self, Job { plan, picture, idr }: Job) -> Result<(), Error> {
+        let result = match self.prepare(&plan) {
+            Ok(true) => picture.map_or(Ok(false), |picture| self.encode(&picture, idr)),
+            Ok(false) => Ok(false),
+            Err(e) => Err(e),
+        };
+        if idr && !matches!(result, Ok(true)) {
+            self.hub.missed();
+        }
+        let Err(e) = result else { return Ok(()) };
+        self.context.status.counters.encoder_errors.count();
+        self.encoder = None;
+        warn!("{}: {e}; starting a new encoder", name(self.share));
+        self.candidates.failed(e, Pts::now())
+    }
+
+    /// Sees to it that there is an encoder for this plan. False where its level is not known yet, which takes the full rung a
+    /// moment: the next picture has one.
+    fn prepare(&mut self, plan: &Plan) -> Result<bool, Error> {
+        let level = match (self.share, plan.level.get()) {
+            (Share::Full, _) => None,
+            (_, None) => return Ok(false),
+            (_, level) => level.copied(),
+        };
+        let settings = Settings {
+            size: self.share.of(plan.size),
+            fps: plan.fps as f32,
+            bitrate_bps: self.share.bitrate_bps(plan.bitrate_bps),
+            effort: plan.effort,
+            level,
+        };
+        let mut known = self.encoder.take().filter(|encoder| serves(&**encoder, settings));
+        let changed = known.as_mut().map_or(Ok(()), |encoder| aim(&mut **encoder, settings.bitrate_bps));
+        let encoder = match known {
+            Some(encoder) if changed.is_ok() => encoder,
+            _ => self.candidates.make(settings)?,
+        };
+        if self.share == Share::Full {
+            self.tell(&*encoder);
+            let _ = plan.level.set(encoder.profile().0[2]); // by an earlier job of this plan, mostly
+        }
+        self.encoder = Some(encoder);
+        Ok(true)
+    }
+
+    /// Tells by which encoder viewers are answered, where that is news.
+    fn tell(&mut self, encoder: &dyn VideoEncoder) {
+        let (profile, bitrate_bps) = (encoder.profile(), encoder.settings().bitrate_bps);
+        if self.told == Some((profile, bitrate_bps)) {
+            return;
+        }
+        self.told = Some((profile, bitrate_bps));
+        self.context.stream.set_profile(profile);
+        self.context.status.video(|v| {
+            v.encoder = encoder.name();
+            v.profile_level_id = profile.to_string();
+            v.bitrate_bps = bitrate_bps;
+        });
+    }
+
+    /// Encodes a picture and hands it to everybody. Says whether it has become an IDR.
+    fn encode(&mut self, picture: &Arc<Picture>, idr: bool) -> Result<bool, Error> {
+        let Context { status, clock, private, .. } = self.context;
+        let Some(encoder) = &mut self.encoder else { return Ok(false) };
+        if self.hub.subscribers() == 0 {
+            return Ok(false); // they have left meanwhile
+        }
+        let size = encoder.settings().size;
+        let image = if picture.image.size() == size {
+            &picture.image
+        } else {
+            if self.scaled.size() != size {
+                self.scaled = I420::new(size);
+            }
+            scale(&picture.image, &mut self.scaled);
+            &self.scaled
+        };
+        let coded = encoder.encode(image, picture.pts, idr)?;
+        let (idr, payloads) = (coded.idr, packetize(&coded.nals));
+        let counters = &status.counters;
+        counters.encoded.count();
+        counters.encoded_bytes.add(payloads.iter().map(|p| p.len() as u64).sum());
+        counters.keyframes.add(idr.into());
+        picture.encoded(self.share);
+        let (pts, taken) = (picture.pts, picture.taken);
+        let unit = VideoUnit { pts, taken, ready: Pts::now(), rtp_time: clock.ticks(pts), idr, payloads };
+        let unit = Arc::new(unit);
+        if picture.captured {
+            self.hub.publish_captured(&unit, private);
+        } else {
+            self.hub.publish(&unit);
+        }
+        Ok(idr)
+    }
+}
+
+/// Whether an encoder is one that these settings ask for, but for its bitrate.
+fn serves(encoder: &dyn VideoEncoder, settings: Settings) -> bool {
+    let now = encoder.settings();
+    Settings { bitrate_bps: now.bitrate_bps, ..settings } == now
+}
+
+/// Has an encoder aim at this bitrate.
+fn aim(encoder: &mut dyn VideoEncoder, bitrate_bps: u32) -> Result<(), Error> {
+    if encoder.settings().bitrate_bps == bitrate_bps { Ok(()) } else { encoder.set_bitrate(bitrate_bps) }
+}
+
+#[cfg(test)]
+mod tests {
+    use openh264::decoder::Decoder;
+    use openh264::formats::YUVSource;
+
+    use super::*;
+    use crate::capture::VideoSource as _;
+    use crate::capture::pattern::Pattern;
+    use crate::config::Effort;
+    use crate::media::convert::Converter;
+
+    const FULL: Size = Size::new(640, 360);
+
+    /// Settings of a rung, as the thread makes them.
+    fn settings(share: Share, level: Option<u8>) -> Settings {
+        let bitrate_bps = share.bitrate_bps(1_000_000);
+        Settings { size: share.of(FULL), fps: 60.0, bitrate_bps, effort: Effort::Low, level }
+    }
+
+    /// What a viewer gets that goes from one rung to the other and back: one decoder takes all of it, and shows what was
+    /// captured in the size of the rung.
+    #[test]
+    fn one_decoder_shows_a_walk_over_two_rungs() {
+        let candidates = Candidates::default();
+        let full = candidates.make(settings(Share::Full, None)).expect("an encoder");
+        let level = full.profile().0[2];
+        let half = candidates.make(settings(Share::Half, Some(level))).expect("an encoder");
+        assert_eq!(full.profile(), half.profile(), "one answer for both");
+        let (mut encoders, mut decoder) = ([full, half], Decoder::new().expect("a decoder"));
+        let (mut pattern, mut converter) = (Pattern::new(FULL, 60), Converter::default());
+        let (mut image, mut scaled) = (I420::new(FULL), I420::new(Share::Half.of(FULL)));
+        let (mut run, mut left) = (0, 0);
+        for n in 0..180 {
+            let frame = pattern.next(std::time::Duration::from_secs(1)).expect("no error").expect("a frame");
+            converter.convert(&frame, &mut image).expect("converted");
+            scale(&image, &mut scaled);
+            // Runs of 1 to 9 pictures, each of which begins with an IDR.
+            let begins = left == 0;
+            if begins {
+                run += 1;
+                left = run * 5 % 9 + 1;
+            }
+            left -= 1;
+            let (at, shown) = if run % 2 == 0 { (0, &image) } else { (1, &scaled) };
+            let unit = encoders[at].encode(shown, frame.pts, begins).expect("encoded");
+            assert_eq!(unit.idr, begins, "picture {n}");
+            let stream: Vec<u8> =
+                unit.nals.iter().flat_map(|nal| [&[0, 0, 0, 1][..], nal].concat()).collect();
+            let decoded = decoder.decode(&stream).expect("decodes").expect("a picture");
+            let (width, height) = decoded.dimensions();
+            assert_eq!(Size::new(width as u32, height as u32), shown.size(), "picture {n}");
+            let stride = decoded.strides().0;
+            let rows = decoded.y().chunks(stride).zip(shown.planes().0.chunks(width)).take(height);
+            let error: u64 =
+                rows.flat_map(|(a, b)| a.iter().zip(b)).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+            let mean = error as f64 / (width * height) as f64;
+            assert!(mean < 6.0, "picture {n} is off by {mean} on average");
+        }
+    }
+}
