@@ -198,10 +198,10 @@ mod tests {
     fn names_are_read_as_they_are_written() {
         for quality in [Quality::Auto, Quality::Full, Quality::Half, Quality::Quarter] {
             assert_eq!(quality.name().parse(), Ok(quality));
-            assert_eq!(serde_json::to_value(quality).unwrap(), quality.name());
+            assert_eq!(serde_json::to_value(quality).expect("JSON"), quality.name());
         }
         for wrong in ["", "Half", "half ", "hd"] {
-            let said = wrong.parse::<Quality>().unwrap_err();
+            let said = wrong.parse::<Quality>().expect_err("none");
             assert!(said.contains("\"half\""), "{said}");
         }
     }

@@ -134,8 +134,8 @@ async fn join(state: &State, request: Request) -> Result<reply::Response, Proble
 
 /// Which pictures a player wishes for: `quality=half`. Other parts of a query are for others.
 fn wish(query: &str) -> Result<Quality, Problem> {
-    let wishes = query.split('&').filter_map(|part| part.strip_prefix("quality="));
-    let wish = wishes.last().map(str::parse).transpose();
+    let mut wishes = query.split('&').filter_map(|part| part.strip_prefix("quality="));
+    let wish = wishes.next_back().map(str::parse).transpose();
     wish.map(Option::unwrap_or_default).map_err(|why| Problem::new(StatusCode::BAD_REQUEST, why))
 }
 

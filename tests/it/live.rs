@@ -355,7 +355,12 @@ fn a_slow_board_scales_its_pictures_down() {
         "smaller rungs go first: {reduced:#}"
     );
     assert!(board.daemon_log().contains("picture: reduced to "), "{}", board.daemon_log());
-    assert_eq!(board.daemon_log().matches("picture: vivid").count(), 1, "opened in one mode: {}", board.daemon_log());
+    assert_eq!(
+        board.daemon_log().matches("picture: vivid").count(),
+        1,
+        "opened in one mode: {}",
+        board.daemon_log()
+    );
     let before = reduced["counters"]["encoded"].as_u64().unwrap();
     until(address, "going on", SOON, |s| s["counters"]["encoded"].as_u64().unwrap() > before + 20);
     // A smaller picture loses no camera. The driver, which is starved too, may be late by itself.
