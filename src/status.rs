@@ -70,7 +70,7 @@ pub struct Video {
     pub delivered_fps: Option<f64>,
     /// Why delivered differs from negotiated, where we know ("light: exposure_dynamic_framerate is on").
     pub rate_note: Option<String>,
-    /// The encoder, e.g. "openh264".
+    /// The encoder, e.g. "OpenH264".
     pub encoder: &'static str,
     /// `profile-level-id` of the SPS in use, six hexadecimal digits.
     pub profile_level_id: String,

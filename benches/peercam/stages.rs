@@ -107,7 +107,10 @@ async fn one(size: Size) {
             unit = beside.recv() => { units.insert(unit.rtp_time, unit); }
             packet = client.packets.recv() => {
                 let Some(Packet::Rtp(packet)) = packet else { continue };
-                let Some(unit) = units.remove(&packet.header.timestamp).filter(|_| packet.header.marker) else { continue };
+                if !packet.header.marker {
+                    continue;
+                }
+                let Some(unit) = units.remove(&packet.header.timestamp) else { continue };
                 let now = Pts::now();
                 wait.push(ms(unit.taken.since(unit.pts)));
                 work.push(ms(unit.ready.since(unit.taken)));

@@ -316,7 +316,7 @@ mod tests {
         let changes: [fn(&Status); 3] = [
             |s| s.audio(|a| a.state = State::Off),
             |s| s.video(|v| v.state = State::Idle),
-            |s| s.video(|v| v.encoder = "openh264"),
+            |s| s.video(|v| v.encoder = "OpenH264"),
         ];
         for change in changes {
             tokio::time::sleep(LOOKING / 8).await;

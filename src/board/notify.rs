@@ -192,7 +192,7 @@ mod tests {
         assert!(says(0, false, false).starts_with("no owner yet: "));
         status.video(|v| {
             (v.state, v.reason) = (status::State::Gone, Some("unplugged\nnow".into()));
-            v.encoder = "openh264";
+            v.encoder = "OpenH264";
         });
         assert_eq!(
             says(1, false, true),

@@ -292,7 +292,7 @@ mod tests {
         let video = Video { device: Camera::Pattern, ..Video::default() };
         let (text, problems) = said(|r| picture(r, &video));
         assert!(text.contains("the test picture: it is the one in the configuration\n"), "{text}");
-        assert!(text.contains("openh264, profile-level-id 42c01f, 2000 kbit/s\nall well\n"), "{text}");
+        assert!(text.contains("OpenH264, profile-level-id 42c01f, 2000 kbit/s\nall well\n"), "{text}");
         assert_eq!(problems, 0);
         let (text, problems) = said(|r| sound(r, &Audio { device: Microphone::Off, ..Audio::default() }));
         assert!(text.starts_with("microphone  off"), "{text}");

@@ -113,6 +113,6 @@ mod tests {
 
     #[test]
     fn the_list_of_this_device_makes_an_encoder() {
-        assert_eq!(Candidates::default().make(SETTINGS).expect("an encoder").name(), "openh264");
+        assert_eq!(Candidates::default().make(SETTINGS).expect("an encoder").name(), "OpenH264");
     }
 }

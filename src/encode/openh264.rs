@@ -21,7 +21,7 @@ use crate::media::i420::I420;
 /// OpenH264 refuses smaller pictures.
 pub const SMALLEST: Size = Size::new(16, 16);
 
-const NAME: &str = "openh264";
+const NAME: &str = "OpenH264";
 
 fn error(reason: impl ToString) -> Error {
     Error::new(NAME, reason)

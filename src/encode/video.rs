@@ -67,6 +67,6 @@ pub trait VideoEncoder: Send {
     /// Profile, constraints and level of the SPS that it emits.
     fn profile(&self) -> ProfileLevelId;
 
-    /// What status and logs call it, e.g. "openh264".
+    /// What status and logs call it, e.g. "OpenH264".
     fn name(&self) -> &'static str;
 }

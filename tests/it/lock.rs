@@ -332,7 +332,7 @@ fn the_doctor_sees_this_machine_and_says_what_to_do() {
         "clock",
         "state",
         "owner",
-        "openh264 works",
+        "OpenH264 works",
     ] {
         assert!(told.contains(part), "{part} in {told}");
     }

@@ -11,7 +11,7 @@
 //! Nobody watching: the camera is closed and all threads sleep. On its way there, for a viewer that is expected or has just
 //! left, its buffers go straight back to its driver. A rung that nobody is on encodes nothing. No camera, or privacy: the
 //! convert thread shows a [slate](super::slate). Another configuration is taken over in mid-stream, and when the board does not
-//! carry all of it, the convert thread [takes less](reduction).
+//! carry all of it, the convert thread takes less (`reduction`).
 
 mod capture;
 mod convert;
