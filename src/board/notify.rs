@@ -196,7 +196,7 @@ mod tests {
         });
         assert_eq!(
             says(1, false, true),
-            "1 viewer; camera C920 (missing, unplugged now); microphone off; encoder openh264"
+            "1 viewer; camera C920 (missing, unplugged now); microphone off; encoder OpenH264"
         );
         status.configuration(Configuration {
             source: "x".into(),

@@ -84,7 +84,7 @@ fn a_bitrate_that_the_level_does_not_allow_is_refused_and_the_former_kept() {
     let most = max_bitrate_bps(encoder.profile().0[2]);
     encoder.set_bitrate(most).expect("allowed");
     let error = encoder.set_bitrate(most + 1).expect_err("refused");
-    assert!(error.to_string().starts_with("openh264: "), "{error}");
+    assert!(error.to_string().starts_with("OpenH264: "), "{error}");
     assert_eq!(encoder.settings().bitrate_bps, most);
 }
 
