@@ -101,6 +101,9 @@ class Peer:
         sink = branch.get_by_name("sink")
         sink.set_property("emit-signals", True)
         sink.set_property("sync", False)
+        # It is added to a pipeline that plays: if it waited for its first buffer as at a start (preroll), and the other sink came
+        # just then, nobody might ever tell it to go on.
+        sink.set_property("async", False)
         sink.connect("new-sample", self.on_picture if kind == "video" else self.on_sound)
         self.pipe.add(branch)
         branch.sync_state_with_parent()
