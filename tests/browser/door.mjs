@@ -9,6 +9,7 @@ import { mkdir } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import axe from 'axe-core';
 import { launch } from './launch.mjs';
+import { noSocket } from './no-socket.mjs';
 
 const { values: args } = parseArgs({
   options: {
@@ -261,23 +262,6 @@ async function privacy(page) {
   await until(page, 'live', 'and the picture comes back');
   check((await page.$eval('#privacy', (b) => b.getAttribute('aria-checked'))) === 'true', 'the switch stands at on');
   return { off: off?.text };
-}
-
-/** A browser that opens no WebSocket to a certificate that the device made itself. */
-function noSocket() {
-  window.WebSocket = class extends EventTarget {
-    static OPEN = 1;
-    readyState = 0;
-    constructor() {
-      super();
-      setTimeout(() => {
-        this.readyState = 3;
-        this.dispatchEvent(new CloseEvent('close', { code: 1006 }));
-      }, 20);
-    }
-    send() {}
-    close() {}
-  };
 }
 
 async function byRequests(browser) {

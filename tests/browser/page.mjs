@@ -17,6 +17,7 @@ import { mkdir } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import axe from 'axe-core';
 import { NAMES, launch, signIn } from './launch.mjs';
+import { noSocket } from './no-socket.mjs';
 
 const { values: args } = parseArgs({
   options: {
@@ -459,22 +460,7 @@ async function quality(browser) {
   await width(forgetful, whole.width / 2, 'and may still choose');
   await forgetful.close();
 
-  // A browser that opens no WebSocket.
-  const requests = await open(browser, () => {
-    window.WebSocket = class extends EventTarget {
-      static OPEN = 1;
-      readyState = 0;
-      constructor() {
-        super();
-        setTimeout(() => {
-          this.readyState = 3;
-          this.dispatchEvent(new CloseEvent('close', { code: 1006 }));
-        }, 20);
-      }
-      send() {}
-      close() {}
-    };
-  });
+  const requests = await open(browser, noSocket);
   const asked = await until(requests, 'live', 'is live without a WebSocket');
   check(asked?.way === 'requests' && asked.width === whole.width / 2, `the wish goes with the offer by requests, too: ${asked?.way}, ${asked?.width}`);
   await requests.keyboard.press('i');
