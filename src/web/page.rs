@@ -4,7 +4,7 @@
 //! and never asked about, and after an update nobody sees a page of the old version with scripts of the new one.
 
 use std::io::Write as _;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -95,8 +95,9 @@ struct Asset {
     path: String,
     kind: HeaderValue,
     content: Bytes,
-    /// The same, compressed.
-    gzip: Bytes,
+    /// The same, compressed when it is first asked for, so that the start does not wait for it.
+    gzip: OnceLock<Bytes>,
+    /// The same for all assets: it changes when any of them does.
     etag: HeaderValue,
     keep: HeaderValue,
     /// What it may load, where that is not [`POLICY`].
@@ -111,15 +112,26 @@ fn assets(files: &[((&str, &str), &'static str)], scripts: &[Script]) -> Vec<Ass
     let scripts = scripts.iter().map(|script| (script.name(), JS, script.text(scripts)));
     let all: Vec<_> = files.chain(scripts).collect();
     let version = version(&all);
+    // Weak: both encodings have it (RFC 9110 section 8.8.1).
+    let etag = HeaderValue::from_str(&format!("W/\"{version}\"")).expect("digits and quotes");
     let mut index = INDEX.replace(EARLY_PLACE, &format!("<script>{EARLY}</script>"));
     for (name, ..) in &all {
         index = index.replace(&format!("=\"{name}\""), &format!("=\"assets/{version}/{name}\""));
     }
-    let mut assets = vec![Asset { policy: Some(policy()), ..Asset::new("/".into(), HTML, index, ASK) }];
-    assets.extend(
-        all.into_iter()
-            .map(|(name, kind, text)| Asset::new(format!("/assets/{version}/{name}"), kind, text, FOR_GOOD)),
-    );
+    let asset = |path: String, kind, text: String, keep, policy| Asset {
+        path,
+        kind: HeaderValue::from_static(kind),
+        content: text.into(),
+        gzip: OnceLock::new(),
+        etag: etag.clone(),
+        keep,
+        policy,
+    };
+    let mut assets = vec![asset("/".into(), HTML, index, ASK, Some(policy()))];
+    assets
+        .extend(all.into_iter().map(|(name, kind, text)| {
+            asset(format!("/assets/{version}/{name}"), kind, text, FOR_GOOD, None)
+        }));
     assets
 }
 
@@ -132,18 +144,13 @@ fn policy() -> HeaderValue {
 
 /// Another one for whatever differs in any file.
 fn version(all: &[(&str, &str, String)]) -> String {
+    let files = all.iter().flat_map(|(name, _, text)| [*name, text.as_str()]);
     let mut digest = digest::Context::new(&digest::SHA256);
-    for (name, _, text) in all {
-        for part in [*name, text] {
-            digest.update(&part.len().to_be_bytes());
-            digest.update(part.as_bytes());
-        }
+    for part in [INDEX, EARLY].into_iter().chain(files) {
+        digest.update(&part.len().to_be_bytes());
+        digest.update(part.as_bytes());
     }
-    hexadecimal(digest.finish().as_ref())
-}
-
-fn hexadecimal(digest: &[u8]) -> String {
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    digest.finish().as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Whether the page has a file of that path.
@@ -175,22 +182,22 @@ pub fn routes() -> BoxedFilter<(reply::Response,)> {
 }
 
 impl Asset {
-    fn new(path: String, kind: &'static str, text: String, keep: HeaderValue) -> Self {
-        let mut gzip = GzEncoder::new(vec![], Compression::best());
-        let gzip =
-            gzip.write_all(text.as_bytes()).and_then(|()| gzip.finish()).expect("memory is written to");
-        let digest = hexadecimal(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
-        // Weak: it is the same for both encodings (RFC 9110 section 8.8.1).
-        let etag = HeaderValue::from_str(&format!("W/\"{digest}\"")).expect("digits and quotes");
-        let kind = HeaderValue::from_static(kind);
-        Self { path, kind, content: text.into(), gzip: gzip.into(), etag, keep, policy: None }
+    fn gzip(&self) -> &Bytes {
+        self.gzip.get_or_init(|| {
+            let mut gzip = GzEncoder::new(vec![], Compression::best());
+            let gzip = gzip.write_all(&self.content).and_then(|()| gzip.finish());
+            gzip.expect("memory is written to").into()
+        })
     }
 
     fn response(&self, headers: &HeaderMap) -> reply::Response {
         let gzip = takes_gzip(headers);
-        let content = if gzip { &self.gzip } else { &self.content };
         let known = self.is_known(headers);
-        let mut response = Response::new(if known { "".into() } else { content.clone().into() });
+        let mut response = Response::new(match (known, gzip) {
+            (true, _) => "".into(),
+            (false, true) => self.gzip().clone().into(),
+            (false, false) => self.content.clone().into(),
+        });
         if known {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
         }
@@ -358,7 +365,7 @@ mod tests {
         }
         for asset in ASSETS.iter() {
             let mut text = vec![];
-            GzDecoder::new(&asset.gzip[..]).read_to_end(&mut text).unwrap();
+            GzDecoder::new(&asset.gzip()[..]).read_to_end(&mut text).unwrap();
             assert_eq!(text, asset.content);
             let compressed = asset.response(&with(ACCEPT_ENCODING, "gzip"));
             assert_eq!(compressed.headers()[CONTENT_ENCODING], "gzip");
