@@ -330,9 +330,13 @@ fn ladder(full: Size, fps: f64) -> Vec<Step> {
 /// `full`, and 3/4, 1/2, 3/8, 1/4 of it and so on, in even numbers.
 fn sizes(full: Size) -> impl Iterator<Item = Size> {
     let parts = (0..).flat_map(|n| [(1, 1 << n), (3, 4 << n)]);
-    let even = |pixels: u32, (part, of): (u64, u64)| (u64::from(pixels) * part / of) as u32 & !1;
+    let share = |pixels: u32, (part, of): (u64, u64)| (u64::from(pixels) * part / of) as u32;
     parts
-        .map(move |p| if p == (1, 1) { full } else { Size::new(even(full.width, p), even(full.height, p)) })
+        .map(
+            move |p| {
+                if p == (1, 1) { full } else { Size::new(share(full.width, p), share(full.height, p)).even() }
+            },
+        )
         .take_while(move |size| *size == full || size.area() >= SMALLEST.area())
 }
 

@@ -40,7 +40,7 @@ impl Converter {
     /// Fills `out` from `frame`, whose size must be that of `out` (but for an odd last row or column, which is
     /// cropped). On error `out` is unchanged.
     pub fn convert(&mut self, frame: &Frame, out: &mut I420) -> Result<(), Error> {
-        let even = Size::new(frame.size.width & !1, frame.size.height & !1);
+        let even = frame.size.even();
         if even != out.size() || even.area() == 0 {
             return Err(Error::Size { got: frame.size, expected: out.size() });
         }

@@ -31,6 +31,11 @@ impl Size {
             || self.width <= most.height && self.height <= most.width
     }
 
+    /// The same without an odd last column or row, as I420 needs it: colour is stored once for two by two pixels.
+    pub const fn even(self) -> Self {
+        Self::new(self.width & !1, self.height & !1)
+    }
+
     /// Pixels in all.
     pub const fn area(self) -> u64 {
         self.width as u64 * self.height as u64

@@ -34,7 +34,7 @@ pub struct PlanesMut<'a> {
 impl I420 {
     /// A black picture. An odd width or height loses its last column or row.
     pub fn new(size: Size) -> Self {
-        let size = Size::new(size.width & !1, size.height & !1);
+        let size = size.even();
         let luma = size.area() as usize;
         let mut data = vec![128; luma * 3 / 2];
         data[..luma].fill(16);

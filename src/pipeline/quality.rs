@@ -43,7 +43,7 @@ impl Share {
     /// This part of a picture's size, in even numbers.
     pub const fn of(self, full: Size) -> Size {
         let shift = self as u32;
-        Size::new((full.width >> shift) & !1, (full.height >> shift) & !1)
+        Size::new(full.width >> shift, full.height >> shift).even()
     }
 
     /// What pictures of that size take of the pixels of full ones.

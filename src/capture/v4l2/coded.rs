@@ -31,7 +31,7 @@ impl Coded {
             self.other = None;
             return None;
         }
-        let wanted = if fits(self.agreed) { self.agreed } else { even(says) };
+        let wanted = if fits(self.agreed) { self.agreed } else { says.even() };
         if !SMALLEST.fits(wanted) || !wanted.fits(LARGEST) {
             return None;
         }
@@ -43,10 +43,6 @@ impl Coded {
         (self.shown, self.other) = (wanted, None);
         Some(wanted)
     }
-}
-
-fn even(size: Size) -> Size {
-    Size::new(size.width & !1, size.height & !1)
 }
 
 #[cfg(test)]

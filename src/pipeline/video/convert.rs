@@ -14,7 +14,7 @@ use crate::clock::Pts;
 use crate::config;
 use crate::heartbeat::{Heartbeat, WORK};
 use crate::media::convert::Converter;
-use crate::media::frame::{Frame, Size};
+use crate::media::frame::Frame;
 use crate::media::i420::I420;
 use crate::media::mjpeg;
 use crate::pipeline::quality::{Offered, Share};
@@ -210,7 +210,7 @@ impl<'a> Conversion<'a> {
             None => (config.size, f64::from(config.frame_rate)),
         };
         let (bitrate_bps, effort) = (config.bitrate_bps, config.effort);
-        let mut plan = Plan { size: even(size), fps, bitrate_bps, effort, level: Arc::default() };
+        let mut plan = Plan { size: size.even(), fps, bitrate_bps, effort, level: Arc::default() };
         let before = self.plan.as_ref().filter(|before| before.fits(&plan));
         let same = before.is_some_and(|before| before.bitrate_bps == bitrate_bps);
         match before {
@@ -250,7 +250,7 @@ impl<'a> Conversion<'a> {
             return;
         }
         let taken = Pts::now();
-        let mut image = self.pool.image(even(frame.size));
+        let mut image = self.pool.image(frame.size.even());
         if let Err(e) = self.converter.convert(&frame, &mut image) {
             self.pool.keep(image);
             self.damaged(&e.to_string(), taken);
@@ -352,9 +352,4 @@ impl<'a> Conversion<'a> {
             self.context.status.counters.superseded.add(superseded.into());
         }
     }
-}
-
-/// Colour is stored once for two by two pixels.
-fn even(size: Size) -> Size {
-    Size::new(size.width & !1, size.height & !1)
 }
