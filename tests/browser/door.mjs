@@ -109,7 +109,11 @@ async function inspect(page, name) {
 
 /** Opens the panel of who watches. */
 async function panel(page) {
-  if (!(await shown(page, 'access'))) await page.click('#people-button');
+  if (!(await shown(page, 'access'))) {
+    // The state is told before the browser has laid out what belongs to it.
+    await eventually(() => shown(page, 'people-button'), 'the button of the panel is there');
+    await page.click('#people-button');
+  }
   await eventually(() => shown(page, 'sign-out'), 'the panel opens');
 }
 
