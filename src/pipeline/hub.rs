@@ -2,7 +2,8 @@
 //!
 //! Publishing never waits. A subscriber whose queue is full is *lagging*: what it has not read yet is worthless by then, so
 //! its queue is declared stale, and it goes on at the next unit that a receiver may start with. For pictures that is an IDR,
-//! which is wished for (within its own limit); for sound it is the next packet. Nobody else notices.
+//! which is wished for (within its own limit) once it reads again: one that came before would find no room. For sound it is
+//! the next packet. Nobody else notices.
 //!
 //! What a device captured stops here when privacy is switched on ([`Hub::publish_captured`]), and what waits in a queue by
 //! then goes no further ([`Hub::conceal`]).
@@ -190,16 +191,18 @@ impl<U: Unit> State<U> {
             keyframes.sent(now);
         }
         for s in subscribers.iter() {
-            if !starts && !s.flowing.load(Ordering::Relaxed) {
-                keyframes.wish(s.id, now); // until its IDR comes it keeps wishing, within its limit
+            let flowing = s.flowing.load(Ordering::Relaxed);
+            if !starts && !flowing {
+                if s.queue.capacity() > 0 {
+                    keyframes.wish(s.id, now); // until its IDR comes it keeps wishing, within its limit
+                }
                 continue;
             }
             let epoch = s.epoch.load(Ordering::Relaxed);
             let sent = s.queue.try_send((epoch, unit.clone())).is_ok();
-            if !sent && s.flowing.load(Ordering::Relaxed) {
+            if !sent && flowing {
                 s.epoch.fetch_add(1, Ordering::Relaxed);
                 s.lagged.fetch_add(1, Ordering::Relaxed);
-                keyframes.wish(s.id, now);
             }
             s.flowing.store(sent, Ordering::Relaxed);
         }
@@ -314,6 +317,36 @@ mod tests {
             hub.publish(&unit(n, n == 31));
         }
         assert_eq!(drain(&mut stalled), [31, 32]);
+    }
+
+    #[test]
+    fn a_viewer_that_was_held_up_gets_a_keyframe_as_soon_as_it_reads_again() {
+        let hub = Arc::new(Hub::default());
+        let mut held_up = hub.subscribe();
+        let (mut encoded, mut keyframes) = (0, 0);
+        let mut encode = || {
+            let pts = Pts::from_micros(encoded * 33_333);
+            let idr = hub.begin(pts, false, pts);
+            hub.publish(&Arc::new(VideoUnit {
+                pts,
+                taken: pts,
+                ready: pts,
+                rtp_time: encoded as u32,
+                idr,
+                payloads: vec![],
+            }));
+            encoded += 1;
+            keyframes += u32::from(idr);
+            keyframes
+        };
+        assert_eq!(encode(), 1);
+        assert_eq!(drain(&mut held_up), [0]);
+        (0..60).for_each(|_| _ = encode());
+        assert_eq!(encode(), 1, "one that does not read costs nobody a keyframe");
+        assert_eq!(drain(&mut held_up), [] as [u32; 0]);
+        encode();
+        assert_eq!(encode(), 2);
+        assert_eq!(drain(&mut held_up), [63], "the second picture after it read again");
     }
 
     #[test]

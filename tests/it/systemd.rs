@@ -114,11 +114,18 @@ struct Wedged(libc::pid_t);
 
 impl Wedged {
     fn new(daemon: &Daemon, name: &str) -> Self {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.id())).unwrap().flatten();
-        let named =
-            |t: &std::fs::DirEntry| std::fs::read_to_string(t.path().join("comm")).unwrap().trim() == name;
-        let thread = tasks.filter(|t| named(t)).map(|t| t.file_name().into_string().unwrap()).next();
-        let thread: libc::pid_t = thread.expect("such a thread").parse().unwrap();
+        // A thread gives itself its name, which may be a moment after the daemon has said that it is there.
+        let begun = Instant::now();
+        let thread: libc::pid_t = loop {
+            let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.id())).unwrap().flatten();
+            let comm =
+                |t: &std::fs::DirEntry| std::fs::read_to_string(t.path().join("comm")).unwrap_or_default();
+            if let Some(thread) = tasks.filter(|t| comm(t).trim() == name).map(|t| t.file_name()).next() {
+                break thread.into_string().unwrap().parse().unwrap();
+            }
+            assert!(begun.elapsed() < PATIENCE, "no thread {name}");
+            std::thread::sleep(Duration::from_millis(10));
+        };
         // SAFETY: these change nothing in our own memory.
         unsafe {
             let none = std::ptr::null_mut::<libc::c_void>();
