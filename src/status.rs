@@ -8,7 +8,9 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::clock::Pts;
-use crate::media::frame::{PixelFormat, Range, Size};
+use crate::media::frame::Size;
+use crate::media::mode::Mode;
+use crate::pressure::Pressure;
 
 /// Whether a source delivers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -29,22 +31,6 @@ pub enum State {
     Private,
     /// Switched off in the configuration.
     Off,
-}
-
-/// Size, rate and layout of video.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Mode {
-    /// Pixels.
-    #[serde(flatten)]
-    pub size: Size,
-    /// Frames per second.
-    pub fps: f64,
-    /// Layout; `None` where any will do.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub format: Option<PixelFormat>,
-    /// Range of raw samples.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub range: Option<Range>,
 }
 
 /// The picture's side.
@@ -139,16 +125,6 @@ pub struct Configuration {
     pub refused: Vec<String>,
 }
 
-/// Why a board slows itself down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Pressure {
-    /// It is too hot.
-    Heat,
-    /// Its power supply is too weak.
-    UnderVoltage,
-}
-
 impl Video {
     /// It was closed and is being opened. One that was gone is so until it delivers.
     pub fn opening(&mut self) {
@@ -178,6 +154,19 @@ impl Audio {
 }
 
 impl State {
+    /// As JSON has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Opening => "opening",
+            Self::Starting => "starting",
+            Self::Live => "live",
+            Self::Idle => "idle",
+            Self::Gone => "gone",
+            Self::Private => "private",
+            Self::Off => "off",
+        }
+    }
+
     fn opening(&mut self, reason: &mut Option<String>) {
         if matches!(self, Self::Idle | Self::Private | Self::Off) {
             (*self, *reason) = (Self::Opening, None);

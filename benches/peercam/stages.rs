@@ -17,7 +17,7 @@ use peercam::pipeline::snapshot::Snapshots;
 use peercam::pipeline::stream::Streams;
 use peercam::pipeline::video::{Context, Video};
 use peercam::status::Status;
-use peercam::viewer::{Credential, Holder, Offer, Port, Registry};
+use peercam::viewer::{Credential, Holder, Offer, Port, Registry, Signaling};
 use rtc::interceptor::Packet;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -90,7 +90,7 @@ async fn one(size: Size) {
         to: None,
         who: "bench".into(),
         holder,
-        via: "whep",
+        via: Signaling::Whep,
         sound: false,
         quality: Quality::Auto,
     };

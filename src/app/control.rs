@@ -14,11 +14,11 @@ use crate::board::terminal;
 use crate::state::Role;
 use crate::status::{self, Report, State, Status};
 use crate::viewer::Registry;
+use crate::wall::{DAY, clock, date};
 use crate::web::Settings;
 use crate::web::auth::{self, Auth};
-use crate::web::tls::Facts;
 use crate::web::tls::names::Here;
-use crate::web::tls::time::{DAY, clock, date};
+use crate::web::tls::{Facts, Kind};
 use crate::web::{machine, privacy};
 
 /// A certificate that ends sooner than this should have been replaced by now.
@@ -156,9 +156,7 @@ impl Controls {
 
     /// For `peercam doctor`: what only we know.
     fn findings(&self) -> Vec<Finding> {
-        let facts = self.facts();
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let mut all = vec![match facts["paired"] == json!(true) {
+        let mut all = vec![match self.auth.paired() {
             true => Finding::ok("owner", "the device has an owner"),
             false => Finding::warn(
                 "owner",
@@ -170,18 +168,21 @@ impl Controls {
             let remedy = "make room on its disk (`df -h`), or repair it (`dmesg`)";
             all.push(Finding::bad("state", problem, remedy));
         }
-        for (about, part) in [("camera", &facts["video"]), ("microphone", &facts["audio"])] {
-            let (state, name) = (text(&part["state"]), text(&part["name"]));
-            all.push(match state.as_str() {
-                "gone" => Finding::bad(
+        let Report { video, audio, .. } = self.status.report();
+        for (about, state, name, reason) in [
+            ("camera", video.state, video.name, video.reason),
+            ("microphone", audio.state, audio.name, audio.reason),
+        ] {
+            all.push(match state {
+                State::Gone => Finding::bad(
                     about,
-                    format!("{name}: {}", text(&part["reason"])),
+                    format!("{name}: {}", reason.unwrap_or_default()),
                     "see whether it is plugged in; `peercam devices` lists what there is",
                 ),
-                _ => Finding::ok(about, format!("{name}: {state}")),
+                _ => Finding::ok(about, format!("{name}: {}", state.as_str())),
             });
         }
-        all.push(match text(&facts["video"]["encoder"]).as_str() {
+        all.push(match video.encoder {
             "" => Finding::ok("encoder", "waits to know what the camera gives"),
             encoder => Finding::ok("encoder", format!("{encoder} works")),
         });
@@ -290,13 +291,13 @@ fn certificate(facts: &Facts, now: i64) -> Finding {
     let (until, names) = (date(facts.not_after), facts.names.len());
     let says = format!("{} names and addresses, until {until}", names);
     let remedy = match facts.kind {
-        "files" => "renew the files of web.certificate and web.key; the daemon takes them by itself",
-        _ => "see the log for why it was not renewed",
+        Kind::Files => "renew the files of web.certificate and web.key; the daemon takes them by itself",
+        Kind::Device => "see the log for why it was not renewed",
     };
     match &facts.problem {
         Some(problem) => Finding::bad(ABOUT, problem.clone(), remedy),
         None if now > facts.not_after - SOON_DAYS * DAY => Finding::warn(ABOUT, says, remedy),
-        None if facts.kind == "device" => Finding::ok(ABOUT, format!("made by this device: {says}")),
+        None if facts.kind == Kind::Device => Finding::ok(ABOUT, format!("made by this device: {says}")),
         None => Finding::ok(ABOUT, format!("your own: {says}")),
     }
 }
@@ -335,7 +336,7 @@ mod tests {
     #[test]
     fn a_certificate_is_well_ends_soon_or_has_a_problem() {
         let mut facts = Facts {
-            kind: "files",
+            kind: Kind::Files,
             fingerprint: "AB".into(),
             names: vec!["door".into()],
             not_before: 0,

@@ -209,11 +209,6 @@ fn tell_media(port: &Port) {
     info!("media on port {} ({protocols})", port.number());
 }
 
-/// Whose fingerprint is told.
-fn whose(kind: &str) -> &'static str {
-    if kind == "device" { "this device's authority" } else { "the certificate" }
-}
-
 /// SIGHUP: read the configuration again. For a daemon that was started by hand it also means that its terminal is gone,
 /// and then it ends, as programs do: a camera must not stay behind that nobody knows of.
 struct Hangups {

@@ -5,10 +5,9 @@ use std::net::{SocketAddr, TcpListener};
 
 use tracing::{info, warn};
 
-use super::whose;
 use crate::config;
+use crate::wall::date;
 use crate::web::tls::Tls;
-use crate::web::tls::time::date;
 use crate::web::{self, Door, Open, Server, Speaks};
 
 /// A listener, and the address that the configuration has for it (port 0 leads to another).
@@ -131,7 +130,7 @@ fn open(server: &Server, listeners: &Listeners, tls: Option<&Tls>) -> anyhow::Re
     let scheme = if tls.is_some() { "https" } else { "http" };
     info!("listening on {scheme}://{}", listeners.address);
     if let Some(facts) = tls.map(Tls::facts) {
-        let (until, whose) = (date(facts.not_after), whose(facts.kind));
+        let (until, whose) = (date(facts.not_after), facts.kind.fingerprint_of());
         info!("certificate until {until}; SHA-256 of {whose}: {}", facts.fingerprint);
     }
     Ok(doors)

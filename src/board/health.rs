@@ -21,7 +21,8 @@ use tracing::{info, warn};
 use super::doctor::Finding;
 use crate::clock::Pts;
 use crate::hush::Hush;
-use crate::status::{self, Pressure, Status};
+use crate::pressure::Pressure;
+use crate::status::{self, Status};
 
 /// Between two looks: temperatures move slower.
 const LOOK: Duration = Duration::from_secs(5);

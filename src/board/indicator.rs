@@ -6,22 +6,27 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::fs;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-
-use super::watching::Watched;
 
 /// Where the kernel lists its lights.
 pub const LEDS: &str = "/sys/class/leds";
 /// Between attempts with a light that could not be switched: it may be plugged in, or permitted, later.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// Keeps the light in folder `led` as it has to be, until `stop`; then off, and blinking by itself as it did before.
-pub async fn follow(led: PathBuf, mut watched: Watched, stop: CancellationToken) {
+/// Keeps the light in folder `led` on while there are `viewers` and no privacy (`private`), until `stop`; then it is off, or
+/// blinks by itself as it did before.
+pub async fn follow(
+    led: PathBuf,
+    mut viewers: watch::Receiver<usize>,
+    mut private: watch::Receiver<bool>,
+    stop: CancellationToken,
+) {
     let mut light = Light { trigger: None, folder: led };
     let mut told: Option<String> = None;
     while !stop.is_cancelled() {
-        let on = *watched.viewers.borrow_and_update() > 0 && !*watched.private.borrow_and_update();
+        let on = *viewers.borrow_and_update() > 0 && !*private.borrow_and_update();
         let switched = light.switch(on).await;
         let retry = switched.is_err();
         match (switched, &told) {
@@ -36,8 +41,8 @@ pub async fn follow(led: PathBuf, mut watched: Watched, stop: CancellationToken)
             _ => {}
         }
         tokio::select! {
-            Ok(()) = watched.viewers.changed() => {}
-            Ok(()) = watched.private.changed() => {}
+            Ok(()) = viewers.changed() => {}
+            Ok(()) = private.changed() => {}
             () = stop.cancelled() => {}
             () = tokio::time::sleep(RETRY), if retry => {}
         }
@@ -153,8 +158,7 @@ mod tests {
         let (viewers, seen) = watch::channel(0);
         let (private, hidden) = watch::channel(false);
         let stop = CancellationToken::new();
-        let watched = Watched { viewers: seen, private: hidden };
-        let task = tokio::spawn(follow(fake.0.clone(), watched, stop.clone()));
+        let task = tokio::spawn(follow(fake.0.clone(), seen, hidden, stop.clone()));
         fake.becomes("trigger", "none").await;
         fake.becomes("brightness", "0").await;
         viewers.send_replace(2);
@@ -178,8 +182,7 @@ mod tests {
         let (_viewers, seen) = watch::channel(1);
         let (_private, hidden) = watch::channel(false);
         let stop = CancellationToken::new();
-        let watched = Watched { viewers: seen, private: hidden };
-        let task = tokio::spawn(follow(fake.0.clone(), watched, stop.clone()));
+        let task = tokio::spawn(follow(fake.0.clone(), seen, hidden, stop.clone()));
         tokio::time::sleep(RETRY * 3).await;
         fake.plug();
         tokio::time::sleep(RETRY * 3).await;

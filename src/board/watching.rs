@@ -46,7 +46,7 @@ impl Told {
         let [light, programs, web] = [0, 1, 2];
         if led != old.led {
             let led = led.map(|led| Path::new(indicator::LEDS).join(led));
-            self.replace(light, led, indicator::follow);
+            self.replace(light, led, |led, w, stop| indicator::follow(led, w.viewers, w.private, stop));
         }
         if (&on_first, &on_last) != (&old.on_first, &old.on_last) {
             let commands = hooks::Commands { on_first, on_last };

@@ -149,7 +149,7 @@ impl Microphone {
             self.running = false;
             self.pcm.drop().map_err(broken)?;
         }
-        if self.unplugged() { Err(Error::Gone(WHAT)) } else { Ok(()) }
+        if self.unplugged() { Err(Error::unplugged(WHAT)) } else { Ok(()) }
     }
 
     fn unplugged(&self) -> bool {
@@ -182,7 +182,7 @@ impl Microphone {
             _ => {
                 // While a card is being unplugged it first says EIO and only then what it is about.
                 std::thread::sleep(Duration::from_millis(50));
-                if self.unplugged() { Err(Error::Gone(WHAT)) } else { Err(broken(e)) }
+                if self.unplugged() { Err(Error::unplugged(WHAT)) } else { Err(broken(e)) }
             }
         }
     }
@@ -206,13 +206,15 @@ pub(super) fn open_pcm(name: &str) -> Result<PCM, Error> {
     keep_quiet();
     let c_name = CString::new(name).map_err(|_| Error::Unusable(format!("{name:?} is no ALSA name")))?;
     PCM::open(&c_name, Direction::Capture, true).map_err(|e| match e.errno().abs() {
-        libc::EBUSY | libc::EAGAIN => Error::Busy(name.into()),
-        libc::EACCES | libc::EPERM => Error::Denied(format!("{name} (is the user in the group \"audio\"?)")),
+        libc::EBUSY | libc::EAGAIN => Error::busy(name),
+        libc::EACCES | libc::EPERM => {
+            Error::denied(format_args!("{name} (is the user in the group \"audio\"?)"))
+        }
         libc::ENOENT | libc::ENODEV | libc::ENXIO => Error::None(format!(
             "there is no microphone {name}; `peercam devices` lists those that are there"
         )),
         libc::EINVAL => Error::Unusable(format!("{name:?} is no ALSA name for a microphone")),
-        errno => Error::Io { what: format!("opening {name}"), source: io::Error::from_raw_os_error(errno) },
+        errno => Error::io(format_args!("opening {name}"), &io::Error::from_raw_os_error(errno)),
     })
 }
 
@@ -237,9 +239,9 @@ fn configure(pcm: &PCM, name: &str, channels: u32) -> Result<Spec, Error> {
     let failed = |what: &str| {
         let what = format!("{what} of {name}");
         move |e: alsa::Error| match e.errno().abs() {
-            libc::ENODEV => Error::Gone(WHAT),
-            libc::EBUSY => Error::Busy(what),
-            errno => Error::Io { what, source: io::Error::from_raw_os_error(errno) },
+            libc::ENODEV => Error::unplugged(WHAT),
+            libc::EBUSY => Error::busy(what),
+            errno => Error::io(what, &io::Error::from_raw_os_error(errno)),
         }
     };
     let advice = if name.starts_with("hw:") { format!("; plug{name} may do") } else { String::new() };
@@ -279,10 +281,8 @@ fn configure(pcm: &PCM, name: &str, channels: u32) -> Result<Spec, Error> {
 /// What an error in mid-stream means.
 fn broken(e: alsa::Error) -> Error {
     match e.errno().abs() {
-        libc::ENODEV | libc::ENXIO | libc::EBADFD => Error::Gone(WHAT),
-        errno => {
-            Error::Io { what: format!("reading the {WHAT}"), source: io::Error::from_raw_os_error(errno) }
-        }
+        libc::ENODEV | libc::ENXIO | libc::EBADFD => Error::unplugged(WHAT),
+        errno => Error::io(format_args!("reading the {WHAT}"), &io::Error::from_raw_os_error(errno)),
     }
 }
 

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use v4l::v4l_sys::*;
 
 use super::Error;
-use super::modes::{self, FourCc, Offered, Picked, Wanted};
+use super::choice::Choice;
+use super::modes::{self, FourCc, Offered, Wanted};
 use super::v4l2::controls::{self, Control};
 use super::v4l2::node::Caps;
 use super::v4l2::{self, Node};
@@ -39,23 +40,6 @@ pub struct Listing {
     pub unfit: Option<String>,
     /// Whether that is because libcamera must process what it gives.
     pub is_sensor: bool,
-}
-
-/// The camera to open, and how.
-#[derive(Clone, Debug)]
-pub struct Choice {
-    /// Its node.
-    pub path: PathBuf,
-    /// What the device calls itself.
-    pub name: String,
-    /// Why this one, in one sentence.
-    pub why: String,
-    /// Modes to try in this order; there is at least one.
-    pub modes: Vec<Picked>,
-    /// Controls to set.
-    pub controls: BTreeMap<String, i64>,
-    /// What is wrong with those, one sentence each. They are left out then; `peercam check` calls it a failure.
-    pub problems: Vec<String>,
 }
 
 /// All capture nodes, by number. Ranges of sizes are shown with the rates near `size`. A node that can't be opened is

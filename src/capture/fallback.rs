@@ -44,8 +44,8 @@ impl Failure {
     pub fn of(error: &Error) -> Option<Self> {
         match error {
             Error::Stalled(_) => Some(Self::Silent),
-            Error::Io { .. } | Error::Unusable(_) => Some(Self::Broken),
-            Error::None(_) | Error::Gone(_) | Error::Busy(_) | Error::Denied(_) | Error::Changed(_) => None,
+            Error::Unusable(_) => Some(Self::Broken),
+            Error::None(_) | Error::Unavailable(_) => None,
         }
     }
 }

@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(choice.why, "it is part of a camera");
 
         let all = found(&[("C920", Place::Camera), ("Yeti", Place::Usb)]);
-        let busy = |f: &Found| if f.name == "C920" { Err(Error::Busy(f.alsa.clone())) } else { Ok(()) };
+        let busy = |f: &Found| if f.name == "C920" { Err(Error::busy(&f.alsa)) } else { Ok(()) };
         let (choice, _) = first_that_opens(all, busy);
         assert_eq!(choice.name, "Yeti");
         assert_eq!(choice.why, "the first on USB; hw:C920 is busy: another program uses it");
@@ -200,7 +200,7 @@ mod tests {
     fn where_none_opens_it_is_the_tone() {
         let (choice, opened) = first_that_opens(vec![], |_| Ok(()));
         assert_eq!((choice.alsa, opened, choice.why.as_str()), (None, None, "there is no microphone"));
-        let denied = |f: &Found| Err::<(), _>(Error::Denied(f.alsa.clone()));
+        let denied = |f: &Found| Err::<(), _>(Error::denied(&f.alsa));
         let (choice, _) = first_that_opens(found(&[("C920", Place::Camera)]), denied);
         assert_eq!((choice.alsa, choice.why.as_str()), (None, "no permission to open hw:C920"));
     }

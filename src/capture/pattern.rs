@@ -16,9 +16,9 @@ use super::{Error, VideoSource};
 use crate::clock::Pts;
 use crate::media::frame::{Buffer, Frame, Matrix, PixelFormat, Range, Size};
 use crate::media::i420::{I420, PlanesMut};
+use crate::media::mode::Mode;
 use crate::media::stamp::{self, Stamp};
 use crate::media::text;
-use crate::status::Mode;
 
 const SECOND_US: u64 = 1_000_000;
 const FLASH_US: u64 = 100_000;

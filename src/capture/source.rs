@@ -1,12 +1,11 @@
 //! Which source of pictures to use now: the configured camera, the best of those found, or the test picture.
 
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::cameras::{self, Choice};
+use super::cameras;
+use super::choice::Choice;
 use super::fallback::{Device, Failure, Fallback};
 use super::pattern::Pattern;
 use super::v4l2::Camera;
@@ -14,7 +13,7 @@ use super::{Error, VideoSource};
 use crate::clock::Pts;
 use crate::config;
 use crate::media::frame::PixelFormat;
-use crate::status::{Mode, Status};
+use crate::media::mode::Mode;
 
 /// While the test picture stands in, a camera is looked for so often.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -75,35 +74,33 @@ impl Chooser {
         false
     }
 
-    /// Opens what is right now and starts it, and tells status and log what it is and why. Whether it delivers is for
-    /// others to tell.
-    pub fn open(&mut self, status: &Arc<Status>) -> Result<Box<dyn VideoSource>, Error> {
+    /// Opens what is right now and starts it; the log is told what it is and why. Whether it delivers is for others to tell.
+    pub fn open(&mut self) -> Result<(Box<dyn VideoSource>, Found), Error> {
         match self.choose()? {
             Chosen::Pattern(why) => {
                 let pattern = self.pattern();
-                self.tell(status, Found::pattern(why), pattern.mode());
-                Ok(Box::new(pattern))
+                let found = self.found(Found::pattern(why, pattern.mode()));
+                Ok((Box::new(pattern), found))
             }
             Chosen::Camera(choice) => {
-                let camera = Camera::open(&choice, status)?;
+                let camera = Camera::open(&choice)?;
                 self.warn(&choice.name, camera.warnings());
-                self.tell(status, choice.into(), camera.mode());
-                Ok(Box::new(camera))
+                let found = self.found(Found::camera(choice, camera.mode()));
+                Ok((Box::new(camera), found))
             }
         }
     }
 
-    /// Chooses what would be opened now and agrees with its driver on a mode, without starting it; tells it likewise.
-    pub fn look(&mut self, status: &Arc<Status>) -> Result<Mode, Error> {
-        let (found, mode) = match self.choose()? {
-            Chosen::Pattern(why) => (Found::pattern(why), self.pattern().mode()),
+    /// Chooses what would be opened now and agrees with its driver on a mode, without starting it; the log is told likewise.
+    pub fn look(&mut self) -> Result<Found, Error> {
+        let found = match self.choose()? {
+            Chosen::Pattern(why) => Found::pattern(why, self.pattern().mode()),
             Chosen::Camera(choice) => {
                 let mode = Camera::negotiate(&choice)?;
-                (choice.into(), mode)
+                Found::camera(choice, mode)
             }
         };
-        self.tell(status, found, mode);
-        Ok(mode)
+        Ok(self.found(found))
     }
 
     /// What was opened last failed with `error` before it had worked for a while. If that was the fault of its mode, and not
@@ -183,32 +180,18 @@ impl Chooser {
         }
     }
 
-    fn tell(&mut self, status: &Status, found: Found, mode: Mode) {
-        let Found { source, name, node, why } = found;
+    /// Takes note of what was found, and logs it if it is new.
+    fn found(&mut self, found: Found) -> Found {
+        let Found { name, node, why, mode, .. } = &found;
         self.last = Some(name.clone());
-        let device = node.map(|path| path.display().to_string());
-        let node = device.as_ref().map(|d| format!(" [{d}]")).unwrap_or_default();
+        let node = node.as_ref().map(|d| format!(" [{d}]")).unwrap_or_default();
         let format = mode.format.map_or("", |f| f.fourcc());
         let says = format!("{name}{node}, {} {format} at {} frames per second ({why})", mode.size, mode.fps);
         if self.said != says {
             info!(camera = %name, "picture: {says}");
             self.said = says;
         }
-        let config = &self.config;
-        let wanted = Mode {
-            size: config.size,
-            fps: f64::from(config.frame_rate),
-            format: config.pixel_format,
-            range: None,
-        };
-        status.video(|v| {
-            v.source = source;
-            v.name = name;
-            v.device = device;
-            v.why = why;
-            v.wanted = Some(wanted);
-            v.negotiated = Some(mode);
-        });
+        found
     }
 }
 
@@ -218,21 +201,27 @@ enum Chosen {
     Camera(Choice),
 }
 
-struct Found {
-    source: &'static str,
-    name: String,
-    node: Option<PathBuf>,
-    why: String,
+/// What was chosen, and how it delivers.
+pub struct Found {
+    /// "camera" or "pattern".
+    pub source: &'static str,
+    /// What it calls itself.
+    pub name: String,
+    /// Its node, if it has one.
+    pub node: Option<String>,
+    /// Why this one, in one sentence.
+    pub why: String,
+    /// What it delivers, as far as its driver says.
+    pub mode: Mode,
 }
 
 impl Found {
-    fn pattern(why: String) -> Self {
-        Self { source: "pattern", name: "test picture".into(), node: None, why }
+    fn pattern(why: String, mode: Mode) -> Self {
+        Self { source: "pattern", name: "test picture".into(), node: None, why, mode }
     }
-}
 
-impl From<Choice> for Found {
-    fn from(choice: Choice) -> Self {
-        Self { source: "camera", name: choice.name, node: Some(choice.path), why: choice.why }
+    fn camera(choice: Choice, mode: Mode) -> Self {
+        let Choice { path, name, why, .. } = choice;
+        Self { source: "camera", name, node: Some(path.display().to_string()), why, mode }
     }
 }

@@ -3,14 +3,14 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::args::Check;
 use super::table::columns;
 use super::{FAILED, load_config, print};
 use crate::capture::alsa::{Microphone, Read};
-use crate::capture::cameras::{self, Choice};
+use crate::capture::cameras;
+use crate::capture::choice::Choice;
 use crate::capture::fallback::{Failure, Fallback};
 use crate::capture::{self, FIRST_FRAME, VideoSource, microphones, v4l2};
 use crate::config::{self, Camera};
@@ -18,7 +18,7 @@ use crate::encode::candidates::Candidates;
 use crate::encode::opus;
 use crate::encode::video::Settings;
 use crate::media::frame::PixelFormat;
-use crate::status::{Mode, Status};
+use crate::media::mode::Mode;
 use crate::web::tls;
 
 /// Long enough to tell 15 frames a second from 30, short enough to wait for.
@@ -148,7 +148,7 @@ fn camera(report: &mut Report, mut choice: Choice, wanted: &Mode) -> Option<Mode
     }
     let mut negotiated = None;
     let (delivers, problems) = first_that_works(&mut choice, |choice| {
-        let mut camera = v4l2::Camera::open(choice, &Arc::new(Status::default()))?;
+        let mut camera = v4l2::Camera::open(choice)?;
         let mode = *negotiated.insert(camera.mode());
         let fps = delivered(&mut camera)?;
         // A quarter less is no jitter but a camera that takes its time.

@@ -13,6 +13,7 @@ use crate::board::control::{self, AskError, Request};
 use crate::board::terminal;
 use crate::state::Role;
 use crate::text;
+use crate::wall::date;
 
 const NOT_RUNNING: &str = "start it (`systemctl start peercam`, or `peercam` itself); if it has another --state-dir, say so here too";
 
@@ -127,7 +128,7 @@ pub fn token(args: &Token) -> anyhow::Result<ExitCode> {
         TokenCommand::List { state } => {
             let tokens = ask(state, &Request::TokenList)?;
             let row = |t: &Value| {
-                let made = t["created_unix"].as_i64().map(day).unwrap_or_default();
+                let made = t["created_unix"].as_i64().map(date).unwrap_or_default();
                 [string(&t["name"]), string(&t["role"]), made]
             };
             let rows: Vec<_> = tokens.as_array().into_iter().flatten().map(row).collect();
@@ -207,7 +208,7 @@ fn told(facts: &Value) -> String {
         Some(_) => "your own",
         None => "none: plain HTTP",
     };
-    let until = certificate["not_after"].as_i64().map(|t| format!(", until {}", day(t))).unwrap_or_default();
+    let until = certificate["not_after"].as_i64().map(|t| format!(", until {}", date(t))).unwrap_or_default();
     line("certificate", format!("{says}{until}"));
     if let Some(problem) = certificate["problem"].as_str() {
         line("", problem.into());
@@ -270,12 +271,6 @@ fn string(value: &Value) -> String {
 
 fn texts(value: &Value) -> Vec<&str> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
-}
-
-/// `2026-11-20`, of seconds since 1970.
-fn day(unix: i64) -> String {
-    time::OffsetDateTime::from_unix_timestamp(unix)
-        .map_or_else(|_| unix.to_string(), |t| t.date().to_string())
 }
 
 /// The two largest units.

@@ -209,7 +209,7 @@ Not used as cameras
             Abilities { rates_hz: vec![48_000, 16_000], channels: (1, 2), formats: vec!["S16_LE".into()] };
         let all = [
             (Ok(abilities), found("hw:CARD=C920,DEV=0", Place::Camera)),
-            (Err(capture::Error::Busy("hw:CARD=Yeti,DEV=0".into())), found("hw:CARD=Yeti,DEV=0", Place::Usb)),
+            (Err(capture::Error::busy("hw:CARD=Yeti,DEV=0")), found("hw:CARD=Yeti,DEV=0", Place::Usb)),
         ];
         let expected = "\
 Microphones

@@ -14,7 +14,7 @@ use crate::board::doctor::ports::{Port, Protocol};
 use crate::board::doctor::{Finding, Level, clock, devices, firewall, network, ports, storage, stun};
 use crate::board::health;
 use crate::config::{Config, Tls};
-use crate::web::tls::time;
+use crate::wall;
 
 /// Looks at everything, and says what to do.
 pub fn run(args: &Doctor) -> anyhow::Result<ExitCode> {
@@ -27,8 +27,8 @@ pub fn run(args: &Doctor) -> anyhow::Result<ExitCode> {
     found.push(firewall::look(&names(&all)));
     found.extend(network::look());
     found.extend(stun_urls(&config).map(stun::look));
-    let now = time::clock();
-    found.push(clock::look(time::plausible(now), &time::date(now)));
+    let now = wall::clock();
+    found.push(clock::look(wall::plausible(now), &wall::date(now)));
     found.push(storage::look(&args.state.dir()));
     found.extend(devices::look());
     found.extend(health::look());

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::clock::Pts;
 use crate::media::frame::Size;
-use crate::status::Pressure;
+use crate::pressure::Pressure;
 
 /// Load is measured over this time: a real overload is seen within it, before anybody calls it a delay.
 const WINDOW: Duration = Duration::from_secs(1);

@@ -12,9 +12,10 @@ mod segments;
 
 use turbojpeg::{Colorspace, Compressor, Decompressor, Subsamp, YuvImage, YuvPlanesImage, yuv_pixels_len};
 
-use super::convert::{self, Error, copy_plane, mean};
+use super::Error;
 use super::frame::Size;
 use super::i420::I420;
+use super::samples::{copy_plane, full_chroma, full_luma, limited_chroma, limited_luma, mean};
 
 pub use segments::size;
 
@@ -105,7 +106,7 @@ fn limit(planes: &[u8], luma: (usize, usize), chroma: (usize, usize), subsamp: S
     let width = out.size().width as usize;
     let (y, c) = planes.split_at(luma.0 * luma.1);
     let to = out.planes_mut();
-    copy_plane(y.chunks_exact(luma.0), to.y, width, convert::limited_luma);
+    copy_plane(y.chunks_exact(luma.0), to.y, width, limited_luma);
     if subsamp == Subsamp::Gray {
         to.u.fill(128);
         to.v.fill(128);
@@ -115,12 +116,12 @@ fn limit(planes: &[u8], luma: (usize, usize), chroma: (usize, usize), subsamp: S
     for (from, to) in [(u, to.u), (v, to.v)] {
         let mut rows = from.chunks_exact(chroma.0);
         match subsamp {
-            Subsamp::Sub2x2 => copy_plane(rows, to, width / 2, convert::limited_chroma),
+            Subsamp::Sub2x2 => copy_plane(rows, to, width / 2, limited_chroma),
             Subsamp::Sub2x1 => {
                 for dst in to.chunks_exact_mut(width / 2) {
                     let (Some(top), Some(bottom)) = (rows.next(), rows.next()) else { return };
                     for ((d, a), b) in dst.iter_mut().zip(top).zip(bottom) {
-                        *d = convert::limited_chroma(mean(*a, *b));
+                        *d = limited_chroma(mean(*a, *b));
                     }
                 }
             }
@@ -139,7 +140,7 @@ fn resample(from: &[u8], (stride, height): (usize, usize), subsamp: Subsamp, to:
         for (x, d) in dst.iter_mut().enumerate() {
             let (x, y) = (2 * x, 2 * y);
             let sum = at(x, y) + at(x + 1, y) + at(x, y + 1) + at(x + 1, y + 1);
-            *d = convert::limited_chroma(((sum + 2) / 4) as u8);
+            *d = limited_chroma(((sum + 2) / 4) as u8);
         }
     }
 }
@@ -148,8 +149,7 @@ fn resample(from: &[u8], (stride, height): (usize, usize), subsamp: Subsamp, to:
 pub fn encode(picture: &I420, quality: u8) -> Result<Vec<u8>, turbojpeg::Error> {
     let (y, u, v) = picture.planes();
     let full = |plane: &[u8], map: fn(u8) -> u8| plane.iter().map(|s| map(*s)).collect::<Vec<u8>>();
-    let (y, u, v) =
-        (full(y, convert::full_luma), full(u, convert::full_chroma), full(v, convert::full_chroma));
+    let (y, u, v) = (full(y, full_luma), full(u, full_chroma), full(v, full_chroma));
     let (width, height) = (picture.size().width as usize, picture.size().height as usize);
     let mut compressor = Compressor::new()?;
     compressor.set_quality(i32::from(quality.clamp(1, 100)))?;

@@ -1,9 +1,11 @@
-//! What the rooms that face the network share: whom a connection is counted for, budgets that refill with time, and how
-//! many descriptors there are. A leaf.
+//! What the rooms that face the network share: this machine's addresses, STUN messages, whom a connection is counted for,
+//! budgets that refill with time, and how many descriptors there are. A leaf.
 
+pub mod addresses;
 pub mod bucket;
 pub mod descriptors;
 pub mod source;
+pub mod stun;
 
 use std::net::IpAddr;
 

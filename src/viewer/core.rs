@@ -304,11 +304,12 @@ fn internal(error: impl std::fmt::Display) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::port::stun_tests::{key, request, signed_response};
-    use super::super::port::{Class, Message, is_dtls};
+    use super::super::port::is_dtls;
     use super::super::sdp;
     use super::*;
     use crate::media::h264::ProfileLevelId;
+    use crate::net::stun::tests::{key, request, signed_response};
+    use crate::net::stun::{Class, Message};
 
     /// Chromium nominates with its first check, and hides its addresses until then.
     #[test]

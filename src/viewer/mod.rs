@@ -22,10 +22,11 @@ mod media;
 mod meter;
 mod nomination;
 mod places;
-mod port;
+pub mod port;
 mod registry;
-mod sdp;
+pub mod sdp;
 mod session;
+mod shared;
 mod task;
 mod track;
 mod turn;
@@ -35,7 +36,7 @@ mod virtual_tests;
 mod wire;
 
 pub use places::share;
-pub use port::{Change, Error as PortError, Port, fooled_by};
+pub use port::{Change, Error as PortError, Port};
 pub use registry::Registry;
 pub use turn::servers as ice_servers;
 
@@ -46,19 +47,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::media::h264::ProfileLevelId;
 use crate::pipeline::quality::{Quality, Share};
-
-/// What [`Registry::join`] makes of an offer before there is a connection: the offer that webrtc gets to see; `own` is what
-/// the encoder emits.
-pub fn check_offer(sdp: &str, own: ProfileLevelId) -> Result<String, Error> {
-    sdp::check(sdp, own).map(|playable| playable.offer())
-}
-
-/// Whether a viewer's candidate (RFC 8839 `candidate:...`) is of use to us.
-pub fn check_candidate(candidate: &str) -> bool {
-    sdp::usable_candidate(candidate).is_some()
-}
 
 /// Names one viewer; unguessable, because whoever knows it may end or change the connection (a WHEP resource).
 #[derive(Clone, PartialEq, Eq, Hash, Serialize)]
@@ -141,12 +130,42 @@ pub struct Offer {
     pub who: String,
     /// The same for limits.
     pub holder: Holder,
-    /// "page" or "whep", for lists.
-    pub via: &'static str,
+    /// By which way it asks.
+    pub via: Signaling,
     /// Whether it plays the sound now: decides the playout delay asked for.
     pub sound: bool,
     /// Which pictures it wishes for.
     pub quality: Quality,
+}
+
+/// The way by which a viewer asks, and is told what happens later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Signaling {
+    /// Our own page, over its WebSocket.
+    Page,
+    /// WHEP, over HTTP.
+    Whep,
+}
+
+impl Signaling {
+    /// As lists and the journal have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Page => "page",
+            Self::Whep => "whep",
+        }
+    }
+}
+
+/// How far a viewer has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Its offer was answered.
+    Connecting,
+    /// Media flows, or did.
+    Live,
 }
 
 /// What an accepted viewer gets back.
@@ -230,10 +249,10 @@ pub struct Facts {
     pub who: String,
     /// Address it came from.
     pub address: String,
-    /// "page" or "whep".
-    pub via: &'static str,
-    /// "connecting" or "live".
-    pub state: &'static str,
+    /// By which way it asked.
+    pub via: Signaling,
+    /// How far it has come.
+    pub state: Stage,
     /// Seconds since the offer.
     pub since_s: u64,
     /// Whether it plays the sound.

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use super::port::{Class, Message};
+use crate::net::stun::{Class, Message};
 
 /// The last check of the viewer's that nominated a path, until the core's own check of that path is answered.
 #[derive(Debug, Default)]
@@ -29,8 +29,8 @@ impl Nomination {
 
 #[cfg(test)]
 mod tests {
-    use super::super::port::stun_tests::{key, request, response};
     use super::*;
+    use crate::net::stun::tests::{key, request, response};
 
     #[test]
     fn a_nomination_is_repeated_once_after_the_response_from_the_same_address() {

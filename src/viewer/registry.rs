@@ -1,22 +1,20 @@
-//! All viewers: who is there, who may come, and the way to each one's task.
+//! All viewers: who may come, and what is asked of those who are there.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::places::{Places, Refusal};
 use super::port::{Gathered, Port};
 use super::session::Session;
-use super::task::{self, Command, Task};
-use super::wire::NtpClock;
-use super::{Answer, Credential, Error, Facts, Fragment, Holder, Offer, ViewerId, sdp};
+use super::shared::{Command, Shared, Viewer, Visit};
+use super::task::{self, Task};
+use super::{Answer, Error, Facts, Fragment, Offer, Signaling, ViewerId, sdp};
 use crate::clock::Pts;
-use crate::hush::{Hush, LeftOut};
+use crate::hush::Hush;
 use crate::net::{Bucket, Rate, Source};
 use crate::pipeline::demand::Demand;
 use crate::pipeline::quality::{Quality, Share};
@@ -31,8 +29,6 @@ const EVENTS: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// ... and where it can.
 const PATIENCE_PAGE: Duration = Duration::ZERO;
-/// How long one leave may take: its task sends a goodbye.
-const LEAVE: Duration = Duration::from_secs(1);
 
 /// How long all viewers' tasks may take to send what they hold when privacy is switched on.
 const CONCEAL: Duration = Duration::from_secs(1);
@@ -50,86 +46,10 @@ pub struct Registry {
     refused: Mutex<Hush<Source>>,
 }
 
-/// What the registry and the viewers' tasks have in common.
-pub struct Shared {
-    /// Where media comes from.
-    pub streams: Streams,
-    /// Where counters go.
-    pub status: Arc<Status>,
-    /// The wall clock of sender reports.
-    ntp: NtpClock,
-    /// Through which the media of new viewers goes.
-    port: watch::Sender<Arc<Port>>,
-    viewers: Mutex<HashMap<ViewerId, Arc<Viewer>>>,
-    /// Lines about viewers that come and go, by what was let in and what happened.
-    visits: Mutex<Hush<(Credential, Visit)>>,
-}
-
-/// What happens to a viewer, as a line in the journal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Visit {
-    /// Its offer was answered.
-    Joined,
-    /// It is connected.
-    Watches,
-    /// It gets other pictures.
-    Switched,
-    /// It ended.
-    Left,
-}
-
-/// The public side of one viewer.
-pub struct Viewer {
-    /// Short, for lists and logs.
-    pub name: String,
-    /// When it offered.
-    pub since: Instant,
-    /// Whether it plays the sound.
-    pub sound: AtomicBool,
-    /// Which pictures it wishes for, and which it gets, once it is live.
-    pictures: Mutex<(Quality, Option<Share>)>,
-    /// Whether it ever connected.
-    pub live: AtomicBool,
-    /// Times it fell behind.
-    pub lagged: AtomicU64,
-    /// What it was sent, bytes of RTP.
-    pub sent_bytes: AtomicU64,
-    /// What it is being sent.
-    pub rate_bps: AtomicU64,
-    /// Addresses that it named (candidates).
-    pub named: AtomicUsize,
-    /// Those of them that we can send to.
-    pub usable: AtomicUsize,
-    /// Cancelled when its line is closed.
-    pub gone: CancellationToken,
-    /// Where its offer came from.
-    pub from: SocketAddr,
-    /// The address of ours at which it asked.
-    pub to: Option<IpAddr>,
-    /// By what it was let in.
-    pub who: String,
-    /// The same for limits.
-    pub holder: Holder,
-    /// Further restarts.
-    restarts: Mutex<Bucket>,
-    /// "page" or "whep".
-    pub via: &'static str,
-    commands: mpsc::Sender<Command>,
-}
-
 impl Registry {
     /// Nobody yet. Media goes through `port`. Needs a tokio runtime.
     pub fn new(streams: Streams, status: Arc<Status>, port: Arc<Port>, max_viewers: usize) -> Arc<Self> {
-        let ntp = NtpClock::now();
-        let port = watch::Sender::new(port);
-        let shared = Arc::new(Shared {
-            streams,
-            status,
-            ntp,
-            port,
-            viewers: Mutex::default(),
-            visits: Mutex::new(Hush::visits()),
-        });
+        let shared = Arc::new(Shared::new(streams, status, port));
         let stop = CancellationToken::new();
         tokio::spawn(stop.clone().run_until_cancelled_owned(follow(shared.clone())));
         Arc::new(Self {
@@ -150,7 +70,7 @@ impl Registry {
             self.shared.status.counters.offers_refused.count();
             let mut hush = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(left_out) = hush.may_say(source, Pts::now()) {
-                tracing::info!(%address, via, %error, "offer refused{left_out}");
+                tracing::info!(%address, via = via.as_str(), %error, "offer refused{left_out}");
             }
         }
         answer
@@ -172,7 +92,7 @@ impl Registry {
         let id = ViewerId::random()?;
         // Camera and microphone open while the network path is being found.
         let expected = self.shared.streams.claim(playable.audio.is_some(), Demand::expect);
-        let patience = if offer.via == "page" { PATIENCE_PAGE } else { PATIENCE };
+        let patience = if offer.via == Signaling::Page { PATIENCE_PAGE } else { PATIENCE };
         let port = self.port();
         let gathered = Gathered::new(&port, offer.from.ip(), offer.to, patience).await;
         let line = port.line();
@@ -182,7 +102,7 @@ impl Registry {
         line.credentials(&ice.ufrag, &ice.pwd);
         let (commands_tx, commands) = mpsc::channel(COMMANDS);
         let (events_tx, events) = mpsc::channel(EVENTS);
-        let viewer = Arc::new(Viewer {
+        let viewer = Viewer {
             name: format!("viewer-{}", self.joined.fetch_add(1, Ordering::Relaxed) + 1),
             since,
             sound: sound.into(),
@@ -201,18 +121,18 @@ impl Registry {
             restarts: Mutex::new(Bucket::full(RESTARTS)),
             via: offer.via,
             commands: commands_tx,
-        });
+        };
         if let Some(left_out) = self.shared.may_say(&viewer, Visit::Joined) {
-            let Viewer { name, from, who, via, .. } = &*viewer;
-            tracing::info!(viewer = name, address = %from.ip(), who, via, "viewer joined{left_out}");
+            let Viewer { name, from, who, via, .. } = &viewer;
+            tracing::info!(viewer = name, address = %from.ip(), who, via = via.as_str(), "viewer joined{left_out}");
             for what in goes_without {
                 tracing::info!(viewer = name, "the viewer goes without {what}");
             }
         }
-        self.shared.lock().insert(id.clone(), viewer.clone());
+        let entry = self.shared.enter(id.clone(), viewer);
         let task = Task {
-            id: id.clone(),
-            viewer,
+            viewer: entry.viewer.clone(),
+            entry,
             shared: self.shared.clone(),
             port,
             session,
@@ -235,7 +155,7 @@ impl Registry {
         candidate: &str,
         _mid: Option<&str>,
     ) -> Result<(), Error> {
-        let viewer = self.find(id)?;
+        let viewer = self.shared.find(id)?;
         if candidate.is_empty() {
             return Ok(());
         }
@@ -275,20 +195,20 @@ impl Registry {
 
     /// The viewer turns its sound on or off: another playout delay is asked for.
     pub fn set_sound(&self, id: &ViewerId, on: bool) -> Result<(), Error> {
-        self.find(id)?.sound.store(on, Ordering::Relaxed);
+        self.shared.find(id)?.sound.store(on, Ordering::Relaxed);
         Ok(())
     }
 
     /// The viewer wishes for these pictures from now on.
     pub async fn set_quality(&self, id: &ViewerId, wish: Quality) -> Result<(), Error> {
-        let viewer = self.find(id)?;
+        let viewer = self.shared.find(id)?;
         viewer.pictures().0 = wish;
         viewer.command(Command::Quality(wish)).await
     }
 
     /// Ends a viewer; returns when its line is closed.
     pub async fn leave(&self, id: &ViewerId, why: &str) -> Result<(), Error> {
-        self.find(id)?.end(why).await;
+        self.shared.find(id)?.end(why).await;
         Ok(())
     }
 
@@ -296,7 +216,7 @@ impl Registry {
     /// too long.
     pub async fn conceal(&self) -> bool {
         self.shared.streams.conceal();
-        let viewers: Vec<_> = self.shared.lock().values().cloned().collect();
+        let viewers = self.shared.all();
         let concealed = futures_util::future::join_all(viewers.iter().map(|v| v.conceal()));
         tokio::time::timeout(CONCEAL, concealed).await.is_ok()
     }
@@ -313,14 +233,14 @@ impl Registry {
 
     /// Everybody's facts, the longest there first.
     pub fn list(&self) -> Vec<Facts> {
-        let mut viewers: Vec<_> = self.shared.lock().values().cloned().collect();
+        let mut viewers = self.shared.all();
         viewers.sort_by_key(|v| v.since);
         viewers.iter().map(|v| v.facts()).collect()
     }
 
     /// How many are there, connecting ones too.
     pub fn count(&self) -> usize {
-        self.shared.lock().len()
+        self.shared.count()
     }
 
     /// The port that media goes through.
@@ -341,21 +261,17 @@ impl Registry {
     /// Ends all viewers, and lets no more in.
     pub async fn close_all(&self, why: &str) {
         self.places.close();
-        let viewers: Vec<_> = self.shared.lock().values().cloned().collect();
+        let viewers = self.shared.all();
         futures_util::future::join_all(viewers.iter().map(|v| v.end(why))).await;
     }
 
     /// The viewer, if it may restart once more: each restart costs about as much as a join.
     fn restarting(&self, id: &ViewerId) -> Result<Arc<Viewer>, Error> {
-        let (viewer, now) = (self.find(id)?, Instant::now());
+        let (viewer, now) = (self.shared.find(id)?, Instant::now());
         let mut restarts = viewer.restarts.lock().unwrap_or_else(PoisonError::into_inner);
         let wait = (!restarts.take(1.0, now)).then(|| restarts.wait(1.0, now));
         drop(restarts);
         wait.map_or(Ok(viewer), |wait| Err(Error::TooFast(wait)))
-    }
-
-    fn find(&self, id: &ViewerId) -> Result<Arc<Viewer>, Error> {
-        self.shared.lock().get(id).cloned().ok_or(Error::Unknown)
     }
 }
 
@@ -368,7 +284,7 @@ async fn follow(shared: Arc<Shared>) {
             () = port.changed() => {}
             Ok(()) = ports.changed() => continue,
         }
-        let viewers: Vec<_> = shared.lock().values().cloned().collect();
+        let viewers = shared.all();
         tracing::info!(
             viewers = viewers.len(),
             "our addresses have changed; viewers are asked to look for new paths"
@@ -377,69 +293,6 @@ async fn follow(shared: Arc<Shared>) {
             // A queue that is full has a restart in it already, or a viewer that is lost.
             let _ =
                 viewer.commands.try_send(Command::AskRestart("the device's addresses have changed".into()));
-        }
-    }
-}
-
-impl Shared {
-    /// Whether the journal gets a line about a viewer, with what was left out before.
-    pub fn may_say(&self, viewer: &Viewer, visit: Visit) -> Option<LeftOut> {
-        let mut visits = self.visits.lock().unwrap_or_else(PoisonError::into_inner);
-        visits.may_say((viewer.holder.credential, visit), Pts::now())
-    }
-
-    /// Its requests are answered with [`Error::Unknown`] from now on.
-    pub fn forget(&self, id: &ViewerId) {
-        self.lock().remove(id);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<ViewerId, Arc<Viewer>>> {
-        self.viewers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Viewer {
-    async fn command(&self, command: Command) -> Result<(), Error> {
-        self.commands.send(command).await.map_err(|_| Error::Unknown)
-    }
-
-    /// Waits until its task has sent what it had in hand.
-    async fn conceal(&self) {
-        let (done, sent) = oneshot::channel();
-        if self.command(Command::Concealed(done)).await.is_ok() {
-            let _ = sent.await; // it has ended instead
-        }
-    }
-
-    async fn end(&self, why: &str) {
-        let ended = async {
-            let _ = self.command(Command::Leave(why.to_owned())).await; // it may be ending by itself
-            self.gone.cancelled().await;
-        };
-        if tokio::time::timeout(LEAVE, ended).await.is_err() {
-            tracing::warn!(viewer = self.name, "viewer takes long to leave");
-        }
-    }
-
-    /// Which pictures it wishes for, and which it gets.
-    pub fn pictures(&self) -> MutexGuard<'_, (Quality, Option<Share>)> {
-        self.pictures.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn facts(&self) -> Facts {
-        let (quality, rung) = *self.pictures();
-        Facts {
-            name: self.name.clone(),
-            who: self.who.clone(),
-            address: self.from.ip().to_string(),
-            via: self.via,
-            state: if self.live.load(Ordering::Relaxed) { "live" } else { "connecting" },
-            since_s: self.since.elapsed().as_secs(),
-            sound: self.sound.load(Ordering::Relaxed),
-            quality,
-            rung,
-            lagged: self.lagged.load(Ordering::Relaxed),
-            rate_bps: self.rate_bps.load(Ordering::Relaxed),
         }
     }
 }

@@ -15,13 +15,12 @@ use super::media::{Media, Unit};
 use super::meter::Meter;
 use super::places::Place;
 use super::port::{Gathered, Line, Port, Progress, Route};
-use super::registry::{Shared, Viewer, Visit};
 use super::sdp::{self, Playable};
 use super::session::{Change, Session};
+use super::shared::{Command, Entry, Shared, Viewer, Visit};
 use super::unconnected::{self, Attempt};
-use super::{Error, Event, Fragment, ViewerId};
+use super::{Error, Event, Fragment};
 use crate::clock::Pts;
-use crate::pipeline::quality::Quality;
 use crate::pipeline::stream::Claims;
 
 /// From the offer, or a restart, to a connection. Browsers give up after as long.
@@ -44,38 +43,11 @@ const MOST_CANDIDATES: usize = 32;
 /// How long a restarted answer waits for STUN servers: only the page can be told later.
 const RESTART_PATIENCE: Duration = Duration::from_millis(200);
 
-/// What the registry asks of a viewer's task.
-pub enum Command {
-    /// One of its candidates, usable.
-    Candidate(String),
-    /// A new offer.
-    Restart(String, oneshot::Sender<Result<String, Error>>),
-    /// New ICE credentials and candidates.
-    RestartIce {
-        /// `a=ice-ufrag`
-        ufrag: String,
-        /// `a=ice-pwd`
-        pwd: String,
-        /// Media section and candidate.
-        candidates: Vec<(String, String)>,
-        /// For ours.
-        reply: oneshot::Sender<Result<Fragment, Error>>,
-    },
-    /// It wishes for these pictures.
-    Quality(Quality),
-    /// It is to be asked for an ICE restart, and why.
-    AskRestart(String),
-    /// What waited for it was dropped; to be answered when nothing from before is in hand.
-    Concealed(oneshot::Sender<()>),
-    /// The end, and why.
-    Leave(String),
-}
-
 /// Everything the task owns.
 pub struct Task {
-    /// Its name in the registry.
-    pub id: ViewerId,
-    /// Its public side.
+    /// Its entry among all viewers, until its line is closed...
+    pub entry: Entry,
+    /// ... and its public side.
     pub viewer: Arc<Viewer>,
     /// What all viewers share.
     pub shared: Arc<Shared>,
@@ -130,11 +102,11 @@ impl Task {
     /// Until the viewer is gone.
     pub async fn run(mut self) {
         let end = self.watch().await;
-        self.shared.forget(&self.id);
         self.session.close();
         self.send_control();
         drop(self.line);
         drop(self.place);
+        drop(self.entry);
         let (End::Left(why) | End::Unconnected(why)) = &end;
         let _ = self.events.try_send(Event::Closed(why.clone()));
         let Viewer { name, from, since, sent_bytes, .. } = &*self.viewer;

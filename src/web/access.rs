@@ -23,7 +23,7 @@ use super::cookies::Cookies;
 use super::guard::Caller;
 use super::page;
 use super::problem::Problem;
-use super::routes::Scheme;
+use super::proxy::Scheme;
 
 /// Who may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -43,10 +43,10 @@ use super::auth::{self, Auth, DEVICE_S, NewPassword, Principal, Role, SESSION_S,
 use super::body::{self, Body};
 use super::cookies::Cookie;
 use super::json::{self, Expected};
+use super::limits::Limits;
+use super::peer::{Peer, State};
 use super::problem::Problem;
-use super::proxy::Via;
-use super::routes::{Peer, Scheme, State};
-use super::server::Limits;
+use super::proxy::{Scheme, Via};
 use super::{Context, privacy};
 
 /// Bytes of a body: passwords and labels.

@@ -6,7 +6,7 @@
 use http::HeaderMap;
 use http::header::{COOKIE, HeaderValue};
 
-use super::routes::Scheme;
+use super::proxy::Scheme;
 
 /// Longest secret that is looked at; ours have 43 characters.
 const LONGEST: usize = 64;

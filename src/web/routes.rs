@@ -1,14 +1,12 @@
 //! All routes, and what every request and response passes on its way to them and back.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode, Uri, Version};
 use hyper::service::Service;
-use tokio_util::sync::CancellationToken;
 use warp::filters::BoxedFilter;
 use warp::{Filter, Rejection, Reply as _, reply};
 
@@ -16,58 +14,11 @@ use super::access::{self, Visitor};
 use super::auth::Principal;
 use super::guard::{self, Area, Caller};
 use super::machine::Here;
+use super::peer::{Peer, State};
 use super::problem::Problem;
-pub use super::proxy::Scheme;
-use super::proxy::{self, Client, Via};
-use super::server::{Limits, Place};
-use super::sessions::Sessions;
-use super::{Context, api, page, signal, status, tls, whep};
-use crate::net::{Links, Source};
+use super::proxy;
+use super::{api, page, signal, status, tls, whep};
 use crate::pipeline::snapshot;
-
-/// Shared by all routes.
-pub struct State {
-    /// The rest of the daemon.
-    pub context: Arc<Context>,
-    /// Viewers that came through the web.
-    pub sessions: Arc<Sessions>,
-    /// Sizes and deadlines.
-    pub limits: Limits,
-    /// Cancelled when the daemon stops.
-    pub stop: CancellationToken,
-}
-
-/// The connection by which a request came.
-#[derive(Clone)]
-pub struct Peer {
-    /// The other end, or the client behind a proxy; never IPv4 in IPv6 clothes.
-    pub remote: SocketAddr,
-    /// Whom it is counted for.
-    pub source: Source,
-    /// Our end.
-    pub local: IpAddr,
-    /// How the browser reached us.
-    pub scheme: Scheme,
-    /// Whether a proxy is between.
-    pub via: Via,
-    /// Its place among the connections allowed; kept by a WebSocket after HTTP is done with it.
-    pub place: Arc<Place>,
-    /// Cancelled when the door that it came through is closed.
-    pub door: CancellationToken,
-}
-
-impl Peer {
-    /// With what a trusted proxy says of its client.
-    fn of(mut self, client: &Client, links: &Links) -> Self {
-        if client.address != self.remote.ip() {
-            self.remote = SocketAddr::new(client.address, 0); // its port nobody tells
-            self.source = links.source(client.address);
-        }
-        self.scheme = client.scheme;
-        self.via = client.via.clone();
-        self
-    }
-}
 
 /// The tree of routes. Whatever none of them takes is 404.
 pub fn routes(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {

@@ -8,8 +8,8 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -18,78 +18,24 @@ use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use warp::filters::BoxedFilter;
 use warp::reply;
 
+use super::limits::Limits;
 use super::machine::Here;
-use super::places::{self, NotKept, Phase, Places, Refusal};
-use super::proxy::{self, Via};
-use super::routes::{self, Peer, Scheme, State};
+use super::peer::{Peer, State};
+use super::places::{Phase, Refusal};
+use super::proxy::{self, Scheme, Via};
+use super::seats::Seats;
 use super::sessions::Sessions;
-use super::{Context, redirect};
+use super::{Context, redirect, routes};
 use crate::clock::Pts;
 use crate::hush::Hush;
 use crate::listen::{self, Protocol};
-use crate::memory;
 use crate::net::{Source, descriptors};
-use crate::viewer::Holder;
-
-/// Sizes and deadlines of every connection.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// How many at once, and from whom.
-    pub places: places::Limits,
-    /// From the connection to the end of its TLS handshake; three round trips over the slowest link, and the work of a
-    /// busy board.
-    pub handshake: Duration,
-    /// From the connection, or the last response, to the end of the next request's headers: also what an idle
-    /// connection is kept for.
-    pub header: Duration,
-    /// Bytes of a request's line and headers.
-    pub header_bytes: usize,
-    /// From the end of the headers to the end of the body.
-    pub body: Duration,
-    /// Bytes of a body; an SDP has 2 to 10 kB.
-    pub body_bytes: usize,
-    /// For what we sent to be acknowledged, or room made for what we want to send (TCP_USER_TIMEOUT): whoever stops
-    /// reading is cut off.
-    pub stalled: Duration,
-    /// Bytes of a WebSocket message; a larger one closes the socket (1009).
-    pub message_bytes: usize,
-    /// Between our pings on a WebSocket.
-    pub ping: Duration,
-    /// Without any sign of life on a WebSocket before it is closed: three pings.
-    pub idle: Duration,
-    /// For one WebSocket message to be handed to the kernel.
-    pub write: Duration,
-    /// For the other end of a WebSocket to answer our close.
-    pub close: Duration,
-    /// For everything to end once the daemon stops.
-    pub stop: Duration,
-}
-
-impl Limits {
-    /// What the daemon runs with.
-    pub const STANDARD: Self = Self {
-        places: places::Limits::STANDARD,
-        handshake: Duration::from_secs(8),
-        header: Duration::from_secs(5),
-        header_bytes: 16 * 1024,
-        body: Duration::from_secs(10),
-        body_bytes: 64 * 1024,
-        stalled: Duration::from_secs(20),
-        message_bytes: 64 * 1024,
-        ping: Duration::from_secs(15),
-        idle: Duration::from_secs(45),
-        write: Duration::from_secs(10),
-        close: Duration::from_secs(1),
-        stop: Duration::from_millis(1800),
-    };
-}
 
 /// Pause after an accept that failed for want of resources (EMFILE, ENOMEM): some come back as connections end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -244,7 +190,7 @@ impl Server {
     pub async fn ended(&self) {
         self.state.stop.cancelled().await;
         if tokio::time::timeout(self.state.limits.stop, self.seats.empty()).await.is_err() {
-            tracing::debug!("{} connections did not end in time", self.seats.places().count());
+            tracing::debug!("{} connections did not end in time", self.seats.count());
         }
     }
 
@@ -423,78 +369,6 @@ enum Shaken {
     Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>),
     Plain(TcpStream),
     Nothing,
-}
-
-/// All places of the server.
-#[derive(Debug)]
-struct Seats {
-    places: Mutex<Places<DropGuard>>,
-    left: Notify,
-}
-
-impl Seats {
-    fn new(limits: places::Limits) -> Arc<Self> {
-        Arc::new(Self { places: Mutex::new(Places::new(limits)), left: Notify::new() })
-    }
-
-    fn places(&self) -> MutexGuard<'_, Places<DropGuard>> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take(self: &Arc<Self>, source: Source, phase: Phase) -> Result<Place, Refusal> {
-        let end = CancellationToken::new();
-        let guard = end.clone().drop_guard();
-        let (number, _ended) = self.places().take(source, phase, Instant::now(), guard)?;
-        Ok(Place { seats: self.clone(), number, end })
-    }
-
-    /// Waits until all have left.
-    async fn empty(&self) {
-        loop {
-            let left = self.left.notified();
-            if self.places().count() == 0 {
-                return;
-            }
-            left.await;
-        }
-    }
-}
-
-/// One place, until dropped.
-#[derive(Debug)]
-pub struct Place {
-    seats: Arc<Seats>,
-    number: u64,
-    /// Cancelled when it has to make room.
-    end: CancellationToken,
-}
-
-impl Place {
-    fn progress(&self, busy: bool) {
-        self.seats.places().progress(self.number, busy, Instant::now());
-    }
-
-    /// A request on it showed a credential that is good, or none.
-    pub fn known(&self, holder: Option<Holder>) {
-        self.seats.places().known(self.number, holder, Instant::now());
-    }
-
-    /// Keeps it for a WebSocket of somebody who was let in, whose client is at `source`: it never makes room for others.
-    /// One credential may have `per_credential`.
-    ///
-    /// # Errors
-    /// There are too many, or they come too fast.
-    pub fn keep(&self, holder: Holder, source: Source, per_credential: usize) -> Result<(), NotKept> {
-        self.seats.places().keep(self.number, holder, source, per_credential, Instant::now())
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.seats.places().leave(self.number);
-        self.seats.left.notify_one();
-        memory::freed();
-    }
 }
 
 /// Says that there is no place. The socket's buffer is empty, so this never waits; a peer that is still sending may see

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 
 use super::auth::{Auth, Principal, Role};
-use super::sdpfrag::{self, Credentials, Skeleton};
+use crate::viewer::sdp::fragment::{self, Credentials, Skeleton};
 use crate::viewer::{Answer, Error, Event, Offer, Registry, ViewerId};
 
 /// Events that wait for a socket. More than an ICE gathering yields; when full the oldest goes, because the newest
@@ -48,7 +48,7 @@ pub struct Ice {
 
 impl Ice {
     fn new(offer: &str, answer: &str) -> Self {
-        Self { generation: 1, remote: sdpfrag::credentials(offer), skeleton: Skeleton::of(answer) }
+        Self { generation: 1, remote: fragment::credentials(offer), skeleton: Skeleton::of(answer) }
     }
 
     /// The strong entity-tag that names it (RFC 9110 section 8.8.3): a number is unique enough within its resource.

@@ -17,16 +17,16 @@ use super::access::Visitor;
 use super::auth::{Principal, Role};
 use super::messages::{FromPage, Terms, ToPage};
 use super::pace::{Pace, Verdict};
+use super::peer::{Peer, State};
 use super::places::NotKept;
 use super::problem::{self, Problem};
-use super::routes::{Peer, State};
 use super::sessions::{Session, Told};
 use super::websocket::{Opening, WebSocket};
 use super::{Context, Settings, json, status};
 use crate::clock::{Clocks, Pts};
 use crate::config::IceServer;
 use crate::pipeline::quality::{Quality, Share};
-use crate::viewer::{self, Error, Event, Offer, ice_servers};
+use crate::viewer::{self, Error, Event, Offer, Signaling, ice_servers};
 
 /// At most five status messages a second, however often something changes.
 const STATUS_MIN: Duration = Duration::from_millis(200);
@@ -337,7 +337,7 @@ impl Line {
     async fn join(&mut self, sdp: String, sound: bool, quality: Quality) -> Result<(), End> {
         let (who, holder) = (self.principal.who.clone(), self.principal.holder());
         let (from, to) = (self.peer.remote, Some(self.peer.local));
-        let offer = Offer { sdp, from, to, who, holder, via: "page", sound, quality };
+        let offer = Offer { sdp, from, to, who, holder, via: Signaling::Page, sound, quality };
         match self.state.sessions.join(&self.principal, offer).await {
             Ok((session, sdp)) => {
                 self.viewer = Some(Attached { told: session.attach(), session: session.clone() });

@@ -8,7 +8,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::super::auth::Role;
-use super::super::server::Limits;
+use super::super::limits::Limits;
 use super::super::testing::{OFFER, PATIENCE, Server, context};
 use super::*;
 use crate::config;

@@ -10,7 +10,7 @@
 //! "fps": 30.0, "viewers": 1}`. In `list`, `quality` is what a viewer wishes for and `rung` what it gets.
 //!
 //! `list`, `configuration` and `state_problem` (why the state can't be written, and what follows from that) are for the
-//! owner only; `counters` and `process` for viewers too; guests get the rest. The `state` of `video` and `audio` is
+//! owner only; `counters`, `process` and `media_port` (what it holds now) for viewers too; guests get the rest. The `state` of `video` and `audio` is
 //! `opening`, `starting` (the camera is open, but has given no picture yet), `live`, `idle`, `gone`, `private` or `off`.
 //!
 //! `clock` relates the capture clock (microseconds of `CLOCK_MONOTONIC`) to Unix time at that moment. `/healthz`
@@ -35,6 +35,7 @@ pub fn full(context: &Context, role: Role) -> Map<String, Value> {
     if role >= Role::Viewer {
         all.insert("counters".into(), json!(context.status.counters));
         all.insert("process".into(), json!(Process::now()));
+        all.insert("media_port".into(), json!(context.registry.port().usage()));
     }
     all
 }
@@ -92,13 +93,13 @@ pub fn health(context: &Context, stopping: bool) -> reply::Response {
     if stopping {
         return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the device is shutting down").response();
     }
-    let report = report(context);
-    let gone = |part: &str| {
-        let part = report.get(part)?;
-        (part.get("state")? == "gone")
-            .then(|| part.get("reason").and_then(Value::as_str).unwrap_or("device gone"))
+    let report = context.status.report();
+    let gone = |state, reason: Option<String>| {
+        (state == State::Gone).then(|| reason.unwrap_or_else(|| "device gone".into()))
     };
-    let reasons: Vec<_> = ["video", "audio"].into_iter().filter_map(gone).collect();
+    let (video, audio) = (report.video, report.audio);
+    let reasons = [gone(video.state, video.reason), gone(audio.state, audio.reason)];
+    let reasons: Vec<_> = reasons.into_iter().flatten().collect();
     let text = if reasons.is_empty() { "ok\n".into() } else { format!("degraded: {}\n", reasons.join("; ")) };
     uncached("text/plain; charset=utf-8", text)
 }
@@ -137,6 +138,7 @@ mod tests {
             }
             assert_eq!(full["counters"]["captured"].is_u64(), counters, "{role:?}");
             assert_eq!(full["process"]["threads"].is_u64(), counters, "{role:?}");
+            assert_eq!(full["media_port"]["entries"].is_u64(), counters, "{role:?}");
             assert!(public.get("counters").is_none() && public.get("process").is_none());
         }
     }

@@ -11,8 +11,9 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::auth::{Auth, Role};
+use super::limits::Limits;
 use super::places;
-use super::server::{self, Limits};
+use super::server;
 use super::{Context, Door, Settings, Speaks, bind};
 use crate::clock::{Clocks, RtpClock};
 use crate::config;

@@ -13,14 +13,14 @@ use super::access::Visitor;
 use super::auth::Role;
 use super::body::{self, Body};
 use super::json::{self, Expected};
+use super::peer::{Peer, State};
 use super::problem::Problem;
 use super::proxy::Via;
-use super::routes::{Peer, State};
-use super::sdpfrag::{Credentials, Fragment};
 use super::sessions::Session;
 use crate::config;
 use crate::pipeline::quality::Quality;
-use crate::viewer::{Error, Offer, ice_servers};
+use crate::viewer::sdp::fragment::{Credentials, Fragment};
+use crate::viewer::{Error, Offer, Signaling, ice_servers};
 
 const SDP: &str = "application/sdp";
 const SDPFRAG: &str = "application/trickle-ice-sdpfrag";
@@ -115,7 +115,7 @@ async fn join(state: &State, request: Request) -> Result<reply::Response, Proble
     let (who, holder) = (principal.who.clone(), principal.holder());
     let (from, to) = (request.peer.remote, Some(request.peer.local));
     // A player that asks for sound will play it.
-    let offer = Offer { sdp, from, to, who, holder, via: "whep", sound: true, quality };
+    let offer = Offer { sdp, from, to, who, holder, via: Signaling::Whep, sound: true, quality };
     let (session, sdp) = state.sessions.join(principal, offer).await?;
     let mut response = Response::new(sdp.into());
     *response.status_mut() = StatusCode::CREATED;

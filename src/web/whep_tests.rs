@@ -1,8 +1,9 @@
 //! The resource's life, over real sockets and with real viewers (of whom no media comes).
 
-use super::super::sdpfrag;
 use super::super::testing::{OFFER, QUICK, Server, context, context_with};
 use super::*;
+use crate::viewer::Signaling;
+use crate::viewer::sdp::fragment;
 
 const AS_SDP: &str = "Content-Type: application/sdp";
 const AS_FRAG: &str = "Content-Type: application/trickle-ice-sdpfrag";
@@ -50,12 +51,12 @@ async fn from_post_to_delete() {
     assert_eq!(reply.header("accept-patch"), SDPFRAG);
     let (at, first) = (reply.header("location").to_owned(), reply.header("etag").to_owned());
     assert!(at.starts_with("/whep/") && first.starts_with('"'));
-    let answered = sdpfrag::credentials(&reply.body).unwrap();
+    let answered = fragment::credentials(&reply.body).unwrap();
     assert_eq!(server.ask("GET", &at, &[], "").await.status, 204);
-    assert_eq!(server.context.registry.list()[0].via, "whep");
+    assert_eq!(server.context.registry.list()[0].via, Signaling::Whep);
 
     // Trickle: the offer's credentials.
-    let theirs = sdpfrag::credentials(OFFER).unwrap();
+    let theirs = fragment::credentials(OFFER).unwrap();
     let trickle = fragment(&theirs.ufrag, &theirs.pwd);
     let same = format!("If-Match: {first}");
     for (headers, body, status) in [

@@ -20,7 +20,7 @@ use webrtc::peer_connection::{
 };
 
 use peercam::pipeline::quality::Quality;
-use peercam::viewer::{Credential, Holder, Offer};
+use peercam::viewer::{Credential, Holder, Offer, Signaling};
 
 use crate::http::{Response, request};
 
@@ -33,8 +33,8 @@ pub const OWNER: Holder = Holder { credential: Credential::new([0; 32]), owner: 
 /// The extension that the daemon sends its playout delay in.
 const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
 
-/// The owner's wish to watch, by the registry itself: `via` is "page" or "whep".
-pub fn offer(sdp: String, from: SocketAddr, via: &'static str) -> Offer {
+/// The owner's wish to watch, by the registry itself.
+pub fn offer(sdp: String, from: SocketAddr, via: Signaling) -> Offer {
     let quality = Quality::Auto;
     Offer { sdp, from, to: None, who: "test".into(), holder: OWNER, via, sound: false, quality }
 }

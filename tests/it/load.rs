@@ -13,7 +13,7 @@ use peercam::pipeline::snapshot::Snapshots;
 use peercam::pipeline::stream::Streams;
 use peercam::pipeline::video::{self, Video};
 use peercam::status::Status;
-use peercam::viewer::{Port, Registry};
+use peercam::viewer::{Port, Registry, Signaling};
 use rtc::interceptor::Packet;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -67,7 +67,7 @@ impl Spine {
     async fn viewer(&self, pli_every: Option<Duration>) -> Arc<AtomicU64> {
         let mut client = Client::new(false).await;
         let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
-        let offer = client::offer(client.offer().await, from, "whep");
+        let offer = client::offer(client.offer().await, from, Signaling::Whep);
         let answer = self.registry.join(offer).await.expect("an answer");
         client.accept(&answer.sdp).await;
         client.until(Connected).await;

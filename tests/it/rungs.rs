@@ -18,7 +18,7 @@ use peercam::pipeline::snapshot::Snapshots;
 use peercam::pipeline::stream::Streams;
 use peercam::pipeline::video::{Context, Video};
 use peercam::status::Status;
-use peercam::viewer::{Port, Registry};
+use peercam::viewer::{Port, Registry, Signaling};
 use rtc::interceptor::Packet;
 use rtc::rtp;
 use tokio::sync::watch;
@@ -83,7 +83,8 @@ async fn a_hundred_changes_are_one_stream_that_any_decoder_takes() {
     let port = Port::open(&ice, addresses, camera.status.clone()).expect("a free port");
     let registry = Registry::new(camera.streams.clone(), camera.status.clone(), port, 5);
     let mut client = Client::new(false).await;
-    let offer = client::offer(client.offer().await, SocketAddr::from((Ipv4Addr::LOCALHOST, 9)), "whep");
+    let offer =
+        client::offer(client.offer().await, SocketAddr::from((Ipv4Addr::LOCALHOST, 9)), Signaling::Whep);
     let answer = registry.join(offer).await.expect("an answer");
     client.accept(&answer.sdp).await;
     client.until(Connected).await;

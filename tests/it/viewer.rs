@@ -14,7 +14,7 @@ use peercam::net::Addresses;
 use peercam::pipeline::quality::Share;
 use peercam::pipeline::stream::Streams;
 use peercam::status::Status;
-use peercam::viewer::{Answer, Error, Event, Port, Registry, ViewerId};
+use peercam::viewer::{Answer, Error, Event, Port, Registry, Signaling, Stage, ViewerId};
 use rtc::interceptor::Packet;
 use rtc::rtcp::sender_report::SenderReport;
 use rtc::rtp;
@@ -91,7 +91,7 @@ impl House {
 
     pub async fn try_join(&self, sdp: String) -> Result<Answer, Error> {
         let from = "127.0.0.1:5000".parse().expect("address");
-        self.registry.join(client::offer(sdp, from, "page")).await
+        self.registry.join(client::offer(sdp, from, Signaling::Page)).await
     }
 
     /// A client that is connected.
@@ -161,7 +161,7 @@ async fn a_viewer_gets_units_as_they_are_and_demand_begins_when_it_is_connected(
     );
     assert_eq!(answer.sdp.matches("a=sendonly").count(), 2, "{}", answer.sdp);
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!((house.viewers(), house.registry.list()[0].state), (0, "connecting"));
+    assert_eq!((house.viewers(), house.registry.list()[0].state), (0, Stage::Connecting));
 
     client.accept(&answer.sdp).await;
     client.until(RTCPeerConnectionState::Connected).await;
@@ -169,7 +169,7 @@ async fn a_viewer_gets_units_as_they_are_and_demand_begins_when_it_is_connected(
         tokio::time::timeout(PATIENCE, answer.events.recv()).await.expect("told"),
         Some(Event::Connected)
     );
-    assert_eq!((house.viewers(), house.registry.list()[0].state), (1, "live"));
+    assert_eq!((house.viewers(), house.registry.list()[0].state), (1, Stage::Live));
 
     let mut packets = vec![];
     while packets.len() < 45 * PAYLOADS {
@@ -529,7 +529,7 @@ async fn a_stun_server_adds_our_public_address_and_a_dead_one_delays_no_page() {
     let house = house_with(1, config::Ice { port: 0, servers, ..Default::default() });
     let client = Client::new(false).await;
     let from = "192.0.2.9:5000".parse().expect("address");
-    let offer = client::offer(client.offer().await, from, "whep");
+    let offer = client::offer(client.offer().await, from, Signaling::Whep);
     let answer = house.registry.join(offer).await.expect("accepted");
     assert!(answer.sdp.contains(" 203.0.113.9 ") && answer.sdp.contains("typ srflx"), "{}", answer.sdp);
     server.abort();

@@ -3,29 +3,13 @@
 use std::fs;
 use std::net::IpAddr;
 
-use nix::net::if_::InterfaceFlags;
-
 use super::Finding;
-
-/// One address of one interface that is up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Address {
-    interface: String,
-    ip: IpAddr,
-}
+use crate::net::addresses::{OwnAddress, own};
 
 /// Looks at them.
 pub fn look() -> Vec<Finding> {
-    let addresses: Vec<Address> = match nix::ifaddrs::getifaddrs() {
-        Ok(all) => all
-            .filter(|i| i.flags.contains(InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING))
-            .filter_map(|i| {
-                let storage = i.address?;
-                let v4 = storage.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
-                let ip = v4.or_else(|| storage.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip())))?;
-                Some(Address { interface: i.interface_name, ip })
-            })
-            .collect(),
+    let addresses = match own() {
+        Ok(all) => all,
         Err(e) => {
             return vec![Finding::warn("addresses", format!("can't be listed: {e}"), "see `ip address`")];
         }
@@ -35,8 +19,8 @@ pub fn look() -> Vec<Finding> {
     vec![judge(&addresses), route(default_v4(&v4), default_v6(&v6))]
 }
 
-fn judge(addresses: &[Address]) -> Finding {
-    let reachable = |a: &&Address| match a.ip {
+fn judge(addresses: &[OwnAddress]) -> Finding {
+    let reachable = |a: &&OwnAddress| match a.ip {
         IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local(),
         IpAddr::V6(ip) => !ip.is_loopback() && !ip.is_unicast_link_local(),
     };
@@ -86,8 +70,8 @@ mod tests {
     use super::super::Level;
     use super::*;
 
-    fn address(interface: &str, ip: &str) -> Address {
-        Address { interface: interface.into(), ip: ip.parse().unwrap() }
+    fn address(interface: &str, ip: &str) -> OwnAddress {
+        OwnAddress { interface: interface.into(), ip: ip.parse().unwrap(), flags: 0 }
     }
 
     #[test]

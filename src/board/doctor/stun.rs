@@ -6,13 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSo
 use std::time::Duration;
 
 use super::Finding;
+use crate::net::stun::{Class, Message, TransactionId, binding_request};
 
-/// RFC 8489 section 5.
-const COOKIE: u32 = 0x2112_A442;
-const BINDING_REQUEST: u16 = 0x0001;
-const BINDING_SUCCESS: u16 = 0x0101;
-const MAPPED_ADDRESS: u16 = 0x0001;
-const XOR_MAPPED_ADDRESS: u16 = 0x0020;
+/// Of STUN, where the URL names none.
 const USUAL_PORT: u16 = 3478;
 /// Three requests, so far apart: a server on the other side of the world answers within a third of it.
 const PATIENCE: Duration = Duration::from_millis(800);
@@ -43,10 +39,10 @@ fn ask(url: &str) -> io::Result<(SocketAddr, IpAddr)> {
     let mut id = [0; 12];
     getrandom::fill(&mut id).map_err(|e| io::Error::other(e.to_string()))?;
     for _ in 0..TRIES {
-        socket.send(&request(&id))?;
+        socket.send(&binding_request(id))?;
         let mut buffer = [0; 1500];
         match socket.recv(&mut buffer) {
-            Ok(length) => match mapped(&buffer[..length], &id) {
+            Ok(length) => match mapped(&buffer[..length], id) {
                 Some(address) => return Ok((address, socket.local_addr()?.ip())),
                 None => return Err(io::Error::other("what answers there is no STUN server")),
             },
@@ -70,47 +66,10 @@ fn resolve(url: &str) -> io::Result<SocketAddr> {
     found.first().copied().ok_or_else(|| io::Error::other("the name has no address"))
 }
 
-fn request(id: &[u8; 12]) -> Vec<u8> {
-    let mut message = Vec::with_capacity(20);
-    message.extend(BINDING_REQUEST.to_be_bytes());
-    message.extend(0u16.to_be_bytes());
-    message.extend(COOKIE.to_be_bytes());
-    message.extend(id);
-    message
-}
-
-/// The address in a Binding success response to request `id`.
-fn mapped(message: &[u8], id: &[u8; 12]) -> Option<SocketAddr> {
-    let number = |at: usize| Some(u16::from_be_bytes(message.get(at..at + 2)?.try_into().ok()?));
-    let ours = message.get(4..8)? == COOKIE.to_be_bytes() && message.get(8..20)? == id;
-    if number(0)? != BINDING_SUCCESS || !ours {
-        return None;
-    }
-    let end = 20 + usize::from(number(2)?);
-    let (mut at, mut plain) = (20, None);
-    while at + 4 <= end.min(message.len()) {
-        let length = usize::from(number(at + 2)?);
-        let value = message.get(at + 4..at + 4 + length)?;
-        match number(at)? {
-            XOR_MAPPED_ADDRESS => return address(value, &message[4..20]),
-            MAPPED_ADDRESS => plain = address(value, &[0; 16]),
-            _ => (),
-        }
-        at += 4 + length.next_multiple_of(4);
-    }
-    plain
-}
-
-/// RFC 8489 section 14.2; `mask` is cookie and id, or nothing.
-fn address(value: &[u8], mask: &[u8]) -> Option<SocketAddr> {
-    let unmask = |bytes: &[u8]| bytes.iter().zip(mask).map(|(b, m)| b ^ m).collect::<Vec<u8>>();
-    let port = u16::from_be_bytes(unmask(value.get(2..4)?).try_into().ok()?);
-    let ip: IpAddr = match value.get(1)? {
-        1 => <[u8; 4]>::try_from(unmask(value.get(4..8)?)).ok()?.into(),
-        2 => <[u8; 16]>::try_from(unmask(value.get(4..20)?)).ok()?.into(),
-        _ => return None,
-    };
-    Some(SocketAddr::new(ip, port))
+/// The address in a response to request `id`.
+fn mapped(bytes: &[u8], id: TransactionId) -> Option<SocketAddr> {
+    let message = Message::parse(bytes).filter(|m| m.class == Class::Response && m.id() == id)?;
+    message.mapped_address()
 }
 
 #[cfg(test)]
@@ -124,7 +83,7 @@ mod tests {
     fn response(attribute: &[u8]) -> Vec<u8> {
         let software = b"\x80\x22\x00\x0btest vector ";
         let mut message = vec![0x01, 0x01, 0, (software.len() + attribute.len()) as u8];
-        message.extend(COOKIE.to_be_bytes());
+        message.extend(0x2112_a442_u32.to_be_bytes());
         message.extend(ID);
         message.extend(software);
         message.extend(attribute);
@@ -134,16 +93,15 @@ mod tests {
     #[test]
     fn the_rfcs_samples_are_understood() {
         let v4 = response(b"\x00\x20\x00\x08\x00\x01\xa1\x47\xe1\x12\xa6\x43");
-        assert_eq!(mapped(&v4, &ID), Some("192.0.2.1:32853".parse().unwrap()));
+        assert_eq!(mapped(&v4, ID), Some("192.0.2.1:32853".parse().unwrap()));
         let v6 = response(
             b"\x00\x20\x00\x14\x00\x02\xa1\x47\x01\x13\xa9\xfa\xa5\xd3\xf1\x79\xbc\x25\xf4\xb5\xbe\xd2\xb9\xd9",
         );
-        assert_eq!(mapped(&v6, &ID), Some("[2001:db8:1234:5678:11:2233:4455:6677]:32853".parse().unwrap()));
-        assert_eq!(mapped(&v4, &[0; 12]), None, "an answer to somebody else");
+        assert_eq!(mapped(&v6, ID), Some("[2001:db8:1234:5678:11:2233:4455:6677]:32853".parse().unwrap()));
+        assert_eq!(mapped(&v4, [0; 12]), None, "an answer to somebody else");
         for length in 0..v6.len() {
-            let _ = mapped(&v6[..length], &ID); // cut anywhere
+            let _ = mapped(&v6[..length], ID); // cut anywhere
         }
-        assert_eq!(request(&ID).len(), 20);
     }
 
     #[test]

@@ -12,18 +12,17 @@ mod trouble;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use v4l::v4l_sys::*;
 
-use super::cameras::Choice;
+use super::choice::Choice;
 use super::modes::Picked;
-use super::{Error, VideoSource};
+use super::{Counted, Error, VideoSource};
 use crate::clock::Pts;
 use crate::media::frame::{Buffer as _, Frame, LARGEST, PixelFormat, Range};
 use crate::media::mjpeg;
-use crate::status::{Mode, Status};
+use crate::media::mode::Mode;
 use coded::Coded;
 use node::Agreed;
 use stream::{Filled, Layout, Stream};
@@ -54,17 +53,17 @@ pub struct Camera {
     warnings: Vec<String>,
     last_pts: Option<Pts>,
     last_sequence: Option<u32>,
-    status: Arc<Status>,
+    counted: Counted,
 }
 
 impl Camera {
-    /// Opens the chosen camera and starts it. Frames, gaps and damaged buffers are counted in `status`.
+    /// Opens the chosen camera and starts it.
     ///
     /// Modes are tried in the order of choice while the driver says that the bus has no room for them.
-    pub fn open(choice: &Choice, status: &Arc<Status>) -> Result<Self, Error> {
+    pub fn open(choice: &Choice) -> Result<Self, Error> {
         let mut refused = None;
         for mode in &choice.modes {
-            match Self::open_mode(choice, *mode, status) {
+            match Self::open_mode(choice, *mode) {
                 Err(Refusal::NoRoom(e)) => refused = refused.or(Some(e)),
                 Err(Refusal::Failed(e)) => return Err(e),
                 Ok(camera) => return Ok(camera),
@@ -79,7 +78,7 @@ impl Camera {
         Ok(Negotiated::with(&choice.path, &open(&choice.path)?, *mode)?.mode)
     }
 
-    fn open_mode(choice: &Choice, mode: Picked, status: &Arc<Status>) -> Result<Self, Refusal> {
+    fn open_mode(choice: &Choice, mode: Picked) -> Result<Self, Refusal> {
         let path = &choice.path;
         let node = open(path)?;
         let warnings = node.set_controls(&choice.controls);
@@ -102,7 +101,7 @@ impl Camera {
             warnings,
             last_pts: None,
             last_sequence: None,
-            status: status.clone(),
+            counted: Counted::default(),
         })
     }
 
@@ -125,7 +124,6 @@ impl Camera {
 
     /// Takes one buffer, if one is filled.
     fn take(&mut self) -> Result<Option<Frame>, Error> {
-        let counters = &self.status.counters;
         let filled =
             self.stream.dequeue().map_err(|e| trouble::streaming(self.stream.node(), &self.path, e))?;
         let (buf, lent) = match filled {
@@ -133,9 +131,9 @@ impl Camera {
             Some(Filled::Picture(buf, lent)) => (buf, Some(lent)),
             Some(Filled::Damaged(buf)) => (buf, None),
         };
-        counters.sequence_gaps.add(gap(self.last_sequence.replace(buf.sequence), buf.sequence).into());
+        self.counted.lost += u64::from(gap(self.last_sequence.replace(buf.sequence), buf.sequence));
         let Some(lent) = lent else {
-            counters.error_buffers.count();
+            self.counted.damaged += 1;
             self.unusable.get_or_insert(Pts::now());
             return Ok(None);
         };
@@ -145,7 +143,7 @@ impl Camera {
         {
             self.mode.size = size;
         }
-        counters.captured.count();
+        self.counted.captured += 1;
         let pts = stamp::capture_time(buf.flags, stamp::pts(buf.timestamp), Pts::now(), self.last_pts);
         self.last_pts = Some(pts);
         Ok(Some(Frame {
@@ -165,6 +163,10 @@ impl VideoSource for Camera {
         self.stream.node().set_controls(wanted)
     }
 
+    fn counted(&mut self) -> Counted {
+        std::mem::take(&mut self.counted)
+    }
+
     fn rate_note(&self) -> Option<String> {
         self.stream.node().rate_note()
     }
@@ -181,7 +183,7 @@ impl VideoSource for Camera {
             let ready =
                 node.poll(left, self.watches_source).map_err(|e| trouble::streaming(node, &self.path, e))?;
             if ready.event && node.source_changed() {
-                return Err(Error::Changed("camera"));
+                return Err(Error::changed());
             }
             if ready.frame || ready.broken {
                 if let Some(frame) = self.take()? {

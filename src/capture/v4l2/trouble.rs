@@ -17,12 +17,12 @@ pub fn opening(what: &str, path: &Path, source: io::Error) -> Error {
     let shown = path.display();
     match source.raw_os_error() {
         Some(libc::ENOENT) => Error::None(format!("{shown} is not there")),
-        Some(libc::ENODEV | libc::ENXIO) => Error::Gone("camera"),
-        Some(libc::EBUSY) => Error::Busy(match holder(path) {
+        Some(libc::ENODEV | libc::ENXIO) => Error::unplugged("camera"),
+        Some(libc::EBUSY) => Error::busy(match holder(path) {
             Some(who) => format!("{shown} (open in {who})"),
             None => shown.to_string(),
         }),
-        Some(libc::EACCES | libc::EPERM) => Error::Denied(format!(
+        Some(libc::EACCES | libc::EPERM) => Error::denied(format!(
             "{shown} (its group, mostly `video`, may: add this user to it and log in again)"
         )),
         Some(libc::ENOSPC) => Error::Unusable(format!(
@@ -31,15 +31,15 @@ pub fn opening(what: &str, path: &Path, source: io::Error) -> Error {
         Some(libc::EPIPE) => Error::Unusable(format!(
             "{shown} is part of a camera pipeline that must be set up first; try `libcamerify peercam`"
         )),
-        _ => Error::Io { what: format!("{what} {shown}"), source },
+        _ => Error::io(format_args!("{what} {shown}"), &source),
     }
 }
 
 /// An error while streaming from `path`, open as `node`: unplugged, or something else.
 pub fn streaming(node: &Node, path: &Path, source: io::Error) -> Error {
     match source.raw_os_error() {
-        Some(libc::ENODEV | libc::ENXIO) => return Error::Gone("camera"),
-        Some(libc::EPIPE) => return Error::Changed("camera"),
+        Some(libc::ENODEV | libc::ENXIO) => return Error::unplugged("camera"),
+        Some(libc::EPIPE) => return Error::changed(),
         _ => {}
     }
     // Drivers stop the stream first (EINVAL or EIO here) and remove the node a moment later.
@@ -48,10 +48,10 @@ pub fn streaming(node: &Node, path: &Path, source: io::Error) -> Error {
             thread::sleep(VANISHING / LOOKS);
         }
         if is_gone(node, path) {
-            return Error::Gone("camera");
+            return Error::unplugged("camera");
         }
     }
-    Error::Io { what: format!("reading from {}", path.display()), source }
+    Error::io(format_args!("reading from {}", path.display()), &source)
 }
 
 fn is_gone(node: &Node, path: &Path) -> bool {
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn each_says_what_to_do() {
-        assert!(matches!(opened(libc::ENODEV), Error::Gone("camera")));
+        assert!(matches!(opened(libc::ENODEV), Error::Unavailable(why) if why == "camera unplugged"));
         assert!(opened(libc::EACCES).to_string().contains("group, mostly `video`"));
         assert!(opened(libc::ENOENT).to_string().contains("/dev/video9 is not there"));
         assert!(opened(libc::EBUSY).to_string().contains("busy"));

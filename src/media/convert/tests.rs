@@ -1,6 +1,7 @@
 use super::*;
 use crate::clock::Pts;
 use crate::media::frame::Buffer;
+use crate::media::samples::{full_chroma, full_luma};
 
 /// Planes in plain memory.
 pub struct Memory(pub Vec<Vec<u8>>);

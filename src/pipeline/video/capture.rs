@@ -6,11 +6,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{Context, Input, Passage, STALL};
-use crate::capture::source::Chooser;
-use crate::capture::{self, FIRST_FRAME, VideoSource};
+use crate::capture::source::{Chooser, Found};
+use crate::capture::{self, Counted, FIRST_FRAME, VideoSource};
 use crate::clock::Pts;
 use crate::config;
 use crate::hush::Hush;
+use crate::media::mode::Mode;
 use crate::pipeline::orders::{Order, Orders, PRIVATE, Search, Signals};
 use crate::pipeline::worker::TICK;
 use crate::status::{self, State};
@@ -85,9 +86,10 @@ impl<'a> Capture<'a> {
         self.context.status.video(status::Video::opening);
         let mut first = None;
         self.orders.to_device();
-        let (error, broken) = match self.chooser.open(&self.context.status) {
+        let (error, broken) = match self.chooser.open() {
             Err(e) => (e, None),
-            Ok(mut source) => {
+            Ok((mut source, found)) => {
+                self.found(found);
                 let result = self.pass_on(&mut *source, &mut first);
                 self.orders.to_device(); // it will be closed
                 match result {
@@ -124,7 +126,12 @@ impl<'a> Capture<'a> {
             if self.changed(Some(device)) {
                 return Ok(());
             }
-            let frame = device.next(TICK)?;
+            let next = device.next(TICK);
+            let Counted { captured, lost, damaged } = device.counted();
+            status.counters.captured.add(captured);
+            status.counters.sequence_gaps.add(lost);
+            status.counters.error_buffers.add(damaged);
+            let frame = next?;
             let now = Pts::now();
             if let Some(frame) = frame {
                 last = now;
@@ -194,9 +201,10 @@ impl<'a> Capture<'a> {
             Some(Duration::ZERO) => {
                 status.video(status::Video::uncovered); // a look opens it for a moment
                 self.orders.to_device();
-                match self.chooser.look(status) {
-                    Ok(mode) => {
-                        self.passage.input.put(Input::Expected(mode));
+                match self.chooser.look() {
+                    Ok(found) => {
+                        self.passage.input.put(Input::Expected(found.mode));
+                        self.found(found);
                         self.search.found();
                         self.back();
                         self.idle();
@@ -215,6 +223,21 @@ impl<'a> Capture<'a> {
         }
         let due = self.search.due_in(Pts::now());
         self.orders.wait(due);
+    }
+
+    /// Tells what was found.
+    fn found(&self, found: Found) {
+        let config = self.chooser.config();
+        let wanted = Mode {
+            size: config.size,
+            fps: f64::from(config.frame_rate),
+            format: config.pixel_format,
+            range: None,
+        };
+        self.context.status.video(|v| {
+            (v.source, v.name, v.device, v.why) = (found.source, found.name, found.node, found.why);
+            (v.wanted, v.negotiated) = (Some(wanted), Some(found.mode));
+        });
     }
 
     fn idle(&self) {

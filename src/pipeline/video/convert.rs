@@ -17,9 +17,10 @@ use crate::media::convert::Converter;
 use crate::media::frame::Frame;
 use crate::media::i420::I420;
 use crate::media::mjpeg;
+use crate::media::mode::Mode;
 use crate::pipeline::quality::{Offered, Share};
 use crate::pipeline::{orders, slate, snapshot};
-use crate::status::{Mode, Reduced};
+use crate::status::Reduced;
 
 /// A camera that was just opened finds its exposure first: what it sees before is too dark for a snapshot.
 const SETTLING: Duration = Duration::from_millis(500);

@@ -6,7 +6,9 @@ use std::time::Duration;
 use crate::clock::Pts;
 use crate::encode::governor::{Change, Governor, Spent, Step};
 use crate::media::frame::Size;
-use crate::status::{Mode, Pressure, Reduced};
+use crate::media::mode::Mode;
+use crate::pressure::Pressure;
+use crate::status::Reduced;
 
 /// The governor, and what came of its word.
 #[derive(Default)]

@@ -26,9 +26,9 @@ use std::time::{Duration, Instant};
 
 use ring::hmac;
 
+use super::connection::Connection;
 use super::mailbox::Mailbox;
-use super::stun::{self, Class, Message, TransactionId};
-use super::tcp;
+use crate::net::stun::{self, Class, Message, TransactionId};
 use crate::net::{Bucket, Rate};
 
 /// Addresses of one viewer's browser. One has a few: its interfaces, both families, TCP, each also as its NATs show it.
@@ -58,7 +58,7 @@ pub enum Via {
     /// UDP; `None` lets the kernel choose our address.
     Udp(Option<IpAddr>),
     /// A TCP connection.
-    Tcp(tcp::Sender),
+    Tcp(Connection),
 }
 
 /// How far a viewer's connection has come, in the order in which it comes.
@@ -203,7 +203,7 @@ impl Demux {
         self.lines.len()
     }
 
-    /// All entries of all tables, for tests that leave nothing behind.
+    /// All entries of all tables.
     pub fn entries(&self) -> usize {
         self.lines.len() + self.ufrags.len() + self.remotes.len() + self.transactions.len()
     }
@@ -247,7 +247,7 @@ impl Demux {
         &mut self,
         now: Instant,
         from: SocketAddr,
-        connection: &tcp::Sender,
+        connection: &Connection,
         line: Option<LineId>,
         bytes: &[u8],
     ) -> Inbound {
@@ -425,14 +425,14 @@ impl Demux {
     }
 
     /// The TCP connections of a line.
-    pub fn connections(&self, id: LineId) -> Vec<tcp::Sender> {
+    pub fn connections(&self, id: LineId) -> Vec<Connection> {
         let paths = self.lines.get(&id).map_or(&[][..], |line| &line.paths);
         let connection = |p: &Path| if let Via::Tcp(c) = &p.via { Some(c.clone()) } else { None };
         paths.iter().filter_map(connection).collect()
     }
 
     /// A TCP connection is over.
-    pub fn closed(&mut self, id: LineId, connection: &tcp::Sender) {
+    pub fn closed(&mut self, id: LineId, connection: &Connection) {
         if let Some(line) = self.lines.get_mut(&id) {
             line.paths.retain(|p| !matches!(&p.via, Via::Tcp(c) if c == connection));
             line.mailbox.reroute();

@@ -1,8 +1,8 @@
 //! The tables, with keys and a clock of our own.
 
 use super::super::mailbox::Mail;
-use super::stun::tests::{request, response};
 use super::*;
+use crate::net::stun::tests::{request, response};
 
 const OURS: &str = "192.168.1.5";
 const ALSO_OURS: &str = "10.0.0.5";
@@ -250,7 +250,7 @@ fn our_own_question_is_answered_to_us() {
 fn a_tcp_connection_is_the_line_s_that_it_began_with() {
     let mut desk = Desk::new();
     let (line, other) = (desk.line("ours"), desk.line("other"));
-    let (connection, _queue) = tcp::Sender::new();
+    let (connection, _queue) = Connection::new();
     let mut tcp = |line, bytes: &[u8]| match desk.demux.tcp(desk.now, address(A), &connection, line, bytes) {
         Inbound::Line(id, _, label) => Some((id, label)),
         _ => None,

@@ -1,4 +1,4 @@
-//! What of all that comes from a viewer's addresses gets to its connection: see [`records`] and [`super::reports`]. webrtc has
+//! What of all that comes from a viewer's addresses gets to its connection: see [`records`] and `reports`. webrtc has
 //! no bounds of its own. Pure, with the time as an argument.
 //!
 //! An address can be forged, so what is kept here for a viewer can be filled by strangers only where it does no harm.

@@ -9,25 +9,25 @@
 //!                   └── Line::send_media (by its route) ◄───────────────┘
 //! ```
 //!
-//! The candidates that a browser gets are not webrtc's, which knows nothing of this port, but ours ([`candidates`]).
+//! The candidates that a browser gets are not webrtc's, which knows nothing of this port, but ours (`candidates`).
 //!
 //! Everybody can send to the port, at any rate. What is not a viewer's costs a look at a few bytes and in a table; what
 //! comes from a viewer's address, which can be forged, reaches its task only if it is something that it needs ([`gate`]).
 
 mod candidates;
-mod demux;
+mod connection;
+pub mod demux;
 mod flight;
-mod gate;
+pub mod gate;
 mod gathered;
 mod guests;
 mod listen;
-mod mailbox;
+pub mod mailbox;
 mod offered;
-mod records;
+pub mod records;
 mod reflexive;
 mod reports;
 mod route;
-mod stun;
 mod tcp;
 mod udp;
 
@@ -35,8 +35,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use bytes::Bytes;
 use quinn_udp::RecvMeta;
+use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -45,9 +45,9 @@ use self::candidates::{Candidates, Filter};
 use self::demux::Via;
 use self::mailbox::Delivered;
 use self::reflexive::{Found, Reflexive};
-use self::stun::TransactionId;
 use self::udp::{Share, Udp};
 use crate::config;
+use crate::net::stun::TransactionId;
 use crate::net::{Addresses, Links, Source, descriptors};
 use crate::status::Status;
 
@@ -59,9 +59,6 @@ pub use self::listen::Error;
 pub use self::mailbox::{Mail, Mailbox};
 pub use self::records::is_dtls;
 pub use self::route::Route;
-#[cfg(test)]
-pub use self::stun::tests as stun_tests;
-pub use self::stun::{Class, Message};
 
 /// The largest datagram of a browser: an Ethernet frame's worth.
 const LARGEST: usize = 1500;
@@ -264,34 +261,19 @@ impl Port {
         }
     }
 
-    /// All entries of all tables and connections: none when nobody is there.
-    pub fn entries(&self) -> usize {
-        self.inner.demux().entries() + self.inner.guests.count()
+    /// What it holds for viewers and strangers now; all is 0 when nobody is there.
+    pub fn usage(&self) -> Usage {
+        Usage { entries: self.inner.demux().entries(), tcp_connections: self.inner.guests.count() }
     }
 }
 
-/// Shows datagrams of somebody unknown to a port on which one viewer is expected. Returns how many were taken for that
-/// viewer's, changed the port's tables, or would have brought webrtc application data: it must be none. Before each
-/// datagram stands its length in two bytes, as over TCP (RFC 4571).
-pub fn fooled_by(mut datagrams: &[u8]) -> usize {
-    let from = SocketAddr::from(([192, 0, 2, 1], 9));
-    let mut demux = Demux::default();
-    let id = demux.open(Arc::default());
-    demux.credentials(id, "ours", "a password that nobody knows");
-    let before = demux.entries();
-    let (mut fooled, mut gate) = (0, gate::Gate::default());
-    while let Some((length, rest)) = datagrams.split_first_chunk() {
-        let (datagram, rest) = rest.split_at(rest.len().min(u16::from_be_bytes(*length).into()));
-        datagrams = rest;
-        let taken = demux.udp(Instant::now(), from, None, datagram);
-        fooled += usize::from(!matches!(taken, Inbound::Stray));
-        let _ = stun::Message::parse(datagram).and_then(|m| m.mapped_address());
-        gate.admit(Instant::now(), datagram);
-        let reduced = gate.reduce(Instant::now(), Bytes::copy_from_slice(datagram));
-        fooled +=
-            reduced.map_or(0, |r| records::records(&r).filter(|r| !(20..=22).contains(&r.kind)).count());
-    }
-    fooled + (demux.entries() - before)
+/// What the port holds at one moment, for status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Usage {
+    /// Entries of all tables: viewers, their addresses, and requests that wait for an answer.
+    pub entries: usize,
+    /// TCP connections, of viewers and of strangers.
+    pub tcp_connections: usize,
 }
 
 /// One viewer's line through the port, open as long as it is held.

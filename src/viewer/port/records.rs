@@ -104,7 +104,7 @@ impl Handshake {
 }
 
 /// Of a datagram that came after the handshake, what webrtc gets: how the connection ends. A handshake message that comes
-/// again asks for our answer to it, which [`super::flight`] gives.
+/// again asks for our answer to it, which `flight` gives.
 pub fn established(datagram: Bytes) -> Option<Bytes> {
     reduce(datagram, |record| (record.kind, record.epoch) == (ALERT, 1))
 }
@@ -141,7 +141,7 @@ fn parts(body: &[u8]) -> usize {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// One record.

@@ -12,8 +12,8 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{sleep_until, timeout};
 
 use super::Inner;
-use super::stun::{self, TransactionId};
 use crate::config;
+use crate::net::stun::{self, TransactionId};
 
 /// Answers that wait to be looked at; a further one is dropped.
 pub const ANSWERS: usize = 32;

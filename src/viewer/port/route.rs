@@ -2,9 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::Line;
+use super::connection::Connection;
 use super::demux::Via;
 use super::udp::Able;
-use super::{Line, tcp};
 use crate::viewer::wire::{Batch, Run};
 
 /// The way, as far as it is known; asked for anew when it may be another.
@@ -13,7 +14,7 @@ pub struct Route(Option<Known>);
 
 enum Known {
     Udp { to: SocketAddr, from: Option<IpAddr>, able: Able },
-    Tcp(tcp::Sender),
+    Tcp(Connection),
 }
 
 impl Line {

@@ -8,17 +8,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::connection::{Connection, Queue};
 use super::demux::{Inbound, LineId};
 use super::guests::Place;
 use super::{Inner, LARGEST};
@@ -29,8 +28,6 @@ const FIRST_FRAME: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(60);
 /// How long what we sent may stay without acknowledgement.
 const STALLED: Duration = Duration::from_secs(10);
-/// Frames that wait to be written; a further one is dropped. An IDR of 300 KB fits, a second of video does not.
-const QUEUE: usize = 256;
 /// Bytes that the kernel holds unsent before we wait, and dropping begins: more is only delay.
 const UNSENT: u32 = 64 * 1024;
 /// Bytes written at once.
@@ -41,66 +38,6 @@ const DRAIN: Duration = Duration::from_millis(200);
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
 /// Pause after an accept that failed for want of resources.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// The way to one connection.
-#[derive(Clone, Debug)]
-pub struct Sender {
-    id: u64,
-    frames: mpsc::Sender<Bytes>,
-    concealed: mpsc::Sender<oneshot::Sender<()>>,
-    over: CancellationToken,
-}
-
-/// The other end of a [`Sender`].
-pub struct Queue {
-    frames: mpsc::Receiver<Bytes>,
-    /// Orders to drop what waits, each to be answered when nothing of it is on its way.
-    concealed: mpsc::Receiver<oneshot::Sender<()>>,
-}
-
-impl PartialEq for Sender {
-    fn eq(&self, other: &Self) -> bool {
-        self.id == other.id
-    }
-}
-
-impl Sender {
-    /// A way to nowhere yet, and what comes along it.
-    pub fn new() -> (Self, Queue) {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let (frames, waiting) = mpsc::channel(QUEUE);
-        let (concealed, orders) = mpsc::channel(1);
-        let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        let over = CancellationToken::new();
-        (Self { id, frames, concealed, over }, Queue { frames: waiting, concealed: orders })
-    }
-
-    /// Drops what waits. When this returns nothing from before is on its way any more: it has arrived, or the connection
-    /// was reset.
-    pub async fn conceal(&self) {
-        let (done, drained) = oneshot::channel();
-        if self.concealed.send(done).await.is_ok() {
-            let _ = drained.await; // the connection has ended instead
-        }
-    }
-
-    /// Closes the connection, once what waits is written or at once where the other end does not take it.
-    pub fn close(&self) {
-        self.over.cancel();
-    }
-
-    /// Sends a datagram as a frame, or drops it; false if it was dropped.
-    pub fn send(&self, datagram: &[u8]) -> bool {
-        self.frames.try_reserve().is_ok_and(|place| {
-            let Ok(length) = u16::try_from(datagram.len()) else { return false };
-            let mut frame = BytesMut::with_capacity(2 + datagram.len());
-            frame.put_u16(length);
-            frame.put_slice(datagram);
-            place.send(frame.freeze());
-            true
-        })
-    }
-}
 
 /// Takes connections until cancelled.
 pub(super) async fn accept(port: Arc<Inner>, listener: TcpListener) {
@@ -138,23 +75,23 @@ async fn serve(port: Arc<Inner>, stream: TcpStream, remote: SocketAddr, mut plac
         return;
     }
     let (read, write) = stream.into_split();
-    let (sender, queue) = Sender::new();
+    let (connection, queue) = Connection::new();
     let mut line = None;
     let room = place.end.clone();
     {
-        let reading = reading(&port, Frames::new(read), remote, &sender, &mut line, &mut place);
+        let reading = reading(&port, Frames::new(read), remote, &connection, &mut line, &mut place);
         let why = tokio::select! {
             why = reading => why,
             () = room.cancelled() => {
                 port.status.counters.stray_datagrams.count();
                 Err(io::Error::other("it makes room for another"))
             }
-            why = writing(write, queue, sender.over.clone()) => why,
+            why = writing(write, queue, connection.over.clone()) => why,
         };
         tracing::trace!(%remote, error = why.err().map(tracing::field::display), "TCP connection ended");
     }
     if let Some(line) = line {
-        port.demux().closed(line, &sender);
+        port.demux().closed(line, &connection);
     }
 }
 
@@ -162,7 +99,7 @@ async fn reading(
     port: &Inner,
     mut frames: Frames<OwnedReadHalf>,
     remote: SocketAddr,
-    sender: &Sender,
+    connection: &Connection,
     line: &mut Option<LineId>,
     place: &mut Place,
 ) -> io::Result<()> {
@@ -171,7 +108,7 @@ async fn reading(
         let frame = timeout(patience, frames.next()).await??;
         let Some(frame) = frame else { return Ok(()) };
         let now = std::time::Instant::now();
-        let whose = port.demux().tcp(now, remote, sender, *line, frame);
+        let whose = port.demux().tcp(now, remote, connection, *line, frame);
         match whose {
             Inbound::Line(id, mailbox, label) => {
                 if line.replace(id).is_none() && !place.known(id) {
@@ -287,6 +224,7 @@ impl<R: AsyncReadExt + Unpin> Frames<R> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::connection::QUEUE;
     use super::*;
 
     async fn frames(bytes: &[u8], piece: usize) -> (Vec<Vec<u8>>, bool) {
@@ -314,7 +252,7 @@ mod tests {
 
     #[tokio::test]
     async fn frames_come_out_as_they_went_in_however_the_bytes_arrive() {
-        let (sender, mut queue) = Sender::new();
+        let (sender, mut queue) = Connection::new();
         let sent: Vec<Vec<u8>> = [1, 2, 200, LARGEST, 7].map(|n| vec![n as u8; n]).to_vec();
         assert!(sent.iter().all(|s| sender.send(s)));
         let mut stream = vec![0, 0]; // an empty one is allowed (RFC 4571 section 2) and means nothing
@@ -334,11 +272,11 @@ mod tests {
     }
 
     /// A connection that is written to by us and read by nobody, and how its writing ends.
-    async fn connection() -> (Sender, TcpStream, tokio::task::JoinHandle<io::Result<()>>) {
+    async fn connection() -> (Connection, TcpStream, tokio::task::JoinHandle<io::Result<()>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let theirs = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connected");
         let (read, write) = listener.accept().await.expect("accepted").0.into_split();
-        let (sender, queue) = Sender::new();
+        let (sender, queue) = Connection::new();
         let over = sender.over.clone();
         let ended = tokio::spawn(async move {
             let ended = writing(write, queue, over).await;
@@ -387,10 +325,10 @@ mod tests {
 
     #[test]
     fn whoever_does_not_read_loses_the_newest() {
-        let (sender, _queue) = Sender::new();
+        let (sender, _queue) = Connection::new();
         assert!((0..QUEUE).all(|_| sender.send(b"frame")));
         assert!(!sender.send(b"frame"));
-        let (sender, queue) = Sender::new();
+        let (sender, queue) = Connection::new();
         drop(queue);
         assert!(!sender.send(b"frame"));
     }

@@ -12,7 +12,7 @@ use crate::media::h264::ProfileLevelId;
 use crate::pipeline::quality::Quality;
 use crate::pipeline::stream::Streams;
 use crate::status::Status;
-use crate::viewer::{Answer, Credential, Error, Holder, Offer, Port, Registry};
+use crate::viewer::{Answer, Credential, Error, Holder, Offer, Port, Registry, Signaling};
 
 macro_rules! offers {
     ($($name:literal)*) => {
@@ -82,7 +82,7 @@ impl House {
         let holder = Holder { credential: Credential::new([0; 32]), owner: true, household: false };
         let (sdp, who) = (offer.to_owned(), "test".into());
         let quality = Quality::Auto;
-        let offer = Offer { sdp, from, to: None, who, holder, via: "page", sound: false, quality };
+        let offer = Offer { sdp, from, to: None, who, holder, via: Signaling::Page, sound: false, quality };
         self.registry.join(offer).await
     }
 

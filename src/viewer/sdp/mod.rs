@@ -13,6 +13,7 @@
 mod answer;
 mod extmap;
 mod formats;
+pub mod fragment;
 mod parse;
 mod transport;
 

@@ -17,10 +17,10 @@
 
 use std::time::Duration;
 
-use super::super::tls::time::{RELEASED, clock, plausible};
 use super::principal::DAY_S;
 use crate::clock::running;
 use crate::state::Lasting;
+use crate::wall::{RELEASED, clock, plausible};
 
 /// A clock that differs by less was set a little, or ran a little fast: nothing is moved.
 const JUMP_S: u64 = 60;

@@ -27,10 +27,10 @@ use time::OffsetDateTime;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use super::Error;
 use super::files::{self, Pair};
 use super::names::{self, Here, Name};
-use super::time::{DAY, Unix, believed};
-use super::{Error, time as clock};
+use crate::wall::{self, DAY, Unix, believed};
 
 /// Longer than any board lives.
 const CA_DAYS: i64 = 25 * 365;
@@ -108,7 +108,7 @@ impl Authority {
         params.name_constraints =
             Some(NameConstraints { permitted_subtrees: permitted, excluded_subtrees: vec![] });
         // From the program's date on, so that a clock that is ahead now and put right later does no harm.
-        params.not_before = date(clock::RELEASED - BACKDATED_DAYS * DAY)?;
+        params.not_before = date(wall::RELEASED - BACKDATED_DAYS * DAY)?;
         params.not_after = date(believed(at, None) + CA_DAYS * DAY)?;
         let pem = params.self_signed(&key)?.pem();
         let (pem_path, key_path) = paths(dir);
@@ -226,10 +226,10 @@ pub fn renewal(leaf: &Pair, wanted: &[Name], clock: Unix) -> Option<String> {
     }
     let now = believed(clock, Some(made(leaf)));
     if now >= leaf.not_after - RENEW_DAYS * DAY {
-        return Some(format!("the last one ends on {}", clock::date(leaf.not_after)));
+        return Some(format!("the last one ends on {}", wall::date(leaf.not_after)));
     }
     // Made while the clock was ahead.
-    (now < leaf.not_before).then(|| format!("the last one is dated {}", clock::date(leaf.not_before)))
+    (now < leaf.not_before).then(|| format!("the last one is dated {}", wall::date(leaf.not_before)))
 }
 
 fn paths(dir: &Path) -> (PathBuf, PathBuf) {

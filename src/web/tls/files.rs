@@ -14,7 +14,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::names::Name;
-use super::time::Unix;
+use crate::wall::Unix;
 
 /// No certificate file is as large.
 const LARGEST: u64 = 256 * 1024;

@@ -9,7 +9,6 @@
 pub mod device;
 pub mod files;
 pub mod names;
-pub mod time;
 
 #[cfg(test)]
 mod tests;
@@ -35,10 +34,10 @@ use warp::reply;
 use self::device::{Authority, made, renewal};
 use self::files::{Pair, Stamp};
 use self::names::{Here, Name, wanted};
-use self::time::{Unix, believed, clock, date, plausible};
 use super::machine;
 use super::problem::Problem;
 use crate::config;
+use crate::wall::{Unix, believed, clock, date, plausible};
 
 /// Between two looks at the owner's files, which are taken at the second look that finds them the same.
 const LOOK_AT_FILES: Duration = Duration::from_secs(10);
@@ -75,11 +74,31 @@ impl Error {
     }
 }
 
+/// Whose certificate is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// One that the device made for itself.
+    Device,
+    /// The owner's, from files.
+    Files,
+}
+
+impl Kind {
+    /// Whose fingerprint people are told.
+    pub fn fingerprint_of(self) -> &'static str {
+        match self {
+            Self::Device => "this device's authority",
+            Self::Files => "the certificate",
+        }
+    }
+}
+
 /// What is served now, for people.
 #[derive(Clone, Debug, Serialize)]
 pub struct Facts {
-    /// "device" (made by itself) or "files" (the owner's).
-    pub kind: &'static str,
+    /// Whose it is.
+    pub kind: Kind,
     /// SHA-256 of the authority, for the device's own; of the certificate, for the owner's.
     pub fingerprint: String,
     /// For whom.
@@ -180,10 +199,10 @@ impl Tls {
     pub fn facts(&self) -> Facts {
         let pair = self.served.now();
         let (kind, fingerprint, problem) = match &self.source {
-            Source::Device { authority, .. } => ("device", authority.fingerprint(), None),
+            Source::Device { authority, .. } => (Kind::Device, authority.fingerprint(), None),
             Source::Files(files) => {
                 let problem = files.seen.lock().unwrap_or_else(PoisonError::into_inner).problem.clone();
-                ("files", pair.fingerprint(), problem)
+                (Kind::Files, pair.fingerprint(), problem)
             }
         };
         let now = believed(clock(), None);

@@ -7,8 +7,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConnection};
 
-use super::time::{DAY, RELEASED};
 use super::*;
+use crate::wall::{DAY, RELEASED};
 
 /// A folder of its own, left to the system's cleaning if a test fails.
 struct Dir(PathBuf);
@@ -264,7 +264,7 @@ fn new_files_of_the_owner_are_taken_and_bad_ones_are_not() {
     let served = || tls.facts().names;
     assert_eq!(
         (served(), tls.facts().kind, tls.authority_pem()),
-        (vec!["one.example".into()], "files", None)
+        (vec!["one.example".into()], Kind::Files, None)
     );
     // Both replaced, seen once while changing, taken at the second look.
     owners_files(&dir.0, "two.example");

@@ -1,12 +1,17 @@
 //! What strangers show at the two doors: credentials in headers, and datagrams at the media port.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use peercam::config::{Config, Web};
 use peercam::state::State;
-use peercam::viewer::fooled_by;
+use peercam::net::stun::Message;
+use peercam::viewer::port::demux::{Demux, Inbound};
+use peercam::viewer::port::gate::Gate;
+use peercam::viewer::port::records::records;
 use peercam::web::access::admit;
 use peercam::web::auth::{Auth, Role};
 use peercam::web::guard::{self, Area, Machine};
@@ -68,7 +73,25 @@ pub fn door(data: &[u8]) {
     }
 }
 
-/// Datagrams of somebody who knows no password.
-pub fn datagrams(data: &[u8]) {
-    assert_eq!(fooled_by(data), 0);
+/// Datagrams of somebody who knows no password, to a port at which one viewer is expected: none is taken for that viewer's,
+/// changes the port's tables, or would bring webrtc application data. Before each datagram stands its length in two bytes, as
+/// over TCP (RFC 4571).
+pub fn datagrams(mut data: &[u8]) {
+    let from = SocketAddr::from(([192, 0, 2, 1], 9));
+    let (mut demux, mut gate) = (Demux::default(), Gate::default());
+    let id = demux.open(Arc::default());
+    demux.credentials(id, "ours", "a password that nobody knows");
+    let before = demux.entries();
+    while let Some((length, rest)) = data.split_first_chunk() {
+        let (datagram, rest) = rest.split_at(rest.len().min(u16::from_be_bytes(*length).into()));
+        data = rest;
+        let now = Instant::now();
+        assert!(matches!(demux.udp(now, from, None, datagram), Inbound::Stray), "taken for the viewer's");
+        let _ = Message::parse(datagram).and_then(|m| m.mapped_address());
+        gate.admit(now, datagram);
+        let reduced = gate.reduce(now, Bytes::copy_from_slice(datagram));
+        let data = |r: &Bytes| records(r).any(|r| !(20..=22).contains(&r.kind));
+        assert!(!reduced.is_some_and(|r| data(&r)), "application data");
+    }
+    assert_eq!(demux.entries(), before);
 }

@@ -9,7 +9,7 @@ use peercam::config;
 use peercam::pipeline::quality::Quality;
 use peercam::pipeline::stream::Streams;
 use peercam::status::Status;
-use peercam::viewer::{Credential, Holder, Offer, Port, Registry};
+use peercam::viewer::{Credential, Holder, Offer, Port, Registry, Signaling};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
@@ -54,7 +54,7 @@ pub fn join(data: &[u8]) {
             to: None,
             who: "fuzz".into(),
             holder,
-            via: "page",
+            via: Signaling::Page,
             sound: false,
             quality: Quality::Auto,
         };

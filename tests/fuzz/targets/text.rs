@@ -2,21 +2,22 @@
 
 use peercam::config::Config;
 use peercam::media::h264::ProfileLevelId;
-use peercam::viewer::{check_candidate, check_offer};
+use peercam::viewer::sdp::fragment::{self, Fragment, Skeleton};
+use peercam::viewer::sdp::{self, usable_candidate};
 use peercam::web::messages::FromPage;
-use peercam::web::sdpfrag::{self, Fragment, Skeleton};
 
 const OWN: ProfileLevelId = ProfileLevelId([0x42, 0xc0, 0x1f]);
 
 /// An offer by itself: what is made of it for WebRTC would be accepted again.
 pub fn offer(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    if let Ok(reduced) = check_offer(text, OWN) {
-        let again = check_offer(&reduced, OWN);
+    if let Ok(taken) = sdp::check(text, OWN) {
+        let reduced = taken.offer();
+        let again = sdp::check(&reduced, OWN);
         assert!(again.is_ok(), "{again:?} of what came of it: {reduced}");
     }
     for line in text.lines() {
-        check_candidate(line);
+        let _ = usable_candidate(line);
     }
 }
 
@@ -24,8 +25,8 @@ pub fn offer(data: &[u8]) {
 pub fn signal(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     match serde_json::from_str::<FromPage>(text) {
-        Ok(FromPage::Offer { sdp, .. }) => drop(check_offer(&sdp, OWN)),
-        Ok(FromPage::Candidate { candidate, .. }) => drop(check_candidate(&candidate)),
+        Ok(FromPage::Offer { sdp, .. }) => drop(sdp::check(&sdp, OWN)),
+        Ok(FromPage::Candidate { candidate, .. }) => drop(usable_candidate(&candidate)),
         Ok(_) | Err(_) => {}
     }
 }
@@ -33,12 +34,12 @@ pub fn signal(data: &[u8]) {
 /// A PATCH of WHEP: candidates, or an ICE restart.
 pub fn whep(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    if let Some(credentials) = sdpfrag::credentials(text) {
+    if let Some(credentials) = fragment::credentials(text) {
         let _ = Skeleton::of(text).fragment(&credentials, &[]);
     }
     if let Ok(fragment) = Fragment::parse(text) {
         for candidate in &fragment.candidates {
-            check_candidate(&candidate.value);
+            let _ = usable_candidate(&candidate.value);
         }
     }
 }

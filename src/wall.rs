@@ -1,4 +1,4 @@
-//! What time it is, for certificates. Small boards have no clock that runs without power: until the network tells the
+//! Wall-clock time: what time it is, as far as that can be believed, and dates for people. Small boards have no clock that runs without power: until the network tells the
 //! time, they start in 1970, or where they were last shut down. A certificate dated then would be expired for every
 //! browser.
 

@@ -1,5 +1,5 @@
-//! As much of STUN (RFC 8489) as the shared port needs: whose a message is, whether it is genuine, and our own
-//! question for our address outside. The connectivity checks themselves (RFC 8445) are webrtc's.
+//! As much of STUN (RFC 8489) as we need: whose a message is, whether it is genuine, and our own question for our address
+//! outside. The connectivity checks themselves (RFC 8445) are webrtc's.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -11,6 +11,7 @@ pub type TransactionId = [u8; 12];
 const COOKIE: [u8; 4] = 0x2112_a442_u32.to_be_bytes();
 const HEADER: usize = 20;
 
+const MAPPED_ADDRESS: u16 = 0x0001;
 const USERNAME: u16 = 0x0006;
 const MESSAGE_INTEGRITY: u16 = 0x0008;
 const XOR_MAPPED_ADDRESS: u16 = 0x0020;
@@ -109,13 +110,19 @@ impl<'a> Message<'a> {
         bool::from(subtle::ConstantTimeEq::ct_eq(ours.as_ref(), tag))
     }
 
-    /// The address that our request came from, as the server saw it.
+    /// The address that our request came from, as the server saw it (RFC 8489 sections 14.1 and 14.2).
     pub fn mapped_address(&self) -> Option<SocketAddr> {
-        let (_, value) = self.attribute(XOR_MAPPED_ADDRESS)?;
+        let masked = self.attribute(XOR_MAPPED_ADDRESS).map(|(_, value)| value);
+        let (value, masked) = match masked {
+            Some(value) => (value, true),
+            None => (self.attribute(MAPPED_ADDRESS)?.1, false), // of servers from before 2008
+        };
         let (head, address) = value.split_at_checked(4)?;
-        let port = u16::from_be_bytes([head[2] ^ COOKIE[0], head[3] ^ COOKIE[1]]);
         let mut mask = [0; 16];
-        mask.copy_from_slice(&self.bytes[4..HEADER]);
+        if masked {
+            mask.copy_from_slice(&self.bytes[4..HEADER]);
+        }
+        let port = u16::from_be_bytes([head[2] ^ mask[0], head[3] ^ mask[1]]);
         let plain: Vec<u8> = address.iter().zip(mask).map(|(b, m)| b ^ m).collect();
         let ip: IpAddr = match head[1] {
             1 => Ipv4Addr::from(<[u8; 4]>::try_from(plain).ok()?).into(),
@@ -141,7 +148,7 @@ pub fn binding_request(id: TransactionId) -> [u8; HEADER] {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
     pub use super::{binding_request, key};
 

@@ -237,14 +237,14 @@ mod tests {
 
     #[test]
     fn a_trickle_fragment() {
-        let fragment = Fragment::parse(TRICKLE).unwrap();
+        let fragment = Fragment::parse(TRICKLE).expect("right");
         assert_eq!(fragment.credentials, Some(esaw()));
         assert!(fragment.candidates.iter().all(|c| c.mid.as_deref() == Some("0")));
         let values: Vec<_> = fragment.candidates.iter().map(|c| c.value.as_str()).collect();
         assert!(values[0].starts_with("candidate:1387637174 1 udp") && values[0].ends_with("ufrag EsAw"));
         assert!(values[1].starts_with("candidate:473322822"));
         assert_eq!(values[2..], [""]);
-        assert_eq!(Fragment::parse(&TRICKLE.replace("\r\n", "\n")).unwrap(), fragment);
+        assert_eq!(Fragment::parse(&TRICKLE.replace("\r\n", "\n")).expect("right"), fragment);
     }
 
     #[test]
@@ -254,7 +254,7 @@ mod tests {
              m=video 9 RTP/AVP 0\na=candidate:1 1 UDP 1 198.51.100.1 1 typ host\na=mid:v\na=x-new:thing\n\
              m=audio 9 RTP/AVP 0\na=candidate:2 1 UDP 1 a.local 2 typ host\n",
         )
-        .unwrap();
+        .expect("right");
         assert_eq!(fragment.credentials, Some(esaw()));
         let mids: Vec<_> = fragment.candidates.iter().map(|c| c.mid.as_deref()).collect();
         assert_eq!(mids, [Some("v"), None]);
@@ -321,7 +321,7 @@ mod tests {
              a=ice-ufrag:EsAw\r\na=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1\r\n\
              a=candidate:1 1 udp 2130706431 198.51.100.1 39132 typ host\r\na=end-of-candidates\r\n"
         );
-        assert_eq!(Fragment::parse(&text).unwrap().credentials, Some(esaw()));
+        assert_eq!(Fragment::parse(&text).expect("right").credentials, Some(esaw()));
     }
 
     #[test]
