@@ -10,7 +10,7 @@ TARGETS ?= x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu armv7-unknown-linu
 PROFILE ?= release
 MINUTES ?= 60
 
-.PHONY: help run test test-device deb-boards test-installed test-long check cross test-cross deb test-deb soak fuzz bench test-fresh
+.PHONY: help run quick test test-device deb-boards test-installed test-long check cross test-cross deb test-deb soak fuzz bench test-fresh
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
@@ -18,6 +18,12 @@ run: ## install what is missing, build and start the daemon: make run ARGS='--co
 	@tests/setup.sh build
 	cargo build --release --locked
 	exec target/release/peercam $(ARGS)
+
+quick: ## formatting, lints and unit tests, for while you work
+	@tests/setup.sh build
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo test --locked --lib
 
 test: ## install what the tests need and run them all: make test TESTS=browser for those with that name
 	@tests/setup.sh build net browser board peers
@@ -76,7 +82,7 @@ fuzz: ## feed all that reads foreign bytes with mutations: make fuzz EACH=3600 f
 	@tests/setup.sh build
 	tests/fuzz/run.sh $(EACH) $(TESTS)
 
-bench: ## measure; the figures of the README
+bench: ## measure; the figures of docs/measured.md
 	@tests/setup.sh build net browser peers
 	env $$(tests/setup.sh places) tests/net.sh cargo bench --locked --offline --bench peercam -- $(TESTS)
 

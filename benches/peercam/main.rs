@@ -1,4 +1,4 @@
-//! What peercam costs and how quick it is, as the table of the README. Run by `make bench`; `make bench TESTS=delay`
+//! What peercam costs and how quick it is, as the tables of docs/measured.md. Run by `make bench`; `make bench TESTS=delay`
 //! runs the sections with that name.
 //!
 //! Figures of one run on one machine: compare ratios, and quote the machine. Each section says what it measures.
@@ -62,7 +62,7 @@ fn main() {
     }
 }
 
-/// One line of the README's table.
+/// One line of such a table.
 pub fn row(what: &str, figure: &str) {
     println!("| {what} | {figure} |");
 }

@@ -477,10 +477,10 @@ fn the_shipped_file_has_every_key_and_its_examples_are_valid() {
 }
 
 #[test]
-fn the_readme_shows_the_shipped_file() {
-    let readme = include_str!("../../README.md");
-    let block = readme.split("\n```toml\n").nth(1).and_then(|rest| rest.split("```\n").next());
-    assert_eq!(block, Some(REFERENCE), "copy device.toml into README.md");
+fn the_documentation_shows_the_shipped_file() {
+    let page = include_str!("../../docs/configuration.md");
+    let block = page.split("\n```toml\n").nth(1).and_then(|rest| rest.split("```\n").next());
+    assert_eq!(block, Some(REFERENCE), "copy device.toml into docs/configuration.md");
 }
 
 #[test]

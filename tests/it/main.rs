@@ -16,6 +16,7 @@ mod cli;
 mod client;
 mod cross_site;
 mod daemon;
+mod docs;
 mod door;
 mod flood;
 mod house;

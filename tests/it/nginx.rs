@@ -1,4 +1,4 @@
-//! A real nginx in front of the daemon, with the README's own lines.
+//! A real nginx in front of the daemon, with the documentation's own lines.
 
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
@@ -15,18 +15,18 @@ use crate::lab::{Host, cable};
 use crate::place;
 use crate::process::{Dir, Process};
 
-/// The README's `device.toml` for use behind a proxy.
+/// The `device.toml` of docs/https.md for use behind a proxy.
 pub const TRUSTING: &str =
     "[web]\naddress = \"127.0.0.1\"\ntls = \"off\"\ntrusted_proxies = [\"127.0.0.1\"]\n";
 
 /// How long nginx may take to listen.
 const READY: Duration = Duration::from_secs(20);
 
-/// The README's lines for a `server` of nginx, for a daemon at that address.
-pub fn readme_lines(daemon: SocketAddr) -> String {
-    let readme = include_str!("../../README.md");
-    let block = readme.split("\n```nginx\n").nth(1).and_then(|rest| rest.split("```\n").next());
-    let lines = block.expect("the README has lines for nginx");
+/// The lines of docs/https.md for a `server` of nginx, for a daemon at that address.
+pub fn documented_lines(daemon: SocketAddr) -> String {
+    let page = include_str!("../../docs/https.md");
+    let block = page.split("\n```nginx\n").nth(1).and_then(|rest| rest.split("```\n").next());
+    let lines = block.expect("the page has lines for nginx");
     let upstream = "http://127.0.0.1:8443";
     assert_eq!(lines.matches(upstream).count(), 2, "with and without a prefix: {lines}");
     lines.replace(upstream, &format!("http://{daemon}"))
@@ -95,7 +95,7 @@ fn chromium_watches_behind_nginx() {
     let at = |port: u16| SocketAddr::from(([192, 168, 1, 2], port));
     let (daemon, nginx) = camera.inside(|| {
         let daemon = Daemon::start(&format!("{PATTERN}{TRUSTING}"));
-        let lines = readme_lines(daemon.address());
+        let lines = documented_lines(daemon.address());
         // As people have it from elsewhere: it drops the port.
         let without_port = lines.replace("$http_host", "$host");
         assert_ne!(lines, without_port);
@@ -140,7 +140,7 @@ fn chromium_watches_behind_nginx() {
     assert!(!daemon.log().contains("address=127.0.0.1"), "{}", daemon.log());
 }
 
-/// What a client writes about itself gets it nowhere: through the README's lines, and where the other header is chosen.
+/// What a client writes about itself gets it nowhere: through the documented lines, and where the other header is chosen.
 #[test]
 fn nginx_passes_on_nothing_that_a_client_makes_up() {
     let (camera, viewer) = camera_and_viewer();
@@ -148,7 +148,7 @@ fn nginx_passes_on_nothing_that_a_client_makes_up() {
     let (daemons, _nginx) = camera.inside(|| {
         let usual = Daemon::start(&format!("{PATTERN}{TRUSTING}"));
         let other = Daemon::start(&format!("{PATTERN}{TRUSTING}proxy_header = \"forwarded\"\n"));
-        let lines = readme_lines(usual.address());
+        let lines = documented_lines(usual.address());
         let forwarded = forwarded_lines(other.address());
         let nginx = Nginx::start(&[(both[0], lines), (both[1], forwarded)], false);
         ([usual, other], nginx)

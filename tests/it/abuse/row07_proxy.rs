@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use super::{Flat, Scene, Target};
 use crate::daemon::status;
 use crate::http::anybody;
-use crate::nginx::{Nginx, forwarded_lines, readme_lines};
+use crate::nginx::{Nginx, documented_lines, forwarded_lines};
 
 /// nginx, at the camera.
 const PROXY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2)), 8080);
@@ -81,7 +81,7 @@ fn row(web: &str, lines: fn(SocketAddr) -> String) {
 
 #[test]
 fn through_the_readmes_nginx() {
-    row("", readme_lines);
+    row("", documented_lines);
 }
 
 #[test]
