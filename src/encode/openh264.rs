@@ -7,8 +7,8 @@ use openh264::encoder::{
     RateControlMode, SpsPpsStrategy, UsageType, VuiConfig,
 };
 use openh264_sys2::{
-    ENCODER_OPTION, ENCODER_OPTION_BITRATE, ENCODER_OPTION_MAX_BITRATE, ENCODER_OPTION_TRACE_LEVEL,
-    SBitrateInfo, SPATIAL_LAYER_0, WELS_LOG_QUIET,
+    ENCODER_OPTION, ENCODER_OPTION_BITRATE, ENCODER_OPTION_FRAME_RATE, ENCODER_OPTION_MAX_BITRATE,
+    ENCODER_OPTION_TRACE_LEVEL, SBitrateInfo, SPATIAL_LAYER_0, WELS_LOG_QUIET,
 };
 
 use super::video::{AccessUnit, Error, Settings, VideoEncoder};
@@ -31,6 +31,8 @@ fn error(reason: impl ToString) -> Error {
 pub struct OpenH264 {
     encoder: Encoder,
     settings: Settings,
+    /// Frames per second that its level was chosen for.
+    most_fps: f32,
     profile: ProfileLevelId,
     /// The NAL units of the last access unit, one after the other.
     coded: Vec<u8>,
@@ -68,18 +70,29 @@ impl OpenH264 {
         }
         let mut encoder = Encoder::with_api_config(OpenH264API::from_source(), config).map_err(error)?;
         quiet(&mut encoder);
-        let mut this = Self { encoder, settings, profile: ProfileLevelId([0; 3]), coded: Vec::new() };
+        let most_fps = settings.fps;
+        let profile = ProfileLevelId([0; 3]);
+        let mut this = Self { encoder, settings, most_fps, profile, coded: Vec::new() };
         let first = this.encode(&I420::new(settings.size), Pts::from_micros(0), true)?;
         let profile = first.nals.iter().find_map(|n| ProfileLevelId::of_sps(n));
         this.profile = profile.ok_or_else(|| error("its first access unit has no SPS"))?;
         let [_, _, level] = this.profile.0;
         // The crate sets the maximum to the initial bitrate, and a target above the maximum breaks rate control.
-        this.set(ENCODER_OPTION_MAX_BITRATE, max_bitrate_bps(level))?;
+        this.set_bitrate(ENCODER_OPTION_MAX_BITRATE, max_bitrate_bps(level))?;
         Ok(this)
     }
 
+    /// Sets the frame rate that rate control reckons with.
+    fn set_fps(&mut self, mut fps: f32) -> Result<(), Error> {
+        // SAFETY: the encoder is initialised (it has encoded a picture), and the option takes a pointer to a float and copies
+        // it before it returns; the crate does not rely on it.
+        let result =
+            unsafe { self.encoder.raw_api().set_option(ENCODER_OPTION_FRAME_RATE, (&raw mut fps).cast()) };
+        if result == 0 { Ok(()) } else { Err(error(format!("{fps} fps refused (error {result})"))) }
+    }
+
     /// Sets the target or the maximum of the only spatial layer.
-    fn set(&mut self, option: ENCODER_OPTION, bps: u32) -> Result<(), Error> {
+    fn set_bitrate(&mut self, option: ENCODER_OPTION, bps: u32) -> Result<(), Error> {
         let mut info = SBitrateInfo { iLayer: SPATIAL_LAYER_0, iBitrate: bps.try_into().map_err(error)? };
         // SAFETY: the encoder is initialised (it has encoded a picture), both options take a pointer to this struct and
         // copy what they need of it before they return, and the crate relies on neither of the values.
@@ -116,13 +129,20 @@ impl VideoEncoder for OpenH264 {
         Ok(AccessUnit { idr, nals })
     }
 
-    fn set_bitrate(&mut self, bps: u32) -> Result<(), Error> {
+    fn set_rates(&mut self, bps: u32, fps: f32) -> Result<(), Error> {
         let [_, _, level] = self.profile.0;
         let most = max_bitrate_bps(level);
         if bps > most {
             return Err(error(format!("{bps} bit/s are more than level_idc {level} allows ({most})")));
         }
-        self.set(ENCODER_OPTION_BITRATE, bps)?;
+        if fps > self.most_fps {
+            return Err(error(format!("{fps} fps are more than it was made for ({})", self.most_fps)));
+        }
+        if fps != self.settings.fps {
+            self.set_fps(fps)?;
+            self.settings.fps = fps;
+        }
+        self.set_bitrate(ENCODER_OPTION_BITRATE, bps)?;
         self.settings.bitrate_bps = bps;
         Ok(())
     }

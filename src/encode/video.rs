@@ -21,7 +21,7 @@ impl Error {
     }
 }
 
-/// What an encoder is made for. Of these only the bitrate can change later.
+/// What an encoder is made for. Of these only the rates can change later.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
     /// Size of every picture; even in both directions.
@@ -54,14 +54,15 @@ pub trait VideoEncoder: Send {
     /// A picture of another size than the encoder was made for, or a failure of the encoder.
     fn encode(&mut self, picture: &I420, pts: Pts, idr: bool) -> Result<AccessUnit<'_>, Error>;
 
-    /// Aims at another bitrate, in bits per second, from the next picture on. Makes no IDR.
+    /// Aims at another bitrate, in bits per second, and reckons with `fps` frames per second, from the next picture on. Makes
+    /// no IDR.
     ///
     /// # Errors
-    /// The bitrate is more than the level of the stream allows, which only a new encoder can raise; or the encoder refuses
-    /// it. It aims at the former bitrate then.
-    fn set_bitrate(&mut self, bps: u32) -> Result<(), Error>;
+    /// The level of the stream does not allow that bitrate, or `fps` is more than it was made for: only a new encoder can do
+    /// that. Or the encoder refuses it. It aims at the former rates then.
+    fn set_rates(&mut self, bps: u32, fps: f32) -> Result<(), Error>;
 
-    /// What it was made for, with the bitrate that it aims at now.
+    /// What it was made for, with the rates that it aims at now.
     fn settings(&self) -> Settings;
 
     /// Profile, constraints and level of the SPS that it emits.

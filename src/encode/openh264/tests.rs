@@ -55,7 +55,7 @@ fn the_bitrate_follows_within_two_seconds_without_an_idr() {
     let (mut moving, mut decoder) = (Moving::new(size), Decoder::new().expect("a decoder"));
     let mut n = 0;
     let measured = WANTED.map(|wanted| {
-        encoder.set_bitrate(wanted).expect("taken");
+        encoder.set_rates(wanted, SETTINGS.fps).expect("taken");
         assert_eq!(encoder.settings().bitrate_bps, wanted);
         let mut seconds = [0; 4];
         for second in &mut seconds {
@@ -79,13 +79,39 @@ fn the_bitrate_follows_within_two_seconds_without_an_idr() {
 }
 
 #[test]
-fn a_bitrate_that_the_level_does_not_allow_is_refused_and_the_former_kept() {
+fn with_fewer_frames_a_second_each_may_be_larger_and_none_is_an_idr() {
+    const WANTED: u32 = 1_000_000;
+    let size = Size::new(640, 480);
+    let mut encoder = OpenH264::new(Settings { size, bitrate_bps: WANTED, ..SETTINGS }).expect("an encoder");
+    let mut moving = Moving::new(size);
+    let mut at_us = 0;
+    let mut measure = |fps: u64| {
+        encoder.set_rates(WANTED, fps as f32).expect("taken");
+        let mut seconds = [0; 4];
+        for second in &mut seconds {
+            for _ in 0..fps {
+                let idr = at_us == 0;
+                let unit = encoder.encode(moving.next(), Pts::from_micros(at_us), idr).expect("encoded");
+                assert_eq!(unit.idr, idr, "at {at_us}");
+                *second += unit.nals.iter().map(|nal| nal.len() + 4).sum::<usize>();
+                at_us += 1_000_000 / fps;
+            }
+        }
+        (seconds[2] + seconds[3]) as f64 * 4.0 / f64::from(WANTED)
+    };
+    let measured = [30, 15, 10, 20, 30].map(|fps| measure(fps));
+    assert!(measured[1..].iter().all(|part| (0.85..1.15).contains(part)), "{measured:.3?}");
+}
+
+#[test]
+fn rates_that_the_level_does_not_allow_are_refused_and_the_former_kept() {
     let mut encoder = OpenH264::new(SETTINGS).expect("an encoder");
     let most = max_bitrate_bps(encoder.profile().0[2]);
-    encoder.set_bitrate(most).expect("allowed");
-    let error = encoder.set_bitrate(most + 1).expect_err("refused");
+    encoder.set_rates(most, 15.0).expect("allowed");
+    let error = encoder.set_rates(most + 1, 10.0).expect_err("refused");
     assert!(error.to_string().starts_with("OpenH264: "), "{error}");
-    assert_eq!(encoder.settings().bitrate_bps, most);
+    encoder.set_rates(most, SETTINGS.fps + 1.0).expect_err("refused");
+    assert_eq!((encoder.settings().bitrate_bps, encoder.settings().fps), (most, 15.0));
 }
 
 #[test]

@@ -211,11 +211,12 @@ impl<'a> Conversion<'a> {
             None => (config.size, f64::from(config.frame_rate)),
         };
         let (bitrate_bps, effort) = (config.bitrate_bps, config.effort);
-        let mut plan = Plan { size: size.even(), fps, bitrate_bps, effort, level: Arc::default() };
+        let mut plan =
+            Plan { size: size.even(), fps, most_fps: fps, bitrate_bps, effort, level: Arc::default() };
         let before = self.plan.as_ref().filter(|before| before.fits(&plan));
         let same = before.is_some_and(|before| before.bitrate_bps == bitrate_bps);
         match before {
-            Some(before) => plan.level = before.level.clone(),
+            Some(before) => (plan.most_fps, plan.level) = (before.most_fps, before.level.clone()),
             None => self.fresh = true,
         }
         let (size, smaller) = (Some(plan.size), self.reduction.smaller().is_ok());

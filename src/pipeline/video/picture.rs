@@ -22,6 +22,8 @@ pub(super) struct Plan {
     pub size: Size,
     /// Pictures per second.
     pub fps: f64,
+    /// Pictures per second that encoders are made for, and their level is chosen for: fewer need no others.
+    pub most_fps: f64,
     /// For full pictures.
     pub bitrate_bps: u32,
     /// CPU against quality.
@@ -33,7 +35,7 @@ pub(super) struct Plan {
 impl Plan {
     /// Whether encoders for one can go on with the other.
     pub fn fits(&self, other: &Self) -> bool {
-        (self.size, self.fps, self.effort) == (other.size, other.fps, other.effort)
+        (self.size, self.effort) == (other.size, other.effort) && other.fps <= self.most_fps
     }
 }
 

@@ -121,16 +121,20 @@ impl<'a> Rung<'a> {
         };
         let settings = Settings {
             size: self.share.of(plan.size),
-            fps: plan.fps as f32,
+            fps: plan.most_fps as f32,
             bitrate_bps: self.share.bitrate_bps(plan.bitrate_bps),
             effort: plan.effort,
             level,
         };
         let mut known = self.encoder.take().filter(|encoder| serves(&**encoder, settings));
-        let changed = known.as_mut().map_or(Ok(()), |encoder| aim(&mut **encoder, settings.bitrate_bps));
+        let aims = known.as_mut().is_some_and(|encoder| aim(&mut **encoder, settings, plan.fps).is_ok());
         let encoder = match known {
-            Some(encoder) if changed.is_ok() => encoder,
-            _ => self.candidates.make(settings)?,
+            Some(encoder) if aims => encoder,
+            _ => {
+                let mut encoder = self.candidates.make(settings)?;
+                aim(&mut *encoder, settings, plan.fps)?;
+                encoder
+            }
         };
         if self.share == Share::Full {
             self.tell(&*encoder);
@@ -191,15 +195,20 @@ impl<'a> Rung<'a> {
     }
 }
 
-/// Whether an encoder is one that these settings ask for, but for its bitrate.
+/// Whether an encoder is one that these settings ask for, but for its rates.
 fn serves(encoder: &dyn VideoEncoder, settings: Settings) -> bool {
     let now = encoder.settings();
-    Settings { bitrate_bps: now.bitrate_bps, ..settings } == now
+    Settings { bitrate_bps: now.bitrate_bps, fps: now.fps, ..settings } == now
 }
 
-/// Has an encoder aim at this bitrate.
-fn aim(encoder: &mut dyn VideoEncoder, bitrate_bps: u32) -> Result<(), Error> {
-    if encoder.settings().bitrate_bps == bitrate_bps { Ok(()) } else { encoder.set_bitrate(bitrate_bps) }
+/// Has an encoder aim at the bitrate of these settings, and at `fps`.
+fn aim(encoder: &mut dyn VideoEncoder, settings: Settings, fps: f64) -> Result<(), Error> {
+    let (now, bitrate_bps, fps) = (encoder.settings(), settings.bitrate_bps, fps as f32);
+    if (now.bitrate_bps, now.fps) == (bitrate_bps, fps) {
+        Ok(())
+    } else {
+        encoder.set_rates(bitrate_bps, fps)
+    }
 }
 
 #[cfg(test)]
