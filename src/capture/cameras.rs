@@ -10,7 +10,7 @@ use super::Error;
 use super::choice::Choice;
 use super::modes::{self, FourCc, Offered, Wanted};
 use super::v4l2::controls::{self, Control};
-use super::v4l2::node::Caps;
+use super::v4l2::node::{self, Caps};
 use super::v4l2::{self, Node};
 use crate::config;
 use crate::media::frame::{LARGEST, PixelFormat, Size};
@@ -46,7 +46,7 @@ pub struct Listing {
 /// listed with the reason.
 pub fn list(size: Size) -> Vec<Listing> {
     let names = by_id();
-    nodes()
+    node::all()
         .into_iter()
         .filter_map(|path| inspect(&path, size, &names, true).transpose())
         .map(unopened_too)
@@ -92,7 +92,7 @@ fn resolve(name: &str) -> Result<PathBuf, Error> {
 fn choose_auto(video: &config::Video) -> Result<Choice, Error> {
     let (names, controls) = (by_id(), !video.controls.is_empty());
     let (mut fit, mut unfit, mut closed) = (vec![], vec![], None);
-    for path in nodes() {
+    for path in node::all() {
         match inspect(&path, video.size, &names, controls) {
             Ok(Some(listing)) if listing.unfit.is_some() => unfit.push(listing),
             Ok(Some(listing)) => fit.push(listing),
@@ -275,16 +275,6 @@ fn formats(offered: &[Offered]) -> String {
         return "none".into();
     }
     all.iter().map(FourCc::to_string).collect::<Vec<_>>().join(", ")
-}
-
-/// `/dev/video*`, by number.
-fn nodes() -> Vec<PathBuf> {
-    let entries = fs::read_dir("/dev").into_iter().flatten().flatten();
-    let number = |name: &str| name.strip_prefix("video")?.parse::<u32>().ok();
-    let mut all: Vec<_> =
-        entries.filter_map(|e| Some((number(e.file_name().to_str()?)?, e.path()))).collect();
-    all.sort();
-    all.into_iter().map(|(_, path)| path).collect()
 }
 
 /// Nodes and their names below `/dev/v4l/by-id`, but for names that can't be shown, and so not be copied either.

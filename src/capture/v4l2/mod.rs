@@ -1,5 +1,6 @@
 //! A V4L2 camera: opened in the mode that was chosen, its frames lent out without a copy.
 
+mod bus;
 mod coded;
 #[allow(non_upper_case_globals)] // the kernel's constants as bindgen names them, in patterns
 pub mod controls;

@@ -1,6 +1,7 @@
 //! What a device node is and can do, asked of its driver.
 
-use std::io;
+use std::path::PathBuf;
+use std::{fs, io};
 
 use v4l::v4l_sys::*;
 
@@ -23,6 +24,16 @@ pub struct Caps {
     pub bus: String,
     /// `V4L2_CAP_*` of this very node.
     pub flags: u32,
+}
+
+/// All nodes, `/dev/video*`, by number.
+pub fn all() -> Vec<PathBuf> {
+    let entries = fs::read_dir("/dev").into_iter().flatten().flatten();
+    let number = |name: &str| name.strip_prefix("video")?.parse::<u32>().ok();
+    let mut all: Vec<_> =
+        entries.filter_map(|e| Some((number(e.file_name().to_str()?)?, e.path()))).collect();
+    all.sort();
+    all.into_iter().map(|(_, path)| path).collect()
 }
 
 impl Caps {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 use std::{fs, io, thread};
 
+use super::bus;
 use super::raw::{self, Node, zeroed};
 use crate::capture::Error;
 use crate::text::shown;
@@ -25,9 +26,7 @@ pub fn opening(what: &str, path: &Path, source: io::Error) -> Error {
         Some(libc::EACCES | libc::EPERM) => Error::denied(format!(
             "{shown} (its group, mostly `video`, may: add this user to it and log in again)"
         )),
-        Some(libc::ENOSPC) => Error::Unusable(format!(
-            "{shown}: too little USB bandwidth left; use another port, a smaller size, or pixel_format = \"MJPG\""
-        )),
+        Some(libc::ENOSPC) => Error::Unusable(bus::no_room(path)),
         Some(libc::EPIPE) => Error::Unusable(format!(
             "{shown} is part of a camera pipeline that must be set up first; try `libcamerify peercam`"
         )),
