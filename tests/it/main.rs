@@ -33,6 +33,7 @@ mod offers;
 mod peers;
 mod port;
 mod process;
+mod random;
 mod reload;
 mod rungs;
 mod soak;
