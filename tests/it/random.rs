@@ -17,6 +17,11 @@ impl Random {
         self.0
     }
 
+    /// The next number, from 0 up to `limit`, which it never reaches.
+    pub fn below(&mut self, limit: u32) -> u32 {
+        (u64::from(self.next()) * u64::from(limit) >> 32) as u32
+    }
+
     /// The next `count` bytes.
     pub fn bytes(&mut self, count: usize) -> Vec<u8> {
         (0..count).map(|_| self.next() as u8).collect()
