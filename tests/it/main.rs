@@ -12,6 +12,7 @@ mod bad_input;
 mod board;
 mod board_faults;
 mod browser;
+mod changes;
 mod cli;
 mod client;
 mod cross_site;
