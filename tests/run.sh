@@ -27,7 +27,7 @@ export -f integration
 part 'unit tests' cargo test --locked --offline --no-fail-fast --lib --bins
 part 'tests of the page' node --test tests/browser/unit/*.test.mjs
 beside 'fuzzing' idle tests/fuzz/run.sh 20
-foreign=(browser:: networks:: nginx:: offers:: peers::)
+foreign=(browser:: changes:: networks:: nginx:: offers:: peers::)
 loads=(live::a_board_that_can_t_keep_up abuse::)
 skip=("${loads[@]/#/--skip=}")
 beside 'tests on virtual boards' integration board "${skip[@]}"

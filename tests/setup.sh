@@ -4,8 +4,8 @@
 #
 #   tests/setup.sh GROUP...     build: compilers and libraries        check: formatter, linter, cargo-deny
 #                               browser: Chromium, Firefox, Node      board: QEMU and the virtual board's image
-#                               peers: aiortc, GStreamer, pion,       net: tools for the tests' own networks
-#                                 coturn                              deb: cargo-deb, lintian, Debian's releases
+#                               peers: aiortc, FFmpeg, GStreamer,     net: tools for the tests' own networks
+#                                 pion, coturn                        deb: cargo-deb, lintian, Debian's releases
 #                               cross: a Debian 11 root to build      device: the same board with an arm64 processor
 #                                 for boards in
 #   tests/setup.sh path         prints the directories to put before PATH, so that the right cargo is found
@@ -278,7 +278,7 @@ F
 }
 
 peers() {
-  packages python3 python3-venv python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0 gir1.2-gst-plugins-bad-1.0 \
+  packages ffmpeg python3 python3-venv python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0 gir1.2-gst-plugins-bad-1.0 \
     gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-nice gstreamer1.0-libav \
     golang-go golang-github-pion-webrtc.v3-dev
   made "aiortc-$(digest "$tests/peers/requirements.txt")" aiortc

@@ -75,6 +75,7 @@
       const display = Math.min(metadata.expectedDisplayTime, now + 1000 / 60);
       watching.frames.push({
         at,
+        width,
         number: read?.number ?? null,
         // The stamp has 40 bits of the time; the rest is today's.
         delay: read && unixMs - (Math.floor(unixMs / 2 ** 40) * 2 ** 40 + read.unixMs),
@@ -306,6 +307,45 @@
     };
   }
 
+  const COUNTS = ['packetsLost', 'framesReceived', 'framesDecoded', 'framesDropped', 'keyFramesDecoded', 'pliCount', 'firCount',
+    'nackCount', 'freezeCount'];
+
+  /**
+   * Chooses sizes of the picture on the page, as a person does whose details are open: [value, ms until the next choice] each,
+   * at times that a busy machine does not shift. Returns the choices, the pictures shown meanwhile, both with their Unix time in
+   * ms, and what the browser counted.
+   */
+  async function choose(choices) {
+    const select = document.getElementById('quality');
+    const unix = (at) => performance.timeOrigin + at;
+    const before = await stats();
+    const collected = { frames: [] };
+    watching = collected;
+    const asked = [];
+    let due = performance.now();
+    for (const [value, ms] of choices) {
+      select.value = value;
+      select.dispatchEvent(new Event('change', { bubbles: true }));
+      asked.push({ at: unix(performance.now()), quality: window.peercam.facts.quality });
+      due += ms;
+      await new Promise((resolve) => setTimeout(resolve, due - performance.now()));
+    }
+    watching = null;
+    const after = await stats();
+    return {
+      asked,
+      frames: collected.frames.map(({ at, width, rtp, number }) => ({ at: unix(at), width, rtp, number })),
+      counts: Object.fromEntries(COUNTS.map((name) => [name, after.video[name] - before.video[name]])),
+      generation: window.peercam.facts.generation,
+    };
+  }
+
+  /** Begins to choose; `chosen` is what `choose` returned, or an error, once it is done. */
+  function startToChoose(choices) {
+    window.probe.chosen = null;
+    choose(choices).catch((error) => ({ error: String(error) })).then((seen) => (window.probe.chosen = seen));
+  }
+
   /** When the page made its first offer, and when its first picture was presented: ms since the navigation began. */
   async function firstPicture() {
     while (timing.shown === null) await new Promise((resolve) => setTimeout(resolve, 20));
@@ -364,6 +404,6 @@
       width: video()?.videoWidth ?? 0, height: video()?.videoHeight ?? 0 };
   }
 
-  window.probe = { watch, state, stats, path, moreFrames, requestKeyframe, timing: firstPicture, bars: (at) => bars(video(), at), colour: (x, y) =>
+  window.probe = { watch, state, stats, path, moreFrames, requestKeyframe, startToChoose, timing: firstPicture, bars: (at) => bars(video(), at), colour: (x, y) =>
     colour(video(), video().videoWidth * x, video().videoHeight * y) };
 })();

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::http::{exchange_from, written};
+use crate::random::Random;
 
 /// Addresses that the attacking host claims: 10.9.0.0/16.
 pub const CLAIMED: &str = "10.9.0.0/16";
@@ -18,24 +19,6 @@ pub const CLAIMED: &str = "10.9.0.0/16";
 /// One of the addresses that the attacking host claims.
 pub fn claimed(n: u32) -> Ipv4Addr {
     Ipv4Addr::from(0x0a09_0000 | (n % 0xfffe + 1))
-}
-
-/// Numbers that look random and are the same each time (Marsaglia's xorshift32).
-pub struct Random(u32);
-
-impl Random {
-    /// The next.
-    pub fn next(&mut self) -> u32 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 17;
-        self.0 ^= self.0 << 5;
-        self.0
-    }
-
-    /// So many bytes of them.
-    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
-        (0..count).map(|_| self.next() as u8).collect()
-    }
 }
 
 /// What an attacker knows of a viewer: with luck its address, and from an intercepted offer and answer the ICE names.
@@ -69,7 +52,7 @@ fn send(
     mut forged: impl FnMut(u32, &mut Random) -> (SocketAddrV4, Vec<u8>),
 ) -> u32 {
     let raw = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW))).expect("as root");
-    let mut random = Random(0x1234_5678);
+    let mut random = Random::new(0x1234_5678);
     let start = Instant::now();
     let (mut sent, mut handed) = (0, 0);
     while start.elapsed() < time {

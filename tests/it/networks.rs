@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::process::Command;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -52,7 +52,7 @@ fn again(scenario: &str, browser: &mut Browser, page: &str) -> Value {
 /// Looks at the picture while `act` happens to the network; how long no picture came, in milliseconds, without what this
 /// machine was lost meanwhile. A viewer may cause one keyframe in three seconds, and that of joining is to be over.
 fn disturbed(browser: &mut Browser, act: impl FnOnce()) -> f64 {
-    let (ticker, clocks) = (Ticker::start(), (Instant::now(), SystemTime::now()));
+    let (ticker, start) = (Ticker::start(), Instant::now());
     let seen = std::thread::scope(|scope| {
         std::thread::sleep(Duration::from_secs(2));
         let watching = scope.spawn(|| browser.watch(9));
@@ -61,11 +61,8 @@ fn disturbed(browser: &mut Browser, act: impl FnOnce()) -> f64 {
         watching.join().expect("watched")
     });
     assert!(number(&seen, "/presented") > 30., "{seen:#}");
-    ticker.judge(clocks.0, Instant::now());
-    let at = |unix_ms: &Value| {
-        let unix = Duration::from_secs_f64(unix_ms.as_f64().expect("a time") / 1000.);
-        clocks.0 + unix.saturating_sub(clocks.1.duration_since(UNIX_EPOCH).expect("after 1970"))
-    };
+    ticker.judge(start, Instant::now());
+    let at = |unix_ms: &Value| ticker.at(unix_ms.as_f64().expect("a time"));
     let gaps = seen["gaps"].as_array().expect("gaps").iter().map(|gap| (at(&gap[0]), at(&gap[1])));
     ticker.longest(gaps).as_secs_f64() * 1000.
 }

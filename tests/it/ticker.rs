@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How often it ticks.
 const TICK: Duration = Duration::from_millis(10);
@@ -13,6 +13,8 @@ const LATE: Duration = Duration::from_millis(50);
 
 /// A thread that notes when it could not run.
 pub struct Ticker {
+    /// When it started, by both clocks.
+    started: (Instant, SystemTime),
     lost: Arc<Mutex<Vec<(Instant, Instant)>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -21,6 +23,7 @@ pub struct Ticker {
 impl Ticker {
     /// Starts it.
     pub fn start() -> Self {
+        let started = (Instant::now(), SystemTime::now());
         let (lost, stop) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<AtomicBool>::default());
         let (noted, stopped) = (lost.clone(), stop.clone());
         let thread = std::thread::spawn(move || {
@@ -34,7 +37,14 @@ impl Ticker {
                 before = now;
             }
         });
-        Self { lost, stop, thread: Some(thread) }
+        Self { started, lost, stop, thread: Some(thread) }
+    }
+
+    /// The moment that a browser's clock names: milliseconds of Unix time, not before the start.
+    pub fn at(&self, unix_ms: f64) -> Instant {
+        let (start, wall) = self.started;
+        let unix = Duration::from_secs_f64(unix_ms / 1000.);
+        start + unix.saturating_sub(wall.duration_since(UNIX_EPOCH).expect("after 1970"))
     }
 
     /// How long something took that began at `from` and is over, without the time when the machine was lost.

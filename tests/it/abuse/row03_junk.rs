@@ -6,7 +6,8 @@ use rtc::rtcp::receiver_report::ReceiverReport;
 
 use super::peer::{Peer, Way};
 use super::{Flat, Scene, block_on};
-use crate::flood::{self, Random};
+use crate::flood;
+use crate::random::Random;
 
 /// How long an attack lasts.
 const LASTS: Duration = Duration::from_secs(4);

@@ -1,0 +1,203 @@
+//! Chromium and Firefox beside each other on one daemon's page. Each has the quality changed again and again, as a person
+//! would, and shows the pictures of one stream: without an error, a gap, or a step back in time.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::browser::{Browser, number};
+use crate::daemon::{Daemon, PATTERN};
+use crate::random::Random;
+use crate::ticker::Ticker;
+
+/// What may be chosen, and how wide the pictures of [`PATTERN`] are then.
+const QUALITIES: [(&str, u64); 4] = [("auto", 640), ("full", 640), ("half", 320), ("quarter", 160)];
+/// How often another quality is chosen, and in which order; each browser has its own.
+const CHANGES: u32 = 200;
+const SEEDS: [u32; 2] = [0x2001_2026, 0x2002_2026];
+/// The next choice follows within this, mostly; a keyframe may have to wait for longer.
+const SOON: std::ops::Range<u32> = 150..450;
+/// One choice in ten is left alone for this time.
+const ALONE: Duration = Duration::from_secs(1);
+const ALONE_EVERY: u32 = 10;
+/// Half a second that a keyframe may have to wait, and the way to the screen: one that is left alone is shown by then.
+const MET: Duration = Duration::from_millis(850);
+/// No gap between two pictures is longer.
+const GAP: Duration = Duration::from_millis(300);
+
+/// Choices, and how many milliseconds each holds.
+fn choices(seed: u32) -> Vec<(&'static str, u32)> {
+    let (mut random, mut now) = (Random::new(seed), "auto");
+    let next = |n| {
+        let others: Vec<_> = QUALITIES.iter().filter(|(name, _)| *name != now).collect();
+        now = others[random.below(3) as usize].0;
+        let soon = SOON.start + random.below(SOON.end - SOON.start);
+        (now, if n % ALONE_EVERY == 0 { ALONE.as_millis() as u32 } else { soon })
+    };
+    (1..=CHANGES).map(next).collect()
+}
+
+/// The width that a choice leads to.
+fn width(choice: &Value) -> u64 {
+    let (_, width) = QUALITIES.iter().find(|(name, _)| choice["quality"] == *name).expect("one of them");
+    *width
+}
+
+/// Opens the page's details, where the choice is, and has it made again and again; what the browser saw meanwhile.
+fn change(browser: &mut Browser, seed: u32) -> Value {
+    browser.wait("window.peercam.facts.state === 'live'", 20);
+    browser.tell(&json!({"do": "click", "selector": "#info"}));
+    browser.wait("document.querySelectorAll('#quality option').length === 4", 10);
+    browser.eval(&format!("window.probe.startToChoose({})", json!(choices(seed))));
+    browser.wait("window.probe.chosen", 89);
+    let seen = browser.eval("window.probe.chosen");
+    let last = seen["asked"].as_array().and_then(|asked| asked.last()).unwrap_or_else(|| panic!("{seen:#}"));
+    browser.wait(&format!("window.peercam.facts.width === {}", width(last)), 10);
+    seen
+}
+
+/// What one browser saw, and what is wrong with it.
+struct Seen<'a> {
+    name: &'a str,
+    ticker: &'a Ticker,
+    asked: &'a [Value],
+    frames: &'a [Value],
+    counts: &'a Value,
+    faults: Vec<String>,
+}
+
+impl<'a> Seen<'a> {
+    fn judge(name: &'a str, seen: &'a Value, ticker: &'a Ticker) -> Self {
+        let list = |key: &str| seen[key].as_array().unwrap_or_else(|| panic!("{name}: no {key}: {seen:#}"));
+        let (asked, frames, counts) = (list("asked"), list("frames"), &seen["counts"]);
+        let mut this = Self { name, ticker, asked, frames, counts, faults: vec![] };
+        this.counted();
+        this.time();
+        this.sizes();
+        this.left_alone();
+        this.gaps();
+        if seen["generation"] != 1 {
+            this.fault("it had to connect again");
+        }
+        this
+    }
+
+    fn fault(&mut self, what: impl Into<String>) {
+        self.faults.push(what.into());
+    }
+
+    /// How much of the time from one thing to another the machine was there.
+    fn ran(&self, from: &Value, to: &Value) -> Duration {
+        let at = |seen: &Value| self.ticker.at(number(seen, "/at"));
+        self.ticker.longest([(at(from), at(to))])
+    }
+
+    /// Whatever a decoder can't use makes a browser ask for a keyframe, and nothing is lost on the way here. On a busy machine
+    /// `framesDropped` may be more than 0, when a browser that is late goes on with a keyframe that is there already; some
+    /// pictures may still be on their way through it; and `freezeCount` counts gaps of 150 ms more than usual, which are judged
+    /// by [`Seen::gaps`].
+    fn counted(&mut self) {
+        let counts = self.counts;
+        println!("{}: {counts}", self.name);
+        let of = |name: &str| number(counts, &format!("/{name}"));
+        if ["packetsLost", "pliCount", "firCount", "nackCount"].iter().any(|name| of(name) != 0.) {
+            self.fault(format!("it missed something: {counts}"));
+        }
+        let [received, decoded, dropped] = ["framesReceived", "framesDecoded", "framesDropped"].map(of);
+        if (received - decoded - dropped).abs() > 5. || dropped > 0.02 * received {
+            self.fault(format!("not all that it received was decoded: {counts}"));
+        }
+    }
+
+    /// It rises. The number is read off the screen, where the next picture may be by then: it may be the same again, and one in
+    /// a few hundred of those that are read at another size than theirs is wrong.
+    fn time(&mut self) {
+        let steps = |key: &str, bits: u32| -> Vec<u64> {
+            let told: Vec<u64> = self.frames.iter().filter_map(|frame| frame[key].as_u64()).collect();
+            told.windows(2).map(|w| w[1].wrapping_sub(w[0]) & ((1 << bits) - 1)).collect()
+        };
+        let (timestamps, numbers) = (steps("rtp", 32), steps("number", 16));
+        let all = self.frames.len() - 1;
+        if timestamps.len() < all || !timestamps.iter().all(|step| (1..1 << 31).contains(step)) {
+            self.fault(format!("RTP timestamps of {} pictures: {timestamps:?}", all + 1));
+        }
+        let falls = numbers.iter().filter(|step| **step >= 1 << 15).count();
+        if numbers.len() < all * 9 / 10 || falls > 1 {
+            self.fault(format!("numbers of {} pictures: {numbers:?}", all + 1));
+        }
+    }
+
+    /// Pictures of another size come only where that was asked for, and in this order.
+    fn sizes(&mut self) {
+        let (mut choice, mut shown, mut switches) = (0, 640, 0);
+        for frame in self.frames {
+            let now = frame["width"].as_u64().expect("a width");
+            if now == shown {
+                continue;
+            }
+            (shown, switches) = (now, switches + 1);
+            let asked = |a: &Value| width(a) == now && number(a, "/at") <= number(frame, "/at");
+            match self.asked[choice..].iter().position(asked) {
+                Some(further) => choice += further,
+                None => self.fault(format!("{now} pixels wide, after choice {choice}: not asked for")),
+            }
+        }
+        println!("{}: {switches} times another size, {} pictures shown", self.name, self.frames.len());
+    }
+
+    /// A choice that is left alone is met.
+    fn left_alone(&mut self) {
+        let ends = self.asked.iter().skip(1).chain(self.frames.last());
+        let (mut judged, mut not_met) = (0, vec![]);
+        for (choice, end) in self.asked.iter().zip(ends) {
+            if self.ran(choice, end) < MET {
+                continue;
+            }
+            judged += 1;
+            let last = self.frames.iter().rfind(|frame| number(frame, "/at") <= number(end, "/at"));
+            if last.is_none_or(|frame| frame["width"] != width(choice)) {
+                not_met.push((choice, last));
+            }
+        }
+        println!("{}: of {} choices {judged} left alone", self.name, self.asked.len());
+        if !not_met.is_empty() {
+            self.fault(format!("not met: {not_met:?}"));
+        }
+    }
+
+    fn gaps(&mut self) {
+        let mut gaps: Vec<_> = self.frames.windows(2).map(|pair| self.ran(&pair[0], &pair[1])).collect();
+        gaps.sort_by(|a, b| b.cmp(a));
+        println!("{}: longest gaps {:.0?}", self.name, &gaps[..5]);
+        // As in `rungs`: a busy machine may keep a browser waiting now and then.
+        if gaps[2] >= GAP {
+            self.fault(format!("gaps {:.0?}", &gaps[..5]));
+        }
+    }
+}
+
+#[test]
+fn two_hundred_changes_are_one_stream_that_browsers_show() {
+    let daemon = Daemon::start(PATTERN);
+    let names = ["chromium", "firefox"];
+    let mut browsers = names.map(Browser::start);
+    for browser in &mut browsers {
+        browser.open(&daemon.url("/"));
+    }
+    println!("seeds {SEEDS:#x?}");
+    let (ticker, start) = (Ticker::start(), Instant::now());
+    let seen: Vec<Value> = std::thread::scope(|scope| {
+        let each = browsers.iter_mut().zip(SEEDS);
+        let each: Vec<_> = each.map(|(browser, seed)| scope.spawn(move || change(browser, seed))).collect();
+        each.into_iter().map(|thread| thread.join().expect("watched")).collect()
+    });
+    ticker.judge(start, Instant::now());
+    println!(
+        "the machine was lost for {:.1?}; {}",
+        ticker.lost(start, Instant::now()),
+        daemon.status()["counters"]
+    );
+    let faults = names.iter().zip(&seen).map(|(name, seen)| (name, Seen::judge(name, seen, &ticker).faults));
+    let faults: Vec<_> = faults.filter(|(_, faults)| !faults.is_empty()).collect();
+    assert!(faults.is_empty(), "{faults:#?}\n{}", daemon.log());
+}
