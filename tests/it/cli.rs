@@ -30,23 +30,48 @@ fn a_bad_file_is_refused_with_line_key_and_range_and_exit_status_78() {
         assert_eq!(out.status.code(), Some(78), "{command:?}: {out:?}");
         let said = text(&out.stderr);
         for part in [
-            "bad.toml:2: video.frame_rat",
-            "bad.toml:3: video.frame_rate",
-            "1 to 120",
-            "bad.toml:4: video.size",
+            "bad.toml:2:1: video.frame_rat: unknown key (did you mean `frame_rate`?)",
+            "bad.toml:3:14: video.frame_rate: 500 is out of range; allowed: 1 to 120",
+            "bad.toml:4:8: video.size: 7 is an integer, expected a string in quotes",
         ] {
             assert!(said.contains(part), "{part:?} in {said}");
         }
     }
     let missing = peercam(&dir, &["run", "--config", "nowhere.toml"]);
     assert_eq!(missing.status.code(), Some(78), "{missing:?}");
-    assert!(text(&missing.stderr).contains("nowhere.toml"), "{missing:?}");
+    let here = std::fs::canonicalize(dir.path()).unwrap().display().to_string();
+    let expected = format!(
+        "{here}/nowhere.toml: there is no such file; without --config, peercam looks for {here}/device.toml, then \
+         /etc/peercam/device.toml\n"
+    );
+    assert_eq!(text(&missing.stderr), expected);
+}
+
+#[test]
+fn values_without_quotes_and_words_of_other_programs_are_understood() {
+    let dir = Dir::new();
+    let wrong = "[video]\ndevice = /dev/video0\n[watching]\nprivacy = yes\n";
+    std::fs::write(dir.path().join("device.toml"), wrong).unwrap();
+    let out = peercam(&dir, &["check", "--config-only"]);
+    let expected = "\
+device.toml:2:10: video.device: a string needs quotes; write device = \"/dev/video0\"
+   2 | device = /dev/video0
+     |          ^^^^^^^^^^^
+device.toml:4:11: watching.privacy: yes is not a boolean; allowed: true or false
+   4 | privacy = yes
+     |           ^^^
+";
+    assert_eq!((text(&out.stderr).as_str(), out.status.code()), (expected, Some(78)));
+    std::fs::write(dir.path().join("device.toml"), "[video]\nfps = 30\n").unwrap();
+    let said = text(&peercam(&dir, &["check", "--config-only"]).stderr);
+    assert!(said.contains("video.fps: unknown key (did you mean `frame_rate`?);"), "{said}");
 }
 
 #[test]
 fn check_says_what_would_be_used() {
     let dir = Dir::new();
-    std::fs::write(dir.path().join("device.toml"), format!("{PATTERN}[web]\nport = 0\n")).unwrap();
+    std::fs::write(dir.path().join("device.toml"), format!("{PATTERN}[web]\nport = 0\n[ice]\nport = 0\n"))
+        .unwrap();
     let out = peercam(&dir, &["check"]);
     assert_eq!(out.status.code(), Some(0), "{out:?}");
     let said = text(&out.stdout);

@@ -43,7 +43,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("media", &["clock"]),
     ("status", &["clock", "media"]),
     ("state", &[]),
-    ("config", &["media"]),
+    ("config", &["media", "text"]),
     ("heartbeat", &["clock"]),
     ("hush", &["clock"]),
     ("listen", &[]),
