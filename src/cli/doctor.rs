@@ -30,7 +30,7 @@ pub fn run(args: &Doctor) -> anyhow::Result<ExitCode> {
     let now = time::clock();
     found.push(clock::look(time::plausible(now), &time::date(now)));
     found.push(storage::look(&args.state.dir()));
-    found.extend(devices::look());
+    found.extend(devices::look(&config.video.device, &config.audio.device));
     found.extend(health::look());
     match daemon {
         Ok(daemon) => found

@@ -68,6 +68,21 @@ device.toml:4:11: watching.privacy: yes is not a boolean; allowed: true or false
 }
 
 #[test]
+fn the_doctor_misses_no_device_that_is_not_used() {
+    let dir = Dir::new();
+    for (microphone, says) in [("tone", "test tone"), ("off", "sound is off")] {
+        let config = format!("[video]\ndevice = \"pattern\"\n[audio]\ndevice = \"{microphone}\"\n");
+        std::fs::write(dir.path().join("device.toml"), config).unwrap();
+        let said = text(&peercam(&dir, &["doctor"]).stdout);
+        for (about, why) in [("cameras", "test picture"), ("microphones", says)] {
+            let line = said.lines().find(|l| l.contains(&format!(" {about} "))).unwrap_or(&said);
+            assert!(line.starts_with("ok ") && line.contains("not needed") && line.contains(why), "{said}");
+            assert!(!said.contains(&format!("{about}: plug")), "{said}");
+        }
+    }
+}
+
+#[test]
 fn check_says_what_would_be_used() {
     let dir = Dir::new();
     std::fs::write(dir.path().join("device.toml"), format!("{PATTERN}[web]\nport = 0\n[ice]\nport = 0\n"))
