@@ -9,7 +9,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["app", "cli", "config"]),
     (
         "cli",
-        &["board", "capture", "clock", "config", "encode", "hush", "media", "state", "status", "text", "web"],
+        &[
+            "board", "capture", "clock", "config", "encode", "hush", "listen", "media", "state", "status",
+            "text", "web",
+        ],
     ),
     (
         "app",
