@@ -1,10 +1,14 @@
 //! Ports that can't be had: whose they are, and how that is told. A leaf: page, media and doctor say the same.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 
+use serde::{Deserialize, Serialize};
+
 /// How a port is reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// Streams.
     Tcp,
@@ -55,34 +59,59 @@ impl std::fmt::Display for Owner {
 
 /// Who has `port`; `None`: nobody.
 pub fn owner(protocol: Protocol, port: u16) -> Option<Owner> {
-    let tables = match protocol {
-        Protocol::Tcp => ["/proc/net/tcp", "/proc/net/tcp6"],
-        Protocol::Udp => ["/proc/net/udp", "/proc/net/udp6"],
-    };
-    let read = tables.iter().map(|t| fs::read_to_string(t).unwrap_or_default());
-    let inodes: Vec<u64> = read.flat_map(|table| bound(&table, port)).collect();
+    let all = sockets(protocol).into_iter();
+    let inodes: Vec<u64> = all.filter(|(number, _)| *number == port).map(|(_, inode)| inode).collect();
     if inodes.is_empty() {
         return None;
     }
     Some(holder(&inodes).unwrap_or(Owner { id: None, name: String::new() }))
 }
 
-/// Inodes of the sockets that listen (TCP) or are bound without a peer (UDP) at `port`: proc(5), `/proc/net/tcp`.
-fn bound(table: &str, port: u16) -> Vec<u64> {
+/// The ports that this process has, and no other process beside it.
+pub fn ours() -> Vec<(Protocol, u16)> {
+    let open = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let open: BTreeSet<_> = open.filter_map(|fd| fs::read_link(fd.path()).ok()).collect();
+    let mut ours = vec![];
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        let mut ports = BTreeMap::new();
+        for (port, inode) in sockets(protocol) {
+            *ports.entry(port).or_insert(true) &= open.contains(std::path::Path::new(&link(inode)));
+        }
+        ours.extend(ports.into_iter().filter(|(_, all)| *all).map(|(port, _)| (protocol, port)));
+    }
+    ours
+}
+
+/// Ports with the inodes of their sockets, over IPv4 and IPv6.
+fn sockets(protocol: Protocol) -> Vec<(u16, u64)> {
+    let tables = match protocol {
+        Protocol::Tcp => ["/proc/net/tcp", "/proc/net/tcp6"],
+        Protocol::Udp => ["/proc/net/udp", "/proc/net/udp6"],
+    };
+    tables.iter().flat_map(|t| bound(&fs::read_to_string(t).unwrap_or_default())).collect()
+}
+
+/// Port and inode of the sockets that listen (TCP) or are bound without a peer (UDP): proc(5), `/proc/net/tcp`.
+fn bound(table: &str) -> Vec<(u16, u64)> {
     // 0A is TCP_LISTEN; 07 is what an unconnected UDP socket shows.
     let line = |line: &str| {
         let mut fields = line.split_whitespace().skip(1);
         let (local, _remote, state) = (fields.next()?, fields.next()?, fields.next()?);
         let number = u16::from_str_radix(local.rsplit_once(':')?.1, 16).ok()?;
         let inode = fields.nth(5)?.parse().ok()?;
-        (number == port && matches!(state, "0A" | "07")).then_some(inode)
+        matches!(state, "0A" | "07").then_some((number, inode))
     };
     table.lines().filter_map(line).collect()
 }
 
+/// How an open socket shows among the files of its process.
+fn link(inode: u64) -> String {
+    format!("socket:[{inode}]")
+}
+
 /// The process that has one of these sockets open, among those that we may look into.
 fn holder(inodes: &[u64]) -> Option<Owner> {
-    let wanted: Vec<String> = inodes.iter().map(|i| format!("socket:[{i}]")).collect();
+    let wanted: Vec<String> = inodes.iter().map(|i| link(*i)).collect();
     fs::read_dir("/proc").ok()?.flatten().find_map(|process| {
         let id: u32 = process.file_name().to_str()?.parse().ok()?;
         let open = fs::read_dir(process.path().join("fd")).ok()?.flatten();
@@ -104,8 +133,23 @@ mod tests {
             1: 0100007F:20FB 0100007F:9999 01 00000000:00000000 00:00000000 00000000     0        0 4712 1 0 20 4 30 10 -1\n\
             2: 00000000000000000000000000000000:20FB 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 4713 1 0\n\
             nonsense\n";
-        assert_eq!(bound(table, 8443), [4711, 4713]);
-        assert_eq!(bound(table, 8080), Vec::<u64>::new());
+        assert_eq!(bound(table), [(8443, 4711), (8443, 4713)]);
+    }
+
+    #[test]
+    fn a_port_is_ours_while_we_have_it() {
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let udp = std::net::UdpSocket::bind("[::1]:0").or_else(|_| std::net::UdpSocket::bind("127.0.0.1:0"));
+        let udp = udp.expect("a port");
+        let ports = [
+            (Protocol::Tcp, tcp.local_addr().expect("its address").port()),
+            (Protocol::Udp, udp.local_addr().expect("its address").port()),
+        ];
+        let held = ours();
+        assert!(ports.iter().all(|port| held.contains(port)), "{ports:?} of {held:?}");
+        drop((tcp, udp));
+        let held = ours();
+        assert!(!ports.iter().any(|port| held.contains(port)), "{ports:?} of {held:?}");
     }
 
     #[test]

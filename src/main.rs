@@ -5,32 +5,33 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use peercam::app;
 use peercam::cli::{self, args::Args, args::Command, logging};
+use peercam::config::Config;
 
 fn main() -> ExitCode {
     one_heap();
-    let command = Args::read();
-    logging::start(&command.log_level());
-    execute(command).unwrap_or_else(|e| cli::fail(&e))
+    let args = Args::read();
+    logging::start(&args.log_level());
+    execute(&args).unwrap_or_else(|e| cli::fail(&e))
 }
 
-fn execute(command: Command) -> anyhow::Result<ExitCode> {
+fn execute(Args { command, options }: &Args) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Run(run) => {
-            let load = || cli::load_config(run.config.file.as_deref());
+        Command::Run => {
+            let load = || Config::find(options.config.as_deref());
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
             let runtime = runtime.context("can't start")?;
-            let ran = runtime.block_on(app::run(load, &run.state.dir()));
+            let ran = runtime.block_on(app::run(load, &options.state_dir()));
             runtime.shutdown_background(); // a thread that hangs in a device would keep us here for ever
             ran.map(|()| ExitCode::SUCCESS)
         }
-        Command::Check(check) => cli::check::run(&check),
-        Command::Devices(_) => cli::devices::run(),
-        Command::Pair(pair) => cli::control::pair(&pair),
-        Command::Passwd(passwd) => cli::control::passwd(&passwd),
-        Command::Token(token) => cli::control::token(&token),
-        Command::Status(status) => cli::control::status(&status),
-        Command::Privacy(privacy) => cli::control::privacy(&privacy),
-        Command::Doctor(doctor) => cli::doctor::run(&doctor),
+        Command::Check(check) => cli::check::run(check, options),
+        Command::Devices => cli::devices::run(options),
+        Command::Pair => cli::control::pair(options),
+        Command::Passwd(passwd) => cli::control::passwd(passwd, options),
+        Command::Token(token) => cli::control::token(token, options),
+        Command::Status(status) => cli::control::status(status, options),
+        Command::Privacy(privacy) => cli::control::privacy(privacy, options),
+        Command::Doctor => cli::doctor::run(options),
     }
 }
 

@@ -20,6 +20,12 @@ pub fn shown(name: &str) -> String {
     })
 }
 
+/// What the kernel said, without the number of the error.
+pub fn of_error(error: &std::io::Error) -> String {
+    let says = error.to_string();
+    says.split(" (os error").next().unwrap_or_default().into()
+}
+
 /// Control characters, marks that change the direction of text (UAX #9), separators of lines, and characters that take
 /// no room or are blank. The joiners U+200C and U+200D stay: Persian, Indic scripts and emoji need them.
 fn is_deceptive(c: char) -> bool {

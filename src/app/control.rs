@@ -10,6 +10,7 @@ use tracing::info;
 use super::links;
 use crate::board::control::{Answer, Request};
 use crate::board::doctor::Finding;
+use crate::board::holdings::Holdings;
 use crate::board::terminal;
 use crate::state::Role;
 use crate::status::{self, Report, State, Status};
@@ -76,6 +77,13 @@ impl Controls {
             Request::Privacy { on } => {
                 let warnings = privacy::switch(on, auth, &self.registry, &self.status).await.map_err(said)?;
                 Ok(warned(warnings))
+            }
+            Request::Holdings => {
+                let Report { video, audio, .. } = self.status.report();
+                let dir = auth.state().dir().to_owned();
+                let look = move || Holdings::of_this_process(&dir, video.device, audio.device);
+                let held = tokio::task::spawn_blocking(look).await.map_err(said)?;
+                Ok(json!(held))
             }
             Request::Status => {
                 self.look_at_disk().await;

@@ -1,4 +1,5 @@
-//! The local control socket: how `peercam pair`, `passwd`, `token`, `status`, `privacy` and `doctor` reach the daemon.
+//! The local control socket: how `peercam pair`, `passwd`, `token`, `status`, `privacy`, `check` and `doctor` reach the
+//! daemon.
 //!
 //! A Unix socket beside the state, or in systemd's runtime directory. One line of JSON asks, one line answers:
 //!
@@ -84,6 +85,8 @@ pub enum Request {
     },
     /// What the daemon knows of itself that `peercam doctor` can't see from outside.
     Doctor,
+    /// The ports and devices that the daemon has taken.
+    Holdings,
 }
 
 impl Request {
@@ -99,6 +102,7 @@ impl Request {
             Self::Status => "status",
             Self::Privacy { .. } => "privacy",
             Self::Doctor => "doctor",
+            Self::Holdings => "check",
         }
     }
 }
@@ -228,7 +232,11 @@ where
             Ok(request) => {
                 if !matches!(
                     request,
-                    Request::Status | Request::TokenList | Request::Issued | Request::Doctor
+                    Request::Status
+                        | Request::TokenList
+                        | Request::Issued
+                        | Request::Doctor
+                        | Request::Holdings
                 ) {
                     tracing::info!("`peercam {}` by user {uid}", request.name());
                 }

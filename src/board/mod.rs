@@ -7,6 +7,7 @@ pub mod addresses;
 pub mod control;
 pub mod doctor;
 pub mod health;
+pub mod holdings;
 pub mod hooks;
 pub mod hotplug;
 pub mod indicator;

@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
-use clap::parser::ValueSource;
 use clap::{Args as ClapArgs, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use super::logging;
@@ -13,92 +12,133 @@ use crate::state::{self, Role};
 const AFTER_HELP: &str = "\
 Examples:
   peercam                             serve the first camera and microphone at https://localhost:8443
-  peercam devices                     see what there is
-  peercam check --config device.toml  see whether the file is right and what it leads to
+  peercam devices                     list the cameras and microphones
+  peercam check --config device.toml  try out a configuration file
   peercam --config device.toml        run with it
-  peercam pair                        print a link by which to become the owner of the running peercam
+  peercam pair                        print the link that makes you the owner of the running peercam
   peercam doctor                      find out why somebody can't connect
 
+Options may stand before or after the command.
+
 Exit status:
-  0   all went well
-  1   something failed, or `check` or `doctor` found something that does not work; the text says what
-  2   the arguments make no sense
+  0   success
+  1   something failed, or `check` or `doctor` found a problem
+  2   wrong arguments
   78  the configuration file is missing or wrong (EX_CONFIG)
 
-Without --config, ./device.toml is read, or else /etc/peercam/device.toml; without either, the defaults hold.
-SIGHUP (`systemctl reload peercam`) has it read again: viewers stay, and a file with a mistake is refused. SIGTERM ends
-the daemon within 3 seconds, a second one at once.
-Every key is explained in the device.toml that comes with peercam.";
+Without --config, the first of ./device.toml and /etc/peercam/device.toml is read; without both, the defaults apply.
+SIGHUP (`systemctl reload peercam`) reads it again without disconnecting viewers; a file with a mistake is rejected.
+SIGTERM stops peercam within 3 seconds, a second SIGTERM at once.
+The device.toml that comes with peercam explains every key.";
 
-/// A camera and a microphone, live in any browser: captures, encodes, and serves page, signaling and media.
+/// A camera and a microphone, live in any browser.
 #[derive(Debug, Parser)]
 #[command(name = "peercam", version, after_help = AFTER_HELP)]
-pub struct Args {
+struct CommandLine {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    run: Run,
+    options: Options,
+}
+
+/// What this program was started to do.
+#[derive(Debug)]
+pub struct Args {
+    /// The command; to run where there is none.
+    pub command: Command,
+    /// The options that all commands share.
+    pub options: Options,
+}
+
+/// Options that may stand before or after a command. Of two the last one counts.
+#[derive(Debug, Default, ClapArgs)]
+pub struct Options {
+    /// Configuration file (default: ./device.toml, or else /etc/peercam/device.toml)
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// Folder for passwords, tokens and certificates
+    #[arg(long, value_name = "DIR", env = "PEERCAM_STATE_DIR", hide_env_values = true, global = true)]
+    pub state_dir: Option<PathBuf>,
+    /// Log error, warn, info, debug, trace or off; by part: info,peercam::viewer=debug
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        env = "PEERCAM_LOG",
+        value_parser = logging::parse,
+        hide_env_values = true,
+        global = true
+    )]
+    pub log: Option<logging::Level>,
 }
 
 /// What to do.
-#[derive(Debug, Subcommand)]
+#[derive(Debug, PartialEq, Subcommand)]
 pub enum Command {
-    /// Serve until stopped (this is what happens without a command)
-    Run(Run),
-    /// Check the configuration, open the devices, and print what would be used and why
+    /// Serve camera and microphone until stopped (the default)
+    Run,
+    /// Check the configuration, try the devices, and show what would be used and why
+    #[command(after_help = AFTER_CHECK)]
     Check(Check),
-    /// List cameras with formats, sizes, rates and controls, microphones, and encoders
-    Devices(Devices),
-    /// Print a link, good for 15 minutes, by which to become the owner, or to set the owner's password anew
-    Pair(Pair),
+    /// List cameras, microphones and encoders, and what they can do
+    #[command(after_help = AFTER_DEVICES)]
+    Devices,
+    /// Print a link that makes you the owner or sets a new owner password (valid for 15 minutes)
+    Pair,
     /// Set the owner's password, or the household's
     Passwd(Passwd),
-    /// Make, list and revoke keys for programs: WHEP players, monitors, scripts
+    /// Create, list and revoke tokens for programs: WHEP players, monitors, scripts
     Token(Token),
-    /// Tell what the running peercam is doing
+    /// Show what the running peercam is doing
     Status(ShowStatus),
-    /// Close camera and microphone, or let them be opened again
+    /// Turn privacy on (camera and microphone closed) or off
     Privacy(Privacy),
-    /// Find out what keeps viewers from connecting, and say what to do
-    Doctor(Doctor),
+    /// Find out why viewers can't connect, and what to do about it
+    #[command(after_help = AFTER_DOCTOR)]
+    Doctor,
 }
 
-/// `peercam pair`
-#[derive(Debug, ClapArgs)]
-pub struct Pair {
-    /// Whose daemon.
-    #[command(flatten)]
-    pub state: StateDir,
+/// Commands that ask the running peercam, which has its configuration already.
+const ASKING: [&str; 5] = ["pair", "passwd", "token", "status", "privacy"];
+
+const AFTER_CHECK: &str = "\
+Beside a running peercam its ports and devices count as free: they are its own. It is found by --state-dir.";
+
+/// `peercam check`
+#[derive(Debug, PartialEq, Eq, ClapArgs)]
+pub struct Check {
+    /// Check the file and the files it names; try no port and no device
+    #[arg(long)]
+    pub config_only: bool,
 }
+
+const AFTER_DEVICES: &str = "\
+The lines `device = ...` can be copied into device.toml. What the configuration chooses is marked.";
 
 const AFTER_PASSWD: &str = "\
-At a terminal the password is asked for twice and not shown. Otherwise the first line of standard input is it:
+At a terminal the password is asked for twice and not shown. Otherwise it is the first line of standard input:
   printf '%s\\n' \"$PASSWORD\" | peercam passwd
 
-It has at least 8 characters. Whoever was signed in by the old one is signed out. A new password for the owner also ends
-all guest links and tokens, because whoever had the old one may have made some: at a terminal they are listed and you are
-asked; --keep-links keeps them.";
+A password has at least 8 characters. Everybody who signed in with the old one is signed out. A new owner password also
+ends all guest links and tokens, because whoever knew the old one may have made some. At a terminal they are listed and
+you are asked; --keep-links keeps them.";
 
 /// `peercam passwd`
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, PartialEq, Eq, ClapArgs)]
 #[command(after_help = AFTER_PASSWD)]
 pub struct Passwd {
-    /// The household's password: whoever has it may watch, and change nothing
+    /// Set the household's password, which allows watching and nothing else
     #[arg(long)]
     pub viewer: bool,
     /// Remove the household's password
     #[arg(long, requires = "viewer")]
     pub remove: bool,
-    /// Keep guest links and tokens, which a new password for the owner would end
+    /// Keep all guest links and tokens
     #[arg(long, conflicts_with = "viewer")]
     pub keep_links: bool,
-    /// Whose daemon.
-    #[command(flatten)]
-    pub state: StateDir,
 }
 
 /// `peercam token`
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, PartialEq, Eq, ClapArgs)]
 pub struct Token {
     /// What to do.
     #[command(subcommand)]
@@ -106,41 +146,31 @@ pub struct Token {
 }
 
 /// `peercam token ...`
-#[derive(Debug, Subcommand)]
+#[derive(Debug, PartialEq, Eq, Subcommand)]
 pub enum TokenCommand {
-    /// Make a token and print it, this once; a program sends it as `Authorization: Bearer TOKEN`
+    /// Create a token and print it, this once; programs send it as `Authorization: Bearer TOKEN`
     Add {
-        /// What it is for, to know it by
+        /// A name to know it by, such as the program's
         name: String,
-        /// What it is good for: a viewer may watch, take snapshots and read the status; an owner may do all
+        /// What the token allows
         #[arg(long, value_enum, default_value_t = TokenRole::Viewer)]
         role: TokenRole,
-        /// Whose daemon.
-        #[command(flatten)]
-        state: StateDir,
     },
-    /// List all tokens: name, role, and the day they were made
-    List {
-        /// Whose daemon.
-        #[command(flatten)]
-        state: StateDir,
-    },
-    /// Revoke a token: whoever uses it is cut off
+    /// List all tokens with role and date
+    List,
+    /// Revoke a token and disconnect whoever uses it
     Revoke {
-        /// Its name
+        /// Name of the token, as `peercam token list` shows it
         name: String,
-        /// Whose daemon.
-        #[command(flatten)]
-        state: StateDir,
     },
 }
 
-/// What a token is good for.
+/// What a token allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum TokenRole {
-    /// May watch.
+    /// To watch, take snapshots and read the status
     Viewer,
-    /// May do all.
+    /// Everything
     Owner,
 }
 
@@ -154,234 +184,104 @@ impl From<TokenRole> for Role {
 }
 
 /// `peercam status`
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, PartialEq, Eq, ClapArgs)]
 pub struct ShowStatus {
-    /// Print all of it, as JSON
+    /// Print everything, as JSON
     #[arg(long)]
     pub json: bool,
-    /// Whose daemon.
-    #[command(flatten)]
-    pub state: StateDir,
 }
 
 /// `peercam privacy`
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, PartialEq, Eq, ClapArgs)]
 pub struct Privacy {
-    /// on: close both at once, and keep them closed, also after a restart
+    /// Whether privacy is to be on
     #[arg(value_enum)]
     pub switch: Switch,
-    /// Whose daemon.
-    #[command(flatten)]
-    pub state: StateDir,
 }
 
 /// On or off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Switch {
-    /// On.
+    /// Close camera and microphone at once and keep them closed, also after a restart
     On,
-    /// Off.
+    /// Open them when somebody watches
     Off,
 }
 
 const AFTER_DOCTOR: &str = "\
-Looks at ports, firewall, addresses, the STUN servers of the configuration, clock, disk, permissions, devices, encoder and
-certificate, and ends with what to do. Root sees most. While peercam runs, its devices are not touched.";
+Looks at ports, firewall, addresses, configured STUN servers, clock, disk, permissions, devices, encoder and certificate.
+Root sees most. While peercam runs, its devices are not touched.";
 
-/// `peercam doctor`
-#[derive(Debug, ClapArgs)]
-#[command(after_help = AFTER_DOCTOR)]
-pub struct Doctor {
-    /// Where the configuration is.
-    #[command(flatten)]
-    pub config: ConfigFile,
-    /// Whose daemon.
-    #[command(flatten)]
-    pub state: StateDir,
-    /// What is logged.
-    #[command(flatten)]
-    pub log: Log,
-}
-
-/// `peercam run`
-#[derive(Debug, ClapArgs)]
-pub struct Run {
-    /// Where the configuration is.
-    #[command(flatten)]
-    pub config: ConfigFile,
-    /// Where what must last is.
-    #[command(flatten)]
-    pub state: StateDir,
-    /// What is logged.
-    #[command(flatten)]
-    pub log: Log,
-}
-
-/// `peercam check`
-#[derive(Debug, ClapArgs)]
-pub struct Check {
-    /// Where the configuration is.
-    #[command(flatten)]
-    pub config: ConfigFile,
-    /// Check only the file and touch no device
-    #[arg(long)]
-    pub config_only: bool,
-    /// What is logged.
-    #[command(flatten)]
-    pub log: Log,
-}
-
-/// `peercam devices`
-#[derive(Debug, ClapArgs)]
-pub struct Devices {
-    /// What is logged.
-    #[command(flatten)]
-    pub log: Log,
-}
-
-/// Where the configuration is.
-#[derive(Debug, ClapArgs)]
-pub struct ConfigFile {
-    /// Configuration file
-    #[arg(long = "config", value_name = "FILE")]
-    pub file: Option<PathBuf>,
-}
-
-/// Where what must last is: owner, sessions, tokens, certificates.
-#[derive(Debug, ClapArgs)]
-pub struct StateDir {
-    /// Folder for what must last: owner, sessions, tokens, certificates
-    #[arg(long = "state-dir", value_name = "DIR", env = "PEERCAM_STATE_DIR")]
-    dir: Option<PathBuf>,
-}
-
-impl StateDir {
-    /// What was said, or else the usual place.
-    pub fn dir(&self) -> PathBuf {
-        self.dir.clone().unwrap_or_else(state::default_dir)
+impl Options {
+    /// The folder that was named, or else the usual one.
+    pub fn state_dir(&self) -> PathBuf {
+        self.state_dir.clone().unwrap_or_else(state::default_dir)
     }
-}
-
-/// What is logged.
-#[derive(Debug, ClapArgs)]
-pub struct Log {
-    /// Log error, warn, info, debug or trace, or more by part ("info,peercam::viewer=debug")
-    #[arg(long = "log", value_name = "LEVEL", env = "PEERCAM_LOG", value_parser = logging::parse, hide_env_values = true)]
-    pub level: Option<logging::Level>,
-}
-
-/// The options that may stand before or after a command.
-#[derive(Default)]
-struct Options<'a> {
-    config: Option<&'a mut ConfigFile>,
-    state: Option<&'a mut StateDir>,
-    log: Option<&'a mut Log>,
 }
 
 impl Args {
-    /// What this program was started to do; ends it where that is not understood, or was help.
-    pub fn read() -> Command {
+    /// Reads this program's own command line. Ends the program where that is wrong, or asks for help.
+    pub fn read() -> Self {
         Self::read_from(std::env::args_os()).unwrap_or_else(|e| e.exit())
     }
 
-    /// The command of a whole command line, or else to run. An option may stand before the command or after it.
-    pub fn read_from(line: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
-        let mut cli = <Self as CommandFactory>::command();
+    /// Reads a whole command line.
+    pub fn read_from(line: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let mut cli = command_line();
         let matches = cli.try_get_matches_from_mut(line)?;
-        let Self { command, run } = Self::from_arg_matches(&matches)?;
-        let Some(mut command) = command else { return Ok(Command::Run(run)) };
-        let (mut name, mut inner) = (String::new(), &matches);
-        while let Some((next, below)) = inner.subcommand() {
-            name = format!("{name} {next}");
-            inner = below;
-        }
-        let Run { config, state, log } = run;
-        let Options { config: to_config, state: to_state, log: to_log } = command.options();
-        // An environment variable gives the option a value before and after the command, so only the line itself counts.
-        let before = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
-        let after = |id| inner.value_source(id) == Some(ValueSource::CommandLine);
-        let mut told = |option, (kind, why)| cli.error(kind, format!("{option} {why} `peercam{name}`"));
-        if before("file") {
-            moved(config, to_config, || after("file")).map_err(|e| told("--config", e))?;
-        }
-        if before("dir") {
-            moved(state, to_state, || after("dir")).map_err(|e| told("--state-dir", e))?;
-        }
-        if before("level") {
-            moved(log, to_log, || after("level")).map_err(|e| told("--log", e))?;
-        }
-        Ok(command)
-    }
-}
-
-/// Gives an option that stands before the command to it, which may already have it from behind.
-fn moved<T>(
-    option: T,
-    to: Option<&mut T>,
-    already: impl FnOnce() -> bool,
-) -> Result<(), (ErrorKind, &'static str)> {
-    match to {
-        None => Err((ErrorKind::UnknownArgument, "can't be used with")),
-        Some(_) if already() => Err((ErrorKind::ArgumentConflict, "stands both before and after")),
-        Some(to) => {
-            *to = option;
-            Ok(())
-        }
-    }
-}
-
-impl Command {
-    /// Those of the options that this command takes.
-    fn options(&mut self) -> Options<'_> {
-        let only_state = |state| Options { state: Some(state), ..Options::default() };
-        match self {
-            Self::Run(Run { config, state, log }) | Self::Doctor(Doctor { config, state, log }) => {
-                Options { config: Some(config), state: Some(state), log: Some(log) }
+        let CommandLine { command, options } = CommandLine::from_arg_matches(&matches)?;
+        match matches.subcommand_name() {
+            Some(name) if options.config.is_some() && ASKING.contains(&name) => {
+                let says =
+                    format!("--config can't be used with `peercam {name}`, which asks the running peercam");
+                Err(cli.error(ErrorKind::UnknownArgument, says))
             }
-            Self::Check(Check { config, log, .. }) => {
-                Options { config: Some(config), state: None, log: Some(log) }
-            }
-            Self::Devices(Devices { log }) => Options { log: Some(log), ..Options::default() },
-            Self::Pair(Pair { state, .. })
-            | Self::Passwd(Passwd { state, .. })
-            | Self::Status(ShowStatus { state, .. })
-            | Self::Privacy(Privacy { state, .. })
-            | Self::Token(Token {
-                command:
-                    TokenCommand::Add { state, .. }
-                    | TokenCommand::List { state, .. }
-                    | TokenCommand::Revoke { state, .. },
-            }) => only_state(state),
+            _ => Ok(Self { command: command.unwrap_or(Command::Run), options }),
         }
     }
 
-    /// What is logged where nothing was said: a daemon tells what it does; what a command prints has it all already.
+    /// What is logged unless the user says otherwise: a daemon tells what it does, a command prints it anyway.
     pub fn log_level(&self) -> logging::Level {
-        let (log, default) = match self {
-            Self::Run(run) => (&run.log, "info"),
-            Self::Check(check) => (&check.log, "error"),
-            Self::Devices(devices) => (&devices.log, "error"),
-            Self::Doctor(doctor) => (&doctor.log, "error"),
-            // They print the daemon's answer; it is the daemon that logs.
-            Self::Pair(_) | Self::Passwd(_) | Self::Token(_) | Self::Status(_) | Self::Privacy(_) => {
-                return logging::Level::ours("error");
-            }
-        };
-        log.level.clone().unwrap_or_else(|| logging::Level::ours(default))
+        let default = if self.command == Command::Run { "info" } else { "error" };
+        self.options.log.clone().unwrap_or_else(|| logging::Level::ours(default))
     }
+}
+
+/// All commands and options. Those that can't use --config don't show it in their help; that it is wrong there is said
+/// in one sentence, wherever it stands.
+fn command_line() -> clap::Command {
+    let cli = CommandLine::command();
+    let config = cli.get_arguments().find(|a| a.get_id() == "config").cloned();
+    let Some(hidden) = config.map(|a| a.hide(true)) else { return cli };
+    ASKING.iter().fold(cli, |cli, name| cli.mut_subcommand(name, |command| command.arg(hidden.clone())))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse(line: &str) -> Result<Command, clap::Error> {
+    fn parse(line: &str) -> Result<Args, clap::Error> {
         Args::read_from(line.split_whitespace().map(OsString::from))
+    }
+
+    fn command(line: &str) -> Command {
+        parse(line).unwrap_or_else(|e| panic!("{line}: {e}")).command
+    }
+
+    /// All commands with their own: "check", "token add".
+    fn commands() -> Vec<(String, clap::Command)> {
+        let (mut all, mut waiting) = (vec![], vec![(String::new(), command_line())]);
+        while let Some((path, command)) = waiting.pop() {
+            let below = |c: &clap::Command| (format!("{path} {}", c.get_name()).trim().into(), c.clone());
+            waiting.extend(command.get_subcommands().map(below));
+            all.push((path, command));
+        }
+        all
     }
 
     #[test]
     fn clap_finds_no_fault() {
-        <Args as CommandFactory>::command().debug_assert();
+        command_line().debug_assert();
     }
 
     #[test]
@@ -391,64 +291,79 @@ mod tests {
             "peercam run --config a.toml",
             "peercam --config a.toml --log debug run",
         ] {
-            let Ok(Command::Run(run)) = parse(line) else { panic!("{line} is no run") };
-            assert_eq!(run.config.file, Some("a.toml".into()), "{line}");
+            let args = parse(line).unwrap();
+            assert_eq!((args.command, args.options.config), (Command::Run, Some("a.toml".into())), "{line}");
         }
-        assert!(matches!(parse("peercam"), Ok(Command::Run(Run { config: ConfigFile { file: None }, .. }))));
+        let bare = parse("peercam").unwrap();
+        assert_eq!((bare.command, bare.options.config), (Command::Run, None));
     }
 
     #[test]
-    fn options_may_stand_before_or_after_the_command() {
-        for line in
-            ["peercam --config a.toml check --config-only", "peercam check --config-only --config a.toml"]
-        {
-            let Ok(Command::Check(check)) = parse(line) else { panic!("{line}") };
-            assert!(check.config_only && check.config.file == Some("a.toml".into()), "{line}");
-        }
-        for line in [
-            "peercam --state-dir /x --config a --log debug doctor",
-            "peercam --state-dir /x doctor --config a --log debug",
-            "peercam doctor --state-dir /x --config a --log debug",
-        ] {
-            let Ok(Command::Doctor(Doctor { config, state, log })) = parse(line) else { panic!("{line}") };
-            assert_eq!((config.file, state.dir()), (Some("a".into()), "/x".into()), "{line}");
-            assert_eq!(log.level, logging::parse("debug").ok(), "{line}");
-        }
-        for command in
-            ["pair", "passwd", "token add a", "token list", "token revoke a", "status", "privacy on"]
-        {
-            for line in
-                [format!("peercam --state-dir /x {command}"), format!("peercam {command} --state-dir /x")]
-            {
-                let mut parsed = parse(&line).unwrap();
-                assert_eq!(parsed.options().state.unwrap().dir(), PathBuf::from("/x"), "{line}");
+    fn options_stand_before_or_after_every_command_that_can_use_them() {
+        let all = [
+            "run",
+            "check --config-only",
+            "devices",
+            "doctor",
+            "pair",
+            "passwd",
+            "token add a",
+            "token list",
+            "token revoke a",
+            "status",
+            "privacy on",
+        ];
+        for name in all {
+            let asks = ASKING.contains(&name.split(' ').next().unwrap());
+            let config = if asks { "" } else { " --config a" };
+            let (first, rest) = name.split_once(' ').unwrap_or((name, ""));
+            for line in [
+                format!("peercam --state-dir /x --log debug{config} {name}"),
+                format!("peercam {name} --state-dir /x --log debug{config}"),
+                format!("peercam --log debug {name}{config} --state-dir /x"),
+                format!("peercam {first} --log debug{config} --state-dir /x {rest}"),
+            ] {
+                let args = parse(&line).unwrap_or_else(|e| panic!("{line}: {e}"));
+                let Options { config, state_dir, log } = args.options;
+                assert_eq!((state_dir, log), (Some("/x".into()), logging::parse("debug").ok()), "{line}");
+                assert_eq!(config.is_some(), !asks, "{line}");
             }
-            let error = parse(&format!("peercam --config a.toml {command}")).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::UnknownArgument);
+            for line in [format!("peercam --config a {name}"), format!("peercam {name} --config a")] {
+                assert_eq!(parse(&line).is_ok(), !asks, "{line}");
+            }
         }
-        let error = parse("peercam --config a token list").unwrap_err().to_string();
-        assert!(error.starts_with("error: --config can't be used with `peercam token list`\n"), "{error}");
-        let twice = parse("peercam --config a run --config b").unwrap_err();
-        assert_eq!(twice.kind(), ErrorKind::ArgumentConflict);
+        let error = parse("peercam --config a token list").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnknownArgument);
+        let says = "error: --config can't be used with `peercam token`, which asks the running peercam\n";
+        assert!(error.to_string().starts_with(says), "{error}");
+        let twice = parse("peercam --config a run --config b").unwrap();
+        assert_eq!(twice.options.config, Some("b".into()), "the last one counts");
+    }
+
+    #[test]
+    fn help_shows_the_options_that_a_command_takes() {
+        for line in
+            ["peercam devices --help", "peercam help check", "peercam status -h", "peercam token add -h"]
+        {
+            let help = parse(line).unwrap_err();
+            assert_eq!(help.kind(), ErrorKind::DisplayHelp, "{line}");
+            let help = help.to_string();
+            assert!(help.contains("--state-dir") && help.contains("--log"), "{line}: {help}");
+            let asks = line.contains("status") || line.contains("token");
+            assert_eq!(help.contains("--config <FILE>"), !asks, "{line}: {help}");
+        }
     }
 
     #[test]
     fn commands_take_what_concerns_them() {
-        let Ok(Command::Check(check)) = parse("peercam check --config-only --config a.toml") else {
-            panic!("no check")
-        };
-        assert!(check.config_only && check.config.file == Some("a.toml".into()));
-        assert!(matches!(parse("peercam devices --log trace"), Ok(Command::Devices(_))));
-        assert!(matches!(parse("peercam privacy on --state-dir /x"), Ok(Command::Privacy(_))));
-        assert!(matches!(parse("peercam passwd --viewer --remove"), Ok(Command::Passwd(_))));
-        let Ok(Command::Token(token)) = parse("peercam token add grafana --role owner") else {
-            panic!("no token")
-        };
-        assert!(matches!(token.command, TokenCommand::Add { role: TokenRole::Owner, .. }));
+        assert_eq!(command("peercam check --config-only"), Command::Check(Check { config_only: true }));
+        assert_eq!(command("peercam privacy on"), Command::Privacy(Privacy { switch: Switch::On }));
+        let remove = Passwd { viewer: true, remove: true, keep_links: false };
+        assert_eq!(command("peercam passwd --viewer --remove"), Command::Passwd(remove));
+        let add = TokenCommand::Add { name: "grafana".into(), role: TokenRole::Owner };
+        assert_eq!(command("peercam token add grafana --role owner"), Command::Token(Token { command: add }));
         let kind = |line: &str| parse(line).expect_err(line).kind();
-        assert_eq!(kind("peercam devices --config a.toml"), ErrorKind::UnknownArgument);
         assert_eq!(kind("peercam run --config-only"), ErrorKind::UnknownArgument);
-        assert_eq!(kind("peercam --config a.toml devices"), ErrorKind::UnknownArgument);
         assert_eq!(kind("peercam dance"), ErrorKind::InvalidSubcommand);
         assert_eq!(kind("peercam privacy maybe"), ErrorKind::InvalidValue);
         assert_eq!(kind("peercam passwd --remove"), ErrorKind::MissingRequiredArgument);
@@ -457,8 +372,17 @@ mod tests {
     }
 
     #[test]
+    fn a_daemon_logs_what_it_does_and_a_command_only_errors() {
+        for (line, level) in [("peercam", "info"), ("peercam run", "info"), ("peercam status", "error")] {
+            assert_eq!(parse(line).unwrap().log_level(), logging::Level::ours(level), "{line}");
+        }
+        let told = parse("peercam devices --log debug").unwrap();
+        assert_eq!(Ok(told.log_level()), logging::parse("debug"));
+    }
+
+    #[test]
     fn help_tells_every_exit_status() {
-        let help = <Args as CommandFactory>::command().render_long_help().to_string();
+        let help = command_line().render_long_help().to_string();
         for status in [super::super::OK, super::super::FAILED, super::super::USAGE, super::super::BAD_CONFIG]
         {
             assert!(help.contains(&format!("\n  {status:<4}")), "{status} is not in the help");
@@ -474,14 +398,11 @@ mod tests {
             .filter_map(|l| l.strip_prefix('.')?.split_once(' '))
             .map(|(_, said)| said.trim_start_matches('"'))
             .collect();
-        let mut waiting = vec![(String::new(), <Args as CommandFactory>::command())];
-        while let Some((path, command)) = waiting.pop() {
-            assert!(names.iter().any(|n| n.starts_with(path.trim())), "{path} is not in the man page");
+        for (path, command) in commands() {
+            assert!(names.iter().any(|n| n.starts_with(&path)), "{path} is not in the man page");
             for option in command.get_arguments().filter_map(|a| a.get_long()) {
                 assert!(page.contains(&format!("--{option}")), "{path} --{option} is not in the man page");
             }
-            waiting
-                .extend(command.get_subcommands().map(|c| (format!("{path} {}", c.get_name()), c.clone())));
         }
     }
 }

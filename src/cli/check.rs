@@ -1,111 +1,103 @@
 //! `peercam check`: what `peercam run` would use and why, tried out.
 
-use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use super::args::Check;
-use super::table::columns;
-use super::{FAILED, load_config, print};
+use super::args::{Check, Options};
+use super::control::holdings;
+use super::report::Report;
+use super::{FAILED, files, ports, print};
+use crate::board::holdings::Holdings;
 use crate::capture::alsa::{Microphone, Read};
 use crate::capture::cameras;
 use crate::capture::choice::Choice;
 use crate::capture::fallback::{Failure, Fallback};
 use crate::capture::{self, FIRST_FRAME, VideoSource, microphones, v4l2};
-use crate::config::{self, Camera};
+use crate::config::{self, Camera, Config};
 use crate::encode::candidates::Candidates;
 use crate::encode::opus;
 use crate::encode::video::Settings;
 use crate::media::frame::PixelFormat;
 use crate::media::mode::Mode;
-use crate::web::tls;
 
 /// Long enough to tell 15 frames a second from 30, short enough to wait for.
 const MEASURE: Duration = Duration::from_secs(2);
 /// Long enough for a room's noise.
 const LISTEN: Duration = Duration::from_secs(1);
 
-/// Checks the file and, unless told otherwise, tries the devices.
-pub fn run(args: &Check) -> anyhow::Result<ExitCode> {
-    let (config, source) = load_config(args.config.file.as_deref())?;
+/// Checks the file and the files that it names and, unless told otherwise, tries ports and devices.
+pub fn run(args: &Check, options: &Options) -> anyhow::Result<ExitCode> {
+    let (config, source) = Config::find(options.config.as_deref())?;
     let mut report = Report::default();
     report.line("configuration", &source);
+    files::report(&mut report, &config);
     if !args.config_only {
-        page(&mut report, &config.web);
-        picture(&mut report, &config.video);
-        sound(&mut report, &config.audio);
+        let daemon = running(&mut report, options);
+        network(&mut report, &config, daemon.as_ref());
+        let holds =
+            |device: fn(&Holdings) -> &Option<String>| daemon.as_ref().and_then(|d| device(d).as_deref());
+        picture(&mut report, &config.video, holds(|d| &d.camera));
+        sound(&mut report, &config.audio, holds(|d| &d.microphone));
     }
     print(&report.text())?;
     Ok(ExitCode::from(if report.problems == 0 { super::OK } else { FAILED }))
 }
 
-/// What was found, line by line.
-#[derive(Default)]
-pub(super) struct Report {
-    pub(super) lines: Vec<[String; 2]>,
-    problems: usize,
-}
-
-impl Report {
-    fn line(&mut self, what: &str, says: &str) {
-        self.lines.push([what.into(), says.into()]);
-    }
-
-    /// Something that will not work as configured.
-    fn problem(&mut self, says: &str) {
-        self.problems += 1;
-        self.line("  PROBLEM", says);
-    }
-
-    fn text(&self) -> String {
-        let end = match self.problems {
-            0 => "all well".into(),
-            1 => "1 problem".into(),
-            n => format!("{n} problems"),
-        };
-        columns(0, &self.lines) + &end + "\n"
+/// What our own daemon has taken, if it runs.
+fn running(report: &mut Report, options: &Options) -> Option<Holdings> {
+    match holdings(options) {
+        Ok(Some(daemon)) => {
+            let says = format!("running (process {}): its ports and devices count as free", daemon.id);
+            report.line("peercam", &says);
+            Some(daemon)
+        }
+        Ok(None) => None,
+        Err(e) => {
+            report.line("peercam", &e.to_string());
+            None
+        }
     }
 }
 
-fn page(report: &mut Report, web: &config::Web) {
-    let address = SocketAddr::new(web.address, web.port);
-    let (scheme, certificate) = match web.tls {
-        config::Tls::Off => ("http", "none: plain HTTP"),
-        config::Tls::Auto => ("https", "made by the device itself"),
-        config::Tls::Files { .. } => ("https", "your own"),
+fn network(report: &mut Report, config: &Config, daemon: Option<&Holdings>) {
+    let scheme = if config.web.tls == config::Tls::Off { "http" } else { "https" };
+    let page = format!("{scheme}://{}", SocketAddr::new(config.web.address, config.web.port));
+    let media = match (config.ice.port, config.ice.tcp) {
+        (0, _) => "any free port".into(),
+        (port, true) => format!("port {port}, UDP and TCP"),
+        (port, false) => format!("port {port}, UDP"),
     };
-    report.line("page", &format!("{scheme}://{address}"));
-    report.line("  certificate", certificate);
-    if let config::Tls::Files { certificate, key } = &web.tls
-        && let Err(e) = tls::owners(certificate, key)
-    {
-        report.problem(&e.to_string());
-    }
-    match TcpListener::bind(address).map_err(|e| (e.kind(), e)) {
-        Ok(_) => (),
-        Err((io::ErrorKind::AddrInUse, _)) => {
-            report
-                .problem(&format!("port {} is taken; if that is a running peercam, stop it first", web.port));
+    for (what, says, section) in [("page", page, "web."), ("media", media, "ice.")] {
+        report.line(what, &says);
+        for port in ports::of(config).iter().filter(|port| port.key.starts_with(section)) {
+            match ports::problem(port, daemon) {
+                Some(says) if port.needed => report.problem(&says),
+                Some(says) => report.line("  no HTTP", &says),
+                None => (),
+            }
         }
-        Err((io::ErrorKind::AddrNotAvailable, _)) => {
-            report.problem(&format!("web.address: {} is no address of this machine", web.address));
-        }
-        Err((io::ErrorKind::PermissionDenied, _)) => {
-            report.problem(&format!("web.port: {} needs a privilege; ports from 1024 do not", web.port));
-        }
-        Err((_, e)) => report.problem(&format!("can't listen on {address}: {e}")),
     }
 }
 
-pub(super) fn picture(report: &mut Report, video: &config::Video) {
+/// `held`: the camera that our own daemon has open, which can't be opened a second time.
+pub(super) fn picture(report: &mut Report, video: &config::Video, held: Option<&str>) {
     let wanted =
         Mode { size: video.size, fps: f64::from(video.frame_rate), format: video.pixel_format, range: None };
     let mode = if video.device == Camera::Pattern {
         report.line("camera", "the test picture: it is the one in the configuration");
         wanted
     } else {
-        match cameras::choose(video) {
+        // By itself it would take another camera, as the one in use is not free.
+        let same = held
+            .filter(|_| video.device == Camera::Auto)
+            .map(|node| config::Video { device: Camera::Device(node.into()), ..video.clone() });
+        match cameras::choose(same.as_ref().unwrap_or(video)) {
+            Ok(choice) if held.is_some_and(|node| choice.path == Path::new(node)) => {
+                in_use(report, &choice, &wanted);
+                wanted
+            }
             Ok(choice) => camera(report, choice, &wanted).unwrap_or(wanted),
             Err(capture::Error::None(why)) if video.device == Camera::Auto => {
                 report.line("camera", &format!("the test picture: {why}"));
@@ -137,6 +129,13 @@ pub(super) fn picture(report: &mut Report, video: &config::Video) {
         ),
         Err(e) => report.problem(&e.to_string()),
     }
+}
+
+fn in_use(report: &mut Report, choice: &Choice, wanted: &Mode) {
+    let Choice { name, path, problems, .. } = choice;
+    report.line("camera", &format!("{name} ({}): the running peercam has it open", path.display()));
+    report.line("  wanted", &show(wanted));
+    problems.iter().for_each(|problem| report.problem(problem));
 }
 
 /// Opens the camera, tells wanted, negotiated and delivered, and returns what was negotiated.
@@ -208,18 +207,20 @@ fn delivered(camera: &mut impl VideoSource) -> Result<f64, capture::Error> {
     Ok(if time > 0.0 { f64::from(frames) / time } else { 0.0 })
 }
 
-pub(super) fn sound(report: &mut Report, audio: &config::Audio) {
+/// `held`: the microphone that our own daemon has open.
+pub(super) fn sound(report: &mut Report, audio: &config::Audio, held: Option<&str>) {
     if audio.device == config::Microphone::Off {
-        report.line("microphone", "off: it is switched off in the configuration");
+        report.line("microphone", "off in the configuration");
         return;
     }
-    match microphones::open(audio) {
-        Ok((choice, None)) => report.line("microphone", &format!("the test tone: {}", choice.why)),
-        Ok((choice, Some(opened))) => microphone(report, &choice, opened),
-        Err(e) => {
-            report.line("microphone", "none");
-            report.problem(&e.to_string());
-        }
+    let ours = held.filter(|held| match &audio.device {
+        config::Microphone::Auto => true,
+        config::Microphone::Device(name) => name == held,
+        config::Microphone::Tone | config::Microphone::Off => false,
+    });
+    match ours {
+        Some(name) => report.line("microphone", &format!("{name}: the running peercam has it open")),
+        None => try_microphone(report, audio),
     }
     match opus::Encoder::new(audio.channels, audio.bitrate_bps, audio.dtx) {
         Ok(_) => {
@@ -228,6 +229,17 @@ pub(super) fn sound(report: &mut Report, audio: &config::Audio) {
             report.line("  encoder", &format!("Opus, {channels}, {kbps} kbit/s{dtx}"));
         }
         Err(e) => report.problem(&e.to_string()),
+    }
+}
+
+fn try_microphone(report: &mut Report, audio: &config::Audio) {
+    match microphones::open(audio) {
+        Ok((choice, None)) => report.line("microphone", &format!("the test tone: {}", choice.why)),
+        Ok((choice, Some(opened))) => microphone(report, &choice, opened),
+        Err(e) => {
+            report.line("microphone", "none");
+            report.problem(&e.to_string());
+        }
     }
 }
 
@@ -278,8 +290,9 @@ fn show(mode: &Mode) -> String {
 mod tests {
     use super::*;
     use crate::capture::modes::{FourCc, Interval, Picked};
-    use crate::config::{Audio, Microphone, Video, Web};
+    use crate::config::{Audio, Microphone, Video};
     use crate::media::frame::Size;
+    use std::net::TcpListener;
 
     fn said(check: impl FnOnce(&mut Report)) -> (String, usize) {
         let mut report = Report::default();
@@ -290,11 +303,12 @@ mod tests {
     #[test]
     fn what_needs_no_device_is_always_well() {
         let video = Video { device: Camera::Pattern, ..Video::default() };
-        let (text, problems) = said(|r| picture(r, &video));
+        let (text, problems) = said(|r| picture(r, &video, None));
         assert!(text.contains("the test picture: it is the one in the configuration\n"), "{text}");
         assert!(text.contains("OpenH264, profile-level-id 42c01f, 2000 kbit/s\nall well\n"), "{text}");
         assert_eq!(problems, 0);
-        let (text, problems) = said(|r| sound(r, &Audio { device: Microphone::Off, ..Audio::default() }));
+        let (text, problems) =
+            said(|r| sound(r, &Audio { device: Microphone::Off, ..Audio::default() }, None));
         assert!(text.starts_with("microphone  off"), "{text}");
         assert_eq!(problems, 0);
     }
@@ -302,11 +316,11 @@ mod tests {
     #[test]
     fn devices_that_are_not_there_are_problems() {
         let video = Video { device: Camera::Device("/dev/video999".into()), ..Video::default() };
-        let (text, problems) = said(|r| picture(r, &video));
+        let (text, problems) = said(|r| picture(r, &video, None));
         assert!(text.contains("  PROBLEM  /dev/video999"), "{text}");
         assert_eq!(problems, 1);
         let audio = Audio { device: Microphone::Device("hw:CARD=nowhere".into()), ..Audio::default() };
-        let (text, problems) = said(|r| sound(r, &audio));
+        let (text, problems) = said(|r| sound(r, &audio, None));
         assert!(text.contains("  PROBLEM") && text.ends_with("\n1 problem\n"), "{text}");
         assert_eq!(problems, 1);
     }
@@ -352,16 +366,36 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_tried() {
+    fn ports_are_tried_and_those_of_our_own_daemon_count_as_free() {
         let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = taken.local_addr().expect("an address").port();
-        let (text, problems) = said(|r| page(r, &Web { port, ..Web::default() }));
-        assert!(text.contains(&format!("port {port} is taken")) && problems == 1, "{text}");
-        // TEST-NET-1 (RFC 5737) is nobody's address.
-        let foreign = Web { address: "192.0.2.1".parse().expect("an address"), ..Web::default() };
-        let (text, problems) = said(|r| page(r, &foreign));
-        assert!(text.contains("192.0.2.1 is no address of this machine") && problems == 1, "{text}");
-        let (text, problems) = said(|r| page(r, &Web { port: 0, ..Web::default() }));
-        assert!(problems == 0, "{text}");
+        let mut config = Config::default();
+        (config.web.port, config.web.http_port, config.ice.port) = (port, 0, 0);
+        let (text, problems) = said(|r| network(r, &config, None));
+        assert!(text.contains(&format!("PROBLEM  web.port: can't take TCP port {port}: ")), "{text}");
+        assert_eq!(problems, 1, "{text}");
+        let daemon = Holdings::of_this_process(Path::new("/"), None, None);
+        let (text, problems) = said(|r| network(r, &config, Some(&daemon)));
+        assert_eq!(
+            (text, problems),
+            (format!("page   https://[::]:{port}\nmedia  any free port\nall well\n"), 0)
+        );
+        // Without the redirect from HTTP the page is there all the same.
+        (config.web.port, config.web.http_port) = (0, port);
+        let (text, problems) = said(|r| network(r, &config, None));
+        assert!(text.contains("no HTTP") && problems == 0, "{text}");
+    }
+
+    #[test]
+    fn a_microphone_that_our_own_daemon_has_is_not_opened() {
+        let mut audio = Audio { device: Microphone::Device("hw:CARD=nowhere".into()), ..Audio::default() };
+        let (text, problems) = said(|r| sound(r, &audio, Some("hw:CARD=nowhere")));
+        assert!(text.starts_with("microphone  hw:CARD=nowhere: the running peercam has it open\n"), "{text}");
+        assert!(text.contains("  encoder   Opus") && problems == 0, "{text}");
+        assert_eq!(said(|r| sound(r, &audio, Some("hw:CARD=other"))).1, 1);
+        audio.device = Microphone::Auto;
+        assert!(said(|r| sound(r, &audio, Some("hw:CARD=other"))).0.contains("hw:CARD=other: the running"));
+        audio.device = Microphone::Tone;
+        assert!(said(|r| sound(r, &audio, Some("hw:CARD=other"))).0.starts_with("microphone  the test tone"));
     }
 }

@@ -6,40 +6,55 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use serde_json::Value;
 
-use super::args::{Pair, Passwd, Privacy, ShowStatus, Switch, Token, TokenCommand};
+use super::args::{Options, Passwd, Privacy, ShowStatus, Switch, Token, TokenCommand};
 use super::print;
 use super::table::columns;
 use crate::board::control::{self, AskError, Request};
+use crate::board::holdings::Holdings;
 use crate::board::terminal;
 use crate::state::Role;
 use crate::text;
 use crate::wall::date;
 
-const NOT_RUNNING: &str = "start it (`systemctl start peercam`, or `peercam` itself); if it has another --state-dir, say so here too";
+const NOT_RUNNING: &str = "Start it (`systemctl start peercam`, or `peercam`). If it runs with --state-dir, name the same folder here.";
 
 /// Asks the daemon.
-fn ask(dir: &super::args::StateDir, request: &Request) -> anyhow::Result<Value> {
-    control::ask(&dir.dir(), request).map_err(|e| match e {
-        AskError::NotRunning(_) => anyhow::anyhow!("{e}; {NOT_RUNNING}"),
+fn ask(options: &Options, request: &Request) -> anyhow::Result<Value> {
+    control::ask(&options.state_dir(), request).map_err(|e| match e {
+        AskError::NotRunning(_) => anyhow::anyhow!("{e}. {NOT_RUNNING}"),
         e => e.into(),
     })
 }
 
+/// Asks the running peercam. Where a state folder was named, it is ours only if its state is there: the one that systemd
+/// started answers as well.
+pub(super) fn holdings(options: &Options) -> Result<Option<Holdings>, AskError> {
+    let dir = options.state_dir();
+    match control::ask(&dir, &Request::Holdings) {
+        Ok(answer) => {
+            let told: Option<Holdings> = serde_json::from_value(answer).ok();
+            Ok(told.filter(|daemon| options.state_dir.is_none() || daemon.keeps_state_in(&dir)))
+        }
+        Err(AskError::NotRunning(_)) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 /// `peercam pair`
-pub fn pair(args: &Pair) -> anyhow::Result<ExitCode> {
-    let invitation = ask(&args.state, &Request::Pair)?;
+pub fn pair(options: &Options) -> anyhow::Result<ExitCode> {
+    let invitation = ask(options, &Request::Pair)?;
     let links: Vec<&str> = texts(&invitation["links"]);
     let mut text: String = links.iter().map(|link| format!("{link}\n")).collect();
     if let Some(columns) = terminal::columns() {
         text += &links.first().and_then(|l| terminal::qr(l, columns)).unwrap_or_default();
-        let whose = match invitation["paired"].as_bool() {
-            Some(true) => "sets a new password for the owner; the one before ends",
-            _ => "becomes the owner, and chooses a password",
+        let what = match invitation["paired"].as_bool() {
+            Some(true) => "set a new owner password; the old one ends",
+            _ => "become the owner and choose a password",
         };
-        text += &format!("Whoever opens one of these within {} minutes {whose}.\n", invitation["minutes"]);
+        text += &format!("Open one of these links within {} minutes to {what}.\n", invitation["minutes"]);
         let issued = issued(&invitation["issued"]);
         if invitation["paired"] == Value::Bool(true) && !issued.is_empty() {
-            text += &format!("These end then, unless \"Keep\" is ticked on the page:\n{issued}");
+            text += &format!("That also ends these, unless you tick \"Keep\" on the page:\n{issued}");
         }
         text += &fingerprint(&invitation["certificate"]);
     }
@@ -48,27 +63,27 @@ pub fn pair(args: &Pair) -> anyhow::Result<ExitCode> {
 }
 
 /// `peercam passwd`
-pub fn passwd(args: &Passwd) -> anyhow::Result<ExitCode> {
+pub fn passwd(args: &Passwd, options: &Options) -> anyhow::Result<ExitCode> {
     let role = if args.viewer { Role::Viewer } else { Role::Owner };
     let whose = if args.viewer { "household's" } else { "owner's" };
     if args.remove {
         let request = Request::SetPassword { role, password: None, keep_links: true };
-        let done = ask(&args.state, &request)?;
-        print("The household's password is removed; whoever was signed in by it is signed out.\n")?;
+        let done = ask(options, &request)?;
+        print("The household's password is removed. Everybody who signed in with it is signed out.\n")?;
         print(&warning(&done))?;
         return Ok(ExitCode::SUCCESS);
     }
     // Before anything is typed: also whether the daemon runs.
-    let issued = issued(&ask(&args.state, &Request::Issued)?);
+    let issued = issued(&ask(options, &Request::Issued)?);
     let terminal = io::stdin().is_terminal();
     let password = if terminal { typed(whose)? } else { piped()? };
     let ends = role == Role::Owner && !issued.is_empty();
     let keep_links = args.keep_links || (ends && terminal && !agreed(&issued)?);
-    ask(&args.state, &Request::SetPassword { role, password: Some(password), keep_links })?;
+    ask(options, &Request::SetPassword { role, password: Some(password), keep_links })?;
     let mut text =
-        format!("The {whose} password is set; whoever was signed in by the one before is signed out.\n");
+        format!("The {whose} password is set. Everybody who signed in with the old one is signed out.\n");
     if ends {
-        text += if keep_links { "These were kept:\n" } else { "These have ended:\n" };
+        text += if keep_links { "These stay valid:\n" } else { "These have ended:\n" };
         text += &issued;
     }
     print(&text)?;
@@ -86,7 +101,7 @@ fn issued(names: &Value) -> String {
 /// Asks whether they are to end.
 fn agreed(issued: &str) -> anyhow::Result<bool> {
     eprintln_quietly(&format!(
-        "Whoever had the old password may have made these:\n{issued}End them too? [Y/n] "
+        "Somebody who knew the old password may have created these:\n{issued}End them too? [Y/n] "
     ));
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer).context("can't read from the terminal")?;
@@ -101,7 +116,7 @@ fn warning(answer: &Value) -> String {
 fn typed(whose: &str) -> anyhow::Result<String> {
     let ask = |prompt: &str| rpassword::prompt_password(prompt).context("can't read from the terminal");
     let first = ask(&format!("New password ({whose}): "))?;
-    anyhow::ensure!(first == ask("Once more: ")?, "the two are not the same; nothing was changed");
+    anyhow::ensure!(first == ask("Once more: ")?, "the two passwords differ; nothing was changed");
     Ok(first)
 }
 
@@ -115,18 +130,18 @@ fn piped() -> anyhow::Result<String> {
 }
 
 /// `peercam token`
-pub fn token(args: &Token) -> anyhow::Result<ExitCode> {
+pub fn token(args: &Token, options: &Options) -> anyhow::Result<ExitCode> {
     let text = match &args.command {
-        TokenCommand::Add { name, role, state } => {
-            let added = ask(state, &Request::TokenAdd { name: name.clone(), role: (*role).into() })?;
+        TokenCommand::Add { name, role } => {
+            let added = ask(options, &Request::TokenAdd { name: name.clone(), role: (*role).into() })?;
             let token = added["token"].as_str().context("the daemon gave no token")?;
             if io::stdout().is_terminal() {
-                eprintln_quietly("Shown this once only. Send it as `Authorization: Bearer TOKEN`:");
+                eprintln_quietly("This token is shown only once. Send it as `Authorization: Bearer TOKEN`:");
             }
             format!("{token}\n")
         }
-        TokenCommand::List { state } => {
-            let tokens = ask(state, &Request::TokenList)?;
+        TokenCommand::List => {
+            let tokens = ask(options, &Request::TokenList)?;
             let row = |t: &Value| {
                 let made = t["created_unix"].as_i64().map(date).unwrap_or_default();
                 [string(&t["name"]), string(&t["role"]), made]
@@ -137,9 +152,9 @@ pub fn token(args: &Token) -> anyhow::Result<ExitCode> {
                 false => columns(0, &rows),
             }
         }
-        TokenCommand::Revoke { name, state } => {
-            let done = ask(state, &Request::TokenRevoke { name: name.clone() })?;
-            format!("{} is revoked; whoever used it is cut off.\n{}", text::shown(name), warning(&done))
+        TokenCommand::Revoke { name } => {
+            let done = ask(options, &Request::TokenRevoke { name: name.clone() })?;
+            format!("{} is revoked. Whoever used it is disconnected.\n{}", text::shown(name), warning(&done))
         }
     };
     print(&text)?;
@@ -147,9 +162,9 @@ pub fn token(args: &Token) -> anyhow::Result<ExitCode> {
 }
 
 /// `peercam privacy`
-pub fn privacy(args: &Privacy) -> anyhow::Result<ExitCode> {
+pub fn privacy(args: &Privacy, options: &Options) -> anyhow::Result<ExitCode> {
     let on = args.switch == Switch::On;
-    let done = ask(&args.state, &Request::Privacy { on })?;
+    let done = ask(options, &Request::Privacy { on })?;
     print(match (on, done["warning"].is_string()) {
         (true, false) => "Privacy is on: camera and microphone stay closed, also after a restart.\n",
         (true, true) => "Privacy is on.\n",
@@ -160,8 +175,8 @@ pub fn privacy(args: &Privacy) -> anyhow::Result<ExitCode> {
 }
 
 /// `peercam status`
-pub fn status(args: &ShowStatus) -> anyhow::Result<ExitCode> {
-    let facts = ask(&args.state, &Request::Status)?;
+pub fn status(args: &ShowStatus, options: &Options) -> anyhow::Result<ExitCode> {
+    let facts = ask(options, &Request::Status)?;
     if args.json {
         print(&format!("{facts:#}\n"))?;
     } else {
@@ -191,7 +206,7 @@ fn told(facts: &Value) -> String {
     }
     let refused = texts(&configuration["refused"]);
     if !refused.is_empty() {
-        line("", "refused as it is now, the one before holds:".into());
+        line("", "the changed file is refused, peercam goes on with the old one:".into());
     }
     for mistake in refused {
         line("", mistake.into());
@@ -244,7 +259,11 @@ fn told(facts: &Value) -> String {
     if let Some(encoder) = facts["video"]["encoder"].as_str().filter(|e| !e.is_empty()) {
         line("encoder", encoder.into());
     }
-    line("privacy", if facts["privacy"] == Value::Bool(true) { "on: all is closed" } else { "off" }.into());
+    line(
+        "privacy",
+        if facts["privacy"] == Value::Bool(true) { "on: camera and microphone are closed" } else { "off" }
+            .into(),
+    );
     let viewers = &facts["viewers"];
     line("viewers", format!("{} of at most {}", viewers["count"], viewers["max"]));
     for viewer in viewers["list"].as_array().into_iter().flatten() {

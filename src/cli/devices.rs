@@ -2,27 +2,84 @@
 
 use std::process::ExitCode;
 
+use super::args::Options;
+use super::control::holdings;
 use super::print;
 use super::table::columns;
+use crate::board::holdings::Holdings;
 use crate::capture;
 use crate::capture::cameras::{self, Listing};
 use crate::capture::microphones::{self, Abilities, Found, Place};
 use crate::capture::modes::Offered;
 use crate::capture::v4l2::controls::{Allowed, Control};
-use crate::config::Video;
+use crate::config::{Audio, Camera, Config, Microphone, Video};
 use crate::encode::openh264;
 use crate::media::frame::LARGEST;
 
-/// Prints cameras, microphones and encoders.
-pub fn run() -> anyhow::Result<ExitCode> {
-    let cameras = cameras::list(Video::default().size);
-    let microphones =
-        microphones::list().into_iter().map(|m| (microphones::abilities(&m.alsa), m)).collect::<Vec<_>>();
-    print(&[show_cameras(&cameras), show_microphones(&microphones), show_encoders()].join("\n"))?;
+/// Prints cameras, microphones and encoders, and marks those that the configuration chooses and those that our own daemon
+/// has open. A mistake in the configuration is told after the list, which may be what it takes to correct it.
+pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    let found = Config::find(options.config.as_deref());
+    let config = found.as_ref().map(|(config, _)| config).ok();
+    // Whoever may not ask the daemon sees its devices as busy.
+    let daemon = holdings(options).ok().flatten();
+    let held = |device: fn(&Holdings) -> &Option<String>| daemon.as_ref().and_then(|d| device(d).clone());
+    let (camera, microphone) = (held(|d| &d.camera), held(|d| &d.microphone));
+    let cameras = cameras::list(config.map_or_else(|| Video::default().size, |c| c.video.size));
+    let microphones: Vec<_> =
+        microphones::list().into_iter().map(|m| (microphones::abilities(&m.alsa), m)).collect();
+    let chosen_camera = config.and_then(|c| chosen_camera(&c.video, camera.as_deref()));
+    let chosen = config.and_then(|c| chosen_microphone(&c.audio, microphone.as_deref(), &microphones));
+    let shown = [
+        show_cameras(&cameras, &Marks { chosen: chosen_camera, open: camera }),
+        show_microphones(&microphones, &Marks { chosen, open: microphone }),
+        show_encoders(),
+    ];
+    print(&shown.join("\n"))?;
+    found?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn show_cameras(all: &[Listing]) -> String {
+/// Which device the configuration chooses, and which one our own daemon has open.
+#[derive(Default)]
+struct Marks {
+    chosen: Option<String>,
+    open: Option<String>,
+}
+
+impl Marks {
+    fn of(&self, device: &str) -> String {
+        let is = |mark: &Option<String>| mark.as_deref() == Some(device);
+        let chosen = if is(&self.chosen) { ", chosen" } else { "" };
+        let open = if is(&self.open) { ", open in the running peercam" } else { "" };
+        format!("{chosen}{open}")
+    }
+}
+
+fn chosen_camera(video: &Video, open: Option<&str>) -> Option<String> {
+    match (&video.device, open) {
+        (Camera::Auto, Some(open)) => Some(open.into()),
+        _ => cameras::choose(video).ok().map(|choice| choice.path.display().to_string()),
+    }
+}
+
+fn chosen_microphone(
+    audio: &Audio,
+    open: Option<&str>,
+    all: &[(Result<Abilities, capture::Error>, Found)],
+) -> Option<String> {
+    match &audio.device {
+        Microphone::Device(name) => Some(name.clone()),
+        Microphone::Tone | Microphone::Off => None,
+        Microphone::Auto => {
+            let first =
+                || all.iter().find(|(abilities, _)| abilities.is_ok()).map(|(_, found)| found.alsa.clone());
+            open.map(String::from).or_else(first)
+        }
+    }
+}
+
+fn show_cameras(all: &[Listing], marks: &Marks) -> String {
     let (fit, unfit): (Vec<_>, Vec<_>) = all.iter().partition(|l| l.unfit.is_none());
     let mut text = String::from("Cameras\n");
     if fit.is_empty() {
@@ -32,7 +89,7 @@ fn show_cameras(all: &[Listing]) -> String {
         if i > 0 {
             text.push('\n');
         }
-        text += &show_camera(camera);
+        text += &show_camera(camera, marks);
     }
     if !unfit.is_empty() {
         text += "\nNot used as cameras\n";
@@ -43,9 +100,10 @@ fn show_cameras(all: &[Listing]) -> String {
     text
 }
 
-fn show_camera(camera: &Listing) -> String {
+fn show_camera(camera: &Listing, marks: &Marks) -> String {
     let Listing { path, name, driver, bus, by_id, offered, controls, .. } = camera;
-    let mut text = format!("  {name} ({driver}, {bus})\n    device = \"{}\"\n", path.display());
+    let path = path.display().to_string();
+    let mut text = format!("  {name} ({driver}, {bus}){}\n    device = \"{path}\"\n", marks.of(&path));
     if let Some(by_id) = by_id {
         text += &format!("    device = \"{by_id}\"\n");
     }
@@ -61,7 +119,7 @@ fn show_camera(camera: &Listing) -> String {
     let mut unread: Vec<_> = unread.iter().map(|o| o.format.to_string()).collect();
     unread.dedup();
     if !unread.is_empty() {
-        text += &format!("    not read: {}\n", unread.join(", "));
+        text += &format!("    not supported: {}\n", unread.join(", "));
     }
     if !controls.is_empty() {
         text += "    [video.controls]\n";
@@ -85,7 +143,7 @@ fn show_control(control: &Control) -> [String; 3] {
     [setting, format!("default {}", number(*default)), format!("{allowed}{note}")]
 }
 
-fn show_microphones(all: &[(Result<Abilities, capture::Error>, Found)]) -> String {
+fn show_microphones(all: &[(Result<Abilities, capture::Error>, Found)], marks: &Marks) -> String {
     let mut text = String::from("Microphones\n");
     if all.is_empty() {
         text += "  none: the built-in tone is heard (audio.device = \"tone\")\n";
@@ -98,9 +156,9 @@ fn show_microphones(all: &[(Result<Abilities, capture::Error>, Found)]) -> Strin
             Place::Camera => "part of a camera",
             Place::Usb => "on USB",
             Place::Board => "on the board",
-            Place::Virtual => "made of software",
+            Place::Virtual => "virtual",
         };
-        text += &format!("  {name} ({place})\n    device = \"{alsa}\"\n");
+        text += &format!("  {name} ({place}){}\n    device = \"{alsa}\"\n", marks.of(alsa));
         match abilities {
             Ok(Abilities { rates_hz, channels, formats }) => {
                 let mut rates = rates_hz.clone();
@@ -114,6 +172,8 @@ fn show_microphones(all: &[(Result<Abilities, capture::Error>, Found)]) -> Strin
                 let rates = format!("{} Hz", rates.join(", "));
                 text += &columns(4, &[[rates, channels, formats.join(", ")]]);
             }
+            // It is not free because we have it: nothing more can be told.
+            Err(_) if marks.open.as_deref() == Some(alsa) => (),
             Err(e) => text += &format!("    {e}\n"),
         }
     }
@@ -181,13 +241,13 @@ Cameras
     device = \"usb-HD_Webcam-video-index0\"
     YUYV  640x480   30, 15 fps
           1280x720  10 fps
-    not read: H264
+    not supported: H264
     [video.controls]
     gain = 17                 default 1    0 to 255
     leds = 0x80000000         default 0x1  bits of 0x80000001
     power_line_frequency = 2  default 1    1 (50 Hz), 2 (60 Hz); without effect now: another control is in charge
 ";
-        assert_eq!(show_cameras(&[camera(None)]), expected);
+        assert_eq!(show_cameras(&[camera(None)], &Marks::default()), expected);
     }
 
     #[test]
@@ -199,7 +259,10 @@ Cameras
 Not used as cameras
   /dev/video10 (bcm2835-codec) is a codec
 ";
-        assert_eq!(show_cameras(&[camera(Some("/dev/video10 (bcm2835-codec) is a codec"))]), expected);
+        assert_eq!(
+            show_cameras(&[camera(Some("/dev/video10 (bcm2835-codec) is a codec"))], &Marks::default()),
+            expected
+        );
     }
 
     #[test]
@@ -221,7 +284,36 @@ Microphones
     device = \"hw:CARD=Yeti,DEV=0\"
     hw:CARD=Yeti,DEV=0 is busy: another program uses it
 ";
-        assert_eq!(show_microphones(&all), expected);
-        assert!(show_microphones(&[]).contains("none: the built-in tone"));
+        assert_eq!(show_microphones(&all, &Marks::default()), expected);
+        assert!(show_microphones(&[], &Marks::default()).contains("none: the built-in tone"));
+    }
+
+    #[test]
+    fn what_is_chosen_and_what_our_own_daemon_has_open_is_marked() {
+        let both = Marks { chosen: Some("/dev/video0".into()), open: Some("/dev/video0".into()) };
+        let shown = show_cameras(&[camera(None)], &both);
+        let head = "  HD Webcam (uvcvideo, usb-1.2), chosen, open in the running peercam\n    device = ";
+        assert!(shown.contains(head), "{shown}");
+        let (mic, other) = ("hw:CARD=Yeti,DEV=0", "hw:CARD=C920,DEV=0");
+        let found = |alsa: &str| Found { alsa: alsa.into(), name: "Mic".into(), place: Place::Usb };
+        let busy = |alsa: &str| (Err(capture::Error::busy(alsa)), found(alsa));
+        let all = [busy(mic), busy(other)];
+        let audio = Audio::default();
+        let marks = Marks { chosen: chosen_microphone(&audio, Some(mic), &all), open: Some(mic.into()) };
+        let shown = show_microphones(&all, &marks);
+        let expected = "Microphones
+  Mic (on USB), chosen, open in the running peercam
+    device = \"hw:CARD=Yeti,DEV=0\"
+
+  Mic (on USB)
+    device = \"hw:CARD=C920,DEV=0\"
+    hw:CARD=C920,DEV=0 is busy: another program uses it
+";
+        assert_eq!(shown, expected);
+        let named = |device| chosen_microphone(&Audio { device, ..Audio::default() }, None, &all);
+        assert_eq!(named(Microphone::Device(other.into())).as_deref(), Some(other));
+        assert_eq!((named(Microphone::Off), named(Microphone::Auto)), (None, None));
+        let open = chosen_camera(&Video::default(), Some("/dev/video3"));
+        assert_eq!(open.as_deref(), Some("/dev/video3"));
     }
 }

@@ -1,36 +1,35 @@
 //! `peercam doctor`: why can't I connect, from the device's side.
 
-use std::net::Ipv6Addr;
 use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::args::Doctor;
-use super::check::Report;
+use super::args::Options;
+use super::report::Report;
 use super::table::columns;
-use super::{FAILED, OK, check, load_config, print};
+use super::{FAILED, OK, check, files, ports, print};
 use crate::board::control::{self, AskError, Request};
-use crate::board::doctor::ports::{Port, Protocol};
-use crate::board::doctor::{Finding, Level, clock, devices, firewall, network, ports, storage, stun};
+use crate::board::doctor::ports::{Port, Protocol, look};
+use crate::board::doctor::{Finding, Level, clock, devices, firewall, network, storage, stun};
 use crate::board::health;
-use crate::config::{Config, Tls};
+use crate::config::Config;
 use crate::wall;
 
 /// Looks at everything, and says what to do.
-pub fn run(args: &Doctor) -> anyhow::Result<ExitCode> {
-    let (config, source) = load_config(args.config.file.as_deref())?;
+pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    let (config, source) = Config::find(options.config.as_deref())?;
     let mut found = vec![Finding::ok("configuration", source)];
-    let daemon = control::ask(&args.state.dir(), &Request::Doctor);
+    let daemon = control::ask(&options.state_dir(), &Request::Doctor);
     let running = running(&daemon, &mut found);
-    let all = ports_of(&config);
-    found.extend(all.iter().map(|port| ports::look(port, running)));
+    let all = ports::of(&config);
+    found.extend(all.iter().map(|port| look(port, running)));
     found.push(firewall::look(&names(&all)));
     found.extend(network::look());
     found.extend(stun_urls(&config).map(stun::look));
     let now = wall::clock();
     found.push(clock::look(wall::plausible(now), &wall::date(now)));
-    found.push(storage::look(&args.state.dir()));
-    found.extend(devices::look());
+    found.push(storage::look(&options.state_dir()));
+    found.extend(devices::look(&config.video.device, &config.audio.device));
     found.extend(health::look());
     match daemon {
         Ok(daemon) => found
@@ -58,7 +57,7 @@ fn running(daemon: &Result<Value, AskError>, found: &mut Vec<Finding>) -> Option
             found.push(Finding::warn(
                 ABOUT,
                 e.to_string(),
-                "start it: `systemctl start peercam`, or `peercam` itself",
+                "start it (`systemctl start peercam`, or `peercam`)",
             ));
             None
         }
@@ -78,36 +77,6 @@ fn running(daemon: &Result<Value, AskError>, found: &mut Vec<Finding>) -> Option
     }
 }
 
-fn ports_of(config: &Config) -> Vec<Port> {
-    let web = &config.web;
-    let tcp = |what, key, number, needed| Port {
-        what,
-        key,
-        protocol: Protocol::Tcp,
-        address: web.address,
-        number,
-        needed,
-    };
-    let mut all = vec![tcp("the page", "web.port", web.port, true)];
-    if web.tls != Tls::Off {
-        all.push(tcp("HTTP, sent on to HTTPS", "web.http_port", web.http_port, false));
-    }
-    let media = |protocol| Port {
-        what: "picture and sound",
-        key: "ice.port",
-        protocol,
-        address: Ipv6Addr::UNSPECIFIED.into(),
-        number: config.ice.port,
-        needed: true,
-    };
-    all.push(media(Protocol::Udp));
-    if config.ice.tcp {
-        all.push(media(Protocol::Tcp));
-    }
-    all.retain(|p| p.number != 0);
-    all
-}
-
 fn names(ports: &[Port]) -> String {
     let name = |p: &Port| format!("{} {}", if p.protocol == Protocol::Tcp { "TCP" } else { "UDP" }, p.number);
     ports.iter().map(name).collect::<Vec<_>>().join(", ")
@@ -119,8 +88,9 @@ fn stun_urls(config: &Config) -> impl Iterator<Item = &str> {
 
 fn try_devices(config: &Config) -> Vec<Finding> {
     let mut report = Report::default();
-    check::picture(&mut report, &config.video);
-    check::sound(&mut report, &config.audio);
+    files::certificate(&mut report, &config.web);
+    check::picture(&mut report, &config.video, None);
+    check::sound(&mut report, &config.audio, None);
     let mut found = vec![];
     let mut about = String::new();
     for [what, says] in report.lines {
@@ -128,9 +98,7 @@ fn try_devices(config: &Config) -> Vec<Finding> {
             about.clone_from(&what);
         }
         match what.trim() {
-            "PROBLEM" => {
-                found.push(Finding::bad(&about, says, "`peercam check` and `peercam devices` tell more"))
-            }
+            "PROBLEM" => found.push(Finding::bad(&about, says, "see `peercam check` and `peercam devices`")),
             "wanted" => (),
             "encoder" => found.push(Finding::ok("encoder", format!("works: {says}"))),
             _ => found.push(Finding::ok(&about, says)),
@@ -204,13 +172,5 @@ mod tests {
         );
         let levels: Vec<_> = found.iter().map(|f| f.level).collect();
         assert_eq!(levels, [Level::Ok, Level::Warn, Level::Bad]);
-    }
-
-    #[test]
-    fn the_ports_are_those_of_the_configuration() {
-        let mut config = Config::default();
-        assert_eq!(names(&ports_of(&config)), "TCP 8443, TCP 8080, UDP 8189, TCP 8189");
-        config.web.tls = Tls::Off;
-        assert_eq!(names(&ports_of(&config)), "TCP 8443, UDP 8189, TCP 8189");
     }
 }

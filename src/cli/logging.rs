@@ -43,7 +43,7 @@ pub fn parse(s: &str) -> Result<Level, String> {
     };
     match EnvFilter::builder().parse(&level.0) {
         Ok(_) if !s.is_empty() => Ok(level),
-        _ => Err("allowed is error, warn, info, debug, trace or off, and after a comma PART=LEVEL".into()),
+        _ => Err("allowed: error, warn, info, debug, trace or off, and PART=LEVEL after a comma".into()),
     }
 }
 

@@ -5,11 +5,16 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use crate::text::of_error;
+
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The user named a file that does not exist; says where it was looked for.
+    #[error("{0}")]
+    Missing(String),
     /// The file can't be read.
-    #[error("{}: {source}", path.display())]
+    #[error("can't read {}: {}", path.display(), of_error(source))]
     Read {
         /// Which file.
         path: PathBuf,
@@ -21,19 +26,21 @@ pub enum Error {
     Refused(Vec<Problem>),
 }
 
-/// One refused thing and where it stands. Its text is `file:line: key: what is wrong: what is allowed`,
-/// and below that the line of the file with carets.
+/// One refused thing and where it stands. Its text is `file:line:column: key: what is wrong; what is allowed`, which
+/// editors jump to, and below that the line of the file with carets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Name of the file, as it was given.
     pub file: String,
     /// Line, counted from 1.
     pub line: usize,
+    /// Column, counted from 1 in characters.
+    pub column: usize,
     /// Full key ("video.frame_rate"); empty where the file is no TOML at all.
     pub key: String,
     /// What is wrong, and what is allowed.
     pub says: String,
-    /// The line, and the columns in it (in characters) that the problem is about.
+    /// The line, and the characters in it (from 0) that the problem is about.
     source: (String, Range<usize>),
 }
 
@@ -50,6 +57,7 @@ impl Problem {
         Self {
             file: file.into(),
             line: text[..line_start].matches('\n').count() + 1,
+            column: column + 1,
             key: key.into(),
             says,
             // Tabs would shift the carets, other control characters could do anything to a terminal.
@@ -62,7 +70,7 @@ impl Error {
     /// A sentence for each mistake, without the lines of the file: those may hold passwords.
     pub fn sentences(&self) -> Vec<String> {
         match self {
-            Self::Read { .. } => vec![self.to_string()],
+            Self::Missing(_) | Self::Read { .. } => vec![self.to_string()],
             Self::Refused(problems) => problems.iter().map(Problem::sentence).collect(),
         }
     }
@@ -70,9 +78,9 @@ impl Error {
 
 impl Problem {
     fn sentence(&self) -> String {
-        let Self { file, line, key, says, .. } = self;
+        let Self { file, line, column, key, says, .. } = self;
         let key = if key.is_empty() { String::new() } else { format!("{key}: ") };
-        format!("{file}:{line}: {key}{says}")
+        format!("{file}:{line}:{column}: {key}{says}")
     }
 }
 

@@ -10,7 +10,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{Error, Problem};
-use super::syntax;
+use super::synonyms;
+use super::syntax::{self, Fault};
 
 /// A value as it stands in the file.
 pub(super) type Value<'t> = Spanned<DeValue<'t>>;
@@ -18,16 +19,39 @@ pub(super) type Value<'t> = Spanned<DeValue<'t>>;
 /// Why a value is refused: which bytes, what is wrong with them, and what is allowed instead.
 pub(super) struct Refusal {
     span: Range<usize>,
-    wrong: String,
+    wrong: Wrong,
     allowed: String,
+}
+
+/// What is wrong with a value.
+enum Wrong {
+    /// "is out of range"
+    Value(String),
+    /// It is of another type, as in "an integer".
+    Type { is: &'static str, wanted: &'static str },
 }
 
 /// One file being read.
 pub(super) struct File<'t> {
     name: &'t str,
     text: &'t str,
+    /// This is one line of a file in which this value has no quotes.
+    bare: Option<&'t str>,
     problems: RefCell<Vec<Problem>>,
     asked: RefCell<Vec<String>>,
+    unknown: RefCell<Vec<Unknown>>,
+}
+
+/// A key that nothing asked for.
+struct Unknown {
+    span: Range<usize>,
+    key: String,
+    /// The section that it stands in.
+    section: String,
+    /// It is a section itself.
+    is_section: bool,
+    /// The keys that are allowed there.
+    allowed: Vec<&'static str>,
 }
 
 impl<'t> File<'t> {
@@ -35,7 +59,7 @@ impl<'t> File<'t> {
     pub(super) fn read<T>(
         name: &'t str,
         text: &'t str,
-        read: impl FnOnce(&mut Section<'_, 't>) -> T,
+        read: &impl Fn(&mut Section<'_, '_>) -> T,
     ) -> Result<T, Error> {
         Self::read_and_list(name, text, read).0
     }
@@ -44,12 +68,21 @@ impl<'t> File<'t> {
     pub(super) fn read_and_list<T>(
         name: &'t str,
         text: &'t str,
-        read: impl FnOnce(&mut Section<'_, 't>) -> T,
+        read: &impl Fn(&mut Section<'_, '_>) -> T,
     ) -> (Result<T, Error>, Vec<String>) {
-        let file = File { name, text, problems: RefCell::default(), asked: RefCell::default() };
-        let (root, faults) = DeTable::parse_recoverable(text);
+        Self::new(name, text, None).examine(read)
+    }
+
+    fn new(name: &'t str, text: &'t str, bare: Option<&'t str>) -> Self {
+        let (problems, asked, unknown) = Default::default();
+        Self { name, text, bare, problems, asked, unknown }
+    }
+
+    fn examine<T>(self, read: &impl Fn(&mut Section<'_, '_>) -> T) -> (Result<T, Error>, Vec<String>) {
+        let file = self;
+        let (root, faults) = DeTable::parse_recoverable(file.text);
         for fault in &faults {
-            file.syntax(fault);
+            file.syntax(fault, read);
         }
         let mut result = None;
         // What follows a broken line may have been misunderstood: say nothing about it.
@@ -64,6 +97,7 @@ impl<'t> File<'t> {
             };
             result = Some(read(&mut section));
             section.refuse_unknown();
+            file.unknown.take().into_iter().for_each(|unknown| file.tell_unknown(unknown));
         }
         let mut problems = file.problems.into_inner();
         problems.sort_by_key(|p| p.line);
@@ -81,15 +115,75 @@ impl<'t> File<'t> {
         self.problems.borrow_mut().push(Problem::new(self.name, self.text, span, key, says));
     }
 
-    fn syntax(&self, fault: &toml::de::Error) {
+    fn syntax<T>(&self, fault: &toml::de::Error, read: &impl Fn(&mut Section<'_, '_>) -> T) {
         let span = fault.span().unwrap_or(0..0);
         if fault.message() == "duplicate key" || fault.message().starts_with("cannot extend value") {
             let key = self.text.get(span.clone()).unwrap_or_default();
-            self.problem(span, key, "is given twice: allowed is once".into());
-        } else {
-            let (key, says) = syntax::sentence(self.text, span.start, fault.message());
-            self.problem(span, &key, says.into());
+            return self.problem(span, key, "is there twice; keep one of the two".into());
         }
+        match syntax::fault(self.text, span.start, fault.message()) {
+            Fault::Other { key, says } => self.problem(span, &key, says.into()),
+            Fault::Bare { header, key, value } => {
+                let path = syntax::full(header, key);
+                let says = self.quoted(header, key, &self.text[value.clone()], read);
+                self.problem(value, &path, says);
+            }
+        }
+    }
+
+    /// What is wrong with `key = value`, in which the value has no quotes. It is read again with them: if the key takes
+    /// a string they are all that is missing, or else what is said then names what the key takes.
+    fn quoted<T>(
+        &self,
+        header: &str,
+        key: &str,
+        value: &str,
+        read: &impl Fn(&mut Section<'_, '_>) -> T,
+    ) -> String {
+        let quoted = format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""));
+        let (path, line) = (syntax::full(header, key), format!("{header}\n{key} = {quoted}"));
+        let problems = match File::new(self.name, &line, Some(value)).examine(read).0 {
+            Err(Error::Refused(problems)) => problems,
+            _ => vec![],
+        };
+        let about = problems.into_iter().find(|problem| problem.key == path);
+        about.map_or_else(|| format!("a string needs quotes; write {key} = {quoted}"), |problem| problem.says)
+    }
+
+    /// Refuses a key that nothing asked for, when all keys are known that there are.
+    fn tell_unknown(&self, unknown: Unknown) {
+        let Unknown { span, key, section, is_section, allowed } = unknown;
+        let at_root = section.is_empty();
+        let path = if at_root { key.clone() } else { format!("{section}.{key}") };
+        let hint = did_you_mean(&self.meant(&key, &section, is_section, &allowed));
+        let says = match (at_root, is_section) {
+            (false, _) => format!("unknown key{hint}; allowed in [{section}]: {}", allowed.join(", ")),
+            (true, true) => format!("unknown section{hint}; allowed: [{}]", allowed.join("], [")),
+            (true, false) => format!("stands in no section{hint}; sections: [{}]", allowed.join("], [")),
+        };
+        self.problem(span, &path, says);
+    }
+
+    /// What may have been meant by an unknown key, the likeliest only.
+    fn meant(&self, key: &str, section: &str, is_section: bool, allowed: &[&str]) -> Vec<String> {
+        let asked = self.asked.borrow();
+        let elsewhere = |(section, key): (&str, &str)| format!("`{key}` in [{section}]");
+        let same: Vec<_> = asked
+            .iter()
+            .filter_map(|path| path.rsplit_once('.'))
+            .filter(|(other, name)| *name == key && *other != section && *other != "ice.servers")
+            .map(elsewhere)
+            .collect();
+        let here = |key: &str| if section.is_empty() { format!("[{key}]") } else { format!("`{key}`") };
+        let same_meaning: Vec<_> = synonyms::of(section, key).into_iter().map(here).collect();
+        let alike: Vec<_> = similar(key, allowed).map(here).into_iter().collect();
+        let same_meaning_elsewhere = synonyms::anywhere(key).into_iter().map(elsewhere).collect();
+        let likeliest_first = match (section.is_empty(), is_section) {
+            (true, false) => vec![same, same_meaning_elsewhere],
+            (true, true) => vec![same_meaning, alike],
+            (false, _) => vec![same_meaning, same, alike, same_meaning_elsewhere],
+        };
+        likeliest_first.into_iter().find(|guess| !guess.is_empty()).unwrap_or_default()
     }
 
     /// A value the way its author wrote it, shortened to fit a sentence.
@@ -135,7 +229,7 @@ impl<'f, 't> Section<'f, 't> {
     pub(super) fn section<T>(
         &mut self,
         key: &'static str,
-        read: impl FnOnce(&mut Section<'_, 't>) -> T,
+        read: impl FnOnce(&mut Section<'_, '_>) -> T,
     ) -> Option<T> {
         let path = self.ask(key);
         let value = self.table.get(key);
@@ -144,8 +238,7 @@ impl<'f, 't> Section<'f, 't> {
         let table = match value.map(|v| (v, v.get_ref())) {
             Some((_, DeValue::Table(table))) => table,
             Some((value, _)) => {
-                let allowed = format!("a section, written [{path}]");
-                self.refuse(&path, value, wrong_type(value, "section", &allowed));
+                self.refuse(&path, value, wrong_type(value, "a section", &format!("[{path}]")));
                 return None;
             }
             // Read all the same, so that its keys are known.
@@ -161,7 +254,7 @@ impl<'f, 't> Section<'f, 't> {
     pub(super) fn sections<T>(
         &mut self,
         key: &'static str,
-        read: impl Fn(&mut Section<'_, 't>) -> T,
+        read: impl Fn(&mut Section<'_, '_>) -> T,
     ) -> Vec<T> {
         let path = self.ask(key);
         let Some(value) = self.table.get(key) else {
@@ -169,8 +262,8 @@ impl<'f, 't> Section<'f, 't> {
         };
         let elements = value.get_ref().as_array().map(|a| a.iter().collect::<Vec<_>>());
         let Some(elements) = elements.filter(|e| e.iter().all(|v| v.get_ref().is_table())) else {
-            let allowed = format!("sections, each written [[{path}]]");
-            self.refuse(&path, value, wrong_type(value, "list of sections", &allowed));
+            let allowed = format!("[[{path}]] above each");
+            self.refuse(&path, value, wrong_type(value, "an array of sections", &allowed));
             return vec![];
         };
         let mut all = vec![];
@@ -236,103 +329,116 @@ impl<'f, 't> Section<'f, 't> {
         let Refusal { span, wrong, allowed } = refusal;
         let written =
             if span == value.span() { self.file.written(value) } else { self.file.text[span.clone()].into() };
-        self.file.problem(span, path, format!("{written} {wrong}: allowed is {allowed}"));
+        let wrong = match (wrong, self.file.bare) {
+            (Wrong::Value(wrong), _) => format!("{written} {wrong}"),
+            (Wrong::Type { is, wanted }, None) => format!("{written} is {is}, expected {wanted}"),
+            (Wrong::Type { wanted, .. }, Some(bare)) => format!("{bare} is not {wanted}"),
+        };
+        self.file.problem(span, path, format!("{wrong}; allowed: {allowed}"));
     }
 
     fn refuse_unknown(&self) {
         if self.open {
             return;
         }
-        for key in self.table.keys().filter(|k| !self.asked.contains(&k.get_ref().as_ref())) {
-            let hint = did_you_mean(key.get_ref(), &self.asked);
-            let (what, marks) =
-                if self.path.is_empty() { ("section", ["[", "]"]) } else { ("key", ["", ""]) };
-            let allowed: Vec<_> = self.asked.iter().map(|k| format!("{}{k}{}", marks[0], marks[1])).collect();
-            let says = format!("unknown {what}{hint}: allowed here are {}", allowed.join(", "));
-            self.file.problem(key.span(), &self.path_of(key.get_ref()), says);
+        for (key, value) in self.table.iter().filter(|(k, _)| !self.asked.contains(&k.get_ref().as_ref())) {
+            self.file.unknown.borrow_mut().push(Unknown {
+                span: key.span(),
+                key: key.get_ref().to_string(),
+                section: self.path.clone(),
+                is_section: value.get_ref().is_table(),
+                allowed: self.asked.clone(),
+            });
         }
     }
 }
 
-/// A whole number from `least` to `most`.
+/// An integer from `least` to `most`.
 pub(super) fn integer(least: i64, most: i64) -> impl Fn(&Value<'_>) -> Result<i64, Refusal> {
     move |value| {
         let allowed = format!("{least} to {most}");
         let DeValue::Integer(n) = value.get_ref() else {
-            return Err(wrong_type(value, "whole number", &allowed));
+            return Err(wrong_type(value, "an integer", &allowed));
         };
         match i64::from_str_radix(n.as_str(), n.radix()) {
             Ok(n) if (least..=most).contains(&n) => Ok(n),
-            _ => Err(Refusal { span: value.span(), wrong: "is out of range".into(), allowed }),
+            _ => Err(Refusal { span: value.span(), wrong: Wrong::Value("is out of range".into()), allowed }),
         }
     }
 }
 
 /// `true` or `false`.
 pub(super) fn boolean(value: &Value<'_>) -> Result<bool, Refusal> {
-    value.get_ref().as_bool().ok_or_else(|| wrong_type(value, "switch", "true or false"))
+    value.get_ref().as_bool().ok_or_else(|| wrong_type(value, "a boolean", "true or false"))
 }
 
-/// A text that `parse` understands, or it says what is wrong with it.
+/// A string that `parse` understands, or it says what is wrong with it.
 pub(super) fn text<T>(
     allowed: &'static str,
     parse: impl Fn(&str) -> Result<T, String>,
 ) -> impl Fn(&Value<'_>) -> Result<T, Refusal> {
     move |value| match value.get_ref() {
         DeValue::String(s) => {
-            parse(s).map_err(|wrong| Refusal { span: value.span(), wrong, allowed: allowed.into() })
+            let refusal = |wrong| Refusal { span: value.span(), wrong, allowed: allowed.into() };
+            parse(s).map_err(|wrong| refusal(Wrong::Value(wrong)))
         }
-        _ => Err(wrong_type(value, "text in quotes", allowed)),
+        _ => Err(wrong_type(value, "a string in quotes", allowed)),
     }
 }
 
-/// One of a few texts.
+/// One of a few strings.
 pub(super) fn one_of<T: Clone>(choices: &[(&'static str, T)]) -> impl Fn(&Value<'_>) -> Result<T, Refusal> {
     move |value| {
         let names: Vec<_> = choices.iter().map(|c| c.0).collect();
         let quoted: Vec<_> = names.iter().map(|n| format!("\"{n}\"")).collect();
         let allowed = quoted.join(", ");
         let DeValue::String(s) = value.get_ref() else {
-            return Err(wrong_type(value, "text in quotes", &allowed));
+            return Err(wrong_type(value, "a string in quotes", &allowed));
         };
         let found = choices.iter().find(|c| c.0 == s.as_ref());
         found.map(|c| c.1.clone()).ok_or_else(|| {
-            let wrong = format!("is unknown{}", did_you_mean(s, &names));
+            let meant: Vec<_> = similar(s, &names).map(|n| format!("\"{n}\"")).into_iter().collect();
+            let wrong = Wrong::Value(format!("is unknown{}", did_you_mean(&meant)));
             Refusal { span: value.span(), wrong, allowed }
         })
     }
 }
 
-/// A list of what `read` understands.
+/// An array of what `read` understands.
 pub(super) fn list<T>(
     allowed: &'static str,
     read: impl Fn(&Value<'_>) -> Result<T, Refusal>,
 ) -> impl Fn(&Value<'_>) -> Result<Vec<T>, Refusal> {
     move |value| match value.get_ref() {
         DeValue::Array(elements) => elements.iter().map(&read).collect(),
-        _ => Err(wrong_type(value, "list", allowed)),
+        _ => Err(wrong_type(value, "an array", allowed)),
     }
 }
 
-fn wrong_type(value: &Value<'_>, wanted: &str, allowed: &str) -> Refusal {
+fn wrong_type(value: &Value<'_>, wanted: &'static str, allowed: &str) -> Refusal {
     let is = match value.get_ref() {
-        DeValue::String(_) => "a text",
-        DeValue::Integer(_) => "a whole number",
-        DeValue::Float(_) => "a number with a fraction",
-        DeValue::Boolean(_) => "a switch",
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "an integer",
+        DeValue::Float(_) => "a float",
+        DeValue::Boolean(_) => "a boolean",
         DeValue::Datetime(_) => "a date",
-        DeValue::Array(_) => "a list",
+        DeValue::Array(_) => "an array",
         DeValue::Table(_) => "a section",
     };
-    Refusal { span: value.span(), wrong: format!("is {is}, not a {wanted}"), allowed: allowed.into() }
+    Refusal { span: value.span(), wrong: Wrong::Type { is, wanted }, allowed: allowed.into() }
 }
 
-/// ` (did you mean "x"?)` where one of `names` is close to `name`.
-fn did_you_mean(name: &str, names: &[&str]) -> String {
+/// ` (did you mean a or b?)`
+fn did_you_mean(meant: &[String]) -> String {
+    if meant.is_empty() { String::new() } else { format!(" (did you mean {}?)", meant.join(" or ")) }
+}
+
+/// The one of `names` that is close to `name`.
+fn similar<'n>(name: &str, names: &[&'n str]) -> Option<&'n str> {
     // Jaro similarity, 1 is equal; the threshold that clap uses for arguments.
     const CLOSE: f64 = 0.7;
     let name = name.to_lowercase();
-    let scored = names.iter().map(|n| (strsim::jaro(&name, &n.to_lowercase()), n));
+    let scored = names.iter().map(|n| (strsim::jaro(&name, &n.to_lowercase()), *n));
     let best = scored.filter(|(score, _)| *score > CLOSE).max_by(|a, b| a.0.total_cmp(&b.0));
-    best.map_or_else(String::new, |(_, n)| format!(" (did you mean {n}?)"))
+    best.map(|(_, n)| n)
 }

@@ -7,13 +7,14 @@ mod changes;
 mod error;
 mod file;
 mod network;
+mod place;
+mod synonyms;
 mod syntax;
 mod values;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::{IpAddr, Ipv6Addr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::media::frame::{PixelFormat, Size};
 
@@ -284,24 +285,9 @@ pub struct Watching {
 }
 
 impl Config {
-    /// Reads and checks the file at `path`.
-    pub fn load(path: &Path) -> Result<Self, Error> {
-        let bytes = fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
-        let name = path.display().to_string();
-        match String::from_utf8(bytes) {
-            Ok(text) => Self::parse(&text, &name),
-            Err(e) => {
-                let bad = e.utf8_error().valid_up_to();
-                let text = String::from_utf8_lossy(e.as_bytes());
-                let says = "this is not UTF-8 text: save the file as UTF-8".into();
-                Err(Error::Refused(vec![Problem::new(&name, &text, bad..bad, "", says)]))
-            }
-        }
-    }
-
     /// Checks `text`; errors call it `name`.
     pub fn parse(text: &str, name: &str) -> Result<Self, Error> {
-        File::read(name, text, config)
+        File::read(name, text, &config)
     }
 }
 
@@ -361,7 +347,7 @@ fn web(section: &mut Section<'_, '_>) -> Web {
     let http_port = section.get("http_port", integer(0, 65535)).map_or(default.http_port, |n| n as u16);
     let tls = tls(section);
     if tls != Tls::Off && http_port == port && port != 0 {
-        section.lacks("http_port", "is the same as port: HTTP and HTTPS need one each, or 0 for no HTTP");
+        section.lacks("http_port", "is the same as port; HTTP and HTTPS need one each, or 0 for no HTTP");
     }
     Web {
         address,
@@ -395,7 +381,7 @@ fn tls(section: &mut Section<'_, '_>) -> Tls {
     for (key, given) in given {
         if given != (kind == files) {
             let says =
-                if given { "is only for tls = \"files\"" } else { "is missing: tls = \"files\" needs it" };
+                if given { "is only for tls = \"files\"" } else { "is missing; tls = \"files\" needs it" };
             section.lacks(key, says);
         }
     }
@@ -425,11 +411,11 @@ fn interfaces(section: &mut Section<'_, '_>, key: &'static str) -> Vec<String> {
 
 fn ice_server(section: &mut Section<'_, '_>) -> IceServer {
     let urls = section.get("urls", list(values::ICE_URLS, text(values::ICE_URL, values::ice_url)));
-    let mut given = |key| section.get(key, text("a text that is not empty", values::not_empty));
+    let mut given = |key| section.get(key, text("a string that is not empty", values::not_empty));
     let (username, credential, secret) = (given("username"), given("credential"), given("secret"));
     match &urls {
-        None if !section.has("urls") => section.lacks("urls", "is missing: a server needs at least one"),
-        Some(urls) if urls.is_empty() => section.lacks("urls", "is empty: a server needs at least one"),
+        None if !section.has("urls") => section.lacks("urls", "is missing; a server needs at least one"),
+        Some(urls) if urls.is_empty() => section.lacks("urls", "is empty; a server needs at least one"),
         _ => (),
     }
     // RFC 8656 section 5: TURN servers want long-term credentials; a browser refuses a turn: URL without them.
@@ -448,7 +434,7 @@ fn ice_server(section: &mut Section<'_, '_>) -> IceServer {
                 } else {
                     "the two go together, username and credential"
                 };
-                section.lacks(key, &format!("is missing: {why}"));
+                section.lacks(key, &format!("is missing; {why}"));
             }
         }
     }
@@ -463,7 +449,7 @@ fn watching(section: &mut Section<'_, '_>) -> Watching {
         let words = section.get(key, words).unwrap_or_default();
         if words.first().is_some_and(|program| !program.starts_with('/')) {
             section
-                .lacks(key, "begins with no path: allowed is a program by its full path, then its arguments");
+                .lacks(key, "begins with no path; allowed: a program by its full path, then its arguments");
         }
         words
     };

@@ -27,7 +27,7 @@ impl Network {
         };
         let network = Self { address: masked(address, prefix), prefix };
         if network.address != address {
-            return Err(format!("has bits behind its prefix (did you mean {network}?)"));
+            return Err(format!("has bits behind its prefix (did you mean \"{network}\"?)"));
         }
         Ok(network)
     }
@@ -80,6 +80,6 @@ mod tests {
             assert!(Network::parse(bad).is_err(), "{bad}");
         }
         let said = Network::parse("192.168.1.7/24").expect_err("bits");
-        assert_eq!(said, "has bits behind its prefix (did you mean 192.168.1.0/24?)");
+        assert_eq!(said, "has bits behind its prefix (did you mean \"192.168.1.0/24\"?)");
     }
 }

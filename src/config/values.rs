@@ -22,7 +22,7 @@ pub(super) fn camera(s: &str) -> Result<Camera, String> {
         "" => Err("is empty".into()),
         _ if s.starts_with('/') => Ok(Camera::Device(s.into())),
         _ if s.starts_with("video") && s[5..].chars().all(|c| c.is_ascii_digit()) => {
-            Err(format!("is no path (did you mean /dev/{s}?)"))
+            Err(format!("is no path (did you mean \"/dev/{s}\"?)"))
         }
         _ if s.contains('/') => Err("is a relative path".into()),
         _ => Ok(Camera::Device(s.into())),
@@ -73,7 +73,7 @@ pub(super) fn control_name(name: &str) -> Result<(), String> {
     if !name.is_empty() && name.chars().all(fine) {
         return Ok(());
     }
-    Err("is no control's name: allowed are those that `peercam devices` prints, like \"exposure_dynamic_framerate\"".into())
+    Err("is no control's name; allowed: those that `peercam devices` prints, like \"exposure_dynamic_framerate\"".into())
 }
 
 /// A control's value: a number, or true and false for 1 and 0. The driver knows the
@@ -92,7 +92,7 @@ pub(super) const ADDRESS: &str = "an IP address: \"127.0.0.1\" (this machine onl
 /// An address to listen on.
 pub(super) fn address(s: &str) -> Result<IpAddr, String> {
     s.parse().map_err(|_| match s {
-        "localhost" => "is a name (did you mean 127.0.0.1?)".into(),
+        "localhost" => "is a name (did you mean \"127.0.0.1\"?)".into(),
         _ => "is no IP address".to_string(),
     })
 }
@@ -111,12 +111,12 @@ pub(super) fn file(s: &str) -> Result<Option<PathBuf>, String> {
 }
 
 /// For the list of [`super::Network`]s.
-pub(super) const NETWORKS: &str = "a list of addresses or networks like [\"127.0.0.1\", \"10.0.0.0/8\"]";
+pub(super) const NETWORKS: &str = "an array of addresses or networks like [\"127.0.0.1\", \"10.0.0.0/8\"]";
 /// For [`super::Network`].
 pub(super) const NETWORK: &str = "an address like \"127.0.0.1\" or a network like \"10.0.0.0/8\"";
 
 /// For the list of [`host`]s.
-pub(super) const HOSTS: &str = "a list of names like [\"camera.example.org\"]";
+pub(super) const HOSTS: &str = "an array of names like [\"camera.example.org\"]";
 /// For [`host`].
 pub(super) const HOST: &str = "a bare name or address, like \"camera.example.org\" or \"192.0.2.7\"";
 
@@ -156,7 +156,7 @@ fn name(s: &str) -> Result<(), String> {
 }
 
 /// For the list of [`origin`]s.
-pub(super) const ORIGINS: &str = "a list of origins like [\"https://example.org\"]";
+pub(super) const ORIGINS: &str = "an array of origins like [\"https://example.org\"]";
 /// For [`origin`].
 pub(super) const ORIGIN: &str =
     "scheme, name and, if it is not the usual one, port, like \"https://example.org\"";
@@ -185,7 +185,7 @@ pub(super) fn origin(s: &str) -> Result<String, String> {
 }
 
 /// For the list of [`interface`]s.
-pub(super) const INTERFACES: &str = "a list of names like [\"eth0\", \"wlan*\"]";
+pub(super) const INTERFACES: &str = "an array of names like [\"eth0\", \"wlan*\"]";
 /// For [`interface`].
 pub(super) const INTERFACE: &str = "an interface's name like \"eth0\", in which * stands for anything";
 
@@ -201,7 +201,7 @@ pub(super) fn interface(s: &str) -> Result<String, String> {
 }
 
 /// For the list of [`public`] addresses.
-pub(super) const PUBLICS: &str = "a list of addresses like [\"203.0.113.7\"]";
+pub(super) const PUBLICS: &str = "an array of addresses like [\"203.0.113.7\"]";
 /// For [`public`].
 pub(super) const PUBLIC: &str = "an IP address, with a port if it is not ice.port, like \"203.0.113.7\", \"203.0.113.7:50000\" or \"[2001:db8::1]:50000\"";
 
@@ -222,7 +222,7 @@ pub(super) fn public(s: &str) -> Result<Public, String> {
 }
 
 /// For the list of [`ice_url`]s.
-pub(super) const ICE_URLS: &str = "a list of URLs like [\"stun:stun.example.org\"]";
+pub(super) const ICE_URLS: &str = "an array of URLs like [\"stun:stun.example.org\"]";
 /// For [`ice_url`].
 pub(super) const ICE_URL: &str = "stun:HOST, stuns:HOST, turn:HOST or turns:HOST, then :PORT if it is not the usual one, and for turn ?transport=udp or tcp";
 
@@ -278,9 +278,9 @@ pub(super) fn not_empty(s: &str) -> Result<String, String> {
 
 /// For a command.
 pub(super) const COMMAND: &str =
-    "a list like [\"/usr/local/bin/notify\", \"camera\"]: a program by its full path, then its arguments";
+    "an array like [\"/usr/local/bin/notify\", \"camera\"]: a program by its full path, then its arguments";
 /// For [`word`].
-pub(super) const WORD: &str = "a text";
+pub(super) const WORD: &str = "a string";
 
 /// A program or one of its arguments, as the kernel takes them.
 pub(super) fn word(s: &str) -> Result<String, String> {

@@ -346,6 +346,13 @@ fn vivid_and_sound_loopback() {
     println!("{heard}");
     assert!((number(&heard, "/sound/peakHz") - 1000.).abs() < 20., "{heard:#}");
 
+    // Beside its own daemon, which has both devices open, `check` finds no fault.
+    let said = board.run("/tmp/peercam check --config /host/device.toml --state-dir /tmp/state");
+    assert_eq!(said.matches("the running peercam has it open").count(), 2, "{said}");
+    assert!(said.ends_with("all well\n"), "{said}");
+    let said = board.run("/tmp/peercam devices --config /host/device.toml --state-dir /tmp/state");
+    assert!(said.contains(", chosen, open in the running peercam\n    device = \"/dev/video0\"\n"), "{said}");
+
     // The driver's injected faults: counted and survived.
     let before = status(address);
     board.run("v4l2-ctl -d /dev/video0 -c percentage_of_dropped_buffers=50");

@@ -11,8 +11,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "board", "capture", "clock", "config", "encode", "hush", "media", "state", "status", "text",
-            "wall", "web",
+            "board", "capture", "clock", "config", "encode", "hush", "listen", "media", "state", "status",
+            "text", "wall", "web",
         ],
     ),
     (
@@ -51,7 +51,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("media", &["clock"]),
     ("status", &["clock", "media", "pressure"]),
     ("state", &[]),
-    ("config", &["media"]),
+    ("config", &["media", "text"]),
     ("heartbeat", &["clock"]),
     ("hush", &["clock"]),
     ("listen", &[]),

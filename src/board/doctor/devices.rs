@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{AccessFlags, access};
 
 use super::Finding;
+use crate::config::{Camera, Microphone};
 
-/// Looks at the nodes of cameras and microphones, as the user who asks. Root may open all.
-pub fn look() -> Vec<Finding> {
+/// Looks at the nodes of cameras and microphones, as the user who asks. Root may open all. Devices that the configuration
+/// does not use are not missed.
+pub fn look(camera: &Camera, microphone: &Microphone) -> Vec<Finding> {
     let nodes = |dir: &str, fits: fn(&str) -> bool| -> Vec<PathBuf> {
         let names = fs::read_dir(dir).into_iter().flatten().flatten();
         let mut nodes: Vec<_> =
@@ -16,11 +18,18 @@ pub fn look() -> Vec<Finding> {
         nodes.sort();
         nodes
     };
-    let camera = |n: &str| n.strip_prefix("video").is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
-    let microphone = |n: &str| n.starts_with("pcm") && n.ends_with('c');
+    let films = |n: &str| n.strip_prefix("video").is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
+    let records = |n: &str| n.starts_with("pcm") && n.ends_with('c');
     vec![
-        judge("cameras", "video", &nodes("/dev", camera), may_open),
-        judge("microphones", "audio", &nodes("/dev/snd", microphone), may_open),
+        match camera {
+            Camera::Pattern => Finding::ok("cameras", "not needed: the test picture is configured"),
+            _ => judge("cameras", "video", &nodes("/dev", films), may_open),
+        },
+        match microphone {
+            Microphone::Tone => Finding::ok("microphones", "not needed: the test tone is configured"),
+            Microphone::Off => Finding::ok("microphones", "not needed: sound is off in the configuration"),
+            _ => judge("microphones", "audio", &nodes("/dev/snd", records), may_open),
+        },
     ]
 }
 
@@ -34,8 +43,8 @@ fn judge(about: &str, group: &str, nodes: &[PathBuf], may_open: impl Fn(&Path) -
     if nodes.is_empty() {
         return Finding::warn(
             about,
-            "the kernel knows none",
-            format!("plug one in, or see `dmesg` for why its driver refuses it; {about} are optional"),
+            "none is plugged in, or the kernel has no driver for it",
+            format!("plug one in, or see `dmesg` for what is wrong with its driver; {about} are optional"),
         );
     }
     if closed.is_empty() {
@@ -61,6 +70,18 @@ mod tests {
         assert_eq!(judge("cameras", "video", &nodes, |_| true).level, Level::Ok);
         let bad = judge("cameras", "video", &nodes, |n| n.ends_with("video0"));
         assert_eq!((bad.level, bad.says.as_str()), (Level::Bad, "no permission for /dev/video2"));
-        assert_eq!(look().len(), 2);
+    }
+
+    #[test]
+    fn what_the_configuration_does_not_use_is_not_missed() {
+        for microphone in [Microphone::Tone, Microphone::Off] {
+            let found = look(&Camera::Pattern, &microphone);
+            let says: Vec<_> = found.iter().map(|f| (f.level, f.remedy.is_none())).collect();
+            assert_eq!(says, [(Level::Ok, true), (Level::Ok, true)], "{found:?}");
+        }
+        let about =
+            |found: &[Finding]| found.iter().map(|f| f.says.contains("not needed")).collect::<Vec<_>>();
+        assert_eq!(about(&look(&Camera::Auto, &Microphone::Off)), [false, true]);
+        assert_eq!(about(&look(&Camera::Pattern, &Microphone::Auto)), [true, false]);
     }
 }

@@ -1,5 +1,5 @@
-//! What `peercam doctor` looks at: the machine, from outside the daemon. Each look ends in findings; what they were made
-//! from is read by small functions of their own, and judged by pure ones.
+//! What `peercam doctor` looks at: the machine, from outside the daemon. Each look ends in findings. Small functions read
+//! what they are made from, pure ones judge it.
 
 pub mod clock;
 pub mod devices;

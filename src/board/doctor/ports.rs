@@ -1,6 +1,7 @@
 //! Whether a port is listened at, and by whom.
 
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 
 use super::Finding;
 pub use crate::listen::Protocol;
@@ -37,9 +38,10 @@ pub fn look(port: &Port, daemon: Option<u32>) -> Finding {
             Finding::ok(&name, format!("{what}: peercam listens there"))
         }
         // Without root the processes of others can't be seen into: it is the daemon's most likely.
-        (Some(Owner { id: None, .. }), Some(_)) => {
-            Finding::ok(&name, format!("{what}: somebody listens there, peercam most likely (root sees who)"))
-        }
+        (Some(Owner { id: None, .. }), Some(_)) => Finding::ok(
+            &name,
+            format!("{what}: a program listens there, most likely peercam (root sees which)"),
+        ),
         (Some(owner), _) => fault(format!("{what}: taken by {owner}"), free),
         (None, Some(_)) => fault(
             format!("{what}: nobody listens there, though peercam is running"),
@@ -47,7 +49,7 @@ pub fn look(port: &Port, daemon: Option<u32>) -> Finding {
         ),
         (None, None) => match take(port) {
             Ok(()) => Finding::ok(&name, format!("{what}: free")),
-            Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => fault(
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => fault(
                 format!("{what}: ports below 1024 need a privilege"),
                 format!("choose another port ({key}), or give CAP_NET_BIND_SERVICE"),
             ),
@@ -58,11 +60,21 @@ pub fn look(port: &Port, daemon: Option<u32>) -> Finding {
     }
 }
 
-fn take(port: &Port) -> std::io::Result<()> {
-    let address = SocketAddr::new(port.address, port.number);
-    match port.protocol {
-        Protocol::Tcp => TcpListener::bind(address).map(drop),
-        Protocol::Udp => UdpSocket::bind(address).map(drop),
+/// Tries whether it can be had. `::` is IPv4 alone where the kernel has no IPv6, as it is for the daemon.
+pub fn take(port: &Port) -> io::Result<()> {
+    let at = |ip| match (SocketAddr::new(ip, port.number), port.protocol) {
+        (address, Protocol::Tcp) => TcpListener::bind(address).map(drop),
+        (address, Protocol::Udp) => UdpSocket::bind(address).map(drop),
+    };
+    let without_ipv6 = [libc::EAFNOSUPPORT, libc::EADDRNOTAVAIL];
+    match at(port.address) {
+        Err(e)
+            if port.address == Ipv6Addr::UNSPECIFIED
+                && e.raw_os_error().is_some_and(|n| without_ipv6.contains(&n)) =>
+        {
+            at(Ipv4Addr::UNSPECIFIED.into())
+        }
+        other => other,
     }
 }
 

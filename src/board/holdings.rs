@@ -1,0 +1,88 @@
+//! What a running peercam has taken of this machine. `peercam check` asks for it, so that beside its own daemon it does
+//! not report its own ports and devices as taken.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::listen::{self, Protocol};
+
+/// Ports and devices of a running peercam.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holdings {
+    /// Its process id.
+    pub id: u32,
+    /// Its state folder, from the root.
+    pub state_dir: PathBuf,
+    /// The ports that it has, and nobody else.
+    pub ports: Vec<(Protocol, u16)>,
+    /// Node of the camera that it has open.
+    pub camera: Option<String>,
+    /// ALSA name of the microphone that it has open.
+    pub microphone: Option<String>,
+}
+
+impl Holdings {
+    /// What this process has taken. `camera` and `microphone` are those that it used last, and may be closed by now.
+    pub fn of_this_process(state_dir: &Path, camera: Option<String>, microphone: Option<String>) -> Self {
+        let files = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+        let open: Vec<_> = files.filter_map(|fd| fs::read_link(fd.path()).ok()).collect();
+        let is_capture =
+            |path: &&PathBuf| path.starts_with("/dev/snd") && path.to_string_lossy().ends_with('c');
+        let listens = open.iter().any(|path| is_capture(&path));
+        Self {
+            id: std::process::id(),
+            state_dir: full(state_dir),
+            ports: listen::ours(),
+            camera: camera.filter(|node| open.iter().any(|path| path == Path::new(node))),
+            microphone: microphone.filter(|_| listens),
+        }
+    }
+
+    /// Whether it has this port. Where the kernel shows whose the port is, that counts: the daemon may have told of
+    /// another network namespace.
+    pub fn has(&self, protocol: Protocol, port: u16) -> bool {
+        let others =
+            || listen::owner(protocol, port).and_then(|owner| owner.id).is_some_and(|id| id != self.id);
+        self.ports.contains(&(protocol, port)) && !others()
+    }
+
+    /// Whether its state is in `dir`.
+    pub fn keeps_state_in(&self, dir: &Path) -> bool {
+        self.state_dir == full(dir)
+    }
+}
+
+fn full(dir: &Path) -> PathBuf {
+    fs::canonicalize(dir).unwrap_or_else(|_| dir.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn only_what_is_really_held_counts() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let node = std::env::temp_dir().join(format!("peercam-node-{}", std::process::id()));
+        let open = fs::File::create(&node).unwrap();
+        let camera = || Some(node.display().to_string());
+        let held = Holdings::of_this_process(Path::new("/proc/self/.."), camera(), Some("hw:1".into()));
+        assert_eq!((held.id, held.state_dir.as_path()), (std::process::id(), Path::new("/proc")));
+        assert_eq!((held.camera.clone(), held.microphone.clone()), (camera(), None));
+        assert!(held.has(Protocol::Tcp, port) && !held.has(Protocol::Udp, port));
+        assert!(held.keeps_state_in(Path::new("/proc/")) && !held.keeps_state_in(Path::new("/")));
+        // Somebody else says that it has our port.
+        let other = Holdings { id: 1, ..held.clone() };
+        assert!(!other.has(Protocol::Tcp, port));
+        let told: Holdings = serde_json::from_value(serde_json::to_value(&held).unwrap()).unwrap();
+        assert_eq!(told, held);
+        drop((open, listener));
+        fs::remove_file(&node).unwrap();
+        let later = Holdings::of_this_process(Path::new("/"), camera(), None);
+        assert!(later.camera.is_none() && !later.has(Protocol::Tcp, port));
+    }
+}
