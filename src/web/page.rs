@@ -67,6 +67,7 @@ const SCRIPTS: &[Script] = &[
     ]),
     Script(&[
         file!("words.js"),
+        file!("announce.js"),
         file!("dom.js"),
         file!("copy.js"),
         file!("delay.js"),

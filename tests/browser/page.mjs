@@ -9,6 +9,7 @@
 //   axe          accessibility, light and dark, phone and desktop, with and without the details
 //   keyboard     every control by keys, focus visible and in order
 //   states       each state that the page can tell, and that it comes back (some need --pid to stop the daemon)
+//   lost         the control connection alone is lost for seconds, and then the device with it (needs --pid)
 //   sound        a browser that refuses sound without a click, and the click
 //   full         a second page at a daemon that allows one viewer
 //   quality      the size of the picture, as a person chooses it
@@ -58,10 +59,10 @@ const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 /** Runs in the page before its own scripts: a hold on its sockets and connections, and on what the daemon says. */
 function hold() {
-  const held = (window.held = { sockets: [], connections: [], alter: null });
+  const held = (window.held = { sockets: [], connections: [], alter: null, cut: false });
   window.WebSocket = class extends WebSocket {
-    constructor(...args) {
-      super(...args);
+    constructor(url) {
+      super(held.cut ? new URL('/nothing', url) : url);
       held.sockets.push(this);
     }
     addEventListener(type, listener, options) {
@@ -74,6 +75,8 @@ function hold() {
       return super.addEventListener(type, altering, options);
     }
   };
+  const { fetch } = window;
+  window.fetch = (...args) => (held.cut ? Promise.reject(new TypeError('cut')) : fetch(...args));
   if (window.RTCPeerConnection) {
     window.RTCPeerConnection = class extends RTCPeerConnection {
       constructor(...args) {
@@ -227,9 +230,10 @@ async function keyboard(browser) {
   await later(expanded, 'true', 'Enter presses the focused button');
   await page.keyboard.press(' ');
   await later(expanded, 'false', 'so does space');
-  const spoken = await page.$eval('#spoken', (e) => [e.getAttribute('role'), e.textContent]);
-  check(spoken[0] === 'status' && spoken[1].startsWith('Live'), `a screen reader is told the state, not ${spoken}`);
-  return { order, spoken: spoken[1] };
+  // A moment after it is there: what passes is not read out.
+  await later(() => page.$eval('#spoken[role="status"]', (e) => e.textContent.split('.')[0]), 'Live', 'a screen reader is told the state');
+  const spoken = await page.$eval('#spoken', (e) => e.textContent);
+  return { order, spoken };
 }
 
 async function states(browser) {
@@ -340,6 +344,79 @@ async function states(browser) {
   seen.unsupported = await until(without, 'unsupported', 'says that there is no WebRTC');
   await without.close();
   return { seen };
+}
+
+/** What a screen reader is told from now on: what the page's live region says, one after another. */
+function announced(page) {
+  return page.evaluate(() => {
+    const region = document.getElementById('spoken');
+    const all = (window.announced = []);
+    new MutationObserver(() => all.push(region.textContent)).observe(region, { childList: true, characterData: true, subtree: true });
+  });
+}
+
+/** The states and lines that the page shows from now on, each once where it stays the same. */
+function followed(page) {
+  return page.evaluate(() => {
+    const all = (window.followed = []);
+    const look = () => {
+      const line = `${document.getElementById('head').textContent} ${document.getElementById('text').textContent}`;
+      const text = line.replace(/Trying again.*|\d+ s/g, '').trim();
+      if (all.at(-1) !== text) all.push(text);
+    };
+    new MutationObserver(look).observe(document.querySelector('.line'), { childList: true, characterData: true, subtree: true });
+  });
+}
+
+async function lost(browser) {
+  const page = await open(browser);
+  await until(page, 'live');
+  await page.waitForFunction(() => document.getElementById('spoken').textContent.startsWith('Live'), { timeout: PATIENCE_MS });
+  check((await page.$eval('#people-number', (e) => e.textContent)) === '1', 'how many watch is told');
+  await announced(page);
+  await followed(page);
+
+  // The socket is lost and can't be opened again, while the picture goes on.
+  const cut = (on) =>
+    page.evaluate((c) => {
+      window.held.cut = c;
+      if (c) window.held.sockets.at(-1).close();
+    }, on);
+  const heard = () => page.evaluate(() => window.announced);
+  await cut(true);
+  const before = (await facts(page)).frames;
+  await page.waitForFunction(() => window.held.sockets.length > 5, { timeout: PATIENCE_MS }).catch(() => check(false, 'tries again'));
+  const during = await facts(page);
+  check(during.state === 'live' && during.frames > before, `the picture goes on: ${during.state}`);
+  check(/control connection is lost/.test(during.text), `the loss is told: ${during.text}`);
+  check(!(await shown(page, 'people-shown')), 'how many watch is not known now');
+  check((await heard()).length === 1, `the loss is told once: ${JSON.stringify(await heard())}`);
+  await cut(false);
+  await page.waitForFunction(() => window.announced.length > 1, { timeout: PATIENCE_MS }).catch(() => check(false, 'the return is told'));
+  await pause(2500);
+  const alone = await heard();
+  check(alone.length === 2 && alone[1].startsWith('Live'), `and once: ${JSON.stringify(alone)}`);
+  const lines = await page.evaluate(() => window.followed);
+  check(lines.length === 2, `the line changes as often, and not with each attempt: ${JSON.stringify(lines)}`);
+  check(await shown(page, 'people-shown'), 'how many watch is told again');
+
+  // The device does not answer any more, and nothing comes.
+  await page.evaluate(() => (window.announced.length = 0));
+  process.kill(Number(args.pid), 'SIGSTOP');
+  try {
+    await until(page, 'away');
+    await pause(8000);
+    check((await heard()).length === 1 && /^Device away/.test((await heard())[0]), `told once: ${JSON.stringify(await heard())}`);
+    check(!(await shown(page, 'figures')) && !(await shown(page, 'people-shown')), 'no figure of before is shown');
+  } finally {
+    process.kill(Number(args.pid), 'SIGCONT');
+  }
+  await until(page, 'live', 'is live again when the device is back');
+  await pause(2500);
+  const whole = await heard();
+  check(whole.length === 2 && whole[1].startsWith('Live'), `and that once: ${JSON.stringify(whole)}`);
+  await page.close();
+  return { alone, whole, lines };
 }
 
 async function sound(browser) {
@@ -501,7 +578,7 @@ async function screenshots(browser) {
   return { files, facts: await facts(page) };
 }
 
-const SCENARIOS = { axe: accessibility, keyboard, states, sound, full, quality, screenshots };
+const SCENARIOS = { axe: accessibility, keyboard, states, lost, sound, full, quality, screenshots };
 
 const scenario = SCENARIOS[args.scenario];
 if (!args.url || !NAMES.includes(args.browser) || !scenario) {

@@ -328,6 +328,11 @@ fn page_tells_its_states() {
 }
 
 #[test]
+fn page_tells_a_loss_once() {
+    page("chromium", &["lost"]);
+}
+
+#[test]
 fn page_shows_the_size_that_was_chosen() {
     page("chromium", &["quality"]);
     page("firefox", &["quality"]);

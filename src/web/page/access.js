@@ -73,10 +73,10 @@ export class Access {
     const problem = status?.state_problem ? sentence(status.state_problem) : '';
     if ($('state-problem').textContent !== problem) $('state-problem').textContent = problem;
     const { count, list } = status?.viewers ?? {};
-    const words = watchers(count);
-    const text = words ? words[0].toUpperCase() + words.slice(1) : '';
+    const words = watchers(count) ?? 'not known while the device does not answer';
+    const text = words[0].toUpperCase() + words.slice(1);
     if ($('people-count').textContent !== text) $('people-count').textContent = text;
-    if (list) this.#people(list, status.clock.unix_ms / 1000);
+    this.#people(list ?? [], (status?.clock.unix_ms ?? 0) / 1000);
     if (status?.video?.state) this.#private = status.video.state === 'private';
     if (this.#asked === this.#private) this.#asked = null;
     this.#switch(this.#asked ?? this.#private);

@@ -243,6 +243,7 @@ function tick() {
 function known() {
   return {
     socket: session.socket,
+    lost_ms: session.lost_ms,
     media: session.media,
     trouble: session.trouble,
     retry_ms: session.retry_ms,
@@ -321,7 +322,7 @@ function draw() {
     facts: facts(),
     measured,
     measurable,
-    status: session.status,
+    status: freshStatus(),
     hello: session.hello,
     clockRtt_ms: session.clock.best(now_ms)?.rtt_ms ?? null,
     why: inquiry?.shown ?? false,
@@ -330,5 +331,10 @@ function draw() {
     sound: { on: picture.sound, refused: picture.soundRefused, possible: session.hello?.has_audio ?? true },
     full: { possible: fullscreen.possible, active: fullscreen.active },
   });
-  if (view.panel === 'access') access?.draw(session.status);
+  if (view.panel === 'access') access?.draw(freshStatus());
+}
+
+/** What the device says of itself, as long as that is of now: figures of a lost connection are not shown. */
+function freshStatus() {
+  return session.fresh ? session.status : null;
 }

@@ -1,5 +1,6 @@
 // Everything that touches the document. It is told a model and writes what differs from what it wrote before.
 
+import { Announcer } from './announce.js';
 import { $ } from './dom.js';
 import { Panels } from './panels.js';
 import { qualityChoices, receivedQuality } from './quality.js';
@@ -14,6 +15,7 @@ export class View {
   #written = new Map();
   #idle = null;
   #panels;
+  #announcer = new Announcer();
 
   /** Ties buttons and keys to what they do; `panel(id)` is told which of the panels opened, or `null`. */
   controls({ sound, full, play, panel, quality }) {
@@ -49,13 +51,13 @@ export class View {
   draw(model) {
     const { said, facts, sound, full } = model;
     this.#once('outside', model.outside, (outside) => (this.app.hidden = outside));
-    if (model.outside) return this.#written.delete('title'); // The door has the word.
+    if (model.outside) return this.#away();
     this.#data('state', said.state);
     this.#data('tone', said.tone);
     this.#data('full', String(full.active));
     this.#text('head', said.head);
     this.#text('text', said.text);
-    this.#text('spoken', said.spoken);
+    this.#text('spoken', this.#announcer.tell(said, performance.now()));
     this.#text('mark', said.mark ?? '');
     this.#hide('mark', !said.mark || !model.hasPicture);
     const notice = !model.hasPicture && !model.blocked && !model.why;
@@ -74,7 +76,9 @@ export class View {
     this.#sound(sound);
     this.#hide('full', !full.possible);
     this.#text('full-label', full.active ? 'Leave full screen' : 'Full screen');
-    this.#text('people-number', String(model.status?.viewers?.count ?? 0));
+    const { count } = model.status?.viewers ?? {};
+    this.#hide('people-shown', count === undefined);
+    this.#text('people-number', String(count ?? ''));
     this.#line(model);
     if (!$('details').hidden) this.#details(model);
   }
@@ -93,6 +97,13 @@ export class View {
 
   closePanels() {
     this.#panels.close();
+  }
+
+  /** The door has the word; who comes back is told anew. */
+  #away() {
+    this.#written.delete('title');
+    this.#announcer = new Announcer();
+    this.#text('spoken', '');
   }
 
   /** The figures that are always visible, while there is a picture to measure. */

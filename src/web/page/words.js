@@ -6,7 +6,10 @@ import { sentence } from './api.js';
 const FROZEN_MS = 1000;
 /** Connecting longer than this deserves a word on what it waits for. */
 const LONG_MS = 4000;
+/** A lost control connection that is back within this time, after the picture had time to freeze, is not worth a word. */
+const LOST_MS = 1000;
 const STARTING = 'The camera is starting; some take a few seconds.';
+const LOST = 'The control connection is lost; the picture goes on.';
 /** What the board suffers from, by the status's word for it. */
 const PRESSURE = {
   heat: 'the board is too hot',
@@ -14,10 +17,10 @@ const PRESSURE = {
 };
 
 /**
- * `known`: { socket, media, trouble, retry_ms, status, everLive, since_ms, shown_ms, blocked, offline } at
+ * `known`: { socket, lost_ms, media, trouble, retry_ms, status, everLive, since_ms, shown_ms, blocked, offline } at
  * `now_ms`, where `shown_ms` is when the last picture came (`null`: none in this session), `since_ms` when
- * connecting began, `everLive` whether a picture was ever shown, `blocked` whether the browser refuses to play,
- * `offline` whether it believes to be without a network.
+ * connecting began, `lost_ms` since when the control connection is lost (`null`: it is not), `everLive` whether a picture
+ * was ever shown, `blocked` whether the browser refuses to play, `offline` whether it believes to be without a network.
  *
  * Answers { state, tone, head, text, spoken, mark }: `state` for programs; `tone` ok, busy, warn or bad; `head`
  * two or three words; `text` the rest of the sentence; `spoken` without figures that change every second; `mark`
@@ -40,24 +43,20 @@ export function describe(known, now_ms) {
     return say('blocked', 'warn', 'Ready', 'The browser waits for a click before it plays.');
   }
 
-  if (age_ms !== null && (media === 'up' || media === 'interrupted')) {
-    const stale = age_ms > frozenAfter(camera);
+  const lost = known.lost_ms !== null;
+  const stale = age_ms > frozenAfter(camera);
+  // With both lost, what the device said last no longer counts.
+  if (age_ms !== null && (media === 'up' || media === 'interrupted') && !(lost && stale)) {
     const mark = stale ? `Frozen for ${seconds(age_ms)}` : null;
-    if (camera?.state === 'private' && socket === 'open') return switchedOff({ mark: 'Switched off' });
-    if (camera?.state === 'starting' && socket === 'open') {
-      return say('camera-gone', 'busy', 'Camera starting', STARTING, { mark });
-    }
-    if (camera?.state === 'gone' && socket === 'open') {
-      return say('camera-gone', 'warn', 'Camera gone', gone(camera.reason), { mark });
-    }
+    if (camera?.state === 'private') return switchedOff({ mark: 'Switched off' });
+    if (camera?.state === 'starting') return say('camera-gone', 'busy', 'Camera starting', STARTING, { mark });
+    if (camera?.state === 'gone') return say('camera-gone', 'warn', 'Camera gone', gone(camera.reason), { mark });
     if (!stale) {
-      const note = socket === 'closed' ? 'Control connection lost, reopening it.' : '';
+      const note = lost && now_ms - known.lost_ms > LOST_MS + frozenAfter(camera) ? LOST : '';
       return say('live', note ? 'warn' : 'ok', 'Live', [sources(status), strain(status), note].filter(Boolean).join(' '));
     }
-    if (socket === 'open') {
-      const why = media === 'interrupted' ? 'The path is interrupted; looking for another.' : 'No new picture comes.';
-      return say('frozen', 'bad', mark, why, { mark, spokenHead: 'The picture is frozen' });
-    }
+    const why = media === 'interrupted' ? 'The path is interrupted; looking for another.' : 'No new picture comes.';
+    return say('frozen', 'bad', mark, why, { mark, spokenHead: 'The picture is frozen' });
   }
 
   const mark = known.everLive ? 'Not live' : null;
@@ -73,16 +72,15 @@ export function describe(known, now_ms) {
         'no-path',
         'bad',
         'No path for the picture',
-        'The server answers, but its picture does not get through: a firewall may block UDP.',
+        'The device answers, but its picture does not get through: a firewall may block UDP.',
         { again, mark },
       );
     case 'stuck':
       return say('frozen', 'bad', 'The picture is frozen', 'Starting it anew.', { again, mark });
     case 'away': {
-      if (socket !== 'closed' && !known.everLive) break;
-      const nobody = known.offline ? 'This device has no network' : 'Nobody answers at this address';
+      const nobody = known.offline ? 'This browser has no network' : 'Nobody answers at this address';
       const text = sentence(trouble.message ?? nobody);
-      return say('away', 'bad', 'Server away', text, { again, mark });
+      return say('away', 'bad', 'Device away', text, { again, mark });
     }
   }
 
@@ -98,7 +96,7 @@ export function describe(known, now_ms) {
     const what = words[camera?.state]?.() ?? 'Waiting for the first picture.';
     return say('connecting', 'busy', 'Connected', what, { mark });
   }
-  const step = socket === 'open' ? 'Looking for a path for the picture.' : 'Waiting for the server.';
+  const step = socket === 'open' ? 'Looking for a path for the picture.' : 'Waiting for the device.';
   return say('connecting', 'busy', 'Connecting', waited ? step : '', { mark });
 }
 

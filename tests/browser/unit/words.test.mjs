@@ -6,6 +6,7 @@ const camera = { video: { state: 'live', source: 'camera' }, audio: { state: 'li
 const NOW = 100_000;
 const base = {
   socket: 'open',
+  lost_ms: null,
   media: 'up',
   trouble: null,
   retry_ms: null,
@@ -125,26 +126,45 @@ test('full, refused, ended and no path count down', () => {
   }
 });
 
-test('server away; a picture that goes on without its socket is still live', () => {
-  const away = { socket: 'closed', trouble: { kind: 'away', message: null }, retry_ms: NOW + 900 };
+test('device away; a picture that goes on without its socket is still live', () => {
+  const away = { socket: 'closed', lost_ms: NOW - 9000, trouble: { kind: 'away', message: null }, retry_ms: NOW + 900 };
   assert.equal(at({ ...away, media: 'none' }).state, 'away');
   assert.equal(at({ ...away, shown_ms: NOW - 1500 }).state, 'away');
-  assert.match(at({ ...away, media: 'none', offline: true }).text, /^This device has no network\./);
+  assert.match(at({ ...away, media: 'none', offline: true }).text, /^This browser has no network\./);
   const alive = at(away);
   assert.equal(alive.state, 'live');
-  assert.match(alive.text, /Control connection lost/);
+  assert.match(alive.text, /control connection is lost/);
 });
 
-test('while trying again after a loss it stays away, so the line does not flicker', () => {
+test('a state stays until a reconnect has succeeded, whatever the attempts look like meanwhile', () => {
   const trouble = { kind: 'away', message: null };
-  assert.equal(at({ socket: 'opening', media: 'none', trouble }).state, 'away');
+  for (const [change, state] of [
+    [{}, 'live'],
+    [{ status: { ...camera, video: { state: 'private' } } }, 'private'],
+    [{ status: { ...camera, video: { state: 'gone' } } }, 'camera-gone'],
+    [{ shown_ms: NOW - 1500 }, 'away'],
+    [{ media: 'none', shown_ms: null }, 'away'],
+    [{ media: 'none', shown_ms: null, everLive: false }, 'away'],
+  ]) {
+    const lost = { lost_ms: NOW - 9000, trouble, ...change };
+    const [closed, opening, open] = ['closed', 'opening', 'open'].map((socket) => at({ ...lost, socket }));
+    assert.equal(closed.state, state);
+    assert.deepEqual(opening, closed);
+    assert.deepEqual(open, closed);
+  }
+});
+
+test('a loss is told after the picture had time to freeze: then there is one thing to tell, not two', () => {
+  const trouble = { kind: 'away', message: null };
+  assert.equal(at({ socket: 'closed', trouble, lost_ms: NOW - 1900 }).text, '');
+  assert.match(at({ socket: 'closed', trouble, lost_ms: NOW - 2100 }).text, /control connection is lost/);
 });
 
 test('connecting says what it waits for once it lasts', () => {
   const fresh = { media: 'connecting', everLive: false, shown_ms: null };
   assert.deepEqual([at(fresh).state, at(fresh).text], ['connecting', '']);
   assert.match(at({ ...fresh, since_ms: NOW - 5000 }).text, /path for the picture/);
-  assert.match(at({ ...fresh, socket: 'opening', since_ms: NOW - 5000 }).text, /Waiting for the server/);
+  assert.match(at({ ...fresh, socket: 'opening', since_ms: NOW - 5000 }).text, /Waiting for the device/);
   assert.match(at({ ...fresh, media: 'up' }).text, /first picture/);
 });
 
