@@ -107,6 +107,15 @@ async function inspect(page, name) {
   await page.setViewport({ width: 1280, height: 800 });
 }
 
+/** A guest link, made by the owner's page. */
+function guestLink(page, label) {
+  return page.evaluate(async (name) => {
+    const headers = { 'content-type': 'application/json' };
+    const reply = await fetch('api/guests', { method: 'POST', headers, body: JSON.stringify({ label: name, hours: 1 }) });
+    return `#guest=${(await reply.json()).secret}`;
+  }, label);
+}
+
 /** Opens the panel of who watches. */
 async function panel(page) {
   if (!(await shown(page, 'access'))) {
@@ -255,17 +264,42 @@ async function household(browser, page) {
   return { done, reason };
 }
 
-async function privacy(page) {
+async function privacy(browser, page) {
+  const context = await browser.createBrowserContext();
+  const guest = await open(context, { fragment: await guestLink(page, 'Uncle') });
+  await until(guest, 'live');
   await panel(page);
   await page.click('#privacy');
   const off = await until(page, 'private', 'the privacy switch is said in words');
-  check(/owner has switched/.test(off?.text ?? ''), 'and by whom');
+  check(/You switched camera and microphone off/.test(off?.text ?? ''), `and by whom: ${off?.text}`);
   check((await page.$eval('#privacy', (b) => b.getAttribute('aria-checked'))) === 'false', 'the switch stands at off');
-  await inspect(page, 'private');
+  await inspect(page, 'private-panel');
   await page.click('#privacy');
   await until(page, 'live', 'and the picture comes back');
   check((await page.$eval('#privacy', (b) => b.getAttribute('aria-checked'))) === 'true', 'the switch stands at on');
-  return { off: off?.text };
+
+  // Off again, and on from where it is said.
+  await page.click('#privacy');
+  const before = await until(page, 'private');
+  await page.click('#access-close');
+  check((await text(page, 'notice-text')) === 'You switched camera and microphone off.', 'the sentence stands where the picture was');
+  check(!(await shown(page, 'mark')), 'and nothing covers it');
+  await eventually(() => shown(page, 'notice-act'), 'with the button that undoes it');
+  await inspect(page, 'private');
+  const told = await until(guest, 'private', 'guests are told, too');
+  check(/owner switched.*Only the owner can/.test(told?.text ?? ''), `and who can undo it: ${told?.text}`);
+  check(!(await shown(guest, 'notice-act')), 'but can not themselves');
+  await inspect(guest, 'private-guest');
+  await pause(4000);
+  const after = await facts(page);
+  check(after.generation === before?.generation && after.frames > before.frames, 'the same connection goes on meanwhile');
+  await page.focus('#notice-act');
+  await page.keyboard.press('Enter');
+  await until(page, 'live', '"Switch on" switches on');
+  await eventually(() => page.evaluate(() => document.activeElement.id === 'people-button'), 'and the focus is not lost');
+  await until(guest, 'live', 'for guests, too');
+  await context.close();
+  return { off: off?.text, guest: told?.text };
 }
 
 async function byRequests(browser) {
@@ -368,7 +402,7 @@ try {
   all.signingIn = await signingIn(page);
   all.guests = await guests(browser, page);
   all.household = await household(browser, page);
-  if (!process.env.NO_PRIVACY) all.privacy = await privacy(page);
+  if (!process.env.NO_PRIVACY) all.privacy = await privacy(browser, page);
   all.byRequests = await byRequests(browser);
   all.report = await report(browser);
   for (const error of errors) check(false, `the browser complains: ${error}`);

@@ -1,5 +1,6 @@
 // Puts the parts together: door, session, picture, what they say, and the controls.
 
+import { ask, sentence } from './api.js';
 import { Recent, age_ms, on_screen_ms, plausible } from './delay.js';
 import { Door } from './door.js';
 import { figures } from './figures.js';
@@ -47,6 +48,8 @@ let inquiry = null;
 /** The panel of who watches, once it was opened. */
 let access = null;
 let said = describe(known(), performance.now());
+/** What a state offers (words.js). Each answers a sentence where it fails. */
+const ACTS = { 'switch-on': switchOn };
 
 view.controls({
   sound: () => setSound(!picture.sound),
@@ -54,6 +57,7 @@ view.controls({
   play: () => picture.play(),
   panel: openPanel,
   quality: setQuality,
+  act: (what) => ACTS[what](),
 });
 view.video.addEventListener('volumechange', () => session.setSound(picture.sound));
 
@@ -140,6 +144,12 @@ function startOver() {
   measured = null;
   decoded_ms = null;
   picture.restarted();
+}
+
+async function switchOn() {
+  const { ok, body, message } = await ask('POST', 'api/privacy', { on: false });
+  if (!ok) return message;
+  return body?.warning ? sentence(body.warning) : null;
 }
 
 async function setSound(on) {
@@ -253,6 +263,7 @@ function known() {
     shown_ms: picture.shown_ms,
     blocked: picture.blocked,
     offline: navigator.onLine === false,
+    owner: door.me?.role === 'owner',
   };
 }
 

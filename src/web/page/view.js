@@ -17,14 +17,21 @@ export class View {
   #panels;
   #announcer = new Announcer();
 
-  /** Ties buttons and keys to what they do; `panel(id)` is told which of the panels opened, or `null`. */
-  controls({ sound, full, play, panel, quality }) {
+  /**
+   * Ties buttons and keys to what they do; `panel(id)` is told which of the panels opened, or `null`; `act(what)` does what
+   * a state offers (words.js), and answers a sentence where that fails.
+   */
+  controls({ sound, full, play, panel, quality, act }) {
     this.#panels = new Panels(this.app, { 'people-button': 'access', info: 'details' }, panel);
     const toggle = (id) => () => this.#panels.toggle(id);
     $('sound').addEventListener('click', sound);
     $('full').addEventListener('click', full);
     $('play').addEventListener('click', play);
     $('quality').addEventListener('change', () => quality($('quality').value));
+    $('notice-act').addEventListener('click', async () => {
+      $('notice-error').textContent = '';
+      $('notice-error').textContent = (await act($('notice-act').dataset.what)) ?? '';
+    });
     this.video.addEventListener('dblclick', full);
     const keys = {
       m: () => !$('sound').disabled && sound(),
@@ -60,12 +67,8 @@ export class View {
     this.#text('spoken', this.#announcer.tell(said, performance.now()));
     this.#text('mark', said.mark ?? '');
     this.#hide('mark', !said.mark || !model.hasPicture);
-    const notice = !model.hasPicture && !model.blocked && !model.why;
     this.#hide('why', !model.why);
-    this.#hide('notice', !notice);
-    this.#hide('text', notice); // Once is enough.
-    this.#text('notice-head', said.head);
-    this.#text('notice-text', said.text);
+    this.#notice(said, (said.card || !model.hasPicture) && !model.blocked && !model.why);
     this.#hide('play', !model.blocked);
     this.#once('title', title(said), (t) => (document.title = t));
     const { ok, bad, busy } = $('icon').dataset;
@@ -97,6 +100,23 @@ export class View {
 
   closePanels() {
     this.#panels.close();
+  }
+
+  /** The words in place of the picture, with what can be done about it. */
+  #notice(said, shown) {
+    const { act } = said;
+    this.#once('act', act?.what, (what) => {
+      const focused = document.activeElement === $('notice-act');
+      $('notice-act').hidden = !act;
+      $('notice-act').dataset.what = what ?? '';
+      $('notice-error').textContent = '';
+      if (focused && !act) $('people-button').focus(); // Whoever pressed it goes on from there.
+    });
+    this.#text('notice-act', act?.label ?? '');
+    this.#hide('notice', !shown);
+    this.#hide('text', shown); // Once is enough.
+    this.#text('notice-head', said.head);
+    this.#text('notice-text', said.text);
   }
 
   /** The door has the word; who comes back is told anew. */

@@ -20,11 +20,13 @@ const PRESSURE = {
  * `known`: { socket, lost_ms, media, trouble, retry_ms, status, everLive, since_ms, shown_ms, blocked, offline } at
  * `now_ms`, where `shown_ms` is when the last picture came (`null`: none in this session), `since_ms` when
  * connecting began, `lost_ms` since when the control connection is lost (`null`: it is not), `everLive` whether a picture
- * was ever shown, `blocked` whether the browser refuses to play, `offline` whether it believes to be without a network.
+ * was ever shown, `blocked` whether the browser refuses to play, `offline` whether it believes to be without a network,
+ * `owner` whether the owner is looking.
  *
- * Answers { state, tone, head, text, spoken, mark }: `state` for programs; `tone` ok, busy, warn or bad; `head`
- * two or three words; `text` the rest of the sentence; `spoken` without figures that change every second; `mark`
- * what to write on a picture that is not live, or `null`.
+ * Answers { state, tone, head, text, spoken, mark, card, act }: `state` for programs; `tone` ok, busy, warn or bad;
+ * `head` two or three words; `text` the rest of the sentence; `spoken` without figures that change every second; `mark`
+ * what to write on a picture that is not live, or `null`; `card` whether the words take the place of the picture, also
+ * where there is one; `act` what can be done about it, { what, label }, or `null`.
  */
 export function describe(known, now_ms) {
   const { socket, media, trouble, status } = known;
@@ -48,7 +50,7 @@ export function describe(known, now_ms) {
   // With both lost, what the device said last no longer counts.
   if (age_ms !== null && (media === 'up' || media === 'interrupted') && !(lost && stale)) {
     const mark = stale ? `Frozen for ${seconds(age_ms)}` : null;
-    if (camera?.state === 'private') return switchedOff({ mark: 'Switched off' });
+    if (camera?.state === 'private') return switchedOff(known.owner);
     if (camera?.state === 'starting') return say('camera-gone', 'busy', 'Camera starting', STARTING, { mark });
     if (camera?.state === 'gone') return say('camera-gone', 'warn', 'Camera gone', gone(camera.reason), { mark });
     if (!stale) {
@@ -86,7 +88,7 @@ export function describe(known, now_ms) {
 
   const waited = now_ms - known.since_ms > LONG_MS;
   if (media === 'up') {
-    if (camera?.state === 'private') return switchedOff({ mark });
+    if (camera?.state === 'private') return switchedOff(known.owner);
     const words = {
       gone: () => gone(camera.reason),
       starting: () => STARTING,
@@ -204,14 +206,18 @@ function clockTime(date) {
   return date.toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit' });
 }
 
-function say(state, tone, head, text, { again = '', mark = null, spokenHead = head } = {}) {
+function say(state, tone, head, text, { again = '', mark = null, spokenHead = head, card = false, act = null } = {}) {
   const line = [text, again].filter(Boolean).join(' ');
-  return { state, tone, head, text: line, spoken: [`${spokenHead}.`, text].filter(Boolean).join(' '), mark };
+  const spoken = [`${spokenHead}.`, text].filter(Boolean).join(' ');
+  return { state, tone, head, text: line, spoken, mark, card, act };
 }
 
-/** The privacy switch: nothing is wrong, and nobody is seen or heard. */
-function switchedOff(more) {
-  return say('private', 'warn', 'Switched off', 'The owner has switched camera and microphone off.', more);
+/** The privacy switch: nothing is wrong, and nobody is seen or heard. The picture that comes says less than the page can. */
+function switchedOff(owner) {
+  const [text, act] = owner
+    ? ['You switched camera and microphone off.', { what: 'switch-on', label: 'Switch on' }]
+    : ['The owner switched camera and microphone off. Only the owner can switch them on again.', null];
+  return say('private', 'warn', 'Switched off', text, { card: true, act });
 }
 
 function gone(reason) {

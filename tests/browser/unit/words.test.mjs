@@ -16,11 +16,13 @@ const base = {
   shown_ms: NOW - 30,
   blocked: false,
   offline: false,
+  owner: false,
 };
 const at = (change) => describe({ ...base, ...change }, NOW);
 
 test('live, with a camera and a microphone, needs no more words', () => {
-  assert.deepEqual(at({}), { state: 'live', tone: 'ok', head: 'Live', text: '', spoken: 'Live.', mark: null });
+  const said = { state: 'live', tone: 'ok', head: 'Live', text: '', spoken: 'Live.', mark: null, card: false, act: null };
+  assert.deepEqual(at({}), said);
   assert.equal(title(at({})), '● live — peercam');
 });
 
@@ -88,11 +90,20 @@ test('camera gone: the reason of the daemon, not frozen', () => {
   assert.equal(at({ status, shown_ms: null }).state, 'connecting');
 });
 
-test('the privacy switch is said in words, and is no fault', () => {
+test('the privacy switch is said in words, takes the place of the picture, and nothing covers it', () => {
   const status = { ...camera, video: { state: 'private' } };
-  const said = at({ status });
-  assert.deepEqual([said.state, said.text, said.mark], ['private', 'The owner has switched camera and microphone off.', 'Switched off']);
-  assert.equal(at({ status, shown_ms: null }).state, 'private', 'also before the first picture');
+  for (const shown_ms of [NOW - 30, NOW - 5000, null]) {
+    const said = at({ status, shown_ms });
+    assert.deepEqual([said.state, said.card, said.mark], ['private', true, null]);
+    assert.equal(said.text, 'The owner switched camera and microphone off. Only the owner can switch them on again.');
+    assert.equal(said.act, null, 'who watches can do nothing about it');
+  }
+});
+
+test('the owner is told as the one who did it, and may undo it there', () => {
+  const said = at({ status: { ...camera, video: { state: 'private' } }, owner: true });
+  assert.equal(said.text, 'You switched camera and microphone off.');
+  assert.deepEqual(said.act, { what: 'switch-on', label: 'Switch on' });
 });
 
 test('a camera that opens for the first viewer', () => {
