@@ -12,6 +12,7 @@
 //! | `GET /api/guests` | `[{"id","label","created_unix","expires_unix"}]` |
 //! | `POST /api/guests {"label","hours"}` | 201, `{"id","secret","expires_unix"}`: the page makes the link |
 //! | `DELETE /api/guests/{id}` | 204 |
+//! | `POST /api/guests/{id} {}` | 204: the link revoked last is good again; 404 when that was longer ago than 20 s |
 //! | `POST /api/privacy {"on"}` | 204: with `on`, camera and microphone are closed and nothing of them is sent any more |
 //!
 //! A new password for the owner ends all guest links and tokens, unless `keep_links` is true; a first owner's ends none.
@@ -179,7 +180,7 @@ impl Request {
             "/api/password" => self.password(body).await,
             "/api/guests" => self.add_guest(body).await,
             "/api/privacy" => self.privacy(body).await,
-            _ => return None,
+            _ => self.restore_guest(path.strip_prefix("/api/guests/")?).await,
         })
     }
 
@@ -250,6 +251,11 @@ impl Request {
 
     async fn revoke_guest(&self, id: &str) -> Result<reply::Response, Problem> {
         self.auth().revoke_guest(id).await?;
+        Ok(self.done())
+    }
+
+    async fn restore_guest(&self, id: &str) -> Result<reply::Response, Problem> {
+        self.auth().restore_guest(id).await?;
         Ok(self.done())
     }
 

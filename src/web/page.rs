@@ -61,6 +61,7 @@ const SCRIPTS: &[Script] = &[
         file!("link.js"),
         file!("signaling.js"),
         file!("peer.js"),
+        file!("kept.js"),
         file!("quality.js"),
         file!("session.js"),
         file!("start.js"),

@@ -215,18 +215,35 @@ async function guests(browser, page) {
     return lines.length === 2 && lines.some((l) => /Grandma/.test(l)) && lines;
   }, 'the owner sees who watches');
 
-  // A second time by the same link, and another tab of the guest.
+  // Revoked by a slip.
   await page.click('#guests button');
-  const ended = await until(guest, 'sign-in', 'revoking the link ends the stream');
-  const reason = ended && (await eventually(() => text(guest, 'door-reason'), 'and says why'));
-  await inspect(guest, 'revoked');
+  const ended = await until(guest, 'link-ended', 'revoking the link ends the stream');
+  const reason = ended && (await text(guest, 'link-ended'));
+  check(/^This guest link has ended\s+Ask the owner for a new one\./.test(reason), `and says why: ${reason}`);
+  check((await shown(guest, 'link-ended')) && !(await shown(guest, 'sign-in')), 'and asks for no password');
+  await inspect(guest, 'link-ended');
+  check((await page.evaluate(() => document.activeElement.id)) === 'guest-undo-button', 'the focus is where it can be undone');
+  await inspect(page, 'revoked');
+  await page.keyboard.press('Enter');
+  await until(guest, 'live', 'undone, the guest watches again without doing anything');
+  await eventually(async () => (await page.$$('#guests li')).length === 1, 'and the link is listed again');
+  check(!(await shown(page, 'guest-undo')), 'there is nothing to undo any more');
+
+  // For good: a reload, and the link in another tab, say the same.
+  await page.click('#guests button');
+  await until(guest, 'link-ended');
+  await guest.reload();
+  await until(guest, 'link-ended', 'a reload says the same');
   await guest.goto('about:blank');
   await guest.goto(link, { waitUntil: 'domcontentloaded' });
-  await until(guest, 'sign-in', 'a revoked link opens nothing');
-  const expired = await eventually(() => text(guest, 'door-reason'), 'and says that it is no good any more');
+  await until(guest, 'link-ended', 'a revoked link opens nothing');
+  await guest.click('#have-password');
+  await until(guest, 'sign-in', 'who has a password gets to use it');
+  await eventually(() => guest.evaluate(() => document.activeElement.id === 'password'), 'the password field has the focus');
   await context.close();
   await eventually(async () => (await page.$$('#guests li')).length === 0, 'the list of links is empty again');
-  return { people, reason, expired };
+  await eventually(async () => !(await shown(page, 'guest-undo')), 'undoing is offered for some seconds only');
+  return { people, reason };
 }
 
 async function household(browser, page) {

@@ -4,7 +4,7 @@ import { ask, sentence } from './api.js';
 import { $ } from './dom.js';
 import { waitWords } from './words.js';
 
-const VIEWS = ['sign-in', 'pair', 'unpaired'];
+const VIEWS = ['sign-in', 'pair', 'unpaired', 'link-ended'];
 /** As the daemon wants it; it counts characters, not bytes. */
 const LEAST_CHARACTERS = 8;
 
@@ -13,9 +13,10 @@ export class Forms {
   #secret = null;
   #waiting = null;
 
-  /** `entered(me)` when somebody got in, with the answer of /api/session. */
-  constructor(entered) {
+  /** `entered(me)` when somebody got in, with the answer of /api/session; `signIn()` when somebody wants the password's form. */
+  constructor({ entered, signIn }) {
     this.#entered = entered;
+    $('have-password').addEventListener('click', signIn);
     $('sign-in').addEventListener('submit', (event) => this.#submit(event, () => this.#signIn()));
     $('pair').addEventListener('submit', (event) => this.#submit(event, () => this.#pair()));
     for (const box of document.querySelectorAll('#door [data-shows]')) {
