@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `GET /api/session` | who one is: see below |
 //! | `POST /api/pair {"secret","password","keep_links":false}` | 204 and cookies: the owner, signed in; see below |
+//! | `POST /api/pair {"secret"}` | 204: the pairing link is good, and stays so; 401 |
 //! | `POST /api/login {"password"}` | 200, cookies, and who one is now; 401; 429 with `Retry-After` |
 //! | `POST /api/guest {"secret"}` | 200, a cookie, and who one is now; 401 |
 //! | `POST /api/logout {"everywhere":false}` | 204; `everywhere` ends all sessions by the same password |
@@ -56,7 +57,7 @@ const BODY_BYTES: usize = 4096;
 #[derive(Deserialize)]
 struct Pair {
     secret: String,
-    password: String,
+    password: Option<String>,
     #[serde(default)]
     keep_links: bool,
 }
@@ -206,6 +207,10 @@ impl Request {
             return Err(Problem::new(StatusCode::FORBIDDEN, says));
         }
         let Pair { secret, password, keep_links } = parse(body)?;
+        let Some(password) = password else {
+            self.auth().may_pair(&secret, self.peer.remote.ip())?;
+            return Ok(empty());
+        };
         let password = NewPassword { text: &password, keep_links };
         let signed_in = self.auth().pair_by(&secret, password, self.browser()).await?;
         Ok(self.signed_in(empty(), &signed_in))

@@ -131,6 +131,8 @@ async function panel(page) {
 async function pairing(browser) {
   const page = await open(browser);
   await until(page, 'unpaired', 'says that it is not set up');
+  await page.evaluate(() => (location.hash = 'pair=AAAAAAAAAAAAAAAAAAAAAA'));
+  await eventually(async () => /no longer works/.test(await text(page, 'door-reason')), 'an unknown pairing link is told at once');
   check((await text(page, 'unpaired')).includes('sudo peercam pair'), 'and how to get the link');
   await inspect(page, 'unpaired');
 
@@ -150,13 +152,23 @@ async function pairing(browser) {
   const paired = await until(page, 'live', 'is live after pairing');
   check(paired?.role === 'owner', `pairs as the owner, not ${paired?.role}`);
 
-  const late = await open(await browser.createBrowserContext(), { fragment: `#pair=${args.secret}` });
-  await until(late, 'pair');
-  await type(late, 'pair-password', PASSWORD);
-  await type(late, 'pair-again', PASSWORD);
-  await late.keyboard.press('Enter');
-  const refused = await eventually(() => text(late, 'pair-error'), 'a pairing link works once');
+  // Used up: told before anybody has typed anything.
+  const used = `#pair=${args.secret}`;
+  const late = await open(await browser.createBrowserContext(), { fragment: used });
+  await until(late, 'pair-ended', 'a pairing link works once');
+  const refused = await text(late, 'pair-ended');
+  check(refused.includes('sudo peercam pair') && !(await shown(late, 'pair')), `and says so at once: ${refused}`);
+  await inspect(late, 'pair-ended');
+  check((await text(late, 'pair-instead')) === 'Sign in instead', 'it offers to sign in');
+  await late.click('#pair-instead');
+  await until(late, 'sign-in', 'which shows the form');
   await late.browserContext().close();
+  const mine = await open(browser, { fragment: used });
+  await until(mine, 'pair-ended');
+  check((await text(mine, 'pair-instead')) === 'Go to the picture', 'whoever is signed in is offered the picture');
+  await mine.click('#pair-instead');
+  await until(mine, 'live', 'which is shown');
+  await mine.close();
   return { page, seen: { refused } };
 }
 

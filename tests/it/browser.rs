@@ -344,6 +344,18 @@ fn page_gives_sound_by_a_click() {
     page("firefox", &["sound"]);
 }
 
+#[test]
+fn a_new_pairing_link_says_that_there_is_an_owner() {
+    let daemon = Daemon::start(PATTERN);
+    let printed = daemon.command(&["pair"]);
+    let secret = printed.split("#pair=").nth(1).and_then(|rest| rest.split_whitespace().next());
+    let mut browser = Browser::start("chromium");
+    let link = daemon.url(&format!("/#pair={}", secret.expect("a link")));
+    browser.tell(&json!({"do": "visit", "url": link}));
+    browser.wait("document.getElementById('pair')?.checkVisibility()", 20);
+    assert_eq!(browser.eval("document.getElementById('pair-title').textContent"), "Set a new owner password");
+}
+
 /// What `tests/browser/door.mjs` sees of pairing, signing in, guests, privacy, and what is said where it does not connect.
 #[test]
 fn page_lets_in_only_whom_it_should() {

@@ -64,6 +64,9 @@ async fn pairing_makes_an_owner_once() {
         assert!(matches!(refused, Err(Error::Wrong(_))), "{refused:?}");
     }
     assert!(matches!(auth.pair_by(&secret, "short", stranger(1)).await, Err(Error::Refused(_))));
+    let asked = |secret| auth.may_pair(secret, stranger(1).address);
+    assert!(matches!(asked(&old), Err(Error::Wrong(_))));
+    asked(&secret).expect("asking uses nothing up");
     assert!(!auth.paired());
     let owner = auth.pair_by(&secret, PASSWORD, stranger(2)).await.unwrap();
     assert!(auth.paired());

@@ -9,6 +9,7 @@ const AGAIN_MS = 10_000;
 /** Revoking a link can be undone for some seconds: for so long, and so often, whoever watched by it looks again. */
 const UNDONE_MS = 30_000;
 const LOOK_MS = 3000;
+const PAIR_ENDED = 'This pairing link no longer works: it was used, is older than 15 minutes, or a newer one was made.';
 /** Shown to who is outside and may be let in without doing anything here. */
 const WAITING = ['sign-in', 'unpaired', 'link-ended'];
 
@@ -51,7 +52,7 @@ export class Door {
 
   /** Of /api/session: { state, role, name, privacy, version, secure }; `null` before its answer. */
   me = null;
-  /** 'watch', 'pair', 'sign-in', 'unpaired' or 'link-ended'; `null` until it is decided. */
+  /** 'watch', 'pair', 'pair-ended', 'sign-in', 'unpaired' or 'link-ended'; `null` until it is decided. */
   shown = null;
 
   /** `watch()` begins, `leave()` ends the live picture; `changed()` says that `me` or `shown` did. */
@@ -66,16 +67,32 @@ export class Door {
    * Where we are not, the WebSocket is refused, and the answer says what to show.
    */
   async open() {
-    if (this.#secret?.kind === 'pair') return this.#show('pair');
+    if (this.#secret?.kind === 'pair') return this.#pairing();
     if (!this.#secret) this.#hooks.watch();
     const { body } = await ask('GET', 'api/session');
     if (body?.state) this.me = body;
     await this.#go(null);
   }
 
+  /** Whether a pairing link is good is asked before anybody has to think of a password. */
+  async #pairing() {
+    const { secret } = this.#secret;
+    const [{ body }, link] = await Promise.all([ask('GET', 'api/session'), ask('POST', 'api/pair', { secret })]);
+    if (this.#secret?.secret !== secret) return; // there is a newer one
+    if (body?.state) this.me = body;
+    if (link.status === 401) return this.#pairEnded();
+    await this.#show('pair', link.ok ? null : link.message);
+  }
+
+  async #pairEnded() {
+    this.#secret = null;
+    if (this.me?.state === 'unpaired') return this.#show('unpaired', PAIR_ENDED);
+    await this.#show('pair-ended');
+  }
+
   /** The daemon no longer lets us in. `reason`: one sentence, or `null` where it never had. */
   async denied(reason) {
-    if (this.#signingOut || ['pair', 'sign-in', 'link-ended'].includes(this.shown)) return;
+    if (this.#signingOut || ['pair', 'pair-ended', 'sign-in', 'link-ended'].includes(this.shown)) return;
     const { body } = await ask('GET', 'api/session');
     this.me = body?.state ? body : { state: 'signed-out', role: null };
     const before_ms = this.#denied_ms;
@@ -154,6 +171,8 @@ export class Door {
   }
 
   async #show(what, reason = null) {
+    // A question that was asked earlier may be answered later: it takes no reason away.
+    if (what === this.shown && !reason && !this.#secret) return;
     this.#hooks.leave();
     this.shown = what;
     const secret = this.#secret?.secret;
@@ -166,13 +185,15 @@ export class Door {
           this.me = me;
           this.#enter();
         },
-        signIn: () => {
+        pairEnded: () => this.#pairEnded(),
+        instead: () => {
+          if (this.me?.state === 'signed-in') return this.#enter();
           this.#remember(false);
           this.#show('sign-in');
         },
       });
     }
-    if (this.shown === what) this.#forms.show(what, { reason, secret });
+    if (this.shown === what) this.#forms.show(what, { reason, secret, state: this.me?.state });
   }
 
   /** The secret goes out of the address bar, and so out of the history, at once: it belongs to nobody who looks on. */

@@ -75,7 +75,8 @@ document.addEventListener('visibilitychange', () => {
 /**
  * The facts that this page shows, for tests and for support; reading changes nothing. Numbers are `null` while
  * they are not known. `state` is one of: connecting, live, frozen, camera-gone, blocked, no-h264, unsupported,
- * full, refused, ended, no-path, away, private; while the door is shown: pair, sign-in, unpaired, link-ended.
+ * full, refused, ended, no-path, away, private; while the door is shown: pair, pair-ended, sign-in, unpaired,
+ * link-ended.
  */
 Object.defineProperty(window, 'peercam', { value: Object.freeze({ get facts() { return facts(); } }) });
 
