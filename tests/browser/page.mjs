@@ -9,6 +9,7 @@
 //   axe          accessibility, light and dark, phone and desktop, with and without the details
 //   keyboard     every control by keys, focus visible and in order
 //   states       each state that the page can tell, and that it comes back (some need --pid to stop the daemon)
+//   stopped      the daemon is stopped, as systemd does it (needs --pid, and is the last)
 //   lost         the control connection alone is lost for seconds, and then the device with it (needs --pid)
 //   sound        a browser that refuses sound without a click, and the click
 //   full         a second page at a daemon that allows one viewer
@@ -301,7 +302,11 @@ async function states(browser) {
       check(/^Frozen for \d+ s/.test(seen.frozen?.text), 'how long it is frozen is told');
       seen.mark = await page.$eval('#mark', (e) => !e.hidden && e.textContent);
       check(/^Frozen for \d+ s$/.test(seen.mark), 'the picture is marked');
-      seen.away = await until(page, 'away', 'says that the server is away when it has gone silent');
+      seen.away = await until(page, 'away', 'says that the device is away when it has gone silent');
+      seen.notice = await page.$eval('#notice', (e) => e.checkVisibility() && e.innerText);
+      check(/Device away\s+The device has gone silent\./.test(seen.notice), `in the middle of the picture: ${seen.notice}`);
+      check(!(await shown(page, 'mark')) && !(await shown(page, 'text')), 'and nowhere else');
+      check((await page.$eval('#notice-act', (b) => b.innerText)) === 'Try now', 'with a way to hurry');
     } finally {
       process.kill(Number(args.pid), 'SIGCONT');
     }
@@ -417,6 +422,32 @@ async function lost(browser) {
   check(whole.length === 2 && whole[1].startsWith('Live'), `and that once: ${JSON.stringify(whole)}`);
   await page.close();
   return { alone, whole, lines };
+}
+
+async function stopped(browser) {
+  const page = await open(browser);
+  await until(page, 'live');
+  await page.waitForFunction(() => document.getElementById('spoken').textContent.startsWith('Live'), { timeout: PATIENCE_MS });
+  await announced(page);
+  process.kill(Number(args.pid), 'SIGTERM');
+  const away = await until(page, 'away');
+  check(/shutting down/.test(away?.text), `the reason is told: ${away?.text}`);
+  await pause(9000);
+  const heard = await page.evaluate(() => window.announced);
+  check(heard.length === 1 && /shutting down/.test(heard[0]), `once: ${JSON.stringify(heard)}`);
+  const later = await facts(page);
+  check(/shutting down/.test(later.text), `and stays told: ${later.text}`);
+  // Pressed, it tries at once instead of when its time has come.
+  await page.waitForFunction(() => /in [4-9] s/.test(window.peercam.facts.text), { timeout: PATIENCE_MS, polling: 50 });
+  const sockets = await page.evaluate(() => {
+    const { length } = window.held.sockets;
+    document.getElementById('notice-act').click();
+    return length;
+  });
+  await page.waitForFunction((n) => window.held.sockets.length > n, { timeout: 2000 }, sockets)
+    .catch(() => check(false, '"Try now" tries now'));
+  await page.close();
+  return { away, heard };
 }
 
 async function sound(browser) {
@@ -578,7 +609,7 @@ async function screenshots(browser) {
   return { files, facts: await facts(page) };
 }
 
-const SCENARIOS = { axe: accessibility, keyboard, states, lost, sound, full, quality, screenshots };
+const SCENARIOS = { axe: accessibility, keyboard, states, lost, stopped, sound, full, quality, screenshots };
 
 const scenario = SCENARIOS[args.scenario];
 if (!args.url || !NAMES.includes(args.browser) || !scenario) {

@@ -329,7 +329,7 @@ fn page_tells_its_states() {
 
 #[test]
 fn page_tells_a_loss_once() {
-    page("chromium", &["lost"]);
+    page("chromium", &["lost", "stopped"]);
 }
 
 #[test]

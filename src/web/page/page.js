@@ -49,7 +49,7 @@ let inquiry = null;
 let access = null;
 let said = describe(known(), performance.now());
 /** What a state offers (words.js). Each answers a sentence where it fails. */
-const ACTS = { 'switch-on': switchOn };
+const ACTS = { 'switch-on': switchOn, try: () => session.nudge() };
 
 view.controls({
   sound: () => setSound(!picture.sound),

@@ -68,7 +68,7 @@ export class View {
     this.#text('mark', said.mark ?? '');
     this.#hide('mark', !said.mark || !model.hasPicture);
     this.#hide('why', !model.why);
-    this.#notice(said, (said.card || !model.hasPicture) && !model.blocked && !model.why);
+    this.#notice(said, (said.card || !model.hasPicture) && !model.blocked && !model.why, model.hasPicture);
     this.#hide('play', !model.blocked);
     this.#once('title', title(said), (t) => (document.title = t));
     const { ok, bad, busy } = $('icon').dataset;
@@ -102,8 +102,8 @@ export class View {
     this.#panels.close();
   }
 
-  /** The words in place of the picture, with what can be done about it. */
-  #notice(said, shown) {
+  /** The words in place of the picture, or `over` the last one, with what can be done about it. */
+  #notice(said, shown, over) {
     const { act } = said;
     this.#once('act', act?.what, (what) => {
       const focused = document.activeElement === $('notice-act');
@@ -114,6 +114,7 @@ export class View {
     });
     this.#text('notice-act', act?.label ?? '');
     this.#hide('notice', !shown);
+    this.#once('notice over', over, () => $('notice').classList.toggle('over', over));
     this.#hide('text', shown); // Once is enough.
     this.#text('notice-head', said.head);
     this.#text('notice-text', said.text);

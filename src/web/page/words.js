@@ -62,27 +62,25 @@ export function describe(known, now_ms) {
   }
 
   const mark = known.everLive ? 'Not live' : null;
+  // Where nothing can be seen until something changes, the reason takes the place of the picture.
+  const stands = { again, card: true, act: { what: 'try', label: 'Try now' } };
   switch (trouble?.kind) {
     case 'full':
-      return say('full', 'warn', 'Full', `${sentence(trouble.message ?? 'No more viewers fit')}`, { again, mark });
+      return say('full', 'warn', 'Full', sentence(trouble.message ?? 'No more viewers fit'), stands);
     case 'refused':
-      return say('refused', 'bad', 'Refused', sentence(trouble.message ?? 'The server refused'), { again, mark });
+      return say('refused', 'bad', 'Refused', sentence(trouble.message ?? 'The device refused'), stands);
     case 'ended':
-      return say('ended', 'warn', 'Ended', sentence(trouble.message ?? 'The server ended this viewer'), { again, mark });
-    case 'path':
-      return say(
-        'no-path',
-        'bad',
-        'No path for the picture',
-        'The device answers, but its picture does not get through: a firewall may block UDP.',
-        { again, mark },
-      );
+      return say('ended', 'warn', 'Ended', sentence(trouble.message ?? 'The device ended this viewer'), stands);
+    case 'path': {
+      const text = 'The device answers, but its picture does not get through: a firewall may block UDP.';
+      return say('no-path', 'bad', 'No path for the picture', text, stands);
+    }
     case 'stuck':
       return say('frozen', 'bad', 'The picture is frozen', 'Starting it anew.', { again, mark });
     case 'away': {
       const nobody = known.offline ? 'This browser has no network' : 'Nobody answers at this address';
       const text = sentence(trouble.message ?? nobody);
-      return say('away', 'bad', 'Device away', text, { again, mark });
+      return say('away', 'bad', 'Device away', text, stands);
     }
   }
 

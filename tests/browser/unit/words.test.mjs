@@ -133,7 +133,7 @@ test('full, refused, ended and no path count down', () => {
     assert.equal(said.state, state);
     assert.match(said.text, /Trying again in 3 s\.$/);
     assert.doesNotMatch(said.spoken, /Trying again/);
-    assert.equal(said.mark, 'Not live');
+    assert.deepEqual([said.card, said.mark, said.act?.what], [true, null, 'try'], 'in the middle of the picture');
   }
 });
 
@@ -141,6 +141,7 @@ test('device away; a picture that goes on without its socket is still live', () 
   const away = { socket: 'closed', lost_ms: NOW - 9000, trouble: { kind: 'away', message: null }, retry_ms: NOW + 900 };
   assert.equal(at({ ...away, media: 'none' }).state, 'away');
   assert.equal(at({ ...away, shown_ms: NOW - 1500 }).state, 'away');
+  assert.deepEqual(at({ ...away, media: 'none' }).act, { what: 'try', label: 'Try now' });
   assert.match(at({ ...away, media: 'none', offline: true }).text, /^This browser has no network\./);
   const alive = at(away);
   assert.equal(alive.state, 'live');
