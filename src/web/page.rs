@@ -76,6 +76,7 @@ const SCRIPTS: &[Script] = &[
         file!("fullscreen.js"),
         file!("panels.js"),
         file!("picture.js"),
+        file!("tabs.js"),
         file!("view.js"),
         file!("door.js"),
         file!("page.js"),

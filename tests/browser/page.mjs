@@ -12,7 +12,7 @@
 //   stopped      the daemon is stopped, as systemd does it (needs --pid, and is the last)
 //   lost         the control connection alone is lost for seconds, and then the device with it (needs --pid)
 //   sound        a browser that refuses sound without a click, and the click
-//   full         a second page at a daemon that allows one viewer
+//   full         guests at a daemon that allows one viewer
 //   quality      the size of the picture, as a person chooses it
 //   screenshots  pictures of it all into --out
 import { mkdir } from 'node:fs/promises';
@@ -492,15 +492,62 @@ async function sound(browser) {
   return { script, after, energy };
 }
 
+/** Opens the page as a guest, by a link of its own or in another tab of the same browser. */
+async function asGuest(context, fragment = '') {
+  const page = await context.newPage();
+  await page.evaluateOnNewDocument(hold);
+  await page.setViewport({ width: SIZES.desktop[0], height: SIZES.desktop[1] });
+  await page.goto(`${args.url}${fragment}`, { waitUntil: 'domcontentloaded' });
+  return page;
+}
+
+async function guestLink(label) {
+  const headers = { authorization: `Bearer ${process.env.PEERCAM_TOKEN}`, 'content-type': 'application/json' };
+  const body = JSON.stringify({ label, hours: 1 });
+  const made = await fetch(new URL('api/guests', args.url), { method: 'POST', headers, body }).then((r) => r.json());
+  return `#guest=${made.secret}`;
+}
+
 async function full(browser) {
-  const first = await open(browser);
+  const [own, other] = [await browser.createBrowserContext(), await browser.createBrowserContext()];
+  const first = await asGuest(own, await guestLink('Ann'));
   await until(first, 'live');
-  const second = await open(browser);
-  const told = await until(second, 'full');
-  check(/Trying again in \d+ s/.test(told?.text), 'it says when it tries again');
-  await first.close({ runBeforeUnload: false });
-  const seen = await until(second, 'live', 'gets the place that became free');
-  return { told, seen };
+
+  const stranger = await asGuest(other, await guestLink('Bob'));
+  const told = await until(stranger, 'full');
+  const says = 'Too many people are watching (limit 1). You get in by yourself when somebody leaves.';
+  check((await stranger.$eval('#notice-text', (e) => e.innerText)) === says, `it says so: ${told?.text}`);
+  await pause(1000);
+  check(!(await shown(stranger, 'notice-act')), 'there is nothing to press for who watches nowhere');
+
+  // Another tab of who watches.
+  const second = await asGuest(own);
+  await until(second, 'full');
+  await second.waitForFunction(() => document.getElementById('notice-act').checkVisibility(), { timeout: PATIENCE_MS })
+    .catch(() => check(false, "one's own other tab is told as such"));
+  check((await second.$eval('#notice-act', (b) => b.innerText)) === 'Watch here instead', 'and what can be done');
+  const took = await second.evaluate(async () => {
+    const start = performance.now();
+    document.getElementById('notice-act').click();
+    while (!window.peercam.facts.viewer) await new Promise((done) => setTimeout(done, 10));
+    return performance.now() - start;
+  });
+  check(took < 1000, `it goes over within a second, not ${took} ms`);
+  await until(second, 'live', 'the other tab is live');
+  const gave = await until(first, 'elsewhere', 'the first one says where it goes on');
+  await first.bringToFront();
+  await first.click('#notice-act');
+  await until(first, 'live', 'and can have it back');
+  await until(second, 'elsewhere');
+  await second.close();
+
+  await stranger.bringToFront();
+  await first.close();
+  const left_ms = performance.now();
+  const seen = await until(stranger, 'live', 'gets the place that became free');
+  const waited_ms = performance.now() - left_ms;
+  check(waited_ms < 4000, `as soon as it is free, not after ${waited_ms} ms`);
+  return { told, took, gave, seen, waited_ms };
 }
 
 async function quality(browser) {

@@ -306,7 +306,10 @@ fn two_viewers_one_with_sound() {
 
 /// What `tests/browser/page.mjs` sees of the page itself.
 fn page(browser: &str, scenarios: &[&str]) {
-    let daemon = Daemon::start(PATTERN);
+    page_of(&Daemon::start(PATTERN), browser, scenarios);
+}
+
+fn page_of(daemon: &Daemon, browser: &str, scenarios: &[&str]) {
     for scenario in scenarios {
         let mut command = Command::new("node");
         command.arg(file("browser/page.mjs")).args(["--url", &daemon.url("/"), "--browser", browser]);
@@ -325,6 +328,12 @@ fn page_is_accessible() {
 #[test]
 fn page_tells_its_states() {
     page("chromium", &["states"]);
+}
+
+#[test]
+fn page_says_when_there_is_no_room() {
+    let daemon = Daemon::start(&format!("{PATTERN}[web]\nmax_viewers = 1\n"));
+    page_of(&daemon, "chromium", &["full"]);
 }
 
 #[test]

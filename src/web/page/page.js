@@ -9,6 +9,7 @@ import { receivesH264 } from './peer.js';
 import { Picture } from './picture.js';
 import { keepQuality } from './quality.js';
 import { begun, session } from './start.js';
+import { Tabs } from './tabs.js';
 import { View } from './view.js';
 import { describe } from './words.js';
 
@@ -47,9 +48,10 @@ const door = new Door({ watch: begin, leave, changed: draw });
 let inquiry = null;
 /** The panel of who watches, once it was opened. */
 let access = null;
+const tabs = new Tabs(new URL(document.baseURI).pathname, { watching: () => session.viewer !== null, giveWay, changed: draw });
 let said = describe(known(), performance.now());
 /** What a state offers (words.js). Each answers a sentence where it fails. */
-const ACTS = { 'switch-on': switchOn, try: () => session.nudge() };
+const ACTS = { 'switch-on': switchOn, try: () => session.nudge(), here: watchHere };
 
 view.controls({
   sound: () => setSound(!picture.sound),
@@ -75,7 +77,7 @@ document.addEventListener('visibilitychange', () => {
 /**
  * The facts that this page shows, for tests and for support; reading changes nothing. Numbers are `null` while
  * they are not known. `state` is one of: connecting, live, frozen, camera-gone, blocked, no-h264, unsupported,
- * full, refused, ended, no-path, away, private; while the door is shown: pair, pair-ended, sign-in, unpaired,
+ * full, refused, ended, no-path, away, elsewhere, private; while the door is shown: pair, pair-ended, sign-in, unpaired,
  * link-ended.
  */
 Object.defineProperty(window, 'peercam', { value: Object.freeze({ get facts() { return facts(); } }) });
@@ -103,10 +105,25 @@ function begin() {
   session.start();
 }
 
+/** Resolves when the device knows. */
 function end() {
-  if (!watching) return;
+  if (!watching) return null;
   watching = false;
-  session.stop();
+  return session.stop();
+}
+
+/** Another tab goes on in place of this one. */
+async function giveWay() {
+  const told = end();
+  session.trouble = { kind: 'elsewhere', message: null };
+  draw();
+  await told;
+}
+
+async function watchHere() {
+  await tabs.take();
+  if (watching) session.nudge();
+  else begin();
 }
 
 /** Nothing of the picture stays behind the door. */
@@ -265,6 +282,7 @@ function known() {
     blocked: picture.blocked,
     offline: navigator.onLine === false,
     owner: door.me?.role === 'owner',
+    elsewhere: tabs.elsewhere,
   };
 }
 
@@ -323,7 +341,9 @@ function outside() {
 
 function draw() {
   const now_ms = performance.now();
+  const before = said.state;
   said = describe(known(), now_ms);
+  if (said.state === 'full' && before !== 'full') tabs.look();
   if (said.state !== 'connecting') since_ms = now_ms;
   // A camera that takes its time is not a connection that fails.
   inquiry?.decide(said.state, now_ms - since_ms, session.socket === 'open' && (session.media !== 'up' || session.status?.video?.state === 'live'));

@@ -71,7 +71,7 @@ export class Session {
   clock = new ClockOffset();
   /** Sessions begun since the page was opened. */
   generation = 0;
-  /** Why there is none: { kind: 'unsupported'|'h264'|'full'|'refused'|'ended'|'away'|'path', message }. */
+  /** Why there is none: { kind: 'unsupported'|'h264'|'full'|'refused'|'ended'|'away'|'path'|'elsewhere', message }. */
   trouble = null;
   /** Why the daemon ended an attempt that never brought a picture, until one does. */
   told = null;
@@ -135,16 +135,15 @@ export class Session {
     this.#open();
   }
 
-  /** Leaves for good or until `start`: the daemon is told even while the page is being closed. */
+  /** Leaves for good or until `start`: the daemon is told even while the page is being closed. Resolves when it knows. */
   stop() {
     const viewer = this.viewer;
-    if (viewer) {
-      const url = new URL(`whep/${encodeURIComponent(viewer)}`, this.#base);
-      fetch(url, { method: 'DELETE', keepalive: true }).catch(() => {}); // Nobody is left to be told.
-    }
+    const url = new URL(`whep/${encodeURIComponent(viewer)}`, this.#base);
+    const told = viewer ? fetch(url, { method: 'DELETE', keepalive: true }).catch(() => {}) : Promise.resolve();
     this.#cancel();
     this.#closeLink();
     this.#closePeer();
+    return told;
   }
 
   /** The person listens, or no longer: the daemon trades delay for lip sync by it. */
@@ -259,9 +258,12 @@ export class Session {
         return this.#hooks.changed();
       case 'clock':
         return this.#clockAnswer(m);
-      case 'status':
+      case 'status': {
+        const left = m.viewers?.count < this.status?.viewers?.count;
         this.status = m;
+        if (left && this.trouble?.kind === 'full') this.#retry?.act();
         return this.#hooks.changed();
+      }
       case 'candidate':
         return this.#peer?.candidate(m.candidate, m.mid);
       case 'answer':
@@ -375,7 +377,8 @@ export class Session {
     if (this.viewer) return this.#begin('path', null); // A restart that the daemon does not take.
     this.#closePeer();
     this.#say(status === 406 ? 'h264' : status === 503 ? 'full' : 'refused', message ?? null);
-    this.#later(REFUSED_MS[status] ?? this.#backoff.down(performance.now()), () => this.#join());
+    // Where all places are taken, it is the next one that leaves who decides.
+    this.#later(REFUSED_MS[status] ?? this.#backoff.down(performance.now()), () => this.#join(), status === 503);
   }
 
   #newPeer() {

@@ -21,7 +21,7 @@ const PRESSURE = {
  * `now_ms`, where `shown_ms` is when the last picture came (`null`: none in this session), `since_ms` when
  * connecting began, `lost_ms` since when the control connection is lost (`null`: it is not), `everLive` whether a picture
  * was ever shown, `blocked` whether the browser refuses to play, `offline` whether it believes to be without a network,
- * `owner` whether the owner is looking.
+ * `owner` whether the owner is looking, `elsewhere` whether another tab of this browser watches.
  *
  * Answers { state, tone, head, text, spoken, mark, card, act }: `state` for programs; `tone` ok, busy, warn or bad;
  * `head` two or three words; `text` the rest of the sentence; `spoken` without figures that change every second; `mark`
@@ -64,9 +64,15 @@ export function describe(known, now_ms) {
   const mark = known.everLive ? 'Not live' : null;
   // Where nothing can be seen until something changes, the reason takes the place of the picture.
   const stands = { again, card: true, act: { what: 'try', label: 'Try now' } };
+  const here = { card: true, act: { what: 'here', label: 'Watch here instead' } };
   switch (trouble?.kind) {
-    case 'full':
-      return say('full', 'warn', 'Full', sentence(trouble.message ?? 'No more viewers fit'), stands);
+    case 'elsewhere':
+      return say('elsewhere', 'warn', 'Watching in another tab', 'There is room for one tab of this browser only.', here);
+    case 'full': {
+      const text = sentence(trouble.message ?? 'Too many people are watching');
+      if (known.elsewhere) return say('full', 'warn', 'Full', `${text} You are watching in another tab of this browser.`, here);
+      return say('full', 'warn', 'Full', `${text} You get in by yourself when somebody leaves.`, { card: true });
+    }
     case 'refused':
       return say('refused', 'bad', 'Refused', sentence(trouble.message ?? 'The device refused'), stands);
     case 'ended':

@@ -17,6 +17,7 @@ const base = {
   blocked: false,
   offline: false,
   owner: false,
+  elsewhere: false,
 };
 const at = (change) => describe({ ...base, ...change }, NOW);
 
@@ -126,8 +127,18 @@ test('no H.264, by own look and by the refusal of the daemon', () => {
   assert.match(at({ media: 'none', trouble: { kind: 'h264', message: 'no packetization-mode 1' } }).text, /^No packetization-mode 1\. Another browser/);
 });
 
-test('full, refused, ended and no path count down', () => {
-  const states = { full: 'full', refused: 'refused', ended: 'ended', path: 'no-path' };
+test('full says how many may watch, and that nothing needs to be done', () => {
+  const full = { media: 'none', shown_ms: null, trouble: { kind: 'full', message: 'too many people are watching (limit 1)' } };
+  const said = at(full);
+  assert.equal(said.text, 'Too many people are watching (limit 1). You get in by yourself when somebody leaves.');
+  assert.deepEqual([said.state, said.card, said.act], ['full', true, null]);
+  assert.deepEqual(at({ ...full, elsewhere: true }).act, { what: 'here', label: 'Watch here instead' });
+  const gave = at({ media: 'none', trouble: { kind: 'elsewhere', message: null } });
+  assert.deepEqual([gave.state, gave.act?.what], ['elsewhere', 'here']);
+});
+
+test('refused, ended and no path count down', () => {
+  const states = { refused: 'refused', ended: 'ended', path: 'no-path' };
   for (const [kind, state] of Object.entries(states)) {
     const said = at({ media: 'none', trouble: { kind, message: 'because' }, retry_ms: NOW + 2500, shown_ms: NOW - 9000 });
     assert.equal(said.state, state);
