@@ -258,9 +258,11 @@ async function sound(browser) {
   // A press by a script is no person's: a browser may refuse sound then, and must not lose the picture over it.
   const page = await open(browser, () => {
     addEventListener('DOMContentLoaded', () => {
+      if (sessionStorage.pressed) return; // The page is loaded a second time below.
       const timer = setInterval(() => {
         if (window.peercam?.facts.state !== 'live') return;
         clearInterval(timer);
+        sessionStorage.pressed = 'yes';
         document.getElementById('sound').click();
         setTimeout(() => {
           const { sound, state, frames } = window.peercam.facts;
@@ -293,7 +295,37 @@ async function sound(browser) {
     return null;
   });
   check(energy === null || energy > 0, 'sound is really heard');
-  return { script, after, energy };
+
+  // The next visit begins as this one ended, where the browser lets it.
+  await page.reload({ waitUntil: 'domcontentloaded' });
+  const again = await until(page, 'live');
+  check(again?.sound || (await shown(page, 'refused')), 'the browser has kept that the sound was on');
+  await page.close();
+
+  // One that refuses sound until something is pressed.
+  const strict = await open(browser, () => {
+    const { play } = HTMLMediaElement.prototype;
+    let pressed = false;
+    addEventListener('click', () => (pressed = true), true);
+    HTMLMediaElement.prototype.play = function () {
+      return this.muted || pressed ? play.call(this) : Promise.reject(new DOMException('not yet', 'NotAllowedError'));
+    };
+  });
+  const muted = await until(strict, 'live', 'refused sound costs no picture');
+  check(muted?.sound === false && (await shown(strict, 'refused')), 'it is said how to get the sound');
+  check((await strict.$eval('#refused', (b) => b.innerText.trim())) === 'Tap for sound', 'in words');
+  const told = await strict.evaluate(() => [document.getElementById('sound').getAttribute('aria-pressed'), localStorage['peercam.sound']]);
+  check(told.join() === 'false,on', `the button says what is, the browser keeps what was chosen: ${told}`);
+  await strict.click('#refused');
+  await strict.waitForFunction(() => window.peercam.facts.sound, { timeout: PATIENCE_MS }).catch(() => check(false, 'a tap gives sound'));
+  check(!(await shown(strict, 'refused')), 'and the button is gone');
+  check((await strict.evaluate(() => document.activeElement.id)) === 'sound', 'the focus is on the one that turns it off');
+  await strict.click('#sound');
+  await strict.reload({ waitUntil: 'domcontentloaded' });
+  const off = await until(strict, 'live');
+  check(off?.sound === false && !(await shown(strict, 'refused')), 'sound that was turned off stays off, and nothing asks');
+  await strict.close();
+  return { script, after, energy, again, muted, off };
 }
 
 async function quality(browser) {

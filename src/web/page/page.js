@@ -5,10 +5,11 @@ import { Recent, age_ms, on_screen_ms, plausible } from './delay.js';
 import { Door } from './door.js';
 import { figures } from './figures.js';
 import { Fullscreen } from './fullscreen.js';
+import { keep } from './kept.js';
 import { receivesH264 } from './peer.js';
 import { Picture } from './picture.js';
 import { keepQuality } from './quality.js';
-import { begun, session } from './start.js';
+import { begun, loud, session } from './start.js';
 import { Tabs } from './tabs.js';
 import { View } from './view.js';
 import { describe } from './words.js';
@@ -39,7 +40,7 @@ let everLive = false;
 /** A stream that is not shown yet. */
 let coming = null;
 
-const picture = new Picture(view.video, { frame: shown, changed: draw });
+const picture = new Picture(view.video, { frame: shown, changed: draw, loud });
 const fullscreen = new Fullscreen(view.app, view.video, draw);
 /** Whether the picture is wanted: not while the door is shown, nor when the page is left. */
 let watching = begun;
@@ -55,6 +56,7 @@ const ACTS = { 'switch-on': switchOn, try: () => session.nudge(), here: watchHer
 
 view.controls({
   sound: () => setSound(!picture.sound),
+  loud: () => setSound(true),
   full: () => fullscreen.toggle(),
   play: () => picture.play(),
   panel: openPanel,
@@ -170,8 +172,10 @@ async function switchOn() {
   return body?.warning ? sentence(body.warning) : null;
 }
 
+/** What a person chose holds for the next visit; that a browser refuses it does not change the choice. */
 async function setSound(on) {
   delays.clear();
+  keep(() => localStorage, 'sound', on ? 'on' : null);
   await picture.setSound(on);
 }
 

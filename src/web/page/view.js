@@ -21,10 +21,14 @@ export class View {
    * Ties buttons and keys to what they do; `panel(id)` is told which of the panels opened, or `null`; `act(what)` does what
    * a state offers (words.js), and answers a sentence where that fails.
    */
-  controls({ sound, full, play, panel, quality, act }) {
+  controls({ sound, loud, full, play, panel, quality, act }) {
     this.#panels = new Panels(this.app, { 'people-button': 'access', info: 'details' }, panel);
     const toggle = (id) => () => this.#panels.toggle(id);
     $('sound').addEventListener('click', sound);
+    $('refused').addEventListener('click', () => {
+      loud();
+      $('sound').focus(); // This button goes, and the other one is where the sound is turned off.
+    });
     $('full').addEventListener('click', full);
     $('play').addEventListener('click', play);
     $('quality').addEventListener('change', () => quality($('quality').value));
@@ -90,7 +94,7 @@ export class View {
     this.#once('sound-on', on, () => $('sound').setAttribute('aria-pressed', String(on)));
     this.#once('sound-possible', possible, () => ($('sound').disabled = !possible));
     this.#text('sound-word', !possible ? 'none' : on ? 'on' : 'off');
-    this.#hide('refused', !refused);
+    this.#hide('refused', !refused || !possible);
   }
 
   /** The panel that is open, or `null`. */
