@@ -405,22 +405,42 @@ async function report(browser) {
   const shownAt = await eventually(async () => {
     const seen = await facts(page);
     return seen.why && seen;
-  }, 'says why it does not connect');
+  }, 'knows why it does not connect');
+  await eventually(() => shown(page, 'why-button'), 'a button offers the reason');
+  check(!(await shown(page, 'why')), 'the report does not open by itself');
+  const first = await eventually(() => page.$eval('#why-sentences li', (e) => e.textContent), 'the report has a first sentence');
+  await eventually(async () => (await facts(page)).text.includes(await page.$eval('#why-sentences li', (e) => e.textContent)), 'which the line says');
+  await eventually(async () => /"Why\?" tells more/.test(await text(page, 'spoken')), 'and a screen reader is told');
+  await inspect(page, 'why-offered');
+  await page.focus('#why-button');
+  await page.keyboard.press('Enter');
+  await eventually(() => page.evaluate(() => document.activeElement.id === 'why'), 'opened, the report has the focus');
+  check((await page.$eval('#why-button', (b) => b.getAttribute('aria-expanded'))) === 'true', 'the button says that it is open');
   const sentences = await eventually(async () => {
     const all = await page.$$eval('#why-sentences li', (l) => l.map((e) => e.textContent));
     return all.some((s) => /answer/.test(s)) && all;
   }, 'names what did not answer');
   check((await page.$$('#why-pairs tr')).length > 0, 'lists what was tried');
+  check(!(await shown(page, 'why-facts')), 'raw facts are folded away');
   await inspect(page, 'why');
+  await page.click('#why-technical summary');
+  check(await shown(page, 'why-facts'), 'and open on demand');
+  await inspect(page, 'why-technical');
   await page.click('#why-copy');
   await eventually(() => text(page, 'why-copied'), 'the report can be copied');
-  await page.evaluate(() => (window.kept.block = false)); // For the next attempt.
   await page.click('#why-close');
   check(!(await shown(page, 'why')), 'the report can be closed');
+  check((await page.evaluate(() => document.activeElement.id)) === 'why-button', 'which gives the focus back');
+  await page.keyboard.press('Enter');
+  check(await shown(page, 'why'), 'and opened again');
+  await page.keyboard.press('Escape');
+  check(!(await shown(page, 'why')), 'Escape closes it, too');
+  await page.evaluate(() => (window.kept.block = false)); // For the next attempt.
   await until(page, 'live', 'is live when the way is free');
-  check(!(await facts(page)).why, 'and the report is gone');
+  check(!(await facts(page)).why && !(await shown(page, 'why-button')), 'and there is no report any more');
+  check((await page.evaluate(() => document.activeElement.id)) === 'people-button', 'the focus is on a control that is there');
   await page.close();
-  return { state: shownAt?.state, sentences };
+  return { state: shownAt?.state, first, sentences };
 }
 
 const browser = await launch(args.browser);

@@ -12,7 +12,7 @@ import { keepQuality } from './quality.js';
 import { begun, loud, session } from './start.js';
 import { Tabs } from './tabs.js';
 import { View } from './view.js';
-import { describe } from './words.js';
+import { describe, explained } from './words.js';
 
 /** The line with its seconds, and the session's deadlines, are looked at this often. */
 const TICK_MS = 250;
@@ -62,6 +62,10 @@ view.controls({
   panel: openPanel,
   quality: setQuality,
   act: (what) => ACTS[what](),
+  why(open) {
+    inquiry.open = open;
+    draw();
+  },
 });
 view.video.addEventListener('volumechange', () => session.setSound(picture.sound));
 
@@ -220,8 +224,9 @@ async function readFigures() {
 /** Connecting that takes longer than a second may need to be explained. */
 async function inquire(report) {
   if (!inquiry) {
-    const { Inquiry } = await import('./inquiry.js');
-    inquiry ??= new Inquiry(draw);
+    const loaded = await import('./inquiry.js').catch(() => null);
+    if (!loaded) return; // A device that is away doesn't send this file either: the next look tries again.
+    inquiry ??= new loaded.Inquiry();
   }
   inquiry.look(report, session.attempt, around());
 }
@@ -300,10 +305,10 @@ function facts() {
     state: outside() ? door.shown : said.state,
     /** As whom: owner, viewer or guest. */
     role: door.me?.role ?? null,
-    /** Whether the report of why it does not connect is shown. */
-    why: inquiry?.shown ?? false,
+    /** Whether there is a report of why it does not connect. */
+    why: inquiry?.offered ?? false,
     /** The whole line as it is read. */
-    text: [said.head, said.text].filter(Boolean).join('. '),
+    text: [said.head, [said.text, said.again].filter(Boolean).join(' ')].filter(Boolean).join('. '),
     /** Median from capture to shown, ms, and the slowest twentieth. */
     delay_ms: delays.quantile(0.5),
     delay_p95_ms: delays.quantile(0.95),
@@ -351,6 +356,7 @@ function draw() {
   if (said.state !== 'connecting') since_ms = now_ms;
   // A camera that takes its time is not a connection that fails.
   inquiry?.decide(said.state, now_ms - since_ms, session.socket === 'open' && (session.media !== 'up' || session.status?.video?.state === 'live'));
+  said = explained(said, inquiry?.first ?? null);
   if (outside()) view.closePanels();
   view.draw({
     outside: outside(),
@@ -361,7 +367,7 @@ function draw() {
     status: freshStatus(),
     hello: session.hello,
     clockRtt_ms: session.clock.best(now_ms)?.rtt_ms ?? null,
-    why: inquiry?.shown ?? false,
+    why: { offered: inquiry?.offered ?? false, open: inquiry?.open ?? false },
     hasPicture: everLive,
     blocked: picture.blocked,
     sound: { on: picture.sound, refused: picture.soundRefused, possible: session.hello?.has_audio ?? true },

@@ -19,9 +19,10 @@ export class View {
 
   /**
    * Ties buttons and keys to what they do; `panel(id)` is told which of the panels opened, or `null`; `act(what)` does what
-   * a state offers (words.js), and answers a sentence where that fails.
+   * a state offers (words.js), and answers a sentence where that fails; `why(open)` opens or closes the report of why it does
+   * not connect.
    */
-  controls({ sound, loud, full, play, panel, quality, act }) {
+  controls({ sound, loud, full, play, panel, quality, act, why }) {
     this.#panels = new Panels(this.app, { 'people-button': 'access', info: 'details' }, panel);
     const toggle = (id) => () => this.#panels.toggle(id);
     $('sound').addEventListener('click', sound);
@@ -31,6 +32,8 @@ export class View {
     });
     $('full').addEventListener('click', full);
     $('play').addEventListener('click', play);
+    $('why-button').addEventListener('click', () => this.#openWhy($('why').hidden, why));
+    $('why-close').addEventListener('click', () => this.#openWhy(false, why));
     $('quality').addEventListener('change', () => quality($('quality').value));
     $('notice-act').addEventListener('click', async () => {
       $('notice-error').textContent = '';
@@ -46,7 +49,10 @@ export class View {
     document.addEventListener('keydown', (event) => {
       this.#awake();
       if (this.app.hidden || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
-      if (event.key === 'Escape' && this.#panels.open && !document.fullscreenElement) return this.#panels.close();
+      if (event.key === 'Escape' && !document.fullscreenElement) {
+        if (this.#panels.open) return this.#panels.close();
+        if (!$('why').hidden) return this.#openWhy(false, why);
+      }
       if (event.target.closest?.('input, select, textarea')) return; // Who writes means letters.
       const act = keys[event.key.toLowerCase()];
       if (!act) return;
@@ -67,12 +73,12 @@ export class View {
     this.#data('tone', said.tone);
     this.#data('full', String(full.active));
     this.#text('head', said.head);
-    this.#text('text', said.text);
+    this.#text('text', line(said));
     this.#text('spoken', this.#announcer.tell(said, performance.now()));
     this.#text('mark', said.mark ?? '');
-    this.#hide('mark', !said.mark || !model.hasPicture);
-    this.#hide('why', !model.why);
-    this.#notice(said, (said.card || !model.hasPicture) && !model.blocked && !model.why, model.hasPicture);
+    this.#hide('mark', !said.mark || !model.hasPicture || model.why.open);
+    this.#why(model.why);
+    this.#notice(said, (said.card || !model.hasPicture) && !model.blocked && !model.why.open, model.hasPicture);
     this.#hide('play', !model.blocked);
     this.#once('title', title(said), (t) => (document.title = t));
     const { ok, bad, busy } = $('icon').dataset;
@@ -121,7 +127,22 @@ export class View {
     this.#once('notice over', over, () => $('notice').classList.toggle('over', over));
     this.#hide('text', shown); // Once is enough.
     this.#text('notice-head', said.head);
-    this.#text('notice-text', said.text);
+    this.#text('notice-text', line(said));
+  }
+
+  /** The button while there is a report to read, and the report while it is being read. */
+  #why({ offered, open }) {
+    const focused = $('why').contains(document.activeElement) || document.activeElement === $('why-button');
+    this.#once('why open', open, () => $('why-button').setAttribute('aria-expanded', String(open)));
+    this.#hide('why', !open);
+    this.#hide('why-button', !offered);
+    if (focused && !offered) $('people-button').focus(); // It connects: whoever read goes on from there.
+  }
+
+  /** Whoever opens the report reads on in it, and is back at its button after that. */
+  #openWhy(open, why) {
+    why(open);
+    $(open ? 'why' : 'why-button').focus({ preventScroll: true });
   }
 
   /** The door has the word; who comes back is told anew. */
@@ -222,6 +243,11 @@ export class View {
     this.#written.set(key, value);
     write(value);
   }
+}
+
+/** A state's sentence, with when it is tried again. */
+function line({ text, again }) {
+  return [text, again].filter(Boolean).join(' ');
 }
 
 function differs(video) {

@@ -10,6 +10,8 @@ const LONG_MS = 4000;
 const LOST_MS = 1000;
 const STARTING = 'The camera is starting; some take a few seconds.';
 const LOST = 'The control connection is lost; the picture goes on.';
+/** States that say less than the report does. */
+const EXPLAINED = ['connecting', 'no-path'];
 /** What the board suffers from, by the status's word for it. */
 const PRESSURE = {
   heat: 'the board is too hot',
@@ -23,10 +25,11 @@ const PRESSURE = {
  * was ever shown, `blocked` whether the browser refuses to play, `offline` whether it believes to be without a network,
  * `owner` whether the owner is looking, `elsewhere` whether another tab of this browser watches.
  *
- * Answers { state, tone, head, text, spoken, mark, card, act }: `state` for programs; `tone` ok, busy, warn or bad;
- * `head` two or three words; `text` the rest of the sentence; `spoken` without figures that change every second; `mark`
- * what to write on a picture that is not live, or `null`; `card` whether the words take the place of the picture, also
- * where there is one; `act` what can be done about it, { what, label }, or `null`.
+ * Answers { state, tone, head, text, again, spoken, mark, card, act }: `state` for programs; `tone` ok, busy, warn or bad;
+ * `head` two or three words; `text` the rest of the sentence; `again` when it is tried again; `spoken` what is read out,
+ * without figures that change every second; `mark` what to write on a picture that is not live, or `null`; `card` whether
+ * the words take the place of the picture, also where there is one; `act` what can be done about it, { what, label }, or
+ * `null`.
  */
 export function describe(known, now_ms) {
   const { socket, media, trouble, status } = known;
@@ -104,6 +107,12 @@ export function describe(known, now_ms) {
   }
   const step = socket === 'open' ? 'Looking for a path for the picture.' : 'Waiting for the device.';
   return say('connecting', 'busy', 'Connecting', waited ? step : '', { mark });
+}
+
+/** The same state with what the report of why it does not connect says first, `null` before it is known. */
+export function explained(said, first) {
+  if (first === null || !EXPLAINED.includes(said.state)) return said;
+  return { ...said, text: first, spoken: `${said.head}. ${first} The button "Why?" tells more.` };
 }
 
 /** The words of the browser's tab. */
@@ -211,9 +220,8 @@ function clockTime(date) {
 }
 
 function say(state, tone, head, text, { again = '', mark = null, spokenHead = head, card = false, act = null } = {}) {
-  const line = [text, again].filter(Boolean).join(' ');
   const spoken = [`${spokenHead}.`, text].filter(Boolean).join(' ');
-  return { state, tone, head, text: line, spoken, mark, card, act };
+  return { state, tone, head, text, again, spoken, mark, card, act };
 }
 
 /** The privacy switch: nothing is wrong, and nobody is seen or heard. The picture that comes says less than the page can. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { bitrate, board, delayWords, describe, duration, expires, fps, frozenAfter, mode, ms, since, sources, strain, title, waitWords, watchers } from '../../../src/web/page/words.js';
+import { bitrate, board, delayWords, describe, duration, expires, explained, fps, frozenAfter, mode, ms, since, sources, strain, title, waitWords, watchers } from '../../../src/web/page/words.js';
 
 const camera = { video: { state: 'live', source: 'camera' }, audio: { state: 'live', source: 'microphone' } };
 const NOW = 100_000;
@@ -22,7 +22,7 @@ const base = {
 const at = (change) => describe({ ...base, ...change }, NOW);
 
 test('live, with a camera and a microphone, needs no more words', () => {
-  const said = { state: 'live', tone: 'ok', head: 'Live', text: '', spoken: 'Live.', mark: null, card: false, act: null };
+  const said = { state: 'live', tone: 'ok', head: 'Live', text: '', again: '', spoken: 'Live.', mark: null, card: false, act: null };
   assert.deepEqual(at({}), said);
   assert.equal(title(at({})), '● live — peercam');
 });
@@ -142,7 +142,7 @@ test('refused, ended and no path count down', () => {
   for (const [kind, state] of Object.entries(states)) {
     const said = at({ media: 'none', trouble: { kind, message: 'because' }, retry_ms: NOW + 2500, shown_ms: NOW - 9000 });
     assert.equal(said.state, state);
-    assert.match(said.text, /Trying again in 3 s\.$/);
+    assert.equal(said.again, 'Trying again in 3 s.');
     assert.doesNotMatch(said.spoken, /Trying again/);
     assert.deepEqual([said.card, said.mark, said.act?.what], [true, null, 'try'], 'in the middle of the picture');
   }
@@ -189,6 +189,17 @@ test('connecting says what it waits for once it lasts', () => {
   assert.match(at({ ...fresh, since_ms: NOW - 5000 }).text, /path for the picture/);
   assert.match(at({ ...fresh, socket: 'opening', since_ms: NOW - 5000 }).text, /Waiting for the device/);
   assert.match(at({ ...fresh, media: 'up' }).text, /first picture/);
+});
+
+test('with a report the line says what the report says first, and that there is more', () => {
+  const first = 'UDP port 8189 of 192.0.2.1 never answered.';
+  const noPath = at({ media: 'none', trouble: { kind: 'path', message: null }, retry_ms: NOW + 900, shown_ms: null });
+  const said = explained(noPath, first);
+  assert.deepEqual([said.state, said.text, said.again], ['no-path', first, 'Trying again in 1 s.']);
+  assert.equal(said.spoken, `No path for the picture. ${first} The button "Why?" tells more.`);
+  assert.equal(explained(noPath, null), noPath);
+  const away = at({ media: 'none', trouble: { kind: 'away', message: null } });
+  assert.equal(explained(away, first), away, 'a state that knows better says so itself');
 });
 
 test('a browser that refuses to play asks for a click', () => {
