@@ -233,7 +233,17 @@ async function states(browser) {
 
   const without264 = await open(browser, blind);
   seen.noH264 = await until(without264, 'no-h264', 'sees by itself that the browser has no H.264');
+  check(!(await shown(without264, 'notice-steps')), 'what to do in Firefox is not said to others');
   await without264.close();
+
+  const firefox = await open(browser, blind, () => {
+    const userAgent = 'Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0';
+    Object.defineProperty(navigator, 'userAgent', { get: () => userAgent });
+  });
+  await until(firefox, 'no-h264');
+  seen.steps = await firefox.$$eval('#notice-steps li', (all) => all.map((e) => e.checkVisibility() && e.innerText));
+  check(seen.steps.length === 3 && /Always Activate/.test(seen.steps[1]), `Firefox is told how: ${JSON.stringify(seen.steps)}`);
+  await firefox.close();
 
   const refused = await open(browser, () => {
     const add = RTCPeerConnection.prototype.addTransceiver;

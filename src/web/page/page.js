@@ -292,6 +292,7 @@ function known() {
     offline: navigator.onLine === false,
     owner: door.me?.role === 'owner',
     elsewhere: tabs.elsewhere,
+    firefox: /Firefox\//.test(navigator.userAgent),
   };
 }
 

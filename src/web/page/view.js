@@ -128,6 +128,10 @@ export class View {
     this.#hide('text', shown); // Once is enough.
     this.#text('notice-head', said.head);
     this.#text('notice-text', line(said));
+    this.#once('notice steps', said.steps.join(), () => {
+      $('notice-steps').replaceChildren(...said.steps.map((step) => Object.assign(document.createElement('li'), { textContent: step })));
+      $('notice-steps').hidden = said.steps.length === 0;
+    });
   }
 
   /** The button while there is a report to read, and the report while it is being read. */

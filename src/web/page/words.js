@@ -10,6 +10,12 @@ const LONG_MS = 4000;
 const LOST_MS = 1000;
 const STARTING = 'The camera is starting; some take a few seconds.';
 const LOST = 'The control connection is lost; the picture goes on.';
+/** How Firefox learns to decode H.264. */
+const OPENH264 = [
+  'Open the menu of Firefox, then "Add-ons and themes", then "Plugins" (or enter about:addons as an address).',
+  'At "OpenH264 Video Codec provided by Cisco Systems, Inc." choose "Always Activate". If it says that it will be installed shortly, leave Firefox open: that takes some minutes, and an internet connection.',
+  'Come back to this page: it looks again every 10 s. If there is no such plug-in, this Firefox comes without it; use another browser.',
+];
 /** States that say less than the report does. */
 const EXPLAINED = ['connecting', 'no-path'];
 /** What the board suffers from, by the status's word for it. */
@@ -23,13 +29,14 @@ const PRESSURE = {
  * `now_ms`, where `shown_ms` is when the last picture came (`null`: none in this session), `since_ms` when
  * connecting began, `lost_ms` since when the control connection is lost (`null`: it is not), `everLive` whether a picture
  * was ever shown, `blocked` whether the browser refuses to play, `offline` whether it believes to be without a network,
- * `owner` whether the owner is looking, `elsewhere` whether another tab of this browser watches.
+ * `owner` whether the owner is looking, `elsewhere` whether another tab of this browser watches, `firefox` whether it is
+ * Firefox.
  *
  * Answers { state, tone, head, text, again, spoken, mark, card, act }: `state` for programs; `tone` ok, busy, warn or bad;
  * `head` two or three words; `text` the rest of the sentence; `again` when it is tried again; `spoken` what is read out,
  * without figures that change every second; `mark` what to write on a picture that is not live, or `null`; `card` whether
  * the words take the place of the picture, also where there is one; `act` what can be done about it, { what, label }, or
- * `null`.
+ * `null`; `steps` what to do elsewhere, in order.
  */
 export function describe(known, now_ms) {
   const { socket, media, trouble, status } = known;
@@ -42,7 +49,8 @@ export function describe(known, now_ms) {
   }
   if (trouble?.kind === 'h264') {
     const why = sentence(trouble.message ?? 'The picture comes as H.264, which this browser cannot decode');
-    return say('no-h264', 'bad', 'No H.264 in this browser', `${why} Another browser can; in Firefox the OpenH264 plug-in does.`);
+    const [what, steps] = known.firefox ? ['Firefox does it with a plug-in:', OPENH264] : ['Another browser can.', []];
+    return say('no-h264', 'bad', 'No H.264 in this browser', `${why} ${what}`, { card: true, steps });
   }
   if (known.blocked && media === 'up') {
     return say('blocked', 'warn', 'Ready', 'The browser waits for a click before it plays.');
@@ -219,9 +227,9 @@ function clockTime(date) {
   return date.toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit' });
 }
 
-function say(state, tone, head, text, { again = '', mark = null, spokenHead = head, card = false, act = null } = {}) {
-  const spoken = [`${spokenHead}.`, text].filter(Boolean).join(' ');
-  return { state, tone, head, text, again, spoken, mark, card, act };
+function say(state, tone, head, text, { again = '', mark = null, spokenHead = head, card = false, act = null, steps = [] } = {}) {
+  const spoken = [`${spokenHead}.`, text, ...steps].filter(Boolean).join(' ');
+  return { state, tone, head, text, again, spoken, mark, card, act, steps };
 }
 
 /** The privacy switch: nothing is wrong, and nobody is seen or heard. The picture that comes says less than the page can. */

@@ -18,12 +18,13 @@ const base = {
   offline: false,
   owner: false,
   elsewhere: false,
+  firefox: false,
 };
 const at = (change) => describe({ ...base, ...change }, NOW);
 
 test('live, with a camera and a microphone, needs no more words', () => {
-  const said = { state: 'live', tone: 'ok', head: 'Live', text: '', again: '', spoken: 'Live.', mark: null, card: false, act: null };
-  assert.deepEqual(at({}), said);
+  const plain = { again: '', mark: null, card: false, act: null, steps: [] };
+  assert.deepEqual(at({}), { state: 'live', tone: 'ok', head: 'Live', text: '', spoken: 'Live.', ...plain });
   assert.equal(title(at({})), '● live — peercam');
 });
 
@@ -125,6 +126,14 @@ test('a camera that takes its time to the first picture is starting, not gone', 
 test('no H.264, by own look and by the refusal of the daemon', () => {
   assert.equal(at({ media: 'none', trouble: { kind: 'h264', message: null } }).state, 'no-h264');
   assert.match(at({ media: 'none', trouble: { kind: 'h264', message: 'no packetization-mode 1' } }).text, /^No packetization-mode 1\. Another browser/);
+  assert.deepEqual(at({ media: 'none', trouble: { kind: 'h264', message: null } }).steps, []);
+});
+
+test('Firefox without H.264 is told how to switch its plug-in on', () => {
+  const said = at({ media: 'none', trouble: { kind: 'h264', message: null }, firefox: true });
+  assert.equal(said.steps.length, 3);
+  assert.match(said.steps.join(' '), /about:addons.*OpenH264.*Always Activate.*looks again/);
+  assert.ok(said.spoken.endsWith(said.steps.at(-1)), 'a screen reader, too');
 });
 
 test('full says how many may watch, and that nothing needs to be done', () => {
