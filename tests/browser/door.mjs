@@ -411,6 +411,8 @@ async function report(browser) {
   const first = await eventually(() => page.$eval('#why-sentences li', (e) => e.textContent), 'the report has a first sentence');
   await eventually(async () => (await facts(page)).text.includes(await page.$eval('#why-sentences li', (e) => e.textContent)), 'which the line says');
   await eventually(async () => /"Why\?" tells more/.test(await text(page, 'spoken')), 'and a screen reader is told');
+  await eventually(async () => (await facts(page)).generation > 1, 'a second attempt begins');
+  check((await shown(page, 'notice')) && !(await shown(page, 'mark')), 'the first one left no picture that could be old');
   await inspect(page, 'why-offered');
   await page.focus('#why-button');
   await page.keyboard.press('Enter');

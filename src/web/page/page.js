@@ -191,6 +191,8 @@ function setQuality(quality) {
 
 /** A frame is on the screen, or about to be: takes its delay. */
 function shown(metadata, now_ms) {
+  // Chromium shows a black frame where a connection ends that never brought a picture.
+  if (session.media !== 'up' && session.media !== 'interrupted') return;
   if (!everLive || said.state !== 'live') queueMicrotask(draw);
   everLive = true;
   decoded_ms = now_ms;
