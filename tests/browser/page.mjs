@@ -93,9 +93,12 @@ async function keyboard(browser) {
     check((await read()) === value, sentence);
   };
 
+  const word = () => page.$eval('#sound', (b) => `${b.innerText.trim()}, ${b.title}`);
   check((await pressed()) === 'false', 'sound starts off');
+  await later(word, 'Sound is off, Turn the sound on (m)', 'the button says what is, and what it does');
   await page.keyboard.press('m');
   await later(pressed, 'true', 'm turns the sound on');
+  await later(word, 'Sound is on, Turn the sound off (m)', 'also then');
   check((await facts(page)).sound === true, 'the facts say that the sound is on');
   check(!(await page.$eval('#video', (v) => v.muted)), 'the element is no longer muted');
   await page.keyboard.press('m');

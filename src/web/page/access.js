@@ -95,7 +95,7 @@ export class Access {
 
   #switch(off) {
     $('privacy').setAttribute('aria-checked', String(!off));
-    $('privacy-word').textContent = off ? 'Off' : 'On';
+    $('privacy-word').textContent = off ? 'They are off' : 'They are on';
   }
 
   async #privacy() {

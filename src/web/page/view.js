@@ -78,7 +78,8 @@ export class View {
     this.#text('mark', said.mark ?? '');
     this.#hide('mark', !said.mark || !model.hasPicture || model.why.open);
     this.#why(model.why);
-    this.#notice(said, (said.card || !model.hasPicture) && !model.blocked && !model.why.open, model.hasPicture);
+    const notice = (said.card || !model.hasPicture) && !model.blocked && !model.why.open;
+    this.#notice(said, notice, model.hasPicture);
     this.#hide('play', !model.blocked);
     this.#once('title', title(said), (t) => (document.title = t));
     const { ok, bad, busy } = $('icon').dataset;
@@ -87,6 +88,7 @@ export class View {
       if (ratio) this.app.style.setProperty('--ratio', ratio);
     });
     this.#sound(sound);
+    this.#hide('refused', !sound.refused || !sound.possible || notice || model.why.open);
     this.#hide('full', !full.possible);
     this.#text('full-label', full.active ? 'Leave full screen' : 'Full screen');
     const { count } = model.status?.viewers ?? {};
@@ -96,11 +98,11 @@ export class View {
     if (!$('details').hidden) this.#details(model);
   }
 
-  #sound({ on, refused, possible }) {
+  #sound({ on, possible }) {
     this.#once('sound-on', on, () => $('sound').setAttribute('aria-pressed', String(on)));
     this.#once('sound-possible', possible, () => ($('sound').disabled = !possible));
-    this.#text('sound-word', !possible ? 'none' : on ? 'on' : 'off');
-    this.#hide('refused', !refused || !possible);
+    this.#text('sound-word', !possible ? 'is missing' : on ? 'is on' : 'is off');
+    this.#once('sound-title', on, () => ($('sound').title = `Turn the sound ${on ? 'off' : 'on'} (m)`));
   }
 
   /** The panel that is open, or `null`. */
