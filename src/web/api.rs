@@ -9,7 +9,7 @@
 //! | `POST /api/guest {"secret"}` | 200, a cookie, and who one is now; 401 |
 //! | `POST /api/logout {"everywhere":false}` | 204; `everywhere` ends all sessions by the same password |
 //! | `POST /api/password {"old","new","role","keep_links":false}` | 204; `role`: `owner` or `viewer`; `new` "" removes the viewers' |
-//! | `GET /api/issued` | `{"guests":["LABEL"],"tokens":["NAME"]}`: what a new password for the owner ends |
+//! | `GET /api/issued` | `{"guests":["LABEL"],"tokens":["NAME"],"household":true}`: what a new password for the owner ends, and whether the household has one |
 //! | `GET /api/guests` | `[{"id","label","created_unix","expires_unix"}]` |
 //! | `POST /api/guests {"label","hours"}` | 201, `{"id","secret","expires_unix"}`: the page makes the link |
 //! | `DELETE /api/guests/{id}` | 204 |

@@ -82,7 +82,7 @@ const SCRIPTS: &[Script] = &[
         file!("page.js"),
     ]),
     Script(&[file!("forms.js")]),
-    Script(&[file!("guests.js"), file!("access.js")]),
+    Script(&[file!("guests.js"), file!("passwords.js"), file!("access.js")]),
     Script(&[file!("snapshot.js"), file!("inquiry.js")]),
     Script(&[file!("diagnosis.js"), file!("why.js")]),
     Script(&[file!("sdp.js"), file!("whep.js")]),

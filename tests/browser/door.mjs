@@ -202,6 +202,8 @@ async function signingIn(page) {
   await page.keyboard.press('Enter');
   const back = await until(page, 'live', 'the right password opens the door');
   check(back?.role === 'owner', 'as the owner');
+  const users = await page.evaluate(() => ['sign-in-user', 'pair-user'].map((id) => document.getElementById(id).value));
+  check(users.join() === 'owner,owner', `whose password it is is there for password managers: ${users}`);
   return { wrong, wait, said };
 }
 
@@ -260,7 +262,12 @@ async function guests(browser, page) {
 
 async function household(browser, page) {
   await panel(page);
+  await eventually(async () => (await text(page, 'household-state')) === 'not set', 'says that the household has no password');
+  check(!(await shown(page, 'household-remove')), 'there is nothing to remove');
+  const user = () => page.$eval('#password-user', (e) => e.value);
+  check((await user()) === 'owner', 'password managers are told whose password it is');
   await page.select('#password-role', 'viewer');
+  check((await user()) === 'household', 'and when it is the other one');
   await type(page, 'password-old', 'wrong, wrong');
   await type(page, 'password-new', 'for the family');
   await type(page, 'password-again', 'for the family');
@@ -270,11 +277,12 @@ async function household(browser, page) {
   const done = await eventually(async () => {
     // It may have to wait after the wrong one. Whatever it is told is told before the next try.
     await page.evaluate(() => document.getElementById('password-error').replaceChildren());
-    await page.click('#passwords button');
+    await page.click('#password-submit');
     const told = async () => (await text(page, 'password-done')) || (await text(page, 'password-error'));
     await eventually(told, 'tells what became of the password');
     return text(page, 'password-done');
   }, 'sets a password for the household');
+  await eventually(async () => (await text(page, 'household-state')) === 'set', 'says that the household has one');
   const context = await browser.createBrowserContext();
   const family = await open(context);
   await until(family, 'sign-in');
@@ -282,14 +290,19 @@ async function household(browser, page) {
   await family.keyboard.press('Enter');
   const live = await until(family, 'live', 'the household watches with its own password');
   check(live?.role === 'viewer', 'as a viewer');
+  check((await family.$eval('#sign-in-user', (e) => e.value)) === 'household', 'and its password is kept under a name of its own');
   await panel(family);
   check(!(await shown(family, 'passwords')), 'who finds no passwords to change');
-  await page.select('#password-role', 'viewer');
+  await page.click('#household-remove');
+  check((await page.evaluate(() => document.activeElement.id)) === 'password-old', 'removing takes the present password');
+  check(!(await shown(page, 'password-new')), 'and no new one');
+  await inspect(page, 'household-remove');
   await type(page, 'password-old', PASSWORD);
-  await page.click('#passwords button');
+  await page.keyboard.press('Enter');
   await until(family, 'sign-in', 'taking the household password away ends its streams');
   const reason = await eventually(() => text(family, 'door-reason'), 'and says why');
   await context.close();
+  await eventually(async () => (await text(page, 'household-state')) === 'not set', 'says that it has none again');
   return { done, reason };
 }
 

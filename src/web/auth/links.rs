@@ -47,11 +47,12 @@ impl Auth {
         self.state.read(|l| l.tokens.iter().map(facts).collect())
     }
 
-    /// The names of all guest links and tokens: what a new password for the owner ends.
+    /// The names of all guest links and tokens, what a new password for the owner ends; and whether the household has one.
     pub fn issued(&self) -> serde_json::Value {
         let guests: Vec<_> = self.guests().into_iter().map(|g| g.label).collect();
         let tokens: Vec<_> = self.tokens().into_iter().map(|t| t.name).collect();
-        serde_json::json!({"guests": guests, "tokens": tokens})
+        let household = self.state.read(|l| l.household.is_some());
+        serde_json::json!({"guests": guests, "tokens": tokens, "household": household})
     }
 
     /// It is no longer good; whoever watches by it is cut off. Waits for the disk.

@@ -497,8 +497,11 @@ async fn the_owners_new_password_ends_links_and_tokens_unless_they_are_kept() {
     let good =
         |(link, token): &(String, String)| (auth.by_cookie(link).is_some(), auth.by_token(token).is_some());
     let old = made().await;
-    assert_eq!(auth.issued(), serde_json::json!({"guests": ["Ann"], "tokens": ["door bell"]}));
+    let issued =
+        |household| serde_json::json!({"guests": ["Ann"], "tokens": ["door bell"], "household": household});
+    assert_eq!(auth.issued(), issued(false));
     auth.set_password(Role::Viewer, "tea for two").await.unwrap();
+    assert_eq!(auth.issued(), issued(true));
     assert_eq!(good(&old), (true, true), "the household's ends none");
     let keep = NewPassword { text: "battery staple", keep_links: true };
     auth.set_password(Role::Owner, keep).await.unwrap();

@@ -35,6 +35,7 @@ export class Forms {
   show(what, { reason, secret, state }) {
     if (secret) this.#secret = secret;
     this.#owned(state !== undefined && state !== 'unpaired');
+    $('sign-in-user').value = '';
     $('pair-instead').textContent = state === 'signed-in' ? 'Go to the picture' : 'Sign in instead';
     for (const view of VIEWS) $(view).hidden = view !== what;
     $('door-reason').textContent = reason ? sentence(reason) : '';
@@ -42,7 +43,7 @@ export class Forms {
     $('door').hidden = false;
     document.title = `${$(what).querySelector('h2').textContent.toLowerCase()} — peercam`;
     // A screen reader reads on from here; the reason is an alert and is read anyway.
-    ($(what).querySelector('input') ?? $(what).querySelector('h2')).focus();
+    ($(what).querySelector('input:not([hidden])') ?? $(what).querySelector('h2')).focus();
   }
 
   /** Where there is an owner, pairing sets a new password, and links and tokens may be left of the time before. */
@@ -53,14 +54,18 @@ export class Forms {
 
   hide() {
     $('door').hidden = true;
-    for (const input of document.querySelectorAll('#door input:not([type="checkbox"])')) input.value = '';
+    for (const input of document.querySelectorAll('#door input:not([type="checkbox"], [autocomplete="username"])')) input.value = '';
   }
 
   async #signIn() {
     const password = $('password').value;
     if (!password) return this.#wrong('sign-in', 'password', 'The password is missing.');
     const { ok, status, body, message, retry_s } = await ask('POST', 'api/login', { password });
-    if (ok) return this.#entered(body);
+    if (ok) {
+      // What a password manager keeps it under: the owner's and the household's are two.
+      $('sign-in-user').value = body.role === 'owner' ? 'owner' : 'household';
+      return this.#entered(body);
+    }
     if (status === 429) this.#wait('sign-in', retry_s ?? 1);
     this.#wrong('sign-in', 'password', status === 401 ? 'That is not the password.' : message);
   }
