@@ -16,8 +16,8 @@ const OPENH264 = [
   'At "OpenH264 Video Codec provided by Cisco Systems, Inc." choose "Always Activate". If it says that it will be installed shortly, leave Firefox open: that takes some minutes, and an internet connection.',
   'Come back to this page: it looks again every 10 s. If there is no such plug-in, this Firefox comes without it; use another browser.',
 ];
-/** States that say less than the report does. */
-const EXPLAINED = ['connecting', 'no-path'];
+/** States of attempts to connect, which say less than the report does. */
+const EXPLAINED = ['connecting', 'no-path', 'ended'];
 /** What the board suffers from, by the status's word for it. */
 const PRESSURE = {
   heat: 'the board is too hot',
@@ -117,10 +117,13 @@ export function describe(known, now_ms) {
   return say('connecting', 'busy', 'Connecting', waited ? step : '', { mark });
 }
 
-/** The same state with what the report of why it does not connect says first, `null` before it is known. */
+/**
+ * The same state with what the report of why it does not connect says first, `null` before it is known. What is read out is
+ * the same in all of these states: attempts that fail one after another are one thing to tell.
+ */
 export function explained(said, first) {
   if (first === null || !EXPLAINED.includes(said.state)) return said;
-  return { ...said, text: first, spoken: `${said.head}. ${first} The button "Why?" tells more.` };
+  return { ...said, text: first, spoken: `It does not connect. ${first} The button "Why?" tells more.` };
 }
 
 /** The words of the browser's tab. */

@@ -205,7 +205,12 @@ test('with a report the line says what the report says first, and that there is 
   const noPath = at({ media: 'none', trouble: { kind: 'path', message: null }, retry_ms: NOW + 900, shown_ms: null });
   const said = explained(noPath, first);
   assert.deepEqual([said.state, said.text, said.again], ['no-path', first, 'Trying again in 1 s.']);
-  assert.equal(said.spoken, `No path for the picture. ${first} The button "Why?" tells more.`);
+  assert.equal(said.spoken, `It does not connect. ${first} The button "Why?" tells more.`);
+  const others = [{ kind: 'ended', message: 'the viewer named no address' }, null];
+  for (const trouble of others) {
+    const attempt = explained(at({ media: trouble ? 'none' : 'connecting', trouble, shown_ms: null }), first);
+    assert.deepEqual([attempt.text, attempt.spoken], [first, said.spoken], 'attempts that fail are one thing to tell');
+  }
   assert.equal(explained(noPath, null), noPath);
   const away = at({ media: 'none', trouble: { kind: 'away', message: null } });
   assert.equal(explained(away, first), away, 'a state that knows better says so itself');
