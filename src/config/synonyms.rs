@@ -1,7 +1,10 @@
 //! What people write for a key or a section: words of other programs, which no comparison of letters leads to ours.
 
-/// For each section ("" is the whole file) a key of ours and words for it. Case, `_` and `-` don't count.
-const SYNONYMS: &[(&str, &[(&str, &[&str])])] = &[
+/// A key of ours, and words for it.
+type Words = (&'static str, &'static [&'static str]);
+
+/// For each section ("" is the whole file) its keys and words for them. Case, `_` and `-` don't count.
+const SYNONYMS: &[(&str, &[Words])] = &[
     (
         "",
         &[

@@ -92,7 +92,8 @@ mod tests {
     #[test]
     fn a_value_without_quotes_is_found_with_its_key_and_header() {
         let text = "[web]\n[[ice.servers]] # one\r\n  credential = two words # here\r\n";
-        let Fault::Bare { header, key, value } = fault(text, text.find("two").unwrap(), "") else {
+        let Fault::Bare { header, key, value } = fault(text, text.find("two").expect("it is there"), "")
+        else {
             panic!("not found")
         };
         assert_eq!((&text[value], key), ("two words", "credential"));

@@ -219,12 +219,10 @@ pub enum Error {
     #[error("{0}")]
     NotPlayable(String),
     /// 503
-    #[error("every place for viewers is taken ({0} by `web.max_viewers`); try again later")]
+    #[error("too many people are watching (limit {0})")]
     Full(usize),
     /// 503
-    #[error(
-        "{0} viewers already use this link, token or password, its share of `web.max_viewers`; try again later"
-    )]
+    #[error("too many are watching by this link, token or password (limit {0})")]
     Share(usize),
     /// 429
     #[error("too many offers in a short time; try again in {} s", .0.as_secs() + 1)]

@@ -66,7 +66,7 @@ pub const TABLE: &[Row] = &[
     Row(&["POST"],                           Is("/api/logout"),      From(Guest)),
     Row(&["POST"],                           Is("/api/password"),    From(Owner)),
     Row(&["GET", "POST"],                    Is("/api/guests"),      From(Owner)),
-    Row(&["DELETE"],                         Below("/api/guests"),   From(Owner)),
+    Row(&["DELETE", "POST"],                 Below("/api/guests"),   From(Owner)),
     Row(&["GET"],                            Is("/api/issued"),      From(Owner)),
     Row(&["POST"],                           Is("/api/privacy"),     From(Owner)),
     Row(&["GET", "HEAD"],                    Is("/api/ca.pem"),      OncePaired), // a certificate is no secret

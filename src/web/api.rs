@@ -4,14 +4,16 @@
 //! |---|---|
 //! | `GET /api/session` | who one is: see below |
 //! | `POST /api/pair {"secret","password","keep_links":false}` | 204 and cookies: the owner, signed in; see below |
+//! | `POST /api/pair {"secret"}` | 204: the pairing link is good, and stays so; 401 |
 //! | `POST /api/login {"password"}` | 200, cookies, and who one is now; 401; 429 with `Retry-After` |
 //! | `POST /api/guest {"secret"}` | 200, a cookie, and who one is now; 401 |
 //! | `POST /api/logout {"everywhere":false}` | 204; `everywhere` ends all sessions by the same password |
 //! | `POST /api/password {"old","new","role","keep_links":false}` | 204; `role`: `owner` or `viewer`; `new` "" removes the viewers' |
-//! | `GET /api/issued` | `{"guests":["LABEL"],"tokens":["NAME"]}`: what a new password for the owner ends |
+//! | `GET /api/issued` | `{"guests":["LABEL"],"tokens":["NAME"],"household":true}`: what a new password for the owner ends, and whether the household has one |
 //! | `GET /api/guests` | `[{"id","label","created_unix","expires_unix"}]` |
 //! | `POST /api/guests {"label","hours"}` | 201, `{"id","secret","expires_unix"}`: the page makes the link |
 //! | `DELETE /api/guests/{id}` | 204 |
+//! | `POST /api/guests/{id} {}` | 204: the link revoked last is good again; 404 when that was longer ago than 20 s |
 //! | `POST /api/privacy {"on"}` | 204: with `on`, camera and microphone are closed and nothing of them is sent any more |
 //!
 //! A new password for the owner ends all guest links and tokens, unless `keep_links` is true; a first owner's ends none.
@@ -55,7 +57,7 @@ const BODY_BYTES: usize = 4096;
 #[derive(Deserialize)]
 struct Pair {
     secret: String,
-    password: String,
+    password: Option<String>,
     #[serde(default)]
     keep_links: bool,
 }
@@ -179,7 +181,7 @@ impl Request {
             "/api/password" => self.password(body).await,
             "/api/guests" => self.add_guest(body).await,
             "/api/privacy" => self.privacy(body).await,
-            _ => return None,
+            _ => self.restore_guest(path.strip_prefix("/api/guests/")?).await,
         })
     }
 
@@ -205,6 +207,10 @@ impl Request {
             return Err(Problem::new(StatusCode::FORBIDDEN, says));
         }
         let Pair { secret, password, keep_links } = parse(body)?;
+        let Some(password) = password else {
+            self.auth().may_pair(&secret, self.peer.remote.ip())?;
+            return Ok(empty());
+        };
         let password = NewPassword { text: &password, keep_links };
         let signed_in = self.auth().pair_by(&secret, password, self.browser()).await?;
         Ok(self.signed_in(empty(), &signed_in))
@@ -250,6 +256,11 @@ impl Request {
 
     async fn revoke_guest(&self, id: &str) -> Result<reply::Response, Problem> {
         self.auth().revoke_guest(id).await?;
+        Ok(self.done())
+    }
+
+    async fn restore_guest(&self, id: &str) -> Result<reply::Response, Problem> {
+        self.auth().restore_guest(id).await?;
         Ok(self.done())
     }
 

@@ -107,6 +107,15 @@ async function inspect(page, name) {
   await page.setViewport({ width: 1280, height: 800 });
 }
 
+/** A guest link, made by the owner's page. */
+function guestLink(page, label) {
+  return page.evaluate(async (name) => {
+    const headers = { 'content-type': 'application/json' };
+    const reply = await fetch('api/guests', { method: 'POST', headers, body: JSON.stringify({ label: name, hours: 1 }) });
+    return `#guest=${(await reply.json()).secret}`;
+  }, label);
+}
+
 /** Opens the panel of who watches. */
 async function panel(page) {
   if (!(await shown(page, 'access'))) {
@@ -122,6 +131,8 @@ async function panel(page) {
 async function pairing(browser) {
   const page = await open(browser);
   await until(page, 'unpaired', 'says that it is not set up');
+  await page.evaluate(() => (location.hash = 'pair=AAAAAAAAAAAAAAAAAAAAAA'));
+  await eventually(async () => /no longer works/.test(await text(page, 'door-reason')), 'an unknown pairing link is told at once');
   check((await text(page, 'unpaired')).includes('sudo peercam pair'), 'and how to get the link');
   await inspect(page, 'unpaired');
 
@@ -141,13 +152,23 @@ async function pairing(browser) {
   const paired = await until(page, 'live', 'is live after pairing');
   check(paired?.role === 'owner', `pairs as the owner, not ${paired?.role}`);
 
-  const late = await open(await browser.createBrowserContext(), { fragment: `#pair=${args.secret}` });
-  await until(late, 'pair');
-  await type(late, 'pair-password', PASSWORD);
-  await type(late, 'pair-again', PASSWORD);
-  await late.keyboard.press('Enter');
-  const refused = await eventually(() => text(late, 'pair-error'), 'a pairing link works once');
+  // Used up: told before anybody has typed anything.
+  const used = `#pair=${args.secret}`;
+  const late = await open(await browser.createBrowserContext(), { fragment: used });
+  await until(late, 'pair-ended', 'a pairing link works once');
+  const refused = await text(late, 'pair-ended');
+  check(refused.includes('sudo peercam pair') && !(await shown(late, 'pair')), `and says so at once: ${refused}`);
+  await inspect(late, 'pair-ended');
+  check((await text(late, 'pair-instead')) === 'Sign in instead', 'it offers to sign in');
+  await late.click('#pair-instead');
+  await until(late, 'sign-in', 'which shows the form');
   await late.browserContext().close();
+  const mine = await open(browser, { fragment: used });
+  await until(mine, 'pair-ended');
+  check((await text(mine, 'pair-instead')) === 'Go to the picture', 'whoever is signed in is offered the picture');
+  await mine.click('#pair-instead');
+  await until(mine, 'live', 'which is shown');
+  await mine.close();
   return { page, seen: { refused } };
 }
 
@@ -181,6 +202,8 @@ async function signingIn(page) {
   await page.keyboard.press('Enter');
   const back = await until(page, 'live', 'the right password opens the door');
   check(back?.role === 'owner', 'as the owner');
+  const users = await page.evaluate(() => ['sign-in-user', 'pair-user'].map((id) => document.getElementById(id).value));
+  check(users.join() === 'owner,owner', `whose password it is is there for password managers: ${users}`);
   return { wrong, wait, said };
 }
 
@@ -206,23 +229,45 @@ async function guests(browser, page) {
     return lines.length === 2 && lines.some((l) => /Grandma/.test(l)) && lines;
   }, 'the owner sees who watches');
 
-  // A second time by the same link, and another tab of the guest.
+  // Revoked by a slip.
   await page.click('#guests button');
-  const ended = await until(guest, 'sign-in', 'revoking the link ends the stream');
-  const reason = ended && (await eventually(() => text(guest, 'door-reason'), 'and says why'));
-  await inspect(guest, 'revoked');
+  const ended = await until(guest, 'link-ended', 'revoking the link ends the stream');
+  const reason = ended && (await text(guest, 'link-ended'));
+  check(/^This guest link has ended\s+Ask the owner for a new one\./.test(reason), `and says why: ${reason}`);
+  check((await shown(guest, 'link-ended')) && !(await shown(guest, 'sign-in')), 'and asks for no password');
+  await inspect(guest, 'link-ended');
+  check((await page.evaluate(() => document.activeElement.id)) === 'guest-undo-button', 'the focus is where it can be undone');
+  await inspect(page, 'revoked');
+  await page.keyboard.press('Enter');
+  await until(guest, 'live', 'undone, the guest watches again without doing anything');
+  await eventually(async () => (await page.$$('#guests li')).length === 1, 'and the link is listed again');
+  check(!(await shown(page, 'guest-undo')), 'there is nothing to undo any more');
+
+  // For good: a reload, and the link in another tab, say the same.
+  await page.click('#guests button');
+  await until(guest, 'link-ended');
+  await guest.reload();
+  await until(guest, 'link-ended', 'a reload says the same');
   await guest.goto('about:blank');
   await guest.goto(link, { waitUntil: 'domcontentloaded' });
-  await until(guest, 'sign-in', 'a revoked link opens nothing');
-  const expired = await eventually(() => text(guest, 'door-reason'), 'and says that it is no good any more');
+  await until(guest, 'link-ended', 'a revoked link opens nothing');
+  await guest.click('#have-password');
+  await until(guest, 'sign-in', 'who has a password gets to use it');
+  await eventually(() => guest.evaluate(() => document.activeElement.id === 'password'), 'the password field has the focus');
   await context.close();
   await eventually(async () => (await page.$$('#guests li')).length === 0, 'the list of links is empty again');
-  return { people, reason, expired };
+  await eventually(async () => !(await shown(page, 'guest-undo')), 'undoing is offered for some seconds only');
+  return { people, reason };
 }
 
 async function household(browser, page) {
   await panel(page);
+  await eventually(async () => (await text(page, 'household-state')) === 'not set', 'says that the household has no password');
+  check(!(await shown(page, 'household-remove')), 'there is nothing to remove');
+  const user = () => page.$eval('#password-user', (e) => e.value);
+  check((await user()) === 'owner', 'password managers are told whose password it is');
   await page.select('#password-role', 'viewer');
+  check((await user()) === 'household', 'and when it is the other one');
   await type(page, 'password-old', 'wrong, wrong');
   await type(page, 'password-new', 'for the family');
   await type(page, 'password-again', 'for the family');
@@ -232,11 +277,12 @@ async function household(browser, page) {
   const done = await eventually(async () => {
     // It may have to wait after the wrong one. Whatever it is told is told before the next try.
     await page.evaluate(() => document.getElementById('password-error').replaceChildren());
-    await page.click('#passwords button');
+    await page.click('#password-submit');
     const told = async () => (await text(page, 'password-done')) || (await text(page, 'password-error'));
     await eventually(told, 'tells what became of the password');
     return text(page, 'password-done');
   }, 'sets a password for the household');
+  await eventually(async () => (await text(page, 'household-state')) === 'set', 'says that the household has one');
   const context = await browser.createBrowserContext();
   const family = await open(context);
   await until(family, 'sign-in');
@@ -244,28 +290,58 @@ async function household(browser, page) {
   await family.keyboard.press('Enter');
   const live = await until(family, 'live', 'the household watches with its own password');
   check(live?.role === 'viewer', 'as a viewer');
+  check((await family.$eval('#sign-in-user', (e) => e.value)) === 'household', 'and its password is kept under a name of its own');
   await panel(family);
   check(!(await shown(family, 'passwords')), 'who finds no passwords to change');
-  await page.select('#password-role', 'viewer');
+  await page.click('#household-remove');
+  check((await page.evaluate(() => document.activeElement.id)) === 'password-old', 'removing takes the present password');
+  check(!(await shown(page, 'password-new')), 'and no new one');
+  await inspect(page, 'household-remove');
   await type(page, 'password-old', PASSWORD);
-  await page.click('#passwords button');
+  await page.keyboard.press('Enter');
   await until(family, 'sign-in', 'taking the household password away ends its streams');
   const reason = await eventually(() => text(family, 'door-reason'), 'and says why');
   await context.close();
+  await eventually(async () => (await text(page, 'household-state')) === 'not set', 'says that it has none again');
   return { done, reason };
 }
 
-async function privacy(page) {
+async function privacy(browser, page) {
+  const context = await browser.createBrowserContext();
+  const guest = await open(context, { fragment: await guestLink(page, 'Uncle') });
+  await until(guest, 'live');
   await panel(page);
   await page.click('#privacy');
   const off = await until(page, 'private', 'the privacy switch is said in words');
-  check(/owner has switched/.test(off?.text ?? ''), 'and by whom');
+  check(/You switched camera and microphone off/.test(off?.text ?? ''), `and by whom: ${off?.text}`);
   check((await page.$eval('#privacy', (b) => b.getAttribute('aria-checked'))) === 'false', 'the switch stands at off');
-  await inspect(page, 'private');
+  await inspect(page, 'private-panel');
   await page.click('#privacy');
   await until(page, 'live', 'and the picture comes back');
   check((await page.$eval('#privacy', (b) => b.getAttribute('aria-checked'))) === 'true', 'the switch stands at on');
-  return { off: off?.text };
+
+  // Off again, and on from where it is said.
+  await page.click('#privacy');
+  const before = await until(page, 'private');
+  await page.click('#access-close');
+  check((await text(page, 'notice-text')) === 'You switched camera and microphone off.', 'the sentence stands where the picture was');
+  check(!(await shown(page, 'mark')), 'and nothing covers it');
+  await eventually(() => shown(page, 'notice-act'), 'with the button that undoes it');
+  await inspect(page, 'private');
+  const told = await until(guest, 'private', 'guests are told, too');
+  check(/owner switched.*Only the owner can/.test(told?.text ?? ''), `and who can undo it: ${told?.text}`);
+  check(!(await shown(guest, 'notice-act')), 'but can not themselves');
+  await inspect(guest, 'private-guest');
+  await pause(4000);
+  const after = await facts(page);
+  check(after.generation === before?.generation && after.frames > before.frames, 'the same connection goes on meanwhile');
+  await page.focus('#notice-act');
+  await page.keyboard.press('Enter');
+  await until(page, 'live', '"Switch on" switches on');
+  await eventually(() => page.evaluate(() => document.activeElement.id === 'people-button'), 'and the focus is not lost');
+  await until(guest, 'live', 'for guests, too');
+  await context.close();
+  return { off: off?.text, guest: told?.text };
 }
 
 async function byRequests(browser) {
@@ -342,22 +418,46 @@ async function report(browser) {
   const shownAt = await eventually(async () => {
     const seen = await facts(page);
     return seen.why && seen;
-  }, 'says why it does not connect');
+  }, 'knows why it does not connect');
+  await eventually(() => shown(page, 'why-button'), 'a button offers the reason');
+  check(!(await shown(page, 'why')), 'the report does not open by itself');
+  const first = await eventually(() => page.$eval('#why-sentences li', (e) => e.textContent), 'the report has a first sentence');
+  await eventually(async () => (await facts(page)).text.includes(await page.$eval('#why-sentences li', (e) => e.textContent)), 'which the line says');
+  await eventually(async () => /"Why\?" tells more/.test(await text(page, 'spoken')), 'and a screen reader is told');
+  const heard = await text(page, 'spoken');
+  await eventually(async () => (await facts(page)).generation > 2, 'further attempts begin');
+  check((await text(page, 'spoken')) === heard, `which is told once: ${heard} / ${await text(page, 'spoken')}`);
+  check((await shown(page, 'notice')) && !(await shown(page, 'mark')), 'those before left no picture that could be old');
+  await inspect(page, 'why-offered');
+  await page.focus('#why-button');
+  await page.keyboard.press('Enter');
+  await eventually(() => page.evaluate(() => document.activeElement.id === 'why'), 'opened, the report has the focus');
+  check((await page.$eval('#why-button', (b) => b.getAttribute('aria-expanded'))) === 'true', 'the button says that it is open');
   const sentences = await eventually(async () => {
     const all = await page.$$eval('#why-sentences li', (l) => l.map((e) => e.textContent));
     return all.some((s) => /answer/.test(s)) && all;
   }, 'names what did not answer');
   check((await page.$$('#why-pairs tr')).length > 0, 'lists what was tried');
+  check(!(await shown(page, 'why-facts')), 'raw facts are folded away');
   await inspect(page, 'why');
+  await page.click('#why-technical summary');
+  check(await shown(page, 'why-facts'), 'and open on demand');
+  await inspect(page, 'why-technical');
   await page.click('#why-copy');
   await eventually(() => text(page, 'why-copied'), 'the report can be copied');
-  await page.evaluate(() => (window.kept.block = false)); // For the next attempt.
   await page.click('#why-close');
   check(!(await shown(page, 'why')), 'the report can be closed');
+  check((await page.evaluate(() => document.activeElement.id)) === 'why-button', 'which gives the focus back');
+  await page.keyboard.press('Enter');
+  check(await shown(page, 'why'), 'and opened again');
+  await page.keyboard.press('Escape');
+  check(!(await shown(page, 'why')), 'Escape closes it, too');
+  await page.evaluate(() => (window.kept.block = false)); // For the next attempt.
   await until(page, 'live', 'is live when the way is free');
-  check(!(await facts(page)).why, 'and the report is gone');
+  check(!(await facts(page)).why && !(await shown(page, 'why-button')), 'and there is no report any more');
+  check((await page.evaluate(() => document.activeElement.id)) === 'people-button', 'the focus is on a control that is there');
   await page.close();
-  return { state: shownAt?.state, sentences };
+  return { state: shownAt?.state, first, sentences };
 }
 
 const browser = await launch(args.browser);
@@ -368,7 +468,7 @@ try {
   all.signingIn = await signingIn(page);
   all.guests = await guests(browser, page);
   all.household = await household(browser, page);
-  if (!process.env.NO_PRIVACY) all.privacy = await privacy(page);
+  if (!process.env.NO_PRIVACY) all.privacy = await privacy(browser, page);
   all.byRequests = await byRequests(browser);
   all.report = await report(browser);
   for (const error of errors) check(false, `the browser complains: ${error}`);

@@ -9,40 +9,18 @@
 //   axe          accessibility, light and dark, phone and desktop, with and without the details
 //   keyboard     every control by keys, focus visible and in order
 //   states       each state that the page can tell, and that it comes back (some need --pid to stop the daemon)
+//   stopped      the daemon is stopped, as systemd does it (needs --pid, and is the last)
+//   lost         the control connection alone is lost for seconds, and then the device with it (needs --pid)
 //   sound        a browser that refuses sound without a click, and the click
-//   full         a second page at a daemon that allows one viewer
+//   full         guests at a daemon that allows one viewer
 //   quality      the size of the picture, as a person chooses it
 //   screenshots  pictures of it all into --out
 import { mkdir } from 'node:fs/promises';
-import { parseArgs } from 'node:util';
 import axe from 'axe-core';
-import { NAMES, launch, signIn } from './launch.mjs';
+import { PATIENCE_MS, SCHEMES, SIZES, args, check, errors, facts, failures, look, open, pause, shown, until } from './kit.mjs';
+import { NAMES, launch } from './launch.mjs';
 import { noSocket } from './no-socket.mjs';
-
-const { values: args } = parseArgs({
-  options: {
-    url: { type: 'string' },
-    browser: { type: 'string', default: 'chromium' },
-    scenario: { type: 'string' },
-    pid: { type: 'string' },
-    out: { type: 'string' },
-  },
-});
-
-/** Long enough for a loaded machine; nothing here measures speed. */
-const PATIENCE_MS = 20_000;
-
-const SIZES = { desktop: [1280, 800], phone: [390, 844], lying: [844, 390] };
-/** Only Chromium lets a driver choose. */
-const SCHEMES = args.browser === 'chromium' ? ['light', 'dark'] : ['light'];
-
-const failures = [];
-const errors = [];
-
-function check(ok, sentence) {
-  if (!ok) failures.push(sentence);
-  return ok;
-}
+import { full, lost, stopped } from './recovery.mjs';
 
 /** Runs in the page: from now on the daemon says that the board is too hot for the whole picture. */
 function strained() {
@@ -54,81 +32,10 @@ function strained() {
   };
 }
 
-const pause = (ms) => new Promise((done) => setTimeout(done, ms));
-
-/** Runs in the page before its own scripts: a hold on its sockets and connections, and on what the daemon says. */
-function hold() {
-  const held = (window.held = { sockets: [], connections: [], alter: null });
-  window.WebSocket = class extends WebSocket {
-    constructor(...args) {
-      super(...args);
-      held.sockets.push(this);
-    }
-    addEventListener(type, listener, options) {
-      if (type !== 'message') return super.addEventListener(type, listener, options);
-      const altering = (event) => {
-        const message = JSON.parse(event.data);
-        held.alter?.(message);
-        listener({ data: JSON.stringify(message) });
-      };
-      return super.addEventListener(type, altering, options);
-    }
-  };
-  if (window.RTCPeerConnection) {
-    window.RTCPeerConnection = class extends RTCPeerConnection {
-      constructor(...args) {
-        super(...args);
-        held.connections.push(this);
-      }
-    };
-  }
-}
-
 /** Runs in the page before its own scripts: a browser without H.264. */
 function blind() {
   RTCRtpReceiver.getCapabilities = () => ({ codecs: [{ mimeType: 'video/VP8', clockRate: 90_000 }], headerExtensions: [] });
 }
-
-async function open(browser, ...before) {
-  const page = await browser.newPage();
-  page.on('pageerror', (e) => {
-    // Firefox calls a WebSocket that does not open an uncaught error; the page knows and deals with it.
-    if (!/ wss?:\/\//.test(e.message)) errors.push(`uncaught: ${e.message}`);
-  });
-  page.on('console', (m) => {
-    // Firefox and Chromium both name the policy in what they refuse.
-    if (/Content.Security.Policy/i.test(m.text())) errors.push(m.text());
-  });
-  await page.evaluateOnNewDocument(hold);
-  for (const script of before) await page.evaluateOnNewDocument(script);
-  await page.setViewport({ width: SIZES.desktop[0], height: SIZES.desktop[1] });
-  await signIn(page, args.url);
-  await page.goto(args.url, { waitUntil: 'domcontentloaded' });
-  return page;
-}
-
-const facts = (page) => page.evaluate(() => window.peercam.facts);
-
-/** Waits for a state and answers the facts then; a failure says what came instead. */
-async function until(page, state, sentence = `says ${state}`) {
-  const end = performance.now() + PATIENCE_MS;
-  let last;
-  while (performance.now() < end) {
-    last = await facts(page).catch(() => null); // Between two documents.
-    if (last?.state === state) return { ...last, title: await page.title() };
-    await pause(50);
-  }
-  check(false, `${sentence}: it still says ${JSON.stringify(last?.text ?? null)}`);
-  return last;
-}
-
-async function look(page, size, scheme) {
-  await page.setViewport({ width: SIZES[size][0], height: SIZES[size][1] });
-  if (SCHEMES.length > 1) await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }]);
-  await pause(300);
-}
-
-const shown = (page, id) => page.evaluate((i) => Boolean(document.getElementById(i).checkVisibility()), id);
 
 // ---- scenarios ----
 
@@ -186,9 +93,12 @@ async function keyboard(browser) {
     check((await read()) === value, sentence);
   };
 
+  const word = () => page.$eval('#sound', (b) => `${b.innerText.trim()}, ${b.title}`);
   check((await pressed()) === 'false', 'sound starts off');
+  await later(word, 'Sound is off, Turn the sound on (m)', 'the button says what is, and what it does');
   await page.keyboard.press('m');
   await later(pressed, 'true', 'm turns the sound on');
+  await later(word, 'Sound is on, Turn the sound off (m)', 'also then');
   check((await facts(page)).sound === true, 'the facts say that the sound is on');
   check(!(await page.$eval('#video', (v) => v.muted)), 'the element is no longer muted');
   await page.keyboard.press('m');
@@ -227,9 +137,10 @@ async function keyboard(browser) {
   await later(expanded, 'true', 'Enter presses the focused button');
   await page.keyboard.press(' ');
   await later(expanded, 'false', 'so does space');
-  const spoken = await page.$eval('#spoken', (e) => [e.getAttribute('role'), e.textContent]);
-  check(spoken[0] === 'status' && spoken[1].startsWith('Live'), `a screen reader is told the state, not ${spoken}`);
-  return { order, spoken: spoken[1] };
+  // A moment after it is there: what passes is not read out.
+  await later(() => page.$eval('#spoken[role="status"]', (e) => e.textContent.split('.')[0]), 'Live', 'a screen reader is told the state');
+  const spoken = await page.$eval('#spoken', (e) => e.textContent);
+  return { order, spoken };
 }
 
 async function states(browser) {
@@ -297,7 +208,11 @@ async function states(browser) {
       check(/^Frozen for \d+ s/.test(seen.frozen?.text), 'how long it is frozen is told');
       seen.mark = await page.$eval('#mark', (e) => !e.hidden && e.textContent);
       check(/^Frozen for \d+ s$/.test(seen.mark), 'the picture is marked');
-      seen.away = await until(page, 'away', 'says that the server is away when it has gone silent');
+      seen.away = await until(page, 'away', 'says that the device is away when it has gone silent');
+      seen.notice = await page.$eval('#notice', (e) => e.checkVisibility() && e.innerText);
+      check(/Device away\s+The device has gone silent\./.test(seen.notice), `in the middle of the picture: ${seen.notice}`);
+      check(!(await shown(page, 'mark')) && !(await shown(page, 'text')), 'and nowhere else');
+      check((await page.$eval('#notice-act', (b) => b.innerText)) === 'Try now', 'with a way to hurry');
     } finally {
       process.kill(Number(args.pid), 'SIGCONT');
     }
@@ -321,7 +236,17 @@ async function states(browser) {
 
   const without264 = await open(browser, blind);
   seen.noH264 = await until(without264, 'no-h264', 'sees by itself that the browser has no H.264');
+  check(!(await shown(without264, 'notice-steps')), 'what to do in Firefox is not said to others');
   await without264.close();
+
+  const firefox = await open(browser, blind, () => {
+    const userAgent = 'Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0';
+    Object.defineProperty(navigator, 'userAgent', { get: () => userAgent });
+  });
+  await until(firefox, 'no-h264');
+  seen.steps = await firefox.$$eval('#notice-steps li', (all) => all.map((e) => e.checkVisibility() && e.innerText));
+  check(seen.steps.length === 3 && /Always Activate/.test(seen.steps[1]), `Firefox is told how: ${JSON.stringify(seen.steps)}`);
+  await firefox.close();
 
   const refused = await open(browser, () => {
     const add = RTCPeerConnection.prototype.addTransceiver;
@@ -346,9 +271,11 @@ async function sound(browser) {
   // A press by a script is no person's: a browser may refuse sound then, and must not lose the picture over it.
   const page = await open(browser, () => {
     addEventListener('DOMContentLoaded', () => {
+      if (sessionStorage.pressed) return; // The page is loaded a second time below.
       const timer = setInterval(() => {
         if (window.peercam?.facts.state !== 'live') return;
         clearInterval(timer);
+        sessionStorage.pressed = 'yes';
         document.getElementById('sound').click();
         setTimeout(() => {
           const { sound, state, frames } = window.peercam.facts;
@@ -381,18 +308,37 @@ async function sound(browser) {
     return null;
   });
   check(energy === null || energy > 0, 'sound is really heard');
-  return { script, after, energy };
-}
 
-async function full(browser) {
-  const first = await open(browser);
-  await until(first, 'live');
-  const second = await open(browser);
-  const told = await until(second, 'full');
-  check(/Trying again in \d+ s/.test(told?.text), 'it says when it tries again');
-  await first.close({ runBeforeUnload: false });
-  const seen = await until(second, 'live', 'gets the place that became free');
-  return { told, seen };
+  // The next visit begins as this one ended, where the browser lets it.
+  await page.reload({ waitUntil: 'domcontentloaded' });
+  const again = await until(page, 'live');
+  check(again?.sound || (await shown(page, 'refused')), 'the browser has kept that the sound was on');
+  await page.close();
+
+  // One that refuses sound until something is pressed.
+  const strict = await open(browser, () => {
+    const { play } = HTMLMediaElement.prototype;
+    let pressed = false;
+    addEventListener('click', () => (pressed = true), true);
+    HTMLMediaElement.prototype.play = function () {
+      return this.muted || pressed ? play.call(this) : Promise.reject(new DOMException('not yet', 'NotAllowedError'));
+    };
+  });
+  const muted = await until(strict, 'live', 'refused sound costs no picture');
+  check(muted?.sound === false && (await shown(strict, 'refused')), 'it is said how to get the sound');
+  check((await strict.$eval('#refused', (b) => b.innerText.trim())) === 'Tap for sound', 'in words');
+  const told = await strict.evaluate(() => [document.getElementById('sound').getAttribute('aria-pressed'), localStorage['peercam.sound']]);
+  check(told.join() === 'false,on', `the button says what is, the browser keeps what was chosen: ${told}`);
+  await strict.click('#refused');
+  await strict.waitForFunction(() => window.peercam.facts.sound, { timeout: PATIENCE_MS }).catch(() => check(false, 'a tap gives sound'));
+  check(!(await shown(strict, 'refused')), 'and the button is gone');
+  check((await strict.evaluate(() => document.activeElement.id)) === 'sound', 'the focus is on the one that turns it off');
+  await strict.click('#sound');
+  await strict.reload({ waitUntil: 'domcontentloaded' });
+  const off = await until(strict, 'live');
+  check(off?.sound === false && !(await shown(strict, 'refused')), 'sound that was turned off stays off, and nothing asks');
+  await strict.close();
+  return { script, after, energy, again, muted, off };
 }
 
 async function quality(browser) {
@@ -501,7 +447,7 @@ async function screenshots(browser) {
   return { files, facts: await facts(page) };
 }
 
-const SCENARIOS = { axe: accessibility, keyboard, states, sound, full, quality, screenshots };
+const SCENARIOS = { axe: accessibility, keyboard, states, lost, stopped, sound, full, quality, screenshots };
 
 const scenario = SCENARIOS[args.scenario];
 if (!args.url || !NAMES.includes(args.browser) || !scenario) {

@@ -306,7 +306,10 @@ fn two_viewers_one_with_sound() {
 
 /// What `tests/browser/page.mjs` sees of the page itself.
 fn page(browser: &str, scenarios: &[&str]) {
-    let daemon = Daemon::start(PATTERN);
+    page_of(&Daemon::start(PATTERN), browser, scenarios);
+}
+
+fn page_of(daemon: &Daemon, browser: &str, scenarios: &[&str]) {
     for scenario in scenarios {
         let mut command = Command::new("node");
         command.arg(file("browser/page.mjs")).args(["--url", &daemon.url("/"), "--browser", browser]);
@@ -328,6 +331,17 @@ fn page_tells_its_states() {
 }
 
 #[test]
+fn page_says_when_there_is_no_room() {
+    let daemon = Daemon::start(&format!("{PATTERN}[web]\nmax_viewers = 1\n"));
+    page_of(&daemon, "chromium", &["full"]);
+}
+
+#[test]
+fn page_tells_a_loss_once() {
+    page("chromium", &["lost", "stopped"]);
+}
+
+#[test]
 fn page_shows_the_size_that_was_chosen() {
     page("chromium", &["quality"]);
     page("firefox", &["quality"]);
@@ -337,6 +351,18 @@ fn page_shows_the_size_that_was_chosen() {
 fn page_gives_sound_by_a_click() {
     page("chromium", &["sound"]);
     page("firefox", &["sound"]);
+}
+
+#[test]
+fn a_new_pairing_link_says_that_there_is_an_owner() {
+    let daemon = Daemon::start(PATTERN);
+    let printed = daemon.command(&["pair"]);
+    let secret = printed.split("#pair=").nth(1).and_then(|rest| rest.split_whitespace().next());
+    let mut browser = Browser::start("chromium");
+    let link = daemon.url(&format!("/#pair={}", secret.expect("a link")));
+    browser.tell(&json!({"do": "visit", "url": link}));
+    browser.wait("document.getElementById('pair')?.checkVisibility()", 20);
+    assert_eq!(browser.eval("document.getElementById('pair-title').textContent"), "Set a new owner password");
 }
 
 /// What `tests/browser/door.mjs` sees of pairing, signing in, guests, privacy, and what is said where it does not connect.

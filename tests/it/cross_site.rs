@@ -32,6 +32,7 @@ fn a_cookie_counts_for_our_own_page_only() {
         ("POST", "/api/password"),
         ("POST", "/api/guests"),
         ("DELETE", "/api/guests/x"),
+        ("POST", "/api/guests/x"),
         ("POST", "/api/privacy"),
         ("POST", "/whep"),
         ("PATCH", "/whep/x"),

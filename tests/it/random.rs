@@ -19,7 +19,7 @@ impl Random {
 
     /// The next number, from 0 up to `limit`, which it never reaches.
     pub fn below(&mut self, limit: u32) -> u32 {
-        (u64::from(self.next()) * u64::from(limit) >> 32) as u32
+        ((u64::from(self.next()) * u64::from(limit)) >> 32) as u32
     }
 
     /// The next `count` bytes.

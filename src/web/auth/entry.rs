@@ -8,6 +8,8 @@ use super::principal::{Key, holder};
 use super::{Auth, Browser, DEVICE_S, Error, LONG, Principal, Role, SignedIn, lock, secret};
 use crate::state::{Device, Digest, Session};
 
+const LINK_ENDED: &str = "this pairing link is no longer good; `peercam pair` on the device prints a new one";
+
 /// A password that was chosen, and what is to become of the guest links and tokens that were made under the one before.
 #[derive(Clone, Copy)]
 pub struct NewPassword<'a> {
@@ -47,6 +49,16 @@ impl Auth {
         Ok(())
     }
 
+    /// Whether a pairing secret may be used now; for a page that is about to ask for a password.
+    ///
+    /// # Errors
+    /// The secret is wrong or too old.
+    pub fn may_pair(&self, secret: &str, from: IpAddr) -> Result<(), Error> {
+        let digest = Digest::of(secret);
+        let good = lock(&self.pairing).as_ref().is_some_and(|p| p.is(digest, self.running()));
+        if good { Ok(()) } else { Err(self.wrong_link(LINK_ENDED, from)) }
+    }
+
     /// Makes the one who presents the pairing secret the owner, with that password.
     ///
     /// # Errors
@@ -57,16 +69,14 @@ impl Auth {
         password: impl Into<NewPassword<'_>>,
         browser: Browser<'_>,
     ) -> Result<SignedIn, Error> {
-        const NO: &str = "this pairing link is no longer good; `peercam pair` on the device prints a new one";
         let NewPassword { text, keep_links } = password.into();
         Passwords::check(text)?;
+        self.may_pair(secret, browser.address)?;
         let digest = Digest::of(secret);
-        if !lock(&self.pairing).as_ref().is_some_and(|p| p.is(digest, self.running())) {
-            return Err(self.wrong_link(NO, browser.address));
-        }
         let hash = self.new_hash(Role::Owner, text).await?;
         // Of two that were hashing at the same time only one finds it here.
-        let used = lock(&self.pairing).take_if(|p| p.is(digest, self.running())).ok_or(Error::Wrong(NO))?;
+        let used =
+            lock(&self.pairing).take_if(|p| p.is(digest, self.running())).ok_or(Error::Wrong(LINK_ENDED))?;
         let signed_in = self.sign_in(Role::Owner, browser, None, Some((hash, keep_links))).await;
         match &signed_in {
             Ok(_) => tracing::info!(address = %browser.address, "the device was paired"),

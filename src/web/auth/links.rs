@@ -1,9 +1,20 @@
 //! Guest links and tokens: made, listed and revoked by the owner.
 
+use std::time::Duration;
+
 use super::principal::HOUR_S;
-use super::{Auth, Error, GuestFacts, LONG, MOST_HOURS, NewGuest, Role, SHORT, TokenFacts, secret};
+use super::{
+    Auth, Error, GuestFacts, LONG, MOST_HOURS, NewGuest, Role, SHORT, TokenFacts, UNDO, lock, secret,
+};
 use crate::state::{Digest, Guest, Lasting, Token};
 use crate::text;
+
+/// A guest link that was revoked.
+pub(super) struct Revoked {
+    guest: Guest,
+    /// That can be undone until the board has been running for so long.
+    until: Duration,
+}
 
 impl Auth {
     /// A new token. Its secret is returned only here. Waits for the disk.
@@ -36,11 +47,12 @@ impl Auth {
         self.state.read(|l| l.tokens.iter().map(facts).collect())
     }
 
-    /// The names of all guest links and tokens: what a new password for the owner ends.
+    /// The names of all guest links and tokens, what a new password for the owner ends; and whether the household has one.
     pub fn issued(&self) -> serde_json::Value {
         let guests: Vec<_> = self.guests().into_iter().map(|g| g.label).collect();
         let tokens: Vec<_> = self.tokens().into_iter().map(|t| t.name).collect();
-        serde_json::json!({"guests": guests, "tokens": tokens})
+        let household = self.state.read(|l| l.household.is_some());
+        serde_json::json!({"guests": guests, "tokens": tokens, "household": household})
     }
 
     /// It is no longer good; whoever watches by it is cut off. Waits for the disk.
@@ -109,7 +121,34 @@ impl Auth {
         });
         let guest = removed.await?.ok_or(Error::Unknown("there is no such guest link; it may have ended"))?;
         tracing::info!(label = text::shown(&guest.label), "guest link revoked");
+        *lock(&self.revoked) = Some(Revoked { guest, until: self.running() + UNDO });
         Ok(())
+    }
+
+    /// The guest link that was revoked last is good again, if that was within [`UNDO`].
+    ///
+    /// # Errors
+    /// It is too late, or there are 64 links again.
+    pub async fn restore_guest(&self, id: &str) -> Result<(), Error> {
+        let now = self.running();
+        let revoked = lock(&self.revoked).take_if(|r| r.guest.id == id && now < r.until);
+        let revoked = revoked.ok_or(Error::Unknown("it is too late to undo that; make a new link"))?;
+        let label = text::shown(&revoked.guest.label);
+        let guest = revoked.guest.clone();
+        let restored = self.change(move |l, _| {
+            if l.guests.len() >= Lasting::MOST_GUESTS {
+                return Err(Error::Conflict("there are 64 guest links already; revoke one first"));
+            }
+            let at = l.guests.partition_point(|g| g.created_unix <= guest.created_unix);
+            l.guests.insert(at, guest);
+            Ok(())
+        });
+        let restored = restored.await.and_then(|restored| restored);
+        match &restored {
+            Ok(()) => tracing::info!(label, "guest link restored"),
+            Err(_) => *lock(&self.revoked) = Some(revoked), // for another try
+        }
+        restored
     }
 }
 

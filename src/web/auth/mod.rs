@@ -48,6 +48,7 @@ use self::time::Clock;
 use crate::net::{self, Links};
 use crate::state::{self, Digest, Lasting, Session, State};
 use guess::{Accounts, Guesses, Source};
+use links::Revoked;
 use password::Passwords;
 use principal::{DAY_S, HOUR_S, Key, find, next_end, sweep};
 use reckoning::Look;
@@ -56,6 +57,8 @@ use reckoning::Look;
 pub const MOST_HOURS: u64 = 365 * 24;
 /// How long a pairing link is good: time to fetch a phone, too little to find it in an old log.
 pub const PAIRING: Duration = Duration::from_secs(15 * 60);
+/// How long revoking a guest link can be undone: time to notice a slip.
+pub const UNDO: Duration = Duration::from_secs(20);
 /// How often a live connection is held against the clock; that something was revoked is noticed at once.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often it is seen whether the state can be written, and what has ended is removed; the latter also when it ends, so
@@ -112,6 +115,8 @@ pub struct Auth {
     passwords: Passwords,
     guesses: Mutex<Accounts>,
     pairing: Mutex<Option<Pairing>>,
+    /// The guest link that was revoked last.
+    revoked: Mutex<Option<Revoked>>,
     /// Wrong secrets of links: they are beyond guessing, so only answers and log lines are slowed, and no right one.
     links: Mutex<Guesses>,
     /// Some session's use is being written down.
@@ -141,6 +146,7 @@ impl Auth {
             passwords: Passwords::default(),
             guesses: Mutex::default(),
             pairing: Mutex::default(),
+            revoked: Mutex::default(),
             links: Mutex::default(),
             seeing: Arc::default(),
             neighbours: OnceLock::new(),

@@ -64,6 +64,9 @@ async fn pairing_makes_an_owner_once() {
         assert!(matches!(refused, Err(Error::Wrong(_))), "{refused:?}");
     }
     assert!(matches!(auth.pair_by(&secret, "short", stranger(1)).await, Err(Error::Refused(_))));
+    let asked = |secret| auth.may_pair(secret, stranger(1).address);
+    assert!(matches!(asked(&old), Err(Error::Wrong(_))));
+    asked(&secret).expect("asking uses nothing up");
     assert!(!auth.paired());
     let owner = auth.pair_by(&secret, PASSWORD, stranger(2)).await.unwrap();
     assert!(auth.paired());
@@ -233,6 +236,29 @@ async fn the_household_that_signs_in_without_pause_keeps_no_owner_out() {
 }
 
 #[tokio::test]
+async fn revoking_a_guest_link_can_be_undone_for_some_seconds() {
+    let (auth, _owner, _dir) = paired().await;
+    let first = auth.add_guest("Ann", 1).await.unwrap();
+    pass(1);
+    let links = [first, auth.add_guest("Bob", 1).await.unwrap()];
+    let ids = |auth: &Auth| auth.guests().into_iter().map(|g| g.id).collect::<Vec<_>>();
+    let before = ids(&auth);
+    auth.revoke_guest(&links[0].id).await.unwrap();
+    assert!(auth.by_cookie(&links[0].secret).is_none(), "it holds at once");
+    assert!(matches!(auth.restore_guest(&links[1].id).await, Err(Error::Unknown(_))), "that one is good");
+    pass(UNDO.as_secs() - 1);
+    auth.restore_guest(&links[0].id).await.unwrap();
+    assert_eq!(role(&auth, &links[0].secret), Some(Role::Guest), "by the same link");
+    assert_eq!(ids(&auth), before);
+    assert!(matches!(auth.restore_guest(&links[0].id).await, Err(Error::Unknown(_))), "once");
+
+    auth.revoke_guest(&links[0].id).await.unwrap();
+    pass(UNDO.as_secs());
+    assert!(matches!(auth.restore_guest(&links[0].id).await, Err(Error::Unknown(_))), "too late");
+    assert!(auth.by_cookie(&links[0].secret).is_none());
+}
+
+#[tokio::test]
 async fn tokens_have_names_and_are_not_to_be_had_again() {
     let (auth, _dir) = auth();
     let secret = auth.add_token("door bell", Role::Viewer).unwrap();
@@ -280,6 +306,7 @@ async fn guests_come_by_links_that_end() {
         auth.add_guest("Ann", 1).await.unwrap();
     }
     assert!(matches!(auth.add_guest("Ann", 1).await, Err(Error::Conflict(_))));
+    assert!(matches!(auth.restore_guest(&link.id).await, Err(Error::Conflict(_))));
 }
 
 #[tokio::test]
@@ -470,8 +497,11 @@ async fn the_owners_new_password_ends_links_and_tokens_unless_they_are_kept() {
     let good =
         |(link, token): &(String, String)| (auth.by_cookie(link).is_some(), auth.by_token(token).is_some());
     let old = made().await;
-    assert_eq!(auth.issued(), serde_json::json!({"guests": ["Ann"], "tokens": ["door bell"]}));
+    let issued =
+        |household| serde_json::json!({"guests": ["Ann"], "tokens": ["door bell"], "household": household});
+    assert_eq!(auth.issued(), issued(false));
     auth.set_password(Role::Viewer, "tea for two").await.unwrap();
+    assert_eq!(auth.issued(), issued(true));
     assert_eq!(good(&old), (true, true), "the household's ends none");
     let keep = NewPassword { text: "battery staple", keep_links: true };
     auth.set_password(Role::Owner, keep).await.unwrap();

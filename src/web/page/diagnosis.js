@@ -179,7 +179,8 @@ function silentPorts(pairs, kind) {
   const silent = asked.filter((p) => ['never answered', 'no answer yet'].includes(fate(p)) && !heard.includes(name(p)));
   const ports = [...new Set(silent.map((p) => p.remote.port))];
   return ports.map((port) => {
-    const addresses = silent.filter((p) => p.remote.port === port).map((p) => p.remote.address);
+    // In one order, whatever order the browser has: the sentence is read out whenever it changes.
+    const addresses = silent.filter((p) => p.remote.port === port).map((p) => p.remote.address).sort();
     return `${kind.toUpperCase()} port ${port} of ${list(addresses)}`;
   });
 }

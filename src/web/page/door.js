@@ -2,9 +2,16 @@
 // loaded only by those who need them (forms.js).
 
 import { ask } from './api.js';
+import { keep, kept } from './kept.js';
 
 /** Let in and turned away again within this time: it is no use to try once more. */
 const AGAIN_MS = 10_000;
+/** Revoking a link can be undone for some seconds: for so long, and so often, whoever watched by it looks again. */
+const UNDONE_MS = 30_000;
+const LOOK_MS = 3000;
+const PAIR_ENDED = 'This pairing link no longer works: it was used, is older than 15 minutes, or a newer one was made.';
+/** Shown to who is outside and may be let in without doing anything here. */
+const WAITING = ['sign-in', 'unpaired', 'link-ended'];
 
 /** What the fragment of a pairing or guest link looks like. */
 const SECRET = /^#(pair|guest)=([\w-]{1,128})$/;
@@ -16,16 +23,17 @@ export function secretOf(fragment) {
 }
 
 /**
- * What to do next, from `session` (of /api/session, `null` when nobody answered) and the link's `secret`: 'watch',
- * 'pair' or 'sign-in' (forms), 'unpaired' (how to get a link), or 'guest' (exchange the secret, and ask again).
+ * What to do next, from `session` (of /api/session, `null` when nobody answered), the link's `secret`, and whether this
+ * browser was let in by a guest link (`guest`): 'watch', 'pair' or 'sign-in' (forms), 'unpaired' (how to get a link),
+ * 'link-ended' (that of a guest), or 'guest' (exchange the secret, and ask again).
  */
-export function next(session, secret) {
+export function next(session, secret, guest) {
   if (secret?.kind === 'pair') return 'pair';
   switch (session?.state) {
     case 'unpaired':
       return 'unpaired';
     case 'signed-out':
-      return secret ? 'guest' : 'sign-in';
+      return secret ? 'guest' : guest ? 'link-ended' : 'sign-in';
     case 'signed-in':
       // Whoever may do more than watch keeps that: a guest link in their hands is one they are trying out.
       return secret && session.role === 'guest' ? 'guest' : 'watch';
@@ -39,10 +47,12 @@ export class Door {
   #forms = null;
   #denied_ms = -Infinity;
   #signingOut = false;
+  /** Whether this browser was let in by a guest link last. */
+  #guest = kept(() => localStorage, 'guest') !== null;
 
   /** Of /api/session: { state, role, name, privacy, version, secure }; `null` before its answer. */
   me = null;
-  /** 'watch', 'pair', 'sign-in' or 'unpaired'; `null` until it is decided. */
+  /** 'watch', 'pair', 'pair-ended', 'sign-in', 'unpaired' or 'link-ended'; `null` until it is decided. */
   shown = null;
 
   /** `watch()` begins, `leave()` ends the live picture; `changed()` says that `me` or `shown` did. */
@@ -57,16 +67,32 @@ export class Door {
    * Where we are not, the WebSocket is refused, and the answer says what to show.
    */
   async open() {
-    if (this.#secret?.kind === 'pair') return this.#show('pair');
+    if (this.#secret?.kind === 'pair') return this.#pairing();
     if (!this.#secret) this.#hooks.watch();
     const { body } = await ask('GET', 'api/session');
     if (body?.state) this.me = body;
     await this.#go(null);
   }
 
+  /** Whether a pairing link is good is asked before anybody has to think of a password. */
+  async #pairing() {
+    const { secret } = this.#secret;
+    const [{ body }, link] = await Promise.all([ask('GET', 'api/session'), ask('POST', 'api/pair', { secret })]);
+    if (this.#secret?.secret !== secret) return; // there is a newer one
+    if (body?.state) this.me = body;
+    if (link.status === 401) return this.#pairEnded();
+    await this.#show('pair', link.ok ? null : link.message);
+  }
+
+  async #pairEnded() {
+    this.#secret = null;
+    if (this.me?.state === 'unpaired') return this.#show('unpaired', PAIR_ENDED);
+    await this.#show('pair-ended');
+  }
+
   /** The daemon no longer lets us in. `reason`: one sentence, or `null` where it never had. */
   async denied(reason) {
-    if (this.#signingOut || this.shown === 'pair' || this.shown === 'sign-in') return;
+    if (this.#signingOut || ['pair', 'pair-ended', 'sign-in', 'link-ended'].includes(this.shown)) return;
     const { body } = await ask('GET', 'api/session');
     this.me = body?.state ? body : { state: 'signed-out', role: null };
     const before_ms = this.#denied_ms;
@@ -74,15 +100,24 @@ export class Door {
     // Signed in anew in another tab, with the same cookie: then the door is no place to stay.
     if (this.me.state === 'signed-in' && this.#denied_ms - before_ms < AGAIN_MS) return this.#show('sign-in', reason);
     await this.#go(reason);
+    if (this.shown === 'link-ended') this.#lookAgain(performance.now() + UNDONE_MS);
+  }
+
+  #lookAgain(until_ms) {
+    setTimeout(async () => {
+      if (this.shown !== 'link-ended' || performance.now() > until_ms) return;
+      await this.look();
+      this.#lookAgain(until_ms);
+    }, LOOK_MS);
   }
 
   /** Looks whether another tab, or device, has opened the door meanwhile. */
   async look() {
-    if (this.shown !== 'sign-in' && this.shown !== 'unpaired') return;
+    if (!WAITING.includes(this.shown)) return;
     const { body } = await ask('GET', 'api/session');
-    if (!body?.state || (this.shown !== 'sign-in' && this.shown !== 'unpaired')) return;
+    if (!body?.state || !WAITING.includes(this.shown)) return;
     this.me = body;
-    const step = next(body, null);
+    const step = next(body, null, this.#guest);
     if (step === 'watch') this.#enter();
     else if (step !== this.shown) await this.#show(step);
   }
@@ -94,19 +129,20 @@ export class Door {
     this.#signingOut = false;
     if (!ok && status !== 401) return message;
     this.me = { state: 'signed-out', role: null };
+    this.#remember(false);
     await this.#go(everywhere ? 'You have signed out on all devices.' : 'You have signed out.');
     return null;
   }
 
   async #go(reason) {
-    const step = next(this.me, this.#secret);
-    if (step === 'guest') return this.#guest();
+    const step = next(this.me, this.#secret, this.#guest);
+    if (step === 'guest') return this.#exchange();
     this.#secret = null;
     if (step === 'watch') return this.#enter();
-    await this.#show(step, reason);
+    await this.#show(step, step === 'link-ended' ? null : reason);
   }
 
-  async #guest() {
+  async #exchange() {
     const { secret } = this.#secret;
     this.#secret = null;
     const { ok, status, body, message } = await ask('POST', 'api/guest', { secret });
@@ -115,11 +151,19 @@ export class Door {
       return this.#enter();
     }
     if (this.me?.state === 'signed-in') return this.#enter();
-    const why = status === 401 ? 'This guest link has expired or was withdrawn. Ask the owner for a new one.' : message;
-    await this.#show('sign-in', why);
+    if (status !== 401) return this.#show('sign-in', message);
+    this.#remember(true);
+    await this.#show('link-ended');
+  }
+
+  /** Whoever came as a guest is told of the link when it has ended, also after a reload, and not asked for a password. */
+  #remember(guest) {
+    this.#guest = guest;
+    keep(() => localStorage, 'guest', guest ? 'yes' : null);
   }
 
   #enter() {
+    if (this.me?.state === 'signed-in') this.#remember(this.me.role === 'guest');
     this.#forms?.hide();
     this.shown = 'watch';
     this.#hooks.watch();
@@ -127,6 +171,8 @@ export class Door {
   }
 
   async #show(what, reason = null) {
+    // A question that was asked earlier may be answered later: it takes no reason away.
+    if (what === this.shown && !reason && !this.#secret) return;
     this.#hooks.leave();
     this.shown = what;
     const secret = this.#secret?.secret;
@@ -134,12 +180,20 @@ export class Door {
     this.#hooks.changed();
     if (!this.#forms) {
       const { Forms } = await import('./forms.js');
-      this.#forms ??= new Forms((me) => {
-        this.me = me;
-        this.#enter();
+      this.#forms ??= new Forms({
+        entered: (me) => {
+          this.me = me;
+          this.#enter();
+        },
+        pairEnded: () => this.#pairEnded(),
+        instead: () => {
+          if (this.me?.state === 'signed-in') return this.#enter();
+          this.#remember(false);
+          this.#show('sign-in');
+        },
       });
     }
-    if (this.shown === what) this.#forms.show(what, { reason, secret });
+    if (this.shown === what) this.#forms.show(what, { reason, secret, state: this.me?.state });
   }
 
   /** The secret goes out of the address bar, and so out of the history, at once: it belongs to nobody who looks on. */

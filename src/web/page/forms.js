@@ -4,18 +4,24 @@ import { ask, sentence } from './api.js';
 import { $ } from './dom.js';
 import { waitWords } from './words.js';
 
-const VIEWS = ['sign-in', 'pair', 'unpaired'];
+const VIEWS = ['sign-in', 'pair', 'pair-ended', 'unpaired', 'link-ended'];
 /** As the daemon wants it; it counts characters, not bytes. */
 const LEAST_CHARACTERS = 8;
 
 export class Forms {
   #entered;
+  #pairEnded;
   #secret = null;
   #waiting = null;
 
-  /** `entered(me)` when somebody got in, with the answer of /api/session. */
-  constructor(entered) {
+  /**
+   * `entered(me)` when somebody got in, with the answer of /api/session; `pairEnded()` when a pairing link turns out to be no
+   * longer good; `instead()` when somebody wants to get in without a link.
+   */
+  constructor({ entered, pairEnded, instead }) {
     this.#entered = entered;
+    this.#pairEnded = pairEnded;
+    for (const id of ['have-password', 'pair-instead']) $(id).addEventListener('click', instead);
     $('sign-in').addEventListener('submit', (event) => this.#submit(event, () => this.#signIn()));
     $('pair').addEventListener('submit', (event) => this.#submit(event, () => this.#pair()));
     for (const box of document.querySelectorAll('#door [data-shows]')) {
@@ -25,36 +31,41 @@ export class Forms {
     }
   }
 
-  /** Shows one of the views, for one `reason` or none; `secret` is the pairing link's. */
-  show(what, { reason, secret }) {
+  /** Shows one of the views, for one `reason` or none; `secret` is the pairing link's, `state` that of /api/session. */
+  show(what, { reason, secret, state }) {
     if (secret) this.#secret = secret;
-    if (what === 'pair') this.#links();
+    this.#owned(state !== undefined && state !== 'unpaired');
+    $('sign-in-user').value = '';
+    $('pair-instead').textContent = state === 'signed-in' ? 'Go to the picture' : 'Sign in instead';
     for (const view of VIEWS) $(view).hidden = view !== what;
     $('door-reason').textContent = reason ? sentence(reason) : '';
     $('door-reason').hidden = !reason;
     $('door').hidden = false;
     document.title = `${$(what).querySelector('h2').textContent.toLowerCase()} — peercam`;
     // A screen reader reads on from here; the reason is an alert and is read anyway.
-    ($(what).querySelector('input') ?? $(what).querySelector('h2')).focus();
+    ($(what).querySelector('input:not([hidden])') ?? $(what).querySelector('h2')).focus();
   }
 
-  /** Where there was an owner before, links and tokens may be left of that time. */
-  async #links() {
-    $('pair-links').hidden = true;
-    const { body } = await ask('GET', 'api/session');
-    $('pair-links').hidden = !body?.state || body.state === 'unpaired';
+  /** Where there is an owner, pairing sets a new password, and links and tokens may be left of the time before. */
+  #owned(owned) {
+    $('pair-title').textContent = owned ? 'Set a new owner password' : 'Make this camera yours';
+    for (const id of ['pair-links', 'pair-before']) $(id).hidden = !owned;
   }
 
   hide() {
     $('door').hidden = true;
-    for (const input of document.querySelectorAll('#door input:not([type="checkbox"])')) input.value = '';
+    for (const input of document.querySelectorAll('#door input:not([type="checkbox"], [autocomplete="username"])')) input.value = '';
   }
 
   async #signIn() {
     const password = $('password').value;
     if (!password) return this.#wrong('sign-in', 'password', 'The password is missing.');
     const { ok, status, body, message, retry_s } = await ask('POST', 'api/login', { password });
-    if (ok) return this.#entered(body);
+    if (ok) {
+      // What a password manager keeps it under: the owner's and the household's are two.
+      $('sign-in-user').value = body.role === 'owner' ? 'owner' : 'household';
+      return this.#entered(body);
+    }
     if (status === 429) this.#wait('sign-in', retry_s ?? 1);
     this.#wrong('sign-in', 'password', status === 401 ? 'That is not the password.' : message);
   }
@@ -71,8 +82,9 @@ export class Forms {
       keep_links: $('pair-keep').checked,
     });
     if (!ok) {
+      if (status === 401) return this.#pairEnded();
       if (status === 429) this.#wait('pair', retry_s ?? 1);
-      return this.#wrong('pair', status === 401 ? null : 'pair-password', message);
+      return this.#wrong('pair', 'pair-password', message);
     }
     this.#secret = null;
     const { body } = await ask('GET', 'api/session');

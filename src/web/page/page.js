@@ -1,15 +1,18 @@
 // Puts the parts together: door, session, picture, what they say, and the controls.
 
+import { ask, sentence } from './api.js';
 import { Recent, age_ms, on_screen_ms, plausible } from './delay.js';
 import { Door } from './door.js';
 import { figures } from './figures.js';
 import { Fullscreen } from './fullscreen.js';
+import { keep } from './kept.js';
 import { receivesH264 } from './peer.js';
 import { Picture } from './picture.js';
 import { keepQuality } from './quality.js';
-import { begun, session } from './start.js';
+import { begun, loud, session } from './start.js';
+import { Tabs } from './tabs.js';
 import { View } from './view.js';
-import { describe } from './words.js';
+import { describe, explained } from './words.js';
 
 /** The line with its seconds, and the session's deadlines, are looked at this often. */
 const TICK_MS = 250;
@@ -37,7 +40,7 @@ let everLive = false;
 /** A stream that is not shown yet. */
 let coming = null;
 
-const picture = new Picture(view.video, { frame: shown, changed: draw });
+const picture = new Picture(view.video, { frame: shown, changed: draw, loud });
 const fullscreen = new Fullscreen(view.app, view.video, draw);
 /** Whether the picture is wanted: not while the door is shown, nor when the page is left. */
 let watching = begun;
@@ -46,14 +49,23 @@ const door = new Door({ watch: begin, leave, changed: draw });
 let inquiry = null;
 /** The panel of who watches, once it was opened. */
 let access = null;
+const tabs = new Tabs(new URL(document.baseURI).pathname, { watching: () => session.viewer !== null, giveWay, changed: draw });
 let said = describe(known(), performance.now());
+/** What a state offers (words.js). Each answers a sentence where it fails. */
+const ACTS = { 'switch-on': switchOn, try: () => session.nudge(), here: watchHere };
 
 view.controls({
   sound: () => setSound(!picture.sound),
+  loud: () => setSound(true),
   full: () => fullscreen.toggle(),
   play: () => picture.play(),
   panel: openPanel,
   quality: setQuality,
+  act: (what) => ACTS[what](),
+  why(open) {
+    inquiry.open = open;
+    draw();
+  },
 });
 view.video.addEventListener('volumechange', () => session.setSound(picture.sound));
 
@@ -71,7 +83,8 @@ document.addEventListener('visibilitychange', () => {
 /**
  * The facts that this page shows, for tests and for support; reading changes nothing. Numbers are `null` while
  * they are not known. `state` is one of: connecting, live, frozen, camera-gone, blocked, no-h264, unsupported,
- * full, refused, ended, no-path, away, private; while the door is shown: pair, sign-in, unpaired.
+ * full, refused, ended, no-path, away, elsewhere, private; while the door is shown: pair, pair-ended, sign-in, unpaired,
+ * link-ended.
  */
 Object.defineProperty(window, 'peercam', { value: Object.freeze({ get facts() { return facts(); } }) });
 
@@ -98,10 +111,25 @@ function begin() {
   session.start();
 }
 
+/** Resolves when the device knows. */
 function end() {
-  if (!watching) return;
+  if (!watching) return null;
   watching = false;
-  session.stop();
+  return session.stop();
+}
+
+/** Another tab goes on in place of this one. */
+async function giveWay() {
+  const told = end();
+  session.trouble = { kind: 'elsewhere', message: null };
+  draw();
+  await told;
+}
+
+async function watchHere() {
+  await tabs.take();
+  if (watching) session.nudge();
+  else begin();
 }
 
 /** Nothing of the picture stays behind the door. */
@@ -142,8 +170,16 @@ function startOver() {
   picture.restarted();
 }
 
+async function switchOn() {
+  const { ok, body, message } = await ask('POST', 'api/privacy', { on: false });
+  if (!ok) return message;
+  return body?.warning ? sentence(body.warning) : null;
+}
+
+/** What a person chose holds for the next visit; that a browser refuses it does not change the choice. */
 async function setSound(on) {
   delays.clear();
+  keep(() => localStorage, 'sound', on ? 'on' : null);
   await picture.setSound(on);
 }
 
@@ -155,6 +191,8 @@ function setQuality(quality) {
 
 /** A frame is on the screen, or about to be: takes its delay. */
 function shown(metadata, now_ms) {
+  // Chromium shows a black frame where a connection ends that never brought a picture.
+  if (session.media !== 'up' && session.media !== 'interrupted') return;
   if (!everLive || said.state !== 'live') queueMicrotask(draw);
   everLive = true;
   decoded_ms = now_ms;
@@ -188,8 +226,9 @@ async function readFigures() {
 /** Connecting that takes longer than a second may need to be explained. */
 async function inquire(report) {
   if (!inquiry) {
-    const { Inquiry } = await import('./inquiry.js');
-    inquiry ??= new Inquiry(draw);
+    const loaded = await import('./inquiry.js').catch(() => null);
+    if (!loaded) return; // A device that is away doesn't send this file either: the next look tries again.
+    inquiry ??= new loaded.Inquiry();
   }
   inquiry.look(report, session.attempt, around());
 }
@@ -243,6 +282,7 @@ function tick() {
 function known() {
   return {
     socket: session.socket,
+    lost_ms: session.lost_ms,
     media: session.media,
     trouble: session.trouble,
     retry_ms: session.retry_ms,
@@ -252,6 +292,9 @@ function known() {
     shown_ms: picture.shown_ms,
     blocked: picture.blocked,
     offline: navigator.onLine === false,
+    owner: door.me?.role === 'owner',
+    elsewhere: tabs.elsewhere,
+    firefox: /Firefox\//.test(navigator.userAgent),
   };
 }
 
@@ -265,10 +308,10 @@ function facts() {
     state: outside() ? door.shown : said.state,
     /** As whom: owner, viewer or guest. */
     role: door.me?.role ?? null,
-    /** Whether the report of why it does not connect is shown. */
-    why: inquiry?.shown ?? false,
+    /** Whether there is a report of why it does not connect. */
+    why: inquiry?.offered ?? false,
     /** The whole line as it is read. */
-    text: [said.head, said.text].filter(Boolean).join('. '),
+    text: [said.head, [said.text, said.again].filter(Boolean).join(' ')].filter(Boolean).join('. '),
     /** Median from capture to shown, ms, and the slowest twentieth. */
     delay_ms: delays.quantile(0.5),
     delay_p95_ms: delays.quantile(0.95),
@@ -310,10 +353,13 @@ function outside() {
 
 function draw() {
   const now_ms = performance.now();
+  const before = said.state;
   said = describe(known(), now_ms);
+  if (said.state === 'full' && before !== 'full') tabs.look();
   if (said.state !== 'connecting') since_ms = now_ms;
   // A camera that takes its time is not a connection that fails.
   inquiry?.decide(said.state, now_ms - since_ms, session.socket === 'open' && (session.media !== 'up' || session.status?.video?.state === 'live'));
+  said = explained(said, inquiry?.first ?? null);
   if (outside()) view.closePanels();
   view.draw({
     outside: outside(),
@@ -321,14 +367,19 @@ function draw() {
     facts: facts(),
     measured,
     measurable,
-    status: session.status,
+    status: freshStatus(),
     hello: session.hello,
     clockRtt_ms: session.clock.best(now_ms)?.rtt_ms ?? null,
-    why: inquiry?.shown ?? false,
+    why: { offered: inquiry?.offered ?? false, open: inquiry?.open ?? false },
     hasPicture: everLive,
     blocked: picture.blocked,
     sound: { on: picture.sound, refused: picture.soundRefused, possible: session.hello?.has_audio ?? true },
     full: { possible: fullscreen.possible, active: fullscreen.active },
   });
-  if (view.panel === 'access') access?.draw(session.status);
+  if (view.panel === 'access') access?.draw(freshStatus());
+}
+
+/** What the device says of itself, as long as that is of now: figures of a lost connection are not shown. */
+function freshStatus() {
+  return session.fresh ? session.status : null;
 }

@@ -19,9 +19,10 @@ export class Picture {
   /** Whether this browser tells of each shown frame. */
   tells = 'requestVideoFrameCallback' in HTMLVideoElement.prototype;
 
-  /** `frame(metadata)` for each shown frame, `changed()` when playing or sound changed. */
-  constructor(video, { frame, changed }) {
+  /** `frame(metadata)` for each shown frame, `changed()` when playing or sound changed; `loud`: with sound from the start. */
+  constructor(video, { frame, changed, loud }) {
     this.#video = video;
+    video.muted = !loud;
     this.#hooks = { frame, changed };
     video.addEventListener('volumechange', changed);
     video.addEventListener('resize', changed);

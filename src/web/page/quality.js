@@ -1,26 +1,19 @@
 // Which size of the picture is asked for: a wish of this browser, kept for its next visit.
 
+import { keep, kept } from './kept.js';
+
 /** Every wish there is, as the messages have it. */
 export const QUALITIES = ['auto', 'full', 'half', 'quarter'];
-const KEY = 'peercam.quality';
 
-/** The wish that `storage()` has kept; a browser may forbid it, and anything may be in it. */
+/** The wish that `storage()` has kept. */
 export function keptQuality(storage) {
-  try {
-    const kept = storage().getItem(KEY);
-    return QUALITIES.includes(kept) ? kept : 'auto';
-  } catch {
-    return 'auto';
-  }
+  const quality = kept(storage, 'quality');
+  return QUALITIES.includes(quality) ? quality : 'auto';
 }
 
 /** Keeps a wish, where that is allowed. */
 export function keepQuality(storage, quality) {
-  try {
-    storage().setItem(KEY, quality);
-  } catch {
-    // It holds for this visit.
-  }
+  keep(storage, 'quality', quality);
 }
 
 /**

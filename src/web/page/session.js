@@ -71,10 +71,12 @@ export class Session {
   clock = new ClockOffset();
   /** Sessions begun since the page was opened. */
   generation = 0;
-  /** Why there is none: { kind: 'unsupported'|'h264'|'full'|'refused'|'ended'|'away'|'path', message }. */
+  /** Why there is none: { kind: 'unsupported'|'h264'|'full'|'refused'|'ended'|'away'|'path'|'elsewhere', message }. */
   trouble = null;
   /** Why the daemon ended an attempt that never brought a picture, until one does. */
   told = null;
+  /** Since when the control connection is lost (`performance.now()`), until a new one has taken its place. */
+  lost_ms = null;
   /** When the next attempt starts (`performance.now()`), while waiting for it. */
   retry_ms = null;
 
@@ -99,6 +101,10 @@ export class Session {
   get socket() {
     if (!this.#link) return 'closed';
     return this.#step?.what === 'hello' ? 'opening' : 'open';
+  }
+  /** Whether `status` is of now: it comes every 2 s, or the connection counts as lost. */
+  get fresh() {
+    return this.status !== null && this.lost_ms === null && this.socket === 'open';
   }
   /** As of the Peer, or 'none'. */
   get media() {
@@ -125,19 +131,19 @@ export class Session {
   /** Connects, and stays connected until `stop`. */
   start() {
     this.#backoff.reset();
+    this.#restored();
     this.#open();
   }
 
-  /** Leaves for good or until `start`: the daemon is told even while the page is being closed. */
+  /** Leaves for good or until `start`: the daemon is told even while the page is being closed. Resolves when it knows. */
   stop() {
     const viewer = this.viewer;
-    if (viewer) {
-      const url = new URL(`whep/${encodeURIComponent(viewer)}`, this.#base);
-      fetch(url, { method: 'DELETE', keepalive: true }).catch(() => {}); // Nobody is left to be told.
-    }
+    const url = new URL(`whep/${encodeURIComponent(viewer)}`, this.#base);
+    const told = viewer ? fetch(url, { method: 'DELETE', keepalive: true }).catch(() => {}) : Promise.resolve();
     this.#cancel();
     this.#closeLink();
     this.#closePeer();
+    return told;
   }
 
   /** The person listens, or no longer: the daemon trades delay for lip sync by it. */
@@ -184,7 +190,7 @@ export class Session {
       if (this.#probe && this.#probe.link !== link) this.#probe = null;
       const asked = this.#probe && link.heard_ms < this.#probe.at_ms ? this.#probe.at_ms + PROBE_MS : Infinity;
       if (this.#probe && link.heard_ms >= this.#probe.at_ms) this.#probe = null;
-      if (now_ms > Math.min(asked, link.heard_ms + SILENCE_MS)) return this.#linkLost('The server has gone silent');
+      if (now_ms > Math.min(asked, link.heard_ms + SILENCE_MS)) return this.#linkLost('The device has gone silent');
       if (now_ms - this.#clockAsked_ms > CLOCK_MS) this.#askClock();
     }
     const peer = this.#peer;
@@ -252,16 +258,19 @@ export class Session {
         return this.#hooks.changed();
       case 'clock':
         return this.#clockAnswer(m);
-      case 'status':
+      case 'status': {
+        const left = m.viewers?.count < this.status?.viewers?.count;
         this.status = m;
+        if (left && this.trouble?.kind === 'full') this.#retry?.act();
         return this.#hooks.changed();
+      }
       case 'candidate':
         return this.#peer?.candidate(m.candidate, m.mid);
       case 'answer':
         return this.#answer(link, m);
       case 'resumed':
         this.#expect(null);
-        this.trouble = null;
+        this.#restored();
         this.#backoff.up(performance.now());
         this.#told = {};
         this.#tell();
@@ -308,8 +317,10 @@ export class Session {
     // A peer that waits for its first answer has lost its way to get one.
     if (this.#peer?.sent && !this.viewer) this.#closePeer();
     this.#peer?.offerLost().catch((e) => console.debug('offer not taken back:', e.message));
-    // The last word of a daemon that stops is why it is away.
-    this.#say('away', why ?? (this.trouble?.kind === 'ended' ? this.trouble.message : null));
+    this.lost_ms ??= performance.now();
+    // The first reason stays: a device that stops says why, and later attempts only find that nobody answers.
+    const first = ['ended', 'away'].includes(this.trouble?.kind) ? this.trouble.message : null;
+    this.#say('away', first ?? why);
     this.#expect(null);
     this.#later(this.#backoff.down(performance.now()), () => this.#open());
   }
@@ -345,7 +356,7 @@ export class Session {
     if (!peer.viewer) peer.since_ms = performance.now();
     peer.viewer = m.viewer;
     // It is neither away nor full; whether the path is found remains to be seen.
-    if (!['path', 'stuck'].includes(this.trouble?.kind)) this.trouble = null;
+    this.#restored(['path', 'stuck']);
     try {
       await peer.answer(m.sdp, this.#wishes);
     } catch (e) {
@@ -366,7 +377,8 @@ export class Session {
     if (this.viewer) return this.#begin('path', null); // A restart that the daemon does not take.
     this.#closePeer();
     this.#say(status === 406 ? 'h264' : status === 503 ? 'full' : 'refused', message ?? null);
-    this.#later(REFUSED_MS[status] ?? this.#backoff.down(performance.now()), () => this.#join());
+    // Where all places are taken, it is the next one that leaves who decides.
+    this.#later(REFUSED_MS[status] ?? this.#backoff.down(performance.now()), () => this.#join(), status === 503);
   }
 
   #newPeer() {
@@ -391,8 +403,12 @@ export class Session {
 
   #mediaChanged(peer) {
     if (peer.media === 'up') {
-      this.trouble = this.told = null;
-      this.#backoff.up(performance.now());
+      this.told = null;
+      // A picture that comes back brings no control connection with it.
+      if (this.lost_ms === null) {
+        this.trouble = null;
+        this.#backoff.up(performance.now());
+      }
     } else if (peer.media === 'interrupted') {
       if (performance.now() - this.#mended_ms > MEND_AGAIN_MS) this.#mend(); // Its own checks look like this, too.
     } else if (peer.media === 'failed' && !this.#retry) {
@@ -431,7 +447,7 @@ export class Session {
     this.#mend();
     const { link, at_ms } = this.#probe;
     setTimeout(() => {
-      if (link === this.#link && link.heard_ms < at_ms) this.#linkLost('The server has gone silent');
+      if (link === this.#link && link.heard_ms < at_ms) this.#linkLost('The device has gone silent');
     }, PROBE_QUIET_MS);
   }
 
@@ -486,8 +502,14 @@ export class Session {
 
   #overdue() {
     const { what } = this.#step;
-    if (what === 'answer') this.#begin('refused', 'The server does not answer the offer');
-    else this.#linkLost('The server does not answer');
+    if (what === 'answer') this.#begin('refused', 'The device does not answer the offer');
+    else this.#linkLost('The device does not answer');
+  }
+
+  /** The control connection works, and has nothing to complain about but troubles of these kinds. */
+  #restored(but = []) {
+    this.lost_ms = null;
+    if (!but.includes(this.trouble?.kind)) this.trouble = null;
   }
 
   #say(kind, message) {

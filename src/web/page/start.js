@@ -1,6 +1,7 @@
 // The first that runs: connects at once, while the rest of the page is still on its way. Mostly we are let in; where we
 // are not, door.js takes it from there.
 
+import { kept } from './kept.js';
 import { keptQuality } from './quality.js';
 import { Session } from './session.js';
 
@@ -8,4 +9,7 @@ export const session = new Session(document.baseURI);
 /** Whether it was begun (early.js). */
 export const { begun } = self.early;
 session.quality = keptQuality(() => localStorage);
+/** Whether this browser had the sound on last time. */
+export const loud = kept(() => localStorage, 'sound') === 'on';
+session.setSound(loud);
 if (begun) session.start();

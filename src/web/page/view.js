@@ -1,5 +1,6 @@
 // Everything that touches the document. It is told a model and writes what differs from what it wrote before.
 
+import { Announcer } from './announce.js';
 import { $ } from './dom.js';
 import { Panels } from './panels.js';
 import { qualityChoices, receivedQuality } from './quality.js';
@@ -14,15 +15,30 @@ export class View {
   #written = new Map();
   #idle = null;
   #panels;
+  #announcer = new Announcer();
 
-  /** Ties buttons and keys to what they do; `panel(id)` is told which of the panels opened, or `null`. */
-  controls({ sound, full, play, panel, quality }) {
+  /**
+   * Ties buttons and keys to what they do; `panel(id)` is told which of the panels opened, or `null`; `act(what)` does what
+   * a state offers (words.js), and answers a sentence where that fails; `why(open)` opens or closes the report of why it does
+   * not connect.
+   */
+  controls({ sound, loud, full, play, panel, quality, act, why }) {
     this.#panels = new Panels(this.app, { 'people-button': 'access', info: 'details' }, panel);
     const toggle = (id) => () => this.#panels.toggle(id);
     $('sound').addEventListener('click', sound);
+    $('refused').addEventListener('click', () => {
+      loud();
+      $('sound').focus(); // This button goes, and the other one is where the sound is turned off.
+    });
     $('full').addEventListener('click', full);
     $('play').addEventListener('click', play);
+    $('why-button').addEventListener('click', () => this.#openWhy($('why').hidden, why));
+    $('why-close').addEventListener('click', () => this.#openWhy(false, why));
     $('quality').addEventListener('change', () => quality($('quality').value));
+    $('notice-act').addEventListener('click', async () => {
+      $('notice-error').textContent = '';
+      $('notice-error').textContent = (await act($('notice-act').dataset.what)) ?? '';
+    });
     this.video.addEventListener('dblclick', full);
     const keys = {
       m: () => !$('sound').disabled && sound(),
@@ -33,7 +49,10 @@ export class View {
     document.addEventListener('keydown', (event) => {
       this.#awake();
       if (this.app.hidden || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
-      if (event.key === 'Escape' && this.#panels.open && !document.fullscreenElement) return this.#panels.close();
+      if (event.key === 'Escape' && !document.fullscreenElement) {
+        if (this.#panels.open) return this.#panels.close();
+        if (!$('why').hidden) return this.#openWhy(false, why);
+      }
       if (event.target.closest?.('input, select, textarea')) return; // Who writes means letters.
       const act = keys[event.key.toLowerCase()];
       if (!act) return;
@@ -49,21 +68,18 @@ export class View {
   draw(model) {
     const { said, facts, sound, full } = model;
     this.#once('outside', model.outside, (outside) => (this.app.hidden = outside));
-    if (model.outside) return this.#written.delete('title'); // The door has the word.
+    if (model.outside) return this.#away();
     this.#data('state', said.state);
     this.#data('tone', said.tone);
     this.#data('full', String(full.active));
     this.#text('head', said.head);
-    this.#text('text', said.text);
-    this.#text('spoken', said.spoken);
+    this.#text('text', line(said));
+    this.#text('spoken', this.#announcer.tell(said, performance.now()));
     this.#text('mark', said.mark ?? '');
-    this.#hide('mark', !said.mark || !model.hasPicture);
-    const notice = !model.hasPicture && !model.blocked && !model.why;
-    this.#hide('why', !model.why);
-    this.#hide('notice', !notice);
-    this.#hide('text', notice); // Once is enough.
-    this.#text('notice-head', said.head);
-    this.#text('notice-text', said.text);
+    this.#hide('mark', !said.mark || !model.hasPicture || model.why.open);
+    this.#why(model.why);
+    const notice = (said.card || !model.hasPicture) && !model.blocked && !model.why.open;
+    this.#notice(said, notice, model.hasPicture);
     this.#hide('play', !model.blocked);
     this.#once('title', title(said), (t) => (document.title = t));
     const { ok, bad, busy } = $('icon').dataset;
@@ -72,18 +88,21 @@ export class View {
       if (ratio) this.app.style.setProperty('--ratio', ratio);
     });
     this.#sound(sound);
+    this.#hide('refused', !sound.refused || !sound.possible || notice || model.why.open);
     this.#hide('full', !full.possible);
     this.#text('full-label', full.active ? 'Leave full screen' : 'Full screen');
-    this.#text('people-number', String(model.status?.viewers?.count ?? 0));
+    const { count } = model.status?.viewers ?? {};
+    this.#hide('people-shown', count === undefined);
+    this.#text('people-number', String(count ?? ''));
     this.#line(model);
     if (!$('details').hidden) this.#details(model);
   }
 
-  #sound({ on, refused, possible }) {
+  #sound({ on, possible }) {
     this.#once('sound-on', on, () => $('sound').setAttribute('aria-pressed', String(on)));
     this.#once('sound-possible', possible, () => ($('sound').disabled = !possible));
-    this.#text('sound-word', !possible ? 'none' : on ? 'on' : 'off');
-    this.#hide('refused', !refused);
+    this.#text('sound-word', !possible ? 'is missing' : on ? 'is on' : 'is off');
+    this.#once('sound-title', on, () => ($('sound').title = `Turn the sound ${on ? 'off' : 'on'} (m)`));
   }
 
   /** The panel that is open, or `null`. */
@@ -93,6 +112,50 @@ export class View {
 
   closePanels() {
     this.#panels.close();
+  }
+
+  /** The words in place of the picture, or `over` the last one, with what can be done about it. */
+  #notice(said, shown, over) {
+    const { act } = said;
+    this.#once('act', act?.what, (what) => {
+      const focused = document.activeElement === $('notice-act');
+      $('notice-act').hidden = !act;
+      $('notice-act').dataset.what = what ?? '';
+      $('notice-error').textContent = '';
+      if (focused && !act) $('people-button').focus(); // Whoever pressed it goes on from there.
+    });
+    this.#text('notice-act', act?.label ?? '');
+    this.#hide('notice', !shown);
+    this.#once('notice over', over, () => $('notice').classList.toggle('over', over));
+    this.#hide('text', shown); // Once is enough.
+    this.#text('notice-head', said.head);
+    this.#text('notice-text', line(said));
+    this.#once('notice steps', said.steps.join(), () => {
+      $('notice-steps').replaceChildren(...said.steps.map((step) => Object.assign(document.createElement('li'), { textContent: step })));
+      $('notice-steps').hidden = said.steps.length === 0;
+    });
+  }
+
+  /** The button while there is a report to read, and the report while it is being read. */
+  #why({ offered, open }) {
+    const focused = $('why').contains(document.activeElement) || document.activeElement === $('why-button');
+    this.#once('why open', open, () => $('why-button').setAttribute('aria-expanded', String(open)));
+    this.#hide('why', !open);
+    this.#hide('why-button', !offered);
+    if (focused && !offered) $('people-button').focus(); // It connects: whoever read goes on from there.
+  }
+
+  /** Whoever opens the report reads on in it, and is back at its button after that. */
+  #openWhy(open, why) {
+    why(open);
+    $(open ? 'why' : 'why-button').focus({ preventScroll: true });
+  }
+
+  /** The door has the word; who comes back is told anew. */
+  #away() {
+    this.#written.delete('title');
+    this.#announcer = new Announcer();
+    this.#text('spoken', '');
   }
 
   /** The figures that are always visible, while there is a picture to measure. */
@@ -186,6 +249,11 @@ export class View {
     this.#written.set(key, value);
     write(value);
   }
+}
+
+/** A state's sentence, with when it is tried again. */
+function line({ text, again }) {
+  return [text, again].filter(Boolean).join(' ');
 }
 
 function differs(video) {

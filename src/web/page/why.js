@@ -15,17 +15,19 @@ export class Why {
     });
   }
 
-  /** Writes what `seen` (snapshot.js) leads to. */
+  /** Writes what `seen` (snapshot.js) leads to, and answers its first sentence. */
   draw(seen) {
     this.#seen = seen;
     const { sentences, pairs, facts } = diagnose(seen);
     const text = JSON.stringify([sentences, pairs, facts.filter(([name]) => name !== 'Time' && name !== 'Waited')]);
-    if (text === this.#drawn) return;
+    if (text === this.#drawn) return sentences[0];
     this.#drawn = text;
+    $('why-tried').hidden = pairs.length === 0;
     $('why-sentences').replaceChildren(...sentences.map((s) => make('li', s)));
     const rows = pairs.map(({ from, to, how, fate }) => make('tr', null, [to, how, fate, from].map((t) => make('td', t))));
     $('why-pairs').replaceChildren(...rows);
     $('why-facts').replaceChildren(...facts.map(([name, value]) => make('div', null, [make('dt', name), make('dd', value)])));
+    return sentences[0];
   }
 
   /** What is drawn no longer holds. */

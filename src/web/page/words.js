@@ -6,7 +6,18 @@ import { sentence } from './api.js';
 const FROZEN_MS = 1000;
 /** Connecting longer than this deserves a word on what it waits for. */
 const LONG_MS = 4000;
+/** A lost control connection that is back within this time, after the picture had time to freeze, is not worth a word. */
+const LOST_MS = 1000;
 const STARTING = 'The camera is starting; some take a few seconds.';
+const LOST = 'The control connection is lost; the picture goes on.';
+/** How Firefox learns to decode H.264. */
+const OPENH264 = [
+  'Open the menu of Firefox, then "Add-ons and themes", then "Plugins" (or enter about:addons as an address).',
+  'At "OpenH264 Video Codec provided by Cisco Systems, Inc." choose "Always Activate". If it says that it will be installed shortly, leave Firefox open: that takes some minutes, and an internet connection.',
+  'Come back to this page: it looks again every 10 s. If there is no such plug-in, this Firefox comes without it; use another browser.',
+];
+/** States of attempts to connect, which say less than the report does. */
+const EXPLAINED = ['connecting', 'no-path', 'ended'];
 /** What the board suffers from, by the status's word for it. */
 const PRESSURE = {
   heat: 'the board is too hot',
@@ -14,14 +25,18 @@ const PRESSURE = {
 };
 
 /**
- * `known`: { socket, media, trouble, retry_ms, status, everLive, since_ms, shown_ms, blocked, offline } at
+ * `known`: { socket, lost_ms, media, trouble, retry_ms, status, everLive, since_ms, shown_ms, blocked, offline } at
  * `now_ms`, where `shown_ms` is when the last picture came (`null`: none in this session), `since_ms` when
- * connecting began, `everLive` whether a picture was ever shown, `blocked` whether the browser refuses to play,
- * `offline` whether it believes to be without a network.
+ * connecting began, `lost_ms` since when the control connection is lost (`null`: it is not), `everLive` whether a picture
+ * was ever shown, `blocked` whether the browser refuses to play, `offline` whether it believes to be without a network,
+ * `owner` whether the owner is looking, `elsewhere` whether another tab of this browser watches, `firefox` whether it is
+ * Firefox.
  *
- * Answers { state, tone, head, text, spoken, mark }: `state` for programs; `tone` ok, busy, warn or bad; `head`
- * two or three words; `text` the rest of the sentence; `spoken` without figures that change every second; `mark`
- * what to write on a picture that is not live, or `null`.
+ * Answers { state, tone, head, text, again, spoken, mark, card, act }: `state` for programs; `tone` ok, busy, warn or bad;
+ * `head` two or three words; `text` the rest of the sentence; `again` when it is tried again; `spoken` what is read out,
+ * without figures that change every second; `mark` what to write on a picture that is not live, or `null`; `card` whether
+ * the words take the place of the picture, also where there is one; `act` what can be done about it, { what, label }, or
+ * `null`; `steps` what to do elsewhere, in order.
  */
 export function describe(known, now_ms) {
   const { socket, media, trouble, status } = known;
@@ -34,61 +49,61 @@ export function describe(known, now_ms) {
   }
   if (trouble?.kind === 'h264') {
     const why = sentence(trouble.message ?? 'The picture comes as H.264, which this browser cannot decode');
-    return say('no-h264', 'bad', 'No H.264 in this browser', `${why} Another browser can; in Firefox the OpenH264 plug-in does.`);
+    const [what, steps] = known.firefox ? ['Firefox does it with a plug-in:', OPENH264] : ['Another browser can.', []];
+    return say('no-h264', 'bad', 'No H.264 in this browser', `${why} ${what}`, { card: true, steps });
   }
   if (known.blocked && media === 'up') {
     return say('blocked', 'warn', 'Ready', 'The browser waits for a click before it plays.');
   }
 
-  if (age_ms !== null && (media === 'up' || media === 'interrupted')) {
-    const stale = age_ms > frozenAfter(camera);
+  const lost = known.lost_ms !== null;
+  const stale = age_ms > frozenAfter(camera);
+  // With both lost, what the device said last no longer counts.
+  if (age_ms !== null && (media === 'up' || media === 'interrupted') && !(lost && stale)) {
     const mark = stale ? `Frozen for ${seconds(age_ms)}` : null;
-    if (camera?.state === 'private' && socket === 'open') return switchedOff({ mark: 'Switched off' });
-    if (camera?.state === 'starting' && socket === 'open') {
-      return say('camera-gone', 'busy', 'Camera starting', STARTING, { mark });
-    }
-    if (camera?.state === 'gone' && socket === 'open') {
-      return say('camera-gone', 'warn', 'Camera gone', gone(camera.reason), { mark });
-    }
+    if (camera?.state === 'private') return switchedOff(known.owner);
+    if (camera?.state === 'starting') return say('camera-gone', 'busy', 'Camera starting', STARTING, { mark });
+    if (camera?.state === 'gone') return say('camera-gone', 'warn', 'Camera gone', gone(camera.reason), { mark });
     if (!stale) {
-      const note = socket === 'closed' ? 'Control connection lost, reopening it.' : '';
+      const note = lost && now_ms - known.lost_ms > LOST_MS + frozenAfter(camera) ? LOST : '';
       return say('live', note ? 'warn' : 'ok', 'Live', [sources(status), strain(status), note].filter(Boolean).join(' '));
     }
-    if (socket === 'open') {
-      const why = media === 'interrupted' ? 'The path is interrupted; looking for another.' : 'No new picture comes.';
-      return say('frozen', 'bad', mark, why, { mark, spokenHead: 'The picture is frozen' });
-    }
+    const why = media === 'interrupted' ? 'The path is interrupted; looking for another.' : 'No new picture comes.';
+    return say('frozen', 'bad', mark, why, { mark, spokenHead: 'The picture is frozen' });
   }
 
   const mark = known.everLive ? 'Not live' : null;
+  // Where nothing can be seen until something changes, the reason takes the place of the picture.
+  const stands = { again, card: true, act: { what: 'try', label: 'Try now' } };
+  const here = { card: true, act: { what: 'here', label: 'Watch here instead' } };
   switch (trouble?.kind) {
-    case 'full':
-      return say('full', 'warn', 'Full', `${sentence(trouble.message ?? 'No more viewers fit')}`, { again, mark });
+    case 'elsewhere':
+      return say('elsewhere', 'warn', 'Watching in another tab', 'There is room for one tab of this browser only.', here);
+    case 'full': {
+      const text = sentence(trouble.message ?? 'Too many people are watching');
+      if (known.elsewhere) return say('full', 'warn', 'Full', `${text} You are watching in another tab of this browser.`, here);
+      return say('full', 'warn', 'Full', `${text} You get in by yourself when somebody leaves.`, { card: true });
+    }
     case 'refused':
-      return say('refused', 'bad', 'Refused', sentence(trouble.message ?? 'The server refused'), { again, mark });
+      return say('refused', 'bad', 'Refused', sentence(trouble.message ?? 'The device refused'), stands);
     case 'ended':
-      return say('ended', 'warn', 'Ended', sentence(trouble.message ?? 'The server ended this viewer'), { again, mark });
-    case 'path':
-      return say(
-        'no-path',
-        'bad',
-        'No path for the picture',
-        'The server answers, but its picture does not get through: a firewall may block UDP.',
-        { again, mark },
-      );
+      return say('ended', 'warn', 'Ended', sentence(trouble.message ?? 'The device ended this viewer'), stands);
+    case 'path': {
+      const text = 'The device answers, but its picture does not get through: a firewall may block UDP.';
+      return say('no-path', 'bad', 'No path for the picture', text, stands);
+    }
     case 'stuck':
       return say('frozen', 'bad', 'The picture is frozen', 'Starting it anew.', { again, mark });
     case 'away': {
-      if (socket !== 'closed' && !known.everLive) break;
-      const nobody = known.offline ? 'This device has no network' : 'Nobody answers at this address';
+      const nobody = known.offline ? 'This browser has no network' : 'Nobody answers at this address';
       const text = sentence(trouble.message ?? nobody);
-      return say('away', 'bad', 'Server away', text, { again, mark });
+      return say('away', 'bad', 'Device away', text, stands);
     }
   }
 
   const waited = now_ms - known.since_ms > LONG_MS;
   if (media === 'up') {
-    if (camera?.state === 'private') return switchedOff({ mark });
+    if (camera?.state === 'private') return switchedOff(known.owner);
     const words = {
       gone: () => gone(camera.reason),
       starting: () => STARTING,
@@ -98,8 +113,17 @@ export function describe(known, now_ms) {
     const what = words[camera?.state]?.() ?? 'Waiting for the first picture.';
     return say('connecting', 'busy', 'Connected', what, { mark });
   }
-  const step = socket === 'open' ? 'Looking for a path for the picture.' : 'Waiting for the server.';
+  const step = socket === 'open' ? 'Looking for a path for the picture.' : 'Waiting for the device.';
   return say('connecting', 'busy', 'Connecting', waited ? step : '', { mark });
+}
+
+/**
+ * The same state with what the report of why it does not connect says first, `null` before it is known. What is read out is
+ * the same in all of these states: attempts that fail one after another are one thing to tell.
+ */
+export function explained(said, first) {
+  if (first === null || !EXPLAINED.includes(said.state)) return said;
+  return { ...said, text: first, spoken: `It does not connect. ${first} The button "Why?" tells more.` };
 }
 
 /** The words of the browser's tab. */
@@ -206,14 +230,17 @@ function clockTime(date) {
   return date.toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit' });
 }
 
-function say(state, tone, head, text, { again = '', mark = null, spokenHead = head } = {}) {
-  const line = [text, again].filter(Boolean).join(' ');
-  return { state, tone, head, text: line, spoken: [`${spokenHead}.`, text].filter(Boolean).join(' '), mark };
+function say(state, tone, head, text, { again = '', mark = null, spokenHead = head, card = false, act = null, steps = [] } = {}) {
+  const spoken = [`${spokenHead}.`, text, ...steps].filter(Boolean).join(' ');
+  return { state, tone, head, text, again, spoken, mark, card, act, steps };
 }
 
-/** The privacy switch: nothing is wrong, and nobody is seen or heard. */
-function switchedOff(more) {
-  return say('private', 'warn', 'Switched off', 'The owner has switched camera and microphone off.', more);
+/** The privacy switch: nothing is wrong, and nobody is seen or heard. The picture that comes says less than the page can. */
+function switchedOff(owner) {
+  const [text, act] = owner
+    ? ['You switched camera and microphone off.', { what: 'switch-on', label: 'Switch on' }]
+    : ['The owner switched camera and microphone off. Only the owner can switch them on again.', null];
+  return say('private', 'warn', 'Switched off', text, { card: true, act });
 }
 
 function gone(reason) {

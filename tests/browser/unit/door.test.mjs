@@ -24,6 +24,13 @@ test('what is shown follows from the session and the link', () => {
   assert.equal(next(null, null), 'watch', 'nobody answers: the session says so');
 });
 
+test('a guest whose link has ended is told so, and not asked for a password', () => {
+  assert.equal(next({ state: 'signed-out' }, null, true), 'link-ended');
+  assert.equal(next({ state: 'signed-out' }, guest, true), 'guest', 'a newer link is tried');
+  assert.equal(next({ state: 'unpaired' }, null, true), 'unpaired');
+  assert.equal(next(signedIn('guest'), null, true), 'watch');
+});
+
 test('whoever may do more keeps that when trying a guest link', () => {
   assert.equal(next(signedIn('owner'), guest), 'watch');
   assert.equal(next(signedIn('viewer'), guest), 'watch');

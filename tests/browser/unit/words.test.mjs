@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { bitrate, board, delayWords, describe, duration, expires, fps, frozenAfter, mode, ms, since, sources, strain, title, waitWords, watchers } from '../../../src/web/page/words.js';
+import { bitrate, board, delayWords, describe, duration, expires, explained, fps, frozenAfter, mode, ms, since, sources, strain, title, waitWords, watchers } from '../../../src/web/page/words.js';
 
 const camera = { video: { state: 'live', source: 'camera' }, audio: { state: 'live', source: 'microphone' } };
 const NOW = 100_000;
 const base = {
   socket: 'open',
+  lost_ms: null,
   media: 'up',
   trouble: null,
   retry_ms: null,
@@ -15,11 +16,15 @@ const base = {
   shown_ms: NOW - 30,
   blocked: false,
   offline: false,
+  owner: false,
+  elsewhere: false,
+  firefox: false,
 };
 const at = (change) => describe({ ...base, ...change }, NOW);
 
 test('live, with a camera and a microphone, needs no more words', () => {
-  assert.deepEqual(at({}), { state: 'live', tone: 'ok', head: 'Live', text: '', spoken: 'Live.', mark: null });
+  const plain = { again: '', mark: null, card: false, act: null, steps: [] };
+  assert.deepEqual(at({}), { state: 'live', tone: 'ok', head: 'Live', text: '', spoken: 'Live.', ...plain });
   assert.equal(title(at({})), '● live — peercam');
 });
 
@@ -87,11 +92,20 @@ test('camera gone: the reason of the daemon, not frozen', () => {
   assert.equal(at({ status, shown_ms: null }).state, 'connecting');
 });
 
-test('the privacy switch is said in words, and is no fault', () => {
+test('the privacy switch is said in words, takes the place of the picture, and nothing covers it', () => {
   const status = { ...camera, video: { state: 'private' } };
-  const said = at({ status });
-  assert.deepEqual([said.state, said.text, said.mark], ['private', 'The owner has switched camera and microphone off.', 'Switched off']);
-  assert.equal(at({ status, shown_ms: null }).state, 'private', 'also before the first picture');
+  for (const shown_ms of [NOW - 30, NOW - 5000, null]) {
+    const said = at({ status, shown_ms });
+    assert.deepEqual([said.state, said.card, said.mark], ['private', true, null]);
+    assert.equal(said.text, 'The owner switched camera and microphone off. Only the owner can switch them on again.');
+    assert.equal(said.act, null, 'who watches can do nothing about it');
+  }
+});
+
+test('the owner is told as the one who did it, and may undo it there', () => {
+  const said = at({ status: { ...camera, video: { state: 'private' } }, owner: true });
+  assert.equal(said.text, 'You switched camera and microphone off.');
+  assert.deepEqual(said.act, { what: 'switch-on', label: 'Switch on' });
 });
 
 test('a camera that opens for the first viewer', () => {
@@ -112,40 +126,94 @@ test('a camera that takes its time to the first picture is starting, not gone', 
 test('no H.264, by own look and by the refusal of the daemon', () => {
   assert.equal(at({ media: 'none', trouble: { kind: 'h264', message: null } }).state, 'no-h264');
   assert.match(at({ media: 'none', trouble: { kind: 'h264', message: 'no packetization-mode 1' } }).text, /^No packetization-mode 1\. Another browser/);
+  assert.deepEqual(at({ media: 'none', trouble: { kind: 'h264', message: null } }).steps, []);
 });
 
-test('full, refused, ended and no path count down', () => {
-  const states = { full: 'full', refused: 'refused', ended: 'ended', path: 'no-path' };
+test('Firefox without H.264 is told how to switch its plug-in on', () => {
+  const said = at({ media: 'none', trouble: { kind: 'h264', message: null }, firefox: true });
+  assert.equal(said.steps.length, 3);
+  assert.match(said.steps.join(' '), /about:addons.*OpenH264.*Always Activate.*looks again/);
+  assert.ok(said.spoken.endsWith(said.steps.at(-1)), 'a screen reader, too');
+});
+
+test('full says how many may watch, and that nothing needs to be done', () => {
+  const full = { media: 'none', shown_ms: null, trouble: { kind: 'full', message: 'too many people are watching (limit 1)' } };
+  const said = at(full);
+  assert.equal(said.text, 'Too many people are watching (limit 1). You get in by yourself when somebody leaves.');
+  assert.deepEqual([said.state, said.card, said.act], ['full', true, null]);
+  assert.deepEqual(at({ ...full, elsewhere: true }).act, { what: 'here', label: 'Watch here instead' });
+  const gave = at({ media: 'none', trouble: { kind: 'elsewhere', message: null } });
+  assert.deepEqual([gave.state, gave.act?.what], ['elsewhere', 'here']);
+});
+
+test('refused, ended and no path count down', () => {
+  const states = { refused: 'refused', ended: 'ended', path: 'no-path' };
   for (const [kind, state] of Object.entries(states)) {
     const said = at({ media: 'none', trouble: { kind, message: 'because' }, retry_ms: NOW + 2500, shown_ms: NOW - 9000 });
     assert.equal(said.state, state);
-    assert.match(said.text, /Trying again in 3 s\.$/);
+    assert.equal(said.again, 'Trying again in 3 s.');
     assert.doesNotMatch(said.spoken, /Trying again/);
-    assert.equal(said.mark, 'Not live');
+    assert.deepEqual([said.card, said.mark, said.act?.what], [true, null, 'try'], 'in the middle of the picture');
   }
 });
 
-test('server away; a picture that goes on without its socket is still live', () => {
-  const away = { socket: 'closed', trouble: { kind: 'away', message: null }, retry_ms: NOW + 900 };
+test('device away; a picture that goes on without its socket is still live', () => {
+  const away = { socket: 'closed', lost_ms: NOW - 9000, trouble: { kind: 'away', message: null }, retry_ms: NOW + 900 };
   assert.equal(at({ ...away, media: 'none' }).state, 'away');
   assert.equal(at({ ...away, shown_ms: NOW - 1500 }).state, 'away');
-  assert.match(at({ ...away, media: 'none', offline: true }).text, /^This device has no network\./);
+  assert.deepEqual(at({ ...away, media: 'none' }).act, { what: 'try', label: 'Try now' });
+  assert.match(at({ ...away, media: 'none', offline: true }).text, /^This browser has no network\./);
   const alive = at(away);
   assert.equal(alive.state, 'live');
-  assert.match(alive.text, /Control connection lost/);
+  assert.match(alive.text, /control connection is lost/);
 });
 
-test('while trying again after a loss it stays away, so the line does not flicker', () => {
+test('a state stays until a reconnect has succeeded, whatever the attempts look like meanwhile', () => {
   const trouble = { kind: 'away', message: null };
-  assert.equal(at({ socket: 'opening', media: 'none', trouble }).state, 'away');
+  for (const [change, state] of [
+    [{}, 'live'],
+    [{ status: { ...camera, video: { state: 'private' } } }, 'private'],
+    [{ status: { ...camera, video: { state: 'gone' } } }, 'camera-gone'],
+    [{ shown_ms: NOW - 1500 }, 'away'],
+    [{ media: 'none', shown_ms: null }, 'away'],
+    [{ media: 'none', shown_ms: null, everLive: false }, 'away'],
+  ]) {
+    const lost = { lost_ms: NOW - 9000, trouble, ...change };
+    const [closed, opening, open] = ['closed', 'opening', 'open'].map((socket) => at({ ...lost, socket }));
+    assert.equal(closed.state, state);
+    assert.deepEqual(opening, closed);
+    assert.deepEqual(open, closed);
+  }
+});
+
+test('a loss is told after the picture had time to freeze: then there is one thing to tell, not two', () => {
+  const trouble = { kind: 'away', message: null };
+  assert.equal(at({ socket: 'closed', trouble, lost_ms: NOW - 1900 }).text, '');
+  assert.match(at({ socket: 'closed', trouble, lost_ms: NOW - 2100 }).text, /control connection is lost/);
 });
 
 test('connecting says what it waits for once it lasts', () => {
   const fresh = { media: 'connecting', everLive: false, shown_ms: null };
   assert.deepEqual([at(fresh).state, at(fresh).text], ['connecting', '']);
   assert.match(at({ ...fresh, since_ms: NOW - 5000 }).text, /path for the picture/);
-  assert.match(at({ ...fresh, socket: 'opening', since_ms: NOW - 5000 }).text, /Waiting for the server/);
+  assert.match(at({ ...fresh, socket: 'opening', since_ms: NOW - 5000 }).text, /Waiting for the device/);
   assert.match(at({ ...fresh, media: 'up' }).text, /first picture/);
+});
+
+test('with a report the line says what the report says first, and that there is more', () => {
+  const first = 'UDP port 8189 of 192.0.2.1 never answered.';
+  const noPath = at({ media: 'none', trouble: { kind: 'path', message: null }, retry_ms: NOW + 900, shown_ms: null });
+  const said = explained(noPath, first);
+  assert.deepEqual([said.state, said.text, said.again], ['no-path', first, 'Trying again in 1 s.']);
+  assert.equal(said.spoken, `It does not connect. ${first} The button "Why?" tells more.`);
+  const others = [{ kind: 'ended', message: 'the viewer named no address' }, null];
+  for (const trouble of others) {
+    const attempt = explained(at({ media: trouble ? 'none' : 'connecting', trouble, shown_ms: null }), first);
+    assert.deepEqual([attempt.text, attempt.spoken], [first, said.spoken], 'attempts that fail are one thing to tell');
+  }
+  assert.equal(explained(noPath, null), noPath);
+  const away = at({ media: 'none', trouble: { kind: 'away', message: null } });
+  assert.equal(explained(away, first), away, 'a state that knows better says so itself');
 });
 
 test('a browser that refuses to play asks for a click', () => {

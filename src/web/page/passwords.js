@@ -1,0 +1,82 @@
+// The owner's and the household's password, changed and removed. A part of the panel in access.js.
+
+import { ask } from './api.js';
+import { $ } from './dom.js';
+
+/** As the daemon wants it. */
+const LEAST_CHARACTERS = 8;
+
+export class Passwords {
+  #changed;
+
+  /** `changed()` when one was: guest links may have ended by that. */
+  constructor(changed) {
+    this.#changed = changed;
+    $('passwords').addEventListener('submit', (event) => this.#submit(event));
+    $('password-role').addEventListener('change', () => this.load());
+    $('household-remove').addEventListener('click', () => {
+      $('password-role').value = 'remove';
+      this.load();
+      $('password-old').focus();
+    });
+  }
+
+  /** Asks what there is: whether the household has a password, and what a new one of the owner's ends. */
+  async load() {
+    this.#fields();
+    const { body } = await ask('GET', 'api/issued');
+    const household = body?.household ?? false;
+    $('household-state').textContent = household ? 'set' : 'not set';
+    $('household-remove').hidden = !household;
+    $('password-role').querySelector('[value="remove"]').hidden = !household;
+    const names = [...(body?.guests ?? []).map((n) => `guest link ${n}`), ...(body?.tokens ?? []).map((n) => `token ${n}`)];
+    $('password-issued').textContent = names.join(', ');
+    $('password-links').hidden = names.length === 0 || $('password-role').value !== 'owner';
+  }
+
+  /** The panel was closed: nothing that was typed stays in the document. */
+  closed() {
+    $('passwords').reset();
+    this.#fields();
+  }
+
+  /** What has to be filled in for what is chosen. Password managers tell two passwords of one page by their user names. */
+  #fields() {
+    const role = $('password-role').value;
+    $('password-user').value = role === 'viewer' ? 'household' : 'owner';
+    $('password-fields').hidden = role === 'remove';
+    $('password-submit').textContent = role === 'remove' ? 'Remove' : 'Change';
+    $('password-links').hidden = true;
+    for (const id of ['password-error', 'password-done']) $(id).textContent = ''; // They were about something else.
+  }
+
+  async #submit(event) {
+    event.preventDefault();
+    const role = $('password-role').value;
+    const [old, first, second] = ['password-old', 'password-new', 'password-again'].map((id) => $(id).value);
+    $('password-done').textContent = '';
+    const wrong = this.#mistake(role, old, first, second);
+    $('password-error').textContent = wrong ?? '';
+    if (wrong) return;
+    const wish = role === 'remove' ? { role: 'viewer', new: '' } : { role, new: first, keep_links: $('password-keep').checked };
+    $('password-submit').disabled = true;
+    const { ok, status, message, retry_s } = await ask('POST', 'api/password', { old, ...wish });
+    $('password-submit').disabled = false;
+    if (ok) {
+      $('passwords').reset();
+      this.load();
+      this.#changed();
+      $('password-done').textContent = role === 'remove' ? 'The household has no password any more.' : 'Changed.';
+      return;
+    }
+    const later = status === 429 && retry_s ? ` Try again in ${retry_s} s.` : '';
+    $('password-error').textContent = status === 401 ? 'That is not your present password.' : message + later;
+  }
+
+  #mistake(role, old, first, second) {
+    if (!old) return 'Your present password is missing.';
+    if (role === 'remove') return null;
+    if (first !== second) return 'The two new passwords differ.';
+    return [...first].length < LEAST_CHARACTERS ? `The new password needs at least ${LEAST_CHARACTERS} characters.` : null;
+  }
+}

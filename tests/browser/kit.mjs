@@ -1,0 +1,101 @@
+// What the scenarios of page.mjs share: its arguments, how it opens the page, and how it looks at it.
+import { parseArgs } from 'node:util';
+import { signIn } from './launch.mjs';
+
+export const { values: args } = parseArgs({
+  options: {
+    url: { type: 'string' },
+    browser: { type: 'string', default: 'chromium' },
+    scenario: { type: 'string' },
+    pid: { type: 'string' },
+    out: { type: 'string' },
+  },
+});
+
+/** Long enough for a loaded machine; nothing here measures speed. */
+export const PATIENCE_MS = 20_000;
+
+export const SIZES = { desktop: [1280, 800], phone: [390, 844], lying: [844, 390] };
+/** Only Chromium lets a driver choose. */
+export const SCHEMES = args.browser === 'chromium' ? ['light', 'dark'] : ['light'];
+
+export const failures = [];
+export const errors = [];
+
+export function check(ok, sentence) {
+  if (!ok) failures.push(sentence);
+  return ok;
+}
+
+export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+
+/** Runs in the page before its own scripts: a hold on its sockets and connections, and on what the daemon says. */
+export function hold() {
+  const held = (window.held = { sockets: [], connections: [], alter: null, cut: false });
+  window.WebSocket = class extends WebSocket {
+    constructor(url) {
+      super(held.cut ? new URL('/nothing', url) : url);
+      held.sockets.push(this);
+    }
+    addEventListener(type, listener, options) {
+      if (type !== 'message') return super.addEventListener(type, listener, options);
+      const altering = (event) => {
+        const message = JSON.parse(event.data);
+        held.alter?.(message);
+        listener({ data: JSON.stringify(message) });
+      };
+      return super.addEventListener(type, altering, options);
+    }
+  };
+  const { fetch } = window;
+  window.fetch = (...args) => (held.cut ? Promise.reject(new TypeError('cut')) : fetch(...args));
+  if (window.RTCPeerConnection) {
+    window.RTCPeerConnection = class extends RTCPeerConnection {
+      constructor(...args) {
+        super(...args);
+        held.connections.push(this);
+      }
+    };
+  }
+}
+
+export async function open(browser, ...before) {
+  const page = await browser.newPage();
+  page.on('pageerror', (e) => {
+    // Firefox calls a WebSocket that does not open an uncaught error; the page knows and deals with it.
+    if (!/ wss?:\/\//.test(e.message)) errors.push(`uncaught: ${e.message}`);
+  });
+  page.on('console', (m) => {
+    // Firefox and Chromium both name the policy in what they refuse.
+    if (/Content.Security.Policy/i.test(m.text())) errors.push(m.text());
+  });
+  await page.evaluateOnNewDocument(hold);
+  for (const script of before) await page.evaluateOnNewDocument(script);
+  await page.setViewport({ width: SIZES.desktop[0], height: SIZES.desktop[1] });
+  await signIn(page, args.url);
+  await page.goto(args.url, { waitUntil: 'domcontentloaded' });
+  return page;
+}
+
+export const facts = (page) => page.evaluate(() => window.peercam.facts);
+
+/** Waits for a state and answers the facts then; a failure says what came instead. */
+export async function until(page, state, sentence = `says ${state}`) {
+  const end = performance.now() + PATIENCE_MS;
+  let last;
+  while (performance.now() < end) {
+    last = await facts(page).catch(() => null); // Between two documents.
+    if (last?.state === state) return { ...last, title: await page.title() };
+    await pause(50);
+  }
+  check(false, `${sentence}: it still says ${JSON.stringify(last?.text ?? null)}`);
+  return last;
+}
+
+export async function look(page, size, scheme) {
+  await page.setViewport({ width: SIZES[size][0], height: SIZES[size][1] });
+  if (SCHEMES.length > 1) await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }]);
+  await pause(300);
+}
+
+export const shown = (page, id) => page.evaluate((i) => Boolean(document.getElementById(i).checkVisibility()), id);

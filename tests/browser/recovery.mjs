@@ -1,0 +1,159 @@
+// What the page does where something stands in its way, and how it comes back by itself: scenarios of page.mjs.
+import { PATIENCE_MS, SIZES, args, check, facts, hold, open, pause, shown, until } from './kit.mjs';
+
+/** What a screen reader is told from now on: what the page's live region says, one after another. */
+function announced(page) {
+  return page.evaluate(() => {
+    const region = document.getElementById('spoken');
+    const all = (window.announced = []);
+    new MutationObserver(() => all.push(region.textContent)).observe(region, { childList: true, characterData: true, subtree: true });
+  });
+}
+
+/** The states and lines that the page shows from now on, each once where it stays the same. */
+function followed(page) {
+  return page.evaluate(() => {
+    const all = (window.followed = []);
+    const look = () => {
+      const line = `${document.getElementById('head').textContent} ${document.getElementById('text').textContent}`;
+      const text = line.replace(/Trying again.*|\d+ s/g, '').trim();
+      if (all.at(-1) !== text) all.push(text);
+    };
+    new MutationObserver(look).observe(document.querySelector('.line'), { childList: true, characterData: true, subtree: true });
+  });
+}
+
+export async function lost(browser) {
+  const page = await open(browser);
+  await until(page, 'live');
+  await page.waitForFunction(() => document.getElementById('spoken').textContent.startsWith('Live'), { timeout: PATIENCE_MS });
+  check((await page.$eval('#people-number', (e) => e.textContent)) === '1', 'how many watch is told');
+  await announced(page);
+  await followed(page);
+
+  // The socket is lost and can't be opened again, while the picture goes on.
+  const cut = (on) =>
+    page.evaluate((c) => {
+      window.held.cut = c;
+      if (c) window.held.sockets.at(-1).close();
+    }, on);
+  const heard = () => page.evaluate(() => window.announced);
+  await cut(true);
+  const before = (await facts(page)).frames;
+  await page.waitForFunction(() => window.held.sockets.length > 5, { timeout: PATIENCE_MS }).catch(() => check(false, 'tries again'));
+  const during = await facts(page);
+  check(during.state === 'live' && during.frames > before, `the picture goes on: ${during.state}`);
+  check(/control connection is lost/.test(during.text), `the loss is told: ${during.text}`);
+  check(!(await shown(page, 'people-shown')), 'how many watch is not known now');
+  check((await heard()).length === 1, `the loss is told once: ${JSON.stringify(await heard())}`);
+  await cut(false);
+  await page.waitForFunction(() => window.announced.length > 1, { timeout: PATIENCE_MS }).catch(() => check(false, 'the return is told'));
+  await pause(2500);
+  const alone = await heard();
+  check(alone.length === 2 && alone[1].startsWith('Live'), `and once: ${JSON.stringify(alone)}`);
+  const lines = await page.evaluate(() => window.followed);
+  check(lines.length === 2, `the line changes as often, and not with each attempt: ${JSON.stringify(lines)}`);
+  check(await shown(page, 'people-shown'), 'how many watch is told again');
+
+  // The device does not answer any more, and nothing comes.
+  await page.evaluate(() => (window.announced.length = 0));
+  process.kill(Number(args.pid), 'SIGSTOP');
+  try {
+    await until(page, 'away');
+    await pause(8000);
+    check((await heard()).length === 1 && /^Device away/.test((await heard())[0]), `told once: ${JSON.stringify(await heard())}`);
+    check(!(await shown(page, 'figures')) && !(await shown(page, 'people-shown')), 'no figure of before is shown');
+  } finally {
+    process.kill(Number(args.pid), 'SIGCONT');
+  }
+  await until(page, 'live', 'is live again when the device is back');
+  await pause(2500);
+  const whole = await heard();
+  check(whole.length === 2 && whole[1].startsWith('Live'), `and that once: ${JSON.stringify(whole)}`);
+  await page.close();
+  return { alone, whole, lines };
+}
+
+export async function stopped(browser) {
+  const page = await open(browser);
+  await until(page, 'live');
+  await page.waitForFunction(() => document.getElementById('spoken').textContent.startsWith('Live'), { timeout: PATIENCE_MS });
+  await announced(page);
+  process.kill(Number(args.pid), 'SIGTERM');
+  const away = await until(page, 'away');
+  check(/shutting down/.test(away?.text), `the reason is told: ${away?.text}`);
+  await pause(9000);
+  const heard = await page.evaluate(() => window.announced);
+  check(heard.length === 1 && /shutting down/.test(heard[0]), `once: ${JSON.stringify(heard)}`);
+  const later = await facts(page);
+  check(/shutting down/.test(later.text), `and stays told: ${later.text}`);
+  // Pressed, it tries at once instead of when its time has come.
+  await page.waitForFunction(() => /in [4-9] s/.test(window.peercam.facts.text), { timeout: PATIENCE_MS, polling: 50 });
+  const sockets = await page.evaluate(() => {
+    const { length } = window.held.sockets;
+    document.getElementById('notice-act').click();
+    return length;
+  });
+  await page.waitForFunction((n) => window.held.sockets.length > n, { timeout: 2000 }, sockets)
+    .catch(() => check(false, '"Try now" tries now'));
+  await page.close();
+  return { away, heard };
+}
+
+/** Opens the page as a guest, by a link of its own or in another tab of the same browser. */
+async function asGuest(context, fragment = '') {
+  const page = await context.newPage();
+  await page.evaluateOnNewDocument(hold);
+  await page.setViewport({ width: SIZES.desktop[0], height: SIZES.desktop[1] });
+  await page.goto(`${args.url}${fragment}`, { waitUntil: 'domcontentloaded' });
+  return page;
+}
+
+async function guestLink(label) {
+  const headers = { authorization: `Bearer ${process.env.PEERCAM_TOKEN}`, 'content-type': 'application/json' };
+  const body = JSON.stringify({ label, hours: 1 });
+  const made = await fetch(new URL('api/guests', args.url), { method: 'POST', headers, body }).then((r) => r.json());
+  return `#guest=${made.secret}`;
+}
+
+export async function full(browser) {
+  const [own, other] = [await browser.createBrowserContext(), await browser.createBrowserContext()];
+  const first = await asGuest(own, await guestLink('Ann'));
+  await until(first, 'live');
+
+  const stranger = await asGuest(other, await guestLink('Bob'));
+  const told = await until(stranger, 'full');
+  const says = 'Too many people are watching (limit 1). You get in by yourself when somebody leaves.';
+  check((await stranger.$eval('#notice-text', (e) => e.innerText)) === says, `it says so: ${told?.text}`);
+  await pause(1000);
+  check(!(await shown(stranger, 'notice-act')), 'there is nothing to press for who watches nowhere');
+
+  // Another tab of who watches.
+  const second = await asGuest(own);
+  await until(second, 'full');
+  await second.waitForFunction(() => document.getElementById('notice-act').checkVisibility(), { timeout: PATIENCE_MS })
+    .catch(() => check(false, "one's own other tab is told as such"));
+  check((await second.$eval('#notice-act', (b) => b.innerText)) === 'Watch here instead', 'and what can be done');
+  const took = await second.evaluate(async () => {
+    const start = performance.now();
+    document.getElementById('notice-act').click();
+    while (!window.peercam.facts.viewer) await new Promise((done) => setTimeout(done, 10));
+    return performance.now() - start;
+  });
+  check(took < 1000, `it goes over within a second, not ${took} ms`);
+  await until(second, 'live', 'the other tab is live');
+  const gave = await until(first, 'elsewhere', 'the first one says where it goes on');
+  await first.bringToFront();
+  await first.click('#notice-act');
+  await until(first, 'live', 'and can have it back');
+  await until(second, 'elsewhere');
+  await second.close();
+
+  await stranger.bringToFront();
+  await first.close();
+  const left_ms = performance.now();
+  const seen = await until(stranger, 'live', 'gets the place that became free');
+  const waited_ms = performance.now() - left_ms;
+  check(waited_ms < 4000, `as soon as it is free, not after ${waited_ms} ms`);
+  return { told, took, gave, seen, waited_ms };
+}
