@@ -22,6 +22,7 @@ run: ## install what is missing, build and start the daemon: make run ARGS='--co
 quick: ## formatting, lints and unit tests, for while you work
 	@tests/setup.sh build
 	cargo fmt --check
+	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked --lib
 

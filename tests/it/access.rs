@@ -40,7 +40,7 @@ const ROUTES: &[(&str, &[(&str, Level)])] = &[
     ("/api/logout", &[("POST", Guest)]),
     ("/api/password", &[("POST", Owner)]),
     ("/api/guests", &[("GET", Owner), ("POST", Owner)]),
-    ("/api/guests/x", &[("DELETE", Owner)]),
+    ("/api/guests/x", &[("DELETE", Owner), ("POST", Owner)]),
     ("/api/issued", &[("GET", Owner)]),
     ("/api/privacy", &[("POST", Owner)]),
     ("/api/ca.pem", &[("GET", Nobody), ("HEAD", Nobody)]),

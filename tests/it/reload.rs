@@ -65,7 +65,7 @@ async fn a_good_change_is_taken_and_who_watches_stays() {
     let client = Client::new(false).await;
     assert_eq!(client.ask(daemon.address()).await.code, 201, "the owner's second, as after a reload");
     let refused = client.ask(daemon.address()).await;
-    assert!(refused.code == 503 && refused.body.contains("(1 by `web.max_viewers`)"), "{refused:?}");
+    assert!(refused.code == 503 && refused.body.contains("(limit 1)"), "{refused:?}");
 
     daemon.reload(&changed);
     daemon.said("nothing changed");
