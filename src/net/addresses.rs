@@ -53,10 +53,15 @@ pub fn own() -> io::Result<Vec<OwnAddress>> {
 }
 
 impl OwnAddress {
-    /// Whether it is usable and stays: not tentative, not one that another machine has, not deprecated, and not temporary
-    /// (RFC 8981: the kernel makes those for a day, to go out unrecognised).
+    /// Whether it is usable and stays: not temporary either (RFC 8981: the kernel makes those for a day, to go out
+    /// unrecognised).
     pub fn lasts(&self) -> bool {
-        self.flags & (flag::TEMPORARY | flag::FAILED | flag::DEPRECATED | flag::TENTATIVE) == 0
+        self.is_usable() && self.flags & flag::TEMPORARY == 0
+    }
+
+    /// Whether it is usable: not tentative, not one that another machine has, and not deprecated.
+    fn is_usable(&self) -> bool {
+        self.flags & (flag::FAILED | flag::DEPRECATED | flag::TENTATIVE) == 0
     }
 }
 
@@ -70,7 +75,7 @@ pub fn to_be_found(all: &[OwnAddress]) -> Vec<&OwnAddress> {
     let lasting_beside = |a: &OwnAddress| {
         all.iter().any(|b| b.lasts() && b.interface == a.interface && network(b.ip) == network(a.ip))
     };
-    let wanted = |a: &&OwnAddress| a.lasts() || a.flags == flag::TEMPORARY && !lasting_beside(a);
+    let wanted = |a: &&OwnAddress| a.lasts() || a.is_usable() && !lasting_beside(a);
     all.iter().filter(wanted).collect()
 }
 
@@ -103,6 +108,7 @@ mod tests {
 20010db80000000000000000000000aa 02 40 00 01     eth0
 20010db80000000000000000000000bb 02 40 00 21     eth0
 20010db80001000000000000000000aa 02 40 00 01     eth0
+20010db80002000000000000000000aa 02 40 00 05     eth0
 20010db80000000000000000000000cc 02 40 00 40     eth0
 20010db80000000000000000000000dd 02 40 00 48     eth0
 20010db80000000000000000000000aa 03 40 00 01    wlan0
@@ -110,7 +116,7 @@ fe800000000000000000000000000005 02 40 20 80     eth0
 rubbish
 ";
         let flags = v6_flags(table);
-        assert_eq!(flags.len(), 9);
+        assert_eq!(flags.len(), 10);
         let v6 = flags.iter().map(|(ip, name, flags)| OwnAddress {
             interface: (*name).into(),
             ip: (*ip).into(),
@@ -122,7 +128,7 @@ rubbish
         let shown = |a: &OwnAddress| format!("{} {}", a.interface, a.ip);
         let found: Vec<_> = to_be_found(&all).into_iter().map(shown).collect();
         let lasting = ["eth0 192.0.2.1", "lo ::1", "eth0 2001:db8::5"];
-        let alone = ["eth0 2001:db8:1::aa", "wlan0 2001:db8::aa"];
+        let alone = ["eth0 2001:db8:1::aa", "eth0 2001:db8:2::aa", "wlan0 2001:db8::aa"];
         assert_eq!(found, [&lasting[..], &alone, &["eth0 fe80::5"]].concat());
         let lasts: Vec<_> = all.iter().filter(|a| a.lasts()).map(shown).collect();
         assert_eq!(lasts, [&lasting[..], &["eth0 fe80::5"]].concat());
