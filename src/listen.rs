@@ -57,6 +57,11 @@ impl std::fmt::Display for Owner {
     }
 }
 
+/// Whether listening on an IPv6 address failed because this kernel has no IPv6.
+pub fn is_without_ipv6(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
+}
+
 /// Who has `port`; `None`: nobody.
 pub fn owner(protocol: Protocol, port: u16) -> Option<Owner> {
     let all = sockets(protocol).into_iter();

@@ -102,7 +102,7 @@ impl Registry {
         line.credentials(&ice.ufrag, &ice.pwd);
         let (commands_tx, commands) = mpsc::channel(COMMANDS);
         let (events_tx, events) = mpsc::channel(EVENTS);
-        let viewer = Viewer {
+        let viewer = Arc::new(Viewer {
             name: format!("viewer-{}", self.joined.fetch_add(1, Ordering::Relaxed) + 1),
             since,
             sound: sound.into(),
@@ -121,18 +121,17 @@ impl Registry {
             restarts: Mutex::new(Bucket::full(RESTARTS)),
             via: offer.via,
             commands: commands_tx,
-        };
+        });
         if let Some(left_out) = self.shared.may_say(&viewer, Visit::Joined) {
-            let Viewer { name, from, who, via, .. } = &viewer;
+            let Viewer { name, from, who, via, .. } = &*viewer;
             tracing::info!(viewer = name, address = %from.ip(), who, via = via.as_str(), "viewer joined{left_out}");
             for what in goes_without {
                 tracing::info!(viewer = name, "the viewer goes without {what}");
             }
         }
-        let entry = self.shared.enter(id.clone(), viewer);
         let task = Task {
-            viewer: entry.viewer.clone(),
-            entry,
+            entry: self.shared.enter(id.clone(), viewer.clone()),
+            viewer,
             shared: self.shared.clone(),
             port,
             session,

@@ -94,8 +94,6 @@ pub struct Viewer {
 pub struct Entry {
     shared: Arc<Shared>,
     id: ViewerId,
-    /// The viewer.
-    pub viewer: Arc<Viewer>,
 }
 
 impl Drop for Entry {
@@ -151,10 +149,9 @@ impl Shared {
     }
 
     /// Enters a viewer, who is known by `id` until the entry is dropped.
-    pub fn enter(self: &Arc<Self>, id: ViewerId, viewer: Viewer) -> Entry {
-        let viewer = Arc::new(viewer);
-        self.lock().insert(id.clone(), viewer.clone());
-        Entry { shared: self.clone(), id, viewer }
+    pub fn enter(self: &Arc<Self>, id: ViewerId, viewer: Arc<Viewer>) -> Entry {
+        self.lock().insert(id.clone(), viewer);
+        Entry { shared: self.clone(), id }
     }
 
     /// The viewer known by `id`.

@@ -75,17 +75,13 @@ impl fmt::Display for Error {
 pub fn bind(address: SocketAddr, ours: &[&TcpListener]) -> Result<TcpListener, Error> {
     let all = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
     match take(address, ours) {
-        Err(e) if address.ip() == all && is_without_ipv6(&e) => {
+        Err(e) if address.ip() == all && listen::is_without_ipv6(&e) => {
             let v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
             tracing::info!("this machine has no IPv6; listening on {v4} instead of {address}");
             take(v4, ours).map_err(|source| Error { address: v4, source })
         }
         other => other.map_err(|source| Error { address, source }),
     }
-}
-
-fn is_without_ipv6(e: &io::Error) -> bool {
-    matches!(e.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
 }
 
 fn take(address: SocketAddr, ours: &[&TcpListener]) -> io::Result<TcpListener> {

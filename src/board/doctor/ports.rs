@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 
 use super::Finding;
 pub use crate::listen::Protocol;
-use crate::listen::{Owner, owner};
+use crate::listen::{Owner, is_without_ipv6, owner};
 
 /// A port that peercam takes.
 #[derive(Clone, Copy, Debug)]
@@ -66,12 +66,8 @@ pub fn take(port: &Port) -> io::Result<()> {
         (address, Protocol::Tcp) => TcpListener::bind(address).map(drop),
         (address, Protocol::Udp) => UdpSocket::bind(address).map(drop),
     };
-    let without_ipv6 = [libc::EAFNOSUPPORT, libc::EADDRNOTAVAIL];
     match at(port.address) {
-        Err(e)
-            if port.address == Ipv6Addr::UNSPECIFIED
-                && e.raw_os_error().is_some_and(|n| without_ipv6.contains(&n)) =>
-        {
+        Err(e) if port.address == Ipv6Addr::UNSPECIFIED && is_without_ipv6(&e) => {
             at(Ipv4Addr::UNSPECIFIED.into())
         }
         other => other,
