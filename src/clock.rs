@@ -54,6 +54,31 @@ impl std::ops::Sub<Duration> for Pts {
     }
 }
 
+/// What became of the time that a thread works for something: it runs, or waits until a processor is free.
+#[derive(Clone, Copy, Debug)]
+pub struct Work {
+    began: Pts,
+    ran: Duration,
+}
+
+impl Work {
+    /// This thread begins now.
+    pub fn begin() -> Self {
+        Self { began: Pts::now(), ran: ran() }
+    }
+
+    /// How long it has waited for a processor since, where it waits for nothing else.
+    pub fn waited(self) -> Duration {
+        Pts::now().since(self.began).saturating_sub(ran().saturating_sub(self.ran))
+    }
+}
+
+/// How long this thread has run.
+fn ran() -> Duration {
+    let ts = read(libc::CLOCK_THREAD_CPUTIME_ID);
+    Duration::new(ts.tv_sec as u64, ts.tv_nsec as u32)
+}
+
 /// How long the board has been running, asleep or not (`CLOCK_BOOTTIME`).
 pub fn running() -> Duration {
     let ts = read(libc::CLOCK_BOOTTIME);

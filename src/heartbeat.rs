@@ -23,7 +23,7 @@ pub struct Heartbeats(Mutex<Vec<Arc<Thread>>>);
 
 #[derive(Debug)]
 struct Thread {
-    name: &'static str,
+    name: Arc<str>,
     /// Microseconds of the monotonic clock.
     due: AtomicU64,
 }
@@ -37,18 +37,18 @@ pub struct Heartbeat {
 
 impl Heartbeats {
     /// For a thread called `name`; it sleeps until it says otherwise.
-    pub fn thread(self: &Arc<Self>, name: &'static str) -> Heartbeat {
-        let thread = Arc::new(Thread { name, due: AtomicU64::new(ASLEEP) });
+    pub fn thread(self: &Arc<Self>, name: &str) -> Heartbeat {
+        let thread = Arc::new(Thread { name: name.into(), due: AtomicU64::new(ASLEEP) });
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(thread.clone());
         Heartbeat { thread, all: self.clone() }
     }
 
     /// The threads that should have been heard of by `now`, and for how long they are overdue.
-    pub fn silent(&self, now: Pts) -> Vec<(&'static str, Duration)> {
+    pub fn silent(&self, now: Pts) -> Vec<(Arc<str>, Duration)> {
         let threads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let overdue = |t: &Arc<Thread>| {
             let due = Pts::from_micros(t.due.load(Ordering::Relaxed));
-            (due < now).then(|| (t.name, now.since(due)))
+            (due < now).then(|| (t.name.clone(), now.since(due)))
         };
         threads.iter().filter_map(overdue).collect()
     }
@@ -90,7 +90,7 @@ mod tests {
         assert_eq!(all.silent(now), []);
         let silent = all.silent(now + WORK + Duration::from_secs(1));
         assert_eq!(silent.len(), 1, "{silent:?}");
-        assert_eq!(silent[0].0, "works");
+        assert_eq!(&*silent[0].0, "works");
         assert!(silent[0].1 >= Duration::from_secs(1), "{silent:?}");
         works.within(WORK + DEVICE);
         assert_eq!(all.silent(now + WORK + Duration::from_secs(1)), []);

@@ -35,6 +35,7 @@ pub mod memory;
 pub mod net;
 pub mod pipeline;
 pub mod pressure;
+pub mod privacy;
 pub mod state;
 pub mod status;
 pub mod text;

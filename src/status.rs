@@ -1,7 +1,7 @@
 //! What each part is doing now, and counters. The page, `/api/status` and the log all read it from here.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use tokio::runtime::Handle;
@@ -260,13 +260,51 @@ counters! {
 /// Shared by all parts; cheap to write, read once a second or on change.
 pub struct Status {
     started: Pts,
-    video: Mutex<Video>,
-    audio: Mutex<Audio>,
+    cameras: Mutex<Vec<Camera>>,
     board: Mutex<Board>,
     configuration: Mutex<Configuration>,
     /// Counters, written without a lock.
-    pub counters: Counters,
-    changed: watch::Sender<u64>,
+    pub counters: Arc<Counters>,
+    changed: Arc<watch::Sender<u64>>,
+}
+
+/// A camera, and the microphone that is heard with it.
+#[derive(Clone)]
+pub struct Camera {
+    /// By configuration.
+    pub name: String,
+    /// What people read.
+    pub label: String,
+    /// Its pictures.
+    pub video: Arc<Source<Video>>,
+    /// The sound. Several cameras may have the same.
+    pub audio: Arc<Source<Audio>>,
+}
+
+/// What one source is doing: its thread writes it, everybody reads it.
+pub struct Source<T> {
+    facts: Mutex<T>,
+    /// Those of all sources.
+    pub counters: Arc<Counters>,
+    changed: Arc<watch::Sender<u64>>,
+}
+
+impl<T: Clone> Source<T> {
+    /// Changes the facts and tells whoever watches them.
+    pub fn change(&self, change: impl FnOnce(&mut T)) {
+        self.measured(change);
+        self.changed.send_modify(|n| *n += 1);
+    }
+
+    /// Changes measured figures (rates, drift) without waking anybody: they are read when somebody looks.
+    pub fn measured(&self, change: impl FnOnce(&mut T)) {
+        change(&mut lock(&self.facts));
+    }
+
+    /// Them now.
+    pub fn now(&self) -> T {
+        lock(&self.facts).clone()
+    }
 }
 
 /// All of it at one moment, as `/api/status` tells it (without the viewers, which their registry knows).
@@ -274,14 +312,25 @@ pub struct Status {
 pub struct Report<'a> {
     version: &'static str,
     uptime_s: u64,
-    /// The picture's side.
-    pub video: Video,
-    /// The sound's side.
-    pub audio: Audio,
+    /// All cameras, in the order of the configuration; at least one, unless the daemon has just begun.
+    pub cameras: Vec<CameraReport>,
     board: Board,
     /// Where the configuration comes from.
     pub configuration: Configuration,
     counters: &'a Counters,
+}
+
+/// A camera at one moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct CameraReport {
+    /// By configuration.
+    pub name: String,
+    /// What people read.
+    pub label: String,
+    /// The picture's side.
+    pub video: Video,
+    /// The sound's side.
+    pub audio: Audio,
 }
 
 /// What the daemon costs its machine.
@@ -318,27 +367,31 @@ impl Default for Status {
     fn default() -> Self {
         Self {
             started: Pts::now(),
-            video: Mutex::default(),
-            audio: Mutex::default(),
+            cameras: Mutex::default(),
             board: Mutex::default(),
             configuration: Mutex::default(),
-            counters: Counters::default(),
-            changed: watch::channel(0).0,
+            counters: Arc::default(),
+            changed: Arc::new(watch::channel(0).0),
         }
     }
 }
 
 impl Status {
-    /// Changes the picture's facts and tells whoever watches them.
-    pub fn video(&self, change: impl FnOnce(&mut Video)) {
-        change(&mut lock(&self.video));
+    /// A new source, nothing of which is known yet. It is told of once it is a [`Camera`]'s.
+    pub fn source<T: Default>(&self) -> Arc<Source<T>> {
+        let (counters, changed) = (self.counters.clone(), self.changed.clone());
+        Arc::new(Source { facts: Mutex::default(), counters, changed })
+    }
+
+    /// From now on these are told of.
+    pub fn set_cameras(&self, cameras: Vec<Camera>) {
+        *lock(&self.cameras) = cameras;
         self.changed.send_modify(|n| *n += 1);
     }
 
-    /// Changes the sound's facts and tells whoever watches them.
-    pub fn audio(&self, change: impl FnOnce(&mut Audio)) {
-        change(&mut lock(&self.audio));
-        self.changed.send_modify(|n| *n += 1);
+    /// Those that are told of.
+    pub fn cameras(&self) -> Vec<Camera> {
+        lock(&self.cameras).clone()
     }
 
     /// Changes what is known of the board and tells whoever watches, if it is news.
@@ -357,11 +410,6 @@ impl Status {
         self.changed.send_modify(|n| *n += 1);
     }
 
-    /// Changes measured figures (rates, drift) without waking anybody: they are read when somebody looks.
-    pub fn measured(&self, change: impl FnOnce(&mut Video, &mut Audio)) {
-        change(&mut lock(&self.video), &mut lock(&self.audio));
-    }
-
     /// Wakes its receiver on every change of state.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
@@ -369,11 +417,16 @@ impl Status {
 
     /// Everything now.
     pub fn report(&self) -> Report<'_> {
+        let camera = |camera: Camera| CameraReport {
+            video: camera.video.now(),
+            audio: camera.audio.now(),
+            name: camera.name,
+            label: camera.label,
+        };
         Report {
             version: env!("CARGO_PKG_VERSION"),
             uptime_s: Pts::now().since(self.started).as_secs(),
-            video: lock(&self.video).clone(),
-            audio: lock(&self.audio).clone(),
+            cameras: self.cameras().into_iter().map(camera).collect(),
             board: lock(&self.board).clone(),
             configuration: lock(&self.configuration).clone(),
             counters: &self.counters,

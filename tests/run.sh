@@ -32,6 +32,9 @@ loads=(live::a_board_that_can_t_keep_up abuse::)
 skip=("${loads[@]/#/--skip=}")
 beside 'tests on virtual boards' integration board "${skip[@]}"
 beside 'tests with browsers and foreign stacks' integration "${foreign[@]}" --skip board "${skip[@]}"
-part 'all other tests' integration "${foreign[@]/#/--skip=}" --skip board "${skip[@]}"
-join
+# Where one of the three fails, the others are heard out: what else is wrong is known at once.
+status=0
+part 'all other tests' integration "${foreign[@]/#/--skip=}" --skip board "${skip[@]}" || status=$?
+join || status=$?
+[ "$status" = 0 ] || exit "$status"
 part 'tests that load the machine' integration "${loads[@]}"

@@ -3,10 +3,11 @@
 # registries of cargo, npm and pip. Quick when everything is there: then nothing is asked of the network.
 #
 #   tests/setup.sh GROUP...     build: compilers and libraries        check: formatter, linter, cargo-deny
-#                               browser: Chromium, Firefox, Node      board: QEMU and the virtual board's image
-#                               peers: aiortc, FFmpeg, GStreamer,     net: tools for the tests' own networks
-#                                 pion, coturn                        deb: cargo-deb, lintian, Debian's releases
-#                               cross: a Debian 11 root to build      device: the same board with an arm64 processor
+#                               browser: Chromium, Firefox, WebKit,   board: QEMU and the virtual board's image
+#                                 Node                                net: tools for the tests' own networks
+#                               peers: aiortc, FFmpeg, GStreamer,     deb: cargo-deb, lintian, Debian's releases
+#                                 pion, coturn                        device: the same board with an arm64 processor
+#                               cross: a Debian 11 root to build
 #                                 for boards in
 #   tests/setup.sh path         prints the directories to put before PATH, so that the right cargo is found
 #   tests/setup.sh cache        prints where things are kept
@@ -217,7 +218,7 @@ nginx() { # only unpacked, as coturn is
 }
 
 browser() {
-  packages chromium firefox-esr fonts-dejavu-core pulseaudio
+  packages chromium firefox-esr webkit2gtk-driver xvfb xauth dbus-daemon fonts-dejavu-core pulseaudio
   # Firefox decodes H.264 with the system's libavcodec, which it only recommends.
   if ! dpkg-query -W -f='${db:Status-Status} ' 'libavcodec[0-9]*' 2>/dev/null | grep -qw installed; then
     update_lists

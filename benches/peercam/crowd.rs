@@ -17,9 +17,8 @@ use peercam::config;
 use peercam::media::unit::{AudioUnit, VideoUnit};
 use peercam::memory;
 use peercam::net::Links;
+use peercam::pipeline::camera::{Camera, Cameras};
 use peercam::pipeline::quality::Share;
-use peercam::pipeline::snapshot::Snapshots;
-use peercam::pipeline::stream::Streams;
 use peercam::state::State;
 use peercam::status::Status;
 use peercam::viewer::{Port, Registry};
@@ -199,7 +198,9 @@ impl Ours {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let inside = runtime.enter();
         tokio::spawn(memory::give_back());
-        let (streams, status) = (Streams::default(), Arc::new(Status::default()));
+        let (cameras, status) =
+            (Cameras::new([Camera::new("camera", "Camera")]), Arc::new(Status::default()));
+        let camera = cameras.all()[0].clone();
         let web = config::Web {
             address: Ipv4Addr::LOCALHOST.into(),
             port: 0,
@@ -211,8 +212,7 @@ impl Ours {
         let (_, addresses) = watch::channel(addresses::now());
         let links = Links::new(addresses.clone());
         let port = Port::open(&ice, addresses, status.clone()).expect("a free port");
-        let registry = Registry::new(streams.clone(), status.clone(), port, 300);
-        let snapshots = Arc::new(Snapshots::new(streams.video.demand.clone()));
+        let registry = Registry::new(cameras.clone(), status.clone(), port, 300);
         let listener = web::bind((web.address, 0).into(), &[]).expect("a port");
         let address = listener.local_addr().expect("an address");
         let door = web::Door { listener, speaks: web::Speaks::Plain };
@@ -221,14 +221,14 @@ impl Ours {
         let auth = Auth::new(State::open(dir.path()).expect("a state"));
         let (clocks, announced) = (CLOCKS, watch::channel(None).1);
         let settings = watch::channel(Arc::new(web::Settings { web, ice, tls: None, address })).1;
-        let context = web::Context { registry, status, auth, snapshots, settings, clocks, links, announced };
+        let context = web::Context { registry, cameras, status, auth, settings, clocks, links, announced };
         let stop = CancellationToken::new();
         let server = web::Server::new(Arc::new(context), stop.clone());
         let _door = server.open(door).expect("a listener");
         let over = Arc::new(AtomicBool::new(false));
         let until = over.clone();
         std::thread::spawn(move || {
-            let (pictures, sounds) = (streams.video.hub(Share::Full), &streams.audio.hub);
+            let (pictures, sounds) = (camera.video.hub(Share::Full), &camera.audio.hub);
             publish(parts, size, &until, |unit| match unit {
                 Unit::Audio(unit) => sounds.publish(&unit.into()),
                 Unit::Video(unit) => {

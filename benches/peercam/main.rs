@@ -20,6 +20,7 @@ mod process;
 #[path = "../../tests/it/ticker.rs"]
 mod ticker;
 
+mod cameras;
 mod crowd;
 mod stages;
 
@@ -48,10 +49,11 @@ fn main() {
     {
         return crowd::watch(url, viewers.parse().expect("a number"));
     }
-    let sections: [(&str, fn()); 5] = [
+    let sections: [(&str, fn()); 6] = [
         ("start", start),
         ("stages", stages::measure),
         ("crowd", crowd::measure),
+        ("cameras", cameras::measure),
         ("join", join),
         ("delay", delay),
     ];

@@ -12,12 +12,13 @@ use peercam::config;
 use peercam::media::frame::Size;
 use peercam::media::i420::I420;
 use peercam::media::scale::scale;
+use peercam::pipeline::camera::{Camera, Cameras};
 use peercam::pipeline::quality::Quality;
-use peercam::pipeline::snapshot::Snapshots;
-use peercam::pipeline::stream::Streams;
 use peercam::pipeline::video::{Context, Video};
+use peercam::pipeline::worker::Threads;
+use peercam::privacy::{Privacy, Private};
 use peercam::status::Status;
-use peercam::viewer::{Credential, Holder, Offer, Port, Registry, Signaling};
+use peercam::viewer::{Credential, Holder, Offer, Port, Registry, Signaling, Wanted};
 use rtc::interceptor::Packet;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -62,17 +63,20 @@ fn scaling() {
 }
 
 async fn one(size: Size) {
-    let (streams, status) = (Streams::default(), Arc::new(Status::default()));
-    let config = config::Video { device: config::Camera::Pattern, size, ..Default::default() };
+    let (cameras, status) = (Cameras::new([Camera::new("camera", "Camera")]), Arc::new(Status::default()));
+    let camera = cameras.all()[0].clone();
+    let config = config::Video { device: config::CameraDevice::Pattern, size, ..Default::default() };
     let _video = Video::spawn(Context {
+        threads: Threads::Only,
         config: watch::channel(config).1,
-        stream: streams.video.clone(),
-        status: status.clone(),
-        snapshots: Arc::new(Snapshots::new(streams.video.demand.clone())),
+        stream: camera.video.clone(),
+        status: status.source(),
+        snapshots: camera.snapshots.clone(),
         clock: CLOCKS.video,
-        private: watch::channel(false).1,
+        private: Private::of(watch::channel(Privacy::default()).1, "camera"),
         hotplug: watch::channel(0).1,
         pressure: watch::channel(None).1,
+        budget: Arc::default(),
         heartbeats: Arc::default(),
         stop: CancellationToken::new(),
     })
@@ -80,7 +84,7 @@ async fn one(size: Size) {
     let ice = config::Ice { port: 0, ..Default::default() };
     let (_, addresses) = watch::channel(addresses::now());
     let port = Port::open(&ice, addresses, status.clone()).expect("a free port");
-    let registry = Registry::new(streams.clone(), status, port, 10);
+    let registry = Registry::new(cameras, status, port, 10);
     let mut client = Client::new(false).await;
     let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
     let holder = Holder { credential: Credential::new([0; 32]), owner: true, household: false };
@@ -92,13 +96,14 @@ async fn one(size: Size) {
         holder,
         via: Signaling::Whep,
         sound: false,
-        quality: Quality::Auto,
+        cameras: vec![Wanted { mid: None, camera: camera.clone(), quality: Quality::Auto }],
+        listen: None,
     };
     let answer = registry.join(offer).await.expect("an answer");
     client.accept(&answer.sdp).await;
     client.until(Connected).await;
 
-    let mut beside = streams.video.subscribe();
+    let mut beside = camera.video.subscribe();
     let (mut wait, mut work, mut wire, mut all) = (vec![], vec![], vec![], vec![]);
     let ms = |d: Duration| d.as_secs_f64() * 1e3;
     let mut units = std::collections::HashMap::new();

@@ -12,15 +12,16 @@ use crate::board::control::{Answer, Request};
 use crate::board::doctor::Finding;
 use crate::board::holdings::Holdings;
 use crate::board::terminal;
-use crate::state::Role;
-use crate::status::{self, Report, State, Status};
+use crate::pipeline::camera::Cameras;
+use crate::state::{Role, Scope};
+use crate::status::{self, CameraReport, Report, State, Status};
 use crate::viewer::Registry;
 use crate::wall::{DAY, clock, date};
 use crate::web::Settings;
 use crate::web::auth::{self, Auth};
 use crate::web::tls::names::Here;
-use crate::web::tls::{Facts, Kind};
-use crate::web::{machine, privacy};
+use crate::web::tls::{self, Facts, Kind};
+use crate::web::{cameras, machine, privacy};
 
 /// A certificate that ends sooner than this should have been replaced by now.
 const SOON_DAYS: i64 = 14;
@@ -39,6 +40,8 @@ pub struct Controls {
     pub status: Arc<Status>,
     /// All viewers.
     pub registry: Arc<Registry>,
+    /// What they may watch.
+    pub cameras: Arc<Cameras>,
     /// Certificate, the page's address, and the most viewers, as they are now.
     pub settings: watch::Receiver<Arc<Settings>>,
     /// The name announced by mDNS.
@@ -51,9 +54,15 @@ impl Controls {
         let auth = &self.auth;
         match request {
             Request::Pair => self.pair().map_err(said),
-            Request::SetPassword { role, password: Some(text), keep_links } => {
+            Request::SetPassword { role, password: Some(text), keep_links, cameras } => {
+                let cameras =
+                    cameras.map(|names| self.scope(Some(names).filter(|n| !n.is_empty()))).transpose()?;
                 let password = auth::NewPassword { text: &text, keep_links };
-                auth.set_password(role, password).await.map_err(said).map(|()| Value::Null)
+                auth.set_password(role, password).await.map_err(said)?;
+                if let Some(cameras) = cameras {
+                    auth.set_household_cameras(cameras).await.map_err(said)?;
+                }
+                Ok(Value::Null)
             }
             Request::SetPassword { role: Role::Viewer, password: None, .. } => {
                 auth.remove_household_password().await.map_err(said)?;
@@ -66,22 +75,31 @@ impl Controls {
             Request::TokenAdd { role: Role::Guest, .. } => {
                 Err("a token is a viewer's or an owner's; guests get links, on the page".into())
             }
-            Request::TokenAdd { name, role } => {
-                self.on_disk(move |auth| auth.add_token(&name, role).map(|token| json!({"token": token})))
-                    .await
+            Request::TokenAdd { name, role, cameras } => {
+                let cameras = self.scope(cameras)?;
+                let add = move |auth: &Auth| auth.add_token(&name, role, cameras);
+                self.on_disk(move |auth| add(auth).map(|token| json!({"token": token}))).await
             }
             Request::TokenList => Ok(json!(auth.tokens())),
             Request::TokenRevoke { name } => {
                 self.on_disk(move |auth| auth.revoke_token(&name).map(|()| warned(auth.unwritten()))).await
             }
-            Request::Privacy { on } => {
-                let warnings = privacy::switch(on, auth, &self.registry, &self.status).await.map_err(said)?;
+            Request::Privacy { on, camera } => {
+                let of = privacy::Of {
+                    auth,
+                    registry: &self.registry,
+                    cameras: &self.cameras,
+                    status: &self.status,
+                };
+                let warnings = of.switch(on, camera.as_deref()).await.map_err(said)?;
                 Ok(warned(warnings))
             }
             Request::Holdings => {
-                let Report { video, audio, .. } = self.status.report();
+                let cameras = self.status.report().cameras;
                 let dir = auth.state().dir().to_owned();
-                let look = move || Holdings::of_this_process(&dir, video.device, audio.device);
+                let nodes: Vec<_> = cameras.iter().filter_map(|c| c.video.device.clone()).collect();
+                let microphones: Vec<_> = cameras.iter().filter_map(|c| c.audio.device.clone()).collect();
+                let look = move || Holdings::of_this_process(&dir, nodes, microphones);
                 let held = tokio::task::spawn_blocking(look).await.map_err(said)?;
                 Ok(json!(held))
             }
@@ -117,6 +135,17 @@ impl Controls {
         let _ = tokio::task::spawn_blocking(move || state.catch_up()).await; // it can't panic
     }
 
+    /// For cameras of these names, or all. There must be such.
+    fn scope(&self, cameras: Option<Vec<String>>) -> Result<Scope, String> {
+        let Some(names) = cameras else { return Ok(Scope::ALL) };
+        match names.iter().find(|name| self.cameras.find(name).is_none()) {
+            Some(unknown) => {
+                Err(format!("there is no camera called {unknown}; there are: {}", self.cameras.names()))
+            }
+            None => Ok(Scope::only(names)),
+        }
+    }
+
     fn pair(&self) -> Result<Value, auth::Error> {
         let secret = self.auth.pair()?;
         let links: Vec<_> = self.pages().iter().map(|page| format!("{page}/#pair={secret}")).collect();
@@ -147,15 +176,18 @@ impl Controls {
 
     /// For `peercam status`.
     fn facts(&self) -> Value {
-        let mut facts = json!(self.status.report());
-        let viewers = self.registry.list();
-        facts["video"]["rungs"] = json!(self.registry.rungs());
+        let (mut report, privacy) = (self.status.report(), self.auth.state().privacy().borrow().clone());
+        let cameras = cameras::told(&self.cameras, &privacy, std::mem::take(&mut report.cameras));
+        let (mut facts, viewers) = (json!(report), self.registry.list());
+        for (key, told) in cameras {
+            facts[key] = told;
+        }
         facts["pages"] = json!(self.pages());
         let settings = self.settings();
         facts["listening"] = json!(settings.address);
         facts["certificate"] = json!(settings.tls.as_ref().map(|t| t.facts()));
         facts["paired"] = json!(self.auth.paired());
-        facts["privacy"] = json!(*self.auth.state().privacy().borrow());
+        facts["privacy"] = json!(privacy.all);
         facts["state_problem"] = json!(self.auth.unwritten());
         facts["viewers"] = json!({"count": viewers.len(), "max": settings.web.max_viewers, "list": viewers});
         facts["process"] = json!(status::Process::now());
@@ -176,24 +208,28 @@ impl Controls {
             let remedy = "make room on its disk (`df -h`), or repair it (`dmesg`)";
             all.push(Finding::bad("state", problem, remedy));
         }
-        let Report { video, audio, .. } = self.status.report();
-        for (about, state, name, reason) in [
-            ("camera", video.state, video.name, video.reason),
-            ("microphone", audio.state, audio.name, audio.reason),
-        ] {
-            all.push(match state {
-                State::Gone => Finding::bad(
-                    about,
-                    format!("{name}: {}", reason.unwrap_or_default()),
-                    "see whether it is plugged in; `peercam devices` lists what there is",
-                ),
-                _ => Finding::ok(about, format!("{name}: {}", state.as_str())),
+        let report = self.status.report();
+        for camera in &report.cameras {
+            let CameraReport { video, audio, .. } = camera;
+            let which = one_of(&report, camera);
+            for (about, state, name, reason) in [
+                ("camera", video.state, &video.name, &video.reason),
+                ("microphone", audio.state, &audio.name, &audio.reason),
+            ] {
+                all.push(match state {
+                    State::Gone => Finding::bad(
+                        about,
+                        format!("{which}{name}: {}", reason.clone().unwrap_or_default()),
+                        "see whether it is plugged in; `peercam devices` lists what there is",
+                    ),
+                    _ => Finding::ok(about, format!("{which}{name}: {}", state.as_str())),
+                });
+            }
+            all.push(match video.encoder {
+                "" => Finding::ok("encoder", format!("{which}waits to know what the camera gives")),
+                encoder => Finding::ok("encoder", format!("{which}{encoder} works")),
             });
         }
-        all.push(match video.encoder {
-            "" => Finding::ok("encoder", "waits to know what the camera gives"),
-            encoder => Finding::ok("encoder", format!("{encoder} works")),
-        });
         all.push(self.settings().tls.as_ref().map_or_else(plain, |tls| certificate(&tls.facts(), clock())));
         all
     }
@@ -202,7 +238,7 @@ impl Controls {
     /// `systemctl status` shows: how to become the owner of a device that has none.
     pub async fn introduce(&self) -> Result<(), auth::Error> {
         looked_at(&self.status).await;
-        let (report, private) = (self.status.report(), *self.auth.state().privacy().borrow());
+        let (report, private) = (self.status.report(), self.auth.state().privacy().borrow().all);
         for line in captured(&report, private) {
             info!("{line}");
         }
@@ -227,6 +263,7 @@ impl Controls {
              `peercam pair` prints a new one.\n",
             invitation["minutes"]
         );
+        text += tls::warning(&invitation["certificate"]);
         use std::io::Write as _;
         // Nobody may be there to read it; then `peercam pair` tells it again.
         let _ = std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush());
@@ -237,10 +274,11 @@ impl Controls {
 /// Waits until the devices have been looked at and the encoder is made for what they give: right after a start they
 /// have not been. One that takes longer than [`LOOKING`] tells in the log by itself.
 async fn looked_at(status: &Status) {
-    let unknown = || {
-        let Report { video, audio, .. } = status.report();
-        [video.state, audio.state].contains(&State::Opening) || video.encoder.is_empty()
+    let looked_at = |camera: &CameraReport| {
+        let CameraReport { video, audio, .. } = camera;
+        ![video.state, audio.state].contains(&State::Opening) && !video.encoder.is_empty()
     };
+    let unknown = || !status.report().cameras.iter().all(looked_at);
     let mut changes = status.changes();
     let looked = async { while unknown() && changes.changed().await.is_ok() {} };
     let _ = tokio::time::timeout(LOOKING, looked).await;
@@ -251,11 +289,19 @@ fn captured(report: &Report<'_>, private: bool) -> Vec<String> {
     if private {
         return vec!["privacy is on: camera and microphone are closed, whoever watches".into()];
     }
-    let (v, a) = (&report.video, &report.audio);
-    vec![
-        device("camera", v.state, &v.name, &v.device, &v.why, &v.reason),
-        device("microphone", a.state, &a.name, &a.device, &a.why, &a.reason),
-    ]
+    let lines = |camera: &CameraReport| {
+        let (which, v, a) = (one_of(report, camera), &camera.video, &camera.audio);
+        [
+            device(&format!("{which}camera"), v.state, &v.name, &v.device, &v.why, &v.reason),
+            device(&format!("{which}microphone"), a.state, &a.name, &a.device, &a.why, &a.reason),
+        ]
+    };
+    report.cameras.iter().flat_map(lines).collect()
+}
+
+/// Which camera something is said of, where there are several.
+fn one_of(report: &Report<'_>, camera: &CameraReport) -> String {
+    if report.cameras.len() == 1 { String::new() } else { format!("{}: ", camera.name) }
 }
 
 fn device(
@@ -318,24 +364,31 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn right_after_a_start_it_is_waited_for_devices_and_encoder_but_not_for_ever() {
         let (status, began) = (Arc::new(Status::default()), tokio::time::Instant::now());
+        let camera = status::Camera {
+            name: "front".into(),
+            label: "Front".into(),
+            video: status.source(),
+            audio: status.source(),
+        };
+        status.set_cameras(vec![camera.clone()]);
         let looked = tokio::spawn({
             let status = status.clone();
             async move { looked_at(&status).await }
         });
-        let changes: [fn(&Status); 3] = [
-            |s| s.audio(|a| a.state = State::Off),
-            |s| s.video(|v| v.state = State::Idle),
-            |s| s.video(|v| v.encoder = "OpenH264"),
+        let changes: [fn(&status::Camera); 3] = [
+            |c| c.audio.change(|a| a.state = State::Off),
+            |c| c.video.change(|v| v.state = State::Idle),
+            |c| c.video.change(|v| v.encoder = "OpenH264"),
         ];
         for change in changes {
             tokio::time::sleep(LOOKING / 8).await;
             assert!(!looked.is_finished());
-            change(&status);
+            change(&camera);
         }
         looked.await.unwrap();
         assert!(began.elapsed() < LOOKING / 2);
         // A camera that takes its time.
-        status.video(|v| v.state = State::Opening);
+        camera.video.change(|v| v.state = State::Opening);
         let began = tokio::time::Instant::now();
         looked_at(&status).await;
         assert!(began.elapsed() >= LOOKING);

@@ -9,7 +9,7 @@ mod reload;
 
 use std::io::IsTerminal as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -29,9 +29,8 @@ use crate::config::{self, Config};
 use crate::heartbeat::Heartbeats;
 use crate::memory;
 use crate::net::{Links, descriptors};
-use crate::pipeline::snapshot::Snapshots;
-use crate::pipeline::stream::Streams;
-use crate::pipeline::{audio, video};
+use crate::pipeline::demand::Demand;
+use crate::pipeline::sources::{self, Common, Sources};
 use crate::state::{self, State};
 use crate::status::{self, Status};
 use crate::viewer::{Port, Registry};
@@ -65,7 +64,7 @@ pub async fn run(
     let tls = Tls::open(&config.web, state_dir, announced.clone())?;
     let control = Control::bind(board::control::path(state_dir))?;
 
-    let (streams, status) = (Streams::default(), Arc::new(Status::default()));
+    let status = Arc::new(Status::default());
     status.configuration(status::Configuration { source, refused: vec![] });
     let heartbeats = Arc::new(Heartbeats::default());
     let addresses = addresses::watch(stop.clone());
@@ -73,45 +72,35 @@ pub async fn run(
     auth.set_neighbours(links.clone());
     let port = Port::open(&config.ice, addresses.clone(), status.clone())?;
     tell_media(&port);
-    let snapshots = Arc::new(Snapshots::new(streams.video.demand.clone()));
     let clocks = Clocks {
         video: RtpClock { hz: VIDEO_HZ, offset: getrandom::u32().context("asking for random numbers")? },
         audio: RtpClock { hz: AUDIO_HZ, offset: getrandom::u32().context("asking for random numbers")? },
     };
     auth.state().hold_privacy(config.watching.privacy);
-    let private = auth.state().privacy();
-    let hotplug = board::hotplug::watch(stop.clone());
-    let viewers = streams.video.demand.viewers();
-    let pressure = board::health::watch(status.clone(), viewers.clone(), stop.clone());
-    let video_config = watch::Sender::new(config.video.clone());
-    let audio_config = watch::Sender::new(config.audio.clone());
-    let video = video::Video::spawn(video::Context {
-        config: video_config.subscribe(),
-        stream: streams.video.clone(),
-        status: status.clone(),
-        snapshots: snapshots.clone(),
-        clock: clocks.video,
-        private: private.clone(),
-        hotplug: hotplug.clone(),
-        pressure,
-        heartbeats: heartbeats.clone(),
-        stop: stop.clone(),
-    })
-    .context("starting the video threads")?;
-    let audio = audio::spawn(audio::Context {
-        config: audio_config.subscribe(),
-        stream: streams.audio.clone(),
-        status: status.clone(),
-        clocks,
-        private: private.clone(),
-        hotplug,
-        heartbeats: heartbeats.clone(),
-        stop: stop.clone(),
-    })
-    .context("starting the audio thread")?;
-    let watched = watching::Watched { viewers: viewers.clone(), private };
-    let told = watching::start(config.watching.clone(), watched);
-    let registry = Registry::new(streams, status.clone(), port, config.web.max_viewers);
+    let names: Vec<_> = config.cameras.iter().map(|camera| camera.name.clone()).collect();
+    auth.keep_cameras(&names);
+    let audience = Arc::<Demand>::default();
+    let viewers = audience.viewers();
+    let sources = Sources::start(
+        &config,
+        audience,
+        Common {
+            status: status.clone(),
+            clocks,
+            privacy: auth.state().privacy(),
+            hotplug: board::hotplug::watch(stop.clone()),
+            pressure: board::health::watch(status.clone(), viewers.clone(), stop.clone()),
+            heartbeats: heartbeats.clone(),
+            stop: stop.clone(),
+        },
+    )
+    .context("starting the threads of cameras and microphones")?;
+    let cameras = sources.cameras();
+    let sources = Arc::new(Mutex::new(sources));
+    tokio::spawn(stop.clone().run_until_cancelled_owned(sources::follow(sources.clone())));
+    let watched = watching::Watched { viewers: viewers.clone(), private: cameras.hidden() };
+    let told = watching::start(config.watching.clone(), watched, reload::lit(&config, &cameras));
+    let registry = Registry::new(cameras.clone(), status.clone(), port, config.web.max_viewers);
 
     let address = listeners.address();
     let settings = Settings { web: config.web.clone(), ice: config.ice.clone(), tls: tls.clone(), address };
@@ -120,7 +109,7 @@ pub async fn run(
         registry: registry.clone(),
         auth: auth.clone(),
         status: status.clone(),
-        snapshots,
+        cameras: cameras.clone(),
         settings: settings.subscribe(),
         clocks,
         links,
@@ -132,6 +121,7 @@ pub async fn run(
         auth: auth.clone(),
         status: status.clone(),
         registry: registry.clone(),
+        cameras,
         settings: settings.subscribe(),
         announced,
     });
@@ -157,8 +147,7 @@ pub async fn run(
     let mut live = Live {
         config,
         state_dir: state_dir.to_owned(),
-        video: video_config,
-        audio: audio_config,
+        sources,
         told,
         auth,
         status,
@@ -179,11 +168,8 @@ pub async fn run(
     notify::stopping();
     info!("stopping");
     // The threads end while viewers are told.
-    let encoded = tokio::task::spawn_blocking(move || {
-        drop(audio);
-        video.join()
-    });
-    let Live { page, registry, told, mut announcing, .. } = live;
+    let Live { sources, page, registry, told, mut announcing, .. } = live;
+    let encoded = tokio::task::spawn_blocking(move || sources::lock(&sources).join());
     let farewell = async {
         page.ended().await;
         let _ = timeout(FAREWELL, registry.close_all("the device is shutting down")).await;

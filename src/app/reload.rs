@@ -6,7 +6,7 @@
 //! back by themselves.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -15,9 +15,11 @@ use tracing::{error, info};
 
 use super::page::{Listeners, Page};
 use crate::board::mdns;
-use crate::board::watching::Told;
+use crate::board::watching::{Lit, Told, Watched};
 use crate::config::{self, Change, Config};
 use crate::net::Addresses;
+use crate::pipeline::camera::Cameras;
+use crate::pipeline::sources::{self, Sources};
 use crate::status::{self, Status};
 use crate::viewer::{self, Port, Registry};
 use crate::web::auth::Auth;
@@ -33,10 +35,8 @@ pub struct Live {
     pub config: Config,
     /// Where the device's own certificates are kept.
     pub state_dir: PathBuf,
-    /// To the picture's threads.
-    pub video: watch::Sender<config::Video>,
-    /// To the sound's.
-    pub audio: watch::Sender<config::Audio>,
+    /// Cameras and microphones.
+    pub sources: Arc<Mutex<Sources>>,
     /// Who is told that somebody watches.
     pub told: Told,
     /// Holds privacy.
@@ -55,6 +55,16 @@ pub struct Live {
     pub announcing: Announcing,
     /// Keeps the certificate current.
     pub certificate: Keeping,
+}
+
+/// The cameras that have a light of their own.
+pub fn lit(config: &Config, cameras: &Cameras) -> Vec<Lit> {
+    let lit = |config: &config::Camera| {
+        let (led, camera) = (config.led.clone()?, cameras.find(&config.name)?);
+        let watched = Watched { viewers: camera.video.demand.viewers(), private: camera.private() };
+        Some(Lit { key: format!("camera.{}.led", config.name), led, watched })
+    };
+    config.cameras.iter().filter_map(lit).collect()
 }
 
 /// The media port for another `[ice]`.
@@ -110,12 +120,13 @@ impl Live {
         }
         self.registry.set_max_viewers(new.web.max_viewers);
         self.auth.state().hold_privacy(new.watching.privacy);
+        sources::lock(&self.sources).configure(&new);
         if new.watching.privacy {
             self.registry.conceal().await;
         }
-        self.video.send_if_modified(|now| std::mem::replace(now, new.video.clone()) != new.video);
-        self.audio.send_if_modified(|now| std::mem::replace(now, new.audio.clone()) != new.audio);
-        self.told.change(new.watching.clone());
+        self.forget_cameras(&new).await;
+        let lit = lit(&new, &sources::lock(&self.sources).cameras());
+        self.told.change(new.watching.clone(), lit);
         if tls_is_new {
             self.certificate.keep(tls.clone(), self.addresses.clone());
         }
@@ -125,6 +136,13 @@ impl Live {
         self.announcing.set(announced).await;
         self.config = new;
         Ok(changes)
+    }
+
+    /// What was granted of cameras that are gone ends.
+    async fn forget_cameras(&self, new: &Config) {
+        let names: Vec<_> = new.cameras.iter().map(|camera| camera.name.clone()).collect();
+        let auth = self.auth.clone();
+        let _ = tokio::task::spawn_blocking(move || auth.keep_cameras(&names)).await; // it can't panic
     }
 
     fn media(&self, ice: &config::Ice) -> anyhow::Result<Media> {
@@ -147,7 +165,8 @@ impl Live {
 
 /// What happened to each key.
 fn summary(changes: &[Change]) -> String {
-    let (reconnect, applied): (Vec<_>, Vec<_>) = changes.iter().partition(|c| RECONNECTS.contains(&c.key));
+    let (reconnect, applied): (Vec<_>, Vec<_>) =
+        changes.iter().partition(|c| RECONNECTS.contains(&c.key.as_str()));
     let list = |what: &str, changes: &[&Change]| {
         let all: Vec<_> = changes.iter().map(ToString::to_string).collect();
         (!all.is_empty()).then(|| format!("{what}: {}", all.join(", ")))

@@ -59,6 +59,9 @@ pub enum Request {
         /// Guest links and tokens stay, which the owner's new password would end.
         #[serde(default)]
         keep_links: bool,
+        /// The cameras that the household may watch from now on: none are named, all; absent, as before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cameras: Option<Vec<String>>,
     },
     /// The names of all guest links and tokens.
     Issued,
@@ -68,6 +71,9 @@ pub enum Request {
         name: String,
         /// What it is good for.
         role: Role,
+        /// For which cameras; none are named: for all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cameras: Option<Vec<String>>,
     },
     /// All tokens.
     TokenList,
@@ -78,10 +84,13 @@ pub enum Request {
     },
     /// What the daemon is doing.
     Status,
-    /// Closes camera and microphone, or lets them be opened again.
+    /// Closes cameras and microphones, or lets them be opened again.
     Privacy {
         /// Closed.
         on: bool,
+        /// Only this camera, with the microphones that no other uses.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        camera: Option<String>,
     },
     /// What the daemon knows of itself that `peercam doctor` can't see from outside.
     Doctor,
@@ -379,6 +388,7 @@ mod tests {
             role: Role::Owner,
             password: Some("p\u{e4}ss\nword".into()),
             keep_links: false,
+            cameras: None,
         };
         assert_eq!(asked(&path, password).await.unwrap(), json!("passwd"));
         let refused = asked(&path, Request::TokenRevoke { name: "x".into() }).await.unwrap_err();
@@ -426,7 +436,7 @@ mod tests {
 
     #[test]
     fn requests_are_written_as_documented() {
-        let add = Request::TokenAdd { name: "grafana".into(), role: Role::Viewer };
+        let add = Request::TokenAdd { name: "grafana".into(), role: Role::Viewer, cameras: None };
         let text = r#"{"do":"token_add","name":"grafana","role":"viewer"}"#;
         assert_eq!(serde_json::to_string(&add).unwrap(), text);
         assert_eq!(serde_json::from_str::<Request>(text).unwrap(), add);

@@ -17,15 +17,19 @@ pub struct Holdings {
     pub state_dir: PathBuf,
     /// The ports that it has, and nobody else.
     pub ports: Vec<(Protocol, u16)>,
-    /// Node of the camera that it has open.
-    pub camera: Option<String>,
-    /// ALSA name of the microphone that it has open.
-    pub microphone: Option<String>,
+    /// Nodes of the cameras that it has open.
+    pub cameras: Vec<String>,
+    /// ALSA names of the microphones that it has open.
+    pub microphones: Vec<String>,
 }
 
 impl Holdings {
-    /// What this process has taken. `camera` and `microphone` are those that it used last, and may be closed by now.
-    pub fn of_this_process(state_dir: &Path, camera: Option<String>, microphone: Option<String>) -> Self {
+    /// What this process has taken. `cameras` and `microphones` are those that it used last, and may be closed by now.
+    pub fn of_this_process(
+        state_dir: &Path,
+        cameras: impl IntoIterator<Item = String>,
+        microphones: impl IntoIterator<Item = String>,
+    ) -> Self {
         let files = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
         let open: Vec<_> = files.filter_map(|fd| fs::read_link(fd.path()).ok()).collect();
         let is_capture =
@@ -35,8 +39,11 @@ impl Holdings {
             id: std::process::id(),
             state_dir: full(state_dir),
             ports: listen::ours(),
-            camera: camera.filter(|node| open.iter().any(|path| path == Path::new(node))),
-            microphone: microphone.filter(|_| listens),
+            cameras: cameras
+                .into_iter()
+                .filter(|node| open.iter().any(|path| path == Path::new(node)))
+                .collect(),
+            microphones: microphones.into_iter().filter(|_| listens).collect(),
         }
     }
 
@@ -69,10 +76,12 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let node = std::env::temp_dir().join(format!("peercam-node-{}", std::process::id()));
         let open = fs::File::create(&node).unwrap();
-        let camera = || Some(node.display().to_string());
-        let held = Holdings::of_this_process(Path::new("/proc/self/.."), camera(), Some("hw:1".into()));
+        let camera = node.display().to_string();
+        let closed = "/dev/video987".to_owned();
+        let cameras = || [closed.clone(), camera.clone()];
+        let held = Holdings::of_this_process(Path::new("/proc/self/.."), cameras(), ["hw:1".into()]);
         assert_eq!((held.id, held.state_dir.as_path()), (std::process::id(), Path::new("/proc")));
-        assert_eq!((held.camera.clone(), held.microphone.clone()), (camera(), None));
+        assert_eq!((&held.cameras, &held.microphones), (&vec![camera.clone()], &vec![]));
         assert!(held.has(Protocol::Tcp, port) && !held.has(Protocol::Udp, port));
         assert!(held.keeps_state_in(Path::new("/proc/")) && !held.keeps_state_in(Path::new("/")));
         // Somebody else says that it has our port.
@@ -82,7 +91,7 @@ mod tests {
         assert_eq!(told, held);
         drop((open, listener));
         fs::remove_file(&node).unwrap();
-        let later = Holdings::of_this_process(Path::new("/"), camera(), None);
-        assert!(later.camera.is_none() && !later.has(Protocol::Tcp, port));
+        let later = Holdings::of_this_process(Path::new("/"), cameras(), None);
+        assert!(later.cameras.is_empty() && !later.has(Protocol::Tcp, port));
     }
 }

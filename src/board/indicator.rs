@@ -16,8 +16,9 @@ pub const LEDS: &str = "/sys/class/leds";
 const RETRY: Duration = Duration::from_secs(10);
 
 /// Keeps the light in folder `led` on while there are `viewers` and no privacy (`private`), until `stop`; then it is off, or
-/// blinks by itself as it did before.
+/// blinks by itself as it did before. The log calls it by its `key` in the configuration.
 pub async fn follow(
+    key: String,
     led: PathBuf,
     mut viewers: watch::Receiver<usize>,
     mut private: watch::Receiver<bool>,
@@ -31,11 +32,11 @@ pub async fn follow(
         let retry = switched.is_err();
         match (switched, &told) {
             (Ok(()), Some(_)) => {
-                info!("watching.led: it works now");
+                info!("{key}: it works now");
                 told = None;
             }
             (Err(says), last) if last.as_ref() != Some(&says) => {
-                warn!("watching.led: {says}; trying again every 10 s");
+                warn!("{key}: {says}; trying again every 10 s");
                 told = Some(says);
             }
             _ => {}
@@ -109,19 +110,19 @@ async fn write(path: &Path, text: &str) -> Result<(), String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use tokio::sync::watch;
 
     use super::*;
 
-    struct Fake(PathBuf);
+    pub struct Fake(pub PathBuf);
 
     impl Fake {
-        fn new(name: &str) -> Self {
+        pub fn new(name: &str) -> Self {
             Self(std::env::temp_dir().join(format!("peercam-led-{name}-{}", std::process::id())))
         }
 
-        fn plug(&self) {
+        pub fn plug(&self) {
             std::fs::create_dir_all(&self.0).expect("made");
             for (file, text) in
                 [("brightness", "0\n"), ("max_brightness", "255\n"), ("trigger", "none [mmc0] timer\n")]
@@ -130,11 +131,11 @@ mod tests {
             }
         }
 
-        fn read(&self, file: &str) -> String {
+        pub fn read(&self, file: &str) -> String {
             std::fs::read_to_string(self.0.join(file)).unwrap_or_default()
         }
 
-        async fn becomes(&self, file: &str, text: &str) {
+        pub async fn becomes(&self, file: &str, text: &str) {
             for _ in 0..400 {
                 if self.read(file) == text {
                     return;
@@ -158,7 +159,7 @@ mod tests {
         let (viewers, seen) = watch::channel(0);
         let (private, hidden) = watch::channel(false);
         let stop = CancellationToken::new();
-        let task = tokio::spawn(follow(fake.0.clone(), seen, hidden, stop.clone()));
+        let task = tokio::spawn(follow("watching.led".into(), fake.0.clone(), seen, hidden, stop.clone()));
         fake.becomes("trigger", "none").await;
         fake.becomes("brightness", "0").await;
         viewers.send_replace(2);
@@ -182,7 +183,7 @@ mod tests {
         let (_viewers, seen) = watch::channel(1);
         let (_private, hidden) = watch::channel(false);
         let stop = CancellationToken::new();
-        let task = tokio::spawn(follow(fake.0.clone(), seen, hidden, stop.clone()));
+        let task = tokio::spawn(follow("watching.led".into(), fake.0.clone(), seen, hidden, stop.clone()));
         tokio::time::sleep(RETRY * 3).await;
         fake.plug();
         tokio::time::sleep(RETRY * 3).await;

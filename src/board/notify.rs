@@ -75,7 +75,7 @@ pub async fn follow(mut followed: Followed) {
     loop {
         changes.borrow_and_update();
         lasting.borrow_and_update();
-        let (viewers_now, private_now) = (*viewers.borrow_and_update(), *private.borrow_and_update());
+        let (viewers_now, private_now) = (*viewers.borrow_and_update(), private.borrow_and_update().all);
         let paired = state.read(|l| l.owner.is_some());
         let says = sentence(&status.report(), viewers_now, private_now, paired);
         if says != told {
@@ -110,14 +110,17 @@ fn sentence(report: &Report<'_>, viewers: usize, private: bool, paired: bool) ->
     if private {
         parts.push("privacy is on, camera and microphone are closed".into());
     } else {
-        let (video, audio) = (&report.video, &report.audio);
-        parts.push(device("camera", video.state, &video.name, &video.reason));
-        parts.extend(video.reduced.as_ref().map(|r| format!("{} at {:.0} fps: {}", r.size, r.fps, r.why)));
-        parts.push(device("microphone", audio.state, &audio.name, &audio.reason));
+        for camera in &report.cameras {
+            let which = if report.cameras.len() == 1 { String::new() } else { format!("{}: ", camera.name) };
+            let (video, audio) = (&camera.video, &camera.audio);
+            parts.push(which.clone() + &device("camera", video.state, &video.name, &video.reason));
+            let reduced = video.reduced.as_ref();
+            parts.extend(reduced.map(|r| format!("{which}{} at {:.0} fps: {}", r.size, r.fps, r.why)));
+            parts.push(which + &device("microphone", audio.state, &audio.name, &audio.reason));
+        }
     }
-    if !report.video.encoder.is_empty() {
-        parts.push(format!("encoder {}", report.video.encoder));
-    }
+    let encoder = report.cameras.iter().map(|camera| camera.video.encoder).find(|name| !name.is_empty());
+    parts.extend(encoder.map(|name| format!("encoder {name}")));
     parts.join("; ").replace(char::is_control, " ")
 }
 
@@ -154,7 +157,7 @@ pub async fn feed(heartbeats: Arc<Heartbeats>) {
 
 /// The threads that are told to be silent.
 #[derive(Default)]
-struct Silent(Vec<&'static str>);
+struct Silent(Vec<Arc<str>>);
 
 impl Silent {
     /// Whether none is. Each is told once, until it is heard of again.
@@ -163,7 +166,7 @@ impl Silent {
         for (name, since) in silent.iter().filter(|(name, _)| !self.0.contains(name)) {
             let seconds = since.as_secs();
             error!(
-                thread = name,
+                thread = &**name,
                 "the thread {name} hangs: it should have answered {seconds} s ago; systemd will start peercam anew"
             );
         }
@@ -184,13 +187,21 @@ mod tests {
     #[test]
     fn one_sentence_says_what_matters_first() {
         let status = Status::default();
-        status.video(|v| (v.state, v.name) = (status::State::Live, "C920".into()));
-        status.audio(|a| a.state = status::State::Off);
+        let camera = |name: &str| status::Camera {
+            name: name.into(),
+            label: name.into(),
+            video: status.source(),
+            audio: status.source(),
+        };
+        let front = camera("front");
+        status.set_cameras(vec![front.clone()]);
+        front.video.change(|v| (v.state, v.name) = (status::State::Live, "C920".into()));
+        front.audio.change(|a| a.state = status::State::Off);
         let says = |viewers, private, paired| sentence(&status.report(), viewers, private, paired);
         assert_eq!(says(2, false, true), "2 viewers; camera C920 (live); microphone off");
         assert_eq!(says(0, true, true), "nobody watches; privacy is on, camera and microphone are closed");
         assert!(says(0, false, false).starts_with("no owner yet: "));
-        status.video(|v| {
+        front.video.change(|v| {
             (v.state, v.reason) = (status::State::Gone, Some("unplugged\nnow".into()));
             v.encoder = "OpenH264";
         });
@@ -204,6 +215,15 @@ mod tests {
         });
         let begins = "the changed configuration is refused, the old one holds: x:1: no; 1 viewer; ";
         assert!(says(1, false, true).starts_with(begins));
+        status.configuration(Configuration::default());
+        let back = camera("back");
+        back.audio.change(|a| a.state = status::State::Off);
+        status.set_cameras(vec![front, back]);
+        assert_eq!(
+            says(1, false, true),
+            "1 viewer; front: camera C920 (missing, unplugged now); front: microphone off; \
+             back: camera (opening); back: microphone off; encoder OpenH264"
+        );
     }
 
     #[test]
@@ -214,7 +234,7 @@ mod tests {
         assert!(silent.look(&heartbeats, now));
         let later = now + WORK * 2;
         assert!(!silent.look(&heartbeats, later));
-        assert_eq!(silent.0, ["video-capture"]);
+        assert_eq!(silent.0, ["video-capture".into()]);
         assert!(!silent.look(&heartbeats, later), "told once, starved all the time");
         thread.asleep();
         assert!(silent.look(&heartbeats, later));

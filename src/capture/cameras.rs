@@ -1,7 +1,5 @@
 //! The cameras of this machine: what there is, and which one to use in which mode.
 
-use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use v4l::v4l_sys::*;
@@ -9,15 +7,12 @@ use v4l::v4l_sys::*;
 use super::Error;
 use super::choice::Choice;
 use super::modes::{self, FourCc, Offered, Wanted};
+use super::names::{self, Names, resolve};
 use super::v4l2::controls::{self, Control};
 use super::v4l2::node::{self, Caps};
 use super::v4l2::{self, Node};
 use crate::config;
 use crate::media::frame::{LARGEST, PixelFormat, Size};
-use crate::text::is_plain;
-
-/// Where udev names cameras by what they are.
-const BY_ID: &str = "/dev/v4l/by-id";
 
 /// One capture node and all it can do.
 #[derive(Debug)]
@@ -30,8 +25,8 @@ pub struct Listing {
     pub driver: String,
     /// Where it is, as "usb-0000:01:00.0-1.2".
     pub bus: String,
-    /// Its name below `/dev/v4l/by-id`, which stays when the node's number changes.
-    pub by_id: Option<String>,
+    /// Its names that last; looked up for lists alone.
+    pub names: Names,
     /// Formats, sizes and rates.
     pub offered: Vec<Offered>,
     /// Controls.
@@ -45,12 +40,16 @@ pub struct Listing {
 /// All capture nodes, by number. Ranges of sizes are shown with the rates near `size`. A node that can't be opened is
 /// listed with the reason.
 pub fn list(size: Size) -> Vec<Listing> {
-    let names = by_id();
-    node::all()
+    let mut names = names::all();
+    let mut all: Vec<_> = node::all()
         .into_iter()
-        .filter_map(|path| inspect(&path, size, &names, true).transpose())
+        .filter_map(|path| inspect(&path, size, true).transpose())
         .map(unopened_too)
-        .collect()
+        .collect();
+    for listing in &mut all {
+        listing.names = names.remove(&listing.path).unwrap_or_default();
+    }
+    all
 }
 
 fn unopened_too(listing: Result<Listing, (PathBuf, Error)>) -> Listing {
@@ -59,7 +58,7 @@ fn unopened_too(listing: Result<Listing, (PathBuf, Error)>) -> Listing {
         name: String::new(),
         driver: String::new(),
         bus: String::new(),
-        by_id: None,
+        names: Names::default(),
         offered: vec![],
         controls: vec![],
         unfit: Some(error.to_string()),
@@ -67,33 +66,35 @@ fn unopened_too(listing: Result<Listing, (PathBuf, Error)>) -> Listing {
     })
 }
 
-/// The camera that `video` means and the modes to try. [`config::Camera::Pattern`] means none.
+/// The camera that `video` means and the modes to try. [`config::CameraDevice::Pattern`] means none.
 pub fn choose(video: &config::Video) -> Result<Choice, Error> {
     match &video.device {
-        config::Camera::Pattern => Err(Error::None("the test picture is configured, not a camera".into())),
-        config::Camera::Auto => choose_auto(video),
-        config::Camera::Device(name) => {
+        config::CameraDevice::Pattern => {
+            Err(Error::None("the test picture is configured, not a camera".into()))
+        }
+        config::CameraDevice::Auto => choose_auto(video),
+        config::CameraDevice::Device(name) => {
             let path = resolve(name)?;
             let controls = !video.controls.is_empty();
-            let found = inspect(&path, video.size, &by_id(), controls).map_err(|(_, e)| e)?;
+            let found = inspect(&path, video.size, controls).map_err(|(_, e)| e)?;
             let listing = found.ok_or_else(|| Error::Unusable(format!("{name} does not capture video")))?;
             choice(listing, video, "it is the one in the configuration".into())
         }
     }
 }
 
-/// The node that a configured name means.
-fn resolve(name: &str) -> Result<PathBuf, Error> {
-    let path = if name.starts_with('/') { PathBuf::from(name) } else { Path::new(BY_ID).join(name) };
-    // Links of udev go away with their camera, so what isn't there isn't plugged in.
-    fs::canonicalize(&path).map_err(|_| Error::None(format!("{name} is not plugged in")))
+/// Those of `nodes` that "auto" may take: others of the configuration's cameras do not name them.
+pub fn unnamed(video: &config::Video, mut nodes: Vec<PathBuf>) -> Vec<PathBuf> {
+    let named: Vec<_> = video.others.iter().filter_map(|name| resolve(name).ok()).collect();
+    nodes.retain(|node| !named.contains(node));
+    nodes
 }
 
 fn choose_auto(video: &config::Video) -> Result<Choice, Error> {
-    let (names, controls) = (by_id(), !video.controls.is_empty());
+    let (controls, named) = (!video.controls.is_empty(), !video.others.is_empty());
     let (mut fit, mut unfit, mut closed) = (vec![], vec![], None);
-    for path in node::all() {
-        match inspect(&path, video.size, &names, controls) {
+    for path in unnamed(video, node::all()) {
+        match inspect(&path, video.size, controls) {
             Ok(Some(listing)) if listing.unfit.is_some() => unfit.push(listing),
             Ok(Some(listing)) => fit.push(listing),
             Ok(None) => {}
@@ -109,22 +110,34 @@ fn choose_auto(video: &config::Video) -> Result<Choice, Error> {
     // A camera that somebody else uses comes last: if all are in use, opening it will say by whom.
     let at = fit.iter().position(|listing| !is_busy(&listing.path)).unwrap_or(0);
     if at < count {
-        let why = match (count, at) {
-            (1, _) => "it is the only camera".to_owned(),
-            (_, 0) => {
-                format!("it is the first of {count} cameras, those on USB and with colours before others")
-            }
-            _ => format!("it is the first of {count} cameras that no other program uses"),
-        };
+        let why = why_first(count, at, named);
         return choice(fit.swap_remove(at), video, why);
     }
-    Err(closed.unwrap_or_else(|| no_camera(&unfit)))
+    Err(closed.unwrap_or_else(|| no_camera(&unfit, named)))
+}
+
+/// Why the camera at place `at` of `count` is taken; with `named` there are others, which the configuration names.
+fn why_first(count: usize, at: usize, named: bool) -> String {
+    let unnamed = if named { " that no other [[camera]] names" } else { "" };
+    match (count, at) {
+        (1, _) => format!("it is the only camera{unnamed}"),
+        (_, 0) => {
+            format!(
+                "it is the first of {count} cameras{unnamed}, those on USB and with colours before others"
+            )
+        }
+        _ => {
+            let and = if named { "and" } else { "that" };
+            format!("it is the first of {count} cameras{unnamed} {and} no other program uses")
+        }
+    }
 }
 
 /// Why there is no camera. A sensor that needs libcamera is worth telling; codecs and the like are not.
-fn no_camera(unfit: &[Listing]) -> Error {
+fn no_camera(unfit: &[Listing], named: bool) -> Error {
     match unfit.iter().find(|listing| listing.is_sensor) {
         Some(Listing { unfit: Some(why), .. }) => Error::Unusable(why.clone()),
+        _ if named => Error::None("no other camera is plugged in".into()),
         _ => Error::None("no camera is plugged in".into()),
     }
 }
@@ -181,12 +194,7 @@ fn choice(listing: Listing, video: &config::Video, why: String) -> Result<Choice
 }
 
 /// What a node says of itself, and its `controls` if wanted; `None` if it doesn't capture video.
-fn inspect(
-    path: &Path,
-    size: Size,
-    names: &BTreeMap<PathBuf, String>,
-    controls: bool,
-) -> Result<Option<Listing>, (PathBuf, Error)> {
+fn inspect(path: &Path, size: Size, controls: bool) -> Result<Option<Listing>, (PathBuf, Error)> {
     let node = v4l2::open(path).map_err(|e| (path.to_owned(), e))?;
     // Not a V4L2 node at all, or just unplugged.
     let Ok(caps) = node.caps() else { return Ok(None) };
@@ -203,7 +211,7 @@ fn inspect(
         name: card,
         driver,
         bus,
-        by_id: names.get(path).cloned(),
+        names: Names::default(),
         offered,
         controls: if controls && why.is_none() { node.controls() } else { vec![] },
         unfit: why,
@@ -275,13 +283,6 @@ fn formats(offered: &[Offered]) -> String {
         return "none".into();
     }
     all.iter().map(FourCc::to_string).collect::<Vec<_>>().join(", ")
-}
-
-/// Nodes and their names below `/dev/v4l/by-id`, but for names that can't be shown, and so not be copied either.
-fn by_id() -> BTreeMap<PathBuf, String> {
-    let links = fs::read_dir(BY_ID).into_iter().flatten().flatten();
-    let name = |link: &fs::DirEntry| link.file_name().into_string().ok().filter(|name| is_plain(name));
-    links.filter_map(|link| Some((fs::canonicalize(link.path()).ok()?, name(&link)?))).collect()
 }
 
 #[cfg(test)]

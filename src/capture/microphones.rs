@@ -48,6 +48,9 @@ pub struct Found {
     pub place: Place,
 }
 
+/// Why a microphone is taken that the configuration names.
+pub const NAMED: &str = "the configuration names it";
+
 /// What was chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
@@ -65,6 +68,28 @@ pub fn list() -> Vec<Found> {
     let mut found: Vec<Found> = card::Iter::new().flatten().flat_map(|card| of_card(&card)).collect();
     found.sort_by_key(|f| f.place); // stable: else in the kernel's order
     found
+}
+
+/// The microphone on the same USB device as a camera's node ("/dev/video0"), if it has one: its ALSA name.
+pub fn of_camera(node: &Path) -> Option<String> {
+    of_camera_below(Path::new("/sys/class"), node)
+}
+
+fn of_camera_below(class: &Path, node: &Path) -> Option<String> {
+    let usb = usb_device(&class.join("video4linux").join(node.file_name()?).join("device"))?;
+    let mut cards: Vec<_> =
+        fs::read_dir(class.join("sound")).ok()?.flatten().map(|card| card.path()).collect();
+    cards.sort();
+    let card = cards.into_iter().find(|card| usb_device(&card.join("device")).as_ref() == Some(&usb))?;
+    let id = fs::read_to_string(card.join("id")).ok()?;
+    Some(format!("hw:CARD={},DEV=0", id.trim()))
+}
+
+/// The USB device that an interface, to which `device` leads, belongs to.
+fn usb_device(device: &Path) -> Option<PathBuf> {
+    let interface = device.canonicalize().ok()?;
+    let on_usb = fs::read_link(interface.join("subsystem")).is_ok_and(|s| s.ends_with("usb"));
+    interface.parent().filter(|_| on_usb).map(Path::to_owned)
 }
 
 /// Whether the kernel has any capture device at all, for the price of reading one small file.
@@ -85,22 +110,29 @@ pub fn abilities(alsa: &str) -> Result<Abilities, Error> {
 }
 
 /// Opens what the configuration asks for; `None` beside the choice is the tone. "auto" takes the first that
-/// opens and never fails: where none does, it is the tone. "off" is not asked here.
-pub fn open(config: &config::Audio) -> Result<(Choice, Option<Microphone>), Error> {
+/// opens and never fails: where none does, it is the tone. "off" is not asked here. `why` is why a device is taken that has a
+/// name.
+pub fn open(config: &config::Audio, why: &str) -> Result<(Choice, Option<Microphone>), Error> {
     match &config.device {
         config::Microphone::Device(alsa) => {
             let microphone = Microphone::open(alsa, config.channels)?;
             let name = microphone.card().unwrap_or_else(|| alsa.clone());
-            let why = "the configuration names it".into();
-            Ok((Choice { alsa: Some(alsa.clone()), name, why }, Some(microphone)))
+            Ok((Choice { alsa: Some(alsa.clone()), name, why: why.into() }, Some(microphone)))
         }
-        config::Microphone::Auto => {
-            Ok(first_that_opens(list(), |f| Microphone::open(&f.alsa, config.channels)))
-        }
+        config::Microphone::Auto => Ok(first_that_opens(unclaimed(list(), &config.others), |f| {
+            Microphone::open(&f.alsa, config.channels)
+        })),
         config::Microphone::Tone | config::Microphone::Off => {
             Ok((tone("the configuration asks for it".into()), None))
         }
     }
+}
+
+/// Those that belong to no single camera: `others` are names of such, also with "plug" in front.
+fn unclaimed(found: Vec<Found>, others: &[String]) -> Vec<Found> {
+    let is_claimed =
+        |f: &Found| others.iter().any(|name| name.strip_prefix("plug").unwrap_or(name) == f.alsa);
+    found.into_iter().filter(|f| !is_claimed(f)).collect()
 }
 
 fn first_that_opens<M>(found: Vec<Found>, open: impl Fn(&Found) -> Result<M, Error>) -> (Choice, Option<M>) {
@@ -162,12 +194,9 @@ fn place(driver: &str, device: &Path) -> Place {
     if matches!(driver, "Loopback" | "Dummy") {
         return Place::Virtual;
     }
-    let Ok(interface) = device.canonicalize() else { return Place::Board };
-    if !fs::read_link(interface.join("subsystem")).is_ok_and(|s| s.ends_with("usb")) {
-        return Place::Board;
-    }
-    let siblings = interface.parent().and_then(|usb_device| fs::read_dir(usb_device).ok());
-    let films = siblings.is_some_and(|all| all.flatten().any(|s| s.path().join("video4linux").is_dir()));
+    let Some(usb_device) = usb_device(device) else { return Place::Board };
+    let films = fs::read_dir(usb_device)
+        .is_ok_and(|all| all.flatten().any(|s| s.path().join("video4linux").is_dir()));
     if films { Place::Camera } else { Place::Usb }
 }
 
@@ -197,6 +226,17 @@ mod tests {
     }
 
     #[test]
+    fn the_microphone_of_a_single_camera_is_left_to_it() {
+        let all = || found(&[("CARD=C920,DEV=0", Place::Camera), ("CARD=Yeti,DEV=0", Place::Usb)]);
+        let names = |others: &[&str]| {
+            let others: Vec<_> = others.iter().map(|name| (*name).to_owned()).collect();
+            unclaimed(all(), &others).into_iter().map(|f| f.alsa).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&["hw:CARD=C920,DEV=0"]), ["hw:CARD=Yeti,DEV=0"]);
+        assert_eq!(names(&["plughw:CARD=Yeti,DEV=0", "default"]), ["hw:CARD=C920,DEV=0"]);
+    }
+
+    #[test]
     fn where_none_opens_it_is_the_tone() {
         let (choice, opened) = first_that_opens(vec![], |_| Ok(()));
         assert_eq!((choice.alsa, opened, choice.why.as_str()), (None, None, "there is no microphone"));
@@ -218,6 +258,20 @@ mod tests {
         let sound = usb.join("1-1:1.2");
         assert_eq!(place("USB-Audio", &sound), Place::Usb);
         fs::create_dir_all(usb.join("1-1:1.0/video4linux/video0")).expect("camera");
+        let class = root.join("class");
+        for (of, name, device) in [
+            ("sound", "card0", "nothing"),
+            ("sound", "card1", "1-1:1.2"),
+            ("video4linux", "video0", "1-1:1.0"),
+        ] {
+            let at = class.join(of).join(name);
+            fs::create_dir_all(&at).expect("class");
+            fs::write(at.join("id"), "C920\n").expect("id");
+            std::os::unix::fs::symlink(usb.join(device), at.join("device")).expect("link");
+        }
+        let found = |node: &str| of_camera_below(&class, Path::new(node));
+        assert_eq!(found("/dev/video0").as_deref(), Some("hw:CARD=C920,DEV=0"));
+        assert_eq!((found("/dev/video1"), found("pattern")), (None, None));
         assert_eq!(place("USB-Audio", &sound), Place::Camera);
         assert_eq!(place("Loopback", &sound), Place::Virtual);
         assert_eq!(place("simple-card", &root.join("devices")), Place::Board);

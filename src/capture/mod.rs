@@ -6,6 +6,7 @@ pub mod choice;
 pub mod fallback;
 pub mod microphones;
 pub mod modes;
+pub mod names;
 pub mod pattern;
 pub mod source;
 pub mod tone;

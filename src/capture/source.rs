@@ -60,8 +60,8 @@ impl Chooser {
     pub fn configure(&mut self, config: config::Video, open: Option<&mut dyn VideoSource>) -> bool {
         let old = std::mem::replace(&mut self.config, config);
         let new = &self.config;
-        if (&old.device, old.size, old.frame_rate, old.pixel_format)
-            != (&new.device, new.size, new.frame_rate, new.pixel_format)
+        if (&old.device, &old.others, old.size, old.frame_rate, old.pixel_format)
+            != (&new.device, &new.others, new.size, new.frame_rate, new.pixel_format)
         {
             self.fallback = Fallback::default();
             self.seen_camera &= old.device == new.device;
@@ -130,11 +130,13 @@ impl Chooser {
     fn choose(&mut self) -> Result<Chosen, Error> {
         self.stand_in = None;
         self.tried.clear();
-        if self.config.device == config::Camera::Pattern {
-            return Ok(Chosen::Pattern("configured: video.device = \"pattern\"".into()));
+        if self.config.device == config::CameraDevice::Pattern {
+            return Ok(Chosen::Pattern("configured: device = \"pattern\"".into()));
         }
         match cameras::choose(&self.config) {
-            Err(Error::None(why)) if self.config.device == config::Camera::Auto && !self.seen_camera => {
+            Err(Error::None(why))
+                if self.config.device == config::CameraDevice::Auto && !self.seen_camera =>
+            {
                 self.stand_in = Some(Pts::now());
                 Ok(Chosen::Pattern(why))
             }
@@ -188,7 +190,7 @@ impl Chooser {
         let format = mode.format.map_or("", |f| f.fourcc());
         let says = format!("{name}{node}, {} {format} at {} frames per second ({why})", mode.size, mode.fps);
         if self.said != says {
-            info!(camera = %name, "picture: {says}");
+            info!(device = %name, "picture: {says}");
             self.said = says;
         }
         found

@@ -112,7 +112,8 @@ pub struct Check {
 }
 
 const AFTER_DEVICES: &str = "\
-The lines `device = ...` can be copied into device.toml. What the configuration chooses is marked.";
+The lines `device = ...` can be copied into device.toml; where there are several cameras, so can the sections [[camera]].
+What the configuration chooses is marked.";
 
 const AFTER_PASSWD: &str = "\
 At a terminal the password is asked for twice and not shown. Otherwise it is the first line of standard input:
@@ -135,6 +136,12 @@ pub struct Passwd {
     /// Keep all guest links and tokens
     #[arg(long, conflicts_with = "viewer")]
     pub keep_links: bool,
+    /// Let the household watch this camera only; may be repeated
+    #[arg(long = "camera", value_name = "NAME", requires = "viewer", conflicts_with = "remove")]
+    pub cameras: Vec<String>,
+    /// Let the household watch all cameras
+    #[arg(long, requires = "viewer", conflicts_with_all = ["remove", "cameras"])]
+    pub all_cameras: bool,
 }
 
 /// `peercam token`
@@ -155,8 +162,11 @@ pub enum TokenCommand {
         /// What the token allows
         #[arg(long, value_enum, default_value_t = TokenRole::Viewer)]
         role: TokenRole,
+        /// Allow this camera only, not with the role owner; may be repeated
+        #[arg(long = "camera", value_name = "NAME")]
+        cameras: Vec<String>,
     },
-    /// List all tokens with role and date
+    /// List all tokens with role, cameras and date
     List,
     /// Revoke a token and disconnect whoever uses it
     Revoke {
@@ -197,6 +207,9 @@ pub struct Privacy {
     /// Whether privacy is to be on
     #[arg(value_enum)]
     pub switch: Switch,
+    /// Only this camera, with its microphone if no other camera uses it
+    #[arg(long, value_name = "NAME")]
+    pub camera: Option<String>,
 }
 
 /// On or off.
@@ -357,10 +370,14 @@ mod tests {
     #[test]
     fn commands_take_what_concerns_them() {
         assert_eq!(command("peercam check --config-only"), Command::Check(Check { config_only: true }));
-        assert_eq!(command("peercam privacy on"), Command::Privacy(Privacy { switch: Switch::On }));
-        let remove = Passwd { viewer: true, remove: true, keep_links: false };
+        assert_eq!(
+            command("peercam privacy on"),
+            Command::Privacy(Privacy { switch: Switch::On, camera: None })
+        );
+        let remove =
+            Passwd { viewer: true, remove: true, keep_links: false, cameras: vec![], all_cameras: false };
         assert_eq!(command("peercam passwd --viewer --remove"), Command::Passwd(remove));
-        let add = TokenCommand::Add { name: "grafana".into(), role: TokenRole::Owner };
+        let add = TokenCommand::Add { name: "grafana".into(), role: TokenRole::Owner, cameras: vec![] };
         assert_eq!(command("peercam token add grafana --role owner"), Command::Token(Token { command: add }));
         let kind = |line: &str| parse(line).expect_err(line).kind();
         assert_eq!(kind("peercam run --config-only"), ErrorKind::UnknownArgument);

@@ -1,7 +1,7 @@
 //! `peercam check`: what `peercam run` would use and why, tried out.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::capture::cameras;
 use crate::capture::choice::Choice;
 use crate::capture::fallback::{Failure, Fallback};
 use crate::capture::{self, FIRST_FRAME, VideoSource, microphones, v4l2};
-use crate::config::{self, Camera, Config};
+use crate::config::{self, CameraDevice, Config};
 use crate::encode::candidates::Candidates;
 use crate::encode::opus;
 use crate::encode::video::Settings;
@@ -36,10 +36,7 @@ pub fn run(args: &Check, options: &Options) -> anyhow::Result<ExitCode> {
     if !args.config_only {
         let daemon = running(&mut report, options);
         network(&mut report, &config, daemon.as_ref());
-        let holds =
-            |device: fn(&Holdings) -> &Option<String>| daemon.as_ref().and_then(|d| device(d).as_deref());
-        picture(&mut report, &config.video, holds(|d| &d.camera));
-        sound(&mut report, &config.audio, holds(|d| &d.microphone));
+        devices(&mut report, &config, daemon.as_ref());
     }
     print(&report.text())?;
     Ok(ExitCode::from(if report.problems == 0 { super::OK } else { FAILED }))
@@ -81,25 +78,89 @@ fn network(report: &mut Report, config: &Config, daemon: Option<&Holdings>) {
     }
 }
 
-/// `held`: the camera that our own daemon has open, which can't be opened a second time.
-pub(super) fn picture(report: &mut Report, video: &config::Video, held: Option<&str>) {
+/// Tries every camera and every microphone, also when one fails. Where there are several cameras, each line tells whose it
+/// is. What our own `daemon` has open can't be opened a second time.
+pub(super) fn devices(report: &mut Report, config: &Config, daemon: Option<&Holdings>) {
+    let held = |devices: fn(&Holdings) -> &Vec<String>| daemon.map_or(&[][..], |d| devices(d).as_slice());
+    let several = config.cameras.len() > 1;
+    let mut nodes = vec![];
+    for camera in &config.cameras {
+        report.about(if several { &camera.name } else { "" });
+        nodes.push(picture(report, &camera.video, held(|d| &d.cameras)));
+    }
+    let own = |node: Option<PathBuf>| node.filter(|_| several).and_then(|node| microphones::of_camera(&node));
+    let own: Vec<_> = nodes.into_iter().map(own).collect();
+    for (audio, names) in microphones_of(config, &own) {
+        report.about(if several { &names } else { "" });
+        sound(report, &audio, &unnamed(&audio.device, config, held(|d| &d.microphones)));
+    }
+    report.about("");
+}
+
+/// Each microphone once, with the names of its cameras. A camera that names none has that of `[audio]`, or where that is "auto"
+/// its `own`, on the same USB device.
+fn microphones_of(config: &Config, own: &[Option<String>]) -> Vec<(config::Audio, String)> {
+    let mut all: Vec<(config::Audio, String)> = vec![];
+    for (camera, own) in config.cameras.iter().zip(own) {
+        let own = own.clone().filter(|_| config.audio.device == config::Microphone::Auto);
+        let own = own.map(config::Microphone::Device);
+        let device = camera.microphone.as_ref().or(own.as_ref()).unwrap_or(&config.audio.device);
+        match all.iter_mut().find(|(audio, _)| audio.device == *device) {
+            Some((_, names)) => *names += &format!(", {}", camera.name),
+            None => {
+                all.push((
+                    config::Audio { device: device.clone(), ..config.audio.clone() },
+                    camera.name.clone(),
+                ));
+            }
+        }
+    }
+    let claimed = |(audio, _): &(config::Audio, String)| match &audio.device {
+        config::Microphone::Device(alsa) => Some(alsa.clone()),
+        _ => None,
+    };
+    let others: Vec<_> = all.iter().filter_map(claimed).collect();
+    all.iter_mut().for_each(|(audio, _)| audio.others.clone_from(&others));
+    all
+}
+
+/// Those of the microphones `held` that can be `device`: "auto" is none that a camera names.
+pub(super) fn unnamed(device: &config::Microphone, config: &Config, held: &[String]) -> Vec<String> {
+    let names = |name: &String| {
+        let named = Some(config::Microphone::Device(name.clone()));
+        config.cameras.iter().any(|camera| camera.microphone == named)
+    };
+    held.iter().filter(|name| *device != config::Microphone::Auto || !names(name)).cloned().collect()
+}
+
+/// The one of the cameras `held` that `video` means by "auto": by itself it would take another, as that one is not free.
+pub(super) fn automatic(video: &config::Video, held: &[String]) -> Option<String> {
+    let nodes = held.iter().map(PathBuf::from).collect();
+    let unnamed = cameras::unnamed(video, nodes);
+    let first = unnamed.first().filter(|_| video.device == CameraDevice::Auto);
+    first.map(|node| node.display().to_string())
+}
+
+/// `held`: the cameras that our own daemon has open. Returns the node of the camera that was taken.
+fn picture(report: &mut Report, video: &config::Video, held: &[String]) -> Option<PathBuf> {
+    let mut node = None;
     let wanted =
         Mode { size: video.size, fps: f64::from(video.frame_rate), format: video.pixel_format, range: None };
-    let mode = if video.device == Camera::Pattern {
+    let mode = if video.device == CameraDevice::Pattern {
         report.line("camera", "the test picture: it is the one in the configuration");
         wanted
     } else {
-        // By itself it would take another camera, as the one in use is not free.
-        let same = held
-            .filter(|_| video.device == Camera::Auto)
-            .map(|node| config::Video { device: Camera::Device(node.into()), ..video.clone() });
-        match cameras::choose(same.as_ref().unwrap_or(video)) {
-            Ok(choice) if held.is_some_and(|node| choice.path == Path::new(node)) => {
+        let same = automatic(video, held)
+            .map(|node| config::Video { device: CameraDevice::Device(node), ..video.clone() });
+        let chosen = cameras::choose(same.as_ref().unwrap_or(video));
+        node = chosen.as_ref().ok().map(|choice| choice.path.clone());
+        match chosen {
+            Ok(choice) if held.iter().any(|node| choice.path == Path::new(node)) => {
                 in_use(report, &choice, &wanted);
                 wanted
             }
             Ok(choice) => camera(report, choice, &wanted).unwrap_or(wanted),
-            Err(capture::Error::None(why)) if video.device == Camera::Auto => {
+            Err(capture::Error::None(why)) if video.device == CameraDevice::Auto => {
                 report.line("camera", &format!("the test picture: {why}"));
                 wanted
             }
@@ -129,6 +190,7 @@ pub(super) fn picture(report: &mut Report, video: &config::Video, held: Option<&
         ),
         Err(e) => report.problem(&e.to_string()),
     }
+    node
 }
 
 fn in_use(report: &mut Report, choice: &Choice, wanted: &Mode) {
@@ -207,15 +269,15 @@ fn delivered(camera: &mut impl VideoSource) -> Result<f64, capture::Error> {
     Ok(if time > 0.0 { f64::from(frames) / time } else { 0.0 })
 }
 
-/// `held`: the microphone that our own daemon has open.
-pub(super) fn sound(report: &mut Report, audio: &config::Audio, held: Option<&str>) {
+/// `held`: the microphones that our own daemon has open.
+fn sound(report: &mut Report, audio: &config::Audio, held: &[String]) {
     if audio.device == config::Microphone::Off {
         report.line("microphone", "off in the configuration");
         return;
     }
-    let ours = held.filter(|held| match &audio.device {
+    let ours = held.iter().find(|held| match &audio.device {
         config::Microphone::Auto => true,
-        config::Microphone::Device(name) => name == held,
+        config::Microphone::Device(name) => name == *held,
         config::Microphone::Tone | config::Microphone::Off => false,
     });
     match ours {
@@ -233,7 +295,7 @@ pub(super) fn sound(report: &mut Report, audio: &config::Audio, held: Option<&st
 }
 
 fn try_microphone(report: &mut Report, audio: &config::Audio) {
-    match microphones::open(audio) {
+    match microphones::open(audio, microphones::NAMED) {
         Ok((choice, None)) => report.line("microphone", &format!("the test tone: {}", choice.why)),
         Ok((choice, Some(opened))) => microphone(report, &choice, opened),
         Err(e) => {
@@ -302,27 +364,90 @@ mod tests {
 
     #[test]
     fn what_needs_no_device_is_always_well() {
-        let video = Video { device: Camera::Pattern, ..Video::default() };
-        let (text, problems) = said(|r| picture(r, &video, None));
+        let video = Video { device: CameraDevice::Pattern, ..Video::default() };
+        let (text, problems) = said(|r| drop(picture(r, &video, &[])));
         assert!(text.contains("the test picture: it is the one in the configuration\n"), "{text}");
         assert!(text.contains("OpenH264, profile-level-id 42c01f, 2000 kbit/s\nall well\n"), "{text}");
         assert_eq!(problems, 0);
         let (text, problems) =
-            said(|r| sound(r, &Audio { device: Microphone::Off, ..Audio::default() }, None));
+            said(|r| sound(r, &Audio { device: Microphone::Off, ..Audio::default() }, &[]));
         assert!(text.starts_with("microphone  off"), "{text}");
         assert_eq!(problems, 0);
     }
 
     #[test]
     fn devices_that_are_not_there_are_problems() {
-        let video = Video { device: Camera::Device("/dev/video999".into()), ..Video::default() };
-        let (text, problems) = said(|r| picture(r, &video, None));
+        let video = Video { device: CameraDevice::Device("/dev/video999".into()), ..Video::default() };
+        let (text, problems) = said(|r| drop(picture(r, &video, &[])));
         assert!(text.contains("  PROBLEM  /dev/video999"), "{text}");
         assert_eq!(problems, 1);
         let audio = Audio { device: Microphone::Device("hw:CARD=nowhere".into()), ..Audio::default() };
-        let (text, problems) = said(|r| sound(r, &audio, None));
+        let (text, problems) = said(|r| sound(r, &audio, &[]));
         assert!(text.contains("  PROBLEM") && text.ends_with("\n1 problem\n"), "{text}");
         assert_eq!(problems, 1);
+    }
+
+    #[test]
+    fn each_camera_is_tried_and_each_line_tells_which_it_is() {
+        let text = r#"
+            [[camera]]
+            name = "front"
+            device = "/dev/video998"
+            microphone = "hw:CARD=nowhere"
+            [[camera]]
+            name = "back"
+            device = "pattern"
+            size = "320x240"
+            [[camera]]
+            name = "hall"
+            device = "/dev/video999"
+            [audio]
+            device = "tone"
+        "#;
+        let config = Config::parse(text, "device.toml").unwrap();
+        let (text, problems) = said(|r| devices(r, &config, None));
+        let lines: Vec<_> =
+            text.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        let begin = [
+            "camera front: none",
+            "PROBLEM front: /dev/video998 is not plugged in",
+            "encoder front: OpenH264,",
+            "camera back: the test picture: ",
+            "encoder back: OpenH264,",
+            "camera hall: none",
+            "PROBLEM hall: /dev/video999 is not plugged in",
+            "encoder hall: OpenH264,",
+            "microphone front: none",
+            "PROBLEM front: there is no microphone hw:CARD=nowhere",
+            "encoder front: Opus,",
+            "microphone back, hall: the test tone: ",
+            "encoder back, hall: Opus,",
+            "3 problems",
+        ];
+        assert_eq!(lines.len(), begin.len(), "{text}");
+        assert!(lines.iter().zip(begin).all(|(line, begin)| line.starts_with(begin)), "{text}");
+        assert_eq!(problems, 3);
+        // One alone needs no name.
+        let config =
+            Config::parse("[[camera]]\nname = \"front\"\ndevice = \"pattern\"\nmicrophone = \"off\"", "d")
+                .unwrap();
+        let (text, _) = said(|r| devices(r, &config, None));
+        assert!(!text.contains("front") && text.contains("microphone  off in the configuration"), "{text}");
+    }
+
+    #[test]
+    fn auto_is_none_of_those_that_others_name() {
+        let text = "[[camera]]\nname = \"a\"\ndevice = \"/dev/null\"\nmicrophone = \"hw:1\"\n[[camera]]\nname = \"b\"\n";
+        let config = Config::parse(text, "device.toml").unwrap();
+        let [named, auto] = &config.cameras[..] else { panic!("two") };
+        let held = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let cameras = held(&["/dev/null", "/dev/zero"]);
+        assert_eq!(automatic(&auto.video, &cameras).as_deref(), Some("/dev/zero"));
+        assert_eq!(automatic(&auto.video, &cameras[..1]), None);
+        assert_eq!(automatic(&named.video, &cameras), None);
+        let microphones = held(&["hw:1", "hw:2"]);
+        assert_eq!(unnamed(&Microphone::Auto, &config, &microphones), ["hw:2"]);
+        assert_eq!(unnamed(&Microphone::Device("hw:1".into()), &config, &microphones), microphones);
     }
 
     #[test]
@@ -389,13 +514,17 @@ mod tests {
     #[test]
     fn a_microphone_that_our_own_daemon_has_is_not_opened() {
         let mut audio = Audio { device: Microphone::Device("hw:CARD=nowhere".into()), ..Audio::default() };
-        let (text, problems) = said(|r| sound(r, &audio, Some("hw:CARD=nowhere")));
+        let (text, problems) = said(|r| sound(r, &audio, &["hw:CARD=nowhere".into()]));
         assert!(text.starts_with("microphone  hw:CARD=nowhere: the running peercam has it open\n"), "{text}");
         assert!(text.contains("  encoder   Opus") && problems == 0, "{text}");
-        assert_eq!(said(|r| sound(r, &audio, Some("hw:CARD=other"))).1, 1);
+        assert_eq!(said(|r| sound(r, &audio, &["hw:CARD=other".into()])).1, 1);
         audio.device = Microphone::Auto;
-        assert!(said(|r| sound(r, &audio, Some("hw:CARD=other"))).0.contains("hw:CARD=other: the running"));
+        assert!(
+            said(|r| sound(r, &audio, &["hw:CARD=other".into()])).0.contains("hw:CARD=other: the running")
+        );
         audio.device = Microphone::Tone;
-        assert!(said(|r| sound(r, &audio, Some("hw:CARD=other"))).0.starts_with("microphone  the test tone"));
+        assert!(
+            said(|r| sound(r, &audio, &["hw:CARD=other".into()])).0.starts_with("microphone  the test tone")
+        );
     }
 }

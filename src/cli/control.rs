@@ -15,6 +15,7 @@ use crate::board::terminal;
 use crate::state::Role;
 use crate::text;
 use crate::wall::date;
+use crate::web::tls;
 
 const NOT_RUNNING: &str = "Start it (`systemctl start peercam`, or `peercam`). If it runs with --state-dir, name the same folder here.";
 
@@ -56,6 +57,7 @@ pub fn pair(options: &Options) -> anyhow::Result<ExitCode> {
         if invitation["paired"] == Value::Bool(true) && !issued.is_empty() {
             text += &format!("That also ends these, unless you tick \"Keep\" on the page:\n{issued}");
         }
+        text += tls::warning(&invitation["certificate"]);
         text += &fingerprint(&invitation["certificate"]);
     }
     print(&text)?;
@@ -67,7 +69,7 @@ pub fn passwd(args: &Passwd, options: &Options) -> anyhow::Result<ExitCode> {
     let role = if args.viewer { Role::Viewer } else { Role::Owner };
     let whose = if args.viewer { "household's" } else { "owner's" };
     if args.remove {
-        let request = Request::SetPassword { role, password: None, keep_links: true };
+        let request = Request::SetPassword { role, password: None, keep_links: true, cameras: None };
         let done = ask(options, &request)?;
         print("The household's password is removed. Everybody who signed in with it is signed out.\n")?;
         print(&warning(&done))?;
@@ -79,7 +81,8 @@ pub fn passwd(args: &Passwd, options: &Options) -> anyhow::Result<ExitCode> {
     let password = if terminal { typed(whose)? } else { piped()? };
     let ends = role == Role::Owner && !issued.is_empty();
     let keep_links = args.keep_links || (ends && terminal && !agreed(&issued)?);
-    ask(options, &Request::SetPassword { role, password: Some(password), keep_links })?;
+    let cameras = (args.all_cameras || !args.cameras.is_empty()).then(|| args.cameras.clone());
+    ask(options, &Request::SetPassword { role, password: Some(password), keep_links, cameras })?;
     let mut text =
         format!("The {whose} password is set. Everybody who signed in with the old one is signed out.\n");
     if ends {
@@ -132,8 +135,10 @@ fn piped() -> anyhow::Result<String> {
 /// `peercam token`
 pub fn token(args: &Token, options: &Options) -> anyhow::Result<ExitCode> {
     let text = match &args.command {
-        TokenCommand::Add { name, role } => {
-            let added = ask(options, &Request::TokenAdd { name: name.clone(), role: (*role).into() })?;
+        TokenCommand::Add { name, role, cameras } => {
+            let cameras = Some(cameras.clone()).filter(|names| !names.is_empty());
+            let request = Request::TokenAdd { name: name.clone(), role: (*role).into(), cameras };
+            let added = ask(options, &request)?;
             let token = added["token"].as_str().context("the daemon gave no token")?;
             if io::stdout().is_terminal() {
                 eprintln_quietly("This token is shown only once. Send it as `Authorization: Bearer TOKEN`:");
@@ -144,7 +149,11 @@ pub fn token(args: &Token, options: &Options) -> anyhow::Result<ExitCode> {
             let tokens = ask(options, &Request::TokenList)?;
             let row = |t: &Value| {
                 let made = t["created_unix"].as_i64().map(date).unwrap_or_default();
-                [string(&t["name"]), string(&t["role"]), made]
+                let cameras = match &t["cameras"] {
+                    Value::Array(_) => texts(&t["cameras"]).join(", "),
+                    _ => "all cameras".into(),
+                };
+                [string(&t["name"]), string(&t["role"]), cameras, made]
             };
             let rows: Vec<_> = tokens.as_array().into_iter().flatten().map(row).collect();
             match rows.is_empty() {
@@ -164,11 +173,15 @@ pub fn token(args: &Token, options: &Options) -> anyhow::Result<ExitCode> {
 /// `peercam privacy`
 pub fn privacy(args: &Privacy, options: &Options) -> anyhow::Result<ExitCode> {
     let on = args.switch == Switch::On;
-    let done = ask(options, &Request::Privacy { on })?;
-    print(match (on, done["warning"].is_string()) {
-        (true, false) => "Privacy is on: camera and microphone stay closed, also after a restart.\n",
-        (true, true) => "Privacy is on.\n",
-        (false, _) => "Privacy is off: camera and microphone open when somebody watches.\n",
+    let done = ask(options, &Request::Privacy { on, camera: args.camera.clone() })?;
+    let (of, what) = match &args.camera {
+        Some(camera) => (format!(" of {camera}"), "the camera"),
+        None => (String::new(), "cameras and microphones"),
+    };
+    print(&match (on, done["warning"].is_string()) {
+        (true, false) => format!("Privacy{of} is on: {what} will stay closed, also after a restart.\n"),
+        (true, true) => format!("Privacy{of} is on.\n"),
+        (false, _) => format!("Privacy{of} is off: {what} can be opened when somebody watches.\n"),
     })?;
     print(&warning(&done))?;
     Ok(ExitCode::SUCCESS)
@@ -228,20 +241,15 @@ fn told(facts: &Value) -> String {
     if let Some(problem) = certificate["problem"].as_str() {
         line("", problem.into());
     }
-    for (what, part) in [("camera", &facts["video"]), ("microphone", &facts["audio"])] {
-        let reason = part["reason"].as_str().map(|r| format!(" ({r})")).unwrap_or_default();
-        let name =
-            if string(&part["name"]).is_empty() { string(&part["source"]) } else { string(&part["name"]) };
-        line(what, format!("{}{reason}: {name}", string(&part["state"])));
-        let reduced = &part["reduced"];
-        if let Some(why) = reduced["why"].as_str() {
-            let size = format!("{}x{}", reduced["width"], reduced["height"]);
-            let fps = reduced["fps"].as_f64().unwrap_or_default();
-            line("", format!("reduced to {size}, {fps} frames per second: {why}"));
-        }
-        for rung in part["rungs"].as_array().into_iter().flatten().filter(|r| r["viewers"] != 0) {
-            let size = format!("{}x{}", rung["width"], rung["height"]);
-            line("", format!("{}, {size}: {} viewers", string(&rung["name"]), rung["viewers"]));
+    let cameras: Vec<_> = facts["cameras"].as_array().into_iter().flatten().collect();
+    for camera in &cameras {
+        let name = string(&camera["name"]);
+        let which = |what: &str| if cameras.len() == 1 { what.into() } else { format!("{what} {name}") };
+        for (what, part) in [(which("camera"), &camera["video"]), (which("microphone"), &camera["audio"])] {
+            line(&what, source(part));
+            for more in about(part) {
+                line("", more);
+            }
         }
     }
     let board = &facts["board"];
@@ -256,23 +264,61 @@ fn told(facts: &Value) -> String {
     if degrees.is_some() || pressure.is_some() {
         line("board", degrees.into_iter().chain(pressure).collect::<Vec<_>>().join(", "));
     }
-    if let Some(encoder) = facts["video"]["encoder"].as_str().filter(|e| !e.is_empty()) {
+    let encoder =
+        cameras.iter().filter_map(|camera| camera["video"]["encoder"].as_str()).find(|e| !e.is_empty());
+    if let Some(encoder) = encoder {
         line("encoder", encoder.into());
     }
     line(
         "privacy",
-        if facts["privacy"] == Value::Bool(true) { "on: camera and microphone are closed" } else { "off" }
-            .into(),
+        match cameras.iter().filter(|camera| camera["private"] == Value::Bool(true)).collect::<Vec<_>>()[..] {
+            _ if facts["privacy"] == Value::Bool(true) => "on: cameras and microphones are closed".into(),
+            [] => "off".into(),
+            ref private => {
+                let names: Vec<_> = private.iter().map(|camera| string(&camera["name"])).collect();
+                format!("on for {}", names.join(", "))
+            }
+        },
     );
     let viewers = &facts["viewers"];
     line("viewers", format!("{} of at most {}", viewers["count"], viewers["max"]));
     for viewer in viewers["list"].as_array().into_iter().flatten() {
         let who = viewer["who"].as_str().or(viewer["name"].as_str()).unwrap_or("somebody");
         let rate = viewer["rate_bps"].as_u64().map(|r| format!(", {} kbit/s", r / 1000)).unwrap_or_default();
-        let rung = viewer["rung"].as_str().map(|r| format!(", {r}")).unwrap_or_default();
-        line("", format!("{who}, {}{rung}{rate}", string(&viewer["address"])));
+        let several = cameras.len() > 1;
+        let gets = |of: &Value| {
+            let rung = of["rung"].as_str().filter(|_| of["paused"] != Value::Bool(true))?;
+            Some(if several { format!(", {} {rung}", string(&of["camera"])) } else { format!(", {rung}") })
+        };
+        let gets: String = viewer["cameras"].as_array().into_iter().flatten().filter_map(gets).collect();
+        line("", format!("{who}, {}{gets}{rate}", string(&viewer["address"])));
     }
     columns(0, &lines) + &fingerprint(certificate)
+}
+
+/// What a camera or a microphone is doing.
+fn source(part: &Value) -> String {
+    let reason = part["reason"].as_str().map(|r| format!(" ({r})")).unwrap_or_default();
+    let name = string(&part["name"]);
+    let name = if name.is_empty() { string(&part["source"]) } else { name };
+    let name = if name.is_empty() { name } else { format!(": {name}") };
+    format!("{}{reason}{name}", string(&part["state"]))
+}
+
+/// What there is more to say of it, a line each.
+fn about(part: &Value) -> Vec<String> {
+    let mut lines = vec![];
+    let reduced = &part["reduced"];
+    if let Some(why) = reduced["why"].as_str() {
+        let size = format!("{}x{}", reduced["width"], reduced["height"]);
+        let fps = reduced["fps"].as_f64().unwrap_or_default();
+        lines.push(format!("reduced to {size}, {fps} frames per second: {why}"));
+    }
+    for rung in part["rungs"].as_array().into_iter().flatten().filter(|r| r["viewers"] != 0) {
+        let size = format!("{}x{}", rung["width"], rung["height"]);
+        lines.push(format!("{}, {size}: {} viewers", string(&rung["name"]), rung["viewers"]));
+    }
+    lines
 }
 
 fn fingerprint(certificate: &Value) -> String {
@@ -320,15 +366,18 @@ mod tests {
             "version": "0.1.0", "uptime_s": 93_784, "paired": false, "privacy": false,
             "pages": ["https://192.168.1.5:8443", "https://localhost:8443"],
             "certificate": {"kind": "device", "fingerprint": "AB:CD", "not_after": 1_800_000_000, "problem": null},
-            "video": {
-                "state": "live", "name": "C920", "encoder": "",
-                "reduced": {"width": 640, "height": 360, "fps": 15.0, "why": "the board is too hot"},
-                "rungs": [{"name": "full", "width": 640, "height": 360, "fps": 15.0, "viewers": 2},
-                          {"name": "half", "width": 320, "height": 180, "fps": 15.0, "viewers": 0}],
-            },
+            "cameras": [{"name": "camera", "label": "Camera", "private": false,
+                "video": {
+                    "state": "live", "name": "C920", "encoder": "",
+                    "reduced": {"width": 640, "height": 360, "fps": 15.0, "why": "the board is too hot"},
+                    "rungs": [{"name": "full", "width": 640, "height": 360, "fps": 15.0, "viewers": 2},
+                              {"name": "half", "width": 320, "height": 180, "fps": 15.0, "viewers": 0}],
+                },
+                "audio": {"state": "gone", "reason": "unplugged", "name": "Mic"}}],
             "board": {"temperature_c": 84.0, "pressure": "heat"},
-            "audio": {"state": "gone", "reason": "unplugged", "name": "Mic"},
-            "viewers": {"count": 1, "max": 50, "list": [{"name": "x", "who": "owner", "address": "192.168.1.9", "rung": "full", "rate_bps": 2_100_000}]},
+            "viewers": {"count": 1, "max": 50, "list": [{"name": "x", "who": "owner", "address": "192.168.1.9",
+                "cameras": [{"camera": "camera", "quality": "auto", "rung": "full", "paused": false}],
+                "rate_bps": 2_100_000}]},
         });
         assert_eq!(
             told(&facts),
@@ -345,6 +394,31 @@ mod tests {
              SHA-256 of this device's certificate authority:\n  AB:CD\n"
         );
         assert!(told(&json!({})).contains("plain HTTP"), "whatever the daemon leaves out");
+    }
+
+    #[test]
+    fn several_cameras_are_told_by_their_names() {
+        let camera = |name: &str, state: &str, private: bool| {
+            json!({"name": name, "private": private, "video": {"state": state, "name": "C920", "encoder": "OpenH264"},
+                   "audio": {"state": "off", "name": "", "source": "off"}})
+        };
+        let gets = |camera: &str, rung: &str, paused: bool| json!({"camera": camera, "rung": rung, "paused": paused});
+        let facts = json!({
+            "cameras": [camera("front", "live", false), camera("back-yard", "private", true)],
+            "viewers": {"count": 1, "max": 50, "list": [{"who": "owner", "address": "::1", "cameras": [
+                gets("front", "half", false), gets("back-yard", "full", true)]}]},
+        });
+        let told = told(&facts);
+        for line in [
+            "camera front          live: C920",
+            "microphone front      off: off",
+            "camera back-yard      private: C920",
+            "encoder               OpenH264",
+            "privacy               on for back-yard",
+            "                      owner, ::1, front half",
+        ] {
+            assert!(told.lines().any(|l| l == line), "{line:?} in\n{told}");
+        }
     }
 
     #[test]

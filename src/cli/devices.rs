@@ -3,16 +3,17 @@
 use std::process::ExitCode;
 
 use super::args::Options;
+use super::check;
 use super::control::holdings;
 use super::print;
 use super::table::columns;
-use crate::board::holdings::Holdings;
 use crate::capture;
 use crate::capture::cameras::{self, Listing};
 use crate::capture::microphones::{self, Abilities, Found, Place};
 use crate::capture::modes::Offered;
+use crate::capture::names::Names;
 use crate::capture::v4l2::controls::{Allowed, Control};
-use crate::config::{Audio, Camera, Config, Microphone, Video};
+use crate::config::{Camera, Config, Microphone, Video};
 use crate::encode::openh264;
 use crate::media::frame::LARGEST;
 
@@ -23,16 +24,15 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let config = found.as_ref().map(|(config, _)| config).ok();
     // Whoever may not ask the daemon sees its devices as busy.
     let daemon = holdings(options).ok().flatten();
-    let held = |device: fn(&Holdings) -> &Option<String>| daemon.as_ref().and_then(|d| device(d).clone());
-    let (camera, microphone) = (held(|d| &d.camera), held(|d| &d.microphone));
+    let (open_cameras, open) = daemon.map(|d| (d.cameras, d.microphones)).unwrap_or_default();
     let cameras = cameras::list(config.map_or_else(|| Video::default().size, |c| c.video.size));
     let microphones: Vec<_> =
         microphones::list().into_iter().map(|m| (microphones::abilities(&m.alsa), m)).collect();
-    let chosen_camera = config.and_then(|c| chosen_camera(&c.video, camera.as_deref()));
-    let chosen = config.and_then(|c| chosen_microphone(&c.audio, microphone.as_deref(), &microphones));
+    let chosen_cameras = config.map(|c| chosen_cameras(c, &open_cameras)).unwrap_or_default();
+    let chosen = config.map(|c| chosen_microphones(c, &open, &microphones)).unwrap_or_default();
     let shown = [
-        show_cameras(&cameras, &Marks { chosen: chosen_camera, open: camera }),
-        show_microphones(&microphones, &Marks { chosen, open: microphone }),
+        show_cameras(&cameras, &Marks { chosen: chosen_cameras, open: open_cameras }),
+        show_microphones(&microphones, &Marks { chosen, open }),
         show_encoders(),
     ];
     print(&shown.join("\n"))?;
@@ -40,43 +40,64 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Which device the configuration chooses, and which one our own daemon has open.
+/// Devices, each with the camera that it is chosen for, where there are several.
+type Chosen = Vec<(String, Option<String>)>;
+
+/// Which devices the configuration chooses, and which ones our own daemon has open.
 #[derive(Default)]
 struct Marks {
-    chosen: Option<String>,
-    open: Option<String>,
+    chosen: Chosen,
+    open: Vec<String>,
 }
 
 impl Marks {
     fn of(&self, device: &str) -> String {
-        let is = |mark: &Option<String>| mark.as_deref() == Some(device);
-        let chosen = if is(&self.chosen) { ", chosen" } else { "" };
-        let open = if is(&self.open) { ", open in the running peercam" } else { "" };
+        let chosen =
+            self.chosen.iter().filter(|(name, _)| name == device).map(|(_, camera)| camera.as_deref());
+        let chosen: Vec<_> = chosen.collect();
+        let cameras: Vec<_> = chosen.iter().flatten().copied().collect();
+        let chosen = match (chosen.is_empty(), cameras.is_empty()) {
+            (true, _) => String::new(),
+            (false, true) => ", chosen".into(),
+            (false, false) => format!(", chosen for {}", cameras.join(" and ")),
+        };
+        let open = if self.is_open(device) { ", open in the running peercam" } else { "" };
         format!("{chosen}{open}")
     }
-}
 
-fn chosen_camera(video: &Video, open: Option<&str>) -> Option<String> {
-    match (&video.device, open) {
-        (Camera::Auto, Some(open)) => Some(open.into()),
-        _ => cameras::choose(video).ok().map(|choice| choice.path.display().to_string()),
+    fn is_open(&self, device: &str) -> bool {
+        self.open.iter().any(|open| open == device)
     }
 }
 
-fn chosen_microphone(
-    audio: &Audio,
-    open: Option<&str>,
+/// What `find` gives for each camera, with the camera's name where there are several.
+fn chosen(config: &Config, find: impl Fn(&Camera) -> Option<String>) -> Chosen {
+    let several = config.cameras.len() > 1;
+    let cameras = config.cameras.iter();
+    cameras.filter_map(|camera| Some((find(camera)?, several.then(|| camera.name.clone())))).collect()
+}
+
+fn chosen_cameras(config: &Config, open: &[String]) -> Chosen {
+    chosen(config, |camera| {
+        let first = || cameras::choose(&camera.video).ok().map(|choice| choice.path.display().to_string());
+        check::automatic(&camera.video, open).or_else(first)
+    })
+}
+
+fn chosen_microphones(
+    config: &Config,
+    open: &[String],
     all: &[(Result<Abilities, capture::Error>, Found)],
-) -> Option<String> {
-    match &audio.device {
+) -> Chosen {
+    chosen(config, |camera| match camera.microphone.as_ref().unwrap_or(&config.audio.device) {
         Microphone::Device(name) => Some(name.clone()),
         Microphone::Tone | Microphone::Off => None,
         Microphone::Auto => {
             let first =
                 || all.iter().find(|(abilities, _)| abilities.is_ok()).map(|(_, found)| found.alsa.clone());
-            open.map(String::from).or_else(first)
+            check::unnamed(&Microphone::Auto, config, open).into_iter().next().or_else(first)
         }
-    }
+    })
 }
 
 fn show_cameras(all: &[Listing], marks: &Marks) -> String {
@@ -85,11 +106,18 @@ fn show_cameras(all: &[Listing], marks: &Marks) -> String {
     if fit.is_empty() {
         text += "  none: the built-in test picture is shown (video.device = \"pattern\")\n";
     }
-    for (i, camera) in fit.into_iter().enumerate() {
+    for (i, camera) in fit.iter().enumerate() {
         if i > 0 {
             text.push('\n');
         }
         text += &show_camera(camera, marks);
+    }
+    if fit.len() > 1 {
+        text += "\n  All of them in device.toml:\n";
+        for (i, camera) in fit.iter().enumerate() {
+            let (number, device) = (i + 1, lasting(camera));
+            text += &format!("    [[camera]]\n    name = \"camera-{number}\"\n    device = \"{device}\"\n");
+        }
     }
     if !unfit.is_empty() {
         text += "\nNot used as cameras\n";
@@ -100,12 +128,22 @@ fn show_cameras(all: &[Listing], marks: &Marks) -> String {
     text
 }
 
+/// The name that stays with a camera, as far as it has one.
+fn lasting(camera: &Listing) -> String {
+    match &camera.names {
+        Names { by_id: Some(name), .. } => name.clone(),
+        Names { by_path: Some(name), .. } => format!("/dev/v4l/by-path/{name}"),
+        _ => camera.path.display().to_string(),
+    }
+}
+
 fn show_camera(camera: &Listing, marks: &Marks) -> String {
-    let Listing { path, name, driver, bus, by_id, offered, controls, .. } = camera;
+    let Listing { path, name, driver, bus, offered, controls, .. } = camera;
     let path = path.display().to_string();
     let mut text = format!("  {name} ({driver}, {bus}){}\n    device = \"{path}\"\n", marks.of(&path));
-    if let Some(by_id) = by_id {
-        text += &format!("    device = \"{by_id}\"\n");
+    let lasting = lasting(camera);
+    if lasting != path {
+        text += &format!("    device = \"{lasting}\"\n");
     }
     let mut last = None;
     let (read, unread): (Vec<_>, Vec<_>) = offered.iter().partition(|o| o.format.pixel_format().is_some());
@@ -173,7 +211,7 @@ fn show_microphones(all: &[(Result<Abilities, capture::Error>, Found)], marks: &
                 text += &columns(4, &[[rates, channels, formats.join(", ")]]);
             }
             // It is not free because we have it: nothing more can be told.
-            Err(_) if marks.open.as_deref() == Some(alsa) => (),
+            Err(_) if marks.is_open(alsa) => (),
             Err(e) => text += &format!("    {e}\n"),
         }
     }
@@ -215,7 +253,10 @@ mod tests {
             name: "HD Webcam".into(),
             driver: "uvcvideo".into(),
             bus: "usb-1.2".into(),
-            by_id: Some("usb-HD_Webcam-video-index0".into()),
+            names: Names {
+                by_id: Some("usb-HD_Webcam-video-index0".into()),
+                by_path: Some("pci-usb-1.2".into()),
+            },
             offered: vec![
                 offered(b"YUYV", vga, &[30, 15]),
                 offered(b"YUYV", hd, &[10]),
@@ -290,7 +331,8 @@ Microphones
 
     #[test]
     fn what_is_chosen_and_what_our_own_daemon_has_open_is_marked() {
-        let both = Marks { chosen: Some("/dev/video0".into()), open: Some("/dev/video0".into()) };
+        let video0 = || "/dev/video0".to_owned();
+        let both = Marks { chosen: vec![(video0(), None)], open: vec![video0()] };
         let shown = show_cameras(&[camera(None)], &both);
         let head = "  HD Webcam (uvcvideo, usb-1.2), chosen, open in the running peercam\n    device = ";
         assert!(shown.contains(head), "{shown}");
@@ -298,8 +340,10 @@ Microphones
         let found = |alsa: &str| Found { alsa: alsa.into(), name: "Mic".into(), place: Place::Usb };
         let busy = |alsa: &str| (Err(capture::Error::busy(alsa)), found(alsa));
         let all = [busy(mic), busy(other)];
-        let audio = Audio::default();
-        let marks = Marks { chosen: chosen_microphone(&audio, Some(mic), &all), open: Some(mic.into()) };
+        let config = |text: &str| Config::parse(text, "device.toml").unwrap();
+        let open = [mic.to_owned()];
+        let chosen = chosen_microphones(&Config::default(), &open, &all);
+        let marks = Marks { chosen, open: open.to_vec() };
         let shown = show_microphones(&all, &marks);
         let expected = "Microphones
   Mic (on USB), chosen, open in the running peercam
@@ -310,10 +354,87 @@ Microphones
     hw:CARD=C920,DEV=0 is busy: another program uses it
 ";
         assert_eq!(shown, expected);
-        let named = |device| chosen_microphone(&Audio { device, ..Audio::default() }, None, &all);
-        assert_eq!(named(Microphone::Device(other.into())).as_deref(), Some(other));
-        assert_eq!((named(Microphone::Off), named(Microphone::Auto)), (None, None));
-        let open = chosen_camera(&Video::default(), Some("/dev/video3"));
-        assert_eq!(open.as_deref(), Some("/dev/video3"));
+        let named = |device: &str| {
+            let config = config(&format!("[audio]\ndevice = \"{device}\""));
+            chosen_microphones(&config, &[], &all)
+        };
+        assert_eq!(named(other), [(other.to_owned(), None)]);
+        assert_eq!((named("off"), named("auto")), (vec![], vec![]));
+        let open = ["/dev/video3".to_owned()];
+        assert_eq!(chosen_cameras(&Config::default(), &open), [("/dev/video3".to_owned(), None)]);
+    }
+
+    #[test]
+    fn several_cameras_are_printed_as_sections_for_the_file() {
+        let with = |node: &str, by_id: Option<&str>, by_path: Option<&str>| Listing {
+            path: node.into(),
+            names: Names { by_id: by_id.map(String::from), by_path: by_path.map(String::from) },
+            ..camera(None)
+        };
+        let all = [
+            with("/dev/video0", Some("usb-C920-video-index0"), Some("usb-0:1-index0")),
+            camera(Some("/dev/video9 is a codec")),
+            // Two equal ones, and one without udev.
+            with("/dev/video2", None, Some("usb-0:2-index0")),
+            with("/dev/video4", None, Some("usb-0:3-index0")),
+            with("/dev/video6", None, None),
+        ];
+        let shown = show_cameras(&all, &Marks::default());
+        let expected = r#"
+  All of them in device.toml:
+    [[camera]]
+    name = "camera-1"
+    device = "usb-C920-video-index0"
+    [[camera]]
+    name = "camera-2"
+    device = "/dev/v4l/by-path/usb-0:2-index0"
+    [[camera]]
+    name = "camera-3"
+    device = "/dev/v4l/by-path/usb-0:3-index0"
+    [[camera]]
+    name = "camera-4"
+    device = "/dev/video6"
+
+Not used as cameras
+  /dev/video9 is a codec
+"#;
+        assert!(shown.ends_with(expected), "{shown}");
+        assert!(
+            shown.contains(
+                "\n    device = \"/dev/video2\"\n    device = \"/dev/v4l/by-path/usb-0:2-index0\"\n"
+            )
+        );
+        let sections = expected.split_once(":\n").unwrap().1.split_once("\n\n").unwrap().0;
+        assert_eq!(Config::parse(sections, "device.toml").unwrap().cameras.len(), 4);
+        assert!(!show_cameras(&all[..2], &Marks::default()).contains("[[camera]]"), "one needs no section");
+    }
+
+    #[test]
+    fn what_is_chosen_is_marked_with_the_camera_that_it_is_chosen_for() {
+        let text = r#"
+            [[camera]]
+            name = "front"
+            device = "/dev/video0"
+            microphone = "hw:1"
+            [[camera]]
+            name = "back"
+            microphone = "hw:1"
+            [[camera]]
+            name = "hall"
+            device = "pattern"
+            microphone = "tone"
+        "#;
+        let config = Config::parse(text, "device.toml").unwrap();
+        let open = ["/dev/video0", "/dev/video2"].map(String::from);
+        let for_ = |name: &str, camera: &str| (name.to_owned(), Some(camera.to_owned()));
+        let chosen = chosen_microphones(&config, &[], &[]);
+        assert_eq!(chosen, [for_("hw:1", "front"), for_("hw:1", "back")]);
+        let marks = Marks { chosen, open: vec![] };
+        assert_eq!(
+            (marks.of("hw:1").as_str(), marks.of("hw:2").as_str()),
+            (", chosen for front and back", "")
+        );
+        // The camera that is chosen by itself is the one that is open (here are no others).
+        assert!(chosen_cameras(&config, &open[1..]).contains(&for_("/dev/video2", "back")));
     }
 }

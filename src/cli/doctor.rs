@@ -29,7 +29,8 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let now = wall::clock();
     found.push(clock::look(wall::plausible(now), &wall::date(now)));
     found.push(storage::look(&options.state_dir()));
-    found.extend(devices::look(&config.video.device, &config.audio.device));
+    let cameras = config.cameras.iter().map(|camera| &camera.video.device);
+    found.extend(devices::look(cameras, config.microphones()));
     found.extend(health::look());
     match daemon {
         Ok(daemon) => found
@@ -89,8 +90,7 @@ fn stun_urls(config: &Config) -> impl Iterator<Item = &str> {
 fn try_devices(config: &Config) -> Vec<Finding> {
     let mut report = Report::default();
     files::certificate(&mut report, &config.web);
-    check::picture(&mut report, &config.video, None);
-    check::sound(&mut report, &config.audio, None);
+    check::devices(&mut report, config, None);
     let mut found = vec![];
     let mut about = String::new();
     for [what, says] in report.lines {

@@ -13,8 +13,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::clock::Pts;
 use crate::hush::{Hush, LeftOut};
@@ -39,6 +41,36 @@ impl Text {
         let mut text = Self::default();
         event.record(&mut text);
         text
+    }
+}
+
+/// The source that a span's lines are about: a camera's or a microphone's name, by its field.
+#[derive(Debug, Default)]
+pub struct About(Vec<(&'static str, String)>);
+
+impl About {
+    /// Of a span that begins.
+    pub fn of(attributes: &Attributes<'_>) -> Self {
+        let mut about = Self::default();
+        attributes.record(&mut about);
+        about
+    }
+}
+
+impl Visit for About {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.push((field.name(), format!("{value:?}")));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.push((field.name(), value.to_owned()));
+    }
+}
+
+impl fmt::Display for About {
+    /// In front of a line's message: "front: ".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|(_, name)| write!(f, "{name}: "))
     }
 }
 
@@ -78,12 +110,12 @@ impl Default for Counted {
 }
 
 impl Counted {
-    /// Whether a line is to be said, and what was left out of it before.
-    pub fn may_say(&self, level: Level, text: &Text) -> Option<LeftOut> {
+    /// Whether a line `about` a source is to be said, and what was left out of it before.
+    pub fn may_say(&self, level: Level, about: &str, text: &Text) -> Option<LeftOut> {
         if level > Level::WARN {
             return Some(LeftOut::default());
         }
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).may_say(text.to_string(), Pts::now())
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).may_say(format!("{about}{text}"), Pts::now())
     }
 }
 
@@ -110,16 +142,29 @@ impl Journal {
     }
 }
 
-impl<S: Subscriber> Layer<S> for Journal {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Journal {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        if let Some(span) = context.span(id) {
+            span.extensions_mut().insert(About::of(attributes));
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let (text, metadata) = (Text::of(event), event.metadata());
-        let Some(left_out) = self.counted.may_say(*metadata.level(), &text) else { return };
+        let (mut about, mut fields) = (String::new(), vec![]);
+        for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
+            if let Some(of) = span.extensions().get::<About>() {
+                about += &of.to_string();
+                fields.extend(of.0.clone());
+            }
+        }
+        let Some(left_out) = self.counted.may_say(*metadata.level(), &about, &text) else { return };
         let mut entry = vec![];
         let lost = match self.lost.swap(0, Ordering::Relaxed) {
             0 => String::new(),
             n => format!(" ({n} lines before this one were lost: the journal was busy)"),
         };
-        put(&mut entry, "MESSAGE", &format!("{text}{left_out}{lost}"));
+        put(&mut entry, "MESSAGE", &format!("{about}{text}{left_out}{lost}"));
         put(&mut entry, "PRIORITY", &priority(*metadata.level()).to_string());
         put(&mut entry, "SYSLOG_IDENTIFIER", "peercam");
         put(&mut entry, "TARGET", metadata.target());
@@ -127,7 +172,7 @@ impl<S: Subscriber> Layer<S> for Journal {
             put(&mut entry, "CODE_FILE", file);
             put(&mut entry, "CODE_LINE", &line.to_string());
         }
-        for (name, value) in &text.fields {
+        for (name, value) in fields.iter().chain(&text.fields) {
             put(&mut entry, &field_name(name), value);
         }
         if self.socket.send_to(&entry, &self.path).is_err() {
@@ -241,6 +286,21 @@ mod tests {
         assert_eq!(line(1, "MESSAGE"), Some("the C920\nhas gone: 84 temperature_c=84.0"));
         assert_eq!((line(1, "CAMERA"), line(1, "PRIORITY")), (Some("C920"), Some("3")));
         assert_eq!(entries.len(), 2);
+    }
+
+    #[test]
+    fn a_line_of_a_camera_s_thread_says_which_camera_it_is_about() {
+        let entries = logged("about", || {
+            let span = tracing::info_span!("camera", camera = "front");
+            span.in_scope(|| tracing::warn!("camera: unplugged"));
+            tracing::warn!("camera: unplugged");
+        });
+        let line = |n: usize, field: &str| entries[n].get(field).map(String::as_str);
+        assert_eq!(
+            (line(0, "MESSAGE"), line(0, "CAMERA")),
+            (Some("front: camera: unplugged"), Some("front"))
+        );
+        assert_eq!((line(1, "MESSAGE"), line(1, "CAMERA")), (Some("camera: unplugged"), None));
     }
 
     #[test]

@@ -9,12 +9,13 @@ use std::os::unix::fs::MetadataExt as _;
 use tracing::{Event, Level as Severity, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::RecordFields;
-use tracing_subscriber::fmt::format::{Format, Full, Writer};
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::registry::LookupSpan;
 
-use super::journal::{Counted, Journal, Text, priority};
+use super::journal::{About, Counted, Journal, Text, priority};
 
 /// What holds unless the user says otherwise: dependencies speak up only when something is wrong, and the WebRTC
 /// stack, which takes every stray datagram for worth a warning, only in real trouble. Targets match by their
@@ -55,14 +56,9 @@ pub fn start(level: &Level) {
     if to_journal && let Ok(journal) = Journal::open() {
         return tracing_subscriber::registry().with(filter).with(journal).init();
     }
-    let log = tracing_subscriber::fmt().with_writer(io::stderr).with_env_filter(filter).fmt_fields(AsText);
-    if to_journal {
-        let plain = Format::default().without_time().with_level(false).with_ansi(false);
-        log.with_ansi(false).event_format(Lines::of(ForJournal(plain))).init();
-    } else {
-        let ansi = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        log.with_ansi(ansi).event_format(Lines::of(Format::default())).init();
-    }
+    let log = tracing_subscriber::fmt().with_writer(io::stderr).with_env_filter(filter).fmt_fields(Values);
+    let ansi = !to_journal && io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    log.with_ansi(ansi).event_format(Lines { to_journal, counted: Counted::default() }).init();
 }
 
 /// Whether standard error is the journal, as systemd.exec(5) says to find out about `JOURNAL_STREAM`.
@@ -75,57 +71,61 @@ fn is_journal() -> bool {
     stream == format!("{}:{}", metadata.dev(), metadata.ino())
 }
 
-/// Message and fields as in the journal.
-struct AsText;
+/// Of a span, the name of the source that its lines are about.
+struct Values;
 
-impl<'w> FormatFields<'w> for AsText {
+impl<'w> FormatFields<'w> for Values {
     fn format_fields<R: RecordFields>(&self, mut w: Writer<'w>, fields: R) -> fmt::Result {
-        let mut text = Text::default();
-        fields.record(&mut text);
-        write!(w, "{text}")
+        let mut about = About::default();
+        fields.record(&mut about);
+        write!(w, "{about}")
     }
 }
 
 /// Lines of text. Those of faults that come again and again are counted.
-struct Lines<F> {
-    format: F,
+struct Lines {
+    /// Without time, which the journal knows, and with the level as sd-daemon(3) wants it, for `journalctl -p`: where only its
+    /// stream can be reached, and not its socket.
+    to_journal: bool,
     counted: Counted,
 }
 
-impl<F> Lines<F> {
-    fn of(format: F) -> Self {
-        Self { format, counted: Counted::default() }
-    }
-}
-
-impl<S, N, F> FormatEvent<S, N> for Lines<F>
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-    F: FormatEvent<S, N>,
-{
-    fn format_event(&self, ctx: &FmtContext<'_, S, N>, mut w: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let Some(left_out) = self.counted.may_say(*event.metadata().level(), &Text::of(event)) else {
-            return Ok(());
-        };
-        self.format.format_event(ctx, w.by_ref(), event)?;
-        let left_out = left_out.to_string();
-        if left_out.is_empty() { Ok(()) } else { writeln!(w, "...{left_out}") }
-    }
-}
-
-/// Without time, which the journal knows, and with the level as sd-daemon(3) wants it, for `journalctl -p`: where only
-/// its stream can be reached, and not its socket.
-struct ForJournal(Format<Full, ()>);
-
-impl<S, N> FormatEvent<S, N> for ForJournal
+impl<S, N> FormatEvent<S, N> for Lines
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, ctx: &FmtContext<'_, S, N>, mut w: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        write!(w, "<{}>", priority(*event.metadata().level()))?;
-        self.0.format_event(ctx, w, event)
+        let (text, metadata) = (Text::of(event), event.metadata());
+        let mut about = String::new();
+        for span in ctx.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
+            about += span.extensions().get::<FormattedFields<N>>().map_or("", |f| f.fields.as_str());
+        }
+        let level = *metadata.level();
+        let Some(left_out) = self.counted.may_say(level, &about, &text) else { return Ok(()) };
+        if self.to_journal {
+            write!(w, "<{}>{}: ", priority(level), metadata.target())?;
+        } else {
+            let [dim, colour, plain] = match w.has_ansi_escapes() {
+                true => ["\x1b[2m", colour(level), "\x1b[0m"],
+                false => [""; 3],
+            };
+            write!(w, "{dim}")?;
+            SystemTime.format_time(&mut w)?;
+            write!(w, "{plain} {colour}{level:>5}{plain} {dim}{}:{plain} ", metadata.target())?;
+        }
+        writeln!(w, "{about}{text}{left_out}")
+    }
+}
+
+/// As tracing_subscriber's own lines have it.
+fn colour(level: Severity) -> &'static str {
+    match level {
+        Severity::ERROR => "\x1b[31m",
+        Severity::WARN => "\x1b[33m",
+        Severity::INFO => "\x1b[32m",
+        Severity::DEBUG => "\x1b[34m",
+        Severity::TRACE => "\x1b[35m",
     }
 }
 

@@ -7,11 +7,19 @@ use super::table::columns;
 pub(super) struct Report {
     pub(super) lines: Vec<[String; 2]>,
     pub(super) problems: usize,
+    /// Whom the next lines are about; empty: no one.
+    about: String,
 }
 
 impl Report {
+    /// From now on each line begins with this name.
+    pub(super) fn about(&mut self, name: &str) {
+        self.about = name.into();
+    }
+
     pub(super) fn line(&mut self, what: &str, says: &str) {
-        self.lines.push([what.into(), says.into()]);
+        let says = if self.about.is_empty() { says.into() } else { format!("{}: {says}", self.about) };
+        self.lines.push([what.into(), says]);
     }
 
     /// Something that will not work as configured.

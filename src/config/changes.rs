@@ -2,77 +2,69 @@
 
 use std::fmt;
 
-use super::{Audio, Camera, Config, Effort, Ice, Microphone, Public, Tls, Video, Watching, Web};
+use super::{
+    Audio, Camera, CameraDevice, Config, Effort, Ice, Microphone, Public, Tls, Video, Watching, Web,
+};
 
-/// One key that has another value now.
+/// One key that has another value now, or a camera that has come or gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Its full name ("video.size").
-    pub key: &'static str,
-    /// Its values; `None` where it may hold a secret.
-    values: Option<(String, String)>,
+    /// Its full name ("video.size", "camera.front.size"; "camera.front" for the camera as a whole).
+    pub key: String,
+    what: What,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum What {
+    /// From one value to another.
+    Values(String, String),
+    /// Its values may hold a secret.
+    Secret,
+    Added,
+    Removed,
 }
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.values {
-            Some((before, after)) => write!(f, "{} {before} -> {after}", self.key),
-            None => f.write_str(self.key),
+        let key = &self.key;
+        match &self.what {
+            What::Values(before, after) => write!(f, "{key} {before} -> {after}"),
+            What::Secret => f.write_str(key),
+            What::Added => write!(f, "{key} added"),
+            What::Removed => write!(f, "{key} removed"),
         }
     }
 }
+
+/// Keys with their values, about as the file has them.
+type Written = Vec<(String, String)>;
 
 /// Keys whose values are not for the log: passwords are in them, and URLs that are as good as passwords.
 const SECRET: [&str; 2] = ["ice.servers", "watching.webhook"];
 
 impl Config {
-    /// The keys that `new` gives another value, in the order of the file.
+    /// The keys that `new` gives another value, in the order of the file. Keys of `[video]` are told where it is all there
+    /// is, or else those of the cameras that it has an effect on.
     pub fn changes(&self, new: &Self) -> Vec<Change> {
-        let pairs = self.written().into_iter().zip(new.written());
-        let changed = pairs.filter(|(before, after)| before != after);
-        changed
-            .map(|((key, before), (_, after))| Change {
-                key,
-                values: (!SECRET.contains(&key)).then_some((before, after)),
-            })
-            .collect()
+        let mut changes = match (self.has_camera_sections(), new.has_camera_sections()) {
+            (false, false) => differing(video("video", &self.video), video("video", &new.video)),
+            _ => cameras(&self.cameras, &new.cameras),
+        };
+        changes.extend(differing(self.written(), new.written()));
+        changes
     }
 
-    /// Every key with its value, about as the file has it. Nothing is left out: fields are named one by one.
-    pub(super) fn written(&self) -> Vec<(&'static str, String)> {
-        let Self { video, audio, web, ice, watching } = self;
+    fn has_camera_sections(&self) -> bool {
+        self.cameras != [Camera::only(self.video.clone())]
+    }
+
+    /// Every key but those of the cameras. Nothing is left out: fields are named one by one.
+    pub(super) fn written(&self) -> Written {
+        let Self { video: _, cameras: _, audio, web, ice, watching } = self;
         let mut all = vec![];
-        let Video { device, size, frame_rate, pixel_format, bitrate_bps, effort, keep_open, controls } =
-            video;
-        let device = match device {
-            Camera::Auto => "auto",
-            Camera::Pattern => "pattern",
-            Camera::Device(name) => name.as_str(),
-        };
-        let effort = match effort {
-            Effort::Low => "low",
-            Effort::Medium => "medium",
-            Effort::High => "high",
-        };
+        let Audio { device, others: _, channels, bitrate_bps, dtx, keep_open } = audio;
         all.extend([
-            ("video.device", device.to_owned()),
-            ("video.size", size.to_string()),
-            ("video.frame_rate", frame_rate.to_string()),
-            ("video.pixel_format", pixel_format.map_or("auto", |f| f.fourcc()).to_owned()),
-            ("video.bitrate_kbps", (bitrate_bps / 1000).to_string()),
-            ("video.effort", effort.to_owned()),
-            ("video.keep_open", keep_open.to_string()),
-            ("video.controls", list(controls.iter().map(|(name, value)| format!("{name} = {value}")))),
-        ]);
-        let Audio { device, channels, bitrate_bps, dtx, keep_open } = audio;
-        let device = match device {
-            Microphone::Auto => "auto",
-            Microphone::Tone => "tone",
-            Microphone::Off => "off",
-            Microphone::Device(name) => name.as_str(),
-        };
-        all.extend([
-            ("audio.device", device.to_owned()),
+            ("audio.device", microphone(device).to_owned()),
             ("audio.channels", channels.to_string()),
             ("audio.bitrate_kbps", (bitrate_bps / 1000).to_string()),
             ("audio.dtx", dtx.to_string()),
@@ -131,8 +123,99 @@ impl Config {
             ("watching.on_last", format!("{on_last:?}")),
             ("watching.webhook", or_empty(webhook.as_ref().map(ToString::to_string))),
         ]);
+        named("", all)
+    }
+}
+
+impl Camera {
+    /// Every key but the name.
+    pub(super) fn written(&self) -> Written {
+        let Self { name, label, video: picture, microphone: own, led } = self;
+        let section = format!("camera.{name}");
+        let microphone = own.as_ref().map_or("not named", microphone);
+        let mut all = named(
+            &section,
+            vec![
+                ("label", label.clone()),
+                ("microphone", microphone.to_owned()),
+                ("led", or_empty(led.clone())),
+            ],
+        );
+        all.extend(video(&section, picture));
         all
     }
+}
+
+/// All keys of `[video]`, which stand in `section`.
+fn video(section: &str, video: &Video) -> Written {
+    let Video { device, others: _, size, frame_rate, pixel_format, bitrate_bps, effort, keep_open, controls } =
+        video;
+    let device = match device {
+        CameraDevice::Auto => "auto",
+        CameraDevice::Pattern => "pattern",
+        CameraDevice::Device(name) => name.as_str(),
+    };
+    let effort = match effort {
+        Effort::Low => "low",
+        Effort::Medium => "medium",
+        Effort::High => "high",
+    };
+    let all = vec![
+        ("device", device.to_owned()),
+        ("size", size.to_string()),
+        ("frame_rate", frame_rate.to_string()),
+        ("pixel_format", pixel_format.map_or("auto", |f| f.fourcc()).to_owned()),
+        ("bitrate_kbps", (bitrate_bps / 1000).to_string()),
+        ("effort", effort.to_owned()),
+        ("keep_open", keep_open.to_string()),
+        ("controls", list(controls.iter().map(|(name, value)| format!("{name} = {value}")))),
+    ];
+    named(section, all)
+}
+
+fn microphone(device: &Microphone) -> &str {
+    match device {
+        Microphone::Auto => "auto",
+        Microphone::Tone => "tone",
+        Microphone::Off => "off",
+        Microphone::Device(name) => name,
+    }
+}
+
+fn named(section: &str, keys: Vec<(&str, String)>) -> Written {
+    let dot = if section.is_empty() { "" } else { "." };
+    keys.into_iter().map(|(key, value)| (format!("{section}{dot}{key}"), value)).collect()
+}
+
+fn differing(before: Written, after: Written) -> Vec<Change> {
+    let pairs = before.into_iter().zip(after).filter(|(before, after)| before != after);
+    let what = |key: &str, before, after| match SECRET.contains(&key) {
+        true => What::Secret,
+        false => What::Values(before, after),
+    };
+    pairs.map(|((key, before), (_, after))| Change { what: what(&key, before, after), key }).collect()
+}
+
+fn cameras(before: &[Camera], after: &[Camera]) -> Vec<Change> {
+    let find = |all: &[Camera], name: &str| all.iter().position(|camera| camera.name == name);
+    let whole = |camera: &Camera, what| Change { key: format!("camera.{}", camera.name), what };
+    let mut changes = vec![];
+    for camera in after {
+        match find(before, &camera.name) {
+            Some(at) => changes.extend(differing(before[at].written(), camera.written())),
+            None => changes.push(whole(camera, What::Added)),
+        }
+    }
+    let gone = before.iter().filter(|camera| find(after, &camera.name).is_none());
+    changes.extend(gone.map(|camera| whole(camera, What::Removed)));
+    let names = |all: &[Camera], other: &[Camera]| {
+        let lasting = all.iter().filter(|camera| find(other, &camera.name).is_some());
+        list(lasting.map(|camera| camera.name.clone()))
+    };
+    let order = [names(before, after), names(after, before)].map(|names| vec![("camera".to_owned(), names)]);
+    let [before, after] = order;
+    changes.extend(differing(before, after));
+    changes
 }
 
 fn list(items: impl Iterator<Item = String>) -> String {
@@ -170,5 +253,38 @@ mod tests {
             ]
         );
         assert_eq!(after.changes(&after), []);
+    }
+
+    fn told(before: &str, after: &str) -> String {
+        let changes = parse(before).changes(&parse(after));
+        changes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+
+    #[test]
+    fn what_changed_in_cameras_is_told_by_their_names_and_once() {
+        let (front, back) =
+            ("[[camera]]\nname = \"front\"\n", "[[camera]]\nname = \"back\"\ndevice = \"pattern\"\n");
+        let both = format!("{front}{back}");
+        let small = "[video]\nsize = \"640x480\"\n";
+        // Without sections.
+        assert_eq!(told(small, ""), "video.size 640x480 -> 1280x720");
+        // With them [video] is told where it has an effect.
+        let effect = "camera.front.size 640x480 -> 1280x720, camera.back.size 640x480 -> 1280x720";
+        assert_eq!(told(&format!("{small}{both}"), &both), effect);
+        let own = format!("{small}{front}size = \"320x240\"\n");
+        assert_eq!(told(&own, &own.replace("640x480", "1280x720")), "");
+        // They come and go, also for the only one that there was, and in another order.
+        assert_eq!(told(front, &both), "camera.back added");
+        assert_eq!(told(&both, front), "camera.back removed");
+        assert_eq!(told("", front), "camera.front added, camera.camera removed");
+        assert_eq!(told(&both, &format!("{back}{front}")), "camera [front, back] -> [back, front]");
+        let third = "[[camera]]\nname = \"third\"\ndevice = \"pattern\"\n";
+        assert_eq!(told(&both, &format!("{third}{both}")), "camera.third added");
+        // The only one, with a section or without.
+        let only = "[[camera]]\nname = \"camera\"\n";
+        assert_eq!(told("", only), "");
+        let label = format!("{only}label = \"Hall\"\nmicrophone = \"off\"\n");
+        let all = "camera.camera.label Camera -> Hall, camera.camera.microphone not named -> off";
+        assert_eq!(told("", &label), all);
     }
 }

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 use super::error::{Error, Problem};
 use super::synonyms;
@@ -38,8 +38,28 @@ pub(super) struct File<'t> {
     /// This is one line of a file in which this value has no quotes.
     bare: Option<&'t str>,
     problems: RefCell<Vec<Problem>>,
-    asked: RefCell<Vec<String>>,
+    asked: RefCell<Asked>,
     unknown: RefCell<Vec<Unknown>>,
+}
+
+/// What was asked for: all keys that there are.
+#[derive(Default)]
+struct Asked {
+    /// Full keys.
+    keys: Vec<String>,
+    /// Those of them that are arrays of sections.
+    arrays: Vec<String>,
+}
+
+impl Asked {
+    /// How a section is written.
+    fn header(&self, section: &str) -> String {
+        if self.is_array(section) { format!("[[{section}]]") } else { format!("[{section}]") }
+    }
+
+    fn is_array(&self, key: &str) -> bool {
+        self.arrays.iter().any(|array| array == key)
+    }
 }
 
 /// A key that nothing asked for.
@@ -70,7 +90,8 @@ impl<'t> File<'t> {
         text: &'t str,
         read: &impl Fn(&mut Section<'_, '_>) -> T,
     ) -> (Result<T, Error>, Vec<String>) {
-        Self::new(name, text, None).examine(read)
+        let (result, asked) = Self::new(name, text, None).examine(read);
+        (result, asked.keys)
     }
 
     fn new(name: &'t str, text: &'t str, bare: Option<&'t str>) -> Self {
@@ -78,10 +99,15 @@ impl<'t> File<'t> {
         Self { name, text, bare, problems, asked, unknown }
     }
 
-    fn examine<T>(self, read: &impl Fn(&mut Section<'_, '_>) -> T) -> (Result<T, Error>, Vec<String>) {
+    fn examine<T>(self, read: &impl Fn(&mut Section<'_, '_>) -> T) -> (Result<T, Error>, Asked) {
         let file = self;
         let (root, faults) = DeTable::parse_recoverable(file.text);
-        for fault in &faults {
+        // Whatever stands below a header that is there twice may be there twice as well.
+        let below_another = |fault: &toml::de::Error| {
+            let header = syntax::header_of(file.text, start(fault));
+            is_twice(fault) && faults.iter().any(|other| is_twice(other) && header.contains(&start(other)))
+        };
+        for fault in faults.iter().filter(|fault| !below_another(fault)) {
             file.syntax(fault, read);
         }
         let mut result = None;
@@ -117,32 +143,44 @@ impl<'t> File<'t> {
 
     fn syntax<T>(&self, fault: &toml::de::Error, read: &impl Fn(&mut Section<'_, '_>) -> T) {
         let span = fault.span().unwrap_or(0..0);
-        if fault.message() == "duplicate key" || fault.message().starts_with("cannot extend value") {
+        if is_twice(fault) {
             let key = self.text.get(span.clone()).unwrap_or_default();
-            return self.problem(span, key, "is there twice; keep one of the two".into());
+            let section = syntax::section(syntax::line(self.text, span.start));
+            // Every array is asked for, also by an empty file.
+            let (_, asked) = File::new(self.name, "", None).examine(read);
+            let says = if asked.is_array(section) {
+                format!("is there twice; write {} above each", asked.header(section))
+            } else {
+                "is there twice; keep one of the two".into()
+            };
+            return self.problem(span, key, says);
         }
         match syntax::fault(self.text, span.start, fault.message()) {
             Fault::Other { key, says } => self.problem(span, &key, says.into()),
             Fault::Bare { header, key, value } => {
                 let path = syntax::full(header, key);
-                let says = self.quoted(header, key, &self.text[value.clone()], read);
+                let outer = syntax::outer(&self.text[..value.start], header);
+                let headers = format!("{outer}\n{header}");
+                let says = self.quoted(&headers, &path, key, &self.text[value.clone()], read);
                 self.problem(value, &path, says);
             }
         }
     }
 
-    /// What is wrong with `key = value`, in which the value has no quotes. It is read again with them: if the key takes
-    /// a string they are all that is missing, or else what is said then names what the key takes.
+    /// What is wrong with `key = value` below `headers`, in which the value has no quotes. It is read again with them: if
+    /// the key takes a string they are all that is missing, or else what is said then names what the key, in full `path`,
+    /// takes.
     fn quoted<T>(
         &self,
-        header: &str,
+        headers: &str,
+        path: &str,
         key: &str,
         value: &str,
         read: &impl Fn(&mut Section<'_, '_>) -> T,
     ) -> String {
         let quoted = format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""));
-        let (path, line) = (syntax::full(header, key), format!("{header}\n{key} = {quoted}"));
-        let problems = match File::new(self.name, &line, Some(value)).examine(read).0 {
+        let lines = format!("{headers}\n{key} = {quoted}");
+        let problems = match File::new(self.name, &lines, Some(value)).examine(read).0 {
             Err(Error::Refused(problems)) => problems,
             _ => vec![],
         };
@@ -156,10 +194,14 @@ impl<'t> File<'t> {
         let at_root = section.is_empty();
         let path = if at_root { key.clone() } else { format!("{section}.{key}") };
         let hint = did_you_mean(&self.meant(&key, &section, is_section, &allowed));
+        let header = |section: &str| self.asked.borrow().header(section);
+        let sections = || allowed.iter().map(|section| header(section)).collect::<Vec<_>>().join(", ");
         let says = match (at_root, is_section) {
-            (false, _) => format!("unknown key{hint}; allowed in [{section}]: {}", allowed.join(", ")),
-            (true, true) => format!("unknown section{hint}; allowed: [{}]", allowed.join("], [")),
-            (true, false) => format!("stands in no section{hint}; sections: [{}]", allowed.join("], [")),
+            (false, _) => {
+                format!("unknown key{hint}; allowed in {}: {}", header(&section), allowed.join(", "))
+            }
+            (true, true) => format!("unknown section{hint}; allowed: {}", sections()),
+            (true, false) => format!("stands in no section{hint}; sections: {}", sections()),
         };
         self.problem(span, &path, says);
     }
@@ -167,14 +209,15 @@ impl<'t> File<'t> {
     /// What may have been meant by an unknown key, the likeliest only.
     fn meant(&self, key: &str, section: &str, is_section: bool, allowed: &[&str]) -> Vec<String> {
         let asked = self.asked.borrow();
-        let elsewhere = |(section, key): (&str, &str)| format!("`{key}` in [{section}]");
+        let elsewhere = |(section, key): (&str, &str)| format!("`{key}` in {}", asked.header(section));
         let same: Vec<_> = asked
+            .keys
             .iter()
             .filter_map(|path| path.rsplit_once('.'))
-            .filter(|(other, name)| *name == key && *other != section && *other != "ice.servers")
+            .filter(|(other, name)| *name == key && *other != section && !asked.is_array(other))
             .map(elsewhere)
             .collect();
-        let here = |key: &str| if section.is_empty() { format!("[{key}]") } else { format!("`{key}`") };
+        let here = |key: &str| if section.is_empty() { asked.header(key) } else { format!("`{key}`") };
         let same_meaning: Vec<_> = synonyms::of(section, key).into_iter().map(here).collect();
         let alike: Vec<_> = similar(key, allowed).map(here).into_iter().collect();
         let same_meaning_elsewhere = synonyms::anywhere(key).into_iter().map(elsewhere).collect();
@@ -250,24 +293,25 @@ impl<'f, 't> Section<'f, 't> {
         value.is_some().then_some(result)
     }
 
-    /// Reads the array of tables `key`, which may be missing, each with `read`.
+    /// Reads the array of tables `key`, which may be missing, each with `read`, which gets those above it as well.
     pub(super) fn sections<T>(
         &mut self,
         key: &'static str,
-        read: impl Fn(&mut Section<'_, '_>) -> T,
+        read: impl Fn(&mut Section<'_, '_>, &[T]) -> T,
     ) -> Vec<T> {
         let path = self.ask(key);
+        self.file.asked.borrow_mut().arrays.push(path.clone());
         let Some(value) = self.table.get(key) else {
             return vec![];
         };
-        let elements = value.get_ref().as_array().map(|a| a.iter().collect::<Vec<_>>());
-        let Some(elements) = elements.filter(|e| e.iter().all(|v| v.get_ref().is_table())) else {
+        let elements = value.get_ref().as_array();
+        let Some(elements) = elements.filter(|all| all.iter().all(|v| v.get_ref().is_table())) else {
             let allowed = format!("[[{path}]] above each");
             self.refuse(&path, value, wrong_type(value, "an array of sections", &allowed));
             return vec![];
         };
         let mut all = vec![];
-        for element in elements {
+        for element in elements.iter() {
             if let DeValue::Table(table) = element.get_ref() {
                 let mut section = Section {
                     file: self.file,
@@ -277,11 +321,18 @@ impl<'f, 't> Section<'f, 't> {
                     asked: vec![],
                     open: false,
                 };
-                all.push(read(&mut section));
+                let next = read(&mut section, &all);
+                all.push(next);
                 section.refuse_unknown();
             }
         }
         all
+    }
+
+    /// Whether there are sections in the array `key`, right or wrong.
+    pub(super) fn has_sections(&self, key: &str) -> bool {
+        let value = self.table.get(key).map(Spanned::get_ref);
+        value.is_some_and(|value| value.as_array().is_none_or(|all| !all.is_empty()))
     }
 
     /// All keys of a section whose keys are not known beforehand. `name` says what is wrong with a key.
@@ -314,10 +365,15 @@ impl<'f, 't> Section<'f, 't> {
         self.file.problem(at, &self.path_of(key), says.into());
     }
 
+    /// Refuses this section as a whole.
+    pub(super) fn refuse_all(&self, says: &str) {
+        self.file.problem(self.at.clone(), &self.path, says.into());
+    }
+
     fn ask(&mut self, key: &'static str) -> String {
         self.asked.push(key);
         let path = self.path_of(key);
-        self.file.asked.borrow_mut().push(path.clone());
+        self.file.asked.borrow_mut().keys.push(path.clone());
         path
     }
 
@@ -346,11 +402,26 @@ impl<'f, 't> Section<'f, 't> {
                 span: key.span(),
                 key: key.get_ref().to_string(),
                 section: self.path.clone(),
-                is_section: value.get_ref().is_table(),
+                is_section: is_section(value.get_ref()),
                 allowed: self.asked.clone(),
             });
         }
     }
+}
+
+/// Whether the parser has read this key before.
+fn is_twice(fault: &toml::de::Error) -> bool {
+    fault.message() == "duplicate key" || fault.message().starts_with("cannot extend value")
+}
+
+fn start(fault: &toml::de::Error) -> usize {
+    fault.span().unwrap_or(0..0).start
+}
+
+/// Whether it has a header of its own: `[key]`, or `[[key]]`.
+fn is_section(value: &DeValue<'_>) -> bool {
+    let is_array = |all: &DeArray<'_>| !all.is_empty() && all.iter().all(|v| v.get_ref().is_table());
+    value.is_table() || value.as_array().is_some_and(is_array)
 }
 
 /// An integer from `least` to `most`.

@@ -3,6 +3,7 @@
 //! Every mistake in the file is reported at once, each with file, line, key, and what is allowed. The shipped
 //! `device.toml` is the reference of all keys: tests hold it against this module.
 
+mod cameras;
 mod changes;
 mod error;
 mod file;
@@ -24,10 +25,12 @@ use file::{File, Section, boolean, integer, list, one_of, text};
 pub use network::Network;
 
 /// The whole file. `Config::default()` is what an empty file means.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// `[video]`
+    /// `[video]`: the only camera, or what `[[camera]]` sections leave out.
     pub video: Video,
+    /// `[[camera]]`, in the order of the file, or the only camera; never empty.
+    pub cameras: Vec<Camera>,
     /// `[audio]`
     pub audio: Audio,
     /// `[web]`
@@ -38,15 +41,56 @@ pub struct Config {
     pub watching: Watching,
 }
 
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            video: Video::default(),
+            cameras: vec![Camera::default()],
+            audio: Audio::default(),
+            web: Web::default(),
+            ice: Ice::default(),
+            watching: Watching::default(),
+        }
+    }
+}
+
+/// `[[camera]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Camera {
+    /// `name`, its identity: 1 to 32 characters, a to z, 0 to 9 and hyphens.
+    pub name: String,
+    /// `label`: what people read.
+    pub label: String,
+    /// All keys that `[video]` has as well, and those of `[video]` where it has none.
+    pub video: Video,
+    /// `microphone`, which is not [`Microphone::Auto`]; `None` where the section names none.
+    pub microphone: Option<Microphone>,
+    /// `led`, a name under `/sys/class/leds`; `None` is none.
+    pub led: Option<String>,
+}
+
+impl Camera {
+    /// The only one, where there is no `[[camera]]`.
+    pub fn only(video: Video) -> Self {
+        Self { name: "camera".into(), label: "Camera".into(), video, microphone: None, led: None }
+    }
+}
+
+impl Default for Camera {
+    fn default() -> Self {
+        Self::only(Video::default())
+    }
+}
+
 /// Which camera.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Camera {
-    /// The first that works, or else the test picture.
+pub enum CameraDevice {
+    /// The first that works and that no other section names, or else the test picture.
     #[default]
     Auto,
     /// The built-in test picture.
     Pattern,
-    /// A node ("/dev/video0", "/dev/v4l/by-id/...") or a name below `/dev/v4l/by-id`.
+    /// A node ("/dev/video0", "/dev/v4l/by-id/...") or a name below `/dev/v4l/by-id` or `/dev/v4l/by-path`.
     Device(String),
 }
 
@@ -66,7 +110,9 @@ pub enum Effort {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Video {
     /// `device`
-    pub device: Camera,
+    pub device: CameraDevice,
+    /// What other `[[camera]]` sections have as `device`: [`CameraDevice::Auto`] leaves those to them. Not a key.
+    pub others: Vec<String>,
     /// `size`; the camera's nearest is taken.
     pub size: Size,
     /// `frame_rate`, frames per second.
@@ -86,7 +132,8 @@ pub struct Video {
 impl Default for Video {
     fn default() -> Self {
         Self {
-            device: Camera::Auto,
+            device: CameraDevice::Auto,
+            others: vec![],
             size: Size::new(1280, 720),
             frame_rate: 30,
             pixel_format: None,
@@ -117,6 +164,8 @@ pub enum Microphone {
 pub struct Audio {
     /// `device`
     pub device: Microphone,
+    /// Not a key: ALSA names of microphones that belong to single cameras, which "auto" leaves alone.
+    pub others: Vec<String>,
     /// `channels`, 1 or 2.
     pub channels: u32,
     /// `bitrate_kbps`, here in bits per second.
@@ -129,7 +178,14 @@ pub struct Audio {
 
 impl Default for Audio {
     fn default() -> Self {
-        Self { device: Microphone::Auto, channels: 1, bitrate_bps: 48_000, dtx: false, keep_open: false }
+        Self {
+            device: Microphone::Auto,
+            others: vec![],
+            channels: 1,
+            bitrate_bps: 48_000,
+            dtx: false,
+            keep_open: false,
+        }
     }
 }
 
@@ -285,54 +341,41 @@ pub struct Watching {
 }
 
 impl Config {
+    /// The microphone of each camera: the one that it names, or that of `[audio]`.
+    pub fn microphones(&self) -> impl Iterator<Item = &Microphone> {
+        self.cameras.iter().map(|camera| camera.microphone.as_ref().unwrap_or(&self.audio.device))
+    }
+
     /// Checks `text`; errors call it `name`.
     pub fn parse(text: &str, name: &str) -> Result<Self, Error> {
         File::read(name, text, &config)
     }
 }
 
-/// Video bitrates: below the first nothing is recognisable, above the second no board's encoder follows.
-const VIDEO_KBPS: (i64, i64) = (50, 50_000);
 /// Opus bitrates (RFC 6716 section 2.1.1).
 const OPUS_KBPS: (i64, i64) = (6, 510);
 /// Viewers: each costs about half a megabyte.
 const MOST_VIEWERS: i64 = 1000;
 
 fn config(root: &mut Section<'_, '_>) -> Config {
+    let alone = !root.has_sections("camera");
+    let video = root.section("video", |section| cameras::video(section, alone)).unwrap_or_default();
+    let cameras = cameras::cameras(root, &video);
     Config {
-        video: root.section("video", video).unwrap_or_default(),
+        video,
         audio: root.section("audio", audio).unwrap_or_default(),
         web: root.section("web", web).unwrap_or_default(),
         ice: root.section("ice", ice).unwrap_or_default(),
-        watching: root.section("watching", watching).unwrap_or_default(),
+        watching: root.section("watching", |section| watching(section, &cameras)).unwrap_or_default(),
+        cameras,
     }
-}
-
-fn video(section: &mut Section<'_, '_>) -> Video {
-    let default = Video::default();
-    let mut formats = vec![("auto", None)];
-    formats.extend(PixelFormat::ALL.map(|f| (f.fourcc(), Some(f))));
-    let efforts = [("low", Effort::Low), ("medium", Effort::Medium), ("high", Effort::High)];
-    Video {
-        device: section.get("device", text(values::CAMERA, values::camera)).unwrap_or(default.device),
-        size: section.get("size", text(values::SIZE, values::size)).unwrap_or(default.size),
-        frame_rate: section.get("frame_rate", integer(1, 120)).map_or(default.frame_rate, |n| n as u32),
-        pixel_format: section.get("pixel_format", one_of(&formats)).unwrap_or(default.pixel_format),
-        bitrate_bps: section.get("bitrate_kbps", bps(VIDEO_KBPS)).unwrap_or(default.bitrate_bps),
-        effort: section.get("effort", one_of(&efforts)).unwrap_or(default.effort),
-        keep_open: section.get("keep_open", boolean).unwrap_or(default.keep_open),
-        controls: section.section("controls", controls).unwrap_or_default(),
-    }
-}
-
-fn controls(section: &mut Section<'_, '_>) -> BTreeMap<String, i64> {
-    section.open(values::control_name, values::control).into_iter().collect()
 }
 
 fn audio(section: &mut Section<'_, '_>) -> Audio {
     let default = Audio::default();
     Audio {
         device: section.get("device", text(values::MICROPHONE, values::microphone)).unwrap_or(default.device),
+        others: vec![],
         channels: section.get("channels", integer(1, 2)).map_or(default.channels, |n| n as u32),
         bitrate_bps: section.get("bitrate_kbps", bps(OPUS_KBPS)).unwrap_or(default.bitrate_bps),
         dtx: section.get("dtx", boolean).unwrap_or(default.dtx),
@@ -401,7 +444,7 @@ fn ice(section: &mut Section<'_, '_>) -> Ice {
         public_addresses: section
             .get("public_addresses", list(values::PUBLICS, text(values::PUBLIC, values::public)))
             .unwrap_or_default(),
-        servers: section.sections("servers", ice_server),
+        servers: section.sections("servers", |section, _| ice_server(section)),
     }
 }
 
@@ -442,7 +485,7 @@ fn ice_server(section: &mut Section<'_, '_>) -> IceServer {
     IceServer { urls: urls.unwrap_or_default(), username, credential, secret, for_guests }
 }
 
-fn watching(section: &mut Section<'_, '_>) -> Watching {
+fn watching(section: &mut Section<'_, '_>, cameras: &[Camera]) -> Watching {
     let default = Watching::default();
     let mut command = |key| {
         let words = list(values::COMMAND, text(values::WORD, values::word));
@@ -454,9 +497,14 @@ fn watching(section: &mut Section<'_, '_>) -> Watching {
         words
     };
     let (on_first, on_last) = (command("on_first"), command("on_last"));
+    let privacy = section.get("privacy", boolean).unwrap_or(default.privacy);
+    let led = section.get("led", text(values::LED, values::led)).flatten();
+    if led.is_some() && cameras.iter().any(|camera| camera.led == led) {
+        section.lacks("led", "is a camera's, too; each needs one of its own");
+    }
     Watching {
-        privacy: section.get("privacy", boolean).unwrap_or(default.privacy),
-        led: section.get("led", text(values::LED, values::led)).unwrap_or_default(),
+        privacy,
+        led,
         on_first,
         on_last,
         webhook: section.get("webhook", text(values::WEBHOOK, values::webhook)).unwrap_or_default(),

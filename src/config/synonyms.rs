@@ -8,7 +8,8 @@ const SYNONYMS: &[(&str, &[Words])] = &[
     (
         "",
         &[
-            ("video", &["camera", "cam", "picture", "capture", "webcam", "v4l2"]),
+            ("video", &["cam", "picture", "capture", "webcam", "v4l2"]),
+            ("camera", &["cam", "cams", "cameras", "webcam", "webcams"]),
             ("audio", &["sound", "mic", "microphone", "alsa"]),
             ("web", &["server", "http", "https", "page", "network", "tls", "ssl"]),
             ("ice", &["webrtc", "rtc", "media", "stun", "turn", "nat"]),
@@ -26,6 +27,15 @@ const SYNONYMS: &[(&str, &[Words])] = &[
             ("effort", &["quality", "preset", "speed", "complexity"]),
             ("keep_open", &["always", "alwayson", "ondemand", "keepalive"]),
             ("controls", &["v4l2", "settings", "brightness", "contrast", "saturation", "exposure", "gain"]),
+        ],
+    ),
+    (
+        "camera", // and what [video] has
+        &[
+            ("name", &["id", "identity", "identifier", "slug"]),
+            ("label", &["title", "caption", "displayname", "description", "text"]),
+            ("microphone", &["mic", "audio", "sound", "alsa", "audiodevice"]),
+            ("led", &["light", "lamp", "indicator", "tally"]),
         ],
     ),
     (
@@ -86,8 +96,16 @@ const SYNONYMS: &[(&str, &[Words])] = &[
     ),
 ];
 
-/// The keys of `section` that `word` may stand for.
+/// The keys of `section` that `word` may stand for. A camera has those of `[video]` as well.
 pub(super) fn of(section: &str, word: &str) -> Vec<&'static str> {
+    let mut keys = own(section, word);
+    if section == "camera" && keys.is_empty() {
+        keys = own("video", word);
+    }
+    keys
+}
+
+fn own(section: &str, word: &str) -> Vec<&'static str> {
     let word: String = word.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase();
     let keys = SYNONYMS.iter().filter(|(name, _)| *name == section).flat_map(|(_, keys)| *keys);
     keys.filter(|(_, words)| words.contains(&word.as_str())).map(|(key, _)| *key).collect()
@@ -96,7 +114,7 @@ pub(super) fn of(section: &str, word: &str) -> Vec<&'static str> {
 /// All sections with keys that `word` may stand for.
 pub(super) fn anywhere(word: &str) -> Vec<(&'static str, &'static str)> {
     let sections = SYNONYMS.iter().map(|(section, _)| *section).filter(|s| !s.is_empty());
-    sections.flat_map(|section| of(section, word).into_iter().map(move |key| (section, key))).collect()
+    sections.flat_map(|section| own(section, word).into_iter().map(move |key| (section, key))).collect()
 }
 
 #[cfg(test)]
@@ -107,7 +125,7 @@ mod tests {
 
     #[test]
     fn each_leads_to_a_key_that_is_there_and_none_is_a_key_itself() {
-        let text = "[[ice.servers]]\nurls = [\"stun:a\"]";
+        let text = "[[camera]]\n[[ice.servers]]\nurls = [\"stun:a\"]";
         let (_, keys) = File::read_and_list("device.toml", text, &config);
         for (section, entries) in SYNONYMS {
             let path = |key: &str| if section.is_empty() { key.into() } else { format!("{section}.{key}") };
@@ -148,7 +166,16 @@ mod tests {
             ("[ice]\nstun = \"stun:a\"", "`servers`"),
             ("[[ice.servers]]\nurls = [\"turn:a\"]\nsecret = \"s\"\npassword = \"x\"", "`credential`"),
             ("[watching]\nlight = \"ACT\"", "`led`"),
-            ("[camera]\ndevice = \"auto\"", "[video]"),
+            ("[picture]\ndevice = \"auto\"", "[video]"),
+            ("[[cameras]]\nname = \"front\"", "[[camera]]"),
+            ("[cameras]\nname = \"front\"", "[[camera]]"),
+            ("[cam]\n", "[video] or [[camera]]"),
+            ("[[camera]]\nname = \"a\"\nid = \"b\"", "`name`"),
+            ("[[camera]]\nname = \"a\"\ntitle = \"A\"", "`label`"),
+            ("[[camera]]\nname = \"a\"\nmic = \"off\"", "`microphone`"),
+            ("[[camera]]\nname = \"a\"\nfps = 30", "`frame_rate`"),
+            ("[video]\ntitle = \"A\"", "`label` in [[camera]]"),
+            ("[[camera]]\nname = \"a\"\nchannels = 2", "`channels` in [audio]"),
             ("[microphone]\n", "[audio]"),
             // A key of another section, and keys above every section.
             ("[video]\nprivacy = true", "`privacy` in [watching]"),

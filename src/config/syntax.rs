@@ -36,9 +36,8 @@ pub(super) enum Fault<'t> {
 
 /// What is wrong at the byte `at` of `text`, where the parser gave up with `message`.
 pub(super) fn fault<'t>(text: &'t str, at: usize, message: &str) -> Fault<'t> {
-    let before = text.get(..at).unwrap_or(text);
-    let start = before.rfind('\n').map_or(0, |n| n + 1);
-    let line = text[start..].lines().next().unwrap_or_default();
+    let line = line(text, at);
+    let start = line.as_ptr() as usize - text.as_ptr() as usize;
     let other = |key: &str, says| Fault::Other { key: full(header(&text[..start]), key), says };
     let unnamed = |says| Fault::Other { key: String::new(), says };
     let Some((key, value)) = line.split_once('=').map(|(key, value)| (key.trim(), without_comment(value)))
@@ -67,16 +66,46 @@ pub(super) fn fault<'t>(text: &'t str, at: usize, message: &str) -> Fault<'t> {
     }
 }
 
+/// The line that the byte `at` of `text` is in.
+pub(super) fn line(text: &str, at: usize) -> &str {
+    let start = text.get(..at).unwrap_or(text).rfind('\n').map_or(0, |n| n + 1);
+    text[start..].lines().next().unwrap_or(&text[start..])
+}
+
 /// The key with the section of its header.
 pub(super) fn full(header: &str, key: &str) -> String {
-    let section = header.split(']').next().unwrap_or_default().trim_matches(['[', ' ', '\t']);
+    let section = section(header);
     if section.is_empty() { key.into() } else { format!("{section}.{key}") }
+}
+
+/// The section that `header` names; empty where it is none.
+pub(super) fn section(header: &str) -> &str {
+    let inside = header.trim_start().strip_prefix('[').unwrap_or_default();
+    inside.split(']').next().unwrap_or_default().trim_matches(['[', ' ', '\t'])
 }
 
 /// The last header in `above`: what begins like one and has a string in it is a line of an array.
 pub(super) fn header(above: &str) -> &str {
     let is_header = |line: &&str| line.starts_with('[') && !line.contains(['"', '\'']);
     above.lines().rev().map(str::trim).find(is_header).unwrap_or_default()
+}
+
+/// Where the header is that the byte `at` of `text` stands below; empty where there is none.
+pub(super) fn header_of(text: &str, at: usize) -> Range<usize> {
+    let start = line(text, at).as_ptr() as usize - text.as_ptr() as usize;
+    let header = header(&text[..start]);
+    if header.is_empty() {
+        return 0..0;
+    }
+    let from = header.as_ptr() as usize - text.as_ptr() as usize;
+    from..from + header.len()
+}
+
+/// The last header in `above` of the array of sections that `header` belongs to; empty where it belongs to none.
+pub(super) fn outer<'t>(above: &'t str, header: &str) -> &'t str {
+    let belongs = |outer: &str| section(header).strip_prefix(outer).is_some_and(|rest| rest.starts_with('.'));
+    let is_outer = |line: &&str| line.starts_with("[[") && belongs(section(line));
+    above.lines().rev().map(str::trim).find(is_outer).unwrap_or_default()
 }
 
 /// A value without the comment behind it. A `#` within it is its own, as in a URL.
@@ -88,6 +117,7 @@ fn without_comment(value: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::tests::says;
 
     #[test]
     fn a_value_without_quotes_is_found_with_its_key_and_header() {
@@ -102,5 +132,112 @@ mod tests {
         assert_eq!(without_comment("#c"), "");
         let top = fault("a = b", 4, "");
         assert_eq!(top, Fault::Bare { header: "", key: "a", value: 4..5 });
+    }
+
+    #[test]
+    fn values_without_quotes_are_told_what_the_key_takes() {
+        const NETWORKS: &str = "an array of addresses or networks like [\"127.0.0.1\", \"10.0.0.0/8\"]";
+        for (text, expected) in [
+            ("[watching]\nprivacy = yes", "watching.privacy: yes is not a boolean; allowed: true or false"),
+            ("[audio]\ndtx = True", "audio.dtx: True is not a boolean; allowed: true or false"),
+            ("[ice]\ntcp = off # no", "ice.tcp: off is not a boolean; allowed: true or false"),
+            (
+                "[video]\ndevice = /dev/video0",
+                "video.device: a string needs quotes; write device = \"/dev/video0\"",
+            ),
+            ("[video]\nsize = 640x480", "video.size: a string needs quotes; write size = \"640x480\""),
+            ("[web]\ntls = off", "web.tls: a string needs quotes; write tls = \"off\""),
+            (
+                "[video]\n[web]\naddress = 192.168.0.1",
+                "web.address: a string needs quotes; write address = \"192.168.0.1\"",
+            ),
+            (
+                "[watching]\nwebhook = http://a/#b # c",
+                "watching.webhook: a string needs quotes; write webhook = \"http://a/#b\"",
+            ),
+            (
+                "[[ice.servers]]\ncredential = two \"words\"",
+                "ice.servers.credential: a string needs quotes; write credential = \"two \\\"words\\\"\"",
+            ),
+            ("[[camera]]\nname = front", "camera.name: a string needs quotes; write name = \"front\""),
+            (
+                "[[camera]]\n[camera.controls]\ngain = high",
+                "camera.controls.gain: high is not an integer; allowed: -2147483648 to 4294967295",
+            ),
+            (
+                "[video]\nsize = 640*480",
+                "video.size: \"640*480\" is no size; allowed: \"WIDTHxHEIGHT\" in even pixels, from 64x64 to 3840x2160",
+            ),
+            ("[web]\nport = nope", "web.port: nope is not an integer; allowed: 0 to 65535"),
+            ("[web]\nport = 80a", "web.port: 80a is not an integer; allowed: 0 to 65535"),
+            ("[web]\nport = 080", "web.port: 080 is not an integer; allowed: 0 to 65535"),
+            ("[web]\nport = 8_", "web.port: 8_ is not an integer; allowed: 0 to 65535"),
+            ("[web]\nport = = 1", "web.port: = 1 is not an integer; allowed: 0 to 65535"),
+            ("[video]\nframe_rate = 30fps", "video.frame_rate: 30fps is not an integer; allowed: 1 to 120"),
+            (
+                "[web]\ntrusted_proxies = 10.0.0.1",
+                &format!("web.trusted_proxies: 10.0.0.1 is not an array; allowed: {NETWORKS}"),
+            ),
+            (
+                "[video]\nfps = fast",
+                "video.fps: unknown key (did you mean `frame_rate`?); allowed in [video]: device, size, frame_rate, pixel_format, bitrate_kbps, effort, keep_open, controls",
+            ),
+        ] {
+            let line = text.matches('\n').count() + 1;
+            assert_eq!(says(text), format!("device.toml:{line}: {expected}"), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn no_sentence_of_the_parser_reaches_a_person() {
+        const LINE: &str = "this line can't be read; write [section], key = value, or # and a comment";
+        const HEADER: &str =
+            "this names no section; write [name], or [[name]] for one of several, alone on its line";
+        const NOTHING: &str = "there is no value after the =; write a string in quotes, a number, true or false, or an array in [ ]";
+        const VALUE: &str =
+            "this is no value; write a string in quotes, a number, true or false, or an array in [ ]";
+        const TEXT: &str = r#"this string is not complete; write "text" on one line, with \" for a quote and \\ for a backslash"#;
+        const LIST: &str = r#"this array is not complete; write ["one", "another"]: quotes, commas between, and ] at the end"#;
+        for (text, line, key, expected) in [
+            ("[web]\nport =", 2, "web.port", NOTHING),
+            ("[web]\nhosts = [\"a\",\nb]", 3, "", TEXT),
+            ("[web]\nport = {", 2, "web.port", VALUE),
+            ("[video]\ndevice = \"auto", 2, "video.device", TEXT),
+            ("[video]\ndevice = 'auto", 2, "video.device", TEXT),
+            ("[video]\ndevice = \"a\\q\"", 2, "video.device", TEXT),
+            ("[video]\ndevice = \"\\u12\"", 2, "video.device", TEXT),
+            ("[video]\ndevice = \"a\" \"b\"", 2, "video.device", TEXT),
+            ("[web]\nhosts = [\"a\" \"b\"]", 2, "web.hosts", LIST),
+            ("[web]\nhosts = [\"a\", \"b]", 2, "web.hosts", LIST),
+            ("[web]\nport 80", 2, "", LINE),
+            ("[web]\nport: 80", 2, "", LINE),
+            ("[web]\npört = 80", 2, "", LINE),
+            ("[web]\n= 80", 2, "", LINE),
+            ("hello", 1, "", LINE),
+            ("{\"web\": {\"port\": 80}}", 1, "", LINE),
+            ("[web", 1, "", HEADER),
+            ("[[web]", 1, "", HEADER),
+            ("[]", 1, "", HEADER),
+            ("[we b]", 1, "", HEADER),
+            ("[web] port", 1, "", HEADER),
+        ] {
+            let key = if key.is_empty() { String::new() } else { format!("{key}: ") };
+            assert_eq!(says(text), format!("device.toml:{line}: {key}{expected}"), "{text:?}");
+        }
+        for text in [
+            "\u{0}",
+            "a.b = 1\na = 2",
+            "[web]\nhosts = [\"a\",\n",
+            "a = \"\"\"\n",
+            "\r",
+            "[web]\na = 1\na.b = 2",
+        ] {
+            let said = says(text);
+            for parser in
+                ["expected", "invalid", "unexpected", "missing", "unclosed", "cannot", "not TOML", "`"]
+            {
+                assert!(!said.contains(parser), "{text:?}: {said}");
+            }
+        }
     }
 }

@@ -10,12 +10,23 @@ fn problems(text: &str) -> Vec<Problem> {
 }
 
 /// What is said about `text`, all problems, without columns and source lines.
-fn says(text: &str) -> String {
+pub(super) fn says(text: &str) -> String {
     let sentence = |Problem { file, line, key, says, .. }: &Problem| match key.is_empty() {
         true => format!("{file}:{line}: {says}"),
         false => format!("{file}:{line}: {key}: {says}"),
     };
     problems(text).iter().map(sentence).collect::<Vec<_>>().join("\n")
+}
+
+/// Each text is refused with that sentence.
+pub(super) fn refuses(table: &[(&str, &str)]) {
+    let wrong: Vec<_> = table
+        .iter()
+        .map(|(text, expected)| (text, says(text), format!("device.toml:{expected}")))
+        .filter(|(_, said, expected)| said != expected)
+        .map(|(text, said, expected)| format!("{text:?}\n  said {said}\n  not  {expected}"))
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
@@ -88,19 +99,23 @@ fn every_key_is_understood() {
         for_guests: credential.is_some(),
     };
     let public = |ip: &str, port| Public { ip: ip.parse().expect("an address"), port };
+    let video = Video {
+        device: CameraDevice::Device("usb-046d_HD_Pro_Webcam_C920-video-index0".into()),
+        others: vec![],
+        size: Size::new(640, 480),
+        frame_rate: 15,
+        pixel_format: Some(PixelFormat::Mjpg),
+        bitrate_bps: 800_000,
+        effort: Effort::High,
+        keep_open: true,
+        controls: [("exposure_dynamic_framerate".into(), 0), ("brightness".into(), -12)].into(),
+    };
     let expected = Config {
-        video: Video {
-            device: Camera::Device("usb-046d_HD_Pro_Webcam_C920-video-index0".into()),
-            size: Size::new(640, 480),
-            frame_rate: 15,
-            pixel_format: Some(PixelFormat::Mjpg),
-            bitrate_bps: 800_000,
-            effort: Effort::High,
-            keep_open: true,
-            controls: [("exposure_dynamic_framerate".into(), 0), ("brightness".into(), -12)].into(),
-        },
+        cameras: vec![Camera::only(video.clone())],
+        video,
         audio: Audio {
             device: Microphone::Device("plughw:CARD=C920,DEV=0".into()),
+            others: vec![],
             channels: 2,
             bitrate_bps: 96_000,
             dtx: true,
@@ -191,11 +206,11 @@ fn what_is_refused_and_how() {
         // Sections and keys.
         (
             "[vidoe]",
-            "1: vidoe: unknown section (did you mean [video]?); allowed: [video], [audio], [web], [ice], [watching]",
+            "1: vidoe: unknown section (did you mean [video]?); allowed: [video], [[camera]], [audio], [web], [ice], [watching]",
         ),
         (
             "frame_rate = 3",
-            "1: frame_rate: stands in no section (did you mean `frame_rate` in [video]?); sections: [video], [audio], [web], [ice], [watching]",
+            "1: frame_rate: stands in no section (did you mean `frame_rate` in [video]?); sections: [video], [[camera]], [audio], [web], [ice], [watching]",
         ),
         (
             "[video]\nframerate = 3",
@@ -268,15 +283,15 @@ fn what_is_refused_and_how() {
         // Devices.
         (
             "[video]\ndevice = \"\"",
-            "2: video.device: \"\" is empty; allowed: \"auto\", \"pattern\", a path like \"/dev/video0\", or a name below /dev/v4l/by-id",
+            "2: video.device: \"\" is empty; allowed: \"auto\", \"pattern\", a path like \"/dev/video0\", or a name below /dev/v4l/by-id or by-path",
         ),
         (
             "[video]\ndevice = \"video0\"",
-            "2: video.device: \"video0\" is no path (did you mean \"/dev/video0\"?); allowed: \"auto\", \"pattern\", a path like \"/dev/video0\", or a name below /dev/v4l/by-id",
+            "2: video.device: \"video0\" is no path (did you mean \"/dev/video0\"?); allowed: \"auto\", \"pattern\", a path like \"/dev/video0\", or a name below /dev/v4l/by-id or by-path",
         ),
         (
             "[video]\ndevice = \"../x\"",
-            "2: video.device: \"../x\" is a relative path; allowed: \"auto\", \"pattern\", a path like \"/dev/video0\", or a name below /dev/v4l/by-id",
+            "2: video.device: \"../x\" is a relative path; allowed: \"auto\", \"pattern\", a path like \"/dev/video0\", or a name below /dev/v4l/by-id or by-path",
         ),
         (
             "[audio]\ndevice = false",
@@ -421,13 +436,7 @@ fn what_is_refused_and_how() {
             "2: watching.webhook: \"https://me:pw@example.org\" has a user name or password in it, which are not sent; allowed: a URL that begins with http:// or https://, or \"\" for none",
         ),
     ];
-    let wrong: Vec<_> = table
-        .iter()
-        .map(|(text, expected)| (text, says(text), format!("device.toml:{expected}")))
-        .filter(|(_, said, expected)| said != expected)
-        .map(|(text, said, expected)| format!("{text:?}\n  said {said}\n  not  {expected}"))
-        .collect();
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    refuses(table);
 }
 
 const REFERENCE: &str = include_str!("../../device.toml");
@@ -451,19 +460,29 @@ fn the_shipped_file_has_every_key_and_its_examples_are_valid() {
     let (result, keys) = File::read_and_list("device.toml", &with_examples, &config);
     let example = result.expect("examples are valid");
     assert!(!example.ice.servers.is_empty() && !example.video.controls.is_empty());
-    let compared: Vec<_> = example.written().into_iter().map(|(key, _)| key).collect();
+    let camera = example.cameras.first().expect("a camera");
+    assert!(example.cameras.len() > 1 && camera.microphone.is_some());
+    let compared = [example.written(), camera.written()].concat();
     for key in &keys {
         let section = !key.contains('.') || key.starts_with("ice.servers.");
-        assert!(section || compared.contains(&key.as_str()), "{key} is not compared on a reload");
+        let identity = key == "camera.name";
+        // Those of [video] are compared for each camera.
+        let of_camera = key.strip_prefix("video.").or(key.strip_prefix("camera."));
+        let name = of_camera.map_or(key.clone(), |name| format!("camera.{}.{name}", camera.name));
+        let is_compared = compared.iter().any(|(key, _)| *key == name);
+        assert!(section || identity || is_compared, "{key} is not compared on a reload");
     }
-    for key in keys {
-        let (section, name) = key.rsplit_once('.').unwrap_or(("", &key));
+    let shown_for_video = |key: &String| {
+        key.strip_prefix("camera.").is_some_and(|name| keys.contains(&format!("video.{name}")))
+    };
+    for key in keys.iter().filter(|key| !shown_for_video(key)) {
+        let (section, name) = key.rsplit_once('.').unwrap_or(("", key));
         let mut at = "";
         let found = with_examples.lines().any(|line| {
             if line.starts_with('[') {
                 at = line.trim_matches(['[', ']']);
             }
-            at == key || at == section && line.starts_with(&format!("{name} ="))
+            at == *key || at == section && line.starts_with(&format!("{name} ="))
         });
         assert!(found || key == "ice", "{key} is not in device.toml");
     }
@@ -485,6 +504,9 @@ fn every_problem_has_line_and_column() {
         ("[video]\n\tdevice = /dev/video0\r\n", (2, 11)),
         ("[web]\nhosts = [\n\"a\",\n  \"http://b\"]", (4, 3)),
         ("[web]\nport = 1\nport = 2", (3, 1)),
+        ("[[camera]]\nname = \"a\"\n  [[camera]]\n  name = \"b\"", (3, 3)),
+        ("[[camera]]\nname = \"a\"\n[[camera]]\nname = \"a\"\ndevice = \"pattern\"", (4, 8)),
+        ("[camera]\nname = \"a\"", (1, 1)),
     ] {
         let problems = problems(text);
         assert_eq!(problems.len(), 1, "{problems:?}");
@@ -494,101 +516,4 @@ fn every_problem_has_line_and_column() {
     let shown = Config::parse("[watching]\nprivacy = yes # please", "d").expect_err("no boolean").to_string();
     let expected = "d:2:11: watching.privacy: yes is not a boolean; allowed: true or false\n   2 | privacy = yes # please\n     |           ^^^";
     assert_eq!(shown, expected);
-}
-
-#[test]
-fn values_without_quotes_are_told_what_the_key_takes() {
-    const NETWORKS: &str = "an array of addresses or networks like [\"127.0.0.1\", \"10.0.0.0/8\"]";
-    for (text, expected) in [
-        ("[watching]\nprivacy = yes", "watching.privacy: yes is not a boolean; allowed: true or false"),
-        ("[audio]\ndtx = True", "audio.dtx: True is not a boolean; allowed: true or false"),
-        ("[ice]\ntcp = off # no", "ice.tcp: off is not a boolean; allowed: true or false"),
-        (
-            "[video]\ndevice = /dev/video0",
-            "video.device: a string needs quotes; write device = \"/dev/video0\"",
-        ),
-        ("[video]\nsize = 640x480", "video.size: a string needs quotes; write size = \"640x480\""),
-        ("[web]\ntls = off", "web.tls: a string needs quotes; write tls = \"off\""),
-        (
-            "[video]\n[web]\naddress = 192.168.0.1",
-            "web.address: a string needs quotes; write address = \"192.168.0.1\"",
-        ),
-        (
-            "[watching]\nwebhook = http://a/#b # c",
-            "watching.webhook: a string needs quotes; write webhook = \"http://a/#b\"",
-        ),
-        (
-            "[[ice.servers]]\ncredential = two \"words\"",
-            "ice.servers.credential: a string needs quotes; write credential = \"two \\\"words\\\"\"",
-        ),
-        (
-            "[video]\nsize = 640*480",
-            "video.size: \"640*480\" is no size; allowed: \"WIDTHxHEIGHT\" in even pixels, from 64x64 to 3840x2160",
-        ),
-        ("[web]\nport = nope", "web.port: nope is not an integer; allowed: 0 to 65535"),
-        ("[web]\nport = 80a", "web.port: 80a is not an integer; allowed: 0 to 65535"),
-        ("[web]\nport = 080", "web.port: 080 is not an integer; allowed: 0 to 65535"),
-        ("[web]\nport = 8_", "web.port: 8_ is not an integer; allowed: 0 to 65535"),
-        ("[web]\nport = = 1", "web.port: = 1 is not an integer; allowed: 0 to 65535"),
-        ("[video]\nframe_rate = 30fps", "video.frame_rate: 30fps is not an integer; allowed: 1 to 120"),
-        (
-            "[web]\ntrusted_proxies = 10.0.0.1",
-            &format!("web.trusted_proxies: 10.0.0.1 is not an array; allowed: {NETWORKS}"),
-        ),
-        (
-            "[video]\nfps = fast",
-            "video.fps: unknown key (did you mean `frame_rate`?); allowed in [video]: device, size, frame_rate, pixel_format, bitrate_kbps, effort, keep_open, controls",
-        ),
-    ] {
-        let line = text.matches('\n').count() + 1;
-        assert_eq!(says(text), format!("device.toml:{line}: {expected}"), "{text:?}");
-    }
-}
-
-#[test]
-fn no_sentence_of_the_parser_reaches_a_person() {
-    const LINE: &str = "this line can't be read; write [section], key = value, or # and a comment";
-    const HEADER: &str =
-        "this names no section; write [name], or [[name]] for one of several, alone on its line";
-    const NOTHING: &str = "there is no value after the =; write a string in quotes, a number, true or false, or an array in [ ]";
-    const VALUE: &str =
-        "this is no value; write a string in quotes, a number, true or false, or an array in [ ]";
-    const TEXT: &str = r#"this string is not complete; write "text" on one line, with \" for a quote and \\ for a backslash"#;
-    const LIST: &str =
-        r#"this array is not complete; write ["one", "another"]: quotes, commas between, and ] at the end"#;
-    for (text, line, key, expected) in [
-        ("[web]\nport =", 2, "web.port", NOTHING),
-        ("[web]\nhosts = [\"a\",\nb]", 3, "", TEXT),
-        ("[web]\nport = {", 2, "web.port", VALUE),
-        ("[video]\ndevice = \"auto", 2, "video.device", TEXT),
-        ("[video]\ndevice = 'auto", 2, "video.device", TEXT),
-        ("[video]\ndevice = \"a\\q\"", 2, "video.device", TEXT),
-        ("[video]\ndevice = \"\\u12\"", 2, "video.device", TEXT),
-        ("[video]\ndevice = \"a\" \"b\"", 2, "video.device", TEXT),
-        ("[web]\nhosts = [\"a\" \"b\"]", 2, "web.hosts", LIST),
-        ("[web]\nhosts = [\"a\", \"b]", 2, "web.hosts", LIST),
-        ("[web]\nport 80", 2, "", LINE),
-        ("[web]\nport: 80", 2, "", LINE),
-        ("[web]\npört = 80", 2, "", LINE),
-        ("[web]\n= 80", 2, "", LINE),
-        ("hello", 1, "", LINE),
-        ("{\"web\": {\"port\": 80}}", 1, "", LINE),
-        ("[web", 1, "", HEADER),
-        ("[[web]", 1, "", HEADER),
-        ("[]", 1, "", HEADER),
-        ("[we b]", 1, "", HEADER),
-        ("[web] port", 1, "", HEADER),
-    ] {
-        let key = if key.is_empty() { String::new() } else { format!("{key}: ") };
-        assert_eq!(says(text), format!("device.toml:{line}: {key}{expected}"), "{text:?}");
-    }
-    for text in
-        ["\u{0}", "a.b = 1\na = 2", "[web]\nhosts = [\"a\",\n", "a = \"\"\"\n", "\r", "[web]\na = 1\na.b = 2"]
-    {
-        let said = says(text);
-        for parser in ["expected", "invalid", "unexpected", "missing", "unclosed", "cannot", "not TOML", "`"]
-        {
-            assert!(!said.contains(parser), "{text:?}: {said}");
-        }
-    }
 }

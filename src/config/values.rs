@@ -7,25 +7,74 @@ use std::path::PathBuf;
 use toml::de::DeValue;
 
 use super::file::{Refusal, Value, boolean, integer};
-use super::{Camera, Microphone, Public};
+use super::{CameraDevice, Microphone, Public};
 use crate::media::frame::Size;
+use crate::text::is_plain;
 
 /// For [`camera`].
 pub(super) const CAMERA: &str =
-    "\"auto\", \"pattern\", a path like \"/dev/video0\", or a name below /dev/v4l/by-id";
+    "\"auto\", \"pattern\", a path like \"/dev/video0\", or a name below /dev/v4l/by-id or by-path";
 
 /// Which camera.
-pub(super) fn camera(s: &str) -> Result<Camera, String> {
+pub(super) fn camera(s: &str) -> Result<CameraDevice, String> {
     match s {
-        "auto" => Ok(Camera::Auto),
-        "pattern" => Ok(Camera::Pattern),
+        "auto" => Ok(CameraDevice::Auto),
+        "pattern" => Ok(CameraDevice::Pattern),
         "" => Err("is empty".into()),
-        _ if s.starts_with('/') => Ok(Camera::Device(s.into())),
+        _ if s.starts_with('/') => Ok(CameraDevice::Device(s.into())),
         _ if s.starts_with("video") && s[5..].chars().all(|c| c.is_ascii_digit()) => {
             Err(format!("is no path (did you mean \"/dev/{s}\"?)"))
         }
         _ if s.contains('/') => Err("is a relative path".into()),
-        _ => Ok(Camera::Device(s.into())),
+        _ => Ok(CameraDevice::Device(s.into())),
+    }
+}
+
+/// For [`camera_name`].
+pub(super) const CAMERA_NAME: &str =
+    "1 to 32 characters of a to z, 0 to 9 and -, with a letter or digit at both ends, like \"front-door\"";
+
+/// A camera's identity, which stands in URLs and messages.
+pub(super) fn camera_name(s: &str) -> Result<String, String> {
+    const LONGEST: usize = 32;
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if s.is_empty() {
+        return Err("is empty".into());
+    }
+    if s.len() <= LONGEST && s.chars().all(fits) && !s.starts_with('-') && !s.ends_with('-') {
+        return Ok(s.into());
+    }
+    let alike: String =
+        s.to_lowercase().chars().map(|c| if fits(c) { c } else { '-' }).take(LONGEST).collect();
+    Err(match alike.trim_matches('-') {
+        "" => "is no camera's name".into(),
+        alike => format!("is no camera's name (did you mean \"{alike}\"?)"),
+    })
+}
+
+/// For [`label`].
+pub(super) const LABEL: &str = "1 to 64 characters, without line breaks, invisible characters and marks that change the direction of text";
+
+/// What people read.
+pub(super) fn label(s: &str) -> Result<String, String> {
+    let s = s.trim();
+    match s.chars().count() {
+        0 => Err("is empty".into()),
+        65.. => Err("is too long".into()),
+        _ if !is_plain(s) => Err("has a character that can't be shown".into()),
+        _ => Ok(s.into()),
+    }
+}
+
+/// For [`own_microphone`].
+pub(super) const OWN_MICROPHONE: &str =
+    "\"tone\", \"off\", or an ALSA name like \"default\" or \"plughw:CARD=C920,DEV=0\"";
+
+/// Which microphone belongs to a camera. That is found out where the section names none.
+pub(super) fn own_microphone(s: &str) -> Result<Microphone, String> {
+    match microphone(s)? {
+        Microphone::Auto => Err("is what it is without this key".into()),
+        named => Ok(named),
     }
 }
 

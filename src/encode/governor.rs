@@ -6,10 +6,14 @@
 //! at each size the rates from high to low, at smaller sizes only what is cheaper than the slowest of the larger size. A step down goes as
 //! far as what was measured says is needed, and a step up waits until what was measured says that it fits, with a margin.
 //! One that failed makes the next one wait twice as long.
+//!
+//! Where it is the processors that are too few, all cameras give up together ([`super::budget`]): none goes down to fewer frames
+//! while another has its smaller rungs, and none to smaller pictures while another has all its frames.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::budget::{Others, Stand, Tier};
 use crate::clock::Pts;
 use crate::media::frame::Size;
 use crate::pressure::Pressure;
@@ -40,8 +44,14 @@ const PRESSURE_PAUSE: Duration = Duration::from_secs(20);
 const PRESSURE_GONE: Duration = Duration::from_secs(60);
 /// Who has not encoded for so long was asleep: what was measured before says nothing.
 const ASLEEP: Duration = Duration::from_secs(2);
-/// Viewers may take so long to leave a rung: it ends with a keyframe of another, and those have their limits.
+/// Viewers may take so long to leave a rung: it ends with a keyframe of another, and those have their limits. Other cameras have
+/// as long to give up what they are asked for.
 const MOVING: Duration = Duration::from_secs(3);
+/// No step up so soon after another camera's step: what that one takes now is not measured yet.
+const ONE_AT_A_TIME: Duration = Duration::from_secs(2);
+/// Threads that wait for a processor for more than this part of their work's time: the processors are too few, and what another
+/// camera gives up helps this one.
+const SHORT: f64 = 0.2;
 /// The rates on the way down, pictures per second.
 const RATES: [f64; 4] = [30.0, 20.0, 15.0, 10.0];
 /// No smaller pictures than these: less can't be recognised.
@@ -67,6 +77,8 @@ pub struct Spent {
     pub fixed: Duration,
     /// From then on until the last rung was ready.
     pub encoding: Duration,
+    /// How much of both a thread was ready to run and had no processor.
+    pub waited: Duration,
     /// The pixels that were encoded, as a part of those of a full picture: 1.25 are a full and a half one.
     pub share: f64,
 }
@@ -74,6 +86,11 @@ pub struct Spent {
 impl Spent {
     fn busy(&self) -> Duration {
         self.fixed + self.encoding
+    }
+
+    /// Whether it took so long because the processors are too few.
+    fn is_short(&self) -> bool {
+        self.waited > self.busy().mul_f64(SHORT)
     }
 }
 
@@ -101,6 +118,10 @@ pub struct Governor {
     /// All steps, each cheaper than the one before.
     ladder: Vec<Step>,
     at: usize,
+    /// What it gives up because the processors are too few, or too hot.
+    needs: Tier,
+    /// Since when the others are to give up as much before it goes further down.
+    asked: Option<Pts>,
     /// [`Spent::share`] where all rungs may run, as it was last: what viewers wish for.
     wished: f64,
     /// The pictures of late: when each was done, and what it took.
@@ -125,6 +146,8 @@ impl Governor {
         Self {
             ladder: ladder(size, fps),
             at: 0,
+            needs: Tier::All,
+            asked: None,
             wished: 1.0,
             window: VecDeque::new(),
             reason: None,
@@ -142,8 +165,19 @@ impl Governor {
         self.ladder[self.at]
     }
 
+    /// Where it stands, for the other cameras.
+    pub fn stand(&self) -> Stand {
+        Stand { at: self.tier(self.at), needs: self.needs, changed: self.changed }
+    }
+
     /// To be called once for each encoded picture.
-    pub fn observe(&mut self, now: Pts, spent: Spent, pressure: Option<Pressure>) -> Option<Change> {
+    pub fn observe(
+        &mut self,
+        now: Pts,
+        spent: Spent,
+        pressure: Option<Pressure>,
+        others: Others,
+    ) -> Option<Change> {
         if self.window.back().is_some_and(|(last, _)| now.since(*last).saturating_sub(spent.busy()) > ASLEEP)
         {
             self.forget();
@@ -156,6 +190,13 @@ impl Governor {
         if pressure.is_some() {
             self.pressed = Some(now);
         }
+        if self.tier(self.at) < others.needs.above() {
+            let to = (self.at..self.ladder.len()).find(|n| self.tier(*n) == others.needs.above());
+            // One that has nothing of the kind has nothing to give.
+            if let Some(to) = to {
+                return self.step_down(now, to, Reason::Others);
+            }
+        }
         let (spent, load) = self.load()?;
         if self.step().smaller {
             self.wished = spent.share;
@@ -167,8 +208,13 @@ impl Governor {
                 return None;
             }
             let interval = Duration::from_secs_f64(1.0 / self.step().fps);
-            return self.step_down(now, self.relief(&spent), Reason::Slow { busy: spent.busy(), interval });
+            let mut to = self.relief(&spent).min(self.ladder.len() - 1);
+            if spent.is_short() {
+                to = self.with_others(now, to, others);
+            }
+            return self.step_down(now, to, Reason::Slow { busy: spent.busy(), interval });
         }
+        self.asked = None;
         if let Some(pressure) = pressure {
             self.fits = None;
             let soon = self.relieved.is_some_and(|last| now.since(last) < PRESSURE_PAUSE);
@@ -179,9 +225,40 @@ impl Governor {
             let mut below = self.at + 1..self.ladder.len();
             let cheaper = CHEAPER * self.expected(self.at, &spent);
             let next = below.find(|n| self.expected(*n, &spent) < cheaper)?;
+            self.needs = self.needs.max(self.tier(next));
             return self.step_down(now, next, Reason::Board(pressure));
         }
-        self.step_up(now, &spent)
+        if self.needs > self.tier(self.at) {
+            self.release(now, &spent);
+            return None;
+        }
+        self.step_up(now, &spent, others)
+    }
+
+    fn tier(&self, n: usize) -> Tier {
+        let (full, step) = (&self.ladder[0], &self.ladder[n]);
+        match step {
+            step if step.size != full.size => Tier::Size,
+            step if step.fps < full.fps => Tier::Frames,
+            step if !step.smaller => Tier::Rungs,
+            _ => Tier::All,
+        }
+    }
+
+    /// It needs the `n`th step, and all others are asked to give up nearly as much. The step to take: until they have, it gives
+    /// up no more than they are asked for.
+    fn with_others(&mut self, now: Pts, n: usize, others: Others) -> usize {
+        let needs = self.tier(n);
+        if self.needs < needs {
+            self.needs = needs;
+            self.step_up_failed(now);
+        }
+        let asked = *self.asked.get_or_insert(now);
+        if others.least >= needs.above() || now.since(asked) >= MOVING {
+            return n;
+        }
+        self.forget(); // what it takes until then is no measure
+        (self.at..n).find(|n| self.tier(*n) == needs.above()).unwrap_or(self.at)
     }
 
     /// What was measured before is no measure of what comes.
@@ -217,25 +294,39 @@ impl Governor {
         below.find(|n| self.expected(*n, spent) <= RELIEF).unwrap_or(self.ladder.len())
     }
 
-    fn step_down(&mut self, now: Pts, to: usize, reason: Reason) -> Option<Change> {
-        let to = to.min(self.ladder.len() - 1);
-        if to == self.at {
-            return None; // there is nothing less
+    /// What the others have given up was enough: once there is room for it, they may have it back.
+    fn release(&mut self, now: Pts, spent: &Spent) {
+        if self.expected(self.at, spent) > COMFORT {
+            self.fits = None;
+        } else if now.since(*self.fits.get_or_insert(now)) >= self.patience {
+            self.forget();
+            (self.up, self.needs) = (Some(now), self.tier(self.at));
         }
+    }
+
+    /// If there was one.
+    fn step_up_failed(&mut self, now: Pts) {
         if let Some(up) = self.up.take() {
             let failed = now.since(up) < MEMORY;
             self.patience = if failed { (self.patience * 2).min(MOST_PATIENCE) } else { PATIENCE };
         }
+    }
+
+    fn step_down(&mut self, now: Pts, to: usize, reason: Reason) -> Option<Change> {
+        if to == self.at {
+            return None; // there is nothing less
+        }
+        self.step_up_failed(now);
         self.forget();
         (self.at, self.changed) = (to, Some(now));
         self.reason = Some(reason);
         Some(self.change())
     }
 
-    fn step_up(&mut self, now: Pts, spent: &Spent) -> Option<Change> {
+    fn step_up(&mut self, now: Pts, spent: &Spent, others: Others) -> Option<Change> {
         let next = self.at.checked_sub(1)?;
         let pressed = |time| self.pressed.is_some_and(|last| now.since(last) < time);
-        let fits = |n: usize| self.expected(n, spent) <= COMFORT;
+        let fits = |n: usize| self.expected(n, spent) <= COMFORT && self.tier(n) >= others.needs.above();
         if !fits(next) || pressed(PRESSURE_GONE) {
             self.fits = None;
             return None;
@@ -245,15 +336,16 @@ impl Governor {
         // What a picture takes can be told before; how hot the board gets can't.
         let mut to = if careful { next } else { (0..next).find(|n| fits(*n)).unwrap_or(next) };
         // What costs no more is given as well.
-        while to > 0 && self.expected(to - 1, spent) <= self.expected(to, spent) {
+        while to > 0 && self.expected(to - 1, spent) <= self.expected(to, spent) && fits(to - 1) {
             to -= 1;
         }
-        if now.since(*self.fits.get_or_insert(now)) < patience {
+        let settling = others.changed.is_some_and(|at| now.since(at) < ONE_AT_A_TIME);
+        if now.since(*self.fits.get_or_insert(now)) < patience || settling {
             return None;
         }
         self.forget();
         (self.at, self.changed) = (to, Some(now));
-        self.up = Some(now);
+        (self.up, self.needs) = (Some(now), self.needs.min(self.tier(to)));
         Some(self.change())
     }
 
@@ -282,6 +374,7 @@ fn measure(pictures: &[(Pts, Spent)], time: Duration, slowest: usize) -> Option<
     let mean = Spent {
         fixed: spent.iter().map(|s| s.fixed).sum::<Duration>() / count,
         encoding: spent.iter().map(|s| s.encoding).sum::<Duration>() / count,
+        waited: spent.iter().map(|s| s.waited).sum::<Duration>() / count,
         share: spent.iter().map(|s| s.share).sum::<f64>() / f64::from(count),
     };
     Some((mean, mean.busy().as_secs_f64() / spacing))
@@ -292,6 +385,7 @@ fn measure(pictures: &[(Pts, Spent)], time: Duration, slowest: usize) -> Option<
 enum Reason {
     Slow { busy: Duration, interval: Duration },
     Board(Pressure),
+    Others,
 }
 
 impl Reason {
@@ -307,6 +401,9 @@ impl Reason {
             }
             Self::Board(Pressure::Heat) => format!("the board {is} too hot"),
             Self::Board(Pressure::UnderVoltage) => format!("the power supply {is} too weak"),
+            Self::Others => {
+                format!("the board's processors {} too few for all cameras", verb("are", "were"))
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))] // tests may; the lint still sees everything else when it isn't a test
 
+pub mod budget;
 pub mod candidates;
 pub mod governor;
 pub mod openh264;

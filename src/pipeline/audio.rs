@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 use super::hub::Hub;
 use super::orders::{Order, Orders, PRIVATE, Search, Signals};
 use super::stream::AudioStream;
-use super::worker::{TICK, Worker};
+use super::worker::{TICK, Threads, Worker};
 use crate::capture::Error;
 use crate::capture::alsa::{self, Read, Spec};
 use crate::capture::microphones::{self, Choice};
@@ -26,7 +26,8 @@ use crate::heartbeat::Heartbeats;
 use crate::media::pcm::{self, PACKET_FRAMES};
 use crate::media::retime::Retimer;
 use crate::media::unit::AudioUnit;
-use crate::status::{self, State, Status};
+use crate::privacy::Private;
+use crate::status::{self, Source, State};
 
 /// Packets of the tone that are sent late, in a burst, after the thread was held up. Older sound is left out:
 /// newest wins.
@@ -37,16 +38,20 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// What the thread shares with others.
 pub struct Context {
+    /// Its name.
+    pub threads: Threads,
+    /// Why a device is taken that has a name.
+    pub why: &'static str,
     /// `[audio]`; changes are taken over at once.
     pub config: watch::Receiver<config::Audio>,
     /// Where demand comes from and packets go.
     pub stream: Arc<AudioStream>,
     /// Told of every change.
-    pub status: Arc<Status>,
+    pub status: Arc<Source<status::Audio>>,
     /// RTP time of the streams.
     pub clocks: Clocks,
     /// While true the microphone stays closed, whoever listens.
-    pub private: watch::Receiver<bool>,
+    pub private: Private,
     /// Counts microphones plugged in and out: one that is missing is looked for at once.
     pub hotplug: watch::Receiver<u64>,
     /// Where the thread tells that it is alive.
@@ -57,17 +62,18 @@ pub struct Context {
 
 /// Starts the thread "audio", within a runtime. It sleeps while the configuration switches sound off.
 pub fn spawn(context: Context) -> io::Result<Worker> {
-    let Context { config: live, stream, status, clocks, private, hotplug, heartbeats, stop } = context;
+    let Context { threads, why, config: live, stream, status, clocks, private, hotplug, heartbeats, stop } =
+        context;
     let config = live.borrow().clone();
     let sender = Sender::new(&config, stream.hub.clone(), status.clone(), clocks.audio, private.clone())?;
     let runtime = Handle::current();
-    Worker::spawn("audio", &stop, move |stop| {
+    Worker::spawn(&threads.clone(), "audio", &stop, move |stop| {
         let _entered = runtime.enter();
         let signals = Signals { config: live, private, hotplug, stop };
-        let heartbeat = heartbeats.thread("audio");
+        let heartbeat = heartbeats.thread(&threads.name("audio"));
         let orders = Orders::new(&stream.demand, |config| config.keep_open, signals, heartbeat);
         let search = Search::new(Pts::now());
-        Sound { config, status, sender, orders, search, said: String::new(), gone: false, heard: false }
+        Sound { config, why, status, sender, orders, search, said: String::new(), gone: false, heard: false }
             .run();
     })
 }
@@ -75,7 +81,8 @@ pub fn spawn(context: Context) -> io::Result<Worker> {
 /// All that the thread owns.
 struct Sound {
     config: config::Audio,
-    status: Arc<Status>,
+    why: &'static str,
+    status: Arc<Source<status::Audio>>,
     sender: Sender,
     orders: Orders<config::Audio>,
     search: Search,
@@ -117,7 +124,7 @@ impl Sound {
         if (old.channels, old.bitrate_bps, old.dtx) != (new.channels, new.bitrate_bps, new.dtx) {
             self.sender.encode_as(new);
         }
-        let anew = old.device != new.device || old.channels != new.channels;
+        let anew = (&old.device, &old.others, old.channels) != (&new.device, &new.others, new.channels);
         if anew {
             self.heard &= old.device == new.device;
             self.search = Search::new(Pts::now());
@@ -127,7 +134,7 @@ impl Sound {
 
     /// There is to be no sound.
     fn off(&mut self) {
-        self.status.audio(|a| {
+        self.status.change(|a| {
             if a.state != State::Off {
                 info!("sound: switched off in the configuration");
             }
@@ -141,7 +148,7 @@ impl Sound {
 
     /// Opens what the configuration asks for and runs it while it is to be open, or until it is better to open anew.
     fn open(&mut self) -> Result<(), Error> {
-        self.status.audio(status::Audio::opening);
+        self.status.change(status::Audio::opening);
         self.orders.to_device();
         match self.choose()? {
             (choice, Some(microphone)) => {
@@ -158,7 +165,7 @@ impl Sound {
     }
 
     fn choose(&self) -> Result<(Choice, Option<alsa::Microphone>), Error> {
-        match microphones::open(&self.config)? {
+        match microphones::open(&self.config, self.why)? {
             (choice, None) if self.heard => Err(Error::None(choice.why)),
             chosen => Ok(chosen),
         }
@@ -172,7 +179,7 @@ impl Sound {
         }
         match self.search.due_in(Pts::now()) {
             Some(Duration::ZERO) => {
-                self.status.audio(status::Audio::uncovered); // a look opens it for a moment
+                self.status.change(status::Audio::uncovered); // a look opens it for a moment
                 self.orders.to_device();
                 match self.choose() {
                     Ok((choice, microphone)) => {
@@ -183,7 +190,7 @@ impl Sound {
                 }
             }
             Some(_) => {}
-            None => self.status.audio(|a| {
+            None => self.status.change(|a| {
                 if a.state != State::Idle {
                     debug!("the microphone is closed: nobody listens");
                 }
@@ -195,7 +202,7 @@ impl Sound {
     }
 
     fn hide(&mut self) {
-        self.status.audio(|a| {
+        self.status.change(|a| {
             if a.state != State::Private {
                 info!("microphone: closed, because privacy is on");
             }
@@ -251,7 +258,7 @@ impl Sound {
             let now = Pts::now();
             if now.since(told) >= SECOND {
                 told = now;
-                self.status.measured(|_, a| {
+                self.status.measured(|a| {
                     (a.drift_ppm, a.offset_ms) = (retimer.drift_ppm(), retimer.offset_ms());
                 });
             }
@@ -311,7 +318,7 @@ impl Sound {
             self.said = said;
         }
         let channels = self.config.channels;
-        self.status.audio(|a| {
+        self.status.change(|a| {
             *a = status::Audio {
                 state,
                 source,
@@ -345,13 +352,13 @@ impl Sound {
             Microphone::Device(alsa) => Some(alsa.clone()),
             _ => None,
         };
-        self.status.audio(|a| {
+        self.status.change(|a| {
             (a.state, a.reason) = (State::Gone, Some(e.to_string()));
             (a.source, a.drift_ppm, a.offset_ms) = ("microphone", None, None);
             if !self.heard {
                 a.name = named.clone().unwrap_or_default();
                 a.device = named;
-                a.why = "the configuration names it".into();
+                a.why = self.why.into();
             }
         });
     }
@@ -362,9 +369,9 @@ struct Sender {
     /// None if it could not be made.
     encoder: Option<Encoder>,
     hub: Arc<Hub<AudioUnit>>,
-    status: Arc<Status>,
+    status: Arc<Source<status::Audio>>,
     clock: RtpClock,
-    private: watch::Receiver<bool>,
+    private: Private,
     /// Packets before this one have been sent, or are too late to be.
     next: u64,
     failing: bool,
@@ -374,9 +381,9 @@ impl Sender {
     fn new(
         config: &config::Audio,
         hub: Arc<Hub<AudioUnit>>,
-        status: Arc<Status>,
+        status: Arc<Source<status::Audio>>,
         clock: RtpClock,
-        private: watch::Receiver<bool>,
+        private: Private,
     ) -> io::Result<Self> {
         let encoder =
             Encoder::new(config.channels, config.bitrate_bps, config.dtx).map_err(io::Error::other)?;
@@ -422,6 +429,8 @@ mod tests {
     use crate::capture::tone::tests::level;
     use crate::clock::VIDEO_HZ;
     use crate::pipeline::hub::Subscription;
+    use crate::privacy::Privacy;
+    use crate::status::Status;
 
     fn clocks() -> Clocks {
         let clock = |hz| RtpClock { hz, offset: 0xffff_0000 };
@@ -431,20 +440,22 @@ mod tests {
     /// The thread, and what it is told by.
     struct Running {
         stream: Arc<AudioStream>,
-        status: Arc<Status>,
+        status: Arc<Source<status::Audio>>,
         config: watch::Sender<config::Audio>,
         _worker: Worker,
     }
 
     fn running(device: Microphone) -> Running {
-        let (stream, status) = (Arc::new(AudioStream::default()), Arc::new(Status::default()));
+        let (stream, status) = (Arc::new(AudioStream::default()), Status::default().source());
         let config = watch::Sender::new(config::Audio { device, ..Default::default() });
         let worker = spawn(Context {
+            threads: Threads::Only,
+            why: microphones::NAMED,
             config: config.subscribe(),
             stream: stream.clone(),
             status: status.clone(),
             clocks: clocks(),
-            private: watch::channel(false).1,
+            private: Private::of(watch::channel(Privacy::default()).1, "front"),
             hotplug: watch::channel(0).1,
             heartbeats: Arc::default(),
             stop: CancellationToken::new(),
@@ -512,7 +523,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn it_is_switched_off_and_on_and_changed_while_somebody_listens() {
         let Running { stream, status, config, _worker } = running(Microphone::Off);
-        let said = |key: &str| serde_json::to_value(status.report()).expect("JSON")["audio"][key].clone();
+        let said = |key: &str| serde_json::to_value(status.now()).expect("JSON")[key].clone();
         let (_claim, mut listener) = (stream.demand.watch(), stream.hub.subscribe());
         assert!(is_silent(&mut listener).await);
         assert_eq!((said("state"), said("source")), ("off".into(), "off".into()));

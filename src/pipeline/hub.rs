@@ -11,12 +11,14 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::keyframe::{Keyframes, SubscriberId};
 use crate::clock::Pts;
 use crate::media::unit::{AudioUnit, VideoUnit};
+use crate::privacy::Private;
 
 /// What a hub hands out.
 pub trait Unit: fmt::Debug + Send + Sync + 'static {
@@ -131,10 +133,10 @@ impl<U: Unit> Hub<U> {
     }
 
     /// Hands out what a device captured, unless there is privacy by now.
-    pub fn publish_captured(&self, unit: &Arc<U>, private: &watch::Receiver<bool>) {
+    pub fn publish_captured(&self, unit: &Arc<U>, private: &Private) {
         // Looked at under the lock: after `conceal`, which takes it, nothing gets past that was captured before.
         let mut state = self.lock();
-        if *private.borrow() {
+        if private.is_on() {
             state.keyframes.missed();
         } else {
             state.publish(unit);
@@ -212,11 +214,16 @@ impl<U: Unit> State<U> {
 impl<U: Unit> Subscription<U> {
     /// The next unit. Never ends by itself, and nothing is lost when it is dropped while waiting.
     pub async fn recv(&mut self) -> Arc<U> {
+        std::future::poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// The same for a task that waits for several subscriptions.
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Arc<U>> {
         loop {
-            match self.queue.recv().await {
-                Some((epoch, unit)) if self.is_current(epoch) => return unit,
+            match std::task::ready!(self.queue.poll_recv(cx)) {
+                Some((epoch, unit)) if self.is_current(epoch) => return Poll::Ready(unit),
                 Some(_) => {}
-                None => std::future::pending().await, // unreachable: `outlet` holds the sender
+                None => return Poll::Pending, // unreachable: `outlet` holds the sender
             }
         }
     }
@@ -271,6 +278,8 @@ impl<U: Unit> Drop for Subscription<U> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::privacy::Privacy;
+    use tokio::sync::watch;
 
     fn unit(n: u32, idr: bool) -> Arc<VideoUnit> {
         let pts = Pts::from_micros(u64::from(n));
@@ -364,14 +373,15 @@ mod tests {
     #[test]
     fn privacy_holds_back_what_was_captured_and_what_waits() {
         let (pictures, sounds) = (Arc::new(Hub::default()), Arc::new(Hub::default()));
-        let (switch, private) = watch::channel(false);
+        let (switch, privacy) = watch::channel(Privacy::default());
+        let private = Private::of(privacy, "front");
         let (mut s, mut listener) = (pictures.subscribe(), sounds.subscribe());
         let publish = |n, idr| pictures.publish_captured(&unit(n, idr), &private);
         publish(1, true);
         assert_eq!(drain(&mut s), [1], "without privacy it passes");
         publish(2, false);
         sounds.publish_captured(&sound(2), &private);
-        switch.send_replace(true);
+        switch.send_replace(Privacy { all: true, ..Privacy::default() });
         pictures.conceal();
         sounds.conceal();
         sounds.publish_captured(&sound(3), &private);
@@ -382,7 +392,7 @@ mod tests {
         pictures.publish(&unit(5, true)); // a slate
         assert_eq!(drain(&mut s), [5], "from its first keyframe on");
         assert_eq!(s.lagged(), 0);
-        switch.send_replace(false);
+        switch.send_replace(Privacy::default());
         publish(6, false);
         assert_eq!(drain(&mut s), [6]);
         sounds.publish_captured(&sound(7), &private);

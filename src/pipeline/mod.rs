@@ -1,6 +1,7 @@
 //! From devices to viewers: the video and audio threads, each retried in one place, and the hub they publish to.
 
 pub mod audio;
+pub mod camera;
 pub mod demand;
 pub mod hub;
 pub mod keyframe;
@@ -9,6 +10,7 @@ pub mod quality;
 pub mod slate;
 pub mod slot;
 pub mod snapshot;
+pub mod sources;
 pub mod stream;
 pub mod video;
 pub mod worker;

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::demand::{Demand, Wants};
 use crate::clock::Pts;
 use crate::heartbeat::{DEVICE, Heartbeat, WORK};
+use crate::privacy::Private;
 
 /// A device stays open for this long after the last viewer: reloading the page, or changing networks, is no reason to
 /// close and open it, which takes a camera up to seconds.
@@ -63,7 +64,7 @@ pub struct Signals<C> {
     /// Its section of the configuration.
     pub config: watch::Receiver<C>,
     /// While true the device stays closed.
-    pub private: watch::Receiver<bool>,
+    pub private: Private,
     /// Counts what is plugged in and out.
     pub hotplug: watch::Receiver<u64>,
     /// Ends the thread.
@@ -103,7 +104,7 @@ impl<C> Orders<C> {
         if self.signals.stop.is_cancelled() {
             return Order::Stop;
         }
-        let private = *self.signals.private.borrow_and_update();
+        let private = self.signals.private.look();
         let wanted = self.wants.borrow_and_update().device();
         let keep_open = (self.keeps_open)(&self.signals.config.borrow());
         self.policy.order(wanted, keep_open, private, Pts::now())
@@ -143,7 +144,7 @@ impl<C> Orders<C> {
         runtime.block_on(async {
             tokio::select! {
                 () = stop.cancelled() => false,
-                Ok(()) = private.changed() => false,
+                () = private.changed() => false,
                 Ok(()) = wants.changed() => false,
                 Ok(()) = config.changed() => true,
                 Ok(()) = hotplug.changed() => true,
@@ -204,6 +205,7 @@ mod tests {
 
     use super::*;
     use crate::heartbeat::Heartbeats;
+    use crate::privacy::Privacy;
 
     fn at(s: u64) -> Pts {
         Pts::from_micros(1_000_000_000 + s * 1_000_000)
@@ -256,7 +258,7 @@ mod tests {
     struct Moved {
         orders: Orders<bool>,
         demand: Arc<Demand>,
-        private: watch::Sender<bool>,
+        private: watch::Sender<Privacy>,
         config: watch::Sender<bool>,
         hotplug: watch::Sender<u64>,
         heartbeats: Arc<Heartbeats>,
@@ -268,10 +270,10 @@ mod tests {
             let (demand, heartbeats) = (Arc::<Demand>::default(), Arc::<Heartbeats>::default());
             let stop = CancellationToken::new();
             let (private, config, hotplug) =
-                (watch::Sender::new(false), watch::Sender::new(false), watch::Sender::new(0));
+                (watch::Sender::default(), watch::Sender::new(false), watch::Sender::new(0));
             let signals = Signals {
                 config: config.subscribe(),
-                private: private.subscribe(),
+                private: Private::of(private.subscribe(), "front"),
                 hotplug: hotplug.subscribe(),
                 stop: stop.clone(),
             };
@@ -304,7 +306,7 @@ mod tests {
         assert_eq!(seen.recv().await, Some((Order::Closed, true)));
         let expected = demand.expect();
         assert_eq!(seen.recv().await, Some((Order::Open, false)));
-        private.send_replace(true);
+        private.send_replace(Privacy { all: true, ..Privacy::default() });
         assert_eq!(seen.recv().await, Some((Order::Private, false)));
         drop((private, config, hotplug)); // whoever changes them has gone: all stays as it was
         drop(expected);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio::sync::watch;
 
-use super::demand::{Claim, Demand};
+use super::demand::Demand;
 use super::hub::{Hub, Subscription};
 use super::quality::{Offered, Share};
 use crate::media::frame::Size;
@@ -104,32 +104,4 @@ pub struct AudioStream {
     pub demand: Arc<Demand>,
     /// Where its packets go.
     pub hub: Arc<Hub<AudioUnit>>,
-}
-
-/// What a viewer may watch and listen to.
-#[derive(Clone, Default)]
-pub struct Streams {
-    /// The camera.
-    pub video: Arc<VideoStream>,
-    /// The microphone.
-    pub audio: Arc<AudioStream>,
-}
-
-impl Streams {
-    /// Claims, such as [`Demand::watch`] makes them, on all that a viewer takes: pictures, and `sound` or not.
-    pub fn claim(&self, sound: bool, claim: fn(&Arc<Demand>) -> Claim) -> Claims {
-        Claims { _video: claim(&self.video.demand), _audio: sound.then(|| claim(&self.audio.demand)) }
-    }
-
-    /// There is privacy: what waits in any queue goes no further.
-    pub fn conceal(&self) {
-        self.video.conceal();
-        self.audio.hub.conceal();
-    }
-}
-
-/// Demand for a viewer, as long as it lives.
-pub struct Claims {
-    _video: Claim,
-    _audio: Option<Claim>,
 }

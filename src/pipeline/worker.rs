@@ -5,9 +5,42 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use tracing::{Span, info_span};
 
 /// No thread waits for a device longer than this before it looks at its orders: so soon a device is closed.
 pub const TICK: Duration = Duration::from_millis(100);
+
+/// Whose threads they are: in their names, and in the lines that they log.
+#[derive(Clone, Debug)]
+pub enum Threads {
+    /// Of the only camera, or the only microphone.
+    Only,
+    /// Of the camera of that name.
+    Camera(String),
+    /// Of the microphone of that name.
+    Microphone(String),
+}
+
+impl Threads {
+    /// What the one that does `part` ("video-capture") is called; that of a camera called "front" is "capture-front". The
+    /// kernel keeps the first 15 bytes.
+    pub fn name(&self, part: &str) -> String {
+        match self {
+            Self::Only => part.to_owned(),
+            Self::Camera(of) | Self::Microphone(of) => {
+                format!("{}-{of}", part.strip_prefix("video-").unwrap_or(part))
+            }
+        }
+    }
+
+    fn span(&self) -> Span {
+        match self {
+            Self::Only => Span::none(),
+            Self::Camera(of) => info_span!("camera", camera = of),
+            Self::Microphone(of) => info_span!("microphone", microphone = of),
+        }
+    }
+}
 
 /// A running thread that ends with a `T`. Dropping it tells the thread to stop and waits until it has.
 pub struct Worker<T = ()> {
@@ -16,16 +49,18 @@ pub struct Worker<T = ()> {
 }
 
 impl<T: Send + 'static> Worker<T> {
-    /// Starts `run` on a thread called `name`. It must return soon (200 ms) after its token is cancelled, which
+    /// Starts `run` on the one of `threads` that does `part`. It must return soon (200 ms) after its token is cancelled, which
     /// happens when `stop` is or when the worker is dropped.
     pub fn spawn(
-        name: &str,
+        threads: &Threads,
+        part: &str,
         stop: &CancellationToken,
         run: impl FnOnce(CancellationToken) -> T + Send + 'static,
     ) -> io::Result<Self> {
         let stop = stop.child_token();
         let theirs = stop.clone();
-        let thread = Builder::new().name(name.into()).spawn(move || run(theirs))?;
+        let (name, span) = (threads.name(part), threads.span());
+        let thread = Builder::new().name(name).spawn(move || span.in_scope(|| run(theirs)))?;
         Ok(Self { stop, thread: Some(thread) })
     }
 
@@ -56,14 +91,14 @@ mod tests {
     fn dropping_stops_this_one_only() {
         let all = CancellationToken::new();
         let (tx, rx) = std::sync::mpsc::channel();
-        let worker = Worker::spawn("test", &all, move |stop| {
+        let worker = Worker::spawn(&Threads::Camera("front".into()), "video-capture", &all, move |stop| {
             while !stop.is_cancelled() {
                 std::thread::yield_now();
             }
             let _ = tx.send(std::thread::current().name().map(str::to_owned));
         });
         drop(worker.expect("starts"));
-        assert_eq!(rx.recv(), Ok(Some("test".into())));
+        assert_eq!(rx.recv(), Ok(Some("capture-front".into())));
         assert!(!all.is_cancelled());
     }
 }

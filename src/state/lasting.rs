@@ -1,11 +1,14 @@
 //! What lasts.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
-use super::Digest;
+use super::{Digest, Scope};
 
-/// The format that we write. An older daemon must not make sense of a newer file by leaving out what it doesn't know.
-pub const VERSION: u32 = 1;
+/// The formats that we write: the second where cameras are named. An older daemon must not make sense of a newer file by
+/// leaving out what it doesn't know.
+pub const VERSIONS: [u32; 2] = [1, 2];
 
 /// What somebody may do. Each may do all that those before it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -37,6 +40,9 @@ pub struct Token {
     pub name: String,
     /// What it is good for.
     pub role: Role,
+    /// For which cameras.
+    #[serde(default, skip_serializing_if = "Scope::is_all")]
+    pub cameras: Scope,
     /// Of its secret.
     pub digest: Digest,
     /// Made at, seconds of Unix time.
@@ -52,6 +58,9 @@ pub struct Guest {
     pub label: String,
     /// Of its secret.
     pub digest: Digest,
+    /// For which cameras.
+    #[serde(default, skip_serializing_if = "Scope::is_all")]
+    pub cameras: Scope,
     /// Made at, seconds of Unix time.
     pub created_unix: u64,
     /// Good until, seconds of Unix time.
@@ -93,6 +102,9 @@ pub struct Lasting {
     pub(super) unpaired: bool,
     /// The password of those who may watch.
     pub household: Option<String>,
+    /// Which cameras they may watch.
+    #[serde(default, skip_serializing_if = "Scope::is_all")]
+    pub household_cameras: Scope,
     /// At most [`Lasting::MOST_TOKENS`]; a further one is refused.
     #[serde(default)]
     pub tokens: Vec<Token>,
@@ -105,9 +117,12 @@ pub struct Lasting {
     /// At most [`Lasting::MOST_DEVICES`]; a further one replaces the longest unused, viewers' first.
     #[serde(default)]
     pub devices: Vec<Device>,
-    /// Camera and microphone stay closed.
+    /// All cameras and microphones stay closed.
     #[serde(default)]
     pub privacy: bool,
+    /// These cameras stay closed, and the microphones that no other uses.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub private_cameras: BTreeSet<String>,
     /// The latest time known: a clock that shows much less at the next start is wrong.
     #[serde(default)]
     pub known_unix: u64,
@@ -119,15 +134,17 @@ pub struct Lasting {
 impl Default for Lasting {
     fn default() -> Self {
         Self {
-            version: VERSION,
+            version: VERSIONS[0],
             owner: None,
             unpaired: true,
             household: None,
+            household_cameras: Scope::ALL,
             tokens: vec![],
             guests: vec![],
             sessions: vec![],
             devices: vec![],
             privacy: false,
+            private_cameras: BTreeSet::new(),
             known_unix: 0,
             adrift_unix: None,
         }
@@ -143,6 +160,26 @@ impl Lasting {
     pub const MOST_SESSIONS: usize = 256;
     /// Browsers remembered.
     pub const MOST_DEVICES: usize = 64;
+
+    /// Every scope in it.
+    fn scopes(&self) -> impl Iterator<Item = &Scope> {
+        let (tokens, guests) = (self.tokens.iter(), self.guests.iter());
+        let named = tokens.map(|t| &t.cameras).chain(guests.map(|g| &g.cameras));
+        named.chain([&self.household_cameras])
+    }
+
+    /// The version that it is to be written as.
+    pub(super) fn set_version(&mut self) {
+        let names_cameras = !self.private_cameras.is_empty() || self.scopes().any(|scope| !scope.is_all());
+        self.version = VERSIONS[usize::from(names_cameras)];
+    }
+
+    /// These are all the cameras that there are. Other names grant nothing any more.
+    pub fn keep_cameras(&mut self, cameras: &[String]) {
+        self.tokens.iter_mut().for_each(|t| t.cameras.keep(cameras));
+        self.guests.iter_mut().for_each(|g| g.cameras.keep(cameras));
+        self.household_cameras.keep(cameras);
+    }
 
     /// A browser has signed in. Viewers who sign in again and again never push the owner out.
     pub fn add_session(&mut self, session: Session) {

@@ -16,10 +16,12 @@ mod dirs;
 mod file;
 mod lasting;
 mod restrictions;
+mod scope;
 
 pub use digest::Digest;
 pub use dirs::{default_dir, runtime_dir};
 pub use lasting::{Device, Guest, Lasting, Role, Session, Token};
+pub use scope::Scope;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -30,7 +32,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 use nix::fcntl::{Flock, FlockArg};
 use tokio::sync::{Notify, watch};
 
-use lasting::VERSION;
+use crate::privacy::Privacy;
+use lasting::VERSIONS;
 use restrictions::{Restrictions, only_restricts};
 
 const FILE: &str = "state.json";
@@ -99,7 +102,7 @@ pub struct State {
     /// What the disk holds. Locked while it is written; before `memory`, where both are.
     saved: Mutex<Arc<Lasting>>,
     changed: watch::Sender<u64>,
-    privacy: watch::Sender<bool>,
+    privacy: watch::Sender<Privacy>,
     unwritten: watch::Sender<Option<Unwritten>>,
     /// Something holds that nobody is writing.
     unsaved: Notify,
@@ -169,7 +172,7 @@ impl State {
             dir: dir.to_owned(),
             runtime,
             changed: watch::channel(0).0,
-            privacy: watch::channel(lasting.privacy).0,
+            privacy: watch::Sender::new(privacy_of(&lasting, false)),
             unwritten: watch::channel(None).0,
             unsaved: Notify::new(),
             memory: RwLock::new(Memory { now: Arc::new(lasting), coming: None, held: false }),
@@ -258,8 +261,8 @@ impl State {
         self.memory.read().unwrap_or_else(PoisonError::into_inner).held
     }
 
-    /// Whether there is privacy, now and whenever it changes.
-    pub fn privacy(&self) -> watch::Receiver<bool> {
+    /// For which cameras there is privacy, now and whenever that changes.
+    pub fn privacy(&self) -> watch::Receiver<Privacy> {
         self.privacy.subscribe()
     }
 
@@ -277,7 +280,7 @@ impl State {
         if after == *memory.now {
             return Ok(result);
         }
-        if restricts && only_restricts(&after, &memory.now, saved.privacy) {
+        if restricts && only_restricts(&after, &memory.now, Some(&saved)) {
             self.publish(&mut memory, after);
             drop(memory);
             self.settle(&mut saved);
@@ -301,13 +304,13 @@ impl State {
     fn restrict_at_once<T>(&self, change: &impl Fn(&mut Lasting) -> T) -> Option<T> {
         let mut memory = self.memory();
         let (mut result, after) = changed(&memory.now, change);
-        if !only_restricts(&after, &memory.now, true) {
+        if !only_restricts(&after, &memory.now, None) {
             return None;
         }
         if let Some(before) = &memory.coming {
             // As if it came after that: what is being granted is in sight already.
             let (of_coming, coming) = changed(before, change);
-            if !only_restricts(&coming, before, true) {
+            if !only_restricts(&coming, before, None) {
                 return None;
             }
             (result, memory.coming) = (of_coming, Some(coming));
@@ -327,8 +330,12 @@ impl State {
     }
 
     fn tell_privacy(&self, memory: &Memory) {
-        let privacy = memory.held || memory.now.privacy;
-        self.privacy.send_if_modified(|p| std::mem::replace(p, privacy) != privacy);
+        let privacy = privacy_of(&memory.now, memory.held);
+        self.privacy.send_if_modified(|now| {
+            let is_news = *now != privacy;
+            *now = privacy;
+            is_news
+        });
     }
 
     /// Writes what holds; false if the disk is known to have it.
@@ -423,7 +430,13 @@ fn changed<T>(before: &Lasting, change: impl FnOnce(&mut Lasting) -> T) -> (T, L
     let mut after = before.clone();
     let result = change(&mut after);
     after.unpaired = after.owner.is_none();
+    after.set_version();
     (result, after)
+}
+
+/// For which cameras there is privacy.
+fn privacy_of(lasting: &Lasting, held: bool) -> Privacy {
+    Privacy { all: held || lasting.privacy, cameras: lasting.private_cameras.clone() }
 }
 
 fn encode(lasting: &Lasting) -> io::Result<Vec<u8>> {
@@ -437,9 +450,12 @@ fn load(path: &Path) -> Result<Lasting, Error> {
     let Some(bytes) = file::read(path, REMEDY)? else { return Ok(Lasting::default()) };
     let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| broken(unlike_ours(&e)))?;
     match value.get("version").and_then(serde_json::Value::as_u64) {
-        Some(version) if version == u64::from(VERSION) => (),
+        Some(version) if VERSIONS.iter().any(|known| version == u64::from(*known)) => (),
         Some(version) => {
-            return Err(broken(format!("it has version {version}, and this peercam knows only {VERSION}")));
+            let newest = VERSIONS[VERSIONS.len() - 1];
+            return Err(broken(format!(
+                "it has version {version}, and this peercam knows none after {newest}"
+            )));
         }
         None => return Err(broken("it names no version".into())),
     }

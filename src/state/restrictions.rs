@@ -4,9 +4,11 @@
 //! The file lists what has ended of that which the disk still holds. So it can only take away: a key that it lists is
 //! dropped, a key that it does not list is not granted by that, and one that is made later is never in it.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, Lasting};
+use super::{Digest, Lasting, Scope};
 
 /// Its name in the runtime folder.
 pub const FILE: &str = "restrictions.json";
@@ -20,6 +22,8 @@ const VERSION: u32 = 1;
 pub struct Restrictions {
     version: u32,
     privacy: bool,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    private_cameras: BTreeSet<String>,
     /// Sessions, tokens, guest links and remembered browsers by their digests, and the household's password by the digest
     /// of its hash. At most as many as the disk's lists hold.
     ended: Vec<Digest>,
@@ -30,7 +34,12 @@ impl Restrictions {
     pub fn between(saved: &Lasting, now: &Lasting) -> Self {
         let kept: Vec<_> = digests(now).collect();
         let ended = digests(saved).filter(|d| !kept.contains(d)).collect();
-        Self { version: VERSION, privacy: now.privacy && !saved.privacy, ended }
+        Self {
+            version: VERSION,
+            privacy: now.privacy && !saved.privacy,
+            private_cameras: &now.private_cameras - &saved.private_cameras,
+            ended,
+        }
     }
 
     /// Reads what [`serde_json`] made of one; or says what is wrong.
@@ -47,6 +56,7 @@ impl Restrictions {
     pub fn apply(&self, lasting: &mut Lasting) {
         let ended = |digest: &Digest| self.ended.contains(digest);
         lasting.privacy |= self.privacy;
+        lasting.private_cameras.extend(self.private_cameras.iter().cloned());
         lasting.sessions.retain(|s| !ended(&s.digest));
         lasting.devices.retain(|d| !ended(&d.digest));
         lasting.tokens.retain(|t| !ended(&t.digest));
@@ -66,16 +76,29 @@ fn digests(l: &Lasting) -> impl Iterator<Item = Digest> {
 }
 
 /// Whether `after` gives nobody anything that `before` did not, so that it may hold before it is written. Privacy may be
-/// switched off again where the disk never learned that it was on: `privacy_saved`.
-pub fn only_restricts(after: &Lasting, before: &Lasting, privacy_saved: bool) -> bool {
+/// switched off again where the disk, which holds `saved`, never learned that it was on; `None`: it may have.
+pub fn only_restricts(after: &Lasting, before: &Lasting, saved: Option<&Lasting>) -> bool {
     fn within<T: PartialEq>(after: &[T], before: &[T]) -> bool {
         after.iter().all(|item| before.contains(item))
     }
+    // One for fewer cameras is a restriction, too.
+    fn among<T: Clone + PartialEq>(after: &[T], before: &[T], scope: impl Fn(&mut T) -> &mut Scope) -> bool {
+        after.iter().all(|item| {
+            before.iter().any(|known| {
+                let (mut item, mut known) = (item.clone(), known.clone());
+                let narrower = std::mem::take(scope(&mut item)).within(&std::mem::take(scope(&mut known)));
+                narrower && item == known
+            })
+        })
+    }
+    let opened_before = |camera: &String| saved.is_some_and(|saved| !saved.private_cameras.contains(camera));
     after.owner == before.owner
         && (after.household.is_none() || after.household == before.household)
-        && (after.privacy || !before.privacy || !privacy_saved)
+        && (after.privacy || !before.privacy || saved.is_some_and(|saved| !saved.privacy))
+        && before.private_cameras.difference(&after.private_cameras).all(opened_before)
         && within(&after.sessions, &before.sessions)
         && within(&after.devices, &before.devices)
-        && within(&after.tokens, &before.tokens)
-        && within(&after.guests, &before.guests)
+        && after.household_cameras.within(&before.household_cameras)
+        && among(&after.tokens, &before.tokens, |t| &mut t.cameras)
+        && among(&after.guests, &before.guests, |g| &mut g.cameras)
 }

@@ -74,7 +74,7 @@ fn what_was_changed_is_there_after_the_next_start() {
     let dir = Dir::new();
     let state = State::open(&dir.0.join("deep/er")).unwrap();
     let (mut changes, mut privacy) = (state.changes(), state.privacy());
-    assert!(!*privacy.borrow());
+    assert!(!privacy.borrow().all);
     let answer = state.change(|l| {
         l.owner = Some("$argon2id$...".into());
         l.privacy = true;
@@ -83,6 +83,7 @@ fn what_was_changed_is_there_after_the_next_start() {
         l.tokens.push(Token {
             name: "a".into(),
             role: Role::Viewer,
+            cameras: Scope::ALL,
             digest: Digest::of("t"),
             created_unix: 1,
         });
@@ -96,7 +97,7 @@ fn what_was_changed_is_there_after_the_next_start() {
     drop(state);
     let state = State::open(&dir.0.join("deep/er")).unwrap();
     assert_eq!(state.read(Lasting::clone), before);
-    assert!(*state.privacy().borrow());
+    assert!(state.privacy().borrow().all);
     assert_eq!(state.dir(), dir.0.join("deep/er"));
 }
 
@@ -146,7 +147,7 @@ fn a_change_that_cant_be_written_did_not_happen() {
     fs::create_dir(dir.0.join(NEW_FILE)).unwrap();
     let error = state.change(|l| l.privacy = true).unwrap_err().to_string();
     assert!(error.contains(FILE), "{error}");
-    assert!(!state.read(|l| l.privacy) && !*state.privacy().borrow());
+    assert!(!state.read(|l| l.privacy) && !state.privacy().borrow().all);
     assert!(!state.changes().has_changed().unwrap());
 }
 
@@ -160,7 +161,7 @@ fn a_broken_file_stops_the_start() {
         ("null", "no version"),
         ("[]", "no version"),
         ("{}", "no version"),
-        ("{\"version\": 2}", "version 2"),
+        ("{\"version\": 3}", "version 3"),
         ("{\"version\": \"1\"}", "no version"),
         ("{\"version\": 1, \"owner\": 5}", "does not write in line 1, column "),
         ("{\"version\": 1, \"tokens\": [{\"name\": \"a\"}]}", "does not write in line 1, column "),
@@ -268,7 +269,13 @@ fn with_one_of_each(dir: &Dir) -> (Arc<State>, PathBuf) {
 }
 
 fn token(name: &str) -> Token {
-    Token { name: name.into(), role: Role::Viewer, digest: Digest::of(name), created_unix: 1 }
+    Token {
+        name: name.into(),
+        role: Role::Viewer,
+        cameras: Scope::ALL,
+        digest: Digest::of(name),
+        created_unix: 1,
+    }
 }
 
 fn names(state: &State) -> String {
@@ -298,7 +305,7 @@ fn what_restricts_holds_without_a_disk_and_over_a_restart() {
     state.catch_up();
     assert!(state.unwritten().borrow().is_some(), "found by trying");
     state.restrict(restricted).unwrap();
-    assert!(*state.privacy().borrow());
+    assert!(state.privacy().borrow().all);
     let held = state.read(Lasting::clone);
     assert_eq!((held.sessions.len(), held.tokens.len(), held.household.as_ref()), (1, 1, None));
     let says = state.unwritten().borrow().as_ref().map(ToString::to_string).unwrap();
@@ -317,7 +324,7 @@ fn what_restricts_holds_without_a_disk_and_over_a_restart() {
     // The daemon starts again; the disk still holds the old state.
     let again = State::open_with(&dir.0, Some(runtime.clone())).unwrap();
     assert_eq!(again.read(Lasting::clone), held);
-    assert!(again.unwritten().borrow().is_some() && *again.privacy().borrow());
+    assert!(again.unwritten().borrow().is_some() && again.privacy().borrow().all);
     make_room(&dir);
     again.catch_up();
     assert_eq!(*again.unwritten().borrow(), None);
@@ -332,12 +339,12 @@ fn without_a_runtime_folder_it_holds_in_memory_and_says_so() {
     let state = State::open(&dir.0).unwrap();
     fill(&dir);
     state.restrict(|l| l.privacy = true).unwrap();
-    assert!(*state.privacy().borrow());
+    assert!(state.privacy().borrow().all);
     let says = state.unwritten().borrow().as_ref().map(ToString::to_string).unwrap();
     assert!(says.contains("only until peercam restarts"), "{says}");
     // The disk never learned of it, so it may go off again.
     state.restrict(|l| l.privacy = false).unwrap();
-    assert!(!*state.privacy().borrow());
+    assert!(!state.privacy().borrow().all);
     make_room(&dir);
     state.change(|l| l.privacy = true).unwrap();
     fill(&dir);
@@ -358,7 +365,7 @@ fn the_runtime_folder_takes_away_and_never_gives() {
         .change(|l| {
             (l.privacy, l.household) = (false, Some("a new one".into()));
             let digest = Digest::of("new");
-            l.tokens.push(Token { name: "a".into(), role: Role::Viewer, digest, created_unix: 2 });
+            l.tokens.push(Token { digest, created_unix: 2, ..token("a") });
         })
         .unwrap();
     assert!(!file.exists());
@@ -441,7 +448,7 @@ fn what_restricts_takes_effect_while_a_grant_is_being_written() {
         begun.recv().unwrap();
         let restriction = scope.spawn(|| state.restrict(restricted));
         until(&state, |l| l.privacy && l.household.is_none() && l.sessions.len() == 1);
-        assert!(*state.privacy().borrow() && names(&state) == "b", "the grant is not written yet");
+        assert!(state.privacy().borrow().all && names(&state) == "b", "the grant is not written yet");
         assert!(!grant.is_finished());
         // Nor do these wait for the disk: they are called here.
         state.hold_privacy(true);
@@ -481,7 +488,7 @@ fn what_is_being_granted_is_restricted_too() {
     // The disk says that it is on, so that off is a grant; whoever says on meanwhile has the last word.
     let on = || state.restrict_at_once(&|l: &mut Lasting| l.privacy = true).map_or(0, |()| 1);
     assert_eq!(at_once(&|| state.restrict(|l| l.privacy = false).unwrap(), &on), 1);
-    assert!(*state.privacy().borrow() && state.read(|l| l.privacy));
+    assert!(state.privacy().borrow().all && state.read(|l| l.privacy));
     let revoke = || state.restrict_at_once(&|l: &mut Lasting| std::mem::take(&mut l.tokens).len()).unwrap();
     let revoked = at_once(&|| state.change(|l| l.tokens.push(token("c"))).unwrap(), &revoke);
     assert_eq!((revoked, names(&state).as_str()), (3, ""), "also the one that was being made");
@@ -528,4 +535,47 @@ async fn what_the_clock_changes_is_written_by_whoever_waits_for_it() {
     state.catch_up();
     drop(state);
     assert_eq!(State::open(&dir.0).unwrap().read(|l| l.known_unix), 5);
+}
+
+#[test]
+fn a_state_that_names_cameras_is_not_read_by_a_daemon_that_would_leave_them_out() {
+    let dir = Dir::new();
+    let state = State::open(&dir.0).unwrap();
+    let version = || -> u64 {
+        let text = fs::read_to_string(dir.0.join(FILE)).unwrap();
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()["version"].as_u64().unwrap()
+    };
+    state.change(|l| l.tokens.push(token("a"))).unwrap();
+    assert_eq!(version(), 1);
+    state.change(|l| l.tokens[0].cameras = Scope::only(["front".into()])).unwrap();
+    assert_eq!(version(), 2);
+    let before = state.read(Lasting::clone);
+    drop(state);
+    let state = State::open(&dir.0).unwrap();
+    assert_eq!(state.read(Lasting::clone), before);
+    state.restrict(|l| l.private_cameras.insert("front".into())).unwrap();
+    state.change(|l| l.tokens[0].cameras = Scope::ALL).unwrap();
+    assert_eq!(version(), 2, "a camera is private");
+    state.change(|l| l.private_cameras.clear()).unwrap();
+    assert_eq!(version(), 1);
+}
+
+#[test]
+fn privacy_of_a_camera_holds_without_a_disk_and_over_a_restart() {
+    let dir = Dir::new();
+    let (state, runtime) = with_one_of_each(&dir);
+    fill(&dir);
+    state.restrict(|l| l.private_cameras.insert("front".into())).unwrap();
+    let covers = |state: &State| state.privacy().borrow().covers("front");
+    assert!(covers(&state) && !state.privacy().borrow().covers("back"));
+    drop(state);
+    let state = State::open_with(&dir.0, Some(runtime)).unwrap();
+    assert!(covers(&state));
+    // The disk never learned of it, so it can be undone without the disk.
+    state.restrict(|l| l.private_cameras.clear()).unwrap();
+    assert!(!covers(&state));
+    // Fewer cameras are a restriction, more are not.
+    state.restrict(|l| l.tokens[0].cameras = Scope::only(["front".into()])).unwrap();
+    assert!(state.restrict(|l| l.tokens[0].cameras = Scope::ALL).is_err());
+    make_room(&dir);
 }

@@ -3,7 +3,7 @@
 use rtc::peer_connection::configuration::media_engine::{MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX};
 use rtc::rtp_transceiver::rtp_sender::{
     RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters,
-    RTCRtpHeaderExtensionCapability, RTCRtpRtxParameters, RtpCodecKind,
+    RTCRtpHeaderExtensionCapability, RtpCodecKind,
 };
 use webrtc::error::Error;
 use webrtc::media_stream::MediaStreamTrack;
@@ -35,32 +35,22 @@ pub fn media_engine(playable: &Playable) -> Result<MediaEngine, Error> {
     Ok(media)
 }
 
-/// The picture; `rtx` is the source of its repetitions, if they have one of their own.
-pub fn video_track(playable: &Playable, ssrc: u32, rtx: Option<u32>) -> MediaStreamTrack {
-    track(RtpCodecKind::Video, "picture", h264(&playable.video).rtp_codec, ssrc, rtx)
+/// A picture, whichever: what the answer says of sources is ours ([`super::sdp`]).
+pub fn video_track(playable: &Playable, ssrc: u32) -> MediaStreamTrack {
+    track(RtpCodecKind::Video, h264(&playable.video).rtp_codec, ssrc)
 }
 
 /// The sound.
 pub fn audio_track(audio: &sdp::Audio, ssrc: u32) -> MediaStreamTrack {
-    track(RtpCodecKind::Audio, "sound", opus(audio).rtp_codec, ssrc, None)
+    track(RtpCodecKind::Audio, opus(audio).rtp_codec, ssrc)
 }
 
-fn track(
-    kind: RtpCodecKind,
-    name: &str,
-    codec: RTCRtpCodec,
-    ssrc: u32,
-    rtx: Option<u32>,
-) -> MediaStreamTrack {
-    let rtp_coding_parameters = RTCRtpCodingParameters {
-        ssrc: Some(ssrc),
-        rtx: rtx.map(|ssrc| RTCRtpRtxParameters { ssrc }),
-        ..Default::default()
-    };
+fn track(kind: RtpCodecKind, codec: RTCRtpCodec, ssrc: u32) -> MediaStreamTrack {
+    let rtp_coding_parameters = RTCRtpCodingParameters { ssrc: Some(ssrc), ..Default::default() };
     let encoding =
         RTCRtpEncodingParameters { rtp_coding_parameters, active: true, codec, ..Default::default() };
-    // One stream identifier for both: browsers synchronise what belongs together.
-    MediaStreamTrack::new("peercam".into(), name.into(), name.into(), kind, vec![encoding])
+    let name = kind.to_string();
+    MediaStreamTrack::new(name.clone(), name.clone(), name, kind, vec![encoding])
 }
 
 fn h264(video: &sdp::Video) -> RTCRtpCodecParameters {

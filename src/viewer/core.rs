@@ -24,6 +24,7 @@ use super::codecs;
 use super::keys::{self, Keys, Learned};
 use super::nomination::Nomination;
 use super::sdp::Playable;
+use super::sources::Sources;
 
 /// Between connectivity checks. webrtc's own 200 ms would cost that much of the time to the first picture.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
@@ -41,30 +42,6 @@ const SOCKETS: [SocketAddr; 2] = [
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9),
     SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 9),
 ];
-
-/// Sources of a viewer's streams: three different random numbers.
-#[derive(Clone, Copy, Debug)]
-pub struct Sources {
-    /// Of the picture.
-    pub video: u32,
-    /// Of its repetitions.
-    pub rtx: u32,
-    /// Of the sound.
-    pub audio: u32,
-}
-
-impl Sources {
-    /// New ones.
-    ///
-    /// # Errors
-    /// The system has no random numbers.
-    pub fn random() -> Result<Self, Error> {
-        let mut bytes = [0; 4];
-        getrandom::fill(&mut bytes).map_err(|e| Error::Internal(format!("no random numbers: {e}")))?;
-        let first = u32::from_ne_bytes(bytes);
-        Ok(Self { video: first, audio: first.wrapping_add(1), rtx: first.wrapping_add(2) })
-    }
-}
 
 /// What has happened to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,8 +71,7 @@ pub struct Core {
 }
 
 impl Core {
-    /// Answers an offer with streams of these sources, on a port that has these families (IPv4, IPv6). Returns the answer as
-    /// webrtc has it.
+    /// Answers an offer, on a port that has these families (IPv4, IPv6). Returns the answer as webrtc has it.
     ///
     /// # Errors
     /// webrtc refuses what we wrote ourselves.
@@ -115,11 +91,10 @@ impl Core {
             .map_err(internal)?;
         offer(&mut connection, playable, now)?;
         // Only now: a track added before gets the extension identifiers of a default, not those of the offer.
-        let rtx = playable.video.rtx.map(|_| sources.rtx);
-        let video = codecs::video_track(playable, sources.video, rtx);
+        let video = codecs::video_track(playable, sources.picture(0).video);
         let sender = connection.add_track(video).map_err(internal)?;
         if let Some(audio) = &playable.audio {
-            connection.add_track(codecs::audio_track(audio, sources.audio)).map_err(internal)?;
+            connection.add_track(codecs::audio_track(audio, sources.audio())).map_err(internal)?;
         }
         let answer = accept(&mut connection, now)?;
         for (socket, _) in SOCKETS.iter().zip(families).filter(|(_, has)| *has) {
@@ -142,7 +117,7 @@ impl Core {
         Ok((core, answer))
     }
 
-    /// Answers a later offer on the same connection, which [`super::sdp::renewed`] made: an ICE restart.
+    /// Answers a later offer on the same connection, which [`Playable::later`] made and which restarts ICE.
     ///
     /// # Errors
     /// As [`Self::answer`]; the connection is lost then, for webrtc has no way back from an offer that it has half applied.
@@ -317,7 +292,7 @@ mod tests {
         let now = Instant::now();
         let viewer = SocketAddr::from(([198, 51, 100, 7], 40_000));
         let offer = include_str!("../../tests/data/offer-chromium-156.sdp");
-        let playable = sdp::check(offer, ProfileLevelId([0x42, 0xc0, 0x1f])).expect("playable");
+        let playable = sdp::check(offer, ProfileLevelId([0x42, 0xc0, 0x1f]), &[None]).expect("playable");
         let sources = Sources::random().expect("numbers");
         let (mut core, answer) = Core::answer(&playable, sources, [true; 2], now).expect("an answer");
         let of = |sdp: &str, name: &str| {

@@ -5,7 +5,7 @@
 //!                                                        │     │          │ subscribes when connected
 //!                                       core (webrtc: ◄──┘     └─► wire   ▼
 //!                                       ICE, DTLS)                 ▲      pipeline::stream
-//!         port (one for all) ◄══ a line for each ══► task ─────────┘ units of its track (which rung), and sound
+//!         port (one for all) ◄══ a line for each ══► task ─────────┘ units of its tracks (which camera, which rung), and sound
 //! ```
 //!
 //! A viewer's task drives webrtc's core, which does no I/O, and sends its media past it (`wire`); all of it happens in the
@@ -27,13 +27,17 @@ mod registry;
 pub mod sdp;
 mod session;
 mod shared;
+mod sources;
 mod task;
+#[cfg(test)]
+mod testing;
 mod track;
 mod turn;
 mod unconnected;
 #[cfg(test)]
 mod virtual_tests;
 mod wire;
+mod wishes;
 
 pub use places::share;
 pub use port::{Change, Error as PortError, Port};
@@ -42,11 +46,13 @@ pub use turn::servers as ice_servers;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use crate::pipeline::camera::Camera;
 use crate::pipeline::quality::{Quality, Share};
 
 /// Names one viewer; unguessable, because whoever knows it may end or change the connection (a WHEP resource).
@@ -134,7 +140,20 @@ pub struct Offer {
     pub via: Signaling,
     /// Whether it plays the sound now: decides the playout delay asked for.
     pub sound: bool,
-    /// Which pictures it wishes for.
+    /// What it wishes to see, at least one; that it may was decided before.
+    pub cameras: Vec<Wanted>,
+    /// The camera whose sound it hears; `None`: the first of `cameras`.
+    pub listen: Option<String>,
+}
+
+/// A camera that a viewer wishes to see.
+#[derive(Clone)]
+pub struct Wanted {
+    /// The video section for it (`a=mid`); `None`: the next in the order of the offer that no other one names.
+    pub mid: Option<String>,
+    /// Which camera.
+    pub camera: Arc<Camera>,
+    /// Which pictures of it.
     pub quality: Quality,
 }
 
@@ -243,6 +262,8 @@ pub enum Error {
 pub struct Facts {
     /// A short public name; not the id, which is a capability.
     pub name: String,
+    /// How its id begins: enough for its own page to find itself in a list, and too little to command it.
+    pub id: String,
     /// Who watches, as in [`Offer::who`].
     pub who: String,
     /// Address it came from.
@@ -255,12 +276,23 @@ pub struct Facts {
     pub since_s: u64,
     /// Whether it plays the sound.
     pub sound: bool,
-    /// Which pictures it wishes for...
-    pub quality: Quality,
-    /// ... and which it gets, once it is live.
-    pub rung: Option<Share>,
-    /// Times it fell behind and skipped to a keyframe.
+    /// What it sees, by its video sections.
+    pub cameras: Vec<TrackFacts>,
+    /// Times it fell behind and skipped to a keyframe, in any section.
     pub lagged: u64,
     /// What was sent to it over the last two seconds, repetitions not counted, bits per second of RTP.
     pub rate_bps: u64,
+}
+
+/// The facts of one video section of a viewer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TrackFacts {
+    /// The camera that it is to show.
+    pub camera: String,
+    /// Which pictures of it are wished for...
+    pub quality: Quality,
+    /// ... and which it gets, once they come.
+    pub rung: Option<Share>,
+    /// Whether it is sent nothing now, because it asked for that.
+    pub paused: bool,
 }

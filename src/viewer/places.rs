@@ -5,6 +5,8 @@
 //! - each credential but the owner's has a share of the places, and all of the household's together leave some to guest
 //!   links and tokens: whoever knows its password signs in as often as they like;
 //! - viewers that are still connecting give way to newcomers: offers that are not followed up keep nobody out;
+//! - a place that a connected viewer leaves is kept for its credential for [`RETURNS`]: a page that is loaded anew, or goes
+//!   on in another tab, is not overtaken by who waits for a place;
 //! - where no place is left, each of the owner's credentials may have two, beyond the limit too, [`FOR_OWNER`] at most;
 //! - offers have a rate for each credential but the owner's: each costs the set-up of a connection, and may start camera
 //!   and encoder; a bad one has to be read before it is refused.
@@ -24,6 +26,8 @@ use crate::net::{Buckets, Rate};
 const JOINS: Rate = Rate { per_second: 4.0, burst: 32.0 };
 /// How long a viewer may take to connect before it gives way to a newcomer: genuine ones are quicker.
 const CONNECTS: Duration = Duration::from_secs(3);
+/// How long a place that a connected viewer left is kept for its credential.
+const RETURNS: Duration = Duration::from_secs(1);
 /// Places beyond the limit for the owner: phone, desk, a player, and one more.
 const FOR_OWNER: usize = 4;
 /// Of one of his credentials: after a reload, the viewer from before is there until it has been silent for seconds.
@@ -65,6 +69,8 @@ struct Taken<T> {
     holder: Holder,
     since: Instant,
     live: bool,
+    /// When its viewer left: it is kept for the next one of its credential.
+    left: Option<Instant>,
     end: T,
 }
 
@@ -90,6 +96,11 @@ impl<T> Seats<T> {
             return Err(Refusal::Full(self.most));
         }
         let mine = |t: &Taken<T>| t.holder.credential == holder.credential;
+        self.taken.retain(|_, t| t.left.is_none_or(|left| now.saturating_duration_since(left) < RETURNS));
+        let own = self.taken.iter().filter(|(_, t)| t.left.is_some() && mine(t)).min_by_key(|(_, t)| t.left);
+        if let Some(number) = own.map(|(number, _)| *number) {
+            self.taken.remove(&number);
+        }
         let ours = |t: &Taken<T>| holder.household && t.holder.household;
         let (share, of_household) = (share(self.most), household(self.most));
         let slow = |t: &Taken<T>| now.saturating_duration_since(t.since) >= CONNECTS;
@@ -111,8 +122,16 @@ impl<T> Seats<T> {
         let ended = victim.and_then(|number| self.taken.remove(&number)).map(|t| t.end);
         let number = self.next;
         self.next += 1;
-        self.taken.insert(number, Taken { holder, since: now, live: false, end });
+        self.taken.insert(number, Taken { holder, since: now, live: false, left: None, end });
         Ok((number, ended))
+    }
+
+    /// The viewer in this place has left.
+    fn leave(&mut self, number: u64, now: Instant) {
+        match self.taken.get_mut(&number) {
+            Some(taken) if taken.live => taken.left = Some(now),
+            _ => drop(self.taken.remove(&number)),
+        }
     }
 
     fn in_time(&mut self, credential: Credential, now: Instant) -> Result<(), Refusal> {
@@ -136,7 +155,7 @@ impl<T> Seats<T> {
 #[derive(Clone)]
 pub struct Places(Arc<Mutex<Seats<CancellationToken>>>);
 
-/// A taken place; dropping it frees it.
+/// A taken place; dropping it leaves it.
 pub struct Place {
     places: Places,
     number: u64,
@@ -191,13 +210,14 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.places.seats().taken.remove(&self.number);
+        self.places.seats().leave(self.number, Instant::now());
         memory::freed();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::virtual_tests::link::Random;
     use super::*;
 
     fn guest(n: u8) -> Holder {
@@ -227,7 +247,7 @@ mod tests {
         assert_eq!(take(3).err(), Some(Refusal::Full(2)));
         places.set(1);
         drop(first);
-        assert_eq!(take(3).err(), Some(Refusal::Full(1)), "one is still there");
+        assert_eq!(take(1).err(), Some(Refusal::Full(1)), "one is still there");
         places.set(2);
         let third = take(3).expect("free");
         assert!(!second.end.is_cancelled() && !third.end.is_cancelled());
@@ -270,6 +290,58 @@ mod tests {
         // Their own that never connected give way.
         assert!(seats.take(owner(20), later + CONNECTS, ()).is_ok_and(|(_, gone)| gone.is_some()));
         assert_eq!(seats.taken.len(), 4 + FOR_OWNER);
+    }
+
+    #[test]
+    fn a_place_that_a_viewer_left_is_its_credentials_for_a_moment() {
+        let (mut seats, now) = (Seats::new(1), Instant::now());
+        let (first, _) = seats.take(guest(1), now, ()).expect("free");
+        seats.taken.get_mut(&first).expect("it is there").live = true;
+        seats.leave(first, now);
+        assert_eq!(seats.take(guest(2), now + ms(900), ()), Err(Refusal::Full(1)), "the first may be back");
+        let (second, _) = seats.take(guest(1), now + ms(900), ()).expect("its own");
+        // One that never connected is nobody's, and one that does not come back keeps nobody out for longer.
+        seats.leave(second, now + ms(950));
+        let (third, _) = seats.take(guest(2), now + ms(960), ()).expect("free");
+        seats.taken.get_mut(&third).expect("it is there").live = true;
+        seats.leave(third, now + ms(1000));
+        assert!(seats.take(guest(3), now + ms(2000), ()).is_ok());
+        assert_eq!(seats.taken.len(), 1);
+    }
+
+    /// Whoever comes back in time finds the place that they left, whatever others do meanwhile, and there are never too many.
+    #[test]
+    fn nobody_overtakes_who_comes_back() {
+        for seed in 1..200_u64 {
+            let mut numbers = Random(seed);
+            let mut random = |below: u64| numbers.next() % below;
+            let (most, mut seats, mut now) = (1 + random(6) as usize, Seats::new(6), Instant::now());
+            seats.most = most;
+            let mut there: Vec<(u64, u8)> = vec![];
+            let mut left: Vec<(u8, Instant)> = vec![];
+            for _ in 0..300 {
+                now += ms(random(400));
+                left.retain(|(_, at)| now.saturating_duration_since(*at) < RETURNS);
+                if !there.is_empty() && random(2) == 0 {
+                    let (number, by) = there.remove(random(there.len() as u64) as usize);
+                    seats.leave(number, now);
+                    left.push((by, now));
+                    continue;
+                }
+                let by = random(9) as u8;
+                let returns = left.iter().position(|(who, _)| *who == by);
+                match seats.take(guest(by), now, ()) {
+                    Ok((number, victim)) => {
+                        assert!(victim.is_none(), "all are connected");
+                        seats.taken.get_mut(&number).expect("it is there").live = true;
+                        there.push((number, by));
+                        returns.map(|at| left.remove(at));
+                    }
+                    Err(refusal) => assert_eq!(returns, None, "seed {seed}: {refusal:?}"),
+                }
+                assert!(there.len() + left.len() <= most, "seed {seed}");
+            }
+        }
     }
 
     #[test]

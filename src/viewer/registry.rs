@@ -7,18 +7,20 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::media;
 use super::places::{Places, Refusal};
 use super::port::{Gathered, Port};
 use super::session::Session;
 use super::shared::{Command, Shared, Viewer, Visit};
 use super::task::{self, Task};
-use super::{Answer, Error, Facts, Fragment, Offer, Signaling, ViewerId, sdp};
+use super::wishes::{Section, Wishes};
+use super::{Answer, Error, Facts, Fragment, Offer, Signaling, ViewerId, Wanted, sdp};
 use crate::clock::Pts;
 use crate::hush::Hush;
+use crate::media::h264::ProfileLevelId;
 use crate::net::{Bucket, Rate, Source};
-use crate::pipeline::demand::Demand;
-use crate::pipeline::quality::{Quality, Share};
-use crate::pipeline::stream::{Rung, Streams};
+use crate::pipeline::camera::{Camera, Cameras};
+use crate::pipeline::quality::Quality;
 use crate::status::Status;
 
 /// Commands waiting for one viewer's task, which reads them at once: a caller waits when it is full.
@@ -32,8 +34,13 @@ const PATIENCE_PAGE: Duration = Duration::ZERO;
 
 /// How long all viewers' tasks may take to send what they hold when privacy is switched on.
 const CONCEAL: Duration = Duration::from_secs(1);
-/// ICE restarts of one viewer: a few when its network changes, and one now and then.
+/// Video sections of one viewer: more cameras than one board carries. Each costs the uplink as much as a viewer.
+const MOST_WANTED: usize = 16;
+/// New offers of one viewer: a few ICE restarts when its network changes, and one now and then.
 const RESTARTS: Rate = Rate { per_second: 0.5, burst: 10.0 };
+
+/// So many of the 32 digits of a viewer's id are told to the owner.
+const SHOWN: usize = 8;
 
 /// All viewers.
 pub struct Registry {
@@ -47,9 +54,10 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Nobody yet. Media goes through `port`. Needs a tokio runtime.
-    pub fn new(streams: Streams, status: Arc<Status>, port: Arc<Port>, max_viewers: usize) -> Arc<Self> {
-        let shared = Arc::new(Shared::new(streams, status, port));
+    /// Nobody yet. Media comes from `cameras`, which are found again by their names whenever there are others, and goes through
+    /// `port`. Needs a tokio runtime.
+    pub fn new(cameras: Arc<Cameras>, status: Arc<Status>, port: Arc<Port>, max_viewers: usize) -> Arc<Self> {
+        let shared = Arc::new(Shared::new(cameras, status, port));
         let stop = CancellationToken::new();
         tokio::spawn(stop.clone().run_until_cancelled_owned(follow(shared.clone())));
         Arc::new(Self {
@@ -85,28 +93,34 @@ impl Registry {
         };
         // Before the offer is read: that costs something, too.
         self.places.ask(offer.holder).map_err(refused)?;
-        let playable = sdp::check(&offer.sdp, self.shared.streams.video.profile())?;
-        let (sound, goes_without) = (offer.sound && playable.audio.is_some(), playable.left_out.clone());
+        let mids: Vec<_> = offer.cameras.iter().map(|wanted| wanted.mid.as_deref()).collect();
+        let own = profile(&offer.cameras)?;
+        let playable = sdp::check(&offer.sdp, own, &mids)?;
+        let changes = self.shared.cameras.changes();
+        let wishes = self.wishes(&offer, &playable.pictures)?;
+        let (sounds, goes_without) = (playable.audio.is_some(), playable.left_out.clone());
+        let sound = offer.sound && sounds;
         let place = self.places.take(offer.holder).map_err(refused)?;
         let (named, usable) = sdp::count_candidates(&offer.sdp);
         let id = ViewerId::random()?;
-        // Camera and microphone open while the network path is being found.
-        let expected = self.shared.streams.claim(playable.audio.is_some(), Demand::expect);
+        // Cameras and microphone open while the network path is being found.
+        let expected = media::expect(&wishes, &changes.borrow(), sounds);
         let patience = if offer.via == Signaling::Page { PATIENCE_PAGE } else { PATIENCE };
         let port = self.port();
         let gathered = Gathered::new(&port, offer.from.ip(), offer.to, patience).await;
         let line = port.line();
         let (mailbox, families, ntp) = (line.mailbox().clone(), line.families(), self.shared.ntp);
-        let (session, answer) = Session::answer(playable, mailbox, families, ntp, sound, Instant::now())?;
-        let (sdp, ice) = task::complete(session.offer(), &answer, &gathered)?;
+        let session = Session::answer(playable, mailbox, families, ntp, sound, Instant::now())?;
+        let (sdp, ice) = task::complete(&session, &gathered)?;
         line.credentials(&ice.ufrag, &ice.pwd);
         let (commands_tx, commands) = mpsc::channel(COMMANDS);
         let (events_tx, events) = mpsc::channel(EVENTS);
         let viewer = Arc::new(Viewer {
             name: format!("viewer-{}", self.joined.fetch_add(1, Ordering::Relaxed) + 1),
+            id: id.as_str().chars().take(SHOWN).collect(),
             since,
             sound: sound.into(),
-            pictures: Mutex::new((offer.quality, None)),
+            wishes: Mutex::new(wishes),
             live: false.into(),
             lagged: 0.into(),
             sent_bytes: 0.into(),
@@ -140,7 +154,8 @@ impl Registry {
             gathered,
             commands,
             events: events_tx,
-            expected: Some(expected),
+            changes,
+            expected,
             place,
         };
         tokio::spawn(task.run());
@@ -171,10 +186,18 @@ impl Registry {
         }
     }
 
-    /// A new offer from a viewer: an ICE restart. Returns the answer. What was sent before is sent on.
-    pub async fn restart(&self, id: &ViewerId, offer_sdp: &str) -> Result<String, Error> {
+    /// A new offer from a viewer: an ICE restart, and where it tells which `cameras` it wishes to see, other media sections.
+    /// Returns the answer. What was sent before, and is still wished for, is sent on.
+    pub async fn renegotiate(
+        &self,
+        id: &ViewerId,
+        sdp: &str,
+        cameras: Option<Vec<Wanted>>,
+    ) -> Result<String, Error> {
+        cameras.as_deref().map_or(Ok(()), count)?;
         let (reply, answer) = oneshot::channel();
-        self.restarting(id)?.command(Command::Restart(offer_sdp.to_owned(), reply)).await?;
+        let offer = Command::Offer { sdp: sdp.to_owned(), cameras, reply };
+        self.restarting(id)?.command(offer).await?;
         answer.await.map_err(|_| Error::Unknown)?
     }
 
@@ -198,11 +221,49 @@ impl Registry {
         Ok(())
     }
 
-    /// The viewer wishes for these pictures from now on.
-    pub async fn set_quality(&self, id: &ViewerId, wish: Quality) -> Result<(), Error> {
-        let viewer = self.shared.find(id)?;
-        viewer.pictures().0 = wish;
-        viewer.command(Command::Quality(wish)).await
+    /// In the video section of that name, or in all, the viewer wishes for these pictures from now on.
+    pub async fn set_quality(&self, id: &ViewerId, mid: Option<&str>, wish: Quality) -> Result<(), Error> {
+        self.tune(id, |wishes| {
+            wishes.sections(mid)?.iter_mut().for_each(|section| section.quality = wish);
+            Ok(())
+        })
+        .await
+    }
+
+    /// The video section of that name, or the first, goes over to another camera, without a gap.
+    pub async fn set_camera(&self, id: &ViewerId, mid: Option<&str>, camera: &str) -> Result<(), Error> {
+        let camera = self.camera(camera)?;
+        self.tune(id, |wishes| {
+            let mut sections = wishes.sections(mid)?.iter_mut();
+            let section = sections.find(|section| section.camera.is_some()).ok_or(Error::Unknown)?;
+            section.camera = Some(camera.name.clone());
+            Ok(())
+        })
+        .await
+    }
+
+    /// The viewer hears the sound of this camera from now on.
+    pub async fn listen(&self, id: &ViewerId, camera: &str) -> Result<(), Error> {
+        let camera = self.camera(camera)?;
+        self.tune(id, |wishes| {
+            wishes.listen.clone_from(&camera.name);
+            Ok(())
+        })
+        .await
+    }
+
+    /// The video section of that name is sent nothing from now on, or something again: that begins with a keyframe.
+    pub async fn set_paused(&self, id: &ViewerId, mid: &str, on: bool) -> Result<(), Error> {
+        self.tune(id, |wishes| {
+            wishes.section(mid)?.paused = on;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The names of the cameras that the viewer may get pictures or sound of now.
+    pub fn cameras_of(&self, id: &ViewerId) -> Result<Vec<String>, Error> {
+        Ok(self.shared.find(id)?.wishes().cameras())
     }
 
     /// Ends a viewer; returns when its line is closed.
@@ -214,20 +275,16 @@ impl Registry {
     /// There is privacy: nothing that was captured before waits for any viewer when this returns, or false if that took
     /// too long.
     pub async fn conceal(&self) -> bool {
-        self.shared.streams.conceal();
-        let viewers = self.shared.all();
-        let concealed = futures_util::future::join_all(viewers.iter().map(|v| v.conceal()));
-        tokio::time::timeout(CONCEAL, concealed).await.is_ok()
+        self.shared.cameras.all().iter().for_each(|camera| camera.conceal());
+        self.concealed(None).await
     }
 
-    /// The sizes of pictures that there are, from large to small.
-    pub fn qualities(&self) -> Vec<Share> {
-        self.shared.streams.video.offered().borrow().shares().collect()
-    }
-
-    /// The rungs that there are, with how many are on each.
-    pub fn rungs(&self) -> Vec<Rung> {
-        self.shared.streams.video.rungs()
+    /// The same for what one camera captured.
+    pub async fn conceal_camera(&self, camera: &str) -> bool {
+        if let Some(camera) = self.shared.cameras.find(camera) {
+            camera.conceal();
+        }
+        self.concealed(Some(camera)).await
     }
 
     /// Everybody's facts, the longest there first.
@@ -264,6 +321,41 @@ impl Registry {
         futures_util::future::join_all(viewers.iter().map(|v| v.end(why))).await;
     }
 
+    async fn concealed(&self, camera: Option<&str>) -> bool {
+        let viewers = self.shared.all();
+        let concealed = futures_util::future::join_all(viewers.iter().map(|v| v.conceal(camera)));
+        tokio::time::timeout(CONCEAL, concealed).await.is_ok()
+    }
+
+    /// Changes what a viewer wishes for, and has its task see to it.
+    async fn tune(
+        &self,
+        id: &ViewerId,
+        change: impl FnOnce(&mut Wishes) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let viewer = self.shared.find(id)?;
+        change(&mut viewer.wishes())?;
+        viewer.command(Command::Tune).await
+    }
+
+    fn camera(&self, name: &str) -> Result<Arc<Camera>, Error> {
+        let camera = self.shared.cameras.find(name);
+        camera.ok_or_else(|| Error::BadOffer(format!("there is no camera named {name:?}")))
+    }
+
+    /// What an offer wishes for in the sections that are taken.
+    fn wishes(&self, offer: &Offer, pictures: &[sdp::Picture]) -> Result<Wishes, Error> {
+        let section = |picture: &sdp::Picture| {
+            let wanted = offer.cameras.get(picture.wanted?)?;
+            Some(Section::of(picture.mid.clone(), wanted))
+        };
+        let listen = match (&offer.listen, offer.cameras.first()) {
+            (Some(listen), _) => self.camera(listen)?.name.clone(),
+            (None, first) => first.map(|wanted| wanted.camera.name.clone()).unwrap_or_default(),
+        };
+        Ok(Wishes { sections: pictures.iter().filter_map(section).collect(), listen })
+    }
+
     /// The viewer, if it may restart once more: each restart costs about as much as a join.
     fn restarting(&self, id: &ViewerId) -> Result<Arc<Viewer>, Error> {
         let (viewer, now) = (self.shared.find(id)?, Instant::now());
@@ -272,6 +364,23 @@ impl Registry {
         drop(restarts);
         wait.map_or(Ok(viewer), |wait| Err(Error::TooFast(wait)))
     }
+}
+
+/// What is answered to a viewer of these: of the profiles that their encoders emit, the one of the highest level.
+fn profile(cameras: &[Wanted]) -> Result<ProfileLevelId, Error> {
+    count(cameras)?;
+    let profiles = cameras.iter().map(|wanted| wanted.camera.video.profile());
+    profiles
+        .max_by_key(|profile| profile.0[2])
+        .ok_or_else(|| Error::BadOffer("no camera is asked for".into()))
+}
+
+/// Whether they are not too many for one viewer.
+fn count(cameras: &[Wanted]) -> Result<(), Error> {
+    if cameras.len() > MOST_WANTED {
+        return Err(Error::BadOffer(format!("at most {MOST_WANTED} cameras go over one connection")));
+    }
+    Ok(())
 }
 
 /// When our addresses change, whoever watches on the page is asked for an ICE restart, by which it learns the new ones.
@@ -295,3 +404,7 @@ async fn follow(shared: Arc<Shared>) {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "registry_tests.rs"]
+mod tests;

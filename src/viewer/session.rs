@@ -10,11 +10,12 @@ use std::time::Instant;
 use bytes::Bytes;
 
 pub use super::core::Change;
-use super::core::{Core, Sources};
+use super::core::Core;
 use super::media::Unit;
 use super::port::{Alert, Flight, Mail, Mailbox, is_dtls};
 use super::sdp::Playable;
-use super::wire::{Batch, Extensions, NtpClock, Sent, Stream, Streams, Wire};
+use super::sources::Sources;
+use super::wire::{Batch, Extensions, NtpClock, Picture, Sent, Stream, Wire};
 use super::{Error, sdp};
 
 /// One viewer's.
@@ -24,13 +25,18 @@ pub struct Session {
     flight: Flight,
     mailbox: Arc<Mailbox>,
     playable: Playable,
+    /// Of its streams.
+    sources: Sources,
+    /// webrtc's answer to the offer in effect.
+    answer: String,
     /// ICE and DTLS that is to be sent, and to whom as the core has it.
     control: Vec<(SocketAddr, Bytes)>,
-    wishes: bool,
+    /// Of each video section, whether the viewer wishes for a keyframe.
+    wishes: Vec<bool>,
 }
 
 impl Session {
-    /// Answers an offer. Returns the answer as webrtc has it, to be made into ours by [`Playable::answer`].
+    /// Takes an offer, which [`Self::description`] answers.
     ///
     /// # Errors
     /// webrtc refuses what we wrote ourselves, or the system has no random numbers.
@@ -41,22 +47,63 @@ impl Session {
         ntp: NtpClock,
         sound: bool,
         now: Instant,
-    ) -> Result<(Self, String), Error> {
+    ) -> Result<Self, Error> {
         let sources = Sources::random()?;
         let (core, answer) = Core::answer(&playable, sources, families, now)?;
-        let wire = Wire::new(streams(&playable, sources), ntp, sound);
-        let session =
-            Self { core, wire, flight: Flight::default(), mailbox, playable, control: vec![], wishes: false };
-        Ok((session, answer))
+        let audio =
+            Extensions { transport_wide: playable.audio_extension(sdp::TRANSPORT_CC), playout_delay: None };
+        let audio = playable.audio.as_ref().map(|a| Stream::new(sources.audio(), a.payload_type, audio));
+        let (wire, flight) = (Wire::new(audio, ntp), Flight::default());
+        let (control, wishes) = (vec![], vec![]);
+        let mut session = Self { core, wire, flight, mailbox, playable, sources, answer, control, wishes };
+        session.begin_pictures(&[], sound);
+        Ok(session)
     }
 
-    /// Answers a later offer, which [`sdp::renewed`] or [`Playable::restarted`] made: an ICE restart. Media goes on as it is.
+    /// Takes a later offer, which [`Playable::later`] or [`Playable::restarted`] made: an ICE restart, or other sections. What is
+    /// sent goes on as it is. `sound` as in [`Self::answer`].
     ///
     /// # Errors
     /// webrtc refuses it; the connection is lost.
-    pub fn renegotiate(&mut self, playable: Playable, now: Instant) -> Result<String, Error> {
-        self.playable = playable;
-        self.core.renegotiate(&self.playable, now)
+    pub fn renegotiate(&mut self, playable: Playable, sound: bool, now: Instant) -> Result<(), Error> {
+        let restarts = playable.restarts(&self.playable);
+        let before = std::mem::replace(&mut self.playable, playable);
+        if restarts {
+            self.answer = self.core.renegotiate(&self.playable, now)?;
+        }
+        self.begin_pictures(&before.pictures, sound);
+        Ok(())
+    }
+
+    /// The answer to the offer in effect, with our candidates; `complete` if there will be no more.
+    ///
+    /// # Errors
+    /// webrtc's lacks something.
+    pub fn description(&self, candidates: &[String], complete: bool) -> Result<String, Error> {
+        self.playable.answer(&self.answer, &self.sources, candidates, complete)
+    }
+
+    /// Streams for the pictures that `before` had not, or by another source.
+    fn begin_pictures(&mut self, before: &[sdp::Picture], sound: bool) {
+        for (number, picture) in self.playable.pictures.iter().enumerate() {
+            if before.get(number).is_none_or(|before| before.source != picture.source) {
+                self.wire.begin(number, self.streams(picture), sound);
+            }
+        }
+        self.wishes.resize(self.playable.pictures.len(), false);
+    }
+
+    fn streams(&self, picture: &sdp::Picture) -> Picture {
+        let (format, source) = (&self.playable.video, self.sources.picture(picture.source));
+        let extensions = Extensions {
+            transport_wide: self.playable.video_extension(sdp::TRANSPORT_CC),
+            playout_delay: self.playable.video_extension(super::delay::URI),
+        };
+        Picture {
+            video: Stream::new(source.video, format.payload_type, extensions),
+            rtx: format.rtx.map(|payload_type| Stream::new(source.rtx, payload_type, extensions)),
+            repeats: format.feedback.contains(&"nack"),
+        }
     }
 
     /// The offer in effect.
@@ -83,9 +130,11 @@ impl Session {
                         self.core.read(from, &datagram, now);
                     }
                 }
-                Mail::Report(compound) => self.wishes |= self.wire.feedback(&compound, now),
+                Mail::Report(compound) => {
+                    self.wire.feedback(&compound, now, |section| self.wishes[section] = true);
+                }
                 // While it did not hear us, its own wishes did not reach us either.
-                Mail::Mended => self.wishes = true,
+                Mail::Mended => self.wishes.fill(true),
             }
         }
     }
@@ -120,9 +169,9 @@ impl Session {
         changes
     }
 
-    /// Whether the viewer wishes for a keyframe since this was asked last.
-    pub fn wishes_keyframe(&mut self) -> bool {
-        std::mem::take(&mut self.wishes)
+    /// Whether the viewer wishes for a keyframe in this video section since this was asked last.
+    pub fn wishes_keyframe(&mut self, section: usize) -> bool {
+        self.wishes.get_mut(section).is_some_and(std::mem::take)
     }
 
     /// What of ICE and DTLS is to be sent now, and to whom as webrtc has it.
@@ -145,29 +194,14 @@ impl Session {
         self.mailbox.gate().failed()
     }
 
-    /// There is privacy: what was sent is not sent again.
-    pub fn forget(&mut self) {
-        self.wire.forget();
+    /// There is privacy: what was sent in this video section is not sent again.
+    pub fn forget(&mut self, section: usize) {
+        self.wire.forget(section);
     }
 
     /// Says goodbye. Nothing may be done with it afterwards but to send what is left.
     pub fn close(&mut self) {
         let control = &mut self.control;
         self.core.close(|to, datagram| control.push((to, datagram)));
-    }
-}
-
-fn streams(playable: &Playable, sources: Sources) -> Streams {
-    let video = Extensions {
-        transport_wide: playable.video_extension(sdp::TRANSPORT_CC),
-        playout_delay: playable.video_extension(super::delay::URI),
-    };
-    let audio =
-        Extensions { transport_wide: playable.audio_extension(sdp::TRANSPORT_CC), playout_delay: None };
-    Streams {
-        video: Stream::new(sources.video, playable.video.payload_type, video),
-        rtx: playable.video.rtx.map(|payload_type| Stream::new(sources.rtx, payload_type, video)),
-        repeats: playable.video.feedback.contains(&"nack"),
-        audio: playable.audio.as_ref().map(|a| Stream::new(sources.audio, a.payload_type, audio)),
     }
 }

@@ -11,12 +11,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::port::Port;
 use super::wire::NtpClock;
-use super::{Credential, Error, Facts, Fragment, Holder, Signaling, Stage, ViewerId};
+use super::wishes::Wishes;
+use super::{Credential, Error, Facts, Fragment, Holder, Signaling, Stage, ViewerId, Wanted};
 use crate::clock::Pts;
 use crate::hush::{Hush, LeftOut};
 use crate::net::Bucket;
-use crate::pipeline::quality::{Quality, Share};
-use crate::pipeline::stream::Streams;
+use crate::pipeline::camera::Cameras;
 use crate::status::Status;
 
 /// How long one leave may take: its task sends a goodbye.
@@ -25,7 +25,7 @@ const LEAVE: Duration = Duration::from_secs(1);
 /// What the registry and the viewers' tasks have in common.
 pub struct Shared {
     /// Where media comes from.
-    pub streams: Streams,
+    pub cameras: Arc<Cameras>,
     /// Where counters go.
     pub status: Arc<Status>,
     /// The wall clock of sender reports.
@@ -44,7 +44,7 @@ pub enum Visit {
     Joined,
     /// It is connected.
     Watches,
-    /// It gets other pictures.
+    /// It gets other pictures: of another size, or of another camera.
     Switched,
     /// It ended.
     Left,
@@ -54,12 +54,14 @@ pub enum Visit {
 pub struct Viewer {
     /// Short, for lists and logs.
     pub name: String,
+    /// How its id begins.
+    pub id: String,
     /// When it offered.
     pub since: Instant,
     /// Whether it plays the sound.
     pub sound: AtomicBool,
-    /// Which pictures it wishes for, and which it gets, once it is live.
-    pub pictures: Mutex<(Quality, Option<Share>)>,
+    /// What it wishes for, and what it gets of it.
+    pub wishes: Mutex<Wishes>,
     /// Whether it ever connected.
     pub live: AtomicBool,
     /// Times it fell behind.
@@ -107,7 +109,14 @@ pub enum Command {
     /// One of its candidates, usable.
     Candidate(String),
     /// A new offer.
-    Restart(String, oneshot::Sender<Result<String, Error>>),
+    Offer {
+        /// Its session description.
+        sdp: String,
+        /// What it wishes to see from now on; `None`: as before.
+        cameras: Option<Vec<Wanted>>,
+        /// For our answer.
+        reply: oneshot::Sender<Result<String, Error>>,
+    },
     /// New ICE credentials and candidates.
     RestartIce {
         /// `a=ice-ufrag`
@@ -119,21 +128,21 @@ pub enum Command {
         /// For ours.
         reply: oneshot::Sender<Result<Fragment, Error>>,
     },
-    /// It wishes for these pictures.
-    Quality(Quality),
+    /// It wishes for something else.
+    Tune,
     /// It is to be asked for an ICE restart, and why.
     AskRestart(String),
-    /// What waited for it was dropped; to be answered when nothing from before is in hand.
-    Concealed(oneshot::Sender<()>),
+    /// What waited for it of this camera, or of all, was dropped; to be answered when nothing from before is in hand.
+    Concealed(Option<String>, oneshot::Sender<()>),
     /// The end, and why.
     Leave(String),
 }
 
 impl Shared {
-    /// Nobody yet. Media comes from `streams` and goes through `port`.
-    pub fn new(streams: Streams, status: Arc<Status>, port: Arc<Port>) -> Self {
+    /// Nobody yet. Media comes from `cameras` and goes through `port`.
+    pub fn new(cameras: Arc<Cameras>, status: Arc<Status>, port: Arc<Port>) -> Self {
         Self {
-            streams,
+            cameras,
             status,
             ntp: NtpClock::now(),
             port: watch::Sender::new(port),
@@ -180,10 +189,10 @@ impl Viewer {
         self.commands.send(command).await.map_err(|_| Error::Unknown)
     }
 
-    /// Waits until its task has sent what it had in hand.
-    pub async fn conceal(&self) {
+    /// Waits until its task has nothing of this camera in hand, or of any.
+    pub async fn conceal(&self, camera: Option<&str>) {
         let (done, sent) = oneshot::channel();
-        if self.command(Command::Concealed(done)).await.is_ok() {
+        if self.command(Command::Concealed(camera.map(str::to_owned), done)).await.is_ok() {
             let _ = sent.await; // it has ended instead
         }
     }
@@ -199,24 +208,23 @@ impl Viewer {
         }
     }
 
-    /// Which pictures it wishes for, and which it gets.
-    pub fn pictures(&self) -> MutexGuard<'_, (Quality, Option<Share>)> {
-        self.pictures.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What it wishes for, and what it gets of it.
+    pub fn wishes(&self) -> MutexGuard<'_, Wishes> {
+        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What lists tell of it.
     pub fn facts(&self) -> Facts {
-        let (quality, rung) = *self.pictures();
         Facts {
             name: self.name.clone(),
+            id: self.id.clone(),
             who: self.who.clone(),
             address: self.from.ip().to_string(),
             via: self.via,
             state: if self.live.load(Ordering::Relaxed) { Stage::Live } else { Stage::Connecting },
             since_s: self.since.elapsed().as_secs(),
             sound: self.sound.load(Ordering::Relaxed),
-            quality,
-            rung,
+            cameras: self.wishes().facts(),
             lagged: self.lagged.load(Ordering::Relaxed),
             rate_bps: self.rate_bps.load(Ordering::Relaxed),
         }

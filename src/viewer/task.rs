@@ -7,21 +7,23 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Sleep;
 use webrtc::peer_connection::RTCPeerConnectionState;
 
-use super::media::{Media, Unit};
+use super::media::{self, Media, Unit};
 use super::meter::Meter;
 use super::places::Place;
 use super::port::{Gathered, Line, Port, Progress, Route};
-use super::sdp::{self, Playable};
+use super::sdp::Playable;
 use super::session::{Change, Session};
 use super::shared::{Command, Entry, Shared, Viewer, Visit};
+use super::track::Track;
 use super::unconnected::{self, Attempt};
 use super::{Error, Event, Fragment};
 use crate::clock::Pts;
-use crate::pipeline::stream::Claims;
+use crate::pipeline::camera::List;
+use crate::pipeline::demand::Claim;
 
 /// From the offer, or a restart, to a connection. Browsers give up after as long.
 const CONNECT: Duration = Duration::from_secs(30);
@@ -65,8 +67,10 @@ pub struct Task {
     pub commands: mpsc::Receiver<Command>,
     /// To its signaling channel; what does not fit is dropped, because that channel does not read.
     pub events: mpsc::Sender<Event>,
+    /// Wakes when there are other cameras.
+    pub changes: watch::Receiver<List>,
     /// Until it is live: devices are opened for it.
-    pub expected: Option<Claims>,
+    pub expected: Vec<Claim>,
     /// Its place among `max_viewers`, until its line is closed.
     pub place: Place,
 }
@@ -83,12 +87,14 @@ enum End {
 struct Course {
     /// Once it is connected.
     media: Option<Media>,
+    /// It counts among those who watch.
+    audience: Option<Claim>,
     /// The way of its media.
     route: Route,
     /// When it has to be connected again at the latest.
     deadline: Option<Instant>,
-    /// When to wish for a keyframe again.
-    owed: Option<Instant>,
+    /// For each video section, when to wish for a keyframe again.
+    owed: Vec<Option<Instant>>,
     /// When to see how it goes.
     look: Instant,
     /// The last request of its.
@@ -128,9 +134,10 @@ impl Task {
         let now = Instant::now();
         let mut course = Course {
             media: None,
+            audience: None,
             route: Route::default(),
             deadline: Some(now + CONNECT),
-            owed: None,
+            owed: vec![None; self.session.offer().pictures.len()],
             look: now + LOOK,
             last_sign: now,
             trickled: 0,
@@ -140,6 +147,7 @@ impl Task {
         // All but units is rare, so these wait all the time instead of anew for each unit.
         let (room, retired) = (self.place.end.clone(), self.port.retired());
         let (mut room, mut retired) = (std::pin::pin!(room.cancelled()), std::pin::pin!(retired.cancelled()));
+        let mut others = std::pin::pin!(changed(self.changes.clone()));
         let mut arrived = std::pin::pin!(mailbox.arrived());
         let mut timer = std::pin::pin!(tokio::time::sleep_until(now.into()));
         loop {
@@ -148,8 +156,9 @@ impl Task {
             if let Some(end) = self.pass(&mut course, now) {
                 return end;
             }
-            let due = [self.session.due(), course.deadline, course.owed, Some(course.look)];
-            set(timer.as_mut(), due.into_iter().flatten().min().unwrap_or(course.look), now);
+            let due = [self.session.due(), course.deadline, Some(course.look)];
+            let due = due.into_iter().chain(course.owed.iter().copied()).flatten().min();
+            set(timer.as_mut(), due.unwrap_or(course.look), now);
             loop {
                 tokio::select! {
                     biased;
@@ -165,6 +174,10 @@ impl Task {
                         if let Err(why) = self.obey(command, &mut course).await {
                             return End::Left(why);
                         }
+                    }
+                    changes = others.as_mut() => {
+                        others.set(changed(changes));
+                        self.tune(&mut course);
                     }
                     () = room.as_mut() => {
                         return End::Left("it did not connect in time and made room for another viewer".into());
@@ -200,9 +213,12 @@ impl Task {
         self.send_control();
         self.line.send_media(&mut course.route, self.session.media());
         self.session.media().clear();
-        if self.session.wishes_keyframe() || course.owed.is_some_and(|owed| owed <= now) {
-            let refused = course.media.as_ref().is_some_and(|m| !m.track.wish_keyframe(Pts::now()));
-            course.owed = refused.then(|| now + WISH_AGAIN);
+        for (section, owed) in course.owed.iter_mut().enumerate() {
+            if self.session.wishes_keyframe(section) || owed.is_some_and(|owed| owed <= now) {
+                let track = course.media.as_ref().and_then(|media| media.tracks.get(section));
+                let refused = track.is_some_and(|track| !track.wish_keyframe(Pts::now()));
+                *owed = refused.then(|| now + WISH_AGAIN);
+            }
         }
         if course.look <= now {
             course.look = now + LOOK;
@@ -246,7 +262,7 @@ impl Task {
         let rate = course.meter.bps(self.viewer.sent_bytes.load(Ordering::Relaxed), Pts::now());
         self.viewer.rate_bps.store(rate, Ordering::Relaxed);
         if let Some(media) = &mut course.media {
-            media.track.follow();
+            media.tracks.iter_mut().for_each(Track::follow);
             return None;
         }
         let failed = self.session.handshake_failure();
@@ -295,14 +311,15 @@ impl Task {
     /// The connection is up, for the first time or again: only now is there demand, and an IDR.
     fn connected(&mut self, course: &mut Course) {
         if let Some(media) = &course.media {
-            let _ = media.track.wish_keyframe(Pts::now()); // what was sent meanwhile is lost; it repeats its own wish
+            for track in &media.tracks {
+                let _ = track.wish_keyframe(Pts::now()); // what was sent meanwhile is lost; it repeats its own wish
+            }
             return;
         }
-        let (wish, _) = *self.viewer.pictures();
-        let media = Media::take(&self.shared.streams, self.session.offer().audio.is_some(), wish);
-        self.viewer.pictures().1 = Some(media.track.share());
-        course.media = Some(media);
-        self.expected = None; // only now, so that there is demand all the time
+        let Playable { pictures, audio, .. } = self.session.offer();
+        course.media = Some(Media::new(pictures.len(), audio.is_some()));
+        self.tune(course);
+        self.expected.clear(); // only now, so that there is demand all the time
         self.viewer.live.store(true, Ordering::Relaxed);
         self.place.live();
         self.shared.status.counters.viewers_joined.count();
@@ -321,19 +338,16 @@ impl Task {
     async fn obey(&mut self, command: Command, course: &mut Course) -> Result<(), String> {
         match command {
             Command::Leave(why) => return Err(why),
-            Command::Concealed(done) => {
-                self.session.forget();
-                if let Some(media) = &mut course.media {
-                    media.track.conceal();
+            Command::Concealed(camera, done) => {
+                self.tune(course); // a private camera is not heard any more
+                let sent = course.media.as_mut().and_then(|media| media.conceal(camera.as_deref()));
+                if let Some(sections) = sent {
+                    sections.into_iter().for_each(|section| self.session.forget(section));
+                    self.line.conceal().await;
                 }
-                self.line.conceal().await;
                 let _ = done.send(()); // whoever asked may have waited long enough
             }
-            Command::Quality(wish) => {
-                if let Some(media) = &mut course.media {
-                    media.track.wish(wish);
-                }
-            }
+            Command::Tune => self.tune(course),
             Command::AskRestart(why) => {
                 let _ = self.events.try_send(Event::Restart(why)); // full: that channel does not read
             }
@@ -345,54 +359,98 @@ impl Task {
                     tracing::debug!(viewer = self.viewer.name, %error, candidate);
                 }
             }
-            Command::Restart(offer, reply) => {
-                course.trickled = 0;
-                let answer = match sdp::check(&offer, self.shared.streams.video.profile()) {
-                    Ok(offer) => self.restart(sdp::renewed(self.session.offer(), &offer)).await,
-                    Err(error) => Err((error, false)),
-                };
+            Command::Offer { sdp, cameras, reply } => {
+                let mids = cameras.as_ref().map(|c| c.iter().map(|w| w.mid.as_deref()).collect::<Vec<_>>());
+                let offer = self.session.offer().later(&sdp, mids.as_deref());
+                let answer = self.renegotiate(offer, course).await;
+                if let (Ok(_), Some(cameras)) = (&answer, cameras) {
+                    self.viewer.wishes().renew(&self.session.offer().pictures, &cameras);
+                    self.tune(course);
+                }
                 return answered(answer.map(|(answer, _)| answer), reply);
             }
             Command::RestartIce { ufrag, pwd, candidates, reply } => {
-                course.trickled = 0;
-                let answer = self.restart(self.session.offer().restarted(&ufrag, &pwd, &candidates)).await;
+                let offer = self.session.offer().restarted(&ufrag, &pwd, &candidates);
+                let answer = self.renegotiate(offer, course).await;
                 return answered(answer.map(|(_, ice)| ice), reply);
             }
         }
         Ok(())
     }
 
-    /// Answers a new offer, which differs from the one in effect only in its ICE session. With an error: whether the
-    /// connection is lost by it.
-    async fn restart(&mut self, offer: Result<Playable, Error>) -> Result<(String, Fragment), (Error, bool)> {
+    /// Answers a new offer, which differs from the one in effect in its ICE session and in its sections for pictures, if at
+    /// all. With an error: whether the connection is lost by it.
+    async fn renegotiate(
+        &mut self,
+        offer: Result<Playable, Error>,
+        course: &mut Course,
+    ) -> Result<(String, Fragment), (Error, bool)> {
         let offer = offer.map_err(|e| (e, false))?;
-        self.gathered =
-            Gathered::new(&self.port, self.viewer.from.ip(), self.viewer.to, RESTART_PATIENCE).await;
+        let restarts = offer.restarts(self.session.offer());
+        if restarts {
+            course.trickled = 0;
+            let Viewer { from, to, .. } = &*self.viewer;
+            self.gathered = Gathered::new(&self.port, from.ip(), *to, RESTART_PATIENCE).await;
+        }
+        let sound = self.viewer.sound.load(Ordering::Relaxed);
         // webrtc has no way back from an offer that it has half applied.
-        let answer = self.session.renegotiate(offer, Instant::now()).map_err(|e| (e, true))?;
-        let (answer, ice) = complete(self.session.offer(), &answer, &self.gathered).map_err(|e| (e, true))?;
-        self.line.credentials(&ice.ufrag, &ice.pwd);
+        self.session.renegotiate(offer, sound, Instant::now()).map_err(|e| (e, true))?;
+        let pictures = self.session.offer().pictures.len();
+        course.owed.resize(pictures, None);
+        if let Some(media) = &mut course.media {
+            media.tracks.resize_with(pictures, Track::default);
+        }
+        let (answer, ice) = complete(&self.session, &self.gathered).map_err(|e| (e, true))?;
+        if restarts {
+            self.line.credentials(&ice.ufrag, &ice.pwd);
+        }
         self.mid.clone_from(&ice.mid);
         Ok((answer, ice))
     }
 
+    /// Takes what the viewer wishes for of the cameras that there are. There is demand for it from now on, or the devices are
+    /// opened for it until it is connected.
+    fn tune(&mut self, course: &mut Course) {
+        let (wishes, cameras) = (self.viewer.wishes().clone(), self.shared.cameras.all());
+        match &mut course.media {
+            Some(media) => {
+                media.tune(&wishes, &cameras);
+                if media.is_watched() != course.audience.is_some() {
+                    course.audience = media.is_watched().then(|| self.shared.cameras.audience.watch());
+                }
+                self.tell(media);
+            }
+            None => {
+                let sound = self.session.offer().audio.is_some();
+                self.expected = media::expect(&wishes, &cameras, sound);
+            }
+        }
+    }
+
     /// Tells how it goes with what it gets, as far as that is new.
     fn tell(&self, media: &mut Media) {
-        let lagged = media.track.lagged();
+        let lagged = media.lagged();
         let known = self.viewer.lagged.swap(lagged, Ordering::Relaxed);
         self.shared.status.counters.viewer_lags.add(lagged.saturating_sub(known));
-        let Some(rung) = media.track.switched() else { return };
-        let mut pictures = self.viewer.pictures();
-        if pictures.1.replace(rung) != Some(rung)
-            && let Some(left_out) = self.shared.may_say(&self.viewer, Visit::Switched)
-        {
-            let (viewer, wish) = (&self.viewer.name, pictures.0.name());
-            tracing::info!(
-                viewer,
-                rung = rung.name(),
-                wish,
-                "viewer gets pictures of another size{left_out}"
-            );
+        for (section, gets) in media.changed() {
+            let mut wishes = self.viewer.wishes();
+            let Some(section) = wishes.sections.get_mut(section) else { continue };
+            let before = std::mem::replace(&mut section.gets, gets);
+            let (Some((camera_before, rung_before)), Some((camera, rung))) = (before, &section.gets) else {
+                continue;
+            };
+            let what = if camera_before != *camera {
+                "another camera"
+            } else if rung_before != *rung {
+                "another size"
+            } else {
+                continue;
+            };
+            if let Some(left_out) = self.shared.may_say(&self.viewer, Visit::Switched) {
+                let (viewer, wish) = (&self.viewer.name, section.quality.name());
+                let rung = rung.name();
+                tracing::info!(viewer, camera, rung, wish, "viewer gets pictures of {what}{left_out}");
+            }
         }
     }
 }
@@ -414,10 +472,10 @@ fn answered<T>(
     end
 }
 
-/// Our answer as it goes out, made of webrtc's, and our side of the ICE session in it.
-pub fn complete(playable: &Playable, webrtc: &str, gathered: &Gathered) -> Result<(String, Fragment), Error> {
-    let answer = playable.answer(webrtc, &gathered.lines(), gathered.complete())?;
-    let ice = playable.ice_of(&answer);
+/// Our answer as it goes out, and our side of the ICE session in it.
+pub fn complete(session: &Session, gathered: &Gathered) -> Result<(String, Fragment), Error> {
+    let answer = session.description(&gathered.lines(), gathered.complete())?;
+    let ice = session.offer().ice_of(&answer);
     let ice = ice.ok_or_else(|| Error::Internal("webrtc's answer has no ICE credentials".into()))?;
     Ok((answer, ice))
 }
@@ -431,6 +489,14 @@ fn set(mut timer: Pin<&mut Sleep>, due: Instant, now: Instant) {
     let armed = timer.deadline().into_std();
     if timer.is_elapsed() || armed <= now || due < armed {
         timer.as_mut().reset(due.into());
+    }
+}
+
+/// Waits until there are other cameras.
+async fn changed(mut changes: watch::Receiver<List>) -> watch::Receiver<List> {
+    match changes.changed().await {
+        Ok(()) => changes,
+        Err(_) => std::future::pending().await, // all ends
     }
 }
 

@@ -1,111 +1,181 @@
-//! Which rung a viewer gets, and how it goes from one to another without a gap.
+//! What one video section of a viewer is sent: which camera and which rung of it, and how it goes from one to another without
+//! a gap.
 //!
 //! It subscribes to the target as well. Before a picture goes to any rung it is decided whether the target begins with an IDR
 //! at it, and the target's hub tells when that picture was captured ([`Subscription::agreed`]). Pictures of the old rung from
 //! then on are held back, two at most. When the target's IDR comes, they are dropped and it is sent; when it does not (its
 //! encoder failed, or it took too long), they are sent, and the next agreed time is waited for. So capture times strictly
 //! rise, each run of pictures begins with an IDR, and few pictures are left out.
+//!
+//! Another camera is a target like any other: all capture times are of one clock. But it may take longer to decide than the
+//! old one takes to deliver, and then pictures are sent that were captured after its IDR. Where that happens, the newest
+//! pictures of the old camera are kept back before anything is agreed.
+//!
+//! Who is on a camera, or about to be, has a claim on it from before its first picture is awaited until after its last.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use tokio::sync::watch;
 
 use crate::clock::Pts;
 use crate::media::unit::VideoUnit;
+use crate::pipeline::camera::Camera;
+use crate::pipeline::demand::Claim;
 use crate::pipeline::hub::Subscription;
 use crate::pipeline::quality::{Offered, Quality, Share};
-use crate::pipeline::stream::VideoStream;
 
 /// Pictures of the old rung that are held back.
 const HELD: usize = 2;
 /// After each agreed time that was not met twice as many, but not more: where an IDR takes longer than two pictures, a short
 /// stillness is better than to stay on a rung for ever.
 const MOST_HELD: usize = 8;
+/// So many IDRs of the target may come too late; then it is gone over to it though nothing is shown until its next one.
+const MOST_LATE: u32 = 3;
 
-/// One viewer's pictures.
+/// One section's pictures.
+#[derive(Default)]
 pub struct Track {
-    stream: Arc<VideoStream>,
-    offered: watch::Receiver<Offered>,
     wish: Quality,
-    share: Share,
-    at: Subscription<VideoUnit>,
-    next: Option<(Share, Subscription<VideoUnit>)>,
+    /// Where it is or goes to; `None`: it is sent nothing.
+    target: Option<Target>,
+    /// What it is sent; `None`: nothing yet.
+    at: Option<Rung>,
+    /// What it is sent from the next IDR on.
+    next: Option<Rung>,
     switch: Switch,
     /// To be sent now.
     ready: VecDeque<Arc<VideoUnit>>,
     /// How often it fell behind on rungs that it has left.
     lagged: u64,
-    switched: bool,
+    /// Cameras whose pictures it was sent since it was last concealed.
+    shown: Vec<String>,
+    changed: bool,
+}
+
+/// A camera, for as long as something is wanted of it.
+struct Source {
+    camera: Arc<Camera>,
+    _claim: Claim,
+}
+
+/// A camera, and the rungs of it that viewers may have.
+struct Target {
+    source: Arc<Source>,
+    offered: watch::Receiver<Offered>,
+}
+
+/// A rung of a camera.
+struct Rung {
+    source: Arc<Source>,
+    share: Share,
+    pictures: Subscription<VideoUnit>,
+}
+
+impl Source {
+    fn is(&self, camera: &Camera) -> bool {
+        Arc::ptr_eq(&self.camera.video, &camera.video)
+    }
+}
+
+impl Rung {
+    fn is(&self, source: &Arc<Source>, share: Share) -> bool {
+        self.share == share && Arc::ptr_eq(&self.source, source)
+    }
 }
 
 impl Track {
-    /// Begins with what is nearest to `wish` now.
-    pub fn new(stream: Arc<VideoStream>, wish: Quality) -> Self {
-        let mut offered = stream.offered();
-        let share = offered.borrow_and_update().nearest(wish);
-        let at = stream.hub(share).subscribe();
-        let (switch, ready) = (Switch::default(), VecDeque::new());
-        Self { stream, offered, wish, share, at, next: None, switch, ready, lagged: 0, switched: false }
-    }
-
-    /// The rung that it gets.
-    pub fn share(&self) -> Share {
-        self.share
-    }
-
-    /// The rung that it gets, if that is another one since this was asked last.
-    pub fn switched(&mut self) -> Option<Share> {
-        std::mem::take(&mut self.switched).then_some(self.share)
-    }
-
-    /// From now on it wishes for that.
-    pub fn wish(&mut self, wish: Quality) {
+    /// From now on it is sent these pictures of that camera. Nothing happens where that is so already.
+    pub fn show(&mut self, camera: &Arc<Camera>, wish: Quality) {
         self.wish = wish;
+        if self.target.as_ref().is_none_or(|target| !target.source.is(camera)) {
+            let still = self.at.as_ref().map(|at| &at.source).filter(|source| source.is(camera));
+            let source = still.cloned().unwrap_or_else(|| {
+                Arc::new(Source { camera: camera.clone(), _claim: camera.video.demand.watch() })
+            });
+            self.target = Some(Target { source, offered: camera.video.offered() });
+        }
         self.follow();
+    }
+
+    /// From now on it is sent nothing, and wants nothing of any camera.
+    pub fn stop(&mut self) {
+        (self.target, self.next) = (None, None);
+        self.leave();
+    }
+
+    /// What it is sent ends now; the target, if it is another one, is still waited for.
+    pub fn leave(&mut self) {
+        if let Some(at) = self.at.take() {
+            self.lagged += at.pictures.lagged();
+            self.changed = true;
+        }
+        self.drop_held();
+        self.follow();
+    }
+
+    /// Whether it wants anything of a camera.
+    pub fn wants(&self) -> bool {
+        self.target.is_some()
+    }
+
+    /// The camera and the rung that it is sent pictures of.
+    pub fn gets(&self) -> Option<(&str, Share)> {
+        self.at.as_ref().map(|at| (&*at.source.camera.name, at.share))
+    }
+
+    /// Whether that is another one since this was asked last.
+    pub fn changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 
     /// Goes where its wish is met best by what is offered now.
     pub fn follow(&mut self) {
-        let target = self.offered.borrow_and_update().nearest(self.wish);
-        if self.next.as_ref().map_or(self.share, |(share, _)| *share) == target {
+        let Some(Target { source, offered }) = &mut self.target else { return };
+        let share = offered.borrow_and_update().nearest(self.wish);
+        if self.next.as_ref().or(self.at.as_ref()).is_some_and(|now| now.is(source, share)) {
             return;
         }
         self.switch.cancel(&mut self.ready);
-        let hub = self.stream.hub(target);
-        self.next = (target != self.share).then(|| (target, hub.subscribe_next()));
+        let hub = source.camera.video.hub(share);
+        self.next = match &self.at {
+            Some(at) if at.is(source, share) => None,
+            // It sees pictures meanwhile.
+            Some(_) => Some(hub.subscribe_next()),
+            None => Some(hub.subscribe()),
+        }
+        .map(|pictures| Rung { source: source.clone(), share, pictures });
     }
 
-    /// The next picture to send. Nothing is lost when it is dropped while waiting.
-    pub async fn recv(&mut self) -> Arc<VideoUnit> {
-        loop {
-            if let Some(unit) = self.ready.pop_front() {
-                return unit;
-            }
-            match &mut self.next {
-                None => {
-                    let unit = self.at.recv().await;
-                    self.old(unit);
-                }
-                Some((_, next)) => tokio::select! {
-                    biased; // of two that are there, the older one is the old rung's
-                    unit = self.at.recv() => self.old(unit),
-                    unit = next.recv() => self.new_one(&unit),
-                },
-            }
-        }
+    /// The next picture to send. The task is woken when there is one.
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Arc<VideoUnit>> {
+        self.advance(|pictures| match pictures.poll_recv(cx) {
+            Poll::Ready(unit) => Some(unit),
+            Poll::Pending => None,
+        })
+        .map_or(Poll::Pending, Poll::Ready)
     }
 
     /// The next picture to send, of those that are there already.
     pub fn try_recv(&mut self) -> Option<Arc<VideoUnit>> {
+        self.advance(Subscription::try_recv)
+    }
+
+    /// Takes pictures by `take` until there is one to send, or none any more.
+    fn advance(
+        &mut self,
+        mut take: impl FnMut(&mut Subscription<VideoUnit>) -> Option<Arc<VideoUnit>>,
+    ) -> Option<Arc<VideoUnit>> {
         loop {
             if let Some(unit) = self.ready.pop_front() {
                 return Some(unit);
             }
-            if let Some(unit) = self.at.try_recv() {
+            // Of two that are there, the older one is the old rung's.
+            if let Some(unit) = self.at.as_mut().and_then(|at| take(&mut at.pictures)) {
                 self.old(unit);
             } else {
-                let unit = self.next.as_mut().and_then(|(_, next)| next.try_recv())?;
+                let unit = self.next.as_mut().and_then(|next| take(&mut next.pictures))?;
                 self.new_one(&unit);
             }
         }
@@ -113,46 +183,72 @@ impl Track {
 
     /// Its viewer lost pictures. False: it wishes for keyframes too often.
     pub fn wish_keyframe(&self, now: Pts) -> bool {
-        self.at.wish_keyframe(now)
+        self.at.as_ref().is_none_or(|at| at.pictures.wish_keyframe(now)) // it begins with one
     }
 
     /// How often it fell behind and skipped to a keyframe.
     pub fn lagged(&self) -> u64 {
-        self.lagged + self.at.lagged()
+        self.lagged + self.at.as_ref().map_or(0, |at| at.pictures.lagged())
     }
 
-    /// There is privacy: what is held back is dropped.
-    pub fn conceal(&mut self) {
+    /// There is privacy for this camera, or for all: what is held back of it is dropped. Whether it was sent any of it.
+    pub fn conceal(&mut self, camera: Option<&str>) -> bool {
+        let sent = !self.shown.is_empty() && camera.is_none_or(|c| self.shown.iter().any(|s| s == c));
+        if sent {
+            self.drop_held();
+            self.shown.clear();
+            self.shown.extend(self.at.as_ref().map(|at| at.source.camera.name.clone()));
+        }
+        sent
+    }
+
+    fn drop_held(&mut self) {
         self.switch.held.clear();
         self.ready.clear();
     }
 
-    fn old(&mut self, unit: Arc<VideoUnit>) {
-        // Looked at for each picture, because to wait for it would take a lock.
-        if self.offered.has_changed().unwrap_or_default() {
+    /// Looked at for each picture, because to wait for it would take a lock.
+    fn look(&mut self) {
+        if self.target.as_ref().is_some_and(|target| target.offered.has_changed().unwrap_or_default()) {
             self.follow();
         }
-        let agreed = self.next.as_ref().and_then(|(_, next)| next.agreed());
+    }
+
+    fn old(&mut self, unit: Arc<VideoUnit>) {
+        self.look();
+        let agreed = self.next.as_ref().and_then(|next| next.pictures.agreed());
         if !self.switch.old(unit, agreed, &mut self.ready) {
             self.ask_again();
         }
     }
 
     fn new_one(&mut self, unit: &Arc<VideoUnit>) {
-        match self.switch.next(unit, &mut self.ready) {
+        let agreed = self.next.as_ref().and_then(|next| next.pictures.agreed());
+        match self.switch.next(unit, agreed, &mut self.ready) {
             Arrival::Switched => {
-                let Some((share, next)) = self.next.take() else { return };
-                self.lagged += self.at.lagged();
-                (self.share, self.at, self.switched) = (share, next, true);
+                let Some(next) = self.next.take() else { return };
+                let name = &next.source.camera.name;
+                if !self.shown.contains(name) {
+                    self.shown.push(name.clone());
+                }
+                let before = self.at.replace(next);
+                self.lagged += before.map_or(0, |at| at.pictures.lagged());
+                self.changed = true;
+                self.look();
             }
-            Arrival::TooLate => self.ask_again(),
+            Arrival::TooLate => {
+                if self.switch.late == MOST_LATE {
+                    self.leave();
+                }
+                self.ask_again();
+            }
             Arrival::Useless => {}
         }
     }
 
     fn ask_again(&self) {
-        if let Some((_, next)) = &self.next {
-            next.ask_again();
+        if let Some(next) = &self.next {
+            next.pictures.ask_again();
         }
     }
 }
@@ -178,6 +274,10 @@ struct Switch {
     given_up: Option<Pts>,
     /// How many agreed times were not met.
     failures: u32,
+    /// How many IDRs came too late.
+    late: u32,
+    /// So many of the newest pictures are kept back though no time is agreed: they may turn out to be later than it.
+    kept: usize,
 }
 
 impl Switch {
@@ -187,9 +287,9 @@ impl Switch {
         let agreed = agreed.filter(|at| self.given_up != Some(*at));
         let before = |unit: &Arc<VideoUnit>| agreed.is_none_or(|at| unit.pts < at);
         let free = self.held.iter().take_while(|unit| before(unit)).count();
-        let most = (HELD << self.failures.min(8)).min(MOST_HELD);
+        let most = (HELD << self.failures.min(8)).min(MOST_HELD).max(self.kept);
         if self.held.len() - free <= most {
-            self.send(free, out);
+            self.send(free.min(self.held.len().saturating_sub(self.kept)), out);
             return true;
         }
         self.given_up = agreed;
@@ -198,12 +298,22 @@ impl Switch {
         false
     }
 
-    /// A picture of the target.
-    fn next(&mut self, unit: &Arc<VideoUnit>, out: &mut VecDeque<Arc<VideoUnit>>) -> Arrival {
+    /// A picture of the target, which begins at `agreed` if that is known.
+    fn next(
+        &mut self,
+        unit: &Arc<VideoUnit>,
+        agreed: Option<Pts>,
+        out: &mut VecDeque<Arc<VideoUnit>>,
+    ) -> Arrival {
         if !unit.idr {
             return Arrival::Useless;
         }
         if self.last.is_some_and(|last| unit.pts <= last) {
+            // It was agreed and not given up: a later picture of the old rung had been sent before that was known.
+            if agreed == Some(unit.pts) && self.given_up != agreed {
+                self.kept = (self.kept * 4).clamp(HELD, MOST_HELD);
+            }
+            self.late += 1;
             return Arrival::TooLate;
         }
         let before = self.held.iter().take_while(|held| held.pts < unit.pts).count();

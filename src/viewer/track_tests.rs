@@ -1,4 +1,4 @@
-//! What is sent while a viewer goes from one rung to another.
+//! What is sent while a viewer goes from one rung or camera to another.
 
 use std::time::Duration;
 
@@ -29,8 +29,9 @@ impl Scene {
         self.switch.old(unit(n, false), agreed.map(at), &mut self.out)
     }
 
+    /// Where it is an IDR, it was agreed.
     fn next(&mut self, n: u64, idr: bool) -> Arrival {
-        self.switch.next(&unit(n, idr), &mut self.out)
+        self.switch.next(&unit(n, idr), idr.then(|| at(n)), &mut self.out)
     }
 
     fn sent(&mut self) -> Vec<u32> {
@@ -116,6 +117,42 @@ fn who_stays_gets_what_was_held_back() {
     assert_eq!(scene.sent(), [5]);
 }
 
+#[test]
+fn one_that_decides_later_than_the_old_one_delivers_is_met_by_keeping_pictures_back() {
+    // The target's IDR is known and comes only when so many later pictures of the old one are there.
+    for behind in 1..MOST_HELD as u64 {
+        let mut scene = Scene::default();
+        let mut attempts = 0;
+        let mut n = 0;
+        let begins = loop {
+            attempts += 1;
+            let agreed = n + 1;
+            for _ in 0..=behind {
+                n += 1;
+                assert!(scene.old(n, None));
+            }
+            match scene.next(agreed, true) {
+                Arrival::Switched => break agreed,
+                arrival => assert_eq!(arrival, Arrival::TooLate),
+            }
+        };
+        assert!(attempts <= 3, "{behind}: {attempts}");
+        let sent = scene.sent();
+        assert_eq!(sent, (1..=begins as u32).collect::<Vec<_>>(), "{behind}: all, and no later one");
+    }
+}
+
+#[test]
+fn one_that_decides_far_too_late_is_recognised() {
+    let mut scene = Scene::default();
+    for n in 0..u64::from(MOST_LATE) {
+        assert!(scene.switch.late < MOST_LATE, "{n}");
+        (0..20).for_each(|m| assert!(scene.old(n * 20 + m, None)));
+        assert_eq!(scene.next(n * 20, true), Arrival::TooLate);
+    }
+    assert_eq!(scene.switch.late, MOST_LATE, "then there is a short stillness");
+}
+
 /// Random numbers below a limit.
 pub fn random(seed: u64) -> impl FnMut(u64) -> u64 {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -129,7 +166,7 @@ pub fn random(seed: u64) -> impl FnMut(u64) -> u64 {
 
 /// The rungs of a camera, on virtual time: each encoder takes the newest picture when it is done with the last.
 pub struct Rungs {
-    stream: Arc<VideoStream>,
+    pub camera: Arc<Camera>,
     encoders: [Encoder; 3],
     random: Box<dyn FnMut(u64) -> u64>,
     /// What it makes of a picture.
@@ -138,6 +175,9 @@ pub struct Rungs {
     fails: Option<u64>,
     /// A picture takes up to so much, and an IDR up to twice as much.
     time: Duration,
+    /// From capture to the encoders' slots; what is on its way to them.
+    decode: Duration,
+    captured: VecDeque<Pts>,
 }
 
 #[derive(Default)]
@@ -155,13 +195,33 @@ impl Rungs {
         fails: Option<u64>,
         time: Duration,
     ) -> Self {
-        let stream = Arc::new(VideoStream::default());
-        stream.offer(Offered { size: Some(Size::new(1280, 720)), ..Offered::default() });
-        Self { stream, encoders: Default::default(), random: Box::new(random(seed)), make, fails, time }
+        Self::of("camera", seed, make, fails, time)
     }
 
-    pub fn track(&self, wish: Quality) -> Track {
-        Track::new(self.stream.clone(), wish)
+    /// The camera of that name.
+    pub fn of(
+        name: &str,
+        seed: u64,
+        make: fn(Pts, bool, Share) -> VideoUnit,
+        fails: Option<u64>,
+        time: Duration,
+    ) -> Self {
+        let camera = Arc::new(Camera::new(name, name));
+        camera.video.offer(Offered { size: Some(Size::new(1280, 720)), ..Offered::default() });
+        let (encoders, random) = (Default::default(), Box::new(random(seed)));
+        let (decode, captured) = (Duration::ZERO, VecDeque::new());
+        Self { camera, encoders, random, make, fails, time, decode, captured }
+    }
+
+    /// The same where a picture takes so long from its capture to the encoders.
+    fn decoding(self, decode: Duration) -> Self {
+        Self { decode, ..self }
+    }
+
+    fn track(&self, wish: Quality) -> Track {
+        let mut track = Track::default();
+        track.show(&self.camera, wish);
+        track
     }
 
     /// A wish like any other.
@@ -169,27 +229,40 @@ impl Rungs {
         [Quality::Full, Quality::Half, Quality::Quarter][(self.random)(3) as usize]
     }
 
-    /// A picture is captured, as the convert thread hands it out.
-    pub fn picture(&mut self, now: Pts) {
-        let hubs = Share::ALL.map(|share| self.stream.hub(share));
+    /// A picture is captured then.
+    pub fn picture(&mut self, at: Pts) {
+        self.captured.push_back(at);
+    }
+
+    /// What was captured so long ago goes to the encoders, as the convert thread hands it out.
+    fn hand_out(&mut self, now: Pts) {
+        while let Some(pts) = self.captured.front().copied().filter(|pts| *pts + self.decode <= now) {
+            self.captured.pop_front();
+            self.decide(pts, now);
+        }
+    }
+
+    fn decide(&mut self, pts: Pts, now: Pts) {
+        let hubs = Share::ALL.map(|share| self.camera.video.hub(share));
         let watched = hubs.map(|hub| hub.subscribers() > 0);
         let decided: Vec<bool> = hubs
             .iter()
             .zip(&self.encoders)
             .zip(watched)
-            .map(|((hub, e), watched)| watched && hub.begin(now, e.slot.is_some_and(|(_, idr)| idr), now))
+            .map(|((hub, e), watched)| watched && hub.begin(pts, e.slot.is_some_and(|(_, idr)| idr), now))
             .collect();
         for ((e, idr), watched) in self.encoders.iter_mut().zip(decided).zip(watched) {
             if watched {
-                e.slot = Some((now, idr));
+                e.slot = Some((pts, idr));
             }
         }
     }
 
     /// All that the encoders do until now.
     pub fn turn(&mut self, now: Pts) {
+        self.hand_out(now);
         for (e, share) in self.encoders.iter_mut().zip(Share::ALL) {
-            let hub = self.stream.hub(share);
+            let hub = self.camera.video.hub(share);
             if let Some((pts, idr, done)) = e.work.take_if(|(_, _, done)| *done <= now) {
                 if self.fails.is_some_and(|of| (self.random)(of) == 0) {
                     e.broken = true;
@@ -210,9 +283,10 @@ impl Rungs {
         }
     }
 
-    /// When the next encoder is ready.
+    /// When the next encoder is ready, or has a picture to take.
     pub fn due(&self) -> Option<Pts> {
-        self.encoders.iter().filter_map(|e| e.work.map(|(_, _, done)| done)).min()
+        let handed_out = self.captured.front().map(|pts| *pts + self.decode);
+        self.encoders.iter().filter_map(|e| e.work.map(|(_, _, done)| done)).chain(handed_out).min()
     }
 }
 
@@ -242,12 +316,13 @@ fn a_random_walk_over_the_rungs_is_one_stream() {
             rungs.turn(now);
             if random(300) == 0 {
                 wishes += 1;
-                track.wish(rungs.wish());
+                let wish = rungs.wish();
+                track.show(&rungs.camera, wish);
             }
             while let Some(unit) = track.try_recv() {
                 sent.push((unit.pts, unit.idr, unit.rtp_time, now));
             }
-            switches += usize::from(track.switched().is_some());
+            switches += usize::from(track.changed());
         }
         assert!(wishes > 300 && switches > 100, "{seed}: {switches} switches by {wishes} wishes");
         for pair in sent.windows(2) {
@@ -262,5 +337,68 @@ fn a_random_walk_over_the_rungs_is_one_stream() {
                 now.since(*then)
             );
         }
+    }
+}
+
+/// A walk over two cameras of any speed, and their rungs: one stream all the same. They capture at times of their own, so that
+/// there may be two thirds more between two pictures, and a little less.
+#[test]
+fn a_random_walk_over_two_cameras_is_one_stream() {
+    fn make<const CAMERA: u32>(pts: Pts, idr: bool, share: Share) -> VideoUnit {
+        let rtp_time = CAMERA * 10 + share.index() as u32;
+        VideoUnit { pts, taken: pts, ready: pts, rtp_time, idr, payloads: vec![] }
+    }
+    // From capture to the encoders: as fast, one slower by more than a picture, and one so slow that no holding back helps.
+    for (seed, decode) in
+        [(1, 0), (2, 20), (3, 80), (4, 400)].into_iter().flat_map(|(s, d)| [(s, d), (s + 10, d)])
+    {
+        let time = Duration::from_millis(25);
+        let mut cameras = [
+            Rungs::of("front", seed, make::<0>, None, time),
+            Rungs::of("back", seed + 100, make::<1>, None, time).decoding(Duration::from_millis(decode)),
+        ];
+        let (mut track, mut random) = (cameras[0].track(Quality::Full), random(seed + 1_000));
+        let (mut sent, mut crossed, mut asked, mut waits) = (vec![], 0, None, vec![]);
+        let (mut target, mut changes) = (0, 0);
+        for ms in 0..120_000u64 {
+            let now = at(0) + Duration::from_millis(ms);
+            for (n, camera) in cameras.iter_mut().enumerate() {
+                if ms % 33 == 20 * n as u64 {
+                    camera.picture(now);
+                }
+                camera.turn(now);
+            }
+            if ms % 3_000 == 2_999 {
+                changes += 1;
+                target = random(2) as usize;
+                let wish = cameras[target].wish();
+                track.show(&cameras[target].camera, wish);
+                asked = Some(now);
+            }
+            while let Some(unit) = track.try_recv() {
+                sent.push((unit.pts, unit.idr, unit.rtp_time, now));
+            }
+            if asked.is_some() && track.next.is_none() {
+                waits.extend(asked.take().map(|asked| now.since(asked)));
+                let name = ["front", "back"][target];
+                assert!(track.gets().is_some_and(|(camera, _)| camera == name), "{decode} ms");
+            }
+        }
+        for pair in sent.windows(2) {
+            let [(before, _, old, then), (after, idr, new, now)] = pair else { unreachable!() };
+            assert!(before < after, "{decode} ms: time goes back at {after:?}");
+            assert!(old == new || *idr, "{decode} ms: another begins without an IDR at {after:?}");
+            crossed += usize::from(old / 10 != new / 10);
+            let most = if decode < 400 { 400 } else { 1_500 };
+            let still = now.since(*then);
+            assert!(still < Duration::from_millis(most), "{decode} ms: nothing for {still:?}");
+        }
+        assert!(crossed > 8, "{decode} ms: {crossed}");
+        let longest = waits.iter().max().expect("some");
+        println!("{decode} ms behind: {crossed} times to another camera, at most after {longest:?}");
+        assert!(
+            waits.len() + 1 >= changes && *longest < Duration::from_millis(2_000),
+            "{decode} ms: {longest:?}"
+        );
     }
 }

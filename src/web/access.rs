@@ -1,4 +1,5 @@
-//! Who may do what: one table, asked before any route is looked at. What isn't in it can't be reached.
+//! Which route is for which [action](super::actions): one table, asked before any route is looked at. What isn't in it can't be
+//! reached.
 //!
 //! Somebody is let in by a token (`Authorization: Bearer`) or by a cookie. For players and programs that can give only a
 //! user name and a password (go2rtc, and with it Home Assistant and Frigate) WHEP and the snapshot take a token also as the
@@ -18,23 +19,13 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, UPGRADE, WWW_AUTHENTICATE};
 use http::{Method, StatusCode, header};
 
+use super::actions::{Action, Who};
 use super::auth::{Auth, Principal, Role};
 use super::cookies::Cookies;
 use super::guard::Caller;
 use super::page;
 use super::problem::Problem;
 use super::proxy::Scheme;
-
-/// Who may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Who {
-    /// Anybody, even while the device has no owner.
-    Anybody,
-    /// Anybody, once it has one.
-    OncePaired,
-    /// Who has this role, or a higher one.
-    From(Role),
-}
 
 /// Where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,40 +38,40 @@ pub enum Path {
     Below(&'static str),
 }
 
-/// One line of the table: methods, where, who.
+/// One line of the table: methods, where, what for.
 #[derive(Clone, Copy, Debug)]
-pub struct Row(pub &'static [&'static str], pub Path, pub Who);
+pub struct Row(pub &'static [&'static str], pub Path, pub Action);
 
+use Action::{Grant, Hide, Knock, Open, Pair, SignIn, SignOut, Snapshot, Watch};
 use Path::{Below, Is, Page};
-use Role::{Guest, Owner, Viewer};
-use Who::{Anybody, From, OncePaired};
 
 /// The table.
 #[rustfmt::skip]
 pub const TABLE: &[Row] = &[
-    Row(&["GET", "HEAD"],                    Page,                   Anybody), // they hold no secret
-    Row(&["GET"],                            Is("/api/session"),     Anybody),
-    Row(&["POST"],                           Is("/api/pair"),        Anybody),
-    Row(&["POST"],                           Is("/api/login"),       OncePaired),
-    Row(&["POST"],                           Is("/api/guest"),       OncePaired),
-    Row(&["POST"],                           Is("/api/logout"),      From(Guest)),
-    Row(&["POST"],                           Is("/api/password"),    From(Owner)),
-    Row(&["GET", "POST"],                    Is("/api/guests"),      From(Owner)),
-    Row(&["DELETE", "POST"],                 Below("/api/guests"),   From(Owner)),
-    Row(&["GET"],                            Is("/api/issued"),      From(Owner)),
-    Row(&["POST"],                           Is("/api/privacy"),     From(Owner)),
-    Row(&["GET", "HEAD"],                    Is("/api/ca.pem"),      OncePaired), // a certificate is no secret
-    Row(&["GET"],                            Is("/api/signal"),      From(Guest)),
-    Row(&["GET"],                            Is("/api/hello"),       From(Guest)),
-    Row(&["GET", "HEAD"],                    Is("/api/status"),      From(Guest)), // what it tells depends on who asks
-    Row(&["GET", "HEAD"],                    Is("/snapshot.jpg"),    From(Viewer)),
-    Row(&["OPTIONS"],                        Is("/whep"),            OncePaired), // preflights carry no credentials
-    Row(&["GET", "HEAD", "POST"],            Is("/whep"),            From(Guest)),
-    Row(&["OPTIONS"],                        Is("/whep/"),           OncePaired), // as people write it
-    Row(&["GET", "HEAD", "POST"],            Is("/whep/"),           From(Guest)),
-    Row(&["OPTIONS"],                        Below("/whep"),         OncePaired),
-    Row(&["DELETE", "GET", "HEAD", "PATCH"], Below("/whep"),         From(Guest)),
-    Row(&["GET", "HEAD"],                    Is("/healthz"),         OncePaired),
+    Row(&["GET", "HEAD"],                    Page,                   Open),
+    Row(&["GET"],                            Is("/api/session"),     Open),
+    Row(&["POST"],                           Is("/api/pair"),        Pair),
+    Row(&["POST"],                           Is("/api/login"),       SignIn),
+    Row(&["POST"],                           Is("/api/guest"),       SignIn),
+    Row(&["POST"],                           Is("/api/logout"),      SignOut),
+    Row(&["POST"],                           Is("/api/password"),    Grant),
+    Row(&["GET", "POST"],                    Is("/api/guests"),      Grant),
+    Row(&["DELETE", "POST"],                 Below("/api/guests"),   Grant),
+    Row(&["GET"],                            Is("/api/issued"),      Grant),
+    Row(&["POST"],                           Is("/api/privacy"),     Hide),
+    Row(&["POST"],                           Is("/api/qr"),          Grant),
+    Row(&["GET", "HEAD"],                    Is("/api/ca.pem"),      Knock),
+    Row(&["GET"],                            Is("/api/signal"),      Watch),
+    Row(&["GET"],                            Is("/api/hello"),       Watch),
+    Row(&["GET", "HEAD"],                    Is("/api/status"),      Watch), // what it tells depends on who asks
+    Row(&["GET", "HEAD"],                    Is("/snapshot.jpg"),    Snapshot),
+    Row(&["OPTIONS"],                        Is("/whep"),            Knock), // preflights carry no credentials
+    Row(&["GET", "HEAD", "POST"],            Is("/whep"),            Watch),
+    Row(&["OPTIONS"],                        Is("/whep/"),           Knock), // as people write it
+    Row(&["GET", "HEAD", "POST"],            Is("/whep/"),           Watch),
+    Row(&["OPTIONS"],                        Below("/whep"),         Knock),
+    Row(&["DELETE", "GET", "HEAD", "PATCH"], Below("/whep"),         Watch),
+    Row(&["GET", "HEAD"],                    Is("/healthz"),         Knock),
 ];
 
 impl Path {
@@ -115,7 +106,7 @@ impl Visitor {
     /// # Errors
     /// 401 for nobody. The table has refused those before.
     pub fn required(&self) -> Result<&Principal, Problem> {
-        self.principal.as_ref().ok_or_else(sign_in)
+        self.principal.as_ref().ok_or_else(|| sign_in(false))
     }
 }
 
@@ -160,21 +151,21 @@ pub fn admit(
 /// Asks the table.
 fn decide(method: &str, path: &str, paired: bool, role: Option<Role>) -> Result<(), Problem> {
     let here = || TABLE.iter().filter(|Row(_, at, _)| at.covers(path));
-    let who = here().find(|Row(methods, ..)| methods.contains(&method)).map(|Row(.., who)| *who);
-    match who {
-        Some(Anybody) => Ok(()),
+    let action = here().find(|Row(methods, ..)| methods.contains(&method)).map(|Row(.., action)| *action);
+    match action.map(Action::who) {
+        Some(Who::Anybody) => Ok(()),
         _ if !paired => Err(Problem::new(
             StatusCode::FORBIDDEN,
             "this device has no owner yet: open the pairing link that it printed, or run `peercam pair` on it",
         )),
-        Some(OncePaired) => Ok(()),
-        Some(From(least)) => match role {
+        Some(Who::OncePaired) => Ok(()),
+        Some(Who::From(least)) => match role {
             Some(role) if role >= least => Ok(()),
-            Some(_) if least == Owner => {
+            Some(_) if least == Role::Owner => {
                 Err(Problem::new(StatusCode::FORBIDDEN, "only the owner may do that"))
             }
             Some(_) => Err(Problem::new(StatusCode::FORBIDDEN, "guests may only watch")),
-            None => Err(sign_in()),
+            None => Err(sign_in(takes_basic(path))),
         },
         None => {
             let mut methods: Vec<_> = here().flat_map(|Row(methods, ..)| *methods).copied().collect();
@@ -190,8 +181,16 @@ fn decide(method: &str, path: &str, paired: bool, role: Option<Role>) -> Result<
     }
 }
 
-fn sign_in() -> Problem {
-    let problem = Problem::new(StatusCode::UNAUTHORIZED, "sign in first");
+/// `program`: a player or a program asks, which can't sign in as people do.
+fn sign_in(program: bool) -> Problem {
+    let says = match program {
+        true => {
+            "this needs a token: send \"Authorization: Bearer TOKEN\", or the token as the password of Basic; \
+             `peercam token add NAME` on the device makes one"
+        }
+        false => "sign in first",
+    };
+    let problem = Problem::new(StatusCode::UNAUTHORIZED, says);
     problem.with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
 }
 
@@ -263,6 +262,7 @@ mod tests {
 
     use super::super::testing;
     use super::*;
+    use Role::{Guest, Owner, Viewer};
 
     fn code(method: &str, path: &str, paired: bool, role: Option<Role>) -> u16 {
         decide(method, path, paired, role).map_or_else(|p| p.status.as_u16(), |()| 200)

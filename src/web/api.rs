@@ -10,11 +10,12 @@
 //! | `POST /api/logout {"everywhere":false}` | 204; `everywhere` ends all sessions by the same password |
 //! | `POST /api/password {"old","new","role","keep_links":false}` | 204; `role`: `owner` or `viewer`; `new` "" removes the viewers' |
 //! | `GET /api/issued` | `{"guests":["LABEL"],"tokens":["NAME"],"household":true}`: what a new password for the owner ends, and whether the household has one |
-//! | `GET /api/guests` | `[{"id","label","created_unix","expires_unix"}]` |
-//! | `POST /api/guests {"label","hours"}` | 201, `{"id","secret","expires_unix"}`: the page makes the link |
+//! | `GET /api/guests` | `[{"id","label","cameras","created_unix","expires_unix"}]`; `cameras` null: all |
+//! | `POST /api/guests {"label","hours","cameras"}` | 201, `{"id","secret","expires_unix"}`: the page makes the link; `cameras`: the names of those that it is for, by default all |
 //! | `DELETE /api/guests/{id}` | 204 |
 //! | `POST /api/guests/{id} {}` | 204: the link revoked last is good again; 404 when that was longer ago than 20 s |
-//! | `POST /api/privacy {"on"}` | 204: with `on`, camera and microphone are closed and nothing of them is sent any more |
+//! | `POST /api/qr {"text"}` | `{"size","path"}`: the text as a QR code of `size` modules each way; `path` is the `d` of an SVG path, a module being 1 |
+//! | `POST /api/privacy {"on","camera"}` | 204: with `on`, the camera is closed, with the microphone that no other uses, and nothing of them is sent any more; without `camera`: all are |
 //!
 //! A new password for the owner ends all guest links and tokens, unless `keep_links` is true; a first owner's ends none.
 //!
@@ -24,11 +25,13 @@
 //! Who one is:
 //!
 //! ```json
-//! {"state": "signed-in", "role": "owner", "name": "owner", "privacy": false, "version": "0.1.0", "secure": true}
+//! {"state": "signed-in", "role": "owner", "name": "owner", "privacy": false, "version": "0.1.0", "secure": true,
+//!  "certificate": {"kind": "device", "fingerprint": "AB:CD:..."}}
 //! ```
 //!
-//! `state` is `unpaired` (no owner yet), `signed-out` or `signed-in`; `role` is null unless signed in, and so are `name`,
-//! `privacy` and `version`. `secure`: what is typed into this page can't be read on its way.
+//! `state` is `unpaired` (no owner yet), `signed-out` or `signed-in`; `role` is null unless signed in, and there are no `name`,
+//! `privacy`, `version` and `certificate`. `secure`: what is typed into this page can't be read on its way. `certificate`: the
+//! one that `peercam status` tells of, null over plain HTTP; its `kind` is `device` where the device made it, else `files`.
 
 use std::sync::Arc;
 
@@ -41,6 +44,7 @@ use warp::path::FullPath;
 use warp::{Filter, reply};
 
 use super::access::Visitor;
+use super::actions::Action;
 use super::auth::{self, Auth, DEVICE_S, NewPassword, Principal, Role, SESSION_S, SignedIn};
 use super::body::{self, Body};
 use super::cookies::Cookie;
@@ -49,7 +53,8 @@ use super::limits::Limits;
 use super::peer::{Peer, State};
 use super::problem::Problem;
 use super::proxy::{Scheme, Via};
-use super::{Context, privacy};
+use super::{Context, cameras, privacy, qr};
+use crate::state::Scope;
 
 /// Bytes of a body: passwords and labels.
 const BODY_BYTES: usize = 4096;
@@ -91,11 +96,18 @@ struct Password {
 struct NewGuest {
     label: String,
     hours: u64,
+    cameras: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct Qr {
+    text: String,
 }
 
 #[derive(Deserialize)]
 struct Privacy {
     on: bool,
+    camera: Option<String>,
 }
 
 impl Expected for Pair {
@@ -114,10 +126,14 @@ impl Expected for Password {
     const LOOKS: &'static str = r#"{"old": "...", "new": "...", "role": "owner" or "viewer"}"#;
 }
 impl Expected for NewGuest {
-    const LOOKS: &'static str = r#"{"label": "...", "hours": a number from 1 to 8760}"#;
+    const LOOKS: &'static str =
+        r#"{"label": "...", "hours": a number from 1 to 8760}, with "cameras": ["NAME"] for some only"#;
+}
+impl Expected for Qr {
+    const LOOKS: &'static str = r#"{"text": "..."}"#;
 }
 impl Expected for Privacy {
-    const LOOKS: &'static str = r#"{"on": true or false}"#;
+    const LOOKS: &'static str = r#"{"on": true or false}, with "camera": "NAME" for one only"#;
 }
 
 /// A request that was let in.
@@ -181,6 +197,7 @@ impl Request {
             "/api/password" => self.password(body).await,
             "/api/guests" => self.add_guest(body).await,
             "/api/privacy" => self.privacy(body).await,
+            "/api/qr" => qr(body),
             _ => self.restore_guest(path.strip_prefix("/api/guests/")?).await,
         })
     }
@@ -195,8 +212,11 @@ impl Request {
             json!({"state": state, "role": principal.map(|p| p.role), "secure": self.is_secure()});
         if let Some(principal) = principal {
             facts["name"] = json!(principal.who);
-            facts["privacy"] = json!(*self.auth().state().privacy().borrow());
+            facts["privacy"] = json!(self.auth().state().privacy().borrow().all);
             facts["version"] = json!(env!("CARGO_PKG_VERSION"));
+            let certificate = self.state.context.settings().tls.as_ref().map(|tls| tls.facts());
+            facts["certificate"] =
+                json!(certificate.map(|c| json!({"kind": c.kind, "fingerprint": c.fingerprint})));
         }
         json_response(StatusCode::OK, &facts)
     }
@@ -248,10 +268,28 @@ impl Request {
     }
 
     async fn add_guest(&self, body: &str) -> Result<reply::Response, Problem> {
-        let NewGuest { label, hours } = parse(body)?;
-        let auth::NewGuest { id, secret, expires_unix } = self.auth().add_guest(&label, hours).await?;
+        let NewGuest { label, hours, cameras } = parse(body)?;
+        let cameras = self.scope(cameras)?;
+        let auth::NewGuest { id, secret, expires_unix } =
+            self.auth().add_guest(&label, hours, cameras).await?;
         let made = json!({"id": id, "secret": secret, "expires_unix": expires_unix});
         Ok(json_response(StatusCode::CREATED, &made))
+    }
+
+    /// For cameras of these names, or all. There must be such.
+    fn scope(&self, names: Option<Vec<String>>) -> Result<Scope, Problem> {
+        let Some(names) = names else { return Ok(Scope::ALL) };
+        let (context, owner) = (&self.state.context, self.visitor.required()?);
+        names
+            .iter()
+            .try_for_each(|name| cameras::find(context, owner, Action::Watch, Some(name)).map(drop))?;
+        match names.is_empty() {
+            true => Err(Problem::new(
+                StatusCode::BAD_REQUEST,
+                "the link is for no camera: name one, or leave \"cameras\" out",
+            )),
+            false => Ok(Scope::only(names)),
+        }
     }
 
     async fn revoke_guest(&self, id: &str) -> Result<reply::Response, Problem> {
@@ -265,10 +303,18 @@ impl Request {
     }
 
     async fn privacy(&self, body: &str) -> Result<reply::Response, Problem> {
-        let Privacy { on } = parse(body)?;
-        let Context { auth, registry, status, .. } = &*self.state.context;
-        let warnings = privacy::switch(on, auth, registry, status).await?;
-        tracing::info!(address = %self.peer.remote.ip(), "privacy is {} now", if on { "on" } else { "off" });
+        let Privacy { on, camera } = parse(body)?;
+        let context = &*self.state.context;
+        if let Some(name) = &camera {
+            cameras::find(context, self.visitor.required()?, Action::Hide, Some(name))?;
+        }
+        let Context { auth, registry, cameras, status, .. } = context;
+        let warnings = privacy::Of { auth, registry, cameras, status }.switch(on, camera.as_deref()).await?;
+        let (address, state) = (self.peer.remote.ip(), if on { "on" } else { "off" });
+        match camera {
+            Some(camera) => tracing::info!(%address, camera, "privacy of {camera} is {state} now"),
+            None => tracing::info!(%address, "privacy is {state} now"),
+        }
         Ok(warned(warnings))
     }
 
@@ -311,6 +357,14 @@ impl Request {
 async fn text(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<String, Problem> {
     body::expect_type(headers, "application/json")?;
     body::read(headers, body, BODY_BYTES, limits.body).await
+}
+
+fn qr(body: &str) -> Result<reply::Response, Problem> {
+    let Qr { text } = parse(body)?;
+    let drawn = qr::Qr::of(&text).ok_or_else(|| {
+        Problem::new(StatusCode::BAD_REQUEST, "\"text\" is too long for a QR code: 2953 bytes are the most")
+    })?;
+    Ok(json_response(StatusCode::OK, &json!(drawn)))
 }
 
 fn parse<T: Expected>(body: &str) -> Result<T, Problem> {

@@ -18,8 +18,12 @@ pub enum FromPage {
         sdp: String,
         /// Whether it plays the sound; by default not, or as before.
         sound: Option<bool>,
-        /// Which pictures it wishes for; by default whatever is best, or as before.
+        /// Which pictures it wishes for, of cameras that name no other; by default whatever is best, or as before.
         quality: Option<Quality>,
+        /// Which camera each of its video sections is for; by default the first one is for the first camera.
+        cameras: Option<Vec<Section>>,
+        /// The camera whose sound it hears; by default the first of those.
+        listen: Option<String>,
     },
     /// One more of its candidates.
     Candidate {
@@ -42,6 +46,27 @@ pub enum FromPage {
     Quality {
         /// Which.
         quality: Quality,
+        /// Of this media section; by default of all.
+        mid: Option<String>,
+    },
+    /// Wishes for another camera in a media section.
+    Camera {
+        /// Which section; by default the first.
+        mid: Option<String>,
+        /// Which camera.
+        camera: String,
+    },
+    /// Hears the sound of another camera.
+    Listen {
+        /// Which.
+        camera: String,
+    },
+    /// What it shows of a media section nobody sees now, or somebody does again.
+    Pause {
+        /// Which section.
+        mid: String,
+        /// Nobody does.
+        on: bool,
     },
     /// Takes over a viewer of a socket that is gone.
     Resume {
@@ -50,6 +75,17 @@ pub enum FromPage {
     },
     /// Leaves.
     Bye,
+}
+
+/// A video section of an offer.
+#[derive(Debug, PartialEq, Deserialize)]
+pub struct Section {
+    /// Its name.
+    pub mid: String,
+    /// The camera that it is for.
+    pub camera: String,
+    /// Which pictures it wishes for.
+    pub quality: Option<Quality>,
 }
 
 impl Expected for FromPage {
@@ -155,25 +191,37 @@ pub struct Terms<'a> {
     media_port: u16,
     /// Whether it takes TCP.
     tcp: bool,
-    /// The sizes of pictures that there are, from large to small.
+    /// The sizes of the first camera's pictures, from large to small.
     qualities: &'a [Share],
+    /// All cameras that this person may watch, in the order of the configuration.
+    cameras: &'a [CameraTerms],
+}
+
+/// What a page has to know of a camera before it offers.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct CameraTerms {
+    /// Its identity.
+    pub name: String,
+    /// What people read.
+    pub label: String,
+    /// Whether there is sound.
+    pub has_audio: bool,
+    /// The sizes of its pictures, from large to small.
+    pub qualities: Vec<Share>,
 }
 
 impl<'a> Terms<'a> {
     /// `servers` are as this viewer may know them; `media` is the port, and whether it takes TCP.
-    pub fn new(
-        servers: &'a [config::IceServer],
-        media: (u16, bool),
-        has_audio: bool,
-        qualities: &'a [Share],
-    ) -> Self {
+    pub fn new(servers: &'a [config::IceServer], media: (u16, bool), cameras: &'a [CameraTerms]) -> Self {
         let server = |s: &'a config::IceServer| IceServer {
             urls: &s.urls,
             username: s.username.as_deref(),
             credential: s.credential.as_deref(),
         };
         let ice_servers = servers.iter().map(server).collect();
-        Self { ice_servers, has_audio, media_port: media.0, tcp: media.1, qualities }
+        let (has_audio, qualities) =
+            cameras.first().map_or((false, &[][..]), |c| (c.has_audio, &c.qualities));
+        Self { ice_servers, has_audio, media_port: media.0, tcp: media.1, qualities, cameras }
     }
 }
 
@@ -202,11 +250,29 @@ mod tests {
     fn what_a_page_sends() {
         assert_eq!(
             parse(r#"{"type":"offer","sdp":"v=0\r\n","sound":false}"#),
-            Some(FromPage::Offer { sdp: "v=0\r\n".into(), sound: Some(false), quality: None })
+            Some(FromPage::Offer {
+                sdp: "v=0\r\n".into(),
+                sound: Some(false),
+                quality: None,
+                cameras: None,
+                listen: None
+            })
         );
         assert_eq!(
-            parse(r#"{"sdp":"v=0","extra":[1,{"a":null}],"type":"offer","quality":"half"}"#),
-            Some(FromPage::Offer { sdp: "v=0".into(), sound: None, quality: Some(Quality::Half) })
+            parse(
+                r#"{"sdp":"v=0","extra":[1,{"a":null}],"type":"offer","quality":"half","listen":"back",
+                    "cameras":[{"mid":"0","camera":"front"},{"mid":"2","camera":"back","quality":"full"}]}"#
+            ),
+            Some(FromPage::Offer {
+                sdp: "v=0".into(),
+                sound: None,
+                quality: Some(Quality::Half),
+                cameras: Some(vec![
+                    Section { mid: "0".into(), camera: "front".into(), quality: None },
+                    Section { mid: "2".into(), camera: "back".into(), quality: Some(Quality::Full) },
+                ]),
+                listen: Some("back".into())
+            })
         );
         assert_eq!(
             parse(r#"{"type":"candidate","candidate":"","mid":null}"#),
@@ -216,7 +282,19 @@ mod tests {
         assert_eq!(parse(r#"{"type":"sound","on":true}"#), Some(FromPage::Sound { on: true }));
         assert_eq!(
             parse(r#"{"type":"quality","quality":"auto"}"#),
-            Some(FromPage::Quality { quality: Quality::Auto })
+            Some(FromPage::Quality { quality: Quality::Auto, mid: None })
+        );
+        assert_eq!(
+            parse(r#"{"type":"camera","mid":"1","camera":"back"}"#),
+            Some(FromPage::Camera { mid: Some("1".into()), camera: "back".into() })
+        );
+        assert_eq!(
+            parse(r#"{"type":"listen","camera":"back"}"#),
+            Some(FromPage::Listen { camera: "back".into() })
+        );
+        assert_eq!(
+            parse(r#"{"type":"pause","mid":"1","on":true}"#),
+            Some(FromPage::Pause { mid: "1".into(), on: true })
         );
         assert_eq!(
             parse(r#"{"type":"resume","viewer":"abc"}"#),
@@ -243,6 +321,10 @@ mod tests {
             r#"{"type":"sound","on":1}"#,
             r#"{"type":"quality","quality":"best"}"#,
             r#"{"type":"quality"}"#,
+            r#"{"type":"camera","mid":"1"}"#,
+            r#"{"type":"listen"}"#,
+            r#"{"type":"pause","on":true}"#,
+            r#"{"type":"offer","sdp":"","cameras":["front"]}"#,
             r#"{"type":"bye"} {"type":"bye"}"#,
             r#"{"type":"bye""#,
             &format!(r#"{{"type":"bye","x":{deep}"#),
@@ -278,20 +360,25 @@ mod tests {
         let clocks =
             Clocks { video: RtpClock { hz: 90_000, offset: 1 }, audio: RtpClock { hz: 48_000, offset: 2 } };
         let value = |m: &ToPage| serde_json::to_value(m).unwrap();
+        let cameras = [CameraTerms {
+            name: "front".into(),
+            label: "Front door".into(),
+            has_audio: true,
+            qualities: vec![Share::Full, Share::Half],
+        }];
         assert_eq!(
-            value(&ToPage::hello(
-                Terms::new(&servers, (8189, true), true, &[Share::Full, Share::Half]),
-                clocks
-            )),
+            value(&ToPage::hello(Terms::new(&servers, (8189, true), &cameras), clocks)),
             json!({"type": "hello", "version": env!("CARGO_PKG_VERSION"),
                    "ice_servers": [{"urls": ["stun:a"]}, {"urls": ["turn:b"], "username": "u", "credential": "c"}],
                    "video_clock": {"hz": 90000, "offset": 1}, "audio_clock": {"hz": 48000, "offset": 2},
-                   "has_audio": true, "media_port": 8189, "tcp": true, "qualities": ["full", "half"]})
+                   "has_audio": true, "media_port": 8189, "tcp": true, "qualities": ["full", "half"],
+                   "cameras": [{"name": "front", "label": "Front door", "has_audio": true,
+                                "qualities": ["full", "half"]}]})
         );
         assert_eq!(
-            value(&ToPage::Update(Terms::new(&[], (9000, false), false, &[]))),
+            value(&ToPage::Update(Terms::new(&[], (9000, false), &[]))),
             json!({"type": "update", "ice_servers": [], "has_audio": false, "media_port": 9000, "tcp": false,
-                   "qualities": []})
+                   "qualities": [], "cameras": []})
         );
         let mut facts = Map::new();
         facts.insert("uptime_s".into(), json!(3));

@@ -8,7 +8,7 @@
 //! | `/api/session`, ... | GET, POST, DELETE | signing in, guest links, privacy ([`api`]) |
 //! | `/api/status`, `/healthz` | GET | facts and health ([`status`]) |
 //! | `/api/ca.pem` | GET | the device's certificate authority ([`tls`]) |
-//! | `/snapshot.jpg` | GET | one picture, fresh; it counts as demand for one frame |
+//! | `/snapshot.jpg?camera=NAME` | GET | one picture, fresh; it counts as demand for one frame |
 //!
 //! A request passes [`server`] (TLS, limits), then `routes`, where [`guard`] judges `Host` and `Origin`, and [`access`]
 //! who may do that, before any route is looked at; then the route. Errors are `application/problem+json` ([`problem`]),
@@ -18,9 +18,11 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))] // tests may; the lint still sees everything else when it isn't a test
 
 pub mod access;
+pub mod actions;
 pub mod api;
 pub mod auth;
 pub mod body;
+pub mod cameras;
 pub mod cookies;
 pub mod guard;
 mod json;
@@ -33,7 +35,10 @@ mod peer;
 pub mod places;
 pub mod privacy;
 pub mod problem;
+mod problem_page;
 pub mod proxy;
+mod qr;
+mod query;
 mod redirect;
 mod routes;
 mod script;
@@ -55,7 +60,7 @@ use tokio::sync::watch;
 use crate::clock::Clocks;
 use crate::config;
 use crate::net::Links;
-use crate::pipeline::snapshot::Snapshots;
+use crate::pipeline::camera::Cameras;
 use crate::status::Status;
 use crate::viewer::Registry;
 
@@ -69,8 +74,8 @@ pub struct Context {
     pub status: Arc<Status>,
     /// Who may come in.
     pub auth: Arc<auth::Auth>,
-    /// Pictures on request.
-    pub snapshots: Arc<Snapshots>,
+    /// What there is to watch.
+    pub cameras: Arc<Cameras>,
     /// What a reload of the configuration may change.
     pub settings: watch::Receiver<Arc<Settings>>,
     /// What RTP timestamps mean, for the page's measurement of delay.

@@ -1,4 +1,5 @@
-//! The page: files that are part of the program. No framework, no build step, no outside resource.
+//! The page: files that are part of the program. No framework, no build step, no outside resource. Scripts that are needed
+//! together come as one file (`script.rs`), and so do all style sheets: each request costs a round trip.
 //!
 //! A browser asks each time whether `/` changed; all else has the version of the whole page in its path, so it is kept for good
 //! and never asked about, and after an update nobody sees a page of the old version with scripts of the new one.
@@ -26,6 +27,8 @@ const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
+const PNG: &str = "image/png";
+const MANIFEST: &str = "application/manifest+json";
 
 macro_rules! file {
     ($name:literal) => {
@@ -42,47 +45,78 @@ const EARLY: &str = include_str!("page/early.js");
 /// What a browser may load for any of our documents (CSP level 3): nothing from elsewhere. `'self'` covers `ws:` of the same
 /// host and port (section 6.7.2.8), which Chromium, Firefox and Safari from 16 on follow.
 pub const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
-                          base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+                          manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Name, media type and text of what is served as it is.
 const FILES: &[((&str, &str), &str)] = &[
     (file!("icon-away.svg"), SVG),
     (file!("icon-live.svg"), SVG),
     (file!("icon.svg"), SVG),
-    (file!("page.css"), CSS),
+    (file!("app.webmanifest"), MANIFEST),
+];
+
+/// An icon for iOS, which takes no SVG.
+const TOUCH_ICON: (&str, &[u8]) = ("touch-icon.png", include_bytes!("page/touch-icon.png"));
+
+/// The style sheets, in the order in which they are joined: later rules win.
+const STYLES: &[(&str, &str)] = &[
+    file!("page.css"),
+    file!("forms.css"),
+    file!("stage.css"),
+    file!("tiles.css"),
+    file!("panels.css"),
+    file!("narrow.css"),
 ];
 
 /// What connects comes first; then what is seen; then what somebody asks for, or what goes wrong.
 const SCRIPTS: &[Script] = &[
     Script(&[
         file!("backoff.js"),
+        file!("cameras.js"),
         file!("clock.js"),
         file!("api.js"),
         file!("link.js"),
         file!("signaling.js"),
         file!("peer.js"),
         file!("kept.js"),
+        file!("layout.js"),
         file!("quality.js"),
+        file!("retry.js"),
+        file!("wishes.js"),
         file!("session.js"),
         file!("start.js"),
     ]),
     Script(&[
+        file!("language.js"),
         file!("words.js"),
+        file!("sizes.js"),
         file!("announce.js"),
         file!("dom.js"),
+        file!("awake.js"),
         file!("copy.js"),
+        file!("corner.js"),
         file!("delay.js"),
         file!("figures.js"),
         file!("fullscreen.js"),
+        file!("grid.js"),
+        file!("measure.js"),
         file!("panels.js"),
+        file!("pausing.js"),
         file!("picture.js"),
+        file!("still.js"),
         file!("tabs.js"),
+        file!("wait.js"),
+        file!("zoom.js"),
+        file!("tile.js"),
+        file!("tiles.js"),
         file!("view.js"),
         file!("door.js"),
         file!("page.js"),
     ]),
     Script(&[file!("forms.js")]),
-    Script(&[file!("guests.js"), file!("passwords.js"), file!("access.js")]),
+    Script(&[file!("guests.js"), file!("passwords.js"), file!("privacy.js"), file!("access.js")]),
+    Script(&[file!("explain.js")]),
+    Script(&[file!("languages.js")]),
     Script(&[file!("snapshot.js"), file!("inquiry.js")]),
     Script(&[file!("diagnosis.js"), file!("why.js")]),
     Script(&[file!("sdp.js"), file!("whep.js")]),
@@ -108,12 +142,19 @@ struct Asset {
 }
 
 /// Made once for the process.
-static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| assets(FILES, SCRIPTS));
+static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| assets(FILES, STYLES, SCRIPTS));
 
-fn assets(files: &[((&str, &str), &'static str)], scripts: &[Script]) -> Vec<Asset> {
-    let files = files.iter().map(|((name, text), kind)| (*name, *kind, (*text).to_owned()));
-    let scripts = scripts.iter().map(|script| (script.name(), JS, script.text(scripts)));
-    let all: Vec<_> = files.chain(scripts).collect();
+fn assets(
+    files: &[((&'static str, &'static str), &'static str)],
+    styles: &[(&str, &str)],
+    scripts: &[Script],
+) -> Vec<Asset> {
+    let files = files.iter().map(|((name, text), kind)| (*name, *kind, Bytes::from_static(text.as_bytes())));
+    let (icon, picture) = TOUCH_ICON;
+    let sheet: String = styles.iter().map(|(_, text)| *text).collect();
+    let whole = [(icon, PNG, Bytes::from_static(picture)), ("page.css", CSS, sheet.into())];
+    let scripts = scripts.iter().map(|script| (script.name(), JS, script.text(scripts).into()));
+    let all: Vec<(&str, &str, Bytes)> = files.chain(whole).chain(scripts).collect();
     let version = version(&all);
     // Weak: both encodings have it (RFC 9110 section 8.8.1).
     let etag = HeaderValue::from_str(&format!("W/\"{version}\"")).expect("digits and quotes");
@@ -121,20 +162,19 @@ fn assets(files: &[((&str, &str), &'static str)], scripts: &[Script]) -> Vec<Ass
     for (name, ..) in &all {
         index = index.replace(&format!("=\"{name}\""), &format!("=\"assets/{version}/{name}\""));
     }
-    let asset = |path: String, kind, text: String, keep, policy| Asset {
+    let asset = |path: String, kind, content: Bytes, keep, policy| Asset {
         path,
         kind: HeaderValue::from_static(kind),
-        content: text.into(),
+        content,
         gzip: OnceLock::new(),
         etag: etag.clone(),
         keep,
         policy,
     };
-    let mut assets = vec![asset("/".into(), HTML, index, ASK, Some(policy()))];
-    assets
-        .extend(all.into_iter().map(|(name, kind, text)| {
-            asset(format!("/assets/{version}/{name}"), kind, text, FOR_GOOD, None)
-        }));
+    let mut assets = vec![asset("/".into(), HTML, index.into(), ASK, Some(policy()))];
+    assets.extend(all.into_iter().map(|(name, kind, content)| {
+        asset(format!("/assets/{version}/{name}"), kind, content, FOR_GOOD, None)
+    }));
     assets
 }
 
@@ -146,12 +186,12 @@ fn policy() -> HeaderValue {
 }
 
 /// Another one for whatever differs in any file.
-fn version(all: &[(&str, &str, String)]) -> String {
-    let files = all.iter().flat_map(|(name, _, text)| [*name, text.as_str()]);
+fn version(all: &[(&str, &str, Bytes)]) -> String {
+    let files = all.iter().flat_map(|(name, _, content)| [name.as_bytes(), content]);
     let mut digest = digest::Context::new(&digest::SHA256);
-    for part in [INDEX, EARLY].into_iter().chain(files) {
+    for part in [INDEX.as_bytes(), EARLY.as_bytes()].into_iter().chain(files) {
         digest.update(&part.len().to_be_bytes());
-        digest.update(part.as_bytes());
+        digest.update(part);
     }
     digest.finish().as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
@@ -266,7 +306,9 @@ mod tests {
             let served = match file.rsplit_once('.').unwrap().1 {
                 "js" if file == "early.js" => INDEX.contains(EARLY_PLACE),
                 "js" => modules().filter(|(name, _)| *name == file).count() == 1,
-                "css" | "svg" => FILES.iter().any(|((name, _), _)| *name == file),
+                "css" => STYLES.iter().any(|(name, _)| *name == file),
+                "png" => TOUCH_ICON.0 == file,
+                "svg" | "webmanifest" => FILES.iter().any(|((name, _), _)| *name == file),
                 _ => continue,
             };
             assert!(served, "{file}");
@@ -323,17 +365,40 @@ mod tests {
             assert!(!index.contains(&format!("=\"{name}\"")), "{name}");
         }
         assert!(index.contains(EARLY) && !index.contains("early.js\""));
-        for name in ["start.js", "page.js", "page.css", "icon.svg", "icon-live.svg", "icon-away.svg"] {
+        for name in [
+            "start.js",
+            "page.js",
+            "page.css",
+            "icon.svg",
+            "icon-live.svg",
+            "icon-away.svg",
+            "app.webmanifest",
+            "touch-icon.png",
+        ] {
             assert!(
                 ASSETS[1..].iter().any(|a| index.contains(&a.path[1..]) && a.path.ends_with(name)),
                 "{name}"
             );
         }
         assert!(!has("/page.js") && !has("/assets/0123456789abcdef/page.js"));
-        let changed = assets(&[FILES[0], FILES[1], FILES[2], (("page.css", "main {}"), CSS)], SCRIPTS);
+        let changed = assets(FILES, &[("page.css", "main {}")], SCRIPTS);
         assert_eq!(changed.len(), ASSETS.len());
         assert!(changed[1..].iter().all(|a| !has(&a.path)));
         assert_ne!(changed[0].etag, ASSETS[0].etag);
+    }
+
+    /// A browser resolves what the manifest names against the manifest's own address.
+    #[test]
+    fn the_manifest_leads_to_the_page_and_to_icons_that_are_there() {
+        let (path, (_, text)) =
+            (path_of("app.webmanifest"), FILES.iter().find(|f| f.1 == MANIFEST).unwrap().0);
+        let manifest: serde_json::Value = serde_json::from_str(text).unwrap();
+        assert_eq!(path.matches('/').count(), 3, "/assets/VERSION/app.webmanifest");
+        assert_eq!((&manifest["start_url"], &manifest["scope"]), (&"../../".into(), &"../../".into()));
+        for icon in manifest["icons"].as_array().unwrap() {
+            let name = icon["src"].as_str().unwrap();
+            assert!(has(&path.replace("app.webmanifest", name)), "{name}");
+        }
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! The privacy switch: its answer comes when camera and microphone are closed and nothing of them is on its way any more.
+//! The privacy switch: its answer comes when what is private is closed and nothing of it is on its way any more.
 
 use std::time::Duration;
 
 use super::auth::{Auth, Error};
+use crate::pipeline::camera::Cameras;
 use crate::status::{State, Status};
 use crate::viewer::Registry;
 
@@ -10,79 +11,145 @@ use crate::viewer::Registry;
 /// close. The owner has an answer within 3 s, if the disk is not slower.
 const CLOSED: Duration = Duration::from_secs(2);
 
-/// Switches privacy on or off. Returns warnings for the owner, a sentence each.
-///
-/// # Errors
-/// As [`Auth::set_privacy`].
-pub async fn switch(
-    on: bool,
-    auth: &Auth,
-    registry: &Registry,
-    status: &Status,
-) -> Result<Vec<String>, Error> {
-    auth.set_privacy(on).await?;
-    let mut warnings = vec![];
-    if on {
-        let (sent, open) = tokio::join!(registry.conceal(), closed(status));
-        if !sent {
-            warnings.push("some viewers may still receive what was recorded before".to_owned());
-        }
-        warnings.extend(open.into_iter().map(|device| {
-            format!(
-                "nothing is sent any more, but the {device} is not closed yet: its driver does not answer"
-            )
-        }));
-    }
-    warnings.extend(auth.unwritten());
-    Ok(warnings)
+/// What the switch reaches.
+pub struct Of<'a> {
+    /// Where it lasts.
+    pub auth: &'a Auth,
+    /// Who is sent nothing more.
+    pub registry: &'a Registry,
+    /// What is closed.
+    pub cameras: &'a Cameras,
+    /// Tells when that has happened.
+    pub status: &'a Status,
 }
 
-/// Waits until both devices are closed; those that were not in time.
-async fn closed(status: &Status) -> Vec<&'static str> {
-    let open = || {
-        let report = status.report();
-        let states = [("camera", report.video.state), ("microphone", report.audio.state)];
-        let open = states.into_iter().filter(|(_, state)| !matches!(state, State::Private | State::Off));
-        open.map(|(device, _)| device).collect::<Vec<_>>()
-    };
-    let mut changes = status.changes();
-    let all = async { while !open().is_empty() && changes.changed().await.is_ok() {} };
-    let _ = tokio::time::timeout(CLOSED, all).await; // what is open then is told
-    open()
+impl Of<'_> {
+    /// Switches privacy on or off, of one camera or of all. Returns warnings for the owner, a sentence each.
+    ///
+    /// # Errors
+    /// There is no such camera, or as [`Auth::set_privacy`].
+    pub async fn switch(&self, on: bool, camera: Option<&str>) -> Result<Vec<String>, Error> {
+        let Self { auth, registry, cameras, .. } = self;
+        if camera.is_some_and(|name| cameras.find(name).is_none()) {
+            return Err(Error::Unknown("there is no camera of that name"));
+        }
+        auth.set_privacy(on, camera.map(str::to_owned)).await?;
+        cameras.follow(&auth.state().privacy().borrow());
+        let mut warnings = vec![];
+        if on {
+            let concealed = async {
+                match camera {
+                    Some(name) => registry.conceal_camera(name).await,
+                    None => registry.conceal().await,
+                }
+            };
+            let (sent, open) = tokio::join!(concealed, self.closed(camera));
+            if !sent {
+                warnings.push("some viewers may still receive what was recorded before".to_owned());
+            }
+            warnings.extend(open.into_iter().map(|device| {
+                format!(
+                    "nothing is sent any more, but the {device} is not closed yet: its driver does not answer"
+                )
+            }));
+        }
+        warnings.extend(auth.unwritten());
+        Ok(warnings)
+    }
+
+    /// Waits until the devices are closed; those that were not in time. The microphone of one camera may stay open for
+    /// another: who listens to the private one hears nothing.
+    async fn closed(&self, camera: Option<&str>) -> Vec<String> {
+        let is_open = |state| !matches!(state, State::Private | State::Off);
+        let open = || {
+            let all = self.status.report().cameras;
+            let several = all.len() > 1;
+            let mut open = vec![];
+            for of in all.iter().filter(|of| camera.is_none_or(|name| of.name == name)) {
+                let which = if several { format!(" {}", of.name) } else { String::new() };
+                if is_open(of.video.state) {
+                    open.push(format!("camera{which}"));
+                }
+                if camera.is_none() && is_open(of.audio.state) {
+                    open.push(format!("microphone{which}"));
+                }
+            }
+            open
+        };
+        let mut changes = self.status.changes();
+        let all = async { while !open().is_empty() && changes.changed().await.is_ok() {} };
+        let _ = tokio::time::timeout(CLOSED, all).await; // what is open then is told
+        open()
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::web::testing;
+    use crate::web::testing::{self, Daemon};
+
+    async fn switch(daemon: &Daemon, on: bool, camera: Option<&str>) -> Result<Vec<String>, Error> {
+        let Daemon { context, .. } = daemon;
+        let of = Of {
+            auth: &context.auth,
+            registry: &context.registry,
+            cameras: &context.cameras,
+            status: &context.status,
+        };
+        of.switch(on, camera).await
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_answer_waits_for_both_devices_but_not_for_ever() {
-        let daemon = testing::context();
-        let (status, context) = (daemon.status.clone(), daemon.context.clone());
-        status.video(|v| v.state = State::Live);
-        status.audio(|a| a.state = State::Live);
-        let answer = tokio::spawn(async move {
-            switch(true, &context.auth, &context.registry, &context.status).await.unwrap()
+        let daemon = std::sync::Arc::new(testing::context());
+        let camera = daemon.status.cameras()[0].clone();
+        camera.video.change(|v| v.state = State::Live);
+        camera.audio.change(|a| a.state = State::Live);
+        let answer = tokio::spawn({
+            let daemon = daemon.clone();
+            async move { switch(&daemon, true, None).await.unwrap() }
         });
         tokio::time::sleep(CLOSED / 4).await;
-        status.video(|v| v.state = State::Private);
+        camera.video.change(|v| v.state = State::Private);
         tokio::time::sleep(CLOSED / 4).await;
         assert!(!answer.is_finished(), "the microphone is open");
-        status.audio(|a| a.state = State::Private);
+        camera.audio.change(|a| a.state = State::Private);
         assert_eq!(answer.await.unwrap(), [] as [String; 0]);
 
-        status.audio(|a| a.state = State::Live); // it hangs
+        camera.audio.change(|a| a.state = State::Live); // it hangs
         let began = tokio::time::Instant::now();
-        let warnings = switch(true, &daemon.auth, &daemon.registry, &daemon.status).await.unwrap();
+        let warnings = switch(&daemon, true, None).await.unwrap();
         assert!(
             warnings.len() == 1 && warnings[0].contains("the microphone is not closed yet"),
             "{warnings:?}"
         );
         assert!(began.elapsed() < CLOSED * 2);
-        assert!(switch(false, &daemon.auth, &daemon.registry, &daemon.status).await.unwrap().is_empty());
-        drop(Arc::clone(&daemon.context));
+        assert!(switch(&daemon, false, None).await.unwrap().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_one_camera_neither_the_others_nor_a_shared_microphone_are_waited_for() {
+        let daemon = testing::context_of(&["front", "back"]);
+        for camera in daemon.status.cameras() {
+            camera.video.change(|v| v.state = State::Live);
+            camera.audio.change(|a| a.state = State::Live);
+        }
+        let warnings = switch(&daemon, true, Some("back")).await.unwrap();
+        assert!(
+            warnings.len() == 1 && warnings[0].contains("the camera back is not closed yet"),
+            "{warnings:?}"
+        );
+        let back = &daemon.status.cameras()[1];
+        back.video.change(|v| v.state = State::Private);
+        assert!(switch(&daemon, true, Some("back")).await.unwrap().is_empty());
+        let privacy = daemon.auth.state().privacy().borrow().clone();
+        assert!(privacy.covers("back") && !privacy.covers("front"));
+        let [front, back] = ["front", "back"].map(|name| daemon.cameras.find(name).unwrap());
+        let is_heard =
+            |of: &crate::pipeline::camera::Camera| std::sync::Arc::ptr_eq(&of.audio, &of.microphone);
+        assert!(is_heard(&front) && !is_heard(&back));
+        assert!(matches!(switch(&daemon, true, Some("attic")).await, Err(Error::Unknown(_))));
+        assert!(switch(&daemon, false, Some("back")).await.unwrap().is_empty());
+        assert!(is_heard(&daemon.cameras.find("back").unwrap()));
     }
 }

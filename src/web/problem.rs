@@ -53,6 +53,7 @@ impl Problem {
         };
         let mut response = Response::new(serde_json::to_string(&body).unwrap_or_default().into());
         *response.status_mut() = self.status;
+        response.extensions_mut().insert(self.clone()); // for a page of it
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some((name, value)) = &self.header {

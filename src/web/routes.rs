@@ -11,14 +11,17 @@ use warp::filters::BoxedFilter;
 use warp::{Filter, Rejection, Reply as _, reply};
 
 use super::access::{self, Visitor};
+use super::actions::Action;
 use super::auth::Principal;
 use super::guard::{self, Area, Caller};
 use super::machine::Here;
 use super::peer::{Peer, State};
 use super::problem::Problem;
+use super::problem_page::{self, Reached};
 use super::proxy;
-use super::{api, page, signal, status, tls, whep};
+use super::{api, cameras, page, query, signal, status, tls, whep};
 use crate::pipeline::snapshot;
+use crate::privacy::Private;
 
 /// The tree of routes. Whatever none of them takes is 404.
 pub fn routes(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
@@ -40,7 +43,11 @@ pub fn routes(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
     let authority = warp::path!("api" / "ca.pem")
         .and(with(state))
         .map(|state: Arc<State>| tls::authority(state.context.settings().tls.as_deref()));
-    let picture = warp::path!("snapshot.jpg").and(with(state)).then(picture);
+    let picture = warp::path!("snapshot.jpg")
+        .and(with(state))
+        .and(warp::ext::get::<Visitor>())
+        .and(query::raw())
+        .then(picture);
     page::routes()
         .or(signal::route(state))
         .unify()
@@ -76,13 +83,20 @@ fn refuse(rejection: &Rejection) -> Problem {
 /// What is written at once of a picture: privacy ends it between two pieces.
 const PIECE: usize = 16 * 1024;
 
-async fn picture(state: Arc<State>) -> reply::Response {
-    let private = state.context.auth.state().privacy();
-    let taken = state.context.snapshots.take().await;
-    match taken.and_then(|jpeg| if *private.borrow() { Err(snapshot::Error::Private) } else { Ok(jpeg) }) {
+async fn picture(state: Arc<State>, visitor: Visitor, query: String) -> reply::Response {
+    let wanted = query::last(&query, "camera");
+    let find = |who| cameras::find(&state.context, who, Action::Snapshot, wanted.as_deref());
+    let camera = visitor.required().and_then(find);
+    let camera = match camera {
+        Ok(camera) => camera,
+        Err(problem) => return problem.response(),
+    };
+    let private = Private::of(state.context.auth.state().privacy(), &camera.name);
+    let taken = camera.snapshots.take().await;
+    match taken.and_then(|jpeg| if private.is_on() { Err(snapshot::Error::Private) } else { Ok(jpeg) }) {
         Ok(jpeg) => {
             let length = jpeg.len();
-            let pieces = stream::iter((0..length).step_by(PIECE)).map(move |at| match *private.borrow() {
+            let pieces = stream::iter((0..length).step_by(PIECE)).map(move |at| match private.is_on() {
                 true => Err(snapshot::Error::Private), // the connection ends
                 false => Ok(jpeg.slice(at..length.min(at + PIECE))),
             });
@@ -116,6 +130,7 @@ where
     let caller = guard::check(request.uri(), request.headers(), &client, area, web, &machine);
     let origin = request.headers().get(header::ORIGIN).cloned();
     let preflight = request.method() == Method::OPTIONS;
+    let reached = Reached::of(request.method(), request.headers(), &peer);
     let visitor = caller.clone().and_then(|caller| {
         has_path(request.uri())?;
         let auth = &state.context.auth;
@@ -139,10 +154,14 @@ where
             problem.response()
         }
     };
+    let problem = response.extensions_mut().remove::<Problem>();
+    if let Some((problem, reached)) = problem.zip(reached) {
+        response = problem_page::page(&problem, response, &reached);
+    }
     let headers = response.headers_mut();
     protect(headers);
     if area == Area::Shared {
-        headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+        headers.append(header::VARY, HeaderValue::from_static("Origin"));
         if let (Ok(Caller::Listed), Some(origin)) = (caller, origin) {
             share(headers, origin, preflight);
         }

@@ -14,19 +14,21 @@ use warp::filters::BoxedFilter;
 use warp::{Filter, reply};
 
 use super::access::Visitor;
+use super::actions::Action;
 use super::auth::{Principal, Role};
-use super::messages::{FromPage, Terms, ToPage};
+use super::messages::{CameraTerms, FromPage, Section, Terms, ToPage};
 use super::pace::{Pace, Verdict};
 use super::peer::{Peer, State};
 use super::places::NotKept;
 use super::problem::{self, Problem};
 use super::sessions::{Session, Told};
 use super::websocket::{Opening, WebSocket};
-use super::{Context, Settings, json, status};
+use super::{Context, Settings, cameras, json, status};
 use crate::clock::{Clocks, Pts};
 use crate::config::IceServer;
-use crate::pipeline::quality::{Quality, Share};
-use crate::viewer::{self, Error, Event, Offer, Signaling, ice_servers};
+use crate::pipeline::camera::Camera;
+use crate::pipeline::quality::Quality;
+use crate::viewer::{self, Error, Event, Offer, Signaling, Wanted, ice_servers};
 
 /// At most five status messages a second, however often something changes.
 const STATUS_MIN: Duration = Duration::from_millis(200);
@@ -102,11 +104,11 @@ fn open(
 
 /// `GET /api/hello`: the first message, for a page whose browser opens no WebSocket and that goes on by WHEP.
 pub fn greeting(context: &Context, visitor: &Visitor) -> reply::Response {
-    let role = match visitor.required() {
-        Ok(principal) => principal.role,
+    let principal = match visitor.required() {
+        Ok(principal) => principal,
         Err(problem) => return problem.response(),
     };
-    match Given::now(context, role).hello(context.clocks) {
+    match Given::now(context, principal).hello(context.clocks) {
         Ok(text) => status::uncached("application/json", text),
         Err(e) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()).response(),
     }
@@ -117,9 +119,7 @@ struct Given {
     settings: Arc<Settings>,
     /// (port, whether it takes TCP)
     media: (u16, bool),
-    has_audio: bool,
-    /// The sizes of pictures that there are.
-    qualities: Vec<Share>,
+    cameras: Vec<CameraTerms>,
     /// When credentials of TURN servers were made, Unix time.
     made: Duration,
     /// Guests are not told fixed passwords of servers.
@@ -127,15 +127,14 @@ struct Given {
 }
 
 impl Given {
-    fn now(context: &Context, role: Role) -> Self {
+    fn now(context: &Context, principal: &Principal) -> Self {
         let port = context.registry.port();
         Self {
             settings: context.settings(),
             media: (port.number(), port.has_tcp()),
-            has_audio: status::has_audio(context),
-            qualities: context.registry.qualities(),
+            cameras: cameras::terms(context, principal),
             made: context.auth.now(),
-            guest: role == Role::Guest,
+            guest: principal.role == Role::Guest,
         }
     }
 
@@ -152,15 +151,14 @@ impl Given {
     }
 
     fn terms<'a>(&'a self, servers: &'a [IceServer]) -> Terms<'a> {
-        Terms::new(servers, self.media, self.has_audio, &self.qualities)
+        Terms::new(servers, self.media, &self.cameras)
     }
 
     /// Whether `now` is news: also when the credentials that were given have become old, or were made while the clock was
     /// wrong.
     fn is_outdated(&self, now: &Self) -> bool {
         self.media != now.media
-            || self.has_audio != now.has_audio
-            || self.qualities != now.qualities
+            || self.cameras != now.cameras
             || self.settings.ice.servers != now.settings.ice.servers
             || self.made.abs_diff(now.made) > CREDENTIALS_RENEWED
     }
@@ -213,9 +211,9 @@ impl Line {
         let stop = self.state.stop.clone();
         let limits = self.state.limits;
         let mut changes = context.status.changes();
-        let (principal, role) = (self.principal.clone(), self.principal.role);
+        let principal = self.principal.clone();
         let mut lost = std::pin::pin!(context.auth.lost(&principal));
-        let mut given = Given::now(&context, role);
+        let mut given = Given::now(&context, &principal);
         self.put_json(given.hello(context.clocks)).await?;
         let mut status_at = Instant::now();
         let mut status_sent = status_at;
@@ -235,12 +233,12 @@ impl Line {
                 }
                 told = told(&mut self.viewer) => self.tell(told.ok_or(End::Gone)?).await?,
                 () = sleep_until(status_at) => {
-                    let now = Given::now(&context, role);
+                    let now = Given::now(&context, &principal);
                     if given.is_outdated(&now) {
                         self.put_json(now.update()).await?;
                         given = now;
                     }
-                    self.send(&ToPage::Status(status::public(&context, role))).await?;
+                    self.send(&ToPage::Status(status::public(&context, &principal))).await?;
                     status_sent = Instant::now();
                     status_at = status_sent + STATUS_MAX;
                 }
@@ -297,9 +295,25 @@ impl Line {
     async fn handle(&mut self, message: FromPage) -> Result<(), End> {
         match message {
             FromPage::Clock { t0 } => self.send(&ToPage::Clock { t0, mono_us: Pts::now().as_micros() }).await,
-            FromPage::Offer { sdp, sound, quality } => match self.session() {
-                Some(session) => self.renegotiate(&session, sdp, sound, quality).await,
-                None => self.join(sdp, sound.unwrap_or(false), quality.unwrap_or_default()).await,
+            FromPage::Offer { sdp, sound, quality, cameras, listen } => match self.session() {
+                Some(session) => {
+                    // Without them it is an ICE restart.
+                    let wanted =
+                        cameras.map(|cameras| self.wanted(Some(cameras), quality.unwrap_or_default()));
+                    match wanted.transpose() {
+                        Ok(wanted) => self.renegotiate(&session, sdp, sound, quality, wanted).await,
+                        Err(error) => self.refuse(error).await,
+                    }
+                }
+                None => {
+                    let wanted = self.wanted(cameras, quality.unwrap_or_default());
+                    let heard =
+                        listen.map(|name| self.camera(Some(&name)).map(|c| c.name.clone())).transpose();
+                    match wanted.and_then(|wanted| Ok((wanted, heard?))) {
+                        Ok((wanted, listen)) => self.join(sdp, sound.unwrap_or(false), wanted, listen).await,
+                        Err(error) => self.refuse(error).await,
+                    }
+                }
             },
             FromPage::Resume { viewer } => match self.state.sessions.get(&viewer, &self.principal) {
                 Some(session) => {
@@ -320,9 +334,33 @@ impl Line {
                 let set = self.state.context.registry.set_sound(&session.id, on);
                 self.refuse_if(set).await
             }
-            FromPage::Quality { quality } => {
+            FromPage::Quality { quality, mid } => {
                 let Some(session) = self.session() else { return Ok(()) };
-                let set = self.state.context.registry.set_quality(&session.id, quality).await;
+                let set = self.state.context.registry.set_quality(&session.id, mid.as_deref(), quality).await;
+                self.refuse_if(set).await
+            }
+            FromPage::Camera { mid, camera } => {
+                let Some(session) = self.session() else { return Ok(()) };
+                let set = match self.camera(Some(&camera)) {
+                    Ok(camera) => {
+                        let registry = &self.state.context.registry;
+                        registry.set_camera(&session.id, mid.as_deref(), &camera.name).await
+                    }
+                    Err(error) => Err(error),
+                };
+                self.refuse_if(set).await
+            }
+            FromPage::Listen { camera } => {
+                let Some(session) = self.session() else { return Ok(()) };
+                let set = match self.camera(Some(&camera)) {
+                    Ok(camera) => self.state.context.registry.listen(&session.id, &camera.name).await,
+                    Err(error) => Err(error),
+                };
+                self.refuse_if(set).await
+            }
+            FromPage::Pause { mid, on } => {
+                let Some(session) = self.session() else { return Ok(()) };
+                let set = self.state.context.registry.set_paused(&session.id, &mid, on).await;
                 self.refuse_if(set).await
             }
             FromPage::Bye => {
@@ -334,10 +372,34 @@ impl Line {
         }
     }
 
-    async fn join(&mut self, sdp: String, sound: bool, quality: Quality) -> Result<(), End> {
+    /// The cameras that an offer is for.
+    fn wanted(&self, sections: Option<Vec<Section>>, quality: Quality) -> Result<Vec<Wanted>, Error> {
+        let Some(sections) = sections else {
+            return Ok(vec![Wanted { mid: None, camera: self.camera(None)?, quality }]);
+        };
+        let wanted = sections.into_iter().map(|Section { mid, camera, quality: own }| {
+            let camera = self.camera(Some(&camera))?;
+            Ok(Wanted { mid: Some(mid), camera, quality: own.unwrap_or(quality) })
+        });
+        wanted.collect()
+    }
+
+    /// The camera of that name, or the first, if this person may watch it.
+    fn camera(&self, name: Option<&str>) -> Result<Arc<Camera>, Error> {
+        let found = cameras::find(&self.state.context, &self.principal, Action::Watch, name);
+        found.map_err(|problem| Error::BadOffer(problem.detail.into_owned()))
+    }
+
+    async fn join(
+        &mut self,
+        sdp: String,
+        sound: bool,
+        cameras: Vec<Wanted>,
+        listen: Option<String>,
+    ) -> Result<(), End> {
         let (who, holder) = (self.principal.who.clone(), self.principal.holder());
         let (from, to) = (self.peer.remote, Some(self.peer.local));
-        let offer = Offer { sdp, from, to, who, holder, via: Signaling::Page, sound, quality };
+        let offer = Offer { sdp, from, to, who, holder, via: Signaling::Page, sound, cameras, listen };
         match self.state.sessions.join(&self.principal, offer).await {
             Ok((session, sdp)) => {
                 self.viewer = Some(Attached { told: session.attach(), session: session.clone() });
@@ -353,14 +415,16 @@ impl Line {
         sdp: String,
         sound: Option<bool>,
         quality: Option<Quality>,
+        cameras: Option<Vec<Wanted>>,
     ) -> Result<(), End> {
+        let quality = quality.filter(|_| cameras.is_none()); // else each section has its own
         let mut ice = session.ice.lock().await;
-        let restarted = self.state.context.registry.restart(&session.id, &sdp).await;
-        if let Ok(answer) = &restarted {
+        let renegotiated = self.state.context.registry.renegotiate(&session.id, &sdp, cameras).await;
+        if let Ok(answer) = &renegotiated {
             ice.renegotiated(&sdp, answer);
         }
         drop(ice);
-        match restarted {
+        match renegotiated {
             Ok(answer) => {
                 self.send(&ToPage::Answer { viewer: session.id.as_str(), sdp: &answer }).await?;
                 let registry = self.state.context.registry.clone();
@@ -368,7 +432,7 @@ impl Line {
                     self.refuse_if(registry.set_sound(&session.id, on)).await?;
                 }
                 match quality {
-                    Some(wish) => self.refuse_if(registry.set_quality(&session.id, wish).await).await,
+                    Some(wish) => self.refuse_if(registry.set_quality(&session.id, None, wish).await).await,
                     None => Ok(()),
                 }
             }

@@ -13,6 +13,7 @@ use super::super::testing::{OFFER, PATIENCE, Server, context};
 use super::*;
 use crate::config;
 use crate::pipeline::quality::Offered;
+use crate::state::Scope;
 
 struct Page(WebSocketStream<TcpStream>);
 
@@ -107,11 +108,11 @@ async fn the_sizes_that_there_are_are_told_when_they_change() {
     let server = start();
     let mut page = Page::open(&server).await;
     let offered = Offered { size: Some(config::Video::default().size), ..Offered::default() };
-    server.context.streams.video.offer(offered);
-    server.context.status.video(|_| {});
+    server.context.camera().video.offer(offered);
+    server.context.status.cameras()[0].video.change(|_| {});
     assert_eq!(page.next("update").await["qualities"], json!(["full", "half", "quarter"]));
-    server.context.streams.video.offer(Offered { smaller: false, ..offered });
-    server.context.status.video(|_| {});
+    server.context.camera().video.offer(Offered { smaller: false, ..offered });
+    server.context.status.cameras()[0].video.change(|_| {});
     assert_eq!(page.next("update").await["qualities"], json!(["full"]));
 }
 
@@ -121,7 +122,7 @@ async fn a_change_is_told_at_once_but_not_each_of_many() {
     let mut page = Page::open(&server).await;
     page.next("status").await;
     for n in 0..1000 {
-        server.context.status.video(|v| v.name = format!("camera {n}"));
+        server.context.status.cameras()[0].video.change(|v| v.name = format!("camera {n}"));
     }
     let mut told = 0;
     loop {
@@ -199,13 +200,13 @@ async fn a_viewer_joins_restarts_and_leaves() {
     page.say(json!({"type": "clock", "t0": 1})).await;
     page.next("clock").await; // none of these was refused
     let facts = || server.context.registry.list().remove(0);
-    assert!(facts().sound && facts().quality == Quality::Half);
+    assert!(facts().sound && facts().cameras[0].quality == Quality::Half);
 
     let again = with_new_ice(OFFER);
     page.say(json!({"type": "offer", "sdp": again})).await;
     let answer = page.next("answer").await;
     assert_eq!(answer["viewer"], viewer);
-    assert!(facts().sound && facts().quality == Quality::Half, "not told, so as before");
+    assert!(facts().sound && facts().cameras[0].quality == Quality::Half, "not told, so as before");
 
     page.say(json!({"type": "bye"})).await;
     page.say(json!({"type": "clock", "t0": 2})).await;
@@ -284,14 +285,14 @@ async fn stopping_is_told() {
 async fn who_loses_access_is_told_and_the_viewer_ends() {
     let server = start();
     let auth = &server.context.auth;
-    let token = auth.add_token("player", Role::Guest).unwrap();
+    let token = auth.add_token("player", Role::Guest, Scope::ALL).unwrap();
     let mut page = Page::open_with(&server, &token).await;
     let Got::Text(status) = page.get().await else { panic!() };
     assert_eq!(status["viewers"], json!({"count": 0, "max": 50}));
     let viewer = page.join().await;
     assert_eq!(server.context.registry.list()[0].who, "token: player");
     // Nobody else takes the viewer over.
-    let other = auth.add_token("other", Role::Viewer).unwrap();
+    let other = auth.add_token("other", Role::Viewer, Scope::ALL).unwrap();
     let mut thief = Page::open_with(&server, &other).await;
     thief.say(json!({"type": "resume", "viewer": viewer})).await;
     assert_eq!(thief.next("error").await["status"], 404);

@@ -1,17 +1,23 @@
 //! `GET /api/status`: facts as JSON, and `GET /healthz` for monitors.
 //!
 //! ```json
-//! {"version": "0.1.0", "uptime_s": 12, "video": {"state": "live", ...}, "audio": {...}, "counters": {...},
+//! {"version": "0.1.0", "uptime_s": 12,
+//!  "cameras": [{"name": "front", "label": "Front door", "video": {"state": "live", ...}, "audio": {...},
+//!               "viewers": 1, "private": false}],
+//!  "video": {...}, "audio": {...}, "counters": {...},
 //!  "clock": {"mono_us": 123456789, "unix_ms": 1763600000000},
 //!  "viewers": {"count": 1, "max": 50, "list": [{"name": ..., "address": ..., "state": "live", ...}]}}
 //! ```
 //!
-//! `video.rungs` are the sizes of pictures that there are, from large to small: `{"name": "half", "width": 640, "height": 360,
-//! "fps": 30.0, "viewers": 1}`. In `list`, `quality` is what a viewer wishes for and `rung` what it gets.
+//! `cameras` are those that one may watch, in the order of the configuration; `video` and `audio` are those of the first. The
+//! `state` of `video` and `audio` is `opening`, `starting` (the camera is open, but has given no picture yet), `live`, `idle`,
+//! `gone`, `private` or `off`. `viewers` of a camera counts those who get its pictures now. `video.rungs` are the sizes of
+//! pictures that there are, from large to small: `{"name": "half", "width": 640, "height": 360, "fps": 30.0, "viewers": 1}`.
+//! In `list`, `id` is how the id in a viewer's `answer` begins, and `cameras` are a viewer's: `{"camera": "front", "quality": ..., "rung": ..., "paused": false}`, what it wishes for
+//! and what it gets. `privacy` is whether all cameras and microphones are closed; `private` whether that camera is.
 //!
 //! `list`, `configuration` and `state_problem` (why the state can't be written, and what follows from that) are for the
-//! owner only; `counters`, `process` and `media_port` (what it holds now) for viewers too; guests get the rest. The `state` of `video` and `audio` is
-//! `opening`, `starting` (the camera is open, but has given no picture yet), `live`, `idle`, `gone`, `private` or `off`.
+//! owner only; `counters`, `process` and `media_port` (what it holds now) for viewers too; guests get the rest.
 //!
 //! `clock` relates the capture clock (microseconds of `CLOCK_MONOTONIC`) to Unix time at that moment. `/healthz`
 //! answers 200 while the daemon serves, also when a device is gone (that is retried, and restarting us won't
@@ -24,36 +30,47 @@ use warp::reply;
 
 use super::Context;
 use super::access::Visitor;
-use super::auth::Role;
+use super::actions::{self, Action};
+use super::auth::{Principal, Role};
+use super::cameras;
 use super::problem::Problem;
 use crate::clock::Pts;
-use crate::status::{Process, State};
+use crate::status::{CameraReport, Process, State};
 
-/// What `/api/status` tells somebody of that role.
-pub fn full(context: &Context, role: Role) -> Map<String, Value> {
-    let mut all = public(context, role);
-    if role >= Role::Viewer {
-        all.insert("counters".into(), json!(context.status.counters));
+/// What `/api/status` tells somebody.
+pub fn full(context: &Context, principal: &Principal) -> Map<String, Value> {
+    let mut all = public(context, principal);
+    if principal.role >= Role::Viewer {
+        all.insert("counters".into(), json!(*context.status.counters));
         all.insert("process".into(), json!(Process::now()));
         all.insert("media_port".into(), json!(context.registry.port().usage()));
     }
     all
 }
 
-/// What the page of somebody of that role is told all the time: no counters, and who watches only to the owner.
-pub fn public(context: &Context, role: Role) -> Map<String, Value> {
-    let mut all = report(context);
+/// What somebody's page is told all the time: no counters, and who watches only to the owner.
+pub fn public(context: &Context, principal: &Principal) -> Map<String, Value> {
+    let mut report = context.status.report();
+    let mut reports = std::mem::take(&mut report.cameras);
+    reports.retain(|camera| actions::may(principal, Action::Watch, &camera.name));
+    let mut all = match serde_json::to_value(report) {
+        Ok(Value::Object(all)) => all,
+        other => {
+            tracing::error!("the status is no JSON object: {other:?}");
+            Map::new()
+        }
+    };
     all.remove("counters");
-    if let Some(video) = all.get_mut("video") {
-        video["rungs"] = json!(context.registry.rungs());
-    }
+    let privacy = context.auth.state().privacy().borrow().clone();
+    all.extend(cameras::told(&context.cameras, &privacy, reports));
+    all.insert("privacy".into(), json!(privacy.all));
     let now = Pts::now();
     all.insert(
         "clock".into(),
         json!({"mono_us": now.as_micros(), "unix_ms": u64::try_from(now.unix().as_millis()).unwrap_or_default()}),
     );
     let mut viewers = json!({"count": context.registry.count(), "max": context.settings().web.max_viewers});
-    if role == Role::Owner {
+    if principal.role == Role::Owner {
         viewers["list"] = json!(context.registry.list());
         all.insert("state_problem".into(), json!(context.auth.unwritten()));
     } else {
@@ -63,27 +80,10 @@ pub fn public(context: &Context, role: Role) -> Map<String, Value> {
     all
 }
 
-/// Whether there is sound at all, working now or not.
-pub fn has_audio(context: &Context) -> bool {
-    context.status.report().audio.state != State::Off
-}
-
-fn report(context: &Context) -> Map<String, Value> {
-    match serde_json::to_value(context.status.report()) {
-        Ok(Value::Object(all)) => all,
-        other => {
-            tracing::error!("the status is no JSON object: {other:?}");
-            Map::new()
-        }
-    }
-}
-
 /// `GET /api/status`.
 pub fn response(context: &Context, visitor: &Visitor) -> reply::Response {
     match visitor.required() {
-        Ok(principal) => {
-            uncached("application/json", Value::Object(full(context, principal.role)).to_string())
-        }
+        Ok(principal) => uncached("application/json", Value::Object(full(context, principal)).to_string()),
         Err(problem) => problem.response(),
     }
 }
@@ -93,13 +93,15 @@ pub fn health(context: &Context, stopping: bool) -> reply::Response {
     if stopping {
         return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the device is shutting down").response();
     }
-    let report = context.status.report();
     let gone = |state, reason: Option<String>| {
         (state == State::Gone).then(|| reason.unwrap_or_else(|| "device gone".into()))
     };
-    let (video, audio) = (report.video, report.audio);
-    let reasons = [gone(video.state, video.reason), gone(audio.state, audio.reason)];
-    let reasons: Vec<_> = reasons.into_iter().flatten().collect();
+    let mut reasons = vec![];
+    for CameraReport { video, audio, .. } in context.status.report().cameras {
+        reasons.extend(gone(video.state, video.reason));
+        // Several cameras may have one microphone.
+        reasons.extend(gone(audio.state, audio.reason).filter(|reason| !reasons.contains(reason)));
+    }
     let text = if reasons.is_empty() { "ok\n".into() } else { format!("degraded: {}\n", reasons.join("; ")) };
     uncached("text/plain; charset=utf-8", text)
 }
@@ -117,16 +119,18 @@ mod tests {
     use super::*;
     use crate::media::frame::Size;
     use crate::pipeline::quality::Offered;
-    use crate::{status::State, web::testing};
+    use crate::state::Scope;
+    use crate::web::testing::{self, principal};
 
     #[tokio::test]
     async fn everybody_is_told_what_their_role_may_know() {
         let context = testing::context();
-        context.streams.video.offer(Offered { size: Some(Size::new(1280, 720)), ..Offered::default() });
+        context.camera().video.offer(Offered { size: Some(Size::new(1280, 720)), ..Offered::default() });
         for (role, list, counters) in
             [(Role::Guest, false, false), (Role::Viewer, false, true), (Role::Owner, true, true)]
         {
-            let (full, public) = (Value::Object(full(&context, role)), public(&context, role));
+            let who = principal(role, Scope::ALL);
+            let (full, public) = (Value::Object(full(&context, &who)), public(&context, &who));
             for told in [&full, &Value::Object(public.clone())] {
                 assert!(told["clock"]["mono_us"].is_u64() && told["clock"]["unix_ms"].is_u64(), "{told:#}");
                 assert_eq!(told["viewers"]["count"], 0);
@@ -135,6 +139,7 @@ mod tests {
                 assert!(told["uptime_s"].is_u64());
                 assert_eq!(told["video"]["rungs"][1]["name"], "half", "{told:#}");
                 assert_eq!(told["video"]["rungs"][1]["width"], 640);
+                assert_eq!(told["cameras"][0]["video"], told["video"]);
             }
             assert_eq!(full["counters"]["captured"].is_u64(), counters, "{role:?}");
             assert_eq!(full["process"]["threads"].is_u64(), counters, "{role:?}");
@@ -144,17 +149,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn sound_that_is_off_is_not_promised() {
-        let context = testing::context();
-        assert!(has_audio(&context));
-        context.status.audio(|a| a.state = State::Off);
-        assert!(!has_audio(&context));
+    async fn nobody_is_told_of_a_camera_that_they_may_not_watch() {
+        let context = testing::context_of(&["front", "back"]);
+        let names = |scope: Scope| {
+            let told = Value::Object(full(&context, &principal(Role::Guest, scope)));
+            let cameras: Vec<_> =
+                told["cameras"].as_array().unwrap().iter().map(|c| c["name"].clone()).collect();
+            (cameras, told.to_string().contains("front"))
+        };
+        assert_eq!(names(Scope::ALL).0, ["front", "back"]);
+        assert_eq!(names(Scope::only(["back".into()])), (vec!["back".into()], false));
+        assert_eq!(names(Scope::only([])), (vec![], false));
     }
 
     #[tokio::test]
     async fn a_lost_camera_is_degraded_but_healthy() {
         let context = testing::context();
-        context.status.video(|v| (v.state, v.reason) = (State::Gone, Some("camera unplugged".into())));
+        let video = context.status.cameras()[0].video.clone();
+        video.change(|v| (v.state, v.reason) = (State::Gone, Some("camera unplugged".into())));
         assert_eq!(health(&context, false).status(), 200);
         assert_eq!(health(&context, true).status(), 503);
     }

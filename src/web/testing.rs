@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use super::auth::{Auth, Role};
+use super::auth::{Auth, Key, Principal, Role};
 use super::limits::Limits;
 use super::places;
 use super::server;
@@ -18,9 +18,9 @@ use super::{Context, Door, Settings, Speaks, bind};
 use crate::clock::{Clocks, RtpClock};
 use crate::config;
 use crate::net::Links;
-use crate::pipeline::{snapshot::Snapshots, stream::Streams};
-use crate::state::{Digest, Session, State};
-use crate::status::Status;
+use crate::pipeline::camera::{Camera, Cameras};
+use crate::state::{Digest, Scope, Session, State};
+use crate::status::{self, Status};
 use crate::viewer::{Port, Registry};
 
 /// A folder of its own, removed when dropped.
@@ -50,11 +50,21 @@ impl Drop for Dir {
 pub struct Daemon {
     /// What the web reaches of it.
     pub context: Arc<Context>,
-    /// What its viewers would watch.
-    pub streams: Streams,
     /// Of the owner's.
     pub token: String,
     _dir: Dir,
+}
+
+impl Daemon {
+    /// Its first camera.
+    pub fn camera(&self) -> Arc<Camera> {
+        self.context.cameras.all()[0].clone()
+    }
+}
+
+/// Somebody of that role, who may watch these cameras.
+pub fn principal(role: Role, cameras: Scope) -> Principal {
+    Principal { role, cameras, who: role.as_str().into(), key: Key::Token(Digest::of(role.as_str())) }
 }
 
 impl std::ops::Deref for Daemon {
@@ -77,24 +87,40 @@ pub fn context() -> Daemon {
 
 /// The same, configured.
 pub fn context_with(config: config::Web, ice: config::Ice) -> Daemon {
-    let (streams, status) = (Streams::default(), Arc::new(Status::default()));
+    context_for(&["camera"], config, ice)
+}
+
+/// The same with cameras of these names.
+pub fn context_of(cameras: &[&str]) -> Daemon {
+    context_for(cameras, config::Web::default(), config::Ice::default())
+}
+
+fn context_for(cameras: &[&str], config: config::Web, ice: config::Ice) -> Daemon {
+    let status = Arc::new(Status::default());
+    let told = |name: &&str| status::Camera {
+        name: (*name).into(),
+        label: name.to_uppercase(),
+        video: status.source(),
+        audio: status.source(),
+    };
+    status.set_cameras(cameras.iter().map(told).collect());
+    let cameras = Cameras::new(cameras.iter().map(|name| Camera::new(name, &name.to_uppercase())));
     let clocks =
         Clocks { video: RtpClock { hz: 90_000, offset: 1 }, audio: RtpClock { hz: 48_000, offset: 2 } };
     let (_, addresses) = tokio::sync::watch::channel(vec![("lo".to_owned(), [127, 0, 0, 1].into())]);
     let any = config::Ice { port: 0, ..ice.clone() };
     let links = Links::new(addresses.clone());
     let port = Port::open(&any, addresses, status.clone()).unwrap();
-    let registry = Registry::new(streams.clone(), status.clone(), port, config.max_viewers);
+    let registry = Registry::new(cameras.clone(), status.clone(), port, config.max_viewers);
     let dir = Dir::new();
     let auth = Auth::new(State::open(dir.path()).unwrap());
     auth.state().change(|l| l.owner = Some("no password fits".into())).unwrap();
-    let token = auth.add_token("test", Role::Owner).unwrap();
-    let snapshots = Arc::new(Snapshots::new(streams.video.demand.clone()));
+    let token = auth.add_token("test", Role::Owner, Scope::ALL).unwrap();
     let announced = tokio::sync::watch::channel(None).1;
     let settings = Settings { web: config, ice, tls: None, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
     let settings = tokio::sync::watch::channel(Arc::new(settings)).1;
-    let context = Arc::new(Context { registry, status, auth, snapshots, settings, clocks, links, announced });
-    Daemon { context, streams, token, _dir: dir }
+    let context = Arc::new(Context { registry, status, auth, cameras, settings, clocks, links, announced });
+    Daemon { context, token, _dir: dir }
 }
 
 /// A server on a port of its own, until dropped.

@@ -10,6 +10,7 @@ use warp::path::FullPath;
 use warp::{Filter, reply};
 
 use super::access::Visitor;
+use super::actions::Action;
 use super::auth::Role;
 use super::body::{self, Body};
 use super::json::{self, Expected};
@@ -17,10 +18,11 @@ use super::peer::{Peer, State};
 use super::problem::Problem;
 use super::proxy::Via;
 use super::sessions::Session;
+use super::{cameras, query};
 use crate::config;
 use crate::pipeline::quality::Quality;
 use crate::viewer::sdp::fragment::{Credentials, Fragment};
-use crate::viewer::{Error, Offer, Signaling, ice_servers};
+use crate::viewer::{Error, Offer, Signaling, Wanted, ice_servers};
 
 const SDP: &str = "application/sdp";
 const SDPFRAG: &str = "application/trickle-ice-sdpfrag";
@@ -48,7 +50,7 @@ pub fn routes(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
     };
     let request = warp::method()
         .and(warp::path::full())
-        .and(query())
+        .and(query::raw())
         .and(warp::header::headers_cloned())
         .and(warp::ext::get::<Peer>())
         .and(warp::ext::get::<Visitor>())
@@ -65,11 +67,6 @@ pub fn routes(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
     let whole = warp::path!("whep").and(with(state)).and(request.clone()).then(endpoint);
     let one = warp::path!("whep" / String).and(with(state)).and(request).then(resource);
     whole.or(one).unify().boxed()
-}
-
-/// The query, or nothing.
-fn query() -> BoxedFilter<(String,)> {
-    warp::query::raw().or(warp::any().map(String::new)).unify().boxed()
 }
 
 async fn endpoint(state: Arc<State>, request: Request) -> reply::Response {
@@ -107,7 +104,7 @@ async fn resource(id: String, state: Arc<State>, request: Request) -> reply::Res
 async fn join(state: &State, request: Request) -> Result<reply::Response, Problem> {
     body::expect_type(&request.headers, SDP)
         .map_err(|p| p.with(ACCEPT_POST, HeaderValue::from_static(SDP)))?;
-    let quality = wish(&request.query)?;
+    let cameras = wanted(state, &request)?;
     let limits = &state.limits;
     let (via, path) = (request.peer.via.clone(), request.path);
     let sdp = body::read(&request.headers, request.body, limits.body_bytes, limits.body).await?;
@@ -115,7 +112,8 @@ async fn join(state: &State, request: Request) -> Result<reply::Response, Proble
     let (who, holder) = (principal.who.clone(), principal.holder());
     let (from, to) = (request.peer.remote, Some(request.peer.local));
     // A player that asks for sound will play it.
-    let offer = Offer { sdp, from, to, who, holder, via: Signaling::Whep, sound: true, quality };
+    let offer =
+        Offer { sdp, from, to, who, holder, via: Signaling::Whep, sound: true, cameras, listen: None };
     let (session, sdp) = state.sessions.join(principal, offer).await?;
     let mut response = Response::new(sdp.into());
     *response.status_mut() = StatusCode::CREATED;
@@ -132,11 +130,20 @@ async fn join(state: &State, request: Request) -> Result<reply::Response, Proble
     Ok(response)
 }
 
-/// Which pictures a player wishes for: `quality=half`. Other parts of a query are for others.
-fn wish(query: &str) -> Result<Quality, Problem> {
-    let mut wishes = query.split('&').filter_map(|part| part.strip_prefix("quality="));
-    let wish = wishes.next_back().map(str::parse).transpose();
-    wish.map(Option::unwrap_or_default).map_err(|why| Problem::new(StatusCode::BAD_REQUEST, why))
+/// Which cameras a player wishes for, and which pictures of them: `camera=front&quality=half`. With several, each is for the
+/// next of the offer's video sections.
+fn wanted(state: &State, request: &Request) -> Result<Vec<Wanted>, Problem> {
+    let quality = query::last(&request.query, "quality").map(|wish| wish.parse()).transpose();
+    let quality: Quality =
+        quality.map_err(|why| Problem::new(StatusCode::BAD_REQUEST, why))?.unwrap_or_default();
+    let names = query::all(&request.query, "camera");
+    let names = if names.is_empty() { vec![None] } else { names.into_iter().map(Some).collect() };
+    let who = request.visitor.required()?;
+    let wanted = names.into_iter().map(|name| {
+        let camera = cameras::find(&state.context, who, Action::Watch, name.as_deref())?;
+        Ok(Wanted { mid: None, camera, quality })
+    });
+    wanted.collect()
 }
 
 async fn patch(state: &Arc<State>, id: &str, request: Request) -> Result<reply::Response, Problem> {
@@ -157,33 +164,52 @@ async fn patch(state: &Arc<State>, id: &str, request: Request) -> Result<reply::
     )
 }
 
-/// What a viewer does besides ICE, which no draft has: whether it plays the sound, and which pictures it wishes for.
+/// What a viewer does besides ICE, which no draft has: whether it plays the sound, and of which camera; and for one media
+/// section, by default the first or all, which camera and which pictures it wishes for, and whether anybody sees it.
 #[derive(Deserialize)]
 struct Plays {
     sound: Option<bool>,
+    listen: Option<String>,
+    mid: Option<String>,
+    camera: Option<String>,
     quality: Option<Quality>,
+    pause: Option<bool>,
 }
 
 impl Expected for Plays {
-    const LOOKS: &'static str =
-        r#"{"sound": true or false}, {"quality": "auto", "full", "half" or "quarter"}, or both"#;
+    const LOOKS: &'static str = r#"{"sound": true or false}, {"listen": "CAMERA"}, {"camera": "CAMERA"}, {"quality": "auto", "full", "half" or "quarter"}, {"mid": "0", "pause": true or false}, or some of these"#;
 }
 
 async fn play(state: &State, session: &Session, request: Request) -> Result<reply::Response, Problem> {
     let limits = &state.limits;
     let body = body::read(&request.headers, request.body, limits.body_bytes, limits.body).await?;
-    let Plays { sound, quality } =
+    let Plays { sound, listen, mid, camera, quality, pause } =
         json::parse(&body).map_err(|why| Problem::new(StatusCode::BAD_REQUEST, format!("the body {why}")))?;
-    if sound.is_none() && quality.is_none() {
+    let nothing = (&sound, &listen, &camera, &quality, &pause) == (&None, &None, &None, &None, &None);
+    if nothing || (pause.is_some() && mid.is_none()) {
         let says = format!("the body has to be {}", Plays::LOOKS);
         return Err(Problem::new(StatusCode::BAD_REQUEST, says));
     }
-    let registry = &state.context.registry;
+    let (registry, who) = (&state.context.registry, request.visitor.required()?);
+    let named = |name: Option<String>| {
+        let find = |name: &str| cameras::find(&state.context, who, Action::Watch, Some(name));
+        name.map(|name| find(&name).map(|camera| camera.name.clone())).transpose()
+    };
+    let (listen, camera, mid) = (named(listen)?, named(camera)?, mid.as_deref());
     if let Some(on) = sound {
         registry.set_sound(&session.id, on)?;
     }
+    if let Some(camera) = listen {
+        registry.listen(&session.id, &camera).await?;
+    }
+    if let Some(camera) = camera {
+        registry.set_camera(&session.id, mid, &camera).await?;
+    }
     if let Some(wish) = quality {
-        registry.set_quality(&session.id, wish).await?;
+        registry.set_quality(&session.id, mid, wish).await?;
+    }
+    if let Some((on, mid)) = pause.zip(mid) {
+        registry.set_paused(&session.id, mid, on).await?;
     }
     Ok(empty(StatusCode::NO_CONTENT, []))
 }

@@ -35,7 +35,7 @@ async fn a_player_names_the_pictures_it_wishes_for() {
         assert_eq!(reply.status, 201, "{query}: {}", reply.body);
         let at = reply.header("location").to_owned();
         assert!(at.starts_with("/whep/") && !at.contains('?'), "{at}");
-        assert_eq!(server.context.registry.list()[0].quality.name(), wish, "{query}");
+        assert_eq!(server.context.registry.list()[0].cameras[0].quality.name(), wish, "{query}");
         assert_eq!(server.ask("DELETE", &at, &[], "").await.status, 200);
     }
     let reply = server.ask("POST", "/whep?quality=4k", &[AS_SDP], OFFER).await;
@@ -90,7 +90,7 @@ async fn from_post_to_delete() {
     }
 
     // Which pictures it wishes for, beside the sound or alone.
-    let wish = || server.context.registry.list()[0].quality.name();
+    let wish = || server.context.registry.list()[0].cameras[0].quality.name();
     for (body, status, wishes) in [
         (r#"{"quality":"half"}"#, 204, "half"),
         (r#"{"sound":true,"quality":"quarter"}"#, 204, "quarter"),

@@ -1,5 +1,7 @@
 // What the scenarios of page.mjs share: its arguments, how it opens the page, and how it looks at it.
+import { mkdir } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
+import axe from 'axe-core';
 import { signIn } from './launch.mjs';
 
 export const { values: args } = parseArgs({
@@ -99,3 +101,28 @@ export async function look(page, size, scheme) {
 }
 
 export const shown = (page, id) => page.evaluate((i) => Boolean(document.getElementById(i).checkVisibility()), id);
+
+/** Waits until `test` answers something true, and answers that. */
+export async function eventually(test, sentence) {
+  const end = performance.now() + PATIENCE_MS;
+  while (performance.now() < end) {
+    const seen = await test().catch(() => null);
+    if (seen) return seen;
+    await pause(50);
+  }
+  check(false, sentence);
+  return null;
+}
+
+/** Axe's serious complaints of what is on the screen; drawn with --out. */
+export async function inspect(page, where) {
+  await page.evaluate(axe.source);
+  const { violations, passes } = await page.evaluate(() => window.axe.run(document));
+  check(passes.length > 3, `${where}: axe looked at next to nothing`);
+  for (const { id, impact, help, nodes } of violations) {
+    if (impact === 'serious' || impact === 'critical') check(false, `${where}: ${help} (${id}): ${nodes[0].html.slice(0, 200)}`);
+  }
+  if (!args.out) return;
+  await mkdir(args.out, { recursive: true });
+  await page.screenshot({ path: `${args.out}/${where.replaceAll(/[ ,]+/g, '-')}.png` });
+}

@@ -35,6 +35,7 @@ export function launch(name) {
   return puppeteer.launch({
     ...BROWSERS[name],
     headless: true,
+    acceptInsecureCerts: true, // the device makes its own
     dumpio: !!process.env.DUMPIO,
     handleSIGTERM: false, // whoever called closes the browser
     protocolTimeout: 100_000,

@@ -14,9 +14,18 @@
 //   sound        a browser that refuses sound without a click, and the click
 //   full         guests at a daemon that allows one viewer
 //   quality      the size of the picture, as a person chooses it
+//   pictures     saved, copied, in a corner, zoomed; the screen stays on; what the keys are
+//   settings     the panel's parts, the certificate, links for phones, figures that are explained
+//   sizes        large letters, 400 % zoom, small phones: nothing is cut off, nothing scrolls in two directions
+//   app          opened from its manifest
+//   problems     what a person gets who asks for what is not there
+//   languages    German and French: all of it, and nothing cut off
+//   cameras      three cameras beside each other, and each of them alone
 //   screenshots  pictures of it all into --out
 import { mkdir } from 'node:fs/promises';
 import axe from 'axe-core';
+import { app, languages, pictures, problems, settings, sizes } from './people.mjs';
+import { cameras } from './cameras.mjs';
 import { PATIENCE_MS, SCHEMES, SIZES, args, check, errors, facts, failures, look, open, pause, shown, until } from './kit.mjs';
 import { NAMES, launch } from './launch.mjs';
 import { noSocket } from './no-socket.mjs';
@@ -122,7 +131,10 @@ async function keyboard(browser) {
   check((await pressed()) === 'false', 'Control and m is not ours');
 
   const order = [];
-  for (let i = 0; i < 4; i++) {
+  const controls = await page.$$eval('.buttons button:not([hidden]):not(:disabled)', (all) => all.map((b) => b.id));
+  await page.reload({ waitUntil: 'domcontentloaded' }); // from the start
+  await until(page, 'live');
+  for (let i = 0; i < controls.length; i++) {
     await page.keyboard.press('Tab');
     order.push(
       await page.evaluate(() => {
@@ -131,12 +143,21 @@ async function keyboard(browser) {
       }),
     );
   }
-  check(order.map((o) => o.id).join() === 'sound,people-button,full,info', `focus goes through the controls in order, not ${JSON.stringify(order)}`);
+  const all = 'sound,still,corner,full,info,close-all,settings';
+  check(controls.join() === all, `all controls are there: ${controls}`);
+  check(order.map((o) => o.id).join() === all, `focus goes through the controls in order, not ${JSON.stringify(order)}`);
   check(order.every((o) => o.outline), 'focus is visible on every control');
+  const focused = () => page.evaluate(() => document.activeElement.id);
+  await page.focus('#info');
   await page.keyboard.press('Enter');
   await later(expanded, 'true', 'Enter presses the focused button');
+  await later(focused, 'details', 'the details take the focus');
+  await page.keyboard.press('Escape');
+  await later(focused, 'info', 'and give it back');
   await page.keyboard.press(' ');
-  await later(expanded, 'false', 'so does space');
+  await later(expanded, 'true', 'space presses it, too');
+  await page.keyboard.press('i');
+  await later(expanded, 'false', 'i closes them');
   // A moment after it is there: what passes is not read out.
   await later(() => page.$eval('#spoken[role="status"]', (e) => e.textContent.split('.')[0]), 'Live', 'a screen reader is told the state');
   const spoken = await page.$eval('#spoken', (e) => e.textContent);
@@ -375,7 +396,8 @@ async function quality(browser) {
   // While the device has one size only there is nothing to choose, and the wish stays.
   const update = (qualities) =>
     page.evaluate((q) => {
-      const data = JSON.stringify({ type: 'update', qualities: q });
+      const cameras = [{ name: 'camera', label: 'Camera', has_audio: true, qualities: q }];
+      const data = JSON.stringify({ type: 'update', qualities: q, cameras });
       window.held.sockets.at(-1).dispatchEvent(new MessageEvent('message', { data }));
     }, qualities);
   await update(['full']);
@@ -447,7 +469,24 @@ async function screenshots(browser) {
   return { files, facts: await facts(page) };
 }
 
-const SCENARIOS = { axe: accessibility, keyboard, states, lost, stopped, sound, full, quality, screenshots };
+const SCENARIOS = {
+  axe: accessibility,
+  keyboard,
+  states,
+  lost,
+  stopped,
+  sound,
+  full,
+  quality,
+  cameras,
+  pictures,
+  settings,
+  sizes,
+  app,
+  problems,
+  languages,
+  screenshots,
+};
 
 const scenario = SCENARIOS[args.scenario];
 if (!args.url || !NAMES.includes(args.browser) || !scenario) {

@@ -1,8 +1,10 @@
-// Runs in the page before any of its own scripts: keeps the page's peer connections, looks at each frame that is presented,
-// and listens to the sound. Nothing here touches how the page or its media behave.
+// Runs in the page before any of its own scripts: keeps the page's sockets and peer connections, looks at each frame that is presented,
+// and listens to the sound. Of several cameras it looks at the enlarged one, or the first. Nothing here touches how the page or its
+// media behave.
 (() => {
   if (window.probe) return; // a second time in the same document
   const connections = [];
+  const sockets = [];
   const timing = { offered: null, shown: null }; // ms since the navigation began
   const Real = window.RTCPeerConnection;
   window.RTCPeerConnection = class extends Real {
@@ -13,6 +15,14 @@
     setLocalDescription(...args) {
       timing.offered ??= performance.now();
       return super.setLocalDescription(...args);
+    }
+  };
+
+  const RealSocket = window.WebSocket;
+  window.WebSocket = class extends RealSocket {
+    constructor(...args) {
+      super(...args);
+      sockets.push(this);
     }
   };
 
@@ -70,7 +80,8 @@
       const { width, height } = metadata;
       const at = performance.now();
       const unixMs = performance.timeOrigin + at;
-      const read = stamp(video, width, height);
+      // What is drawn may be the next picture already; of another size it would be misread.
+      const read = video.videoWidth === width ? stamp(video, width, height) : null;
       // At the screen's next refresh; Chromium at times reckons with a longer interval, that of the pictures.
       const display = Math.min(metadata.expectedDisplayTime, now + 1000 / 60);
       watching.frames.push({
@@ -89,19 +100,21 @@
     }
   }
 
-  function follow(video) {
-    if (video.followed) return;
-    video.followed = true;
+  function follow(element) {
+    if (element.followed) return;
+    element.followed = true;
     const next = (now, metadata) => {
-      video.requestVideoFrameCallback(next);
-      onFrame(video, now, metadata);
+      element.requestVideoFrameCallback(next);
+      if (element === video()) onFrame(element, now, metadata);
     };
-    video.requestVideoFrameCallback(next);
+    element.requestVideoFrameCallback(next);
   }
   const look = () => document.querySelectorAll('video').forEach(follow);
   new MutationObserver(look).observe(document, { childList: true, subtree: true });
 
-  const video = () => document.querySelector('video');
+  const video = () => document.querySelector('.tile.enlarged video') ?? document.querySelector('video');
+  /** What plays the sound, of whichever camera. */
+  const sounding = () => document.querySelector('video');
 
   // --- Sound: an analyser that hears what leaves the jitter buffer
 
@@ -201,8 +214,10 @@
     if (!open.length) return null;
     const report = await open[open.length - 1].getStats();
     const facts = { connections: open.length, state: open[open.length - 1].connectionState };
+    const shown = video()?.srcObject?.getVideoTracks()[0]?.id;
     report.forEach((s) => {
-      if (s.type === 'inbound-rtp') facts[s.kind] = { ...s, mimeType: report.get(s.codecId)?.mimeType };
+      const other = s.kind === 'video' && s.trackIdentifier !== undefined && s.trackIdentifier !== shown;
+      if (s.type === 'inbound-rtp' && !other) facts[s.kind] = { ...s, mimeType: report.get(s.codecId)?.mimeType };
       if (s.type === 'candidate-pair' && s.nominated) facts.pair = { rtt: s.currentRoundTripTime, bytes: s.bytesReceived };
     });
     return facts;
@@ -252,7 +267,7 @@
     const collected = { frames: [] };
     const from = performance.now();
     watching = collected;
-    const listening = sound ? listen(video().srcObject, seconds) : null;
+    const listening = sound ? listen(sounding().srcObject, seconds) : null;
     await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
     watching = null;
     const told = window.peercam?.facts ?? null;
@@ -300,7 +315,7 @@
       bars: video()?.videoWidth ? bars(video(), 0.625) : null,
       codec: after?.video?.mimeType ?? null,
       audioPackets: (after?.audio?.packetsReceived ?? 0) - (before?.audio?.packetsReceived ?? 0),
-      muted: video()?.muted ?? null,
+      muted: sounding()?.muted ?? null,
       sound: heard && { peakHz: heard.peakHz, tone: heard.tone, beep: heard.beep },
       lipSync: heard && lipSync(seen, heard.onsets),
       rtpTimestamps: seen.some((f) => f.rtp !== undefined),
@@ -311,9 +326,9 @@
     'nackCount', 'freezeCount'];
 
   /**
-   * Chooses sizes of the picture on the page, as a person does whose details are open: [value, ms until the next choice] each,
-   * at times that a busy machine does not shift. Returns the choices, the pictures shown meanwhile, both with their Unix time in
-   * ms, and what the browser counted.
+   * Chooses sizes of the picture on the page, as a person does whose details are open, and cameras for its section, as the page
+   * could: [camera, value, ms until the next choice] each, at times that a busy machine does not shift. Returns the choices, the
+   * pictures shown meanwhile, both with their Unix time in ms, and what the browser counted.
    */
   async function choose(choices) {
     const select = document.getElementById('quality');
@@ -322,11 +337,13 @@
     const collected = { frames: [] };
     watching = collected;
     const asked = [];
+    const mid = connections.at(-1).getTransceivers()[0].mid;
     let due = performance.now();
-    for (const [value, ms] of choices) {
+    for (const [camera, value, ms] of choices) {
+      if (camera !== asked.at(-1)?.camera) sockets.at(-1).send(JSON.stringify({ type: 'camera', mid, camera }));
       select.value = value;
       select.dispatchEvent(new Event('change', { bubbles: true }));
-      asked.push({ at: unix(performance.now()), quality: window.peercam.facts.quality });
+      asked.push({ at: unix(performance.now()), camera, quality: window.peercam.facts.quality });
       due += ms;
       await new Promise((resolve) => setTimeout(resolve, due - performance.now()));
     }
@@ -364,7 +381,8 @@
       worker.onerror = (e) => reject(new Error(e.message || 'worker refused'));
     });
     const open = connections.filter((c) => c.connectionState === 'connected');
-    const receiver = open[open.length - 1].getReceivers().find((r) => r.track.kind === 'video');
+    const shown = video().srcObject.getVideoTracks()[0];
+    const receiver = open[open.length - 1].getReceivers().find((r) => r.track === shown);
     const ready = answer();
     receiver.transform = new RTCRtpScriptTransform(worker, {});
     await ready;
@@ -400,7 +418,7 @@
     const page = document.body?.innerText ?? '';
     return { text: page, title: document.title, facts: window.peercam?.facts ?? null, frames: frames.presented,
       sinceFrameMs: frames.last === undefined ? null : performance.now() - frames.last,
-      connections: connections.map((c) => c.connectionState), muted: video()?.muted ?? null,
+      connections: connections.map((c) => c.connectionState), muted: sounding()?.muted ?? null,
       width: video()?.videoWidth ?? 0, height: video()?.videoHeight ?? 0 };
   }
 

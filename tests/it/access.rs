@@ -43,6 +43,7 @@ const ROUTES: &[(&str, &[(&str, Level)])] = &[
     ("/api/guests/x", &[("DELETE", Owner), ("POST", Owner)]),
     ("/api/issued", &[("GET", Owner)]),
     ("/api/privacy", &[("POST", Owner)]),
+    ("/api/qr", &[("POST", Owner)]),
     ("/api/ca.pem", &[("GET", Nobody), ("HEAD", Nobody)]),
     ("/api/signal", &[("GET", Guest)]),
     ("/api/hello", &[("GET", Guest)]),

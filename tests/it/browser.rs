@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use x509_parser::pem::parse_x509_pem;
 
-use crate::daemon::{Daemon, PATTERN};
+use crate::daemon::{Daemon, PATTERN, status};
 use crate::door;
 use crate::file;
 use crate::process::{Process, run};
@@ -127,8 +127,15 @@ impl Browser {
     }
 
     fn look(&mut self, command: Value) -> Value {
-        let (ticker, start) = (Ticker::start(), Instant::now());
-        let mut facts = self.tell(&command);
+        let ticker = Ticker::start();
+        let (mut start, mut facts) = (Instant::now(), self.tell(&command));
+        // A time in which the machine did something else for more than half of it tells nothing: another one is looked at.
+        for _ in 0..2 {
+            if ticker.is_valid(start, Instant::now()) {
+                break;
+            }
+            (start, facts) = (Instant::now(), self.tell(&command));
+        }
         ticker.judge(start, Instant::now());
         let lost = ticker.lost(start, Instant::now()).as_secs_f64();
         facts["ran"] = json!(number(&facts, "/seconds") - lost);
@@ -310,9 +317,13 @@ fn page(browser: &str, scenarios: &[&str]) {
 }
 
 fn page_of(daemon: &Daemon, browser: &str, scenarios: &[&str]) {
+    page_at(&daemon.url("/"), daemon, browser, scenarios);
+}
+
+fn page_at(url: &str, daemon: &Daemon, browser: &str, scenarios: &[&str]) {
     for scenario in scenarios {
         let mut command = Command::new("node");
-        command.arg(file("browser/page.mjs")).args(["--url", &daemon.url("/"), "--browser", browser]);
+        command.arg(file("browser/page.mjs")).args(["--url", url, "--browser", browser]);
         command.args(["--scenario", scenario, "--pid", &daemon.id().to_string()]).envs(door::keys());
         let out = run(&format!("page.mjs {browser} {scenario}"), &mut command, Duration::from_secs(120));
         let seen: Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}"));
@@ -323,6 +334,39 @@ fn page_of(daemon: &Daemon, browser: &str, scenarios: &[&str]) {
 #[test]
 fn page_is_accessible() {
     page("chromium", &["axe", "keyboard"]);
+}
+
+#[test]
+fn page_saves_zooms_and_tells_its_keys() {
+    page("chromium", &["pictures", "app", "problems"]);
+}
+
+#[test]
+fn page_has_its_settings_in_one_place() {
+    let daemon = Daemon::start(&format!("{PATTERN}[web]\ntls = \"auto\"\nhttp_port = 0\n"));
+    page_at(&daemon.url("/").replace("http:", "https:"), &daemon, "chromium", &["settings"]);
+}
+
+#[test]
+fn page_fits_large_letters_and_small_screens() {
+    page("chromium", &["sizes"]);
+    page_of(&Daemon::start(THREE), "chromium", &["sizes"]);
+}
+
+#[test]
+fn page_speaks_the_language_of_its_browser() {
+    page("chromium", &["languages"]);
+}
+
+/// Debian's WebKit has no WebRTC, and the page says so; all the rest works.
+#[test]
+fn webkit_shows_everything_but_the_picture() {
+    let daemon = Daemon::start(PATTERN);
+    let mut command = Command::new("node");
+    command.arg(file("browser/webkit.mjs")).args(["--url", &daemon.url("/")]).envs(door::keys());
+    let out = run("webkit.mjs", &mut command, Duration::from_secs(120));
+    let seen: Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}"));
+    assert_eq!(seen["failures"], json!([]), "{seen:#}");
 }
 
 #[test]
@@ -351,6 +395,101 @@ fn page_shows_the_size_that_was_chosen() {
 fn page_gives_sound_by_a_click() {
     page("chromium", &["sound"]);
     page("firefox", &["sound"]);
+}
+
+/// Three test pictures, which are told apart by their sizes.
+const THREE: &str = r#"
+[video]
+frame_rate = 15
+[audio]
+device = "tone"
+[[camera]]
+name = "front"
+label = "Front door"
+device = "pattern"
+size = "640x360"
+[[camera]]
+name = "back"
+device = "pattern"
+size = "480x270"
+[[camera]]
+name = "yard"
+device = "pattern"
+size = "320x180"
+"#;
+
+#[test]
+fn page_shows_several_cameras() {
+    page_of(&Daemon::start(THREE), "chromium", &["cameras"]);
+    page_of(&Daemon::start(THREE), "firefox", &["cameras"]);
+}
+
+#[test]
+fn page_follows_cameras_that_come_and_go() {
+    for kind in ["chromium", "firefox"] {
+        let daemon = Daemon::start(THREE);
+        let mut browser = Browser::start(kind);
+        browser.open(&daemon.url("/"));
+        cameras_come_and_go(&daemon, &mut browser);
+        let joined = status(daemon.address())["counters"]["viewers_joined"].clone();
+        assert_eq!(joined, json!(1), "{kind}: one viewer all the time");
+    }
+}
+
+fn cameras_come_and_go(daemon: &Daemon, browser: &mut Browser) {
+    let shows = |browser: &mut Browser, labels: &str| {
+        let all = "window.peercam.facts.cameras";
+        let live = format!("{all}.every((c) => c.state === 'live' && c.frames > 5)");
+        let told = format!("{all}.map((c) => c.label).join() === '{labels}' && {live}");
+        browser.wait(&format!("{told} && window.peercam.facts.generation === 1"), 20);
+    };
+    // What stays in the page is the same element, with the same stream: it doesn't blink.
+    let stays = |browser: &mut Browser, camera: &str| {
+        let video = format!("document.querySelector('[data-camera={camera}] video')");
+        browser.eval(&format!("(window.kept ??= new Map()).set('{camera}', [{video}, {video}.srcObject])"));
+    };
+    let stayed = |browser: &mut Browser, camera: &str| {
+        let video = format!("document.querySelector('[data-camera={camera}] video')");
+        let same = format!(
+            "(([video, stream]) => video === {video} && stream === video.srcObject)(window.kept.get('{camera}'))"
+        );
+        assert_eq!(browser.eval(&same), true, "{camera}");
+    };
+    let camera = |name: &str| {
+        let at = THREE.find(&format!("[[camera]]\nname = \"{name}\"")).expect("a camera");
+        let end = THREE[at + 1..].find("[[camera]]").map_or(THREE.len(), |next| at + 1 + next);
+        &THREE[at..end]
+    };
+    shows(browser, "Front door,Back,Yard");
+    for name in ["front", "back", "yard"] {
+        stays(browser, name);
+    }
+    // Another label is no other camera.
+    daemon.reload(&THREE.replace("Front door", "Porch"));
+    shows(browser, "Porch,Back,Yard");
+    daemon.reload(&THREE.replace(camera("back"), ""));
+    shows(browser, "Front door,Yard");
+    stayed(browser, "front");
+    stayed(browser, "yard");
+    // It comes back, between the two.
+    daemon.reload(THREE);
+    shows(browser, "Front door,Back,Yard");
+    stayed(browser, "front");
+    stayed(browser, "yard");
+    // The first one goes: the next takes its place, and with it the sound.
+    daemon.reload(&THREE.replace(camera("front"), ""));
+    shows(browser, "Back,Yard");
+    stayed(browser, "yard");
+    let (two, _) = THREE.rsplit_once("[[camera]]").expect("cameras");
+    daemon.reload(two);
+    shows(browser, "Front door,Back");
+    // The only one fills the page, as one camera does.
+    let (one, _) = two.rsplit_once("[[camera]]").expect("cameras");
+    daemon.reload(one);
+    shows(browser, "Front door");
+    browser.wait("document.title === '● live — Front door — peercam'", 10);
+    browser.wait("document.getElementById('figures-of').textContent === 'Front door'", 10);
+    assert_eq!(browser.eval("document.querySelector('.tile-button').checkVisibility()"), false);
 }
 
 #[test]

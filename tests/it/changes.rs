@@ -1,55 +1,83 @@
 //! Chromium and Firefox beside each other on one daemon's page. Each has the quality changed again and again, as a person
-//! would, and shows the pictures of one stream: without an error, a gap, or a step back in time.
+//! would, and the camera, and shows the pictures of one stream: without an error, a gap, or a step back in time.
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::browser::{Browser, number};
-use crate::daemon::{Daemon, PATTERN};
+use crate::daemon::Daemon;
 use crate::random::Random;
 use crate::ticker::Ticker;
 
-/// What may be chosen, and how wide the pictures of [`PATTERN`] are then.
-const QUALITIES: [(&str, u64); 4] = [("auto", 640), ("full", 640), ("half", 320), ("quarter", 160)];
-/// How often another quality is chosen, and in which order; each browser has its own.
+/// Two cameras; by the width of a picture it is known whose it is.
+const CONFIG: &str = "[audio]\ndevice = \"tone\"\n\
+    [[camera]]\nname = \"front\"\ndevice = \"pattern\"\nsize = \"640x480\"\n\
+    [[camera]]\nname = \"back\"\ndevice = \"pattern\"\nsize = \"704x528\"\n";
+/// How wide their full pictures are.
+const CAMERAS: [(&str, u64); 2] = [("front", 640), ("back", 704)];
+/// What may be chosen, and which part of the width the pictures have then.
+const QUALITIES: [(&str, u64); 4] = [("auto", 1), ("full", 1), ("half", 2), ("quarter", 4)];
+/// How often another quality, another camera, or both are chosen, and in which order; each browser has its own.
 const CHANGES: u32 = 200;
 const SEEDS: [u32; 2] = [0x2001_2026, 0x2002_2026];
 /// The next choice follows within this, mostly; a keyframe may have to wait for longer.
 const SOON: std::ops::Range<u32> = 150..450;
 /// One choice in ten is left alone for this time.
-const ALONE: Duration = Duration::from_secs(1);
+const ALONE: Duration = Duration::from_millis(1500);
 const ALONE_EVERY: u32 = 10;
-/// Half a second that a keyframe may have to wait, and the way to the screen: one that is left alone is shown by then.
-const MET: Duration = Duration::from_millis(850);
+/// Half a second that a keyframe may have to wait, as long for an encoder or a camera that starts, and the way to the screen:
+/// one that is left alone is shown by then.
+const MET: Duration = Duration::from_millis(1300);
 /// No gap between two pictures is longer.
 const GAP: Duration = Duration::from_millis(300);
 
 /// Choices, and how many milliseconds each holds.
-fn choices(seed: u32) -> Vec<(&'static str, u32)> {
-    let (mut random, mut now) = (Random::new(seed), "auto");
+fn choices(seed: u32) -> Vec<(&'static str, &'static str, u32)> {
+    let all = || {
+        CAMERAS.iter().flat_map(|(camera, _)| QUALITIES.iter().map(move |(quality, _)| (*camera, *quality)))
+    };
+    let (mut random, mut now) = (Random::new(seed), ("front", "auto"));
     let next = |n| {
-        let others: Vec<_> = QUALITIES.iter().filter(|(name, _)| *name != now).collect();
-        now = others[random.below(3) as usize].0;
+        let others: Vec<_> = all().filter(|other| *other != now).collect();
+        now = others[random.below(others.len() as u32) as usize];
         let soon = SOON.start + random.below(SOON.end - SOON.start);
-        (now, if n % ALONE_EVERY == 0 { ALONE.as_millis() as u32 } else { soon })
+        (now.0, now.1, if n % ALONE_EVERY == 0 { ALONE.as_millis() as u32 } else { soon })
     };
     (1..=CHANGES).map(next).collect()
 }
 
 /// The width that a choice leads to.
 fn width(choice: &Value) -> u64 {
-    let (_, width) = QUALITIES.iter().find(|(name, _)| choice["quality"] == *name).expect("one of them");
-    *width
+    width_of(&choice["camera"], &choice["quality"])
+}
+
+fn width_of(camera: &Value, quality: &Value) -> u64 {
+    let find = |all: &[(&str, u64)], wanted: &Value| {
+        all.iter().find(|(name, _)| wanted == *name).expect("one of them").1
+    };
+    find(&CAMERAS, camera) / find(&QUALITIES, quality)
+}
+
+/// Whether two pictures are of the same camera: by their widths.
+fn of_one_camera(a: &Value, b: &Value) -> bool {
+    let camera = |picture: &Value| {
+        let width = picture["width"].as_u64()?;
+        let of = |full: u64| QUALITIES.iter().any(|(_, part)| full / part == width);
+        CAMERAS.iter().position(|(_, full)| of(*full))
+    };
+    camera(a) == camera(b)
 }
 
 /// Opens the page's details, where the choice is, and has it made again and again; what the browser saw meanwhile.
 fn change(browser: &mut Browser, seed: u32) -> Value {
-    browser.wait("window.peercam.facts.state === 'live'", 20);
+    browser.wait("window.peercam.facts.cameras.every((c) => c.state === 'live')", 20);
+    browser.eval("document.querySelector('[data-camera=front] .tile-button').click()");
+    browser.wait("window.peercam.facts.enlarged === 'front' && window.peercam.facts.width === 640", 20);
     browser.tell(&json!({"do": "click", "selector": "#info"}));
     browser.wait("document.querySelectorAll('#quality option').length === 4", 10);
     browser.eval(&format!("window.probe.startToChoose({})", json!(choices(seed))));
-    browser.wait("window.probe.chosen", 89);
+    browser.wait("window.probe.chosen", 99);
     let seen = browser.eval("window.probe.chosen");
     let last = seen["asked"].as_array().and_then(|asked| asked.last()).unwrap_or_else(|| panic!("{seen:#}"));
     browser.wait(&format!("window.peercam.facts.width === {}", width(last)), 10);
@@ -109,25 +137,30 @@ impl<'a> Seen<'a> {
         }
     }
 
-    /// It rises. The number is read off the screen, where the next picture may be by then: it may be the same again, and one in
-    /// a few hundred of those that are read at another size than theirs is wrong.
+    /// It rises. The number is read off the screen, where the next picture may be by then: it may be the same again, and where
+    /// that has another size there is none. One in a few hundred of those that are hard to read is wrong.
     fn time(&mut self) {
-        let steps = |key: &str, bits: u32| -> Vec<u64> {
-            let told: Vec<u64> = self.frames.iter().filter_map(|frame| frame[key].as_u64()).collect();
-            told.windows(2).map(|w| w[1].wrapping_sub(w[0]) & ((1 << bits) - 1)).collect()
+        // Each camera has numbers of its own.
+        let steps = |key: &str, bits: u32, alike: fn(&Value, &Value) -> bool| -> Vec<u64> {
+            let pairs = self.frames.windows(2).filter(|pair| alike(&pair[0], &pair[1]));
+            let step = |pair: &[Value]| {
+                Some(pair[1][key].as_u64()?.wrapping_sub(pair[0][key].as_u64()?) & ((1 << bits) - 1))
+            };
+            pairs.filter_map(step).collect()
         };
-        let (timestamps, numbers) = (steps("rtp", 32), steps("number", 16));
+        let (timestamps, numbers) = (steps("rtp", 32, |_, _| true), steps("number", 16, of_one_camera));
         let all = self.frames.len() - 1;
         if timestamps.len() < all || !timestamps.iter().all(|step| (1..1 << 31).contains(step)) {
             self.fault(format!("RTP timestamps of {} pictures: {timestamps:?}", all + 1));
         }
         let falls = numbers.iter().filter(|step| **step >= 1 << 15).count();
-        if numbers.len() < all * 9 / 10 || falls > 1 {
+        if numbers.len() < all * 3 / 5 || falls > 1 {
             self.fault(format!("numbers of {} pictures: {numbers:?}", all + 1));
         }
     }
 
-    /// Pictures of another size come only where that was asked for, and in this order.
+    /// Pictures of another size come only where that was asked for, and in this order. Where camera and quality change, the
+    /// camera is asked for first, and may come before the quality does.
     fn sizes(&mut self) {
         let (mut choice, mut shown, mut switches) = (0, 640, 0);
         for frame in self.frames {
@@ -136,8 +169,12 @@ impl<'a> Seen<'a> {
                 continue;
             }
             (shown, switches) = (now, switches + 1);
-            let asked = |a: &Value| width(a) == now && number(a, "/at") <= number(frame, "/at");
-            match self.asked[choice..].iter().position(asked) {
+            let asked = |n: usize| {
+                let (a, before) = (&self.asked[n], n.checked_sub(1).map(|n| &self.asked[n]["quality"]));
+                let meanwhile = before.map(|quality| width_of(&a["camera"], quality));
+                (width(a) == now || meanwhile == Some(now)) && number(a, "/at") <= number(frame, "/at")
+            };
+            match (choice..self.asked.len()).position(asked) {
                 Some(further) => choice += further,
                 None => self.fault(format!("{now} pixels wide, after choice {choice}: not asked for")),
             }
@@ -148,7 +185,7 @@ impl<'a> Seen<'a> {
     /// A choice that is left alone is met.
     fn left_alone(&mut self) {
         let ends = self.asked.iter().skip(1).chain(self.frames.last());
-        let (mut judged, mut not_met) = (0, vec![]);
+        let (mut judged, mut not_met) = (0_usize, vec![]);
         for (choice, end) in self.asked.iter().zip(ends) {
             if self.ran(choice, end) < MET {
                 continue;
@@ -160,7 +197,8 @@ impl<'a> Seen<'a> {
             }
         }
         println!("{}: of {} choices {judged} left alone", self.name, self.asked.len());
-        if !not_met.is_empty() {
+        // As in `rungs`: one in twenty is for a busy machine.
+        if not_met.len() > judged.div_ceil(20) {
             self.fault(format!("not met: {not_met:?}"));
         }
     }
@@ -178,7 +216,7 @@ impl<'a> Seen<'a> {
 
 #[test]
 fn two_hundred_changes_are_one_stream_that_browsers_show() {
-    let daemon = Daemon::start(PATTERN);
+    let daemon = Daemon::start(CONFIG);
     let names = ["chromium", "firefox"];
     let mut browsers = names.map(Browser::start);
     for browser in &mut browsers {

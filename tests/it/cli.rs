@@ -181,6 +181,31 @@ fn the_doctor_misses_no_device_that_is_not_used() {
 }
 
 #[test]
+fn check_tries_every_camera_whatever_another_fails_at() {
+    let dir = Dir::new();
+    let cameras = "[[camera]]\nname = \"front\"\ndevice = \"/dev/video987\"\n\
+                   [[camera]]\nname = \"back\"\ndevice = \"pattern\"\nmicrophone = \"tone\"\n";
+    let rest = "[audio]\ndevice = \"off\"\n[web]\nport = 0\nhttp_port = 0\n[ice]\nport = 0\n";
+    std::fs::write(dir.path().join("device.toml"), format!("{cameras}{rest}")).unwrap();
+    let out = peercam(&dir, &["check"]);
+    let said = text(&out.stdout);
+    for part in [
+        "front: /dev/video987 is not plugged in",
+        "back: the test picture",
+        "front: off in the configuration",
+        "back: the test tone",
+        "1 problem\n",
+    ] {
+        assert!(said.contains(part), "{part:?} in {said}");
+    }
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    std::fs::write(dir.path().join("device.toml"), cameras.replace("back", "front")).unwrap();
+    let out = peercam(&dir, &["check", "--config-only"]);
+    let expected = "device.toml:5:8: camera.name: is another camera's, too; each needs one of its own\n";
+    assert!(text(&out.stderr).starts_with(expected) && out.status.code() == Some(78), "{out:?}");
+}
+
+#[test]
 fn check_says_what_would_be_used() {
     let dir = Dir::new();
     std::fs::write(dir.path().join("device.toml"), format!("{PATTERN}[web]\nport = 0\n[ice]\nport = 0\n"))

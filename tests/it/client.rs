@@ -19,8 +19,9 @@ use webrtc::peer_connection::{
     configure_rtcp_reports, configure_twcc_receiver_only,
 };
 
+use peercam::pipeline::camera::Cameras;
 use peercam::pipeline::quality::Quality;
-use peercam::viewer::{Credential, Holder, Offer, Signaling};
+use peercam::viewer::{Credential, Holder, Offer, Signaling, Wanted};
 
 use crate::http::{Response, request};
 
@@ -33,10 +34,11 @@ pub const OWNER: Holder = Holder { credential: Credential::new([0; 32]), owner: 
 /// The extension that the daemon sends its playout delay in.
 const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
 
-/// The owner's wish to watch, by the registry itself.
-pub fn offer(sdp: String, from: SocketAddr, via: Signaling) -> Offer {
-    let quality = Quality::Auto;
-    Offer { sdp, from, to: None, who: "test".into(), holder: OWNER, via, sound: false, quality }
+/// The owner's wish to watch the first of these cameras, by the registry itself.
+pub fn offer(sdp: String, from: SocketAddr, via: Signaling, cameras: &Cameras) -> Offer {
+    let cameras = vec![Wanted { mid: None, camera: cameras.all()[0].clone(), quality: Quality::Auto }];
+    let (to, who, holder, sound, listen) = (None, "test".into(), OWNER, false, None);
+    Offer { sdp, from, to, who, holder, via, sound, cameras, listen }
 }
 
 /// One receiving connection.
@@ -84,7 +86,12 @@ impl Client {
 
     /// The same, reachable at an address of this machine.
     pub async fn at(address: &str, audio: bool) -> Self {
-        Self::by(vec![address.to_owned()], vec![], audio).await
+        Self::by(vec![address.to_owned()], vec![], 1, audio).await
+    }
+
+    /// Wants so many pictures, each in a section, and sound if `audio`.
+    pub async fn watching(pictures: usize, audio: bool) -> Self {
+        Self::by(vec!["127.0.0.1:0".to_owned()], vec![], pictures, audio).await
     }
 
     /// The same, without UDP: [`Client::connect_tcp`] is for the daemon's candidates.
@@ -94,10 +101,10 @@ impl Client {
 
     /// The same at an address of this machine.
     pub async fn over_tcp_at(address: &str, audio: bool) -> Self {
-        Self::by(vec![], vec![address.to_owned()], audio).await
+        Self::by(vec![], vec![address.to_owned()], 1, audio).await
     }
 
-    async fn by(udp: Vec<String>, tcp: Vec<String>, audio: bool) -> Self {
+    async fn by(udp: Vec<String>, tcp: Vec<String>, pictures: usize, audio: bool) -> Self {
         let (state_tx, state) = watch::channel(RTCPeerConnectionState::New);
         let (tracks_tx, tracks) = mpsc::unbounded_channel();
         let (packets_tx, packets) = mpsc::unbounded_channel();
@@ -131,8 +138,8 @@ impl Client {
                 .await
                 .expect("client"),
         );
-        let kinds = [Some(RtpCodecKind::Video), audio.then_some(RtpCodecKind::Audio)];
-        for kind in kinds.into_iter().flatten() {
+        let pictures = std::iter::repeat_n(RtpCodecKind::Video, pictures);
+        for kind in pictures.chain(audio.then_some(RtpCodecKind::Audio)) {
             let init = RTCRtpTransceiverInit {
                 direction: RTCRtpTransceiverDirection::Recvonly,
                 ..Default::default()
@@ -145,6 +152,23 @@ impl Client {
     /// An offer without candidates: what a browser sends that trickles, or has none to tell.
     pub async fn offer(&self) -> String {
         self.offer_with(None).await
+    }
+
+    /// One more section for a picture, in its next offer.
+    pub async fn add_picture(&self) {
+        let direction = RTCRtpTransceiverDirection::Recvonly;
+        let init = RTCRtpTransceiverInit { direction, ..Default::default() };
+        self.connection
+            .add_transceiver_from_kind(RtpCodecKind::Video, Some(init))
+            .await
+            .expect("transceiver");
+    }
+
+    /// A later offer, which goes on with ICE as it is.
+    pub async fn offer_again(&self) -> String {
+        let offer = self.connection.create_offer(None).await.expect("offer");
+        self.connection.set_local_description(offer.clone()).await.expect("local description");
+        offer.sdp
     }
 
     /// An offer that restarts ICE, without candidates.

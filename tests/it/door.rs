@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use peercam::state::State;
+use peercam::state::{Scope, State};
 use peercam::web::auth::{Auth, Role};
 
 use crate::process::Dir;
@@ -30,7 +30,7 @@ fn made() -> &'static Made {
             let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
             runtime.block_on(auth.set_password(Role::Owner, PASSWORD)).expect("a password");
             let tokens = [Role::Owner, Role::Viewer, Role::Guest]
-                .map(|role| auth.add_token(role.as_str(), role).expect("a token"));
+                .map(|role| auth.add_token(role.as_str(), role, Scope::ALL).expect("a token"));
             Made { tokens, state: std::fs::read(dir.path().join("state.json")).expect("written") }
         };
         // Not on a thread that may be a runtime's already.

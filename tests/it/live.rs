@@ -8,7 +8,7 @@ use bytes::Bytes;
 use openh264::decoder::Decoder;
 use openh264::formats::YUVSource;
 use peercam::clock::{Pts, RtpClock, VIDEO_HZ};
-use peercam::config::{self, Camera, Effort};
+use peercam::config::{self, CameraDevice, Effort};
 use peercam::heartbeat::{DEVICE, Heartbeats, WORK};
 use peercam::media::frame::Size;
 use peercam::media::stamp::Stamp;
@@ -18,7 +18,9 @@ use peercam::pipeline::hub::Subscription;
 use peercam::pipeline::snapshot::Snapshots;
 use peercam::pipeline::stream::VideoStream;
 use peercam::pipeline::video::{Context, Video};
-use peercam::status::Status;
+use peercam::pipeline::worker::Threads;
+use peercam::privacy::{Privacy, Private};
+use peercam::status::{self, Source, Status};
 use rtc::interceptor::Packet;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -41,24 +43,26 @@ struct Picture {
     hotplug: watch::Sender<u64>,
     heartbeats: Arc<Heartbeats>,
     stream: Arc<VideoStream>,
-    status: Arc<Status>,
+    status: Arc<Source<status::Video>>,
     _video: Video,
 }
 
 impl Picture {
     fn start(config: config::Video) -> Self {
         let (stream, status, heartbeats) =
-            (Arc::new(VideoStream::default()), Arc::new(Status::default()), Arc::<Heartbeats>::default());
+            (Arc::new(VideoStream::default()), Status::default().source(), Arc::<Heartbeats>::default());
         let (config, hotplug) = (watch::Sender::new(config), watch::Sender::new(0));
         let video = Video::spawn(Context {
+            threads: Threads::Only,
             config: config.subscribe(),
             stream: stream.clone(),
             status: status.clone(),
             snapshots: Arc::new(Snapshots::new(stream.demand.clone())),
             clock: RtpClock { hz: VIDEO_HZ, offset: 7 },
-            private: watch::channel(false).1,
+            private: Private::of(watch::channel(Privacy::default()).1, "camera"),
             hotplug: hotplug.subscribe(),
             pressure: watch::channel(None).1,
+            budget: Arc::default(),
             heartbeats: heartbeats.clone(),
             stop: CancellationToken::new(),
         });
@@ -66,18 +70,18 @@ impl Picture {
     }
 
     fn says(&self, key: &str) -> Value {
-        serde_json::to_value(self.status.report()).expect("JSON")["video"][key].clone()
+        serde_json::to_value(self.status.now()).expect("JSON")[key].clone()
     }
 
     /// The threads that were missed if nothing was heard of them for so long from now on.
-    fn silent_in(&self, time: Duration) -> Vec<&'static str> {
-        self.heartbeats.silent(Pts::now() + time).into_iter().map(|(name, _)| name).collect()
+    fn silent_in(&self, time: Duration) -> Vec<String> {
+        self.heartbeats.silent(Pts::now() + time).into_iter().map(|(name, _)| name.to_string()).collect()
     }
 
     async fn until(&self, what: &str, within: Duration, holds: impl Fn(&Self) -> bool) -> Duration {
         let start = Instant::now();
         while !holds(self) {
-            let report = serde_json::to_value(self.status.report()).expect("JSON");
+            let report = serde_json::to_value(self.status.now()).expect("JSON");
             assert!(start.elapsed() < within, "not {what} within {within:?}: {:#}", report["video"]);
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -176,7 +180,7 @@ pub fn annex_b(payloads: &[Bytes]) -> Vec<u8> {
 }
 
 fn pattern(size: Size, frame_rate: u32) -> config::Video {
-    config::Video { device: Camera::Pattern, size, frame_rate, ..Default::default() }
+    config::Video { device: CameraDevice::Pattern, size, frame_rate, ..Default::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -214,8 +218,10 @@ async fn every_key_of_the_picture_changes_in_mid_stream() {
     picture.config.send_modify(|c| (c.bitrate_bps, c.effort) = (300_000, Effort::Medium));
     picture.until("at 300 kbps", SOON, |p| p.says("bitrate_bps") == 300_000).await;
     let (ticker, start) = (Ticker::start(), Instant::now());
-    let cheap = viewer.during(Duration::from_secs(3)).await;
-    ticker.judge(start, Instant::now());
+    let mut cheap = vec![];
+    while !ticker.enough(start, Duration::from_secs(3)) {
+        cheap.extend(viewer.during(Duration::from_millis(500)).await);
+    }
     let busy = ticker.lost(start, Instant::now());
     assert!(picture.status.counters.keyframes.get() > keyframes, "a new encoder begins with a keyframe");
     let numbers: Vec<u16> = cheap.iter().map(|seen| seen.stamp.expect("a stamp").frame).collect();
@@ -227,7 +233,7 @@ async fn every_key_of_the_picture_changes_in_mid_stream() {
     );
 
     // A camera that is not there, and the test picture again.
-    picture.config.send_modify(|c| c.device = Camera::Device("/dev/no-such-camera".into()));
+    picture.config.send_modify(|c| c.device = CameraDevice::Device("/dev/no-such-camera".into()));
     picture.until_state("gone").await;
     viewer.until("of a slate", |seen| seen.stamp.is_none()).await;
     picture.config.send_modify(|c| *c = pattern(SMALL, 30));
@@ -248,7 +254,7 @@ async fn what_nobody_watches_is_reconfigured_as_well() {
     picture.config.send_modify(|c| c.keep_open = true);
     picture.until_state("live").await;
     let missed = picture.silent_in(WORK + DEVICE + Duration::from_secs(1));
-    assert!(missed.contains(&"video-capture"), "it would be missed: {missed:?}");
+    assert!(missed.iter().any(|name| name == "video-capture"), "it would be missed: {missed:?}");
     picture.config.send_modify(|c| c.keep_open = false);
     picture.until_state("idle").await;
 }
@@ -257,7 +263,7 @@ async fn what_nobody_watches_is_reconfigured_as_well() {
 async fn what_is_plugged_in_is_looked_at_at_once() {
     let dir = Dir::new();
     let node = dir.path().join("camera");
-    let device = Camera::Device(node.display().to_string());
+    let device = CameraDevice::Device(node.display().to_string());
     let picture = Picture::start(config::Video { device, ..Default::default() });
     let missing = |p: &Picture| p.says("reason").as_str().is_some_and(|why| why.contains("not plugged in"));
     picture.until("missing", SOON, missing).await;
@@ -362,7 +368,10 @@ fn a_slow_board_scales_its_pictures_down() {
         board.daemon_log()
     );
     let before = reduced["counters"]["encoded"].as_u64().unwrap();
-    until(address, "going on", SOON, |s| s["counters"]["encoded"].as_u64().unwrap() > before + 20);
+    // A busy host may leave it three pictures a second.
+    until(address, "going on", Duration::from_secs(60), |s| {
+        s["counters"]["encoded"].as_u64().unwrap() > before + 20
+    });
     // A smaller picture loses no camera. The driver, which is starved too, may be late by itself.
     let late = board.daemon_log().matches("camera stopped delivering; trying again").count();
     assert_eq!(status(address)["counters"]["camera_lost"], late);

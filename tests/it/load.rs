@@ -9,9 +9,10 @@ use peercam::board::addresses;
 use peercam::clock::{AUDIO_HZ, Clocks, RtpClock, VIDEO_HZ};
 use peercam::config;
 use peercam::media::frame::Size;
-use peercam::pipeline::snapshot::Snapshots;
-use peercam::pipeline::stream::Streams;
+use peercam::pipeline::camera::{Camera, Cameras};
 use peercam::pipeline::video::{self, Video};
+use peercam::pipeline::worker::Threads;
+use peercam::privacy::{Privacy, Private};
 use peercam::status::Status;
 use peercam::viewer::{Port, Registry, Signaling};
 use rtc::interceptor::Packet;
@@ -27,7 +28,7 @@ use crate::ticker::Ticker;
 
 /// The media part of a daemon in this process, so that a test can hold a viewer's queue in its own hands.
 struct Spine {
-    streams: Streams,
+    cameras: Arc<Cameras>,
     status: Arc<Status>,
     registry: Arc<Registry>,
     _video: Video,
@@ -35,23 +36,27 @@ struct Spine {
 
 impl Spine {
     fn start() -> Self {
-        let (streams, status) = (Streams::default(), Arc::new(Status::default()));
+        let (cameras, status) =
+            (Cameras::new([Camera::new("camera", "Camera")]), Arc::new(Status::default()));
+        let camera = cameras.all()[0].clone();
         let clock = |hz| RtpClock { hz, offset: 0x1234_5678 };
         let clocks = Clocks { video: clock(VIDEO_HZ), audio: clock(AUDIO_HZ) };
         let video = config::Video {
-            device: config::Camera::Pattern,
+            device: config::CameraDevice::Pattern,
             size: Size::new(320, 240),
             ..Default::default()
         };
         let video = Video::spawn(video::Context {
+            threads: Threads::Only,
             config: watch::channel(video).1,
-            stream: streams.video.clone(),
-            status: status.clone(),
-            snapshots: Arc::new(Snapshots::new(streams.video.demand.clone())),
+            stream: camera.video.clone(),
+            status: status.source(),
+            snapshots: camera.snapshots.clone(),
             clock: clocks.video,
-            private: watch::channel(false).1,
+            private: Private::of(watch::channel(Privacy::default()).1, "camera"),
             hotplug: watch::channel(0).1,
             pressure: watch::channel(None).1,
+            budget: Arc::default(),
             heartbeats: Arc::default(),
             stop: CancellationToken::new(),
         })
@@ -59,15 +64,15 @@ impl Spine {
         let ice = config::Ice { port: 0, ..Default::default() };
         let (_, addresses) = watch::channel(addresses::now());
         let port = Port::open(&ice, addresses, status.clone()).expect("a free port");
-        let registry = Registry::new(streams.clone(), status.clone(), port, 50);
-        Self { streams, status, registry, _video: video }
+        let registry = Registry::new(cameras.clone(), status.clone(), port, 50);
+        Self { cameras, status, registry, _video: video }
     }
 
     /// A viewer whose frames are counted, and who asks for keyframes as often as told.
     async fn viewer(&self, pli_every: Option<Duration>) -> Arc<AtomicU64> {
         let mut client = Client::new(false).await;
         let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
-        let offer = client::offer(client.offer().await, from, Signaling::Whep);
+        let offer = client::offer(client.offer().await, from, Signaling::Whep, &self.cameras);
         let answer = self.registry.join(offer).await.expect("an answer");
         client.accept(&answer.sdp).await;
         client.until(Connected).await;
@@ -134,7 +139,7 @@ async fn a_stalled_viewer_and_a_greedy_one_cost_the_others_nothing() {
     let undisturbed = spine.received(&viewers, window).await;
 
     // The ninth's task does not read what the hub hands it; the tenth asks for a keyframe 50 times a second.
-    let mut stalled = spine.streams.video.subscribe();
+    let mut stalled = spine.cameras.all()[0].video.subscribe();
     let _greedy = spine.viewer(Some(Duration::from_millis(20))).await;
     let keyframes = spine.status.counters.keyframes.get();
     let disturbed = spine.received(&viewers, window).await;

@@ -46,6 +46,7 @@ fn https_is_the_default_and_the_owner_may_trust_the_device() {
     let address = daemon.address();
     let link = daemon.said("pairing link: ");
     assert!(link.starts_with(&format!("pairing link: https://{address}/#pair=")), "{link}");
+    daemon.said("Your browser will warn once");
     let authority = std::fs::read(daemon.state_dir().join("ca.pem")).unwrap();
     for name in ["127.0.0.1", "localhost"] {
         let session = get(address, name, &authority, "/api/session").unwrap();
@@ -287,7 +288,7 @@ fn an_owner_is_made_and_the_device_is_ruled_by_commands() {
         ill(&command(&daemon, &["token", "add", "grafana"], "")).contains("there is a token of that name")
     );
     let list = well(&command(&daemon, &["token", "list"], ""));
-    assert!(list.starts_with("grafana  viewer  20") && list.lines().count() == 1, "{list}");
+    assert!(list.starts_with("grafana  viewer  all cameras  20") && list.lines().count() == 1, "{list}");
     well(&command(&daemon, &["token", "revoke", "grafana"], ""));
     assert_eq!(status(token), 401);
     assert!(ill(&command(&daemon, &["token", "revoke", "grafana"], "")).contains("no token of that name"));

@@ -64,10 +64,24 @@ impl Ticker {
         lost(&self.lost.lock().unwrap(), from, to)
     }
 
+    /// Whether at most half of that time was lost.
+    pub fn is_valid(&self, from: Instant, to: Instant) -> bool {
+        self.lost(from, to) * 2 <= to - from
+    }
+
+    /// Whether what began at `from` has been looked at for long enough, where `lasts` would do on a machine that is there all
+    /// the time: half of that ran. Fails the test where four times as long was not enough.
+    pub fn enough(&self, from: Instant, lasts: Duration) -> bool {
+        let (elapsed, ran) = (from.elapsed(), self.took(from));
+        let enough = elapsed >= lasts && ran >= lasts / 2;
+        assert!(enough || elapsed < lasts * 4, "machine too busy: it ran for {ran:.1?} of {elapsed:.1?}");
+        enough
+    }
+
     /// Fails the test where more than half of that time was lost.
     pub fn judge(&self, from: Instant, to: Instant) {
         let (lost, all) = (self.lost(from, to), to - from);
-        assert!(lost * 2 <= all, "machine too busy: it did not run for {lost:.1?} of {all:.1?}");
+        assert!(self.is_valid(from, to), "machine too busy: it did not run for {lost:.1?} of {all:.1?}");
     }
 }
 

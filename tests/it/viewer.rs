@@ -11,8 +11,8 @@ use peercam::clock::{AUDIO_HZ, Clocks, Pts, RtpClock, VIDEO_HZ};
 use peercam::config;
 use peercam::media::unit::{AudioUnit, VideoUnit};
 use peercam::net::Addresses;
+use peercam::pipeline::camera::{Camera, Cameras};
 use peercam::pipeline::quality::Share;
-use peercam::pipeline::stream::Streams;
 use peercam::status::Status;
 use peercam::viewer::{Answer, Error, Event, Port, Registry, Signaling, Stage, ViewerId};
 use rtc::interceptor::Packet;
@@ -37,7 +37,7 @@ const PAYLOADS: usize = 3;
 /// A registry, and a stream of 30 pictures and 50 Opus packets a second while somebody watches.
 pub struct House {
     pub registry: Arc<Registry>,
-    streams: Streams,
+    pub cameras: Arc<Cameras>,
     pub status: Arc<Status>,
     /// This machine's addresses, as the registry knows them.
     pub addresses: tokio::sync::watch::Sender<Addresses>,
@@ -49,17 +49,18 @@ pub fn house(max_viewers: usize) -> House {
 }
 
 pub fn house_with(max_viewers: usize, ice: config::Ice) -> House {
-    let (streams, status) = (Streams::default(), Arc::new(Status::default()));
+    let (cameras, status) = (Cameras::new([Camera::new("camera", "Camera")]), Arc::new(Status::default()));
     let (addresses, seen) = tokio::sync::watch::channel(addresses::now());
     let port = Port::open(&ice, seen, status.clone()).expect("a free port");
-    let registry = Registry::new(streams.clone(), status.clone(), port, max_viewers);
+    let registry = Registry::new(cameras.clone(), status.clone(), port, max_viewers);
     let stop = CancellationToken::new();
-    tokio::spawn(stop.clone().run_until_cancelled_owned(feed(streams.clone())));
-    House { registry, streams, status, addresses, _feed: stop.drop_guard() }
+    tokio::spawn(stop.clone().run_until_cancelled_owned(feed(cameras.all()[0].clone(), 900)));
+    House { registry, cameras, status, addresses, _feed: stop.drop_guard() }
 }
 
-async fn feed(streams: Streams) {
-    let (pictures, sounds) = (streams.video.hub(Share::Full), &streams.audio.hub);
+/// Pictures, the first packet of each of so many bytes and the others of a little more, and sounds.
+pub async fn feed(camera: Arc<Camera>, size: usize) {
+    let (pictures, sounds) = (camera.video.hub(Share::Full), &camera.audio.hub);
     let mut video = tokio::time::interval(Duration::from_micros(33_333));
     // As of a camera: of what came while the machine was busy, only the newest is encoded.
     video.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -70,7 +71,7 @@ async fn feed(streams: Streams) {
                 let ready = Pts::now();
                 let pts = ready - VIDEO_AGE;
                 let idr = pictures.begin(pts, false, ready);
-                let payloads = (0..PAYLOADS).map(|n| Bytes::from(vec![if idr { 0x65 } else { 0x41 }; 900 + n])).collect();
+                let payloads = (0..PAYLOADS).map(|n| Bytes::from(vec![if idr { 0x65 } else { 0x41 }; size + n])).collect();
                 let rtp_time = CLOCKS.video.ticks(pts);
                 pictures.publish(&Arc::new(VideoUnit { pts, taken: pts, ready, rtp_time, idr, payloads }));
             }
@@ -86,12 +87,12 @@ async fn feed(streams: Streams) {
 impl House {
     /// Those that media flows to.
     fn viewers(&self) -> usize {
-        *self.streams.video.demand.viewers().borrow()
+        *self.cameras.all()[0].video.demand.viewers().borrow()
     }
 
     pub async fn try_join(&self, sdp: String) -> Result<Answer, Error> {
         let from = "127.0.0.1:5000".parse().expect("address");
-        self.registry.join(client::offer(sdp, from, Signaling::Page)).await
+        self.registry.join(client::offer(sdp, from, Signaling::Page, &self.cameras)).await
     }
 
     /// A client that is connected.
@@ -349,7 +350,7 @@ async fn an_ice_restart_by_a_full_offer_keeps_the_media() {
     let (mut client, answer) = house.watch(false).await;
     let before = client.next("video", video).await;
     let restarted =
-        house.registry.restart(&answer.id, &client.restart_offer().await).await.expect("answered");
+        house.registry.renegotiate(&answer.id, &client.restart_offer().await, None).await.expect("answered");
     assert_ne!(line(&restarted, "a=ice-ufrag:"), line(&answer.sdp, "a=ice-ufrag:"));
     assert_eq!(line(&restarted, "a=fingerprint:"), line(&answer.sdp, "a=fingerprint:"));
     client.accept(&restarted).await;
@@ -357,7 +358,7 @@ async fn an_ice_restart_by_a_full_offer_keeps_the_media() {
     let after = client.next("video after the restart", video).await;
     assert_eq!(after.header.ssrc, before.header.ssrc);
     assert_eq!(house.registry.count(), 1);
-    assert!(matches!(house.registry.restart(&answer.id, "rubbish").await, Err(Error::BadOffer(_))));
+    assert!(matches!(house.registry.renegotiate(&answer.id, "rubbish", None).await, Err(Error::BadOffer(_))));
     client.next("video after a bad offer", video).await;
 }
 
@@ -529,7 +530,7 @@ async fn a_stun_server_adds_our_public_address_and_a_dead_one_delays_no_page() {
     let house = house_with(1, config::Ice { port: 0, servers, ..Default::default() });
     let client = Client::new(false).await;
     let from = "192.0.2.9:5000".parse().expect("address");
-    let offer = client::offer(client.offer().await, from, Signaling::Whep);
+    let offer = client::offer(client.offer().await, from, Signaling::Whep, &house.cameras);
     let answer = house.registry.join(offer).await.expect("accepted");
     assert!(answer.sdp.contains(" 203.0.113.9 ") && answer.sdp.contains("typ srflx"), "{}", answer.sdp);
     server.abort();

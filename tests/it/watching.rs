@@ -7,14 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use peercam::capture::microphones;
 use peercam::clock::{AUDIO_HZ, Clocks, RtpClock, VIDEO_HZ};
 use peercam::config;
 use peercam::media::frame::Size;
 use peercam::pipeline::audio;
-use peercam::pipeline::demand::Demand;
-use peercam::pipeline::snapshot::Snapshots;
-use peercam::pipeline::stream::Streams;
+use peercam::pipeline::camera::Camera;
 use peercam::pipeline::video::{self, Video};
+use peercam::pipeline::worker::Threads;
+use peercam::privacy::{Privacy, Private};
 use peercam::status::Status;
 use rtc::interceptor::Packet;
 use serde_json::{Value, json};
@@ -176,35 +177,40 @@ fn privacy_of_the_file_hides_everything_and_says_so() {
 #[test]
 fn privacy_comes_and_goes_in_mid_stream() {
     runtime().block_on(async {
-        let (streams, status) = (Streams::default(), Arc::new(Status::default()));
-        let snapshots = Arc::new(Snapshots::new(streams.video.demand.clone()));
-        let (switch, private) = watch::channel(false);
+        let (camera, status) = (Camera::new("camera", "Camera"), Status::default());
+        let (picture, sound) = (status.source(), status.source());
+        let (switch, privacy) = watch::channel(Privacy::default());
+        let private = Private::of(privacy, "camera");
         let clock = |hz| RtpClock { hz, offset: 7 };
         let clocks = Clocks { video: clock(VIDEO_HZ), audio: clock(AUDIO_HZ) };
         let stop = CancellationToken::new();
         let config = config::Video {
-            device: config::Camera::Pattern,
+            device: config::CameraDevice::Pattern,
             size: Size::new(320, 240),
             ..Default::default()
         };
         let _video = Video::spawn(video::Context {
+            threads: Threads::Only,
             config: watch::channel(config).1,
-            stream: streams.video.clone(),
-            status: status.clone(),
-            snapshots: snapshots.clone(),
+            stream: camera.video.clone(),
+            status: picture.clone(),
+            snapshots: camera.snapshots.clone(),
             clock: clocks.video,
             private: private.clone(),
             hotplug: watch::channel(0).1,
             pressure: watch::channel(None).1,
+            budget: Arc::default(),
             heartbeats: Arc::default(),
             stop: stop.clone(),
         })
         .expect("threads");
         let tone = config::Audio { device: config::Microphone::Tone, ..Default::default() };
         let _audio = audio::spawn(audio::Context {
+            threads: Threads::Only,
+            why: microphones::NAMED,
             config: watch::channel(tone).1,
-            stream: streams.audio.clone(),
-            status: status.clone(),
+            stream: camera.audio.clone(),
+            status: sound.clone(),
             clocks,
             private,
             hotplug: watch::channel(0).1,
@@ -212,10 +218,7 @@ fn privacy_comes_and_goes_in_mid_stream() {
             stop: stop.clone(),
         })
         .expect("a thread");
-        let states = || {
-            let report = serde_json::to_value(status.report()).expect("JSON");
-            ["video", "audio"].map(|part| report[part]["state"].as_str().unwrap_or_default().to_owned())
-        };
+        let states = || [picture.now().state.as_str(), sound.now().state.as_str()];
         let ticker = Ticker::start();
         let become_both = async |state: &str| {
             let start = Instant::now();
@@ -227,8 +230,8 @@ fn privacy_comes_and_goes_in_mid_stream() {
         };
         // A viewer that reads all the time: one that lags would be sent nothing before the next keyframe.
         let seen = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
-        let _claims = streams.claim(true, Demand::watch);
-        let (mut pictures, mut sounds) = (streams.video.subscribe(), streams.audio.hub.subscribe());
+        let _claims = (camera.video.demand.watch(), camera.audio.demand.watch());
+        let (mut pictures, mut sounds) = (camera.video.subscribe(), camera.audio.hub.subscribe());
         let counted = seen.clone();
         tokio::spawn(async move {
             loop {
@@ -246,24 +249,24 @@ fn privacy_comes_and_goes_in_mid_stream() {
         };
         become_both("live").await;
         let mut took = vec![];
-        assert!(snapshots.take().await.is_ok());
+        assert!(camera.snapshots.take().await.is_ok());
         for _ in 0..3 {
-            switch.send_replace(true);
+            switch.send_replace(Privacy { all: true, ..Privacy::default() });
             took.push(become_both("private").await);
             count(Duration::from_millis(100)).await; // what was on its way
             let (slates, sounds) = count(Duration::from_secs(2)).await;
             println!("{slates} pictures and {sounds} sounds in 2 s of privacy");
             assert!((1..=6).contains(&slates) && sounds == 0, "{slates} pictures, {sounds} sounds");
-            let refused = snapshots.take().await.expect_err("privacy").to_string();
+            let refused = camera.snapshots.take().await.expect_err("privacy").to_string();
             assert!(refused.starts_with("Privacy is on"), "{refused}");
-            switch.send_replace(false);
+            switch.send_replace(Privacy::default());
             become_both("live").await;
             let (start, before) = (Instant::now(), counts());
             while counts().iter().zip(before).any(|(now, before)| now - before < 10) {
                 assert!(start.elapsed() < SOON, "{:?} pictures and sounds, {before:?} before", counts());
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            assert!(snapshots.take().await.is_ok());
+            assert!(camera.snapshots.take().await.is_ok());
         }
         // Once in three the machine may have left one of the two threads waiting.
         took.sort();

@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{AccessFlags, access};
 
 use super::Finding;
-use crate::config::{Camera, Microphone};
+use crate::config::{CameraDevice, Microphone};
 
 /// Looks at the nodes of cameras and microphones, as the user who asks. Root may open all. Devices that the configuration
 /// does not use are not missed.
-pub fn look(camera: &Camera, microphone: &Microphone) -> Vec<Finding> {
+pub fn look<'a>(
+    mut cameras: impl Iterator<Item = &'a CameraDevice>,
+    microphones: impl Iterator<Item = &'a Microphone>,
+) -> Vec<Finding> {
     let nodes = |dir: &str, fits: fn(&str) -> bool| -> Vec<PathBuf> {
         let names = fs::read_dir(dir).into_iter().flatten().flatten();
         let mut nodes: Vec<_> =
@@ -20,14 +23,22 @@ pub fn look(camera: &Camera, microphone: &Microphone) -> Vec<Finding> {
     };
     let films = |n: &str| n.strip_prefix("video").is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
     let records = |n: &str| n.starts_with("pcm") && n.ends_with('c');
+    // The most demanding of them.
+    let microphone = microphones.max_by_key(|microphone| match microphone {
+        Microphone::Off => 0,
+        Microphone::Tone => 1,
+        Microphone::Auto | Microphone::Device(_) => 2,
+    });
     vec![
-        match camera {
-            Camera::Pattern => Finding::ok("cameras", "not needed: the test picture is configured"),
-            _ => judge("cameras", "video", &nodes("/dev", films), may_open),
+        match cameras.all(|camera| *camera == CameraDevice::Pattern) {
+            true => Finding::ok("cameras", "not needed: the test picture is configured"),
+            false => judge("cameras", "video", &nodes("/dev", films), may_open),
         },
         match microphone {
-            Microphone::Tone => Finding::ok("microphones", "not needed: the test tone is configured"),
-            Microphone::Off => Finding::ok("microphones", "not needed: sound is off in the configuration"),
+            Some(Microphone::Tone) => Finding::ok("microphones", "not needed: the test tone is configured"),
+            Some(Microphone::Off) => {
+                Finding::ok("microphones", "not needed: sound is off in the configuration")
+            }
             _ => judge("microphones", "audio", &nodes("/dev/snd", records), may_open),
         },
     ]
@@ -75,13 +86,19 @@ mod tests {
     #[test]
     fn what_the_configuration_does_not_use_is_not_missed() {
         for microphone in [Microphone::Tone, Microphone::Off] {
-            let found = look(&Camera::Pattern, &microphone);
+            let found = look([CameraDevice::Pattern].iter(), [microphone].iter());
             let says: Vec<_> = found.iter().map(|f| (f.level, f.remedy.is_none())).collect();
             assert_eq!(says, [(Level::Ok, true), (Level::Ok, true)], "{found:?}");
         }
         let about =
             |found: &[Finding]| found.iter().map(|f| f.says.contains("not needed")).collect::<Vec<_>>();
-        assert_eq!(about(&look(&Camera::Auto, &Microphone::Off)), [false, true]);
-        assert_eq!(about(&look(&Camera::Pattern, &Microphone::Auto)), [true, false]);
+        assert_eq!(
+            about(&look([CameraDevice::Pattern, CameraDevice::Auto].iter(), [Microphone::Off].iter())),
+            [false, true]
+        );
+        assert_eq!(
+            about(&look([CameraDevice::Pattern].iter(), [Microphone::Off, Microphone::Auto].iter())),
+            [true, false]
+        );
     }
 }

@@ -67,7 +67,7 @@ fn listing(path: &str, driver: &str, bus: &str, formats: &[&[u8; 4]]) -> Listing
         name: "Cam".into(),
         driver: driver.into(),
         bus: bus.into(),
-        by_id: None,
+        names: Names::default(),
         offered: offers(formats),
         controls: vec![],
         unfit: None,
@@ -118,7 +118,7 @@ fn controls_it_has_not_are_problems_and_no_more() {
 #[test]
 fn what_is_not_plugged_in_is_said_so() {
     let video = |device: &str| config::Video {
-        device: config::Camera::Device(device.into()),
+        device: config::CameraDevice::Device(device.into()),
         ..config::Video::default()
     };
     for name in ["usb-046d_HD_Pro_Webcam_C920_12345678-video-index0", "/dev/video987", "/dev/\0video"] {
@@ -129,25 +129,25 @@ fn what_is_not_plugged_in_is_said_so() {
 }
 
 #[test]
-fn a_link_means_the_node_it_leads_to_now() {
-    let dir = std::env::temp_dir().join(format!("peercam-by-id-{}", std::process::id()));
-    let _ = fs::remove_dir_all(&dir);
-    fs::create_dir_all(dir.join("by-id")).expect("a folder");
-    let link = dir.join("by-id/usb-Webcam-video-index0");
-    let node = || resolve(link.to_str().expect("UTF-8"));
-    let plug = |name: &str| {
-        fs::write(dir.join(name), "").expect("a node");
-        std::os::unix::fs::symlink(Path::new("..").join(name), &link).expect("a link");
-    };
-    let unplug = |name: &str| {
-        fs::remove_file(&link).expect("a link");
-        fs::remove_file(dir.join(name)).expect("a node");
-    };
-    plug("video0");
-    assert!(node().expect("there").ends_with("video0"));
-    unplug("video0");
-    assert!(matches!(node(), Err(Error::None(why)) if why.ends_with("is not plugged in")));
-    plug("video2");
-    assert!(node().expect("there").ends_with("video2"), "another number, the same camera");
-    fs::remove_dir_all(dir).expect("removed");
+fn auto_leaves_to_others_what_they_name() {
+    let named = ["/dev/null", "/dev/video987"].map(String::from).into();
+    let video = config::Video { others: named, ..config::Video::default() };
+    let nodes = || ["/dev/null", "/dev/zero"].map(PathBuf::from).to_vec();
+    assert_eq!(unnamed(&video, nodes()), [Path::new("/dev/zero")]);
+    assert_eq!(unnamed(&config::Video::default(), nodes()), nodes());
+}
+
+#[test]
+fn why_it_is_that_camera_is_said() {
+    for (count, at, named, why) in [
+        (1, 0, false, "only camera"),
+        (1, 0, true, "only camera that no other [[camera]] names"),
+        (3, 0, false, "first of 3 cameras, those on USB and with colours before others"),
+        (3, 1, false, "first of 3 cameras that no other program uses"),
+        (3, 1, true, "first of 3 cameras that no other [[camera]] names and no other program uses"),
+    ] {
+        assert_eq!(why_first(count, at, named), format!("it is the {why}"));
+    }
+    assert_eq!(no_camera(&[], false).to_string(), "no camera is plugged in");
+    assert_eq!(no_camera(&[], true).to_string(), "no other camera is plugged in");
 }

@@ -1,6 +1,9 @@
 //! Scenarios on virtual time: a board that takes so long for each picture, and a camera before it.
 
+use std::sync::Arc;
+
 use super::*;
+use crate::encode::budget::{Account, Budget};
 
 const HD: Step = Step { size: Size::new(1280, 720), fps: 30.0, smaller: true };
 
@@ -42,9 +45,9 @@ impl Board {
             let interval = ms(1e3 / self.camera.min(step.fps));
             let share = if step.smaller { self.wished } else { 1.0 };
             let encoding = busy(step.size, self.seconds()).mul_f64(share);
-            let spent = Spent { fixed: self.fixed, encoding, share };
+            let spent = Spent { fixed: self.fixed, encoding, share, ..Default::default() };
             let busy = spent.busy();
-            let change = self.governor.observe(self.now + busy, spent, pressure);
+            let change = self.governor.observe(self.now + busy, spent, pressure, Others::NONE);
             self.now = self.now + busy.max(interval);
             let at = self.seconds();
             self.changes.extend(change.map(|change| (at, change)));
@@ -274,9 +277,9 @@ fn who_takes_a_moment_to_leave_a_rung_costs_no_further_step() {
         left = left.or((!step.smaller).then_some(n));
         // For a second the half rung is still encoded.
         let share = if left.is_some_and(|at| n > at + 30) { 1.0 } else { 1.25 };
-        let spent = Spent { fixed: Duration::ZERO, encoding: ms(26.0 * share), share };
+        let spent = Spent { encoding: ms(26.0 * share), share, ..Default::default() };
         board.now = board.now + ms(33.3);
-        let change = board.governor.observe(board.now, spent, None);
+        let change = board.governor.observe(board.now, spent, None, Others::NONE);
         board.changes.extend(change.map(|change| (0.0, change)));
     }
     assert_eq!(board.steps(), [(720, 30.0)], "{:?}", board.changes);
@@ -306,4 +309,127 @@ fn sleep_is_no_measure() {
     assert_eq!(board.changes.len(), 1, "{:?}", board.changes);
     board.run(8.0, |_, _| ms(10.0), None);
     assert_eq!(board.governor.step(), HD);
+}
+
+/// Two cameras on one board. A picture takes its time by itself; where more threads run at a time than there are processors, it
+/// takes longer, and its threads wait.
+struct Two {
+    cameras: [Camera; 2],
+    now: Pts,
+    processors: f64,
+    /// When which camera went to which tier.
+    steps: Vec<(f64, usize, Tier)>,
+}
+
+struct Camera {
+    governor: Governor,
+    account: Account,
+    /// What a full picture takes alone, and what viewers wish for.
+    alone: Duration,
+    wished: f64,
+    /// The part of the time that its threads run or wait.
+    load: f64,
+    due: Pts,
+}
+
+impl Camera {
+    fn share(&self) -> f64 {
+        if self.governor.step().smaller { self.wished } else { 1.0 }
+    }
+
+    /// What a picture of the present step takes alone.
+    fn alone(&self) -> Duration {
+        let pixels = self.governor.step().size.area() as f64 / HD.size.area() as f64;
+        self.alone.mul_f64(self.share() * pixels)
+    }
+}
+
+impl Two {
+    fn new(processors: f64, alone: [f64; 2]) -> Self {
+        let (budget, now) = (Arc::<Budget>::default(), Pts::from_micros(5_000_000_000));
+        let camera = |alone| {
+            let (governor, account) = (Governor::new(HD.size, HD.fps), budget.open());
+            Camera { governor, account, alone: ms(alone), wished: 1.25, load: 0.0, due: now }
+        };
+        Self { cameras: alone.map(camera), now, processors, steps: vec![] }
+    }
+
+    fn run(&mut self, seconds: f64) {
+        let end = self.now + ms(seconds * 1e3);
+        while self.now < end {
+            self.now = self.cameras[0].due.min(self.cameras[1].due).max(self.now);
+            for n in 0..2 {
+                let running = 1.0 + self.cameras[1 - n].load;
+                let camera = &mut self.cameras[n];
+                if camera.due > self.now {
+                    continue;
+                }
+                let (alone, interval) = (camera.alone(), ms(1e3 / camera.governor.step().fps));
+                let encoding = alone.mul_f64((running / self.processors).max(1.0));
+                let (waited, share) = (encoding - alone, camera.share());
+                camera.load = (encoding.as_secs_f64() / interval.as_secs_f64()).min(1.0);
+                camera.due = self.now + encoding.max(interval);
+                let spent = Spent { fixed: Duration::ZERO, encoding, waited, share };
+                let change = camera.governor.observe(self.now, spent, None, camera.account.others());
+                camera.account.tell(camera.governor.stand());
+                if change.is_some() {
+                    let at = self.now.since(Pts::from_micros(5_000_000_000)).as_secs_f64();
+                    self.steps.push((at, n, camera.governor.stand().at));
+                }
+            }
+        }
+    }
+
+    fn tiers(&self) -> [Tier; 2] {
+        [0, 1].map(|n| self.cameras[n].governor.stand().at)
+    }
+}
+
+#[test]
+fn cameras_that_share_processors_give_up_together() {
+    // The smaller rungs of both are enough.
+    let mut two = Two::new(1.0, [14.0, 14.0]);
+    two.cameras.iter_mut().for_each(|camera| camera.wished = 1.5);
+    two.run(30.0);
+    assert_eq!(two.tiers(), [Tier::Rungs; 2], "{:?}", two.steps);
+    // One needs fewer frames; the other gives its smaller rungs.
+    let mut two = Two::new(1.0, [26.0, 8.0]);
+    two.run(60.0);
+    assert_eq!(two.tiers(), [Tier::Frames, Tier::Rungs], "{:?}", two.steps);
+    let mut two = Two::new(0.15, [16.0, 16.0]);
+    two.run(60.0);
+    assert_eq!(two.tiers(), [Tier::Size; 2], "{:?}", two.steps);
+    // All comes back, size first; and it does not go to and fro.
+    two.processors = 4.0;
+    two.run(300.0);
+    assert_eq!(two.tiers(), [Tier::All; 2], "{:?}", two.steps);
+    assert!(two.steps.len() <= 16, "{:?}", two.steps);
+    // They were never further apart than a tier for longer than one may take to follow the other.
+    let (mut at, mut apart) = ([Tier::All; 2], None);
+    for (when, camera, tier) in two.steps {
+        assert!(apart.is_none_or(|since| when - since < 3.0), "since {apart:?}");
+        at[camera] = tier;
+        let far = at[0].max(at[1]).above() > at[0].min(at[1]);
+        apart = if far { apart.or(Some(when)) } else { None };
+    }
+}
+
+#[test]
+fn one_that_is_slow_by_itself_costs_the_other_nothing() {
+    let mut two = Two::new(4.0, [60.0, 5.0]);
+    two.run(60.0);
+    assert_eq!(two.tiers(), [Tier::Frames, Tier::All], "{:?}", two.steps);
+}
+
+#[test]
+fn what_helped_is_given_back_with_care() {
+    let mut two = Two::new(1.0, [26.0, 8.0]);
+    two.run(4.0 * 3_600.0);
+    let hour = two.steps.iter().filter(|(at, ..)| *at > 3.0 * 3_600.0).count();
+    assert!(two.steps.len() < 60 && hour <= 12, "{}: {:?}", two.steps.len(), two.steps);
+    // The other camera is closed.
+    two.cameras[0].account.rest();
+    (two.cameras[0].alone, two.cameras[0].due) = (Duration::ZERO, two.now + Duration::from_secs(86_400));
+    two.run(3_600.0);
+    assert_eq!(two.tiers()[1], Tier::All, "{:?}", two.steps);
 }

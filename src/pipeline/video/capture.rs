@@ -48,7 +48,7 @@ impl<'a> Capture<'a> {
         let chooser = Chooser::new(&config.borrow());
         let (config, private, hotplug) = (config.clone(), private.clone(), hotplug.clone());
         let signals = Signals { config, private, hotplug, stop };
-        let heartbeat = heartbeats.thread("video-capture");
+        let heartbeat = heartbeats.thread(&context.threads.name("video-capture"));
         let orders = Orders::new(&stream.demand, |config| config.keep_open, signals, heartbeat);
         let search = Search::new(Pts::now());
         Self { context, passage, orders, chooser, search, told: None, hush: Hush::faults() }
@@ -83,7 +83,7 @@ impl<'a> Capture<'a> {
 
     /// Runs the camera while it is to be open. The one place that retries it.
     fn open(&mut self) {
-        self.context.status.video(status::Video::opening);
+        self.context.status.change(status::Video::opening);
         let mut first = None;
         self.orders.to_device();
         let (error, broken) = match self.chooser.open() {
@@ -121,7 +121,7 @@ impl<'a> Capture<'a> {
         self.passage.input.put(Input::Expected(mode));
         let stall = STALL.max(Duration::from_secs_f64(STALL_INTERVALS / mode.fps.max(0.1)));
         let started = Pts::now();
-        let (mut last, mut rate, mut starting) = (started, Rate::new(started), false);
+        let (mut last, mut rate, mut starting, mut slow) = (started, Rate::new(started), false, false);
         while self.orders.now() == Order::Open {
             if self.changed(Some(device)) {
                 return Ok(());
@@ -142,14 +142,14 @@ impl<'a> Capture<'a> {
                         "camera: sends pictures of {}, another size than agreed; they are shown as they are",
                         mode.size
                     );
-                    status.video(|v| v.negotiated = Some(mode));
+                    status.change(|v| v.negotiated = Some(mode));
                 }
                 if now.since(*first.get_or_insert(now)) >= WORKS {
                     self.chooser.worked();
                 }
                 let is_first = *first == Some(now);
                 if is_first {
-                    status.video(|v| (v.state, v.reason) = (State::Live, None));
+                    status.change(|v| (v.state, v.reason) = (State::Live, None));
                     self.search.found();
                     self.back();
                 }
@@ -167,7 +167,7 @@ impl<'a> Capture<'a> {
                 return Err(capture::Error::Stalled("camera"));
             } else if first.is_none() && !starting && now.since(started) > SLOW_START {
                 starting = true;
-                status.video(|v| (v.state, v.reason) = (State::Starting, None));
+                status.change(|v| (v.state, v.reason) = (State::Starting, None));
                 self.passage.input.put(Input::Starting);
             }
             if let Some(complaint) = self.passage.complaint.try_take() {
@@ -179,8 +179,17 @@ impl<'a> Capture<'a> {
                 self.orders.to_device();
             }
             if let Some(fps) = measured {
-                let note = (fps < SLOW * mode.fps).then(|| device.rate_note()).flatten();
-                status.measured(|v, _| (v.delivered_fps, v.rate_note) = (Some(fps), note));
+                slow = fps < SLOW * mode.fps;
+                status.measured(|v| {
+                    (v.delivered_fps, v.rate_note) = (Some(fps), v.rate_note.take().filter(|_| slow))
+                });
+            }
+            // One that gives no more frames may not answer either, and would hold us up until its driver gives up.
+            if slow && now == last {
+                slow = false;
+                self.orders.to_device();
+                let note = device.rate_note();
+                status.measured(|v| v.rate_note = note);
             }
             if (measured.is_some() || plugged) && self.chooser.better_than_stand_in(plugged) {
                 return Ok(());
@@ -199,7 +208,7 @@ impl<'a> Capture<'a> {
         }
         match self.search.due_in(Pts::now()) {
             Some(Duration::ZERO) => {
-                status.video(status::Video::uncovered); // a look opens it for a moment
+                status.change(status::Video::uncovered); // a look opens it for a moment
                 self.orders.to_device();
                 match self.chooser.look() {
                     Ok(found) => {
@@ -234,14 +243,14 @@ impl<'a> Capture<'a> {
             format: config.pixel_format,
             range: None,
         };
-        self.context.status.video(|v| {
+        self.context.status.change(|v| {
             (v.source, v.name, v.device, v.why) = (found.source, found.name, found.node, found.why);
             (v.wanted, v.negotiated) = (Some(wanted), Some(found.mode));
         });
     }
 
     fn idle(&self) {
-        self.context.status.video(|v| {
+        self.context.status.change(|v| {
             if v.state != State::Idle {
                 debug!("the camera is closed: nobody watches");
             }
@@ -252,7 +261,7 @@ impl<'a> Capture<'a> {
     /// Privacy: the camera is closed, and the frame that may wait is dropped with its buffer.
     fn hide(&mut self) {
         self.passage.input.put(Input::Private);
-        self.context.status.video(|v| {
+        self.context.status.change(|v| {
             if v.state != State::Private {
                 info!("camera: closed, because privacy is on");
             }
@@ -281,7 +290,7 @@ impl<'a> Capture<'a> {
             warn!("camera: {reason}; trying again every second while somebody watches{more}");
         }
         self.search.missing(Pts::now());
-        self.context.status.video(|v| {
+        self.context.status.change(|v| {
             (v.state, v.reason) = (State::Gone, Some(reason.clone()));
             (v.delivered_fps, v.rate_note) = (None, None);
         });

@@ -12,6 +12,7 @@ use super::reduction::Reduction;
 use super::{Context, Input, Passage, STALL};
 use crate::clock::Pts;
 use crate::config;
+use crate::encode::budget::Account;
 use crate::heartbeat::{Heartbeat, WORK};
 use crate::media::convert::Converter;
 use crate::media::frame::Frame;
@@ -55,6 +56,8 @@ pub(super) struct Conversion<'a> {
     unusable_since: Option<Pts>,
     showing: Showing,
     reduction: Reduction,
+    /// Among the board's cameras.
+    account: Account,
     /// When the last frame had been encoded in all rungs.
     ready: Pts,
     /// What status and log were told of the reduction last, and whether there are smaller rungs.
@@ -69,7 +72,7 @@ impl<'a> Conversion<'a> {
         Self {
             context,
             passage,
-            heartbeat: context.heartbeats.thread("video-convert"),
+            heartbeat: context.heartbeats.thread(&context.threads.name("video-convert")),
             config: context.config.borrow().clone(),
             converter: Converter::default(),
             pool: Arc::default(),
@@ -78,6 +81,7 @@ impl<'a> Conversion<'a> {
             unusable_since: None,
             showing: Showing::Nothing,
             reduction: Reduction::default(),
+            account: context.budget.open(),
             ready: Pts::from_micros(0),
             told: (None, true),
             fresh: true,
@@ -118,6 +122,7 @@ impl<'a> Conversion<'a> {
             }
             match input {
                 Some(Input::Closed) => {
+                    self.account.rest();
                     self.plan_anything();
                     self.show(Showing::Nothing);
                 }
@@ -180,12 +185,13 @@ impl<'a> Conversion<'a> {
             _ => return,
         }
         let smaller = smaller.is_ok();
-        self.context.status.video(|v| v.reduced.clone_from(&reduced));
+        self.context.status.change(|v| v.reduced.clone_from(&reduced));
         self.told = (reduced, smaller);
     }
 
     /// From now on a slate that says why. If it `waits`, pictures that are asked for may still come.
     fn no_picture(&mut self, why: snapshot::Error, waits: bool) {
+        self.account.rest();
         self.plan_anything();
         // Keep the pace of a slate that is shown already: a camera is found gone once a second.
         let last = match self.showing {
@@ -264,7 +270,7 @@ impl<'a> Conversion<'a> {
         if taken.since(self.opened) >= SETTLING {
             snapshots.serve(|| {
                 let jpeg = mjpeg::encode(&image, SNAPSHOT_QUALITY);
-                if *private.borrow() {
+                if private.is_on() {
                     return Err(snapshot::Error::Private); // switched on since the frame was taken
                 }
                 jpeg.map(Into::into).map_err(|e| snapshot::Error::Gone(e.to_string()))
@@ -281,9 +287,12 @@ impl<'a> Conversion<'a> {
             self.ready = self.ready.max(finished.ready);
             // What was still made by another plan is no measure.
             let planned = self.plan.as_ref().is_some_and(|plan| plan.size == finished.size);
-            if planned && self.reduction.encoded(finished.ready, spent, pressure) {
-                self.reduce();
-                self.plan();
+            if planned {
+                if self.reduction.encoded(finished.ready, spent, pressure, self.account.others()) {
+                    self.reduce();
+                    self.plan();
+                }
+                self.account.tell(self.reduction.stand());
             }
         }
     }

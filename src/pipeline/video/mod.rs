@@ -1,4 +1,4 @@
-//! The picture's threads. `video-capture` opens and closes the camera as its [orders](super::orders) say, and retries it in
+//! A camera's threads. `video-capture` opens and closes the camera as its [orders](super::orders) say, and retries it in
 //! one place; `video-convert` takes the newest frame and converts it once; each rung's thread takes the newest picture, scales,
 //! encodes and packetizes it once for all who are on that rung.
 //!
@@ -32,15 +32,17 @@ use super::quality::Share;
 use super::slot::Slot;
 use super::snapshot::Snapshots;
 use super::stream::VideoStream;
-use super::worker::Worker;
+use super::worker::{Threads, Worker};
 use crate::clock::{Pts, RtpClock};
 use crate::config;
+use crate::encode::budget::Budget;
 use crate::encode::video;
 use crate::heartbeat::Heartbeats;
 use crate::media::frame::Frame;
 use crate::media::mode::Mode;
 use crate::pressure::Pressure;
-use crate::status::Status;
+use crate::privacy::Private;
+use crate::status::{self, Source};
 use capture::Capture;
 use convert::Conversion;
 use picture::Job;
@@ -62,22 +64,26 @@ struct Passage {
 
 /// What all threads share.
 pub struct Context {
+    /// Their names.
+    pub threads: Threads,
     /// `[video]`; changes are taken over at once.
     pub config: watch::Receiver<config::Video>,
     /// Where demand comes from and units go.
     pub stream: Arc<VideoStream>,
     /// Told of every change.
-    pub status: Arc<Status>,
+    pub status: Arc<Source<status::Video>>,
     /// Served from the pictures on their way to the encoders.
     pub snapshots: Arc<Snapshots>,
     /// RTP time of the stream.
     pub clock: RtpClock,
     /// While true the camera stays closed, whoever watches.
-    pub private: watch::Receiver<bool>,
+    pub private: Private,
     /// Counts cameras plugged in and out: what is missing is looked for at once.
     pub hotplug: watch::Receiver<u64>,
     /// Whether the board is slowing itself down: it gets less to encode then.
     pub pressure: watch::Receiver<Option<Pressure>>,
+    /// What all cameras give up together.
+    pub budget: Arc<Budget>,
     /// Where the threads tell that they are alive.
     pub heartbeats: Arc<Heartbeats>,
     /// Ends all threads; cancelled by them when encoding is impossible.
@@ -116,7 +122,7 @@ impl Video {
         let mut rungs = vec![];
         for share in Share::ALL {
             let (context, passage, runtime) = (context.clone(), passage.clone(), runtime.clone());
-            rungs.push(Worker::spawn(rung::name(share), &all, move |stop| {
+            rungs.push(Worker::spawn(&context.threads.clone(), rung::name(share), &all, move |stop| {
                 let result = Rung::new(&context, &passage.jobs[share.index()], share).run(&runtime, &stop);
                 if let Err(e) = &result {
                     error!("encoding is impossible: {e}");
@@ -127,11 +133,11 @@ impl Video {
         }
         let convert = {
             let (context, passage, runtime) = (context.clone(), passage.clone(), runtime.clone());
-            Worker::spawn("video-convert", &all, move |stop| {
+            Worker::spawn(&context.threads.clone(), "video-convert", &all, move |stop| {
                 Conversion::new(&context, &passage).run(&runtime, &stop);
             })?
         };
-        let capture = Worker::spawn("video-capture", &all, move |stop| {
+        let capture = Worker::spawn(&context.threads.clone(), "video-capture", &all, move |stop| {
             let _entered = runtime.enter();
             Capture::new(&context, &passage, stop).run();
         })?;

@@ -1,7 +1,8 @@
 //! What goes from the convert thread to the rungs' threads: a picture that all of them share, and how it is to be encoded.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use crate::clock::Pts;
 use crate::config::Effort;
@@ -63,23 +64,26 @@ pub(super) struct Picture {
     pub size: Size,
     /// The rungs that have encoded it, a bit each.
     encoded: AtomicU8,
+    /// The longest that any of their threads waited for a processor, microseconds.
+    waited_us: AtomicU64,
     pool: Arc<Pool>,
 }
 
 impl Picture {
-    /// Notes that this rung has encoded it.
-    pub fn encoded(&self, share: Share) {
+    /// Notes that this rung has encoded it, and how long its thread waited for a processor meanwhile.
+    pub fn encoded(&self, share: Share, waited: Duration) {
         self.encoded.fetch_or(1 << share.index(), Ordering::Relaxed);
+        self.waited_us.fetch_max(waited.as_micros() as u64, Ordering::Relaxed);
     }
 }
 
 impl Drop for Picture {
     fn drop(&mut self) {
-        let encoded = *self.encoded.get_mut();
+        let (encoded, waited) = (*self.encoded.get_mut(), Duration::from_micros(*self.waited_us.get_mut()));
         let shares = Share::ALL.into_iter().filter(|share| encoded & 1 << share.index() != 0);
         let Self { put, converted, captured, size, .. } = *self;
-        let finished =
-            Finished { put, converted, ready: Pts::now(), share: shares.map(Share::pixels).sum(), size };
+        let share = shares.map(Share::pixels).sum();
+        let finished = Finished { put, converted, ready: Pts::now(), waited, share, size };
         let mut pool = self.pool.lock();
         pool.keep(std::mem::replace(&mut self.image, I420::new(Size::new(0, 0))));
         if captured && encoded != 0 && pool.finished.len() < FINISHED {
@@ -95,6 +99,8 @@ pub(super) struct Finished {
     converted: Pts,
     /// When the last rung had encoded it.
     pub ready: Pts,
+    /// The longest that any of their threads waited for a processor.
+    waited: Duration,
     /// What was encoded of it, as a part of a full picture's pixels.
     share: f64,
     /// Of full pictures.
@@ -108,7 +114,8 @@ impl Finished {
     pub fn spent(&self, before: Pts) -> Spent {
         let begun = self.put.max(before);
         let encoding = self.ready.since(begun.max(self.converted));
-        Spent { fixed: self.ready.since(begun).saturating_sub(encoding), encoding, share: self.share }
+        let fixed = self.ready.since(begun).saturating_sub(encoding);
+        Spent { fixed, encoding, waited: self.waited.min(encoding), share: self.share }
     }
 }
 
@@ -160,7 +167,8 @@ impl Pool {
         size: Size,
     ) -> Picture {
         let ([put, taken, converted], pool) = (times, self.clone());
-        Picture { image, pts, taken, put, converted, captured, size, encoded: AtomicU8::new(0), pool }
+        let (encoded, waited_us) = (AtomicU8::new(0), AtomicU64::new(0));
+        Picture { image, pts, taken, put, converted, captured, size, encoded, waited_us, pool }
     }
 
     fn lock(&self) -> MutexGuard<'_, Returned> {
@@ -170,8 +178,6 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const SIZE: Size = Size::new(64, 48);
@@ -188,13 +194,14 @@ mod tests {
         let (full, half) = (shared.clone(), shared.clone());
         let memory = shared.image.planes().0.as_ptr();
         drop(shared);
-        full.encoded(Share::Full);
+        full.encoded(Share::Full, Duration::from_millis(3));
         drop(full);
         assert!(pool.finished().is_empty(), "the half one is in work");
-        half.encoded(Share::Half);
+        half.encoded(Share::Half, Duration::from_millis(2));
         drop(half);
         let [finished] = pool.finished()[..] else { panic!("one") };
         assert_eq!((finished.share, finished.size), (1.25, SIZE));
+        assert_eq!(finished.waited, Duration::from_millis(3));
         assert!(pool.finished().is_empty());
         let image = pool.image(SIZE);
         assert_eq!(image.planes().0.as_ptr(), memory);
@@ -207,12 +214,12 @@ mod tests {
         let pool = Arc::new(Pool::default());
         drop(picture(&pool, 1, true));
         let slate = picture(&pool, 2, false);
-        slate.encoded(Share::Full);
+        slate.encoded(Share::Full, Duration::ZERO);
         drop(slate);
         assert!(pool.finished().is_empty());
         for n in 0..100 {
             let picture = picture(&pool, n, true);
-            picture.encoded(Share::Full);
+            picture.encoded(Share::Full, Duration::ZERO);
         }
         assert_eq!(pool.finished().len(), FINISHED, "bounded, whoever looks");
     }
@@ -221,8 +228,9 @@ mod tests {
     fn time_runs_from_when_there_was_a_frame_or_the_one_before_was_ready() {
         let at = |ms: u64| Pts::from_micros(1_000_000 + ms * 1_000);
         let spent = |put, converted, ready, before| {
-            let finished =
-                Finished { put: at(put), converted: at(converted), ready: at(ready), share: 1.0, size: SIZE };
+            let (put, converted, ready) = (at(put), at(converted), at(ready));
+            let waited = Duration::ZERO;
+            let finished = Finished { put, converted, ready, waited, share: 1.0, size: SIZE };
             let Spent { fixed, encoding, .. } = finished.spent(at(before));
             [fixed, encoding].map(|d| d.as_millis())
         };

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::clock::Pts;
+use crate::encode::budget::{Others, Stand};
 use crate::encode::governor::{Change, Governor, Spent, Step};
 use crate::media::frame::Size;
 use crate::media::mode::Mode;
@@ -42,13 +43,25 @@ impl Reduction {
     }
 
     /// To be called once for each frame that was encoded. Says whether anything is different.
-    pub(super) fn encoded(&mut self, now: Pts, spent: Spent, pressure: Option<Pressure>) -> bool {
-        let change = self.source.as_mut().and_then(|(_, governor)| governor.observe(now, spent, pressure));
+    pub(super) fn encoded(
+        &mut self,
+        now: Pts,
+        spent: Spent,
+        pressure: Option<Pressure>,
+        others: Others,
+    ) -> bool {
+        let observe = |(_, governor): &mut (Mode, Governor)| governor.observe(now, spent, pressure, others);
+        let change = self.source.as_mut().and_then(observe);
         let changed = change.is_some();
         if changed {
             self.take(change);
         }
         changed
+    }
+
+    /// Where it stands, for the other cameras of the board.
+    pub(super) fn stand(&self) -> Stand {
+        self.source.as_ref().map(|(_, governor)| governor.stand()).unwrap_or_default()
     }
 
     fn take(&mut self, change: Option<Change>) {
@@ -187,8 +200,8 @@ mod tests {
                 if self.reduction.takes(self.now) {
                     let size = self.reduction.size().expect("a source");
                     let encoding = Duration::from_nanos(size.area() * pixel_ns);
-                    let spent = Spent { fixed: Duration::ZERO, encoding, share: 1.0 };
-                    self.reduction.encoded(self.now + encoding, spent, None);
+                    let spent = Spent { encoding, share: 1.0, ..Default::default() };
+                    self.reduction.encoded(self.now + encoding, spent, None, Others::NONE);
                 }
                 self.now = self.now + Duration::from_micros(33_333);
             }

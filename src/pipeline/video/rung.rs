@@ -8,7 +8,7 @@ use tracing::warn;
 
 use super::picture::{Job, Picture, Plan};
 use super::{Context, STALL};
-use crate::clock::Pts;
+use crate::clock::{Pts, Work};
 use crate::encode::candidates::Candidates;
 use crate::encode::video::{Error, Settings, VideoEncoder};
 use crate::heartbeat::{Heartbeat, WORK};
@@ -54,7 +54,7 @@ impl<'a> Rung<'a> {
             context,
             jobs,
             hub: context.stream.hub(share),
-            heartbeat: context.heartbeats.thread(name(share)),
+            heartbeat: context.heartbeats.thread(&context.threads.name(name(share))),
             candidates: Candidates::default(),
             encoder: None,
             told: None,
@@ -152,7 +152,7 @@ impl<'a> Rung<'a> {
         }
         self.told = Some((profile, bitrate_bps));
         self.context.stream.set_profile(profile);
-        self.context.status.video(|v| {
+        self.context.status.change(|v| {
             v.encoder = encoder.name();
             v.profile_level_id = profile.to_string();
             v.bitrate_bps = bitrate_bps;
@@ -166,7 +166,7 @@ impl<'a> Rung<'a> {
         if self.hub.subscribers() == 0 {
             return Ok(false); // they have left meanwhile
         }
-        let size = encoder.settings().size;
+        let (size, work) = (encoder.settings().size, Work::begin());
         let image = if picture.image.size() == size {
             &picture.image
         } else {
@@ -182,7 +182,7 @@ impl<'a> Rung<'a> {
         counters.encoded.count();
         counters.encoded_bytes.add(payloads.iter().map(|p| p.len() as u64).sum());
         counters.keyframes.add(idr.into());
-        picture.encoded(self.share);
+        picture.encoded(self.share, work.waited());
         let (pts, taken) = (picture.pts, picture.taken);
         let unit = VideoUnit { pts, taken, ready: Pts::now(), rtp_time: clock.ticks(pts), idr, payloads };
         let unit = Arc::new(unit);

@@ -19,8 +19,9 @@ use rtc::srtp::protection_profile::ProtectionProfile;
 use crate::net::{Bucket, Rate};
 use crate::viewer::keys::Master;
 
-/// New senders of one viewer, in a second and at once. A browser has one for each media section, and keeps them.
-const NEW: Rate = Rate { per_second: 4.0, burst: 4.0 };
+/// New senders of one viewer, in a second and at once. A browser has one for each media section, and keeps them: sixteen
+/// pictures and a sound at most.
+const NEW: Rate = Rate { per_second: 4.0, burst: 20.0 };
 /// Senders of one viewer in its life: some 16 KB.
 const SENDERS: usize = 327;
 /// Bytes of a viewer's RTCP in a second, and at once. Browsers send some 50 packets of 100 bytes a second; where much is
@@ -314,7 +315,7 @@ pub mod tests {
     fn a_viewer_has_few_senders_and_keeps_them() {
         let (start, mut senders) = (Instant::now(), Senders::default());
         let at = |ms| start + Duration::from_millis(ms);
-        assert_eq!((0..1000).filter(|n| senders.admit(at(0), *n, 0)).count(), 4);
+        assert_eq!((0..1000).filter(|n| senders.admit(at(0), *n, 0)).count(), 20);
         assert_eq!((0..1000).filter(|n| senders.admit(at(1000), 5000 + *n, 0)).count(), 4);
         for second in 2..10_000 {
             for n in 0..10 {
@@ -323,8 +324,11 @@ pub mod tests {
         }
         assert_eq!(senders.known.len(), SENDERS);
         assert!(senders.known.keys().all(|n| *n < 100_000));
-        assert!(senders.admit(at(10_000_000), 0, 1) && senders.admit(at(10_000_000), 3, 1), "known for good");
-        assert!(!senders.admit(at(20_000_000), 4, 1));
+        assert!(
+            senders.admit(at(10_000_000), 0, 1) && senders.admit(at(10_000_000), 19, 1),
+            "known for good"
+        );
+        assert!(!senders.admit(at(20_000_000), 20, 1));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use super::parse::{Description, Section};
 use super::{Error, Kind, Playable};
 use crate::viewer::Fragment;
+use crate::viewer::sources::{Source, Sources};
 
 /// A media section of the offer, as far as the answer repeats it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,9 +21,26 @@ pub struct Place {
     about: Option<String>,
     /// Of [`MULTIPLEXING`].
     offered: Vec<&'static str>,
-    /// What we send in it; `None`: it is rejected.
-    pub taken: Option<Kind>,
+    /// What we send in it.
+    pub part: Part,
 }
+
+/// What we send in a media section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The picture of this number.
+    Picture(usize),
+    /// The sound.
+    Sound,
+    /// Nothing now, where there was a picture before: it is inactive.
+    Rest,
+    /// Nothing: it is rejected.
+    None,
+}
+
+/// The stream of the first picture and the sound: browsers synchronise what belongs together. Each further picture has one
+/// of its own.
+const STREAM: &str = "peercam";
 
 /// Attributes that may be answered only where they are offered.
 const MULTIPLEXING: [&str; 2] = ["rtcp-mux", "rtcp-rsize"];
@@ -34,7 +52,7 @@ pub fn shared(bundle: &[&Section]) -> Vec<&'static str> {
 
 impl Place {
     /// The place of an offered section; `shared` is what its bundle has, by [`shared`].
-    pub fn of(section: &Section, shared: &[&str], taken: Option<Kind>) -> Self {
+    pub fn of(section: &Section, shared: &[&str], part: Part) -> Self {
         let format = section.formats.first().copied().unwrap_or("0");
         let mut about = section.lines.iter().filter(|l| {
             let rtpmap = l.strip_prefix("a=rtpmap:").and_then(|l| l.strip_prefix(format));
@@ -55,7 +73,7 @@ impl Place {
             format: format.into(),
             about: about.next().map(|l| (*l).to_owned()),
             offered: offered.collect(),
-            taken,
+            part,
         }
     }
 
@@ -74,14 +92,15 @@ impl Place {
         }
     }
 
-    /// As it stands in an answer where webrtc has answered it with `section`.
-    fn take(&self, section: &Section, playable: &Playable, out: &mut Vec<String>) {
+    /// As it stands in an answer where webrtc has answered one of its kind with `section`, and we send from `sources`.
+    fn take(&self, section: &Section, playable: &Playable, sources: &Sources, out: &mut Vec<String>) {
         out.push(format!("m={} 9 {} {}", self.kind, self.protocol, section.formats.join(" ")));
         for line in &section.lines {
             let attribute = line.strip_prefix("a=").unwrap_or("");
             let kept = match attribute.split(':').next().unwrap_or("") {
                 // Written below, or by whoever knows our candidates.
                 "mid" | "setup" | "extmap" | "candidate" | "end-of-candidates" => false,
+                "msid" | "ssrc" | "ssrc-group" => false,
                 "sendrecv" | "sendonly" | "recvonly" | "inactive" => false,
                 name if MULTIPLEXING.contains(&name) => self.offered.contains(&name),
                 _ => true,
@@ -92,23 +111,53 @@ impl Place {
         }
         out.extend(self.mid.iter().map(|mid| format!("a=mid:{mid}")));
         out.push(format!("a=setup:{}", playable.dtls.answered()));
-        out.push("a=sendonly".into());
-        let extensions = self.taken.map_or(&[][..], |kind| playable.extensions(kind));
-        out.extend(extensions.iter().map(|e| e.answered()));
+        let direction = if self.part == Part::Rest { "inactive" } else { "sendonly" };
+        out.push(format!("a={direction}"));
+        out.extend(self.part.sources(playable, sources));
+        let kind = if self.part == Part::Sound { Kind::Audio } else { Kind::Video };
+        out.extend(playable.extensions(kind).iter().map(|e| e.answered()));
+    }
+}
+
+impl Part {
+    /// From where we send it (RFC 5576, RFC 8830).
+    fn sources(self, playable: &Playable, sources: &Sources) -> Vec<String> {
+        let named = |name: &str, n: usize| if n == 0 { name.to_owned() } else { format!("{name}-{}", n + 1) };
+        let (stream, track, ssrcs) = match self {
+            Self::Picture(n) => {
+                let Source { video, rtx } = sources.picture(playable.pictures[n].source);
+                let ssrcs = [Some(video), playable.video.rtx.map(|_| rtx)];
+                (named(STREAM, n), named("picture", n), ssrcs)
+            }
+            Self::Sound => (STREAM.to_owned(), "sound".to_owned(), [Some(sources.audio()), None]),
+            Self::Rest | Self::None => return vec![],
+        };
+        let mut lines = vec![format!("a=msid:{stream} {track}")];
+        if let [Some(video), Some(rtx)] = ssrcs {
+            lines.push(format!("a=ssrc-group:FID {video} {rtx}"));
+        }
+        for ssrc in ssrcs.into_iter().flatten() {
+            lines.push(format!("a=ssrc:{ssrc} cname:{stream}"));
+            lines.push(format!("a=ssrc:{ssrc} msid:{stream} {track}"));
+        }
+        lines
     }
 }
 
 impl Playable {
-    /// Our answer as it goes out, made of webrtc's to [`Playable::offer`], with our candidates instead of webrtc's, which
-    /// are placeholders; `complete` if there will be no more. It says that candidates may trickle in (RFC 8838 section
-    /// 4.1.1).
-    pub fn answer(&self, webrtc: &str, candidates: &[String], complete: bool) -> Result<String, Error> {
+    /// Our answer as it goes out, made of webrtc's to [`Playable::offer`], with our sources, and with our candidates instead of
+    /// webrtc's, which are placeholders; `complete` if there will be no more. It says that candidates may trickle in (RFC 8838
+    /// section 4.1.1).
+    pub fn answer(
+        &self,
+        webrtc: &str,
+        sources: &Sources,
+        candidates: &[String],
+        complete: bool,
+    ) -> Result<String, Error> {
         let lost = |what: &str| Error::Internal(format!("webrtc's answer {what}"));
         let theirs = Description::parse(webrtc).map_err(|_| lost("is no session description"))?;
-        let taken = self.places.iter().filter(|p| p.taken.is_some());
-        if theirs.sections.len() != taken.count() || theirs.sections.iter().any(|s| s.port == 0) {
-            return Err(lost("does not take the sections that it was offered"));
-        }
+        let taken = |kind| theirs.sections.iter().find(|s| s.kind == kind && s.port != 0);
         let repeated = |l: &&&str| !l.starts_with("a=group:") && !l.starts_with("a=ice-options:");
         let mut answer: Vec<String> =
             theirs.session.iter().filter(repeated).map(|l| (*l).to_owned()).collect();
@@ -122,12 +171,13 @@ impl Playable {
             .filter(|l| l.starts_with("a=ice-ufrag:") || l.starts_with("a=ice-pwd:"));
         let mut transport: Vec<String> = ice.map(|l| (*l).to_owned()).collect();
         transport.push(format!("a=setup:{}", self.dtls.answered()));
-        let mut sections = theirs.sections.iter();
         for (at, place) in self.places.iter().enumerate() {
-            match place.taken.and_then(|_| sections.next()) {
-                None => place.leave(if at == self.carrier { 9 } else { 0 }, &transport, &mut answer),
-                Some(section) if section.kind == place.kind => place.take(section, self, &mut answer),
-                Some(_) => return Err(lost("has another order of sections than it was offered")),
+            match (place.part, taken(&place.kind)) {
+                (Part::None, _) => {
+                    place.leave(if at == self.carrier { 9 } else { 0 }, &transport, &mut answer);
+                }
+                (_, Some(section)) => place.take(section, self, sources, &mut answer),
+                (_, None) => return Err(lost("does not take what it was offered")),
             }
             if at == self.carrier {
                 answer.extend(candidates.iter().map(|c| format!("a={c}")));

@@ -1,18 +1,11 @@
 //! What is answered to real and odd offers: each goes through webrtc, and the answer is held against the rules.
 
-use std::collections::HashSet;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-
-use tokio::sync::watch;
-
 use super::parse::{Description, Section, value, values};
-use crate::config;
 use crate::media::h264::ProfileLevelId;
 use crate::pipeline::quality::Quality;
-use crate::pipeline::stream::Streams;
-use crate::status::Status;
-use crate::viewer::{Answer, Credential, Error, Holder, Offer, Port, Registry, Signaling};
+use crate::viewer::testing::House;
+use crate::viewer::{Answer, Error};
+use std::collections::HashSet;
 
 macro_rules! offers {
     ($($name:literal)*) => {
@@ -63,32 +56,15 @@ fn named(name: &str) -> &'static str {
     OFFERS.iter().find(|(n, _)| *n == name).map(|(_, offer)| *offer).expect("an offer of that name")
 }
 
-/// A daemon's viewers, without a camera.
-struct House {
-    registry: Arc<Registry>,
+/// Joins for so many of the cameras.
+async fn join(house: &House, offer: &str, pictures: usize) -> Result<Answer, Error> {
+    let all = house.cameras.all();
+    let wanted = all.iter().take(pictures).map(|camera| house.wanted(None, &camera.name, Quality::Auto));
+    house.join(offer, wanted.collect(), None).await
 }
 
-impl House {
-    fn new() -> Self {
-        let status = Arc::new(Status::default());
-        let addresses = watch::channel(vec![("lo".to_owned(), Ipv4Addr::LOCALHOST.into())]).1;
-        let ice = config::Ice { port: 0, ..Default::default() };
-        let port = Port::open(&ice, addresses, status.clone()).expect("a free port");
-        Self { registry: Registry::new(Streams::default(), status, port, 1000) }
-    }
-
-    async fn join(&self, offer: &str) -> Result<Answer, Error> {
-        let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
-        let holder = Holder { credential: Credential::new([0; 32]), owner: true, household: false };
-        let (sdp, who) = (offer.to_owned(), "test".into());
-        let quality = Quality::Auto;
-        let offer = Offer { sdp, from, to: None, who, holder, via: Signaling::Page, sound: false, quality };
-        self.registry.join(offer).await
-    }
-
-    async fn answer(&self, offer: &str) -> String {
-        self.join(offer).await.unwrap_or_else(|e| panic!("{e}: {offer}")).sdp
-    }
+async fn answer(house: &House, offer: &str) -> String {
+    join(house, offer, 1).await.unwrap_or_else(|e| panic!("{e}: {offer}")).sdp
 }
 
 fn direction<'a>(lines: &[&'a str]) -> Vec<&'a str> {
@@ -104,6 +80,11 @@ fn about<'a>(section: &Section<'a>) -> Vec<&'a str> {
 
 /// The rules of RFC 3264, 8285, 8829, 8842 and 9143 that concern us.
 fn assert_answers(name: &str, offer_text: &str, answer_text: &str) {
+    assert_answers_for(1, name, offer_text, answer_text);
+}
+
+/// The same where so many pictures were wanted.
+fn assert_answers_for(most: usize, name: &str, offer_text: &str, answer_text: &str) {
     let fault = format!("{name}:\n{offer_text}\nanswered by\n{answer_text}");
     assert!(
         answer_text.ends_with("\r\n") && answer_text.lines().count() == answer_text.matches("\r\n").count(),
@@ -174,11 +155,16 @@ fn assert_answers(name: &str, offer_text: &str, answer_text: &str) {
             };
             assert!(offered.any(same), "{extension}: {fault}");
         }
-        let track = if ours.kind == "video" { "picture" } else { "sound" };
-        assert!(ours.value("msid").is_some_and(|m| m.ends_with(track)), "{fault}");
+        let pictures = taken.iter().filter(|kind| **kind == "video").count();
+        let msid = match (ours.kind, pictures) {
+            ("video", 1) => "peercam picture".to_owned(),
+            ("video", n) => format!("peercam-{n} picture-{n}"),
+            _ => "peercam sound".to_owned(),
+        };
+        assert_eq!(ours.value("msid"), Some(&*msid), "{fault}");
     }
-    taken.sort_unstable();
-    assert!(taken == ["video"] || taken == ["audio", "video"], "{fault}");
+    let pictures = taken.iter().filter(|kind| **kind == "video").count();
+    assert!((1..=most).contains(&pictures) && taken.len() <= pictures + 1, "{fault}");
     let groups: Vec<_> = answer.session.iter().filter(|l| l.starts_with("a=group:")).collect();
     let accepted: Vec<_> =
         answer.sections.iter().enumerate().filter(|(_, s)| s.port != 0).map(|(at, _)| at).collect();
@@ -200,31 +186,35 @@ fn assert_answers(name: &str, offer_text: &str, answer_text: &str) {
 
 #[tokio::test]
 async fn every_known_offer_is_answered_by_the_rules() {
-    let house = House::new();
+    let house = House::new(1000);
     for (name, offer) in OFFERS {
         // What webrtc gets to see: nothing that it could open, but the one or two tracks.
-        let reduced = super::check(offer, ProfileLevelId([0x42, 0xc0, 0x1f])).expect("playable").offer();
+        let reduced = super::check(offer, ProfileLevelId([0x42, 0xc0, 0x1f]), &[None]);
+        let reduced = reduced.expect("playable").offer();
         let kinds: Vec<_> =
             Description::parse(&reduced).expect("an offer").sections.iter().map(|s| s.kind).collect();
         assert!(
             kinds.contains(&"video") && kinds.len() <= 2 && !kinds.contains(&"application"),
             "{name}: {reduced}"
         );
-        assert_answers(name, offer, &house.answer(offer).await);
+        assert_answers(name, offer, &answer(&house, offer).await);
         // Lines may also end without a carriage return.
         let bare = offer.replace("\r\n", "\n");
-        assert_answers(name, &bare, &house.answer(&bare).await);
+        assert_answers(name, &bare, &answer(&house, &bare).await);
     }
 }
 
 #[tokio::test]
 async fn a_later_offer_is_answered_by_the_same_rules() {
-    let house = House::new();
+    let house = House::new(1000);
     for (name, offer) in OFFERS {
-        let answer = house.join(offer).await.expect("answered");
+        let answer = join(&house, offer, 1).await.expect("answered");
         let later = offer.replace("a=ice-ufrag:", "a=ice-ufrag:New").replace("a=ice-pwd:", "a=ice-pwd:New");
-        let again =
-            house.registry.restart(&answer.id, &later).await.unwrap_or_else(|e| panic!("{name}: {e}"));
+        let again = house
+            .registry
+            .renegotiate(&answer.id, &later, None)
+            .await
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_answers(name, &later, &again);
         let credentials = |sdp: &str| sdp.lines().find(|l| l.starts_with("a=ice-ufrag")).map(str::to_owned);
         assert_ne!(credentials(&answer.sdp), credentials(&again), "{name}: {again}");
@@ -250,7 +240,7 @@ fn taken(answer: &str) -> Vec<bool> {
 
 #[tokio::test]
 async fn the_only_transport_is_kept_where_nothing_else_would_do() {
-    let house = House::new();
+    let house = House::new(1000);
     for (name, kept) in [
         ("audio-sendonly-first", false),
         ("chromium-microphone-first", false),
@@ -258,15 +248,45 @@ async fn the_only_transport_is_kept_where_nothing_else_would_do() {
         ("chromium-156-microphone-first-max-bundle", true),
         ("gstreamer-1.22-microphone-first", true),
     ] {
-        let answer = house.answer(named(name)).await;
+        let answer = answer(&house, named(name)).await;
         let first = answer.lines().find(|l| l.starts_with("m=")).expect("a section");
         assert_eq!(!first.starts_with("m=audio 0 "), kept, "{name}: {answer}");
     }
 }
 
 #[tokio::test]
+async fn several_pictures_are_answered_each_in_its_section() {
+    let (house, three) = (House::new(1000), named("chromium-156-three-of-each-max-bundle"));
+    for (pictures, sections) in [
+        (1, [true, true, false, false, false, false]),
+        (2, [true, true, true, false, false, false]),
+        (3, [true, true, true, false, false, true]),
+    ] {
+        let joined = join(&house, three, pictures).await.expect("answered");
+        assert_answers_for(pictures, "three of each", three, &joined.sdp);
+        assert_eq!(taken(&joined.sdp), sections);
+        let later = three.replace("a=ice-ufrag:", "a=ice-ufrag:New").replace("a=ice-pwd:", "a=ice-pwd:New");
+        let again = house.registry.renegotiate(&joined.id, &later, None).await.expect("answered");
+        assert_answers_for(pictures, "three of each, later", &later, &again);
+        assert_eq!(taken(&again), sections);
+        // Each picture and its repetitions have sources of their own, and the sound has one.
+        let answer = Description::parse(&joined.sdp).expect("an answer");
+        let lines = answer.sections.iter().flat_map(|s| values(&s.lines, "ssrc"));
+        let sources: HashSet<_> = lines.filter_map(|l| l.split(' ').next()).collect();
+        assert_eq!(sources.len(), 2 * pictures + 1);
+        let pairs = answer.sections.iter().flat_map(|s| values(&s.lines, "ssrc-group")).count();
+        assert_eq!(pairs, pictures);
+    }
+    // Every other known offer has one section for pictures, or more of one kind: never is more taken than was wanted.
+    for (name, offer) in OFFERS {
+        let joined = join(&house, offer, 3).await.unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_answers_for(3, name, offer, &joined.sdp);
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_taken_is_rejected_in_place() {
-    let house = House::new();
+    let house = House::new(1000);
     for (name, sections) in [
         ("chromium-microphone-first", &[false, true, true][..]),
         ("audio-sendonly-first", &[false, true]),
@@ -283,17 +303,17 @@ async fn what_is_not_taken_is_rejected_in_place() {
         ("protocol-rtp-savpf", &[true, true]),
         ("fingerprint-sha-512-for-session", &[true, true]),
     ] {
-        assert_eq!(taken(&house.answer(named(name)).await), sections, "{name}");
+        assert_eq!(taken(&answer(&house, named(name)).await), sections, "{name}");
     }
-    let data = house.answer(named("data-dtls-sctp-5000")).await;
+    let data = answer(&house, named("data-dtls-sctp-5000")).await;
     assert!(data.contains("\r\nm=application 0 DTLS/SCTP 5000\r\n"), "{data}");
-    let text = house.answer(named("text-section")).await;
+    let text = answer(&house, named("text-section")).await;
     assert!(text.contains("\r\nm=text 0 UDP/TLS/RTP/SAVPF 101\r\n"), "{text}");
 }
 
 #[tokio::test]
 async fn odd_offers_are_answered_by_the_rules() {
-    let (house, chromium) = (House::new(), named("chromium-156"));
+    let (house, chromium) = (House::new(1000), named("chromium-156"));
     let fingerprint = "a=fingerprint:sha-256 ";
     let long = "a-name-of-more-than-sixteen-characters";
     let each = |from: &str, to: &str| chromium.replace(from, to);
@@ -364,7 +384,7 @@ async fn odd_offers_are_answered_by_the_rules() {
     }
     for (name, offer) in &odd {
         assert_ne!(offer, chromium, "{name}");
-        assert_answers(name, offer, &house.answer(offer).await);
+        assert_answers(name, offer, &answer(&house, offer).await);
     }
     let taken = |name: &'static str| taken_of(&house, &odd, name);
     assert_eq!(taken("no bundle").await, [true, false]);
@@ -375,12 +395,12 @@ async fn odd_offers_are_answered_by_the_rules() {
 
 async fn taken_of(house: &House, offers: &[(&str, String)], name: &str) -> Vec<bool> {
     let (_, offer) = offers.iter().find(|(n, _)| *n == name).expect("an offer of that name");
-    taken(&house.answer(offer).await)
+    taken(&answer(house, offer).await)
 }
 
 #[tokio::test]
 async fn what_a_person_is_told_names_the_offer_and_no_parser() {
-    let house = House::new();
+    let house = House::new(1000);
     for (from, to) in [
         ("m=video 9", "m=video 99999"),
         ("m=video 9", "m=video -1"),
@@ -391,7 +411,8 @@ async fn what_a_person_is_told_names_the_offer_and_no_parser() {
         ("a=ice-pwd:", "a=ice-pwd: "),
     ] {
         let offer = named("chromium-156").replace(from, to);
-        let told = house.join(&offer).await.err().unwrap_or_else(|| panic!("{to}: answered")).to_string();
+        let told =
+            join(&house, &offer, 1).await.err().unwrap_or_else(|| panic!("{to}: answered")).to_string();
         for parser in ["parse", "too large", "invalid digit", "Err", "expected"] {
             assert!(!told.contains(parser), "{told}");
         }

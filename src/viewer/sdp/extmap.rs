@@ -102,6 +102,12 @@ impl Chosen {
     }
 }
 
+/// Whether a section offers an extension as it was taken of another one.
+pub fn offers(offer: &Description, section: &Section, taken: &Extension) -> bool {
+    let offered = find(&section.lines, taken.uri).or_else(|| find(&offer.session, taken.uri));
+    offered.is_some_and(|o| o.id == Some(u32::from(taken.id)) && o.one_way == taken.one_way)
+}
+
 /// The first offer of an extension that we may send; one that only the viewer would send is none.
 fn find(lines: &[&str], uri: &str) -> Option<Offered> {
     values(lines, "extmap").find_map(|value| {

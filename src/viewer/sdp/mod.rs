@@ -1,10 +1,13 @@
 //! Which media sections of an offer play what, the offer that webrtc gets to see, and the answer.
 //!
 //! Offers of all kinds come: with sections that want nothing from us, data channels, formats, numbers and profiles that
-//! webrtc refuses or takes for others. So webrtc sees none of that. What is taken is decided here: at most one section
-//! for the picture and one for the sound, on one transport. For webrtc an offer of just these is written, with our own mids
-//! and parameters and no line of the viewer's ([`Playable::offer`]), and its answer is expanded to the sections that were
-//! really offered ([`Playable::answer`]): each in its place, those not taken rejected.
+//! webrtc refuses or takes for others. So webrtc sees none of that. What is taken is decided here: a section for each picture
+//! that is wanted, all of one format, and at most one for the sound, on one transport. For webrtc an offer of one picture and
+//! the sound is written, with our own mids and parameters and no line of the viewer's ([`Playable::offer`]), and its answer is
+//! expanded to the sections that were really offered ([`Playable::answer`]): each in its place, those not taken rejected.
+//!
+//! A later offer may restart ICE, add sections for pictures, and leave others without one ([`Playable::later`]). A picture's
+//! number stays as long as the connection does; webrtc notices nothing but the new ICE session.
 //!
 //! ```text
 //!  offer ─► parse ─► formats, extmap, transport ─► Playable ─► webrtc ─► answer ─► viewer
@@ -15,15 +18,17 @@ mod extmap;
 mod formats;
 pub mod fragment;
 mod parse;
+mod pictures;
 mod transport;
 
 pub use extmap::TRANSPORT_CC;
 pub use formats::{Audio, Video};
 pub use transport::{count_candidates, usable_candidate};
 
-use answer::Place;
+use answer::{Part, Place};
 use extmap::{Chosen, Extension};
 use parse::{Description, Section, value};
+use pictures::First;
 use transport::{Dtls, Ice, Speakers};
 
 use super::Error;
@@ -41,6 +46,10 @@ const PROTOCOLS: [&str; 8] = [
     "RTP/AVP",
 ];
 
+/// Video sections of one connection, those without a picture as well: more than any change of cameras needs, because a browser
+/// uses a section again.
+const MOST_PICTURES: usize = 32;
+
 /// What a media section carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -53,14 +62,18 @@ pub enum Kind {
 /// An offer we can answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Playable {
-    /// The H.264 format taken.
+    /// The H.264 format taken, for all pictures.
     pub video: Video,
+    /// The video sections taken, in the order of the offer, and behind them those that later offers have added; at least one.
+    pub pictures: Vec<Picture>,
     /// The Opus format taken, if sound is wanted.
     pub audio: Option<Audio>,
-    /// What of the offer we would have used but can't, a sentence each.
+    /// What of the offer we would have used but can't, a phrase each.
     pub left_out: Vec<String>,
     video_extensions: Vec<Extension>,
     audio_extensions: Vec<Extension>,
+    /// What the encoders emit.
+    own: ProfileLevelId,
     ice: Ice,
     dtls: Dtls,
     /// All media sections of the offer, in order.
@@ -72,32 +85,60 @@ pub struct Playable {
     bundle: Option<Vec<String>>,
 }
 
-/// Reads an offer; `own` is what the encoder emits.
-pub fn check(sdp: &str, own: ProfileLevelId) -> Result<Playable, Error> {
+/// A video section that is taken, or was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// Its name, if it has one.
+    pub mid: Option<String>,
+    /// For which of the pictures that are wanted; `None`: for none since a later offer.
+    pub wanted: Option<usize>,
+    /// The number of its source. One that begins again has another: Chromium shows nothing of a source that it has seen end.
+    pub source: usize,
+}
+
+/// Reads an offer; `own` is what the encoders emit, and `wanted` has an entry for each picture: the name of its section, or
+/// `None` for the next one that has no other entry.
+pub fn check(sdp: &str, own: ProfileLevelId, wanted: &[Option<&str>]) -> Result<Playable, Error> {
+    read(sdp, own, wanted, &[])
+}
+
+/// The same for a viewer that has these pictures `before`.
+fn read(
+    sdp: &str,
+    own: ProfileLevelId,
+    wanted: &[Option<&str>],
+    before: &[Picture],
+) -> Result<Playable, Error> {
     let offer = Description::parse(sdp)?;
     let mut mids: Vec<_> = offer.sections.iter().filter_map(Section::mid).collect();
     mids.sort_unstable();
     if mids.windows(2).any(|pair| pair[0] == pair[1]) {
         return Err(bad("two media sections of the offer have the same name (a=mid)"));
     }
-    let (v, video) = choose_video(&offer, own)?;
+    let named = pictures::named(&offer, wanted)?;
+    let (v, video) = pictures::first(&offer, own, &named)?;
     let group = offer.bundled_with(v);
     let mut left_out = vec![];
     let sound = choose_audio(&offer, &video, group.as_deref(), &mut left_out);
-    let taken = |at: usize| match &sound {
-        _ if at == v => Some(Kind::Video),
-        Some((a, _)) if at == *a => Some(Kind::Audio),
-        _ => None,
-    };
+    let audio_section = sound.as_ref().map(|(a, _)| &offer.sections[*a]);
+    let extensions = Chosen::of(&offer, &offer.sections[v], audio_section);
+    left_out.extend(extensions.left_out);
     let bundled = group.clone().unwrap_or_else(|| vec![v]);
-    let kept = |at: &usize| taken(*at).is_some() || (*at == bundled[0] && holds_transport(&offer, &bundled));
+    let first = First { at: v, video: &video, extensions: &extensions.video, bundled: &bundled };
+    let chosen = pictures::all(&offer, own, &named, &first, &mut left_out);
+    let (pictures, numbers) = pictures::numbered(&offer, &chosen, before);
+    let part = |at: usize| match (&sound, numbers.iter().find(|(picture, _)| *picture == at)) {
+        (_, Some((_, number))) => Part::Picture(*number),
+        (Some((a, _)), _) if at == *a => Part::Sound,
+        _ if bundled.contains(&at) && pictures::rests(&offer.sections[at], before) => Part::Rest,
+        _ => Part::None,
+    };
+    let kept =
+        |at: &usize| part(*at) != Part::None || (*at == bundled[0] && holds_transport(&offer, &bundled));
     let accepted: Vec<usize> = bundled.iter().copied().filter(kept).collect();
     let carrier = accepted.first().copied().unwrap_or(v);
     let speakers = Speakers::new(&offer, carrier, &bundled);
     let (ice, dtls) = (Ice::of(&speakers)?, Dtls::of(&speakers)?);
-    let audio_section = sound.as_ref().map(|(a, _)| &offer.sections[*a]);
-    let extensions = Chosen::of(&offer, &offer.sections[v], audio_section);
-    left_out.extend(extensions.left_out);
     let shared = answer::shared(&bundled.iter().map(|at| &offer.sections[*at]).collect::<Vec<_>>());
     let mut in_bundle = vec![false; offer.sections.len()];
     bundled.iter().for_each(|at| in_bundle[*at] = true);
@@ -108,13 +149,15 @@ pub fn check(sdp: &str, own: ProfileLevelId) -> Result<Playable, Error> {
             .sections
             .iter()
             .enumerate()
-            .map(|(at, s)| Place::of(s, if in_bundle[at] { &shared } else { &[] }, taken(at)))
+            .map(|(at, s)| Place::of(s, if in_bundle[at] { &shared } else { &[] }, part(at)))
             .collect(),
+        pictures,
         audio: sound.map(|(_, audio)| audio),
         video_extensions: extensions.video,
         audio_extensions: extensions.audio,
         video,
         left_out,
+        own,
         ice,
         dtls,
         carrier,
@@ -122,14 +165,14 @@ pub fn check(sdp: &str, own: ProfileLevelId) -> Result<Playable, Error> {
 }
 
 impl Playable {
-    /// The offer that webrtc gets to see.
+    /// The offer that webrtc gets to see: of one picture, whatever there are, and the sound.
     pub fn offer(&self) -> String {
-        let taken: Vec<_> = self.places.iter().filter_map(|p| p.taken).collect();
-        let mids: String = (0..taken.len()).map(|mid| format!(" {mid}")).collect();
+        let kinds = if self.audio.is_some() { &[Kind::Video, Kind::Audio][..] } else { &[Kind::Video] };
+        let mids: String = (0..kinds.len()).map(|mid| format!(" {mid}")).collect();
         let mut offer = ["v=0", "o=- 1 1 IN IP4 127.0.0.1", "s=-", "t=0 0"].map(String::from).to_vec();
         offer.extend(self.ice.lite.then(|| "a=ice-lite".into()));
         offer.push(format!("a=group:BUNDLE{mids}"));
-        for (mid, kind) in taken.into_iter().enumerate() {
+        for (mid, kind) in kinds.iter().copied().enumerate() {
             let (media, attributes) = match (kind, &self.audio) {
                 (Kind::Audio, Some(audio)) => {
                     (format!("audio 9 {} {}", PROTOCOLS[0], audio.payload_type), audio.attributes())
@@ -175,6 +218,30 @@ impl Playable {
         }
     }
 
+    /// A later offer of the viewer. It may restart ICE, and have other sections for pictures where it says which are `wanted`,
+    /// as in [`check`]; in all else it must want the same.
+    pub fn later(&self, sdp: &str, wanted: Option<&[Option<&str>]>) -> Result<Self, Error> {
+        let same = || self.pictures.iter().filter(|p| p.wanted.is_some()).map(|p| p.mid.as_deref());
+        let wanted = wanted.map_or_else(|| same().collect(), <[_]>::to_vec);
+        if wanted.is_empty() {
+            return Err(bad("a later offer must be for one picture at least"));
+        }
+        let later = read(sdp, self.own, &wanted, &self.pictures)?;
+        let taken = later.pictures.iter().filter(|p| p.wanted.is_some()).count();
+        if taken < wanted.len() {
+            let why = later.left_out.join("; ");
+            return Err(bad(format!(
+                "a later offer must not have less than what is wanted of it: without {why}"
+            )));
+        }
+        renewed(self, later)
+    }
+
+    /// Whether this offer restarts the ICE session of the one in effect.
+    pub fn restarts(&self, in_effect: &Self) -> bool {
+        (&self.ice.ufrag, &self.ice.pwd) != (&in_effect.ice.ufrag, &in_effect.ice.pwd)
+    }
+
     /// The offer with the credentials and candidates of a restarted ICE session (RFC 8840 section 9), as if the viewer had
     /// offered anew.
     pub fn restarted(&self, ufrag: &str, pwd: &str, candidates: &[(String, String)]) -> Result<Self, Error> {
@@ -183,48 +250,30 @@ impl Playable {
     }
 }
 
-/// The offer in effect with the new ICE session of a later offer, which must otherwise want the same: webrtc has no way
-/// back from an offer that it has half applied, so it gets to see nothing that it has not taken before.
-pub fn renewed(in_effect: &Playable, later: &Playable) -> Result<Playable, Error> {
+/// The offer in effect with the sections and the ICE session of a later offer, which must otherwise want the same: webrtc has
+/// no way back from an offer that it has half applied, so it gets to see nothing that it has not taken before.
+fn renewed(in_effect: &Playable, later: Playable) -> Result<Playable, Error> {
     let wants = |p: &Playable| {
-        let taken = p.places.iter().filter(|p| p.taken.is_some()).map(|p| (p.mid.clone(), p.taken));
+        let sound = p.places.iter().find(|place| place.part == Part::Sound).map(|place| place.mid.clone());
         let audio = p.audio.as_ref().map(|a| a.payload_type);
-        (taken.collect::<Vec<_>>(), p.video.payload_type, p.video.rtx, audio)
+        (sound, p.video.payload_type, p.video.rtx, audio)
     };
-    if wants(later) != wants(in_effect) {
-        return Err(bad("a later offer may restart ICE, but must have the same media sections and formats"));
+    if wants(&later) != wants(in_effect) {
+        return Err(bad("a later offer must have the same media section for sound, and the same formats"));
+    }
+    let goes_on = |p: &Picture| in_effect.pictures.iter().any(|before| before.source == p.source);
+    if !later.pictures.iter().all(goes_on) && later.video_extensions != in_effect.video_extensions {
+        return Err(bad("a later offer must have the same header extensions"));
+    }
+    if later.pictures.len() > MOST_PICTURES {
+        return Err(bad("too many media sections have been added; connect again"));
     }
     if later.dtls.fingerprint != in_effect.dtls.fingerprint {
-        return Err(bad("a later offer may restart ICE, but must have the same certificate fingerprint"));
+        return Err(bad("a later offer must have the same certificate fingerprint"));
     }
     // DTLS goes on, and with it who began it (RFC 8842 section 5.5).
-    let Playable { ice, places, carrier, bundle, .. } = later.clone();
-    Ok(Playable { ice, places, carrier, bundle, ..in_effect.clone() })
-}
-
-/// The section that gets the picture: the first that can.
-fn choose_video(offer: &Description, own: ProfileLevelId) -> Result<(usize, Video), Error> {
-    let video = || offer.sections.iter().enumerate().filter(|(_, s)| s.kind == "video");
-    if video().next().is_none() {
-        return Err(not_playable("the offer has no video section, and this device sends video"));
-    }
-    let mut first_fault = None;
-    for (at, section) in video().filter(|(at, s)| receives(offer, *at, s)) {
-        let chosen = if PROTOCOLS.contains(&section.protocol) {
-            Video::choose(section, own)
-        } else {
-            Err(bad("the video section's protocol is none of WebRTC's (UDP/TLS/RTP/SAVPF and its relatives)"))
-        };
-        match chosen {
-            Ok(video) => return Ok((at, video)),
-            Err(fault) => first_fault = first_fault.or(Some(fault)),
-        }
-    }
-    Err(first_fault.unwrap_or_else(|| {
-        not_playable(
-            "the offer does not ask to receive video (its video section is not recvonly or sendrecv, or has port 0)",
-        )
-    }))
+    let Playable { ice, places, carrier, bundle, pictures, left_out, .. } = later;
+    Ok(Playable { ice, places, carrier, bundle, pictures, left_out, ..in_effect.clone() })
 }
 
 /// The section that gets the sound: the first that can, on the picture's transport.
@@ -296,5 +345,7 @@ fn not_playable(why: &str) -> Error {
 
 #[cfg(test)]
 mod answer_tests;
+#[cfg(test)]
+mod pictures_tests;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,11 @@ const CHROMIUM_MDNS: &str = include_str!("../../../tests/data/offer-chromium-156
 const FIREFOX: &str = include_str!("../../../tests/data/offer-firefox-153.sdp");
 const SAFARI: &str = include_str!("../../../tests/data/offer-safari-like.sdp");
 
+/// An offer from which one picture is wanted.
+fn check(sdp: &str, own: ProfileLevelId) -> Result<Playable, Error> {
+    super::check(sdp, own, &[None])
+}
+
 fn lines(sdp: &str, prefix: &str) -> Vec<String> {
     sdp.lines().filter(|l| l.starts_with(prefix)).map(str::to_owned).collect()
 }
@@ -106,14 +111,13 @@ fn what_is_malformed_is_told_why() {
 fn a_later_offer_may_change_only_its_ice_session() {
     let first = check(CHROMIUM, OWN).expect("playable");
     let later = |change: &dyn Fn(String) -> String| {
-        let offer = change(CHROMIUM.replace("a=ice-ufrag:", "a=ice-ufrag:New"));
-        renewed(&first, &check(&offer, OWN).expect("playable"))
+        first.later(&change(CHROMIUM.replace("a=ice-ufrag:", "a=ice-ufrag:New")), None)
     };
     let renewed = later(&|o| o).expect("the same but for ICE").offer();
     assert!(lines(&renewed, "a=ice-ufrag:").iter().all(|l| l.starts_with("a=ice-ufrag:New")));
     assert_eq!(lines(&renewed, "m="), lines(&first.offer(), "m="));
     for (from, to, why) in [
-        ("a=mid:1", "a=mid:7", "media sections"),
+        ("a=mid:1", "a=mid:7", "media section"),
         ("a=fingerprint:sha-256 C6:2C", "a=fingerprint:sha-256 00:00", "fingerprint"),
     ] {
         let error = later(&|o| o.replace(from, to)).expect_err("refused");
@@ -273,8 +277,8 @@ fn extensions_with_ids_that_we_cannot_write_are_left_out() {
 
 #[test]
 fn each_track_has_the_first_section_that_can_play_it() {
-    let of = |p: &Playable| p.places.iter().map(|p| p.taken).collect::<Vec<_>>();
-    let [none, video, audio] = [None, Some(Kind::Video), Some(Kind::Audio)];
+    let of = |p: &Playable| p.places.iter().map(|p| p.part).collect::<Vec<_>>();
+    let [none, video, audio] = [Part::None, Part::Picture(0), Part::Sound];
     let section = |kind: &str, port: &str, mid: &str, rest: &str| {
         let formats = if kind == "video" {
             "96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1;profile-level-id=42e01f"

@@ -1,7 +1,7 @@
 //! A viewer's session against another stack, over a bad link, on virtual time: minutes pass in milliseconds, and each run is
 //! the same for the same seed but for keys. Only the task's loop and the sockets are not part of it.
 
-mod link;
+pub mod link;
 mod peer;
 mod scenes;
 
@@ -14,16 +14,18 @@ use webrtc::peer_connection::RTCPeerConnectionState;
 
 use self::link::{Link, Loss, Parcel, Properties};
 use self::peer::Peer;
-use super::media::Unit;
+use super::media::{Media, Unit};
 use super::port::{Demux, Inbound, LineId};
 use super::sdp;
 use super::session::{Change, Session};
-use super::track::Track;
 use super::track::tests::Rungs;
 use super::wire::NtpClock;
+use super::wishes::{Section, Wishes};
 use crate::clock::{AUDIO_HZ, Pts, RtpClock, VIDEO_HZ};
 use crate::media::h264::ProfileLevelId;
 use crate::media::unit::{AudioUnit, VideoUnit};
+use crate::pipeline::camera::Cameras;
+use crate::pipeline::quality::Quality;
 
 /// Where our port is, and where the viewer is.
 const OURS: ([u8; 4], u16) = ([192, 0, 2, 1], 8189);
@@ -63,8 +65,8 @@ struct World {
     picture: Instant,
     sound: Instant,
     pictures: u32,
-    /// Where pictures come from, if the viewer goes from rung to rung: it wishes for another after every 20 pictures.
-    walk: Option<(Rungs, Track)>,
+    /// Where pictures come from, if not from the world itself.
+    studio: Option<Studio>,
     /// Units that are never handed to the session, as if the hub's queue had overflowed: each n-th picture.
     dropped: Option<u32>,
     state: RTCPeerConnectionState,
@@ -76,18 +78,65 @@ struct World {
     strange: u32,
 }
 
+/// Cameras, and what the viewer takes of them.
+struct Studio {
+    cameras: Vec<Rungs>,
+    wishes: Wishes,
+    media: Media,
+    /// What the viewer does after so many pictures.
+    act: fn(&mut Self, u32),
+}
+
+impl Studio {
+    /// The viewer sees all of them, each in its section.
+    fn new(cameras: Vec<Rungs>, act: fn(&mut Self, u32)) -> Self {
+        let section = |rungs: &Rungs| Section {
+            mid: None,
+            camera: Some(rungs.camera.name.clone()),
+            quality: Quality::Full,
+            paused: false,
+            gets: None,
+        };
+        let sections: Vec<_> = cameras.iter().map(section).collect();
+        let listen = cameras[0].camera.name.clone();
+        let media = Media::new(sections.len(), false);
+        let mut studio = Self { cameras, wishes: Wishes { sections, listen }, media, act };
+        studio.tune();
+        studio
+    }
+
+    fn tune(&mut self) {
+        let cameras = self.cameras.iter().map(|rungs| (*rungs.camera).clone());
+        self.media.tune(&self.wishes, &Cameras::new(cameras).all());
+    }
+
+    /// The n-th picture of all cameras is captured: each at its own time.
+    fn picture(&mut self, at: Pts, n: u32) {
+        for (camera, rungs) in (0..).zip(&mut self.cameras) {
+            rungs.picture(at + PICTURE * camera / 3);
+        }
+        (self.act)(self, n);
+    }
+}
+
 impl World {
     fn new(properties: Properties, seed: u64) -> Self {
+        Self::with(properties, seed, 1)
+    }
+
+    /// Where the viewer has so many video sections.
+    fn with(properties: Properties, seed: u64, pictures: usize) -> Self {
         let start = Instant::now();
-        let mut peer = Peer::new(THEIRS.into(), start);
+        let mut peer = Peer::new(THEIRS.into(), pictures, start);
         let offer = peer.offer(false, start);
-        let playable = sdp::check(&offer, ProfileLevelId([0x42, 0xc0, 0x1f])).expect("playable");
+        let own = ProfileLevelId([0x42, 0xc0, 0x1f]);
+        let playable = sdp::check(&offer, own, &vec![None; pictures]).expect("playable");
+        assert_eq!(playable.pictures.len(), pictures);
         let mut demux = Demux::default();
         let mailbox = Arc::default();
         let line = demux.open(Arc::clone(&mailbox));
         let ntp = NtpClock::now();
-        let (session, answer) =
-            Session::answer(playable, mailbox, [true; 2], ntp, false, start).expect("an answer");
+        let session = Session::answer(playable, mailbox, [true; 2], ntp, false, start).expect("an answer");
         let mut world = Self {
             now: start,
             start,
@@ -101,7 +150,7 @@ impl World {
             picture: start,
             sound: start,
             pictures: 0,
-            walk: None,
+            studio: None,
             dropped: None,
             state: RTCPeerConnectionState::New,
             goodbye: false,
@@ -109,35 +158,29 @@ impl World {
             sent: 0,
             strange: 0,
         };
-        let answer = world.completed(&answer);
-        world.peer.accept(&answer, world.types(), start);
+        let answer = world.completed();
+        world.peer.accept(&answer, world.session.offer().video.payload_type, start);
         world.turn();
         world
     }
 
     /// Our answer with our candidate; its credentials are in effect from now on.
-    fn completed(&mut self, answer: &str) -> String {
+    fn completed(&mut self) -> String {
         let ours = SocketAddr::from(OURS);
         let candidate = format!("candidate:1 1 udp 2130706431 {} {} typ host", ours.ip(), ours.port());
-        let answer = self.session.offer().answer(answer, &[candidate], true).expect("an answer");
+        let answer = self.session.description(&[candidate], true).expect("an answer");
         let ice = self.session.offer().ice_of(&answer).expect("credentials");
         self.demux.credentials(self.line, &ice.ufrag, &ice.pwd);
         answer
     }
 
-    fn types(&self) -> Option<(u8, u8)> {
-        let video = &self.session.offer().video;
-        video.rtx.map(|rtx| (video.payload_type, rtx))
-    }
-
     /// The viewer's full offer restarts ICE.
     fn restart(&mut self) {
         let offer = self.peer.offer(true, self.now);
-        let later = sdp::check(&offer, ProfileLevelId([0x42, 0xc0, 0x1f])).expect("playable");
-        let renewed = sdp::renewed(self.session.offer(), &later).expect("the same");
-        let answer = self.session.renegotiate(renewed, self.now).expect("an answer");
-        let answer = self.completed(&answer);
-        self.peer.accept(&answer, self.types(), self.now);
+        let renewed = self.session.offer().later(&offer, None).expect("the same");
+        self.session.renegotiate(renewed, false, self.now).expect("an answer");
+        let answer = self.completed();
+        self.peer.accept(&answer, self.session.offer().video.payload_type, self.now);
         self.turn();
     }
 
@@ -151,7 +194,8 @@ impl World {
             let mut due = vec![self.up.due(), self.down.due(), self.session.due(), self.peer.due()];
             if self.playing {
                 due.extend([Some(self.picture), Some(self.sound)]);
-                let encoded = self.walk.as_ref().and_then(|(rungs, _)| rungs.due());
+                let cameras = self.studio.iter().flat_map(|studio| &studio.cameras);
+                let encoded = cameras.filter_map(Rungs::due).min();
                 due.push(encoded.map(|at| self.now + at.since(self.pts(self.now))));
             }
             let next = due.into_iter().flatten().min().unwrap_or(end).max(self.now);
@@ -211,23 +255,22 @@ impl World {
                 Change::Goodbye => self.goodbye = true,
             }
         }
-        self.keyframes += u32::from(self.session.wishes_keyframe());
+        for section in 0..self.session.offer().pictures.len() {
+            self.keyframes += u32::from(self.session.wishes_keyframe(section));
+        }
         self.control();
         self.media();
-        if let Some((rungs, track)) = &mut self.walk {
-            let pts = Pts::from_micros(1_000_000_000) + (now - self.start);
+        if let Some(mut studio) = self.studio.take() {
             while self.playing && self.picture <= now {
-                rungs.picture(Pts::from_micros(1_000_000_000) + (self.picture - self.start));
                 self.picture += PICTURE;
                 self.pictures += 1;
-                if self.pictures.is_multiple_of(20) {
-                    track.wish(rungs.wish());
-                }
+                studio.picture(self.pts(self.picture - PICTURE), self.pictures);
             }
-            rungs.turn(pts);
-            while let Some(unit) = track.try_recv() {
-                self.sent += self.session.send(&Unit::Video(unit), false).packets;
+            studio.cameras.iter_mut().for_each(|rungs| rungs.turn(self.pts(now)));
+            while let Some(unit) = studio.media.try_recv() {
+                self.sent += self.session.send(&unit, false).packets;
             }
+            self.studio = Some(studio);
             self.media();
         }
         while self.playing && self.picture <= now {
@@ -255,7 +298,7 @@ impl World {
             Bytes::copy_from_slice(&[&[0x41][..], &self.pictures.to_be_bytes(), &[7; 800]].concat());
         let payloads = vec![payload; PARTS];
         let rtp_time = VIDEO.ticks(pts);
-        Unit::Video(Arc::new(VideoUnit { pts, taken: pts, ready: pts, rtp_time, idr: false, payloads }))
+        Unit::Video(0, Arc::new(VideoUnit { pts, taken: pts, ready: pts, rtp_time, idr: false, payloads }))
     }
 
     fn pts(&self, at: Instant) -> Pts {

@@ -1,7 +1,7 @@
 //! The other side: a viewer made of webrtc's core alone, on virtual time. It asks for repetitions of what has not come in either
 //! stream, repeats its own flights of DTLS as browsers do, reports, and shows every packet that arrived.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -27,8 +27,8 @@ use super::super::port::{Flight, is_dtls};
 
 /// What has arrived, in order, as it was after SRTP.
 type Arrived = Arc<Mutex<Vec<(Instant, Packet)>>>;
-/// Payload types of the picture and of its repetitions, once they are known.
-type Types = Arc<Mutex<Option<(u8, u8)>>>;
+/// Which sources repeat which, once they are known: that of repetitions, and that of the picture with its payload type.
+type Repeats = Arc<Mutex<HashMap<u32, (u32, u8)>>>;
 
 pub struct Peer {
     connection: RTCPeerConnection,
@@ -37,7 +37,7 @@ pub struct Peer {
     /// What its own stack holds its address for.
     local: SocketAddr,
     arrived: Arrived,
-    types: Types,
+    repeats: Repeats,
     flight: Flight,
     again: Vec<(SocketAddr, Bytes)>,
     pub state: RTCPeerConnectionState,
@@ -45,13 +45,13 @@ pub struct Peer {
 }
 
 impl Peer {
-    pub fn new(address: SocketAddr, now: Instant) -> Self {
+    /// One that wants so many pictures, and a sound.
+    pub fn new(address: SocketAddr, pictures: usize, now: Instant) -> Self {
         let arrived = Arrived::default();
-        let types = Types::default();
+        let repeats = Repeats::default();
         let tap = Tap {
             arrived: arrived.clone(),
-            types: types.clone(),
-            video: 0,
+            repeats: repeats.clone(),
             inbound: VecDeque::new(),
             outbound: VecDeque::new(),
         };
@@ -73,7 +73,9 @@ impl Peer {
             .with_setting_engine(settings)
             .build(now)
             .expect("a peer");
-        for kind in [RtpCodecKind::Video, RtpCodecKind::Audio] {
+        // The sound stands between the pictures.
+        let pictures = std::iter::repeat_n(RtpCodecKind::Video, pictures - 1);
+        for kind in [RtpCodecKind::Video, RtpCodecKind::Audio].into_iter().chain(pictures) {
             let direction = RTCRtpTransceiverDirection::Recvonly;
             let init = RTCRtpTransceiverInit { direction, ..Default::default() };
             connection.add_transceiver_from_kind(kind, Some(init)).expect("a transceiver");
@@ -84,7 +86,7 @@ impl Peer {
             address,
             local: address,
             arrived,
-            types,
+            repeats,
             flight: Flight::default(),
             again: vec![],
             state,
@@ -114,9 +116,12 @@ impl Peer {
         format!("candidate:1 1 udp 2130706431 {} {} typ host", self.local.ip(), self.local.port())
     }
 
-    /// Takes an answer in which the picture and its repetitions have these payload types.
-    pub fn accept(&mut self, answer: &str, types: Option<(u8, u8)>, now: Instant) {
-        *self.types.lock().expect("not poisoned") = types;
+    /// Takes an answer in which pictures have this payload type.
+    pub fn accept(&mut self, answer: &str, video: u8, now: Instant) {
+        let pairs = answer.lines().filter_map(|l| l.strip_prefix("a=ssrc-group:FID ")?.split_once(' '));
+        let pairs = pairs.map(|(picture, rtx)| [rtx, picture].map(|n| n.trim().parse().expect("a source")));
+        let repeats = pairs.map(|[rtx, picture]| (rtx, (picture, video))).collect();
+        *self.repeats.lock().expect("not poisoned") = repeats;
         let answer = RTCSessionDescription::answer(answer.to_owned()).expect("an answer");
         self.connection.set_remote_description(now, answer).expect("a usable answer");
         self.due = Some(now);
@@ -200,9 +205,7 @@ impl Peer {
 
 struct Tap {
     arrived: Arrived,
-    types: Types,
-    /// The source of the picture.
-    video: u32,
+    repeats: Repeats,
     inbound: VecDeque<TaggedPacket>,
     outbound: VecDeque<TaggedPacket>,
 }
@@ -216,18 +219,16 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Tap {
 
     fn handle_read(&mut self, mut msg: TaggedPacket) -> Result<(), Self::Error> {
         self.arrived.lock().expect("not poisoned").push((msg.now, msg.message.packet.clone()));
-        if let (Some((video, rtx)), Packet::Rtp(packet)) =
-            (*self.types.lock().expect("not poisoned"), &mut msg.message.packet)
+        if let Packet::Rtp(packet) = &mut msg.message.packet
+            && let Some((picture, video)) =
+                self.repeats.lock().expect("not poisoned").get(&packet.header.ssrc)
+            && packet.payload.len() > 2
         {
-            if packet.header.payload_type == video {
-                self.video = packet.header.ssrc;
-            } else if packet.header.payload_type == rtx && packet.payload.len() > 2 {
-                // RFC 4588 section 4; webrtc would ask for it again and again.
-                let number = packet.payload.split_to(2);
-                let header = &mut packet.header;
-                header.sequence_number = u16::from_be_bytes([number[0], number[1]]);
-                (header.ssrc, header.payload_type) = (self.video, video);
-            }
+            // RFC 4588 section 4; webrtc would ask for it again and again.
+            let number = packet.payload.split_to(2);
+            let header = &mut packet.header;
+            header.sequence_number = u16::from_be_bytes([number[0], number[1]]);
+            (header.ssrc, header.payload_type) = (*picture, *video);
         }
         self.inbound.push_back(msg);
         Ok(())

@@ -6,7 +6,7 @@ use rtc::interceptor::Packet;
 use rtc::rtcp::sender_report::SenderReport;
 
 use super::*;
-use crate::pipeline::quality::{Quality, Share};
+use crate::pipeline::quality::Share;
 
 /// H.264's and Opus' payload types in the peer's offer; what else has RTP is a repetition.
 const OPUS: u8 = 111;
@@ -178,8 +178,13 @@ fn a_walk_over_the_rungs_is_one_stream_also_where_packets_are_lost() {
     for seed in 0..4 {
         let mut world = World::new(losing(0.03), seed);
         let rungs = Rungs::new(seed, rung_picture, None, PICTURE / 3);
-        let track = rungs.track(Quality::Full);
-        world.walk = Some((rungs, track));
+        // It wishes for another rung after every 20 pictures.
+        world.studio = Some(Studio::new(vec![rungs], |studio, pictures| {
+            if pictures.is_multiple_of(20) {
+                studio.wishes.sections[0].quality = studio.cameras[0].wish();
+                studio.tune();
+            }
+        }));
         world.connect();
         world.run(seconds(150));
         world.playing = false;
@@ -221,6 +226,90 @@ fn a_walk_over_the_rungs_is_one_stream_also_where_packets_are_lost() {
             "{seed}: {walked} changes, {idrs} IDRs, {} pictures, {missing} packets never came",
             pictures.len()
         );
+    }
+}
+
+/// A picture of the camera of this number.
+fn camera_picture<const CAMERA: u8>(pts: Pts, idr: bool, share: Share) -> VideoUnit {
+    let payload = [&[if idr { 0x65 } else { 0x41 }, CAMERA][..], &[7; 800]].concat();
+    VideoUnit { payloads: vec![payload.into(); PARTS], ..rung_picture(pts, idr, share) }
+}
+
+/// Of two cameras on one connection the viewer has one in each of two sections, exchanges them, and pauses the second for a
+/// while; all over a bad link.
+#[test]
+fn two_cameras_on_one_connection_exchanged_paused_and_repaired() {
+    for seed in 0..4 {
+        let mut world = World::with(losing(0.03), seed, 2);
+        let time = PICTURE / 3;
+        let front = Rungs::of("front", seed, camera_picture::<0>, None, time);
+        let back = Rungs::of("back", seed + 50, camera_picture::<1>, None, time);
+        // After every 150 pictures the cameras are exchanged; the second section is paused for the last 50 of them.
+        world.studio = Some(Studio::new(vec![front, back], |studio, pictures| {
+            let [first, second] = &mut studio.wishes.sections[..] else { unreachable!() };
+            match pictures % 150 {
+                0 => {
+                    std::mem::swap(&mut first.camera, &mut second.camera);
+                    second.paused = false;
+                }
+                100 => second.paused = true,
+                _ => return,
+            }
+            studio.tune();
+        }));
+        world.connect();
+        world.run(PICTURE * 1430);
+        world.playing = false;
+        world.run(seconds(1));
+        let video = world.session.offer().video.clone();
+        // By source and number: the timestamp, whether it is of an IDR, and which camera it is of; when the first copy came.
+        type Packets = BTreeMap<u16, (u32, bool, u8, Instant)>;
+        let mut streams: HashMap<u32, Packets> = HashMap::new();
+        let mut firsts: HashMap<u32, u16> = HashMap::new();
+        let mut repeated: HashMap<u32, u32> = HashMap::new();
+        for (at, packet) in rtp(world.peer.arrived()) {
+            let (h, p) = (&packet.header, &packet.payload);
+            let (source, number, content) = match h.payload_type {
+                t if t == video.payload_type => (h.ssrc, h.sequence_number, &p[..]),
+                t if Some(t) == video.rtx => {
+                    let source = h.ssrc.wrapping_sub(1); // ours follow each other
+                    *repeated.entry(source).or_default() += 1;
+                    (source, u16::from_be_bytes([p[0], p[1]]), &p[2..])
+                }
+                _ => continue,
+            };
+            let number = number.wrapping_sub(*firsts.entry(source).or_insert(number));
+            let packets = streams.entry(source).or_default();
+            packets.entry(number).or_insert((h.timestamp, content[0] == 0x65, content[1], at));
+        }
+        assert_eq!((streams.len(), repeated.len()), (2, 2), "{seed}: {repeated:?}");
+        let mut paused_sections = vec![];
+        for (source, packets) in &streams {
+            let all: Vec<_> = packets.keys().copied().collect();
+            let missing = all.windows(2).map(|pair| usize::from(pair[1] - pair[0] - 1)).sum::<usize>();
+            assert!(repeated[source] > 50 && missing <= all.len() / 300, "{seed}: {missing} never came");
+            let mut pictures: Vec<_> = packets.values().copied().collect();
+            pictures.dedup_by_key(|(timestamp, ..)| *timestamp);
+            let (mut exchanged, mut still) = (0, 0);
+            for pair in pictures.windows(2) {
+                let [(before, _, old, then), (after, idr, new, now)] = pair else { unreachable!() };
+                let ticks = after.wrapping_sub(*before) as i32;
+                assert!(ticks > 0, "{seed}: time goes back");
+                assert!(old == new || *idr, "{seed}: a camera begins without an IDR");
+                exchanged += usize::from(old != new);
+                let paused = *now - *then > PICTURE * 40;
+                still += usize::from(paused);
+                assert!(!paused || *idr, "{seed}: it goes on without an IDR");
+                // Repetitions and a change of the camera take a moment.
+                let gap = f64::from(ticks) / f64::from(VIDEO_HZ) / PICTURE.as_secs_f64();
+                assert!(paused || gap < 4.1, "{seed}: {gap} pictures left out");
+            }
+            assert_eq!(exchanged, 9, "{seed}");
+            paused_sections.push(still);
+        }
+        paused_sections.sort_unstable();
+        assert_eq!(paused_sections, [0, 9], "{seed}: only in one section, and each time");
+        assert!(world.is_up() && world.strange == 0);
     }
 }
 

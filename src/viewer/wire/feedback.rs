@@ -5,18 +5,21 @@ use rtc::rtcp;
 use rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtc::rtcp::receiver_report::ReceiverReport;
+use rtc::rtcp::reception_report::ReceptionReport;
 use rtc::rtcp::sender_report::SenderReport;
 use rtc::rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
 
 /// One thing that a viewer says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Feedback {
-    /// It needs a keyframe (PLI, FIR; RFC 4585 section 6.3.1, RFC 5104 section 4.3.1).
-    Keyframe,
-    /// These packets of the picture are lost (NACK, RFC 4585 section 6.2.1). A number may be repeated.
-    Lost(Vec<u16>),
+    /// It needs a keyframe from this source (PLI, FIR; RFC 4585 section 6.3.1, RFC 5104 section 4.3.1).
+    Keyframe(u32),
+    /// These packets of this source are lost (NACK, RFC 4585 section 6.2.1). A number may be repeated.
+    Lost(u32, Vec<u16>),
     /// It had our sender report `lsr` for `dlsr` when it said so, in 1/65536 s (RFC 3550 section 6.4.1).
     Answered {
+        /// The source of the report.
+        ssrc: u32,
         /// The middle 32 bits of the NTP time in that report.
         lsr: u32,
         /// How long it had it.
@@ -24,31 +27,35 @@ pub enum Feedback {
     },
 }
 
-/// Reads a compound packet, opened; `video` is the source of the picture. Of one that is broken nothing is used.
-pub fn read(mut compound: &[u8], video: u32) -> Vec<Feedback> {
+/// Reads a compound packet, opened. Of one that is broken nothing is used.
+pub fn read(mut compound: &[u8]) -> Vec<Feedback> {
     let packets = rtcp::packet::unmarshal(&mut compound).unwrap_or_default();
-    packets.iter().flat_map(|packet| of(packet.as_ref(), video)).collect()
+    packets.iter().flat_map(|packet| of(packet.as_ref())).collect()
 }
 
-fn of(packet: &dyn rtcp::Packet, video: u32) -> Vec<Feedback> {
+fn of(packet: &dyn rtcp::Packet) -> Vec<Feedback> {
     let packet = packet.as_any();
-    if packet.is::<PictureLossIndication>() || packet.is::<FullIntraRequest>() {
-        return vec![Feedback::Keyframe];
+    if let Some(pli) = packet.downcast_ref::<PictureLossIndication>() {
+        return vec![Feedback::Keyframe(pli.media_ssrc)];
+    }
+    if let Some(fir) = packet.downcast_ref::<FullIntraRequest>() {
+        // What stands in front of its entries means nothing (RFC 5104 section 4.3.1.2).
+        return fir.fir.iter().map(|entry| Feedback::Keyframe(entry.ssrc)).collect();
     }
     if let Some(nack) = packet.downcast_ref::<TransportLayerNack>() {
         let lost = nack.nacks.iter().flat_map(|pair| *pair);
-        return if nack.media_ssrc == video { vec![Feedback::Lost(lost.collect())] } else { vec![] };
+        return vec![Feedback::Lost(nack.media_ssrc, lost.collect())];
     }
     let receiver = packet.downcast_ref::<ReceiverReport>().map(|r| &r.reports);
     let reports = receiver.or_else(|| packet.downcast_ref::<SenderReport>().map(|r| &r.reports));
-    let about = reports.into_iter().flatten().filter(|r| r.ssrc == video);
-    about.map(|r| Feedback::Answered { lsr: r.last_sender_report, dlsr: r.delay }).collect()
+    let answered =
+        |r: &ReceptionReport| Feedback::Answered { ssrc: r.ssrc, lsr: r.last_sender_report, dlsr: r.delay };
+    reports.into_iter().flatten().map(answered).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use rtc::rtcp::payload_feedbacks::full_intra_request::FirEntry;
-    use rtc::rtcp::reception_report::ReceptionReport;
     use rtc::rtcp::transport_feedbacks::transport_layer_nack::NackPair;
 
     use super::*;
@@ -58,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_about_the_picture_is_heard() {
+    fn all_that_is_used_is_heard_with_its_source() {
         let about = |ssrc| ReceptionReport { ssrc, last_sender_report: 5, delay: 6, ..Default::default() };
         let nack = |media_ssrc| {
             let nacks = vec![NackPair { packet_id: 65_535, lost_packets: 0b101 }];
@@ -70,14 +77,24 @@ mod tests {
             nack(2),
             Box::new(PictureLossIndication { sender_ssrc: 9, media_ssrc: 1 }),
         ]);
-        let lost = Feedback::Lost(vec![65_535, 0, 2]);
-        assert_eq!(read(&said, 1), [Feedback::Answered { lsr: 5, dlsr: 6 }, lost, Feedback::Keyframe]);
-        let fir = vec![FirEntry { ssrc: 1, sequence_number: 3 }];
-        let fir = compound(vec![Box::new(FullIntraRequest { sender_ssrc: 9, media_ssrc: 1, fir })]);
-        assert_eq!(read(&fir, 1), [Feedback::Keyframe]);
+        let lost = vec![65_535, 0, 2];
+        let answered = |ssrc| Feedback::Answered { ssrc, lsr: 5, dlsr: 6 };
+        assert_eq!(
+            read(&said),
+            [
+                answered(1),
+                answered(2),
+                Feedback::Lost(1, lost.clone()),
+                Feedback::Lost(2, lost),
+                Feedback::Keyframe(1)
+            ]
+        );
+        let fir = [1, 2].map(|ssrc| FirEntry { ssrc, sequence_number: 3 }).to_vec();
+        let fir = compound(vec![Box::new(FullIntraRequest { sender_ssrc: 9, media_ssrc: 0, fir })]);
+        assert_eq!(read(&fir), [Feedback::Keyframe(1), Feedback::Keyframe(2)]);
         let theirs = SenderReport { ssrc: 9, reports: vec![about(1)], ..Default::default() };
-        assert_eq!(read(&compound(vec![Box::new(theirs)]), 1), [Feedback::Answered { lsr: 5, dlsr: 6 }]);
-        assert!(read(&said[..said.len() - 1], 1).is_empty(), "cut off");
-        assert!(read(&[], 1).is_empty());
+        assert_eq!(read(&compound(vec![Box::new(theirs)])), [answered(1)]);
+        assert!(read(&said[..said.len() - 1]).is_empty(), "cut off");
+        assert!(read(&[]).is_empty());
     }
 }

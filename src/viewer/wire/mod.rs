@@ -7,7 +7,7 @@
 //!  time ─────► report ─────────────┘
 //! ```
 //!
-//! A second picture is one more [`Stream`] with its own [`Resend`].
+//! Each picture is a [`Stream`] with its own [`Resend`]; transport-wide numbers and the seal are one for all.
 
 mod batch;
 mod feedback;
@@ -39,29 +39,32 @@ pub use self::stream::{Extensions, Stream};
 /// Browsers need two reports of each stream for lip sync.
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The streams of one viewer.
-pub struct Streams {
+/// The streams of one video section.
+pub struct Picture {
     /// The picture.
     pub video: Stream,
     /// Its repetitions (RFC 4588), if they have a stream of their own; else they are the same packets to the bit.
     pub rtx: Option<Stream>,
     /// Whether repetitions are asked for (NACK).
     pub repeats: bool,
-    /// The sound, if the viewer wants any.
-    pub audio: Option<Stream>,
 }
 
 /// One viewer's media.
 pub struct Wire {
-    video: Stream,
-    rtx: Option<Stream>,
+    sections: Vec<Section>,
     audio: Option<Stream>,
-    resend: Option<Resend>,
-    delay: PlayoutDelay,
     ntp: NtpClock,
     release: Release,
     /// When the next reports are due, once there are keys.
     reports: Option<Instant>,
+}
+
+/// What goes out in one video section.
+struct Section {
+    video: Stream,
+    rtx: Option<Stream>,
+    resend: Option<Resend>,
+    delay: PlayoutDelay,
 }
 
 /// What went out.
@@ -74,18 +77,20 @@ pub struct Sent {
 }
 
 impl Wire {
-    /// Nothing sent yet; `sound` is whether the viewer plays it now.
-    pub fn new(streams: Streams, ntp: NtpClock, sound: bool) -> Self {
-        let Streams { video, rtx, repeats, audio } = streams;
-        Self {
-            video,
-            rtx,
-            audio,
-            resend: repeats.then(Resend::new),
-            delay: PlayoutDelay::new(sound),
-            ntp,
-            release: Release::default(),
-            reports: None,
+    /// No pictures yet; with sound, if the viewer wants any.
+    pub fn new(audio: Option<Stream>, ntp: NtpClock) -> Self {
+        Self { sections: vec![], audio, ntp, release: Release::default(), reports: None }
+    }
+
+    /// A picture begins in the video section of this number, one that there is or the next; `sound` is whether the viewer
+    /// plays the sound now.
+    pub fn begin(&mut self, number: usize, picture: Picture, sound: bool) {
+        let Picture { video, rtx, repeats } = picture;
+        let (resend, delay) = (repeats.then(Resend::new), PlayoutDelay::new(sound));
+        let section = Section { video, rtx, resend, delay };
+        match self.sections.get_mut(number) {
+            Some(before) => *before = section,
+            None => self.sections.push(section),
         }
     }
 
@@ -101,32 +106,14 @@ impl Wire {
 
     /// Sends a picture or a sound, if the viewer wants such.
     pub fn unit(&mut self, unit: &Unit, sound: bool) -> Sent {
+        let Self { sections, release, .. } = self;
         match unit {
-            _ if !self.release.is_open() => Sent::default(),
-            Unit::Video(video) => self.picture(video, sound),
+            _ if !release.is_open() => Sent::default(),
+            Unit::Video(section, video) => {
+                sections.get_mut(*section).map(|s| s.picture(release, video, sound)).unwrap_or_default()
+            }
             Unit::Audio(audio) => self.sound(audio),
         }
-    }
-
-    fn picture(&mut self, unit: &Arc<VideoUnit>, sound: bool) -> Sent {
-        let mut sent = Sent::default();
-        // For all of its packets: they are of one size then, and leave together.
-        let playout_delay = self.delay.next(sound, unit.idr);
-        for (part, payload) in unit.payloads.iter().enumerate() {
-            let transport_wide = self.release.transport_wide(&self.video);
-            let part = Part { unit: unit.clone(), part, transport_wide, playout_delay };
-            let packet = Packet { number: self.video.number(), ..picture(&part) };
-            if !self.release.packet(&self.video, &packet) {
-                self.forget(); // what is kept must be without gaps
-                return sent;
-            }
-            self.video.count(payload.len(), unit.rtp_time, unit.pts);
-            sent.count(payload.len());
-            if let Some(resend) = &mut self.resend {
-                resend.sent(packet.number as u16, part);
-            }
-        }
-        sent
     }
 
     fn sound(&mut self, unit: &AudioUnit) -> Sent {
@@ -148,42 +135,27 @@ impl Wire {
         sent
     }
 
-    /// The viewer says this, in RTCP that was opened. Whether it wishes for a keyframe.
-    pub fn feedback(&mut self, compound: &[u8], now: Instant) -> bool {
-        let mut keyframe = false;
-        for feedback in feedback::read(compound, self.video.ssrc) {
-            match (feedback, &mut self.resend) {
-                (Feedback::Keyframe, _) => keyframe = true,
-                (Feedback::Lost(numbers), Some(resend)) => {
-                    for (number, part) in resend.lost(numbers, now) {
-                        self.repeat(number, &part);
+    /// The viewer says this, in RTCP that was opened. The sections in which it wishes for a keyframe are handed to `wish`.
+    pub fn feedback(&mut self, compound: &[u8], now: Instant, mut wish: impl FnMut(usize)) {
+        let Self { sections, release, .. } = self;
+        for feedback in feedback::read(compound) {
+            let of = |ssrc| sections.iter().position(|s| s.video.ssrc == ssrc);
+            match feedback {
+                Feedback::Keyframe(ssrc) => match of(ssrc) {
+                    Some(section) => wish(section),
+                    // Rather too many than one who waits for ever: players are free with this number.
+                    None => (0..sections.len()).for_each(&mut wish),
+                },
+                Feedback::Lost(ssrc, numbers) => {
+                    if let Some(section) = of(ssrc) {
+                        sections[section].lost(release, numbers, now);
                     }
                 }
-                (Feedback::Answered { lsr, dlsr }, Some(resend)) => resend.answered(lsr, dlsr, now),
-                (_, None) => {}
-            }
-        }
-        keyframe
-    }
-
-    fn repeat(&mut self, number: u16, part: &Part) {
-        match &mut self.rtx {
-            Some(rtx) => {
-                let transport_wide = self.release.transport_wide(rtx);
-                let packet = Packet {
-                    number: rtx.number(),
-                    transport_wide,
-                    playout_delay: None,
-                    repeats: Some(number),
-                    ..picture(part)
-                };
-                self.release.packet(rtx, &packet);
-            }
-            None => {
-                // To the bit: two different packets sealed under one number would give AES-GCM's key away (RFC 7714 section
-                // 8.4, RFC 5116 section 5.1.1).
-                let packet = Packet { number: self.video.unwrapped(number), ..picture(part) };
-                self.release.packet(&self.video, &packet);
+                Feedback::Answered { ssrc, lsr, dlsr } => {
+                    if let Some(resend) = of(ssrc).and_then(|section| sections[section].resend.as_mut()) {
+                        resend.answered(lsr, dlsr, now);
+                    }
+                }
             }
         }
     }
@@ -194,13 +166,14 @@ impl Wire {
             return;
         }
         self.reports = Some(now + REPORT_INTERVAL);
-        for (stream, is_video) in
-            [Some((&self.video, true)), self.audio.as_ref().map(|a| (a, false))].into_iter().flatten()
-        {
-            let Some((ntp_time, report)) = report::of(stream, self.ntp) else { continue };
-            if let Some(resend) = self.resend.as_mut().filter(|_| is_video) {
+        for Section { video, resend, .. } in &mut self.sections {
+            let Some((ntp_time, report)) = report::of(video, self.ntp) else { continue };
+            if let Some(resend) = resend {
                 resend.reported(ntp_time, now);
             }
+            self.release.report(&report);
+        }
+        if let Some((_, report)) = self.audio.as_ref().and_then(|audio| report::of(audio, self.ntp)) {
             self.release.report(&report);
         }
     }
@@ -210,16 +183,74 @@ impl Wire {
         self.reports
     }
 
-    /// Nothing that was sent before is sent again.
-    pub fn forget(&mut self) {
-        if let Some(resend) = &mut self.resend {
-            resend.forget();
+    /// Nothing that was sent before in this video section is sent again.
+    pub fn forget(&mut self, section: usize) {
+        if let Some(section) = self.sections.get_mut(section) {
+            section.forget();
         }
     }
 
     /// What is to be sent now; whoever has sent it clears it.
     pub fn batch(&mut self) -> &mut Batch {
         &mut self.release.batch
+    }
+}
+
+impl Section {
+    fn picture(&mut self, release: &mut Release, unit: &Arc<VideoUnit>, sound: bool) -> Sent {
+        let mut sent = Sent::default();
+        // For all of its packets: they are of one size then, and leave together.
+        let playout_delay = self.delay.next(sound, unit.idr);
+        for (part, payload) in unit.payloads.iter().enumerate() {
+            let transport_wide = release.transport_wide(&self.video);
+            let part = Part { unit: unit.clone(), part, transport_wide, playout_delay };
+            let packet = Packet { number: self.video.number(), ..picture(&part) };
+            if !release.packet(&self.video, &packet) {
+                self.forget(); // what is kept must be without gaps
+                return sent;
+            }
+            self.video.count(payload.len(), unit.rtp_time, unit.pts);
+            sent.count(payload.len());
+            if let Some(resend) = &mut self.resend {
+                resend.sent(packet.number as u16, part);
+            }
+        }
+        sent
+    }
+
+    fn lost(&mut self, release: &mut Release, numbers: Vec<u16>, now: Instant) {
+        let Some(resend) = &mut self.resend else { return };
+        for (number, part) in resend.lost(numbers, now) {
+            self.repeat(release, number, &part);
+        }
+    }
+
+    fn repeat(&mut self, release: &mut Release, number: u16, part: &Part) {
+        match &mut self.rtx {
+            Some(rtx) => {
+                let transport_wide = release.transport_wide(rtx);
+                let packet = Packet {
+                    number: rtx.number(),
+                    transport_wide,
+                    playout_delay: None,
+                    repeats: Some(number),
+                    ..picture(part)
+                };
+                release.packet(rtx, &packet);
+            }
+            None => {
+                // To the bit: two different packets sealed under one number would give AES-GCM's key away (RFC 7714 section
+                // 8.4, RFC 5116 section 5.1.1).
+                let packet = Packet { number: self.video.unwrapped(number), ..picture(part) };
+                release.packet(&self.video, &packet);
+            }
+        }
+    }
+
+    fn forget(&mut self) {
+        if let Some(resend) = &mut self.resend {
+            resend.forget();
+        }
     }
 }
 
@@ -241,3 +272,6 @@ fn picture(part: &Part) -> Packet<'_> {
         ..Default::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

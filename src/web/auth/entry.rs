@@ -6,7 +6,7 @@ use super::guess::Source;
 use super::password::{Passwords, Who};
 use super::principal::{Key, holder};
 use super::{Auth, Browser, DEVICE_S, Error, LONG, Principal, Role, SignedIn, lock, secret};
-use crate::state::{Device, Digest, Session};
+use crate::state::{Device, Digest, Scope, Session};
 
 const LINK_ENDED: &str = "this pairing link is no longer good; `peercam pair` on the device prints a new one";
 
@@ -36,6 +36,18 @@ impl Auth {
         let ended = self.change(move |l, _| l.new_password(role, hash, None, keep_links)).await?;
         tracing::info!("the {}'s password was set", role.as_str());
         tell(&ended);
+        Ok(())
+    }
+
+    /// Whoever signs in by the household's password may watch these cameras. Those who do already sign in anew, if that is
+    /// news.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub async fn set_household_cameras(&self, cameras: Scope) -> Result<(), Error> {
+        let names = cameras.names().map(|names| names.iter().cloned().collect::<Vec<_>>().join(", "));
+        self.change(move |l, _| l.household_cameras = cameras).await?;
+        tracing::info!("the household may watch {}", names.as_deref().unwrap_or("all cameras"));
         Ok(())
     }
 
@@ -246,7 +258,8 @@ impl Auth {
             ended.unwrap_or_default()
         });
         tell(&change.await?);
-        let principal = Principal { role, who: holder(role).into(), key: Key::Session(of_session) };
+        let cameras = self.state.read(|l| l.cameras(role));
+        let principal = Principal { role, cameras, who: holder(role).into(), key: Key::Session(of_session) };
         Ok(SignedIn { principal, session, device })
     }
 }

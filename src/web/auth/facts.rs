@@ -1,6 +1,6 @@
 //! What is told of tokens and guest links.
 
-use crate::state::Role;
+use crate::state::{Role, Scope};
 
 /// A token, for lists.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -9,6 +9,9 @@ pub struct TokenFacts {
     pub name: String,
     /// What it is good for.
     pub role: Role,
+    /// For which cameras; null: all.
+    #[serde(default)]
+    pub cameras: Scope,
     /// Made at, seconds of Unix time.
     pub created_unix: u64,
 }
@@ -20,6 +23,8 @@ pub struct GuestFacts {
     pub id: String,
     /// Chosen by the owner.
     pub label: String,
+    /// For which cameras; null: all.
+    pub cameras: Scope,
     /// Made at, seconds of Unix time.
     pub created_unix: u64,
     /// Good until, seconds of Unix time.

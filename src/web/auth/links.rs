@@ -6,7 +6,7 @@ use super::principal::HOUR_S;
 use super::{
     Auth, Error, GuestFacts, LONG, MOST_HOURS, NewGuest, Role, SHORT, TokenFacts, UNDO, lock, secret,
 };
-use crate::state::{Digest, Guest, Lasting, Token};
+use crate::state::{Digest, Guest, Lasting, Scope, Token};
 use crate::text;
 
 /// A guest link that was revoked.
@@ -17,15 +17,20 @@ pub(super) struct Revoked {
 }
 
 impl Auth {
-    /// A new token. Its secret is returned only here. Waits for the disk.
+    /// A new token for these cameras. Its secret is returned only here. Waits for the disk.
     ///
     /// # Errors
-    /// The name is taken or none, or there are 64 tokens already.
-    pub fn add_token(&self, name: &str, role: Role) -> Result<String, Error> {
+    /// The name is taken or none, there are 64 tokens already, or it is an owner's for some cameras only.
+    pub fn add_token(&self, name: &str, role: Role, cameras: Scope) -> Result<String, Error> {
         let name = label(name)?;
+        if role == Role::Owner && !cameras.is_all() {
+            // It could make itself another one for all.
+            return Err(Error::Refused("a token of the role owner is for all cameras; leave --camera out"));
+        }
         let secret = secret::<LONG>()?;
         let now = self.time();
-        let token = Token { name: name.clone(), role, digest: Digest::of(&secret), created_unix: now };
+        let token =
+            Token { name: name.clone(), role, cameras, digest: Digest::of(&secret), created_unix: now };
         self.state.change(|l| {
             if l.tokens.iter().any(|t| t.name == token.name) {
                 return Err(Error::Conflict("there is a token of that name; revoke it first"));
@@ -42,8 +47,12 @@ impl Auth {
 
     /// All tokens, the oldest first.
     pub fn tokens(&self) -> Vec<TokenFacts> {
-        let facts =
-            |t: &Token| TokenFacts { name: text::shown(&t.name), role: t.role, created_unix: t.created_unix };
+        let facts = |t: &Token| TokenFacts {
+            name: text::shown(&t.name),
+            role: t.role,
+            cameras: t.cameras.clone(),
+            created_unix: t.created_unix,
+        };
         self.state.read(|l| l.tokens.iter().map(facts).collect())
     }
 
@@ -73,11 +82,11 @@ impl Auth {
         Ok(())
     }
 
-    /// A new guest link, good for `hours`.
+    /// A new guest link to these cameras, good for `hours`.
     ///
     /// # Errors
     /// The label or the hours are not fit, or there are 64 links already.
-    pub async fn add_guest(&self, label_: &str, hours: u64) -> Result<NewGuest, Error> {
+    pub async fn add_guest(&self, label_: &str, hours: u64, cameras: Scope) -> Result<NewGuest, Error> {
         if !(1..=MOST_HOURS).contains(&hours) {
             return Err(Error::Refused("hours must be 1 to 8760"));
         }
@@ -89,7 +98,7 @@ impl Auth {
             if l.guests.len() >= Lasting::MOST_GUESTS {
                 return Err(Error::Conflict("there are 64 guest links already; revoke one first"));
             }
-            l.guests.push(Guest { id, label, digest, created_unix: now, expires_unix });
+            l.guests.push(Guest { id, label, cameras, digest, created_unix: now, expires_unix });
             Ok(())
         })
         .await??;
@@ -103,6 +112,7 @@ impl Auth {
         let facts = |g: &Guest| GuestFacts {
             id: g.id.clone(),
             label: text::shown(&g.label),
+            cameras: g.cameras.clone(),
             created_unix: g.created_unix,
             expires_unix: g.expires_unix,
         };

@@ -33,7 +33,7 @@ pub use crate::state::Role;
 pub use entry::NewPassword;
 pub use error::Error;
 pub use facts::{GuestFacts, NewGuest, TokenFacts};
-pub use principal::{DEVICE_S, Principal, SESSION_S};
+pub use principal::{DEVICE_S, Key, Principal, SESSION_S};
 
 use std::fmt;
 use std::net::IpAddr;
@@ -50,7 +50,7 @@ use crate::state::{self, Digest, Lasting, Session, State};
 use guess::{Accounts, Guesses, Source};
 use links::Revoked;
 use password::Passwords;
-use principal::{DAY_S, HOUR_S, Key, find, next_end, sweep};
+use principal::{DAY_S, HOUR_S, find, next_end, sweep};
 use reckoning::Look;
 
 /// Longest life of a guest link: a year.
@@ -192,7 +192,12 @@ impl Auth {
     /// When a live connection's principal has lost access, and why, in one sentence. Watching counts as use.
     pub async fn lost(&self, principal: &Principal) -> &'static str {
         let mut changes = self.state.changes();
-        while self.principal(principal.key).is_some() {
+        loop {
+            match self.principal(principal.key) {
+                Some(now) if now.cameras == principal.cameras => {}
+                Some(_) => return "the owner has changed which cameras you may watch",
+                None => break,
+            }
             let _ = tokio::time::timeout(LOOK, changes.changed()).await;
         }
         match principal.key {
@@ -216,17 +221,29 @@ impl Auth {
         guest.ok_or_else(|| self.wrong_link(NO, from))
     }
 
-    /// Opens or closes camera and microphone for everybody.
+    /// Opens or closes a camera, with the microphones that no other uses, or all of them, for everybody.
     ///
     /// # Errors
     /// It could not be written, or the configuration demands privacy.
-    pub async fn set_privacy(&self, on: bool) -> Result<(), Error> {
+    pub async fn set_privacy(&self, on: bool, camera: Option<String>) -> Result<(), Error> {
         if !on && self.state.privacy_is_held() {
             return Err(Error::Conflict(
                 "device.toml says privacy = true under [watching]; it is changed there",
             ));
         }
-        self.restrict(move |l, _| l.privacy = on).await
+        let change = move |l: &mut Lasting, _| match &camera {
+            None => l.privacy = on,
+            Some(camera) if on => l.private_cameras.extend([camera.clone()]),
+            Some(camera) => l.private_cameras.retain(|name| name != camera),
+        };
+        self.restrict(change).await
+    }
+
+    /// These are all the cameras that there are: what was granted of others ends. Waits for the disk.
+    pub fn keep_cameras(&self, cameras: &[String]) {
+        if let Err(error) = self.state.restrict(|l| l.keep_cameras(cameras)) {
+            tracing::debug!("{error}"); // the state says by itself that it can't be written
+        }
     }
 
     /// Why the state can't be written, and what that means, in one sentence for the owner.

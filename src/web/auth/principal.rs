@@ -1,7 +1,7 @@
 //! What a credential stands for, and until when: pure logic over what is stored and the time of day.
 
 use super::Role;
-use crate::state::{Digest, Guest, Lasting, Session};
+use crate::state::{Digest, Guest, Lasting, Scope, Session};
 use crate::text;
 use crate::viewer::{Credential, Holder};
 
@@ -25,6 +25,8 @@ pub const SET_BACK_S: u64 = 300;
 pub struct Principal {
     /// What they may do.
     pub role: Role,
+    /// Which cameras they may watch.
+    pub cameras: Scope,
     /// For lists and the log: "owner", "household", "guest: LABEL", "token: NAME".
     pub who: String,
     /// What they stand for.
@@ -69,6 +71,11 @@ impl Lasting {
             Role::Viewer => &self.household,
             Role::Guest => &None,
         }
+    }
+
+    /// Which cameras somebody may watch who signs in as that role.
+    pub fn cameras(&self, role: Role) -> Scope {
+        if role == Role::Viewer { self.household_cameras.clone() } else { Scope::ALL }
     }
 
     /// Sessions by the old password end, but for `keep`.
@@ -118,22 +125,23 @@ fn token_name(name: &str) -> String {
 
 /// Who stands behind a credential that is still good; and whether it is time to write down that it is used.
 pub fn find(l: &Lasting, key: Key, now: u64) -> Option<(Principal, bool)> {
-    let (role, who, unseen) = match key {
+    let (role, cameras, who, unseen) = match key {
         Key::Session(digest) => {
             let session = l.sessions.iter().find(|s| s.digest == digest && is_good(s, now))?;
-            (session.role, holder(session.role).to_owned(), now >= session.seen_unix.saturating_add(SEEN_S))
+            let unseen = now >= session.seen_unix.saturating_add(SEEN_S);
+            (session.role, l.cameras(session.role), holder(session.role).to_owned(), unseen)
         }
         Key::Guest(digest) => {
             let good = |g: &&Guest| now < g.expires_unix && g.created_unix <= now.saturating_add(SET_BACK_S);
             let guest = l.guests.iter().find(|g| g.digest == digest).filter(good)?;
-            (Role::Guest, guest_name(&guest.label), false)
+            (Role::Guest, guest.cameras.clone(), guest_name(&guest.label), false)
         }
         Key::Token(digest) => {
             let token = l.tokens.iter().find(|t| t.digest == digest)?;
-            (token.role, token_name(&token.name), false)
+            (token.role, token.cameras.clone(), token_name(&token.name), false)
         }
     };
-    Some((Principal { role, who, key }, unseen))
+    Some((Principal { role, cameras, who, key }, unseen))
 }
 
 fn is_good(session: &Session, now: u64) -> bool {

@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::super::testing::Dir;
 use super::principal::{DAY_S, IDLE_S, SEEN_S, SET_BACK_S};
 use super::*;
-use crate::state::Guest;
+use crate::state::{Guest, Scope};
+
+mod links;
 
 const NOW: u64 = 1_800_000_000;
 const PASSWORD: &str = "correct horse";
@@ -235,94 +237,6 @@ async fn the_household_that_signs_in_without_pause_keeps_no_owner_out() {
     auth.login(PASSWORD, stranger(51), None).await.unwrap();
 }
 
-#[tokio::test]
-async fn revoking_a_guest_link_can_be_undone_for_some_seconds() {
-    let (auth, _owner, _dir) = paired().await;
-    let first = auth.add_guest("Ann", 1).await.unwrap();
-    pass(1);
-    let links = [first, auth.add_guest("Bob", 1).await.unwrap()];
-    let ids = |auth: &Auth| auth.guests().into_iter().map(|g| g.id).collect::<Vec<_>>();
-    let before = ids(&auth);
-    auth.revoke_guest(&links[0].id).await.unwrap();
-    assert!(auth.by_cookie(&links[0].secret).is_none(), "it holds at once");
-    assert!(matches!(auth.restore_guest(&links[1].id).await, Err(Error::Unknown(_))), "that one is good");
-    pass(UNDO.as_secs() - 1);
-    auth.restore_guest(&links[0].id).await.unwrap();
-    assert_eq!(role(&auth, &links[0].secret), Some(Role::Guest), "by the same link");
-    assert_eq!(ids(&auth), before);
-    assert!(matches!(auth.restore_guest(&links[0].id).await, Err(Error::Unknown(_))), "once");
-
-    auth.revoke_guest(&links[0].id).await.unwrap();
-    pass(UNDO.as_secs());
-    assert!(matches!(auth.restore_guest(&links[0].id).await, Err(Error::Unknown(_))), "too late");
-    assert!(auth.by_cookie(&links[0].secret).is_none());
-}
-
-#[tokio::test]
-async fn tokens_have_names_and_are_not_to_be_had_again() {
-    let (auth, _dir) = auth();
-    let secret = auth.add_token("door bell", Role::Viewer).unwrap();
-    let by = auth.by_token(&secret).unwrap();
-    assert_eq!((by.role, by.who.as_str()), (Role::Viewer, "token: door bell"));
-    assert_eq!(auth.by_cookie(&secret), None, "it is no cookie");
-    assert!(matches!(auth.add_token("door bell", Role::Owner), Err(Error::Conflict(_))));
-    for name in ["", "  ", "a\nb", "a\u{202e}b", "a\u{200b}", &"x".repeat(65)] {
-        assert!(matches!(auth.add_token(name, Role::Owner), Err(Error::Refused(_))), "{name:?}");
-    }
-    assert!(matches!(auth.revoke_token("other"), Err(Error::Unknown(_))));
-    auth.revoke_token("door bell").unwrap();
-    assert_eq!(auth.by_token(&secret), None);
-    for n in 0..64 {
-        auth.add_token(&n.to_string(), Role::Viewer).unwrap();
-    }
-    assert!(matches!(auth.add_token("65", Role::Viewer), Err(Error::Conflict(_))));
-    assert_eq!(auth.tokens().len(), 64);
-}
-
-#[tokio::test(start_paused = true)]
-async fn guests_come_by_links_that_end() {
-    let (auth, _dir) = auth();
-    for (label, hours) in [("Ann", 0), ("Ann", 8761), ("", 1), ("a\rb", 1), ("\u{2066}Ann", 1)] {
-        assert!(matches!(auth.add_guest(label, hours).await, Err(Error::Refused(_))), "{label:?} {hours}");
-    }
-    let link = auth.add_guest("Ann", 1).await.unwrap();
-    let (guest, left) = auth.guest(&link.secret, stranger(1).address).unwrap();
-    assert_eq!(left, 3600);
-    assert_eq!((guest.role, guest.who.as_str()), (Role::Guest, "guest: Ann"));
-    assert_eq!(auth.by_cookie(&link.secret), Some(guest.clone()));
-    assert_eq!(auth.by_token(&link.secret), None);
-    assert_eq!(auth.guests()[0].id, link.id);
-    assert!(matches!(auth.revoke_guest("other").await, Err(Error::Unknown(_))));
-    // Whoever watches by it is told at once.
-    let lost = tokio::spawn({
-        let auth = auth.clone();
-        async move { auth.lost(&guest).await }
-    });
-    auth.revoke_guest(&link.id).await.unwrap();
-    let why = tokio::time::timeout(Duration::from_millis(900), lost).await.unwrap().unwrap();
-    assert_eq!(why, "this guest link has ended");
-    assert!(auth.guests().is_empty() && auth.guest(&link.secret, stranger(1).address).is_err());
-    for _ in 0..64 {
-        auth.add_guest("Ann", 1).await.unwrap();
-    }
-    assert!(matches!(auth.add_guest("Ann", 1).await, Err(Error::Conflict(_))));
-    assert!(matches!(auth.restore_guest(&link.id).await, Err(Error::Conflict(_))));
-}
-
-#[tokio::test]
-async fn wrong_links_are_slowed_and_the_right_one_is_not() {
-    let (auth, _dir) = auth();
-    let (link, secret) = (auth.add_guest("Ann", 1).await.unwrap(), auth.pair().unwrap());
-    let mut waits = 0;
-    for _ in 0..100 {
-        waits += u32::from(matches!(auth.guest("wrong", stranger(1).address), Err(Error::Wait(_))));
-    }
-    assert_eq!(waits, 95);
-    auth.guest(&link.secret, stranger(1).address).unwrap();
-    auth.pair_by(&secret, PASSWORD, stranger(1)).await.unwrap();
-    auth.login(PASSWORD, stranger(1), None).await.unwrap();
-}
-
 /// A state with one session and one guest link, made at [`NOW`].
 fn lasting() -> (Lasting, Key, Key) {
     let (session, guest) = (Digest::of("session"), Digest::of("guest"));
@@ -332,6 +246,7 @@ fn lasting() -> (Lasting, Key, Key) {
     l.guests.push(Guest {
         id: "a".into(),
         label: "Ann".into(),
+        cameras: Scope::ALL,
         digest: guest,
         created_unix: NOW,
         expires_unix,
@@ -352,20 +267,6 @@ fn sessions_end_unused_after_two_weeks_and_in_any_case_after_ninety_days() {
     }
     sweep(&mut l, NOW + SESSION_S);
     assert!(l.sessions.is_empty());
-}
-
-#[test]
-fn a_guest_link_is_good_between_its_beginning_and_its_end() {
-    let (mut l, session, guest) = lasting();
-    let good = |l: &Lasting, now| find(l, guest, now).is_some();
-    assert!(good(&l, NOW) && good(&l, NOW + HOUR_S - 1) && !good(&l, NOW + HOUR_S));
-    // A board that starts in 1970: the link may long be over. The owner's session is the owner's.
-    assert!(good(&l, NOW - SET_BACK_S) && !good(&l, NOW - SET_BACK_S - 1) && !good(&l, 0));
-    assert!(find(&l, session, 0).is_some());
-    sweep(&mut l, 0);
-    assert_eq!((l.guests.len(), l.sessions.len()), (1, 1));
-    sweep(&mut l, NOW + HOUR_S);
-    assert!(l.guests.is_empty(), "and stays ended, whatever the clock does");
 }
 
 #[tokio::test]
@@ -402,7 +303,12 @@ async fn use_is_written_down_and_everything_outlasts_a_restart() {
 
 #[test]
 fn nothing_that_is_shown_has_a_secret_in_it() {
-    let principal = Principal { role: Role::Owner, who: "owner".into(), key: Key::Session(Digest::of("x")) };
+    let principal = Principal {
+        role: Role::Owner,
+        cameras: Scope::ALL,
+        who: "owner".into(),
+        key: Key::Session(Digest::of("x")),
+    };
     let signed_in = SignedIn { principal, session: "s3cret".into(), device: "s3cret".into() };
     assert!(!format!("{signed_in:?}").contains("s3cret"));
 }
@@ -422,7 +328,7 @@ async fn a_clock_that_jumps_by_years_ends_nothing_and_prolongs_nothing() {
     let auth = start();
     let secret = auth.pair().unwrap();
     let owner = auth.pair_by(&secret, PASSWORD, stranger(1)).await.unwrap();
-    let guest = auth.add_guest("a friend", 24).await.unwrap();
+    let guest = auth.add_guest("a friend", 24, Scope::ALL).await.unwrap();
     let made = auth.time();
     let good = |auth: &Auth| {
         (role(auth, &owner.session), auth.guest(&guest.secret, [192, 0, 2, 1].into()).ok().map(|g| g.1))
@@ -487,60 +393,6 @@ async fn who_knows_the_households_password_gets_no_more_guesses_at_the_owners() 
 }
 
 #[tokio::test]
-async fn the_owners_new_password_ends_links_and_tokens_unless_they_are_kept() {
-    let (auth, owner, _dir) = paired().await;
-    let made = async || {
-        let link = auth.add_guest("Ann", 1).await.unwrap();
-        let token = auth.add_token("door bell", Role::Viewer).unwrap();
-        (link.secret, token)
-    };
-    let good =
-        |(link, token): &(String, String)| (auth.by_cookie(link).is_some(), auth.by_token(token).is_some());
-    let old = made().await;
-    let issued =
-        |household| serde_json::json!({"guests": ["Ann"], "tokens": ["door bell"], "household": household});
-    assert_eq!(auth.issued(), issued(false));
-    auth.set_password(Role::Viewer, "tea for two").await.unwrap();
-    assert_eq!(auth.issued(), issued(true));
-    assert_eq!(good(&old), (true, true), "the household's ends none");
-    let keep = NewPassword { text: "battery staple", keep_links: true };
-    auth.set_password(Role::Owner, keep).await.unwrap();
-    assert_eq!(good(&old), (true, true));
-    auth.set_password(Role::Owner, PASSWORD).await.unwrap();
-    assert_eq!(good(&old), (false, false), "`peercam passwd`");
-
-    let old = made().await;
-    let change =
-        auth.change_password(&owner.principal, PASSWORD, Role::Owner, "three for tea", stranger(1).address);
-    change.await.unwrap();
-    assert_eq!(good(&old), (false, false), "the page");
-    // A program that changes it keeps its own token.
-    let own = auth.add_token("keeper", Role::Owner).unwrap();
-    let old = made().await;
-    let program = auth.by_token(&own).unwrap();
-    let change = auth.change_password(&program, "three for tea", Role::Owner, PASSWORD, stranger(1).address);
-    change.await.unwrap();
-    assert!(good(&old) == (false, false) && auth.by_token(&own).is_some());
-
-    let (old, secret) = (made().await, auth.pair().unwrap());
-    let keep = NewPassword { text: "battery staple", keep_links: true };
-    auth.pair_by(&secret, keep, stranger(1)).await.unwrap();
-    assert_eq!(good(&old), (true, true));
-    let secret = auth.pair().unwrap();
-    auth.pair_by(&secret, PASSWORD, stranger(1)).await.unwrap();
-    assert_eq!(good(&old), (false, false), "`peercam pair`");
-}
-
-#[tokio::test]
-async fn what_was_made_before_the_first_owner_stays() {
-    let (auth, _dir) = auth();
-    let token = auth.add_token("door bell", Role::Viewer).unwrap();
-    let secret = auth.pair().unwrap();
-    auth.pair_by(&secret, PASSWORD, stranger(1)).await.unwrap();
-    assert!(auth.by_token(&token).is_some());
-}
-
-#[tokio::test]
 async fn a_clock_that_is_set_back_revives_nothing() {
     let dir = Dir::new();
     let open =
@@ -553,7 +405,7 @@ async fn a_clock_that_is_set_back_revives_nothing() {
     for (n, (back, noticed)) in
         [(11, true), (3000, false), (2 * DAY_S, true), (40, false)].into_iter().enumerate()
     {
-        let link = auth.add_guest(&format!("guest {n}"), 1).await.unwrap();
+        let link = auth.add_guest(&format!("guest {n}"), 1, Scope::ALL).await.unwrap();
         assert!(good(&auth, &link.secret));
         pass(HOUR_S + 5);
         assert!(!noticed || !good(&auth, &link.secret));
@@ -563,7 +415,7 @@ async fn a_clock_that_is_set_back_revives_nothing() {
         assert!(auth.guests().is_empty());
     }
     // Nor does a session that ended come back, or a link over a restart.
-    let link = auth.add_guest("Ann", 1).await.unwrap();
+    let link = auth.add_guest("Ann", 1, Scope::ALL).await.unwrap();
     pass(HOUR_S + 5);
     auth.restrict(|_, _| ()).await.unwrap(); // as is done when it ends
     let (wall, running) = CLOCKS.get();
@@ -585,6 +437,7 @@ async fn old_names_that_deceive_are_shown_by_their_numbers() {
     let token = |name: &str| crate::state::Token {
         name: name.into(),
         role: Role::Viewer,
+        cameras: Scope::ALL,
         digest: Digest::of("secret"),
         created_unix: NOW,
     };

@@ -1,74 +1,114 @@
-// The panel of who watches and who may: the list, the privacy switch, signing out. Guest links are in guests.js, passwords
-// in passwords.js. It is loaded when it is first opened.
+// The settings: who watches and who may, the certificate, what this browser does and speaks, signing out. The privacy switch is in
+// privacy.js, guest links are in guests.js, passwords in passwords.js. It is loaded when it is first opened.
 
-import { ask, sentence } from './api.js';
+import { sentence } from './api.js';
 import { $ } from './dom.js';
 import { Guests } from './guests.js';
+import { keep, kept } from './kept.js';
+import { t, told } from './language.js';
 import { Passwords } from './passwords.js';
+import { Privacy } from './privacy.js';
 import { bitrate, since, watchers } from './words.js';
 
 export class Access {
   #signOut;
   #guests = new Guests();
   #passwords = new Passwords(() => this.#guests.load());
+  #privacy;
   #list = '';
-  /** What was just asked of the privacy switch, until the status says the same. */
-  #asked = null;
-  #private = null;
 
-  /** `signOut(everywhere)` answers a sentence where it fails. */
-  constructor({ signOut }) {
+  /** `awake` of awake.js; `setPrivacy` of page.js; `signOut(everywhere)` answers a sentence where it fails. */
+  constructor({ awake, setPrivacy, signOut }) {
     this.#signOut = signOut;
-    $('privacy').addEventListener('click', () => this.#privacy());
+    this.#privacy = new Privacy(setPrivacy);
+    $('awake').hidden = !awake.possible;
+    $('awake-missing').hidden = awake.possible;
+    const tell = () => $('awake').setAttribute('aria-checked', String(awake.wanted));
+    $('awake').addEventListener('click', () => {
+      awake.want(!awake.wanted);
+      tell();
+    });
+    tell();
+    $('language').addEventListener('change', () => {
+      keep(() => localStorage, 'language', $('language').value || null);
+      location.reload();
+    });
     $('sign-out').addEventListener('click', () => this.#leave(false));
     $('sign-out-everywhere').addEventListener('click', () => this.#leave(true));
   }
 
-  /** It was opened, by `me` of /api/session. */
+  /** The panel was opened, by `me` of /api/session. */
   opened(me) {
     for (const part of document.querySelectorAll('#access [data-for]')) {
       part.hidden = !part.dataset.for.split(' ').includes(me?.role);
     }
-    $('session-name').textContent = me?.name ?? me?.role ?? 'somebody';
+    $('session-name').textContent = told(me?.name ?? me?.role) ?? t('somebody');
     $('session-error').textContent = '';
-    this.#private = me?.privacy ?? null;
+    this.#privacy.opened(me);
     if (me?.role === 'owner') {
       this.#guests.load();
       this.#passwords.load();
     }
-    this.#certificate();
+    this.#certificate(me);
+    this.#languages();
   }
 
-  /** There is none to trust over plain HTTP, or where the owner brought a certificate of their own. */
-  async #certificate() {
-    $('trust').hidden = location.protocol !== 'https:' || !(await ask('GET', 'api/ca.pem')).ok;
+  /** Those that there are, by their own names, and what is kept of them. */
+  async #languages() {
+    const { LANGUAGES } = await import('./languages.js').catch(() => ({ LANGUAGES: [] }));
+    const all = [{ code: 'en', name: 'English' }, ...LANGUAGES];
+    const named = all.map(({ code, name }) => Object.assign(new Option(name, code), { lang: code }));
+    $('language').replaceChildren(new Option(t('as the browser'), ''), ...named);
+    const wish = kept(() => localStorage, 'language');
+    $('language').value = named.some(({ value }) => value === wish) ? wish : '';
+  }
+
+  /**
+   * There is none over plain HTTP. An authority is to be trusted where the device made one, and by those who come often: it is
+   * much to ask of a guest.
+   */
+  #certificate(me) {
+    const { kind, fingerprint } = me?.certificate ?? {};
+    $('trust').hidden = location.protocol !== 'https:' || !fingerprint;
+    $('fingerprint-of').textContent = kind === 'device' ? t("SHA-256 of this device's certificate authority:") : t('SHA-256 of the certificate:');
+    $('fingerprint').textContent = fingerprint ?? '';
+    $('authority').hidden = kind !== 'device' || me?.role === 'guest';
   }
 
   /** It was closed: nothing that was typed or made stays in the document. */
   closed() {
-    $('privacy-error').textContent = '';
+    this.#privacy.closed();
     this.#passwords.closed();
     this.#guests.closed();
   }
 
-  /** What the status says; called while it is open. */
-  draw(status) {
-    const problem = status?.state_problem ? sentence(status.state_problem) : '';
+  /** What the status says, `viewer` the id of this page's own; called while it is open. */
+  draw(status, viewer) {
+    const problem = status?.state_problem ? sentence(told(status.state_problem)) : '';
     if ($('state-problem').textContent !== problem) $('state-problem').textContent = problem;
     const { count, list } = status?.viewers ?? {};
-    const words = watchers(count) ?? 'not known while the device does not answer';
+    const words = watchers(count) ?? t('not known while the device does not answer');
     const text = words[0].toUpperCase() + words.slice(1);
     if ($('people-count').textContent !== text) $('people-count').textContent = text;
-    this.#people(list ?? [], (status?.clock.unix_ms ?? 0) / 1000);
-    if (status?.video?.state) this.#private = status.video.state === 'private';
-    if (this.#asked === this.#private) this.#asked = null;
-    this.#switch(this.#asked ?? this.#private);
+    const { cameras = [] } = status ?? {};
+    const labels = new Map(cameras.length > 1 ? cameras.map(({ name, label }) => [name, label]) : []);
+    this.#people(list ?? [], (status?.clock.unix_ms ?? 0) / 1000, labels, viewer);
+    this.#privacy.draw(status);
+    this.#guests.draw(cameras);
   }
 
-  #people(list, now_unix_s) {
+  /** `labels`: of the cameras by their names, where there are several. */
+  #people(list, now_unix_s, labels, viewer) {
     const lines = list.map((v) => [
-      v.who ?? v.name,
-      [v.address, since(v.since_s, now_unix_s), v.rung && v.rung !== 'full' && `${v.rung} size`, bitrate(v.rate_bps), v.sound && 'with sound'].filter(Boolean).join(', '),
+      told(v.who ?? v.name),
+      [
+        viewer?.startsWith(v.id) && t('this browser'),
+        v.address,
+        since(v.since_s, now_unix_s),
+        ...watched(v, labels),
+        bitrate(v.rate_bps),
+        v.sound && t('with sound'),
+      ].filter(Boolean).join(', '),
     ]);
     const text = JSON.stringify(lines);
     if (text === this.#list) return;
@@ -76,26 +116,21 @@ export class Access {
     $('people').replaceChildren(...lines.map(([who, rest]) => item(who, rest)));
   }
 
-  #switch(off) {
-    $('privacy').setAttribute('aria-checked', String(!off));
-    $('privacy-word').textContent = off ? 'They are off' : 'They are on';
-  }
-
-  async #privacy() {
-    const on = $('privacy').getAttribute('aria-checked') === 'true';
-    this.#asked = on;
-    this.#switch(on);
-    const { ok, body, message } = await ask('POST', 'api/privacy', { on });
-    if (!ok) {
-      this.#asked = null;
-      this.#switch(this.#private);
-    }
-    $('privacy-error').textContent = !ok ? message : body?.warning ? sentence(body.warning) : '';
-  }
-
   async #leave(everywhere) {
     $('session-error').textContent = (await this.#signOut(everywhere)) ?? '';
   }
+}
+
+/** What somebody watches: which cameras, where there are several, and in which size where that is not all of it. */
+function watched({ rung, cameras = [{ rung }] }, labels) {
+  const now = cameras.filter(({ paused }) => !paused);
+  return now.map(({ camera, rung: size }) => inSize(labels.get(camera), size)).filter(Boolean);
+}
+
+function inSize(label, size) {
+  if (size === 'half') return label ? t('{label} in half size', { label }) : t('half size');
+  if (size === 'quarter') return label ? t('{label} in quarter size', { label }) : t('quarter size');
+  return label;
 }
 
 /** One line of a list: what it is, and the rest of what is known of it. */

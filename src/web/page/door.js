@@ -3,13 +3,14 @@
 
 import { ask } from './api.js';
 import { keep, kept } from './kept.js';
+import { english, t, told } from './language.js';
 
 /** Let in and turned away again within this time: it is no use to try once more. */
 const AGAIN_MS = 10_000;
 /** Revoking a link can be undone for some seconds: for so long, and so often, whoever watched by it looks again. */
 const UNDONE_MS = 30_000;
 const LOOK_MS = 3000;
-const PAIR_ENDED = 'This pairing link no longer works: it was used, is older than 15 minutes, or a newer one was made.';
+const PAIR_ENDED = english('This pairing link no longer works: it was used, is older than 15 minutes, or a newer one was made.');
 /** Shown to who is outside and may be let in without doing anything here. */
 const WAITING = ['sign-in', 'unpaired', 'link-ended'];
 
@@ -86,7 +87,7 @@ export class Door {
 
   async #pairEnded() {
     this.#secret = null;
-    if (this.me?.state === 'unpaired') return this.#show('unpaired', PAIR_ENDED);
+    if (this.me?.state === 'unpaired') return this.#show('unpaired', t(PAIR_ENDED));
     await this.#show('pair-ended');
   }
 
@@ -127,10 +128,10 @@ export class Door {
     this.#signingOut = true;
     const { ok, status, message } = await ask('POST', 'api/logout', { everywhere });
     this.#signingOut = false;
-    if (!ok && status !== 401) return message;
+    if (!ok && status !== 401) return told(message);
     this.me = { state: 'signed-out', role: null };
     this.#remember(false);
-    await this.#go(everywhere ? 'You have signed out on all devices.' : 'You have signed out.');
+    await this.#go(everywhere ? t('You have signed out on all devices.') : t('You have signed out.'));
     return null;
   }
 

@@ -1,12 +1,20 @@
 // Figures out of WebRTC statistics: differences between two reports, and what the selected path says. Pure.
 
+import { t } from './language.js';
+
+/** What `report` has of the picture with that track (its id), or `null`. A browser that does not tell them apart has the first. */
+export function videoOf(report, track) {
+  const all = [...report.values()].filter((s) => s.type === 'inbound-rtp' && s.kind === 'video');
+  return all.find((s) => s.trackIdentifier === track) ?? all.find((s) => s.trackIdentifier === undefined) ?? null;
+}
+
 /**
- * What `report` (a `getStats()` result) says against `before`, an earlier answer of this function or `null`.
- * Whatever the browser does not tell is `null`.
+ * What `report` (a `getStats()` result) says of the picture with that track against `before`, an earlier answer of this function
+ * or `null`. Whatever the browser does not tell is `null`.
  */
-export function figures(report, before) {
+export function figures(report, track, before) {
   const all = [...report.values()];
-  const video = all.find((s) => s.type === 'inbound-rtp' && s.kind === 'video') ?? null;
+  const video = videoOf(report, track);
   const audio = all.find((s) => s.type === 'inbound-rtp' && s.kind === 'audio') ?? null;
   const path = selectedPair(all, report);
   const previous = before?.video?.id === video?.id ? before : null;
@@ -79,7 +87,7 @@ function pathName(pair, report) {
   const remote = report.get(pair.remoteCandidateId);
   if (!local) return null;
   const relayed = local.candidateType === 'relay' || remote?.candidateType === 'relay';
-  return `${(local.protocol ?? 'udp').toUpperCase()}, ${relayed ? 'through a relay' : 'direct'}`;
+  return `${(local.protocol ?? 'udp').toUpperCase()}, ${relayed ? t('through a relay') : t('direct')}`;
 }
 
 function codecName(video, report) {

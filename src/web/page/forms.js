@@ -2,7 +2,8 @@
 
 import { ask, sentence } from './api.js';
 import { $ } from './dom.js';
-import { waitWords } from './words.js';
+import { small, t, told } from './language.js';
+import { countDown, waits } from './wait.js';
 
 const VIEWS = ['sign-in', 'pair', 'pair-ended', 'unpaired', 'link-ended'];
 /** As the daemon wants it; it counts characters, not bytes. */
@@ -12,7 +13,6 @@ export class Forms {
   #entered;
   #pairEnded;
   #secret = null;
-  #waiting = null;
 
   /**
    * `entered(me)` when somebody got in, with the answer of /api/session; `pairEnded()` when a pairing link turns out to be no
@@ -36,19 +36,19 @@ export class Forms {
     if (secret) this.#secret = secret;
     this.#owned(state !== undefined && state !== 'unpaired');
     $('sign-in-user').value = '';
-    $('pair-instead').textContent = state === 'signed-in' ? 'Go to the picture' : 'Sign in instead';
+    $('pair-instead').textContent = state === 'signed-in' ? t('Go to the picture') : t('Sign in instead');
     for (const view of VIEWS) $(view).hidden = view !== what;
-    $('door-reason').textContent = reason ? sentence(reason) : '';
+    $('door-reason').textContent = reason ? sentence(told(reason)) : '';
     $('door-reason').hidden = !reason;
     $('door').hidden = false;
-    document.title = `${$(what).querySelector('h2').textContent.toLowerCase()} — peercam`;
+    document.title = `${small($(what).querySelector('h2').textContent)} — peercam`;
     // A screen reader reads on from here; the reason is an alert and is read anyway.
     ($(what).querySelector('input:not([hidden])') ?? $(what).querySelector('h2')).focus();
   }
 
   /** Where there is an owner, pairing sets a new password, and links and tokens may be left of the time before. */
   #owned(owned) {
-    $('pair-title').textContent = owned ? 'Set a new owner password' : 'Make this camera yours';
+    $('pair-title').textContent = owned ? t('Set a new owner password') : t('Make this camera yours');
     for (const id of ['pair-links', 'pair-before']) $(id).hidden = !owned;
   }
 
@@ -59,23 +59,23 @@ export class Forms {
 
   async #signIn() {
     const password = $('password').value;
-    if (!password) return this.#wrong('sign-in', 'password', 'The password is missing.');
+    if (!password) return this.#wrong('sign-in', 'password', t('The password is missing.'));
     const { ok, status, body, message, retry_s } = await ask('POST', 'api/login', { password });
     if (ok) {
       // What a password manager keeps it under: the owner's and the household's are two.
       $('sign-in-user').value = body.role === 'owner' ? 'owner' : 'household';
       return this.#entered(body);
     }
-    if (status === 429) this.#wait('sign-in', retry_s ?? 1);
-    this.#wrong('sign-in', 'password', status === 401 ? 'That is not the password.' : message);
+    if (status === 429) countDown($('sign-in').querySelector('button'), retry_s ?? 1);
+    this.#wrong('sign-in', 'password', status === 401 ? t('That is not the password.') : told(message));
   }
 
   async #pair() {
     const [first, second] = [$('pair-password').value, $('pair-again').value];
     if ([...first].length < LEAST_CHARACTERS) {
-      return this.#wrong('pair', 'pair-password', `The password needs at least ${LEAST_CHARACTERS} characters.`);
+      return this.#wrong('pair', 'pair-password', t('The password needs at least {least} characters.', { least: LEAST_CHARACTERS }));
     }
-    if (first !== second) return this.#wrong('pair', 'pair-again', 'The two passwords differ.');
+    if (first !== second) return this.#wrong('pair', 'pair-again', t('The two passwords differ.'));
     const { ok, status, message, retry_s } = await ask('POST', 'api/pair', {
       secret: this.#secret,
       password: first,
@@ -83,8 +83,8 @@ export class Forms {
     });
     if (!ok) {
       if (status === 401) return this.#pairEnded();
-      if (status === 429) this.#wait('pair', retry_s ?? 1);
-      return this.#wrong('pair', 'pair-password', message);
+      if (status === 429) countDown($('pair').querySelector('button'), retry_s ?? 1);
+      return this.#wrong('pair', 'pair-password', told(message));
     }
     this.#secret = null;
     const { body } = await ask('GET', 'api/session');
@@ -101,7 +101,7 @@ export class Forms {
     try {
       await act();
     } finally {
-      button.disabled = this.#waiting !== null;
+      button.disabled = waits(button);
     }
   }
 
@@ -116,23 +116,5 @@ export class Forms {
   #right(form) {
     $(`${form}-error`).textContent = '';
     for (const input of $(form).querySelectorAll('[aria-invalid]')) input.removeAttribute('aria-invalid');
-  }
-
-  /** Counts down on the button, which a screen reader does not read out each second. */
-  #wait(form, s) {
-    clearInterval(this.#waiting?.timer);
-    const button = $(form).querySelector('button');
-    const label = this.#waiting?.label ?? button.textContent;
-    const until_ms = performance.now() + s * 1000;
-    const tick = () => {
-      const left_s = Math.ceil((until_ms - performance.now()) / 1000);
-      button.disabled = left_s > 0;
-      button.textContent = left_s > 0 ? waitWords(left_s) : label;
-      if (left_s > 0) return;
-      clearInterval(this.#waiting.timer);
-      this.#waiting = null;
-    };
-    this.#waiting = { timer: setInterval(tick, 250), label };
-    tick();
   }
 }

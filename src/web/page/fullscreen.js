@@ -4,7 +4,7 @@ export class Fullscreen {
   #element;
   #video;
 
-  /** The whole `element` where the browser can; on an iPhone only the `video` itself can. */
+  /** The whole `element` where the browser can; on an iPhone only the video itself can, which `video()` tells. */
   constructor(element, video, changed) {
     this.#element = element;
     this.#video = video;
@@ -16,7 +16,7 @@ export class Fullscreen {
     return Boolean(
       (this.#element.requestFullscreen && document.fullscreenEnabled) ||
         this.#element.webkitRequestFullscreen ||
-        this.#video.webkitEnterFullscreen,
+        this.#video().webkitEnterFullscreen,
     );
   }
 
@@ -29,7 +29,7 @@ export class Fullscreen {
       if (this.active) await (document.exitFullscreen ?? document.webkitExitFullscreen).call(document);
       else if (this.#element.requestFullscreen) await this.#element.requestFullscreen({ navigationUI: 'hide' });
       else if (this.#element.webkitRequestFullscreen) this.#element.webkitRequestFullscreen();
-      else this.#video.webkitEnterFullscreen();
+      else this.#video().webkitEnterFullscreen();
     } catch (e) {
       console.debug('no full screen:', e.message); // The browser wants a click, or forbids it in a frame.
     }

@@ -3,6 +3,7 @@
 import { ask, sentence } from './api.js';
 import { copy } from './copy.js';
 import { $ } from './dom.js';
+import { t, told } from './language.js';
 import { expires } from './words.js';
 
 /** How long revoking can be undone: a little shorter than the device allows. */
@@ -13,13 +14,16 @@ export class Guests {
   #made = null;
   #revoked = null;
   #timer = null;
+  /** Labels of the cameras by their names, where there are several. */
+  #cameras = new Map();
 
   constructor() {
     $('guest-undo-button').addEventListener('click', () => this.#undo());
     $('guest').addEventListener('submit', (event) => this.#make(event));
     $('guest-copy').addEventListener('click', async () => {
-      $('guest-copied').textContent = (await copy($('guest-link').value)) ? 'Copied.' : 'Select the link and copy it yourself.';
+      $('guest-copied').textContent = (await copy($('guest-link').value)) ? t('Copied.') : t('Select the link and copy it yourself.');
     });
+    $('guest-share').addEventListener('click', () => this.#share());
     $('guest-link').addEventListener('focus', () => $('guest-link').select());
   }
 
@@ -30,6 +34,32 @@ export class Guests {
     const now_s = Date.now() / 1000;
     $('guests').replaceChildren(...body.map((guest) => this.#line(guest, now_s)));
     $('guests').hidden = body.length === 0;
+    $('guests-count').textContent = body.length || '';
+  }
+
+  /** The cameras that the status tells of: where there are several, a link may be for some of them. */
+  draw(cameras) {
+    const several = cameras.length > 1 ? cameras : [];
+    const labels = new Map(several.map(({ name, label }) => [name, label]));
+    if (JSON.stringify([...labels]) === JSON.stringify([...this.#cameras])) return;
+    this.#cameras = labels;
+    const place = $('guest-cameras');
+    place.hidden = labels.size === 0;
+    const boxes = [...labels].map(([name, label]) => {
+      const [line, box] = ['label', 'input'].map((kind) => document.createElement(kind));
+      Object.assign(box, { type: 'checkbox', value: name, checked: true });
+      line.className = 'check';
+      line.append(box, ` ${label}`);
+      return line;
+    });
+    place.replaceChildren(place.firstElementChild, ...boxes);
+    this.load(); // its lines name cameras by their labels
+  }
+
+  /** The names of those that are ticked; `undefined`: all, also those that come later. */
+  #chosen() {
+    const boxes = [...$('guest-cameras').querySelectorAll('input')];
+    return boxes.every((box) => box.checked) ? undefined : boxes.filter((box) => box.checked).map((box) => box.value);
   }
 
   /** The panel was closed: a link is shown once. */
@@ -43,33 +73,57 @@ export class Guests {
     $('guest-made').hidden = true;
     $('guest-link').value = '';
     $('guest-copied').textContent = '';
+    $('guest-qr').hidden = true;
+  }
+
+  /** By the system's own way to send things. */
+  async #share() {
+    try {
+      await navigator.share({ title: document.title, url: $('guest-link').value });
+    } catch (e) {
+      if (e.name !== 'AbortError') $('guest-copied').textContent = t('This browser does not share it; copy the link.');
+    }
+  }
+
+  /** For a phone whose camera is pointed at the screen. */
+  async #draw(link) {
+    const { ok, body } = await ask('POST', 'api/qr', { text: link });
+    if (!ok || $('guest-link').value !== link) return;
+    const svg = $('guest-qr').querySelector('svg');
+    svg.setAttribute('viewBox', `-4 -4 ${body.size + 8} ${body.size + 8}`); // a margin of four belongs to it
+    svg.firstElementChild.setAttribute('d', body.path);
+    $('guest-qr').hidden = false;
   }
 
   async #make(event) {
     event.preventDefault();
     this.#hideMade();
     const button = $('guest').querySelector('button');
-    const label = $('guest-label').value.trim() || 'guest';
+    const label = $('guest-label').value.trim() || t('guest');
     button.disabled = true;
-    const { ok, body, message } = await ask('POST', 'api/guests', { label, hours: Number($('guest-hours').value) });
+    const wish = { label, hours: Number($('guest-hours').value), cameras: this.#chosen() };
+    const { ok, body, message } = await ask('POST', 'api/guests', wish);
     button.disabled = false;
     if (!ok) return this.#wrong(message);
     this.#made = body.id;
     $('guest-label').value = '';
     $('guest-link').value = new URL(`#guest=${body.secret}`, document.baseURI).href;
     $('guest-made').hidden = false;
+    $('guest-share').hidden = !navigator.share;
     $('guest-copy').focus();
+    this.#draw($('guest-link').value);
     await this.load();
   }
 
-  #line({ id, label, expires_unix }, now_s) {
+  #line({ id, label, cameras, expires_unix }, now_s) {
     const line = document.createElement('li');
     const [name, until, revoke] = ['strong', 'span', 'button'].map((kind) => document.createElement(kind));
     name.textContent = label;
-    until.textContent = expires(expires_unix, now_s);
+    const of = cameras?.map((camera) => this.#cameras.get(camera) ?? camera).join(', ');
+    until.textContent = [expires(expires_unix, now_s), of !== undefined && (of || t('no camera'))].filter(Boolean).join(', ');
     revoke.type = 'button';
-    revoke.textContent = 'Revoke';
-    revoke.setAttribute('aria-label', `Revoke the link for ${label}`);
+    revoke.textContent = t('Revoke');
+    revoke.setAttribute('aria-label', t('Revoke the link for {label}', { label }));
     revoke.addEventListener('click', () => this.#revoke(revoke, id, label));
     line.append(name, until, revoke);
     return line;
@@ -78,13 +132,13 @@ export class Guests {
   async #revoke(button, id, label) {
     button.disabled = true;
     const { ok, status, body, message } = await ask('DELETE', `api/guests/${encodeURIComponent(id)}`);
-    this.#wrong(body?.warning ? sentence(body.warning) : ok || status === 404 ? '' : message);
+    this.#wrong(body?.warning ? sentence(told(body.warning)) : ok || status === 404 ? '' : message);
     await this.load();
     if (!ok) return this.#onwards();
     if (id === this.#made) this.#hideMade();
     this.#revoked = id;
     $('guest-undo-label').textContent = label;
-    $('guest-undo-button').setAttribute('aria-label', `Undo: the link for ${label} was revoked`);
+    $('guest-undo-button').setAttribute('aria-label', t('Undo: the link for {label} was revoked', { label }));
     $('guest-undo').hidden = false;
     $('guest-undo-button').focus();
     clearTimeout(this.#timer);
@@ -114,7 +168,7 @@ export class Guests {
     ($('guests').querySelector('button') ?? $('guest-label')).focus();
   }
 
-  #wrong(sentence) {
-    $('guest-error').textContent = sentence;
+  #wrong(text) {
+    $('guest-error').textContent = told(text);
   }
 }

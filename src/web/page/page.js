@@ -1,83 +1,101 @@
 // Puts the parts together: door, session, picture, what they say, and the controls.
 
 import { ask, sentence } from './api.js';
-import { Recent, age_ms, on_screen_ms, plausible } from './delay.js';
+import { Awake } from './awake.js';
+import { camerasOf, mainOf, statusOf, watchersOf } from './cameras.js';
+import { Corner } from './corner.js';
 import { Door } from './door.js';
-import { figures } from './figures.js';
+import { videoOf } from './figures.js';
 import { Fullscreen } from './fullscreen.js';
 import { keep } from './kept.js';
+import { speak, speaksEnglish, t, told, wantedLanguages } from './language.js';
+import { enlarge, keepLayout } from './layout.js';
+import { Measure } from './measure.js';
+import { Pausing } from './pausing.js';
 import { receivesH264 } from './peer.js';
-import { Picture } from './picture.js';
 import { keepQuality } from './quality.js';
 import { begun, loud, session } from './start.js';
+import { canCopyPictures, copyPicture, save, still, stillName } from './still.js';
 import { Tabs } from './tabs.js';
+import { Tiles } from './tiles.js';
 import { View } from './view.js';
-import { describe, explained } from './words.js';
+import { describe, explained, together } from './words.js';
 
 /** The line with its seconds, and the session's deadlines, are looked at this often. */
 const TICK_MS = 250;
 /** Statistics are read, and figures change, this often. */
 const FIGURES_MS = 1000;
-/** The delay told is the median of this many pictures, two seconds at 30 a second. */
-const DELAYS = 60;
 /** What is loaded by whoever asks for it comes after this time in any case: once the device is updated, these files are gone. */
 const REST_MS = 3000;
-const REST = ['./access.js', './forms.js', './inquiry.js', './why.js', './whep.js'];
+const REST = ['./access.js', './forms.js', './inquiry.js', './why.js', './explain.js', './whep.js'];
+/** What a camera is called that nobody has named. */
+const UNNAMED = 'Camera';
+
+const languages = wantedLanguages(() => localStorage, navigator.languages);
+// Who reads English waits for nothing; for others it connects meanwhile.
+if (!speaksEnglish(languages)) await speak(languages);
 
 const view = new View();
-const delays = new Recent(DELAYS);
-/** Figures of the present session, see figures.js. */
-let measured = null;
-/** How long the browser held pictures back when it played no sound, ms. */
-let heldMuted_ms = 0;
-/** Since when nothing new was decoded. */
-let decoded_ms = null;
-/** Whether the browser tells the RTP timestamp of what it shows: `null` until it showed something. */
-let measurable = null;
+const measure = new Measure();
+const pausing = new Pausing();
 /** Since when the page tries to get a picture. */
 let since_ms = performance.now();
-let everLive = false;
-/** A stream that is not shown yet. */
+/** The media that is shown, and that of a newer viewer, which is not shown yet; as of peer.js. */
+let present = null;
 let coming = null;
 
-const picture = new Picture(view.video, { frame: shown, changed: draw, loud });
-const fullscreen = new Fullscreen(view.app, view.video, draw);
+const tiles = new Tiles({ enlarge: enlargeCamera, full: () => fullscreen.toggle(), moved: look, frame: shown, changed: draw, loud });
+/** What plays the sound, of whichever camera. */
+const { picture: sounding } = tiles.first;
+const fullscreen = new Fullscreen(view.app, () => main().video, draw);
+const corner = new Corner(() => main().video, draw);
+const awake = new Awake();
 /** Whether the picture is wanted: not while the door is shown, nor when the page is left. */
 let watching = begun;
 const door = new Door({ watch: begin, leave, changed: draw });
 /** The report of why it does not connect, once that takes long. */
 let inquiry = null;
-/** The panel of who watches, once it was opened. */
+/** The settings, once they were opened. */
 let access = null;
 const tabs = new Tabs(new URL(document.baseURI).pathname, { watching: () => session.viewer !== null, giveWay, changed: draw });
-let said = describe(known(), performance.now());
+let said = describe(known(tiles.first, performance.now()), performance.now());
 /** What a state offers (words.js). Each answers a sentence where it fails. */
 const ACTS = { 'switch-on': switchOn, try: () => session.nudge(), here: watchHere };
 
 view.controls({
-  sound: () => setSound(!picture.sound),
+  sound: () => setSound(!sounding.sound),
   loud: () => setSound(true),
+  still: saveStill,
+  corner: () => corner.toggle(),
   full: () => fullscreen.toggle(),
-  play: () => picture.play(),
+  whole: () => main().zoom.reset(),
+  closeAll: async () => {
+    const { says } = await setPrivacy(!isPrivate());
+    if (says) view.toast(says);
+  },
+  play: () => tiles.list.forEach(({ picture }) => picture.play()),
+  tile: (event) => tiles.key(event),
   panel: openPanel,
   quality: setQuality,
+  explain: explainOnce,
   act: (what) => ACTS[what](),
   why(open) {
     inquiry.open = open;
     draw();
   },
 });
-view.video.addEventListener('volumechange', () => session.setSound(picture.sound));
+tiles.first.video.addEventListener('volumechange', () => session.setSound(sounding.sound));
 
 addEventListener('pagehide', end);
 addEventListener('pageshow', ({ persisted }) => persisted && door.open());
 addEventListener('online', () => session.nudge());
 navigator.connection?.addEventListener?.('change', () => session.nudge());
 document.addEventListener('visibilitychange', () => {
+  look();
   if (document.hidden) return;
   door.look();
   session.nudge();
-  if (view.video.paused) picture.play();
+  for (const { picture } of tiles.list) if (picture.paused) picture.play();
 });
 
 /**
@@ -89,8 +107,8 @@ document.addEventListener('visibilitychange', () => {
 Object.defineProperty(window, 'peercam', { value: Object.freeze({ get facts() { return facts(); } }) });
 
 session.tie({
-  stream(stream) {
-    coming = stream;
+  tracks(tracks) {
+    coming = tracks;
     follow();
   },
   changed: follow,
@@ -120,10 +138,10 @@ function end() {
 
 /** Another tab goes on in place of this one. */
 async function giveWay() {
-  const told = end();
+  const left = end();
   session.trouble = { kind: 'elsewhere', message: null };
   draw();
-  await told;
+  await left;
 }
 
 async function watchHere() {
@@ -132,55 +150,122 @@ async function watchHere() {
   else begin();
 }
 
-/** Nothing of the picture stays behind the door. */
+/** Nothing of the pictures stays behind the door. */
 function leave() {
   end();
-  everLive = false;
+  present = null;
   coming = null;
-  picture.show(null);
-  startOver();
+  for (const tile of tiles.list) tile.clear();
+  measure.startOver();
 }
 
 /** The panel is loaded by who opens it. */
 async function openPanel(panel) {
   if (panel === 'access' && !access) {
     const { Access } = await import('./access.js');
-    access ??= new Access({ signOut: (everywhere) => door.signOut(everywhere) });
+    access ??= new Access({ awake, setPrivacy, signOut: (everywhere) => door.signOut(everywhere) });
   }
   if (panel === 'access') access.opened(door.me);
   else access?.closed();
   draw();
 }
 
-/** The last picture of an older session stays until the new one's media can come: a still is better than nothing. */
+/**
+ * The last pictures of an older session stay until the new one's media can come: a still is better than nothing. What was
+ * measured belongs to the one before.
+ */
 function follow() {
-  if (coming && (!everLive || session.media === 'up')) {
-    startOver();
-    picture.show(coming);
+  tiles.take(camerasOf(session.hello));
+  tiles.enlarge(session.layout.enlarged);
+  if (coming && (!everLive() || session.media === 'up')) {
+    if (coming !== present) {
+      measure.startOver();
+      for (const tile of tiles.list) tile.startOver();
+    }
+    present = coming;
     coming = null;
   }
+  for (const tile of present ? tiles.list : []) {
+    const sound = tile === tiles.first ? present.sound : null;
+    tile.picture.show([present.pictures.get(tile.name), sound].filter(Boolean));
+  }
+  look();
   draw();
 }
 
-/** A new stream: what was measured belongs to the one before. */
-function startOver() {
-  delays.clear();
-  measured = null;
-  decoded_ms = null;
-  picture.restarted();
+/** The tile of the camera that is heard and measured. */
+function main() {
+  return tiles.of(mainOf(camerasOf(session.hello), session.layout)?.name) ?? tiles.first;
 }
 
+function everLive() {
+  return tiles.list.some((tile) => tile.everLive);
+}
+
+/** Enlarges a camera, `null` none: a choice for the next visit, too. */
+function enlargeCamera(name) {
+  const before = main();
+  session.layout = enlarge(session.layout, name);
+  keepLayout(() => localStorage, session.layout);
+  if (main() !== before) measure.startOver();
+  tiles.enlarge(name);
+  look();
+  draw();
+}
+
+/** Who sees what, and what is not sent for that. */
+function look() {
+  const now_ms = performance.now();
+  const paused = pausing.look(tiles.list.map((tile) => ({ name: tile.name, visible: tiles.shows(tile) })), now_ms);
+  for (const tile of tiles.list) tile.look(tiles.shows(tile), paused.has(tile.name), now_ms);
+  session.paused = paused;
+}
+
+/** Whether all cameras and microphones are switched off. */
+function isPrivate() {
+  return freshStatus()?.privacy ?? door.me?.privacy ?? false;
+}
+
+/** Switches all of them off or on, or one `camera`: { ok, says }, a sentence where that failed or has a catch, else `null`. */
+async function setPrivacy(on, camera) {
+  const { ok, body, message } = await ask('POST', 'api/privacy', { on, camera });
+  if (!ok) return { ok, says: told(message) };
+  if (door.me && camera === undefined) door.me.privacy = on;
+  return { ok, says: body?.warning ? sentence(told(body.warning)) : null };
+}
+
+/** All of them, or where only the main camera is off, that one. */
 async function switchOn() {
-  const { ok, body, message } = await ask('POST', 'api/privacy', { on: false });
-  if (!ok) return message;
-  return body?.warning ? sentence(body.warning) : null;
+  const { says } = await setPrivacy(false, isPrivate() ? undefined : main().name);
+  return says;
+}
+
+/** Saves what is seen now, and offers to copy it. */
+async function saveStill() {
+  const { video, label } = main();
+  const picture = await still(video, 'image/jpeg');
+  if (!picture) return;
+  const name = stillName(label, new Date());
+  save(picture, name);
+  const press = async () => {
+    const copied = await copyPicture(video);
+    view.toast(copied ? t('The picture is on the clipboard.') : t('This browser does not copy pictures.'));
+  };
+  view.toast(t('Saved as {name}.', { name }), canCopyPictures() ? { label: t('Copy instead'), press } : null);
+}
+
+/** Words below the figures of the details. */
+let explaining = null;
+function explainOnce() {
+  explaining ??= import('./explain.js').then(({ explain }) => explain());
+  return explaining.catch(() => (explaining = null));
 }
 
 /** What a person chose holds for the next visit; that a browser refuses it does not change the choice. */
 async function setSound(on) {
-  delays.clear();
+  measure.soundTurned();
   keep(() => localStorage, 'sound', on ? 'on' : null);
-  await picture.setSound(on);
+  await sounding.setSound(on);
 }
 
 function setQuality(quality) {
@@ -189,38 +274,22 @@ function setQuality(quality) {
   draw();
 }
 
-/** A frame is on the screen, or about to be: takes its delay. */
-function shown(metadata, now_ms) {
+/** A frame of a tile is on the screen, or about to be. */
+function shown(tile, metadata, now_ms) {
   // Chromium shows a black frame where a connection ends that never brought a picture.
   if (session.media !== 'up' && session.media !== 'interrupted') return;
-  if (!everLive || said.state !== 'live') queueMicrotask(draw);
-  everLive = true;
-  decoded_ms = now_ms;
-  measurable = metadata.rtpTimestamp !== undefined;
-  const clock = session.clock.best(now_ms);
-  if (!measurable || !clock || !session.hello) return;
-  const mono_us = (on_screen_ms(now_ms, metadata.expectedDisplayTime) + clock.offset_ms) * 1000;
-  const delay = age_ms(session.hello.video_clock, metadata.rtpTimestamp, mono_us);
-  if (plausible(delay)) delays.add(delay);
+  if (!tile.everLive || said.state !== 'live') queueMicrotask(draw);
+  tile.everLive = true;
+  tile.decoded_ms = now_ms;
+  if (tile === main()) measure.shown(metadata, now_ms, session);
 }
 
 async function readFigures() {
   const report = await session.stats();
   if (watching && said.state !== 'live') inquire(report);
-  if (!report) {
-    measured = null;
-    return;
-  }
   const now_ms = performance.now();
-  const before = measured;
-  measured = figures(report, before);
-  if (measured.decoded !== null && measured.decoded > (before?.decoded ?? 0)) {
-    decoded_ms = now_ms;
-    // A hidden page is shown nothing, and an old browser tells nothing: then decoding has to do.
-    if (document.hidden || !picture.tells) picture.decoded(now_ms);
-  }
-  if (!picture.sound && measured.held_ms !== null) heldMuted_ms = measured.held_ms;
-  if (measurable === false) delayFromReport(now_ms);
+  measure.read(report, main().picture.track, sounding.sound, now_ms, session);
+  for (const tile of report ? tiles.list : []) tile.counted(videoOf(report, tile.picture.track)?.framesDecoded ?? null, now_ms);
 }
 
 /** Connecting that takes longer than a second may need to be explained. */
@@ -257,40 +326,29 @@ function around() {
   };
 }
 
-/**
- * The other way, for browsers that do not tell the RTP timestamp of a shown frame: the sender's wall clock at the
- * capture of what plays now, which the browser derives from RTCP sender reports.
- */
-function delayFromReport(now_ms) {
-  const clock = session.clock.best(now_ms);
-  const daemon = session.status?.clock;
-  if (measured.playout_unix_ms === null || !clock || !daemon) return;
-  const unix_ms = now_ms + clock.offset_ms + daemon.unix_ms - daemon.mono_us / 1000;
-  const delay = unix_ms - measured.playout_unix_ms;
-  if (plausible(delay)) delays.add(delay);
-}
-
 function tick() {
   if (!watching) return;
-  const now_ms = performance.now();
-  // A hidden page is shown nothing, and some browsers do not tell.
-  const seen_ms = document.hidden || !picture.tells ? decoded_ms : picture.shown_ms;
-  session.tick(now_ms, decoded_ms, seen_ms);
+  look();
+  const sent = tiles.list.filter((tile) => !tile.paused && tile.picture.track !== null);
+  session.tick(performance.now(), sent.map((tile) => tile.arrival));
   draw();
 }
 
-function known() {
+/** What is known of a tile's camera, and of the way to it. */
+function known(tile, now_ms) {
+  const came = tiles.list.map((each) => each.came_ms(now_ms)).filter((ms) => ms !== null);
   return {
     socket: session.socket,
     lost_ms: session.lost_ms,
     media: session.media,
     trouble: session.trouble,
     retry_ms: session.retry_ms,
-    status: session.status,
-    everLive,
+    status: statusOf(session.status, camerasOf(session.hello), tile.name),
+    everLive: tile.everLive,
     since_ms,
-    shown_ms: picture.shown_ms,
-    blocked: picture.blocked,
+    shown_ms: tile.came_ms(now_ms),
+    newest_ms: Math.max(...came),
+    blocked: tiles.list.some(({ picture }) => picture.blocked),
     offline: navigator.onLine === false,
     owner: door.me?.role === 'owner',
     elsewhere: tabs.elsewhere,
@@ -301,9 +359,11 @@ function known() {
 function facts() {
   const now_ms = performance.now();
   const clock = session.clock.best(now_ms);
+  const { picture } = main();
   const { width, height } = picture.size;
-  const { sound } = picture;
-  const held_ms = measured?.held_ms ?? null;
+  const { sound } = sounding;
+  const measured = measure.figures;
+  const { enlarged } = session.layout;
   return {
     state: outside() ? door.shown : said.state,
     /** As whom: owner, viewer or guest. */
@@ -312,13 +372,8 @@ function facts() {
     why: inquiry?.offered ?? false,
     /** The whole line as it is read. */
     text: [said.head, [said.text, said.again].filter(Boolean).join(' ')].filter(Boolean).join('. '),
-    /** Median from capture to shown, ms, and the slowest twentieth. */
-    delay_ms: delays.quantile(0.5),
-    delay_p95_ms: delays.quantile(0.95),
-    /** Part of it by which the picture waits for the sound: what the browser holds it back more than muted. */
-    sync_ms: sound && held_ms !== null ? Math.max(0, held_ms - heldMuted_ms) : null,
-    /** What is left between the two, as the browser estimates it; positive: the sound is late. */
-    sound_behind_ms: sound ? (measured?.sound_behind_ms ?? null) : null,
+    /** In ms, as of measure.js. */
+    ...measure.delays(sound),
     /** Bound of the clock error in `delay_ms`. */
     clock_error_ms: clock?.error_ms ?? null,
     width: width || null,
@@ -334,6 +389,8 @@ function facts() {
     dropped: measured?.dropped ?? null,
     lost_share: measured?.lost_share ?? null,
     sound,
+    /** How far the picture is zoomed. */
+    zoom: main().zoom.scale,
     /** Which size is asked for: auto, full, half or quarter. */
     quality: session.quality,
     viewer: session.viewer,
@@ -343,6 +400,18 @@ function facts() {
     way: session.way,
     socket: session.socket,
     media: session.media,
+    /** The camera that is enlarged, where there are several, and the one that the figures above are of, by their names. */
+    enlarged: tiles.several ? (tiles.of(enlarged)?.name ?? null) : null,
+    camera: main().name,
+    cameras: tiles.list.map((tile) => ({
+      name: tile.name,
+      label: tile.label,
+      state: tile.state,
+      width: tile.picture.size.width || null,
+      frames: tile.picture.frames,
+      visible: tile.visible,
+      paused: tile.paused,
+    })),
   };
 }
 
@@ -354,29 +423,50 @@ function outside() {
 function draw() {
   const now_ms = performance.now();
   const before = said.state;
-  said = describe(known(), now_ms);
+  const { list, several } = tiles;
+  const hers = main();
+  const words = new Map(list.map((tile) => [tile, describe(known(tile, now_ms), now_ms)]));
+  const all = list.map((tile) => ({ label: tile.label, said: words.get(tile) }));
+  const whole = together(all, words.get(hers));
+  // What one camera says of itself alone is its tile's, and takes no other's place.
+  const enlarged = several && session.layout.enlarged === hers.name;
+  said = enlarged && whole !== words.get(hers) ? { ...words.get(hers), card: false } : whole;
   if (said.state === 'full' && before !== 'full') tabs.look();
   if (said.state !== 'connecting') since_ms = now_ms;
   // A camera that takes its time is not a connection that fails.
-  inquiry?.decide(said.state, now_ms - since_ms, session.socket === 'open' && (session.media !== 'up' || session.status?.video?.state === 'live'));
-  said = explained(said, inquiry?.first ?? null);
+  const state = statusOf(session.status, camerasOf(session.hello), hers.name)?.video?.state;
+  inquiry?.decide(said.state, now_ms - since_ms, session.socket === 'open' && (session.media !== 'up' || state === 'live'));
+  const first = inquiry?.first ?? null;
+  said = explained(said, first);
   if (outside()) view.closePanels();
+  awake.look(said.state === 'live');
+  tiles.draw((tile) => ({ said: words.get(tile), watchers: watchersOf(freshStatus(), tile.name) }));
+  const camera = hers.camera ?? {};
   view.draw({
     outside: outside(),
     said,
+    told: list.map((tile) => ({ name: tile.name, label: tile.label, said: explained(words.get(tile), first) })),
     facts: facts(),
-    measured,
-    measurable,
-    status: freshStatus(),
+    measured: measure.figures,
+    measurable: measure.measurable,
+    status: statusOf(freshStatus(), camerasOf(session.hello), hers.name),
     hello: session.hello,
     clockRtt_ms: session.clock.best(now_ms)?.rtt_ms ?? null,
     why: { offered: inquiry?.offered ?? false, open: inquiry?.open ?? false },
-    hasPicture: everLive,
-    blocked: picture.blocked,
-    sound: { on: picture.sound, refused: picture.soundRefused, possible: session.hello?.has_audio ?? true },
+    hasPicture: everLive(),
+    blocked: list.some(({ picture }) => picture.blocked),
+    several,
+    camera: hers.label,
+    enlarged: enlarged ? hers.label : null,
+    named: enlarged || (!several && hers.label !== UNNAMED) ? hers.label || null : null,
+    qualities: camera.qualities,
+    sound: { on: sounding.sound, refused: sounding.soundRefused, possible: camera.has_audio ?? true },
+    corner: { possible: corner.possible, active: corner.active },
+    zoom: hers.zoom.scale,
     full: { possible: fullscreen.possible, active: fullscreen.active },
+    privacy: { shown: door.me?.role === 'owner', on: isPrivate(), several },
   });
-  if (view.panel === 'access') access?.draw(freshStatus());
+  if (view.panel === 'access') access?.draw(freshStatus(), session.viewer);
 }
 
 /** What the device says of itself, as long as that is of now: figures of a lost connection are not shown. */

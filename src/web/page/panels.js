@@ -26,7 +26,8 @@ export class Panels {
   /** Opens or closes it. The focus of who was inside goes back to its button. */
   toggle(panel) {
     const open = $(panel).hidden;
-    const inside = $(panel).contains(document.activeElement);
+    // A button that was pressed inside may be disabled by now, and then nothing has the focus.
+    const inside = [document.body, null].includes(document.activeElement) || $(panel).contains(document.activeElement);
     for (const [b, p] of Object.entries(this.#buttons)) {
       const shown = open && p === panel;
       $(p).hidden = !shown;
@@ -35,8 +36,8 @@ export class Panels {
     }
     this.#app.classList.toggle('with-details', open);
     if (open) $(panel).scrollTop = 0;
-    // One with fields of its own is where its opener goes on.
-    if (open && 'takesFocus' in $(panel).dataset) $(panel).focus({ preventScroll: true });
+    // Its opener goes on in it.
+    if (open) $(panel).focus({ preventScroll: true });
     this.#changed(open ? panel : null);
   }
 

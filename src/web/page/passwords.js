@@ -2,6 +2,8 @@
 
 import { ask } from './api.js';
 import { $ } from './dom.js';
+import { t, told } from './language.js';
+import { countDown, label, waits } from './wait.js';
 
 /** As the daemon wants it. */
 const LEAST_CHARACTERS = 8;
@@ -26,10 +28,11 @@ export class Passwords {
     this.#fields();
     const { body } = await ask('GET', 'api/issued');
     const household = body?.household ?? false;
-    $('household-state').textContent = household ? 'set' : 'not set';
+    $('household-state').textContent = household ? t('set') : t('not set');
     $('household-remove').hidden = !household;
     $('password-role').querySelector('[value="remove"]').hidden = !household;
-    const names = [...(body?.guests ?? []).map((n) => `guest link ${n}`), ...(body?.tokens ?? []).map((n) => `token ${n}`)];
+    const guests = (body?.guests ?? []).map((name) => t('guest link {name}', { name }));
+    const names = [...guests, ...(body?.tokens ?? []).map((name) => t('token {name}', { name }))];
     $('password-issued').textContent = names.join(', ');
     $('password-links').hidden = names.length === 0 || $('password-role').value !== 'owner';
   }
@@ -45,13 +48,14 @@ export class Passwords {
     const role = $('password-role').value;
     $('password-user').value = role === 'viewer' ? 'household' : 'owner';
     $('password-fields').hidden = role === 'remove';
-    $('password-submit').textContent = role === 'remove' ? 'Remove' : 'Change';
+    label($('password-submit'), role === 'remove' ? t('Remove') : t('Change'));
     $('password-links').hidden = true;
     for (const id of ['password-error', 'password-done']) $(id).textContent = ''; // They were about something else.
   }
 
   async #submit(event) {
     event.preventDefault();
+    if (waits($('password-submit'))) return; // Enter in a field
     const role = $('password-role').value;
     const [old, first, second] = ['password-old', 'password-new', 'password-again'].map((id) => $(id).value);
     $('password-done').textContent = '';
@@ -61,22 +65,22 @@ export class Passwords {
     const wish = role === 'remove' ? { role: 'viewer', new: '' } : { role, new: first, keep_links: $('password-keep').checked };
     $('password-submit').disabled = true;
     const { ok, status, message, retry_s } = await ask('POST', 'api/password', { old, ...wish });
-    $('password-submit').disabled = false;
+    $('password-submit').disabled = waits($('password-submit'));
     if (ok) {
       $('passwords').reset();
       this.load();
       this.#changed();
-      $('password-done').textContent = role === 'remove' ? 'The household has no password any more.' : 'Changed.';
+      $('password-done').textContent = role === 'remove' ? t('The household has no password any more.') : t('Changed.');
       return;
     }
-    const later = status === 429 && retry_s ? ` Try again in ${retry_s} s.` : '';
-    $('password-error').textContent = status === 401 ? 'That is not your present password.' : message + later;
+    if (status === 429) countDown($('password-submit'), retry_s ?? 1);
+    $('password-error').textContent = status === 401 ? t('That is not your present password.') : told(message);
   }
 
   #mistake(role, old, first, second) {
-    if (!old) return 'Your present password is missing.';
+    if (!old) return t('Your present password is missing.');
     if (role === 'remove') return null;
-    if (first !== second) return 'The two new passwords differ.';
-    return [...first].length < LEAST_CHARACTERS ? `The new password needs at least ${LEAST_CHARACTERS} characters.` : null;
+    if (first !== second) return t('The two new passwords differ.');
+    return [...first].length < LEAST_CHARACTERS ? t('The new password needs at least {least} characters.', { least: LEAST_CHARACTERS }) : null;
   }
 }

@@ -8,6 +8,7 @@ export class Peer {
   #pc;
   #life = new AbortController();
   #send;
+  #wishes;
   #offer;
   /** Remote candidates that came before the answer they belong to; they are few (one per address). */
   #early = [];
@@ -19,6 +20,12 @@ export class Peer {
   #wasUp = false;
   /** Whether an offer of ours may have reached the daemon without its answer reaching us: only a new one tells. */
   unsettled = false;
+  /** How many pictures it was made for, and the video section of each camera, by its name, once it was offered. */
+  pictures;
+  mids = new Map();
+  /** The transceivers of these sections, likewise; and what has come: the sound, and the pictures by their cameras' names. */
+  #cast = new Map();
+  #came = { sound: null, pictures: new Map() };
   /** The viewer's id, once the daemon has answered. */
   viewer = null;
   /** connecting, up, interrupted or failed */
@@ -30,19 +37,23 @@ export class Peer {
   #leftOut = [];
 
   /**
-   * `send(message)` reaches the daemon, `stream(MediaStream)` brings the media, `changed()` says that `media` did.
-   * The first offer is made at once, while the socket is still opening (early.js).
+   * `send(message)` reaches the daemon, `wishes()` tells what goes with an offer, `tracks({ sound, pictures })` brings the media,
+   * the pictures by their cameras' names, `changed()` says that `media` did. The first offer is made at once, while the socket is
+   * still opening (early.js), for so many `pictures` if that is known.
    */
-  constructor({ send, stream, changed }) {
+  constructor({ send, wishes, tracks, changed }, pictures) {
     this.#send = send;
-    const { pc, offer } = self.early.peer();
-    this.#pc = pc;
-    this.#offer = offer;
+    this.#wishes = wishes;
+    const early = self.early.peer(pictures);
+    this.#pc = early.pc;
+    this.#offer = early.offer;
+    this.pictures = early.pictures;
     const on = (type, act) => this.#pc.addEventListener(type, act, { signal: this.#life.signal });
-    const tracks = new MediaStream();
-    on('track', ({ track }) => {
-      tracks.addTrack(track);
-      stream(tracks);
+    on('track', ({ track, transceiver }) => {
+      const [camera] = [...this.#cast].find(([, own]) => own === transceiver) ?? [];
+      if (track.kind === 'audio') this.#came.sound = track;
+      else if (camera) this.#came.pictures.set(camera, track);
+      tracks(this.#came);
     });
     on('icecandidate', ({ candidate }) => {
       if (candidate?.candidate === '') return; // Firefox says twice that there are no more; null is the end.
@@ -65,24 +76,42 @@ export class Peer {
     on('iceconnectionstatechange', follow);
   }
 
-  /** Sends the first offer with `wishes` ({ sound, quality }); gathering goes on behind it and its candidates trickle. */
-  async join(iceServers, wishes) {
+  /** Sends the first offer, for the cameras of these names; gathering goes on behind it and its candidates trickle. */
+  async join(iceServers, names) {
     const offer = await this.#offer;
     if (this.#life.signal.aborted) return;
     this.#pc.setConfiguration({ ...this.#pc.getConfiguration(), iceServers });
-    await this.#describe(offer, wishes);
+    const videos = this.#videos();
+    this.#cast = new Map(names.map((name, n) => [name, videos[n]]));
+    await this.#describe(offer);
+  }
+
+  /** There are other cameras now: those that stay keep their sections, and a new one gets one that is free. */
+  async recast(names) {
+    if (this.#life.signal.aborted || this.#pc.signalingState !== 'stable') return;
+    const before = this.#cast;
+    const kept = names.map((name) => before.get(name));
+    const free = this.#videos().filter((video) => !kept.includes(video));
+    this.#cast = new Map(names.map((name, n) => [name, kept[n] ?? free.shift() ?? self.early.another(this.#pc)]));
+    for (const video of this.#cast.values()) video.direction = 'recvonly';
+    for (const video of free) video.direction = 'inactive';
+    for (const name of this.#came.pictures.keys()) if (!names.includes(name)) this.#came.pictures.delete(name);
+    this.pictures = names.length;
+    await this.#describe(await this.#pc.createOffer());
+  }
+
+  #videos() {
+    return this.#pc.getTransceivers().filter(({ receiver }) => receiver.track.kind === 'video');
   }
 
   /** Looks for a new path for the media: the same viewer, new ICE credentials (RFC 8839 section 4.4.1.1.1). */
-  async restart(wishes) {
+  async restart() {
     if (this.#life.signal.aborted) return;
     if (this.#pc.signalingState !== 'stable') {
       this.#again = true; // An offer is out: after its answer.
       return;
     }
-    this.sent = false;
-    this.#unsent = [];
-    await this.#describe(await this.#pc.createOffer({ iceRestart: true }), wishes);
+    await this.#describe(await this.#pc.createOffer({ iceRestart: true }));
   }
 
   /** The socket is gone, and with it the answer to an offer that is out: takes that back, so that another can be made. */
@@ -93,23 +122,26 @@ export class Peer {
     await this.#pc.setLocalDescription({ type: 'rollback' });
   }
 
-  async #describe(offer, wishes) {
+  async #describe(offer) {
+    this.sent = false;
+    this.#unsent = [];
     await this.#pc.setLocalDescription(offer);
     if (this.#life.signal.aborted) return;
-    this.#send({ type: 'offer', sdp: offer.sdp, ...wishes });
+    this.mids = new Map([...this.#cast].map(([name, { mid }]) => [name, mid]));
+    this.#send({ type: 'offer', sdp: offer.sdp, ...this.#wishes() });
     this.sent = true;
     for (const message of this.#unsent.splice(0)) this.#send(message);
   }
 
   /** Takes the daemon's answer. */
-  async answer(sdp, wishes) {
+  async answer(sdp) {
     this.#leftOut = leftOut(this.#pc.localDescription?.sdp ?? '', sdp);
     await this.#pc.setRemoteDescription({ type: 'answer', sdp });
     this.unsettled = false;
     for (const early of this.#early.splice(0)) this.candidate(early.candidate, early.sdpMid);
     if (this.#again) {
       this.#again = false;
-      await this.restart(wishes);
+      await this.restart();
     }
   }
 
@@ -130,6 +162,17 @@ export class Peer {
   async stats() {
     const report = await this.#pc.getStats().catch(() => null);
     return this.#life.signal.aborted ? null : report;
+  }
+
+  /** Bytes that came over all paths, media and reports, or `null`. */
+  async received() {
+    const report = await this.stats();
+    if (!report) return null;
+    let bytes = 0;
+    for (const s of report.values()) {
+      if (s.type === 'inbound-rtp' || s.type === 'candidate-pair') bytes += s.bytesReceived ?? 0;
+    }
+    return bytes;
   }
 
   close() {

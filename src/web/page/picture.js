@@ -1,4 +1,4 @@
-// The video element: playing it against autoplay rules, its sound, and what each shown frame tells.
+// A video element: playing it against autoplay rules, its sound, and what each shown frame tells.
 
 /** Rate of shown frames is counted over this long, and not told before at least a part of it has passed. */
 const RATE_MS = 2000;
@@ -37,6 +37,13 @@ export class Picture {
   get sound() {
     return !this.#video.muted;
   }
+  /** The id of the track that is shown, as statistics have it, or `null`. */
+  get track() {
+    return this.#video.srcObject?.getVideoTracks()[0]?.id ?? null;
+  }
+  get paused() {
+    return this.#video.paused;
+  }
   /** Frames per second as shown, `null` where not told, or not yet. */
   fps(now_ms) {
     while (this.#times.length && now_ms - this.#times[0] > RATE_MS) this.#times.shift();
@@ -44,11 +51,17 @@ export class Picture {
     return over_ms >= RATE_LEAST_MS ? ((this.#times.length - 1) * 1000) / over_ms : null;
   }
 
-  /** Shows a stream from now on, `null` none; the same one again (its second track) changes nothing. */
-  show(stream) {
-    if (this.#video.srcObject === stream) return;
-    this.#video.srcObject = stream;
-    if (stream) this.play();
+  /** Shows these tracks from now on; the same ones again, or one more beside them, begin nothing anew. */
+  show(tracks) {
+    const stream = this.#video.srcObject;
+    const before = stream?.getTracks() ?? [];
+    if (before.length && before.every((track) => tracks.includes(track))) {
+      for (const track of tracks) stream.addTrack(track);
+      return;
+    }
+    if (!tracks.length && !stream) return;
+    this.#video.srcObject = tracks.length ? new MediaStream(tracks) : null;
+    if (tracks.length) this.play();
   }
 
   /** What was shown so far no longer counts as the present picture. */

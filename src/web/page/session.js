@@ -5,9 +5,13 @@
 // only what cannot be mended is begun anew, with a new Peer and a new socket.
 
 import { Backoff } from './backoff.js';
+import { camerasOf, sameCameras, statusOf } from './cameras.js';
 import { ClockOffset } from './clock.js';
+import { keepCount } from './layout.js';
 import { Peer, receivesH264 } from './peer.js';
+import { Retry } from './retry.js';
 import { Signaling } from './signaling.js';
+import { Wishes } from './wishes.js';
 
 /** The daemon speaks every 2 s; three times missed and the socket is dead, whatever TCP believes. */
 const SILENCE_MS = 7000;
@@ -34,6 +38,9 @@ const CLOCK_MS = 10_000;
 const CLOCK_BURST = 5;
 /** Retry after a refusal that time alone can change: too many viewers, or a daemon configured anew. */
 const REFUSED_MS = { 406: 60_000, 503: 8000 };
+/** A place that somebody leaves is theirs for another second, in case they come back; who does so may leave again. */
+const KEPT_MS = 1100;
+const LEFT_LATELY_MS = 4000;
 /** A gap this long between ticks means that the machine or the tab slept. */
 const SLEPT_MS = 5000;
 
@@ -41,14 +48,14 @@ export class Session {
   #base;
   #missed = {};
   #hooks = {
-    stream: (stream) => (this.#missed.stream = stream),
+    tracks: (tracks) => (this.#missed.tracks = tracks),
     changed: () => {},
     denied: (reason) => (this.#missed.denied = { reason }),
   };
   #link = null;
   #peer = null;
   #backoff = new Backoff();
-  #retry = null;
+  #retry = new Retry();
   #step = null;
   #clockBurst = 0;
   #clockAsked_ms = -Infinity;
@@ -56,10 +63,9 @@ export class Session {
   #arrived = null;
   #mended_ms = -Infinity;
   #ticked_ms = performance.now();
-  /** What the person wants of the viewer, as it stands in an offer. */
-  #wishes = { sound: false, quality: 'auto' };
-  /** What of it the daemon knows. */
-  #told = {};
+  #wishes = new Wishes();
+  /** When the status told last that somebody had left. */
+  #left_ms = -Infinity;
   /** Why the daemon ended the last viewer, until it takes another: where it also turns us away, that is the reason. */
   #parting = null;
 
@@ -77,8 +83,6 @@ export class Session {
   told = null;
   /** Since when the control connection is lost (`performance.now()`), until a new one has taken its place. */
   lost_ms = null;
-  /** When the next attempt starts (`performance.now()`), while waiting for it. */
-  retry_ms = null;
 
   /** `base` is the page's own address. */
   constructor(base) {
@@ -86,13 +90,13 @@ export class Session {
   }
 
   /**
-   * Ties it to the page, which may come later: `stream(MediaStream)` brings media, `changed()` says something did,
-   * `denied(reason)` that the daemon does not, or no longer, let us in: then it has stopped. What came before is told now.
+   * Ties it to the page, which may come later: `tracks({ sound, pictures })` brings media (peer.js), `changed()` says something
+   * did, `denied(reason)` that the daemon does not, or no longer, let us in: then it has stopped. What came before is told now.
    */
-  tie({ stream, changed, denied }) {
+  tie({ tracks, changed, denied }) {
     const missed = this.#missed;
-    this.#hooks = { stream, changed, denied };
-    if (missed.stream) stream(missed.stream);
+    this.#hooks = { tracks, changed, denied };
+    if (missed.tracks) tracks(missed.tracks);
     if (missed.denied) denied(missed.denied.reason);
     changed();
   }
@@ -123,6 +127,11 @@ export class Session {
     return this.#link && (this.#link.socket ? 'WebSocket' : 'requests');
   }
 
+  /** When the next attempt starts (`performance.now()`), while waiting for it and telling so. */
+  get retry_ms() {
+    return this.#retry.told_ms;
+  }
+
   /** The raw statistics of the media path, or `null`. */
   stats() {
     return this.#peer?.stats() ?? Promise.resolve(null);
@@ -140,7 +149,7 @@ export class Session {
     const viewer = this.viewer;
     const url = new URL(`whep/${encodeURIComponent(viewer)}`, this.#base);
     const told = viewer ? fetch(url, { method: 'DELETE', keepalive: true }).catch(() => {}) : Promise.resolve();
-    this.#cancel();
+    this.#retry.cancel();
     this.#closeLink();
     this.#closePeer();
     return told;
@@ -148,31 +157,45 @@ export class Session {
 
   /** The person listens, or no longer: the daemon trades delay for lip sync by it. */
   setSound(on) {
-    this.#wishes.sound = on;
-    if (this.viewer) this.#tell();
+    this.#wish({ sound: on });
   }
 
-  /** Which size of the picture the person asks for; a daemon that has but one ignores it. */
+  /** Which size of the picture the person asks for. */
   get quality() {
-    return this.#wishes.quality;
+    return this.#wishes.now.quality;
   }
   set quality(quality) {
-    this.#wishes.quality = quality;
-    if (this.viewer) this.#tell();
+    this.#wish({ quality });
+  }
+
+  /** Which camera is enlarged, and which was last (layout.js). */
+  get layout() {
+    return this.#wishes.now.layout;
+  }
+  set layout(layout) {
+    this.#wish({ layout });
+  }
+
+  /** The names of the cameras whose pictures nobody sees. */
+  set paused(names) {
+    this.#wish({ paused: names });
   }
 
   /** Something around us changed (awake, visible, network): find out now instead of waiting for a timeout. */
   nudge() {
-    if (this.#retry) {
+    if (this.#retry.waits) {
       this.#backoff.reset();
-      this.#retry.act();
+      this.#retry.now();
     } else if (this.socket === 'open') {
       this.#ask();
     }
   }
 
-  /** Called a few times a second. When the last picture was decoded, and seen: `null` if none ever was. */
-  tick(now_ms, decoded_ms, seen_ms) {
+  /**
+   * Called a few times a second, with the pictures that should be coming: { camera, decoded_ms, seen_ms, since_ms }, the camera by
+   * its name, when its last picture was decoded and seen (`null` if none ever was), and since when it is looked at.
+   */
+  tick(now_ms, pictures) {
     const slept = now_ms - this.#ticked_ms > SLEPT_MS;
     this.#ticked_ms = now_ms;
     if (slept) {
@@ -181,8 +204,7 @@ export class Session {
       if (this.#step) this.#step.by_ms = now_ms + STEP_MS.hello;
       if (this.#link) this.#link.heard_ms = now_ms;
       if (this.#peer) this.#peer.since_ms = now_ms;
-      this.nudge();
-      return;
+      return this.nudge();
     }
     if (this.#step && now_ms > this.#step.by_ms) return this.#overdue();
     const link = this.#link;
@@ -194,23 +216,31 @@ export class Session {
       if (now_ms - this.#clockAsked_ms > CLOCK_MS) this.#askClock();
     }
     const peer = this.#peer;
+    const newest = (last, p) => (p.decoded_ms === null ? last : Math.max(last, p.decoded_ms, p.since_ms));
+    const decoded_ms = pictures.reduce(newest, null);
     if (peer?.media === 'up' && decoded_ms !== null && now_ms - decoded_ms > LATE_MS) this.#listen(peer, decoded_ms);
-    if (!peer?.viewer || this.#retry || this.socket !== 'open') return;
+    if (!peer?.viewer || this.#retry.waits || this.socket !== 'open') return;
     const since = now_ms - peer.since_ms;
     if (peer.media === 'connecting' && since > MEDIA_MS) this.#begin('path', null);
     else if (peer.media === 'interrupted' && since > MEND_MS) this.#begin('path', null);
     else if (peer.media === 'interrupted' && now_ms - this.#mended_ms > MEND_AGAIN_MS) this.#mend();
-    else if (peer.media === 'up' && this.#delivers()) {
-      const undecoded = now_ms - Math.max(decoded_ms ?? 0, peer.since_ms);
-      const unseen = decoded_ms === null ? 0 : decoded_ms - Math.max(seen_ms ?? 0, peer.since_ms);
-      if (undecoded > STUCK_MS || unseen > UNSEEN_MS) this.#begin('stuck', null);
-    }
+    else if (peer.media === 'up' && this.#stuck(pictures, now_ms)) this.#begin('stuck', null);
+  }
+
+  /** Whether no camera's pictures come: while one's do, the fault is not the connection's, and another would disturb it. */
+  #stuck(pictures, now_ms) {
+    const due = pictures.filter(({ camera }) => this.#delivers(camera));
+    return due.length > 0 && due.every(({ decoded_ms, seen_ms, since_ms }) => {
+      const from_ms = Math.max(since_ms, this.#peer.since_ms);
+      const unseen = decoded_ms === null ? 0 : decoded_ms - Math.max(seen_ms ?? 0, from_ms);
+      return now_ms - Math.max(decoded_ms ?? 0, from_ms) > STUCK_MS || unseen > UNSEEN_MS;
+    });
   }
 
   // ---- socket ----
 
   #open() {
-    this.#cancel();
+    this.#retry.cancel();
     this.#closeLink();
     // First of all what takes a round trip: the browser's WebRTC takes tens of ms to wake up meanwhile.
     let link;
@@ -255,13 +285,16 @@ export class Session {
         return this.#hello(m);
       case 'update':
         this.hello = { ...this.hello, ...m, type: 'hello' };
+        this.#followCameras();
         return this.#hooks.changed();
       case 'clock':
         return this.#clockAnswer(m);
       case 'status': {
         const left = m.viewers?.count < this.status?.viewers?.count;
         this.status = m;
-        if (left && this.trouble?.kind === 'full') this.#retry?.act();
+        if (left) this.#left_ms = performance.now();
+        const free_ms = performance.now() + KEPT_MS;
+        if (left && this.trouble?.kind === 'full' && this.#retry.at_ms > free_ms) this.#later(KEPT_MS, () => this.#join(), true);
         return this.#hooks.changed();
       }
       case 'candidate':
@@ -272,18 +305,20 @@ export class Session {
         this.#expect(null);
         this.#restored();
         this.#backoff.up(performance.now());
-        this.#told = {};
-        this.#tell();
+        this.#wishes.forget();
+        this.#followCameras();
         if (this.media === 'interrupted' || this.#peer?.unsettled) this.#mend();
         return this.#hooks.changed();
       case 'restart':
         // With an offer out already, the next one follows its answer.
-        if (this.viewer && this.#step?.what === 'answer') return this.#peer.restart(this.#wishes);
+        if (this.viewer && this.#step?.what === 'answer') return this.#peer.restart();
         return this.#mend();
       case 'connected':
         return this.#hooks.changed();
       case 'closed':
         this.#parting = m.reason ?? null;
+        // That of a viewer which we left, and our next offer crossed.
+        if (this.#step?.what === 'answer' && !this.viewer) return;
         if (this.media === 'connecting' || this.media === 'failed') this.told = m.reason ?? null;
         this.#closePeer();
         this.#expect(null);
@@ -305,10 +340,9 @@ export class Session {
     if (same && this.viewer && this.media !== 'failed') {
       this.#expect('resumed');
       this.#send({ type: 'resume', viewer: this.viewer });
-      this.#hooks.changed();
-    } else {
-      this.#join();
+      return this.#hooks.changed();
     }
+    this.#join();
   }
 
   #linkLost(why) {
@@ -335,14 +369,20 @@ export class Session {
 
   /** Offers, on the open socket, as a new viewer. */
   async #join() {
-    this.#cancel();
+    this.#retry.cancel();
     if (this.socket !== 'open') return this.#open();
-    if ((!this.#peer || this.viewer) && !this.#newPeer()) return;
+    const names = camerasOf(this.hello).map(({ name }) => name);
+    if (!names.length) {
+      this.#closePeer();
+      return this.#say('refused', 'There is no camera that you may watch');
+    }
+    keepCount(() => localStorage, names.length);
+    if ((this.#peer?.pictures !== names.length || this.viewer) && !this.#newPeer()) return;
+    this.generation += 1;
     this.#expect('answer');
     const peer = this.#peer;
-    this.#told = { ...this.#wishes }; // by the offer
     try {
-      await peer.join(this.hello.ice_servers ?? [], this.#told);
+      await peer.join(this.hello.ice_servers ?? [], names);
     } catch (e) {
       if (peer === this.#peer) this.#begin('refused', `The browser cannot make an offer: ${e.message}`);
     }
@@ -358,11 +398,11 @@ export class Session {
     // It is neither away nor full; whether the path is found remains to be seen.
     this.#restored(['path', 'stuck']);
     try {
-      await peer.answer(m.sdp, this.#wishes);
+      await peer.answer(m.sdp);
     } catch (e) {
       if (peer === this.#peer) this.#begin('refused', `The browser does not take the answer: ${e.message}`);
     }
-    if (peer === this.#peer) this.#tell(); // What was changed since the offer.
+    if (peer === this.#peer) this.#followCameras(); // What was changed since the offer.
     this.#hooks.changed();
   }
 
@@ -378,24 +418,27 @@ export class Session {
     this.#closePeer();
     this.#say(status === 406 ? 'h264' : status === 503 ? 'full' : 'refused', message ?? null);
     // Where all places are taken, it is the next one that leaves who decides.
-    this.#later(REFUSED_MS[status] ?? this.#backoff.down(performance.now()), () => this.#join(), status === 503);
+    const lately = status === 503 && performance.now() - this.#left_ms < LEFT_LATELY_MS;
+    const pause_ms = lately ? KEPT_MS : (REFUSED_MS[status] ?? this.#backoff.down(performance.now()));
+    this.#later(pause_ms, () => this.#join(), status === 503);
   }
 
   #newPeer() {
     this.#closePeer();
     let peer;
     try {
-      peer = new Peer({
+      const hooks = {
         send: (m) => this.#send(m),
-        stream: (s) => this.#hooks.stream(s),
+        wishes: () => this.#wishes.offer(this.hello, peer.mids, { later: peer.viewer !== null, heeds: this.way === 'WebSocket' }),
+        tracks: (t) => this.#hooks.tracks(t),
         changed: () => this.#mediaChanged(peer),
-      });
+      };
+      peer = new Peer(hooks, this.hello ? camerasOf(this.hello).length : undefined);
     } catch (e) {
       this.#say('unsupported', `The browser cannot start WebRTC: ${e.message}`);
       return false;
     }
     this.#peer = peer;
-    this.generation += 1;
     return true;
   }
 
@@ -411,23 +454,40 @@ export class Session {
       }
     } else if (peer.media === 'interrupted') {
       if (performance.now() - this.#mended_ms > MEND_AGAIN_MS) this.#mend(); // Its own checks look like this, too.
-    } else if (peer.media === 'failed' && !this.#retry) {
+    } else if (peer.media === 'failed' && !this.#retry.waits) {
       // With the socket gone too, its reopening finds the failed path and joins anew.
       if (this.socket === 'open') return this.#begin('path', null);
     }
     this.#hooks.changed();
   }
 
-  /** Whether the daemon should be sending pictures now (a slate counts). */
-  #delivers() {
-    return ['live', 'gone', 'private'].includes(this.status?.video?.state);
+  /** Whether the daemon should be sending pictures of a camera now (a slate counts). */
+  #delivers(camera) {
+    return ['live', 'gone', 'private'].includes(statusOf(this.status, camerasOf(this.hello), camera)?.video?.state);
+  }
+
+  /** The viewer goes over to the cameras that there are now. Requests can't tell it so: there another one takes its place. */
+  #followCameras() {
+    if (this.#step || this.#retry.waits) return;
+    const [peer, cameras] = [this.#peer, camerasOf(this.hello)];
+    if (peer?.viewer && sameCameras([...peer.mids.keys()], cameras)) return this.#tell();
+    if (peer?.viewer && cameras.length && this.way === 'WebSocket') return this.#recast(cameras.map(({ name }) => name));
+    if (peer?.viewer) this.#send({ type: 'bye' });
+    if (peer?.viewer || !peer) this.#join();
+  }
+
+  #recast(names) {
+    const peer = this.#peer;
+    keepCount(() => localStorage, names.length);
+    this.#expect('answer');
+    peer.recast(names).catch((e) => peer === this.#peer && this.#begin('refused', `The browser cannot make an offer: ${e.message}`));
   }
 
   #mend() {
     if (this.socket !== 'open' || !this.viewer || this.#step) return;
     this.#mended_ms = performance.now();
     this.#expect('answer');
-    this.#peer.restart(this.#wishes).catch((e) => console.debug('no ICE restart:', e.message));
+    this.#peer.restart().catch((e) => console.debug('no ICE restart:', e.message));
   }
 
   /**
@@ -435,14 +495,14 @@ export class Session {
    * the socket, or where that went the same way, over a new one.
    */
   async #listen(peer, decoded_ms) {
-    const bytes = received(await peer.stats());
+    const bytes = await peer.received();
     if (bytes === null || peer !== this.#peer) return;
     const now_ms = performance.now();
     const before = this.#arrived;
     if (before?.peer !== peer || before.decoded_ms !== decoded_ms) this.#arrived = { peer, bytes, decoded_ms, at_ms: decoded_ms };
     else if (before.bytes !== bytes) this.#arrived = { peer, bytes, decoded_ms, at_ms: now_ms };
     const quiet = now_ms - this.#arrived.at_ms > QUIET_MS;
-    if (!quiet || now_ms - this.#mended_ms < MEND_AGAIN_MS || this.#retry || this.socket !== 'open') return;
+    if (!quiet || now_ms - this.#mended_ms < MEND_AGAIN_MS || this.#retry.waits || this.socket !== 'open') return;
     this.#ask();
     this.#mend();
     const { link, at_ms } = this.#probe;
@@ -487,12 +547,15 @@ export class Session {
     this.#link?.send(message);
   }
 
-  /** Tells what the daemon does not know yet; one that has but one size is not asked for another. */
+  /** The person wants something else. */
+  #wish(change) {
+    Object.assign(this.#wishes.now, change);
+    if (this.viewer) this.#tell();
+  }
+
+  /** Tells what the daemon does not know yet. */
   #tell() {
-    const { sound, quality } = this.#wishes;
-    if (this.#told.sound !== sound) this.#send({ type: 'sound', on: sound });
-    if (this.#told.quality !== quality && this.hello?.qualities) this.#send({ type: 'quality', quality });
-    this.#told = { ...this.#wishes };
+    for (const message of this.#wishes.news(this.hello, this.#peer.mids)) this.#send(message);
   }
 
   /** The next answer that the connection hangs on, by a deadline; `null`: none. */
@@ -517,25 +580,9 @@ export class Session {
     this.#hooks.changed();
   }
 
-  /** One attempt is waiting at a time. `quiet`: without a countdown on the page. */
-  #later(pause_ms, act, quiet = false) {
-    this.#cancel();
-    const timer = setTimeout(() => this.#retry?.act(), pause_ms);
-    this.#retry = {
-      timer,
-      act: () => {
-        this.#cancel();
-        act();
-      },
-    };
-    this.retry_ms = quiet ? null : performance.now() + pause_ms;
+  #later(pause_ms, act, quiet) {
+    this.#retry.later(pause_ms, act, quiet);
     this.#hooks.changed();
-  }
-
-  #cancel() {
-    clearTimeout(this.#retry?.timer);
-    this.#retry = null;
-    this.retry_ms = null;
   }
 
   #closeLink() {
@@ -547,14 +594,4 @@ export class Session {
     this.#peer?.close();
     this.#peer = null;
   }
-}
-
-/** Bytes that came over all paths, media and reports, or `null`. */
-function received(report) {
-  if (!report) return null;
-  let bytes = 0;
-  for (const s of report.values()) {
-    if (s.type === 'inbound-rtp' || s.type === 'candidate-pair') bytes += s.bytesReceived ?? 0;
-  }
-  return bytes;
 }

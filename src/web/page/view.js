@@ -2,30 +2,43 @@
 
 import { Announcer } from './announce.js';
 import { $ } from './dom.js';
+import { number, t, told } from './language.js';
 import { Panels } from './panels.js';
-import { qualityChoices, receivedQuality } from './quality.js';
-import { bitrate, board, delayWords, duration, fps, mode, ms, title } from './words.js';
+import { qualityChoices, receivedQuality } from './sizes.js';
+import { bitrate, board, delayWords, duration, fps, mode, ms, times, title } from './words.js';
 
 /** In full screen the bar goes away when nothing has moved for this long. */
 const IDLE_MS = 3000;
+/** What was done is told for this long. */
+const TOAST_MS = 8000;
 
 export class View {
   app = $('app');
-  video = $('video');
   #written = new Map();
   #idle = null;
+  #toast = null;
   #panels;
   #announcer = new Announcer();
 
   /**
    * Ties buttons and keys to what they do; `panel(id)` is told which of the panels opened, or `null`; `act(what)` does what
    * a state offers (words.js), and answers a sentence where that fails; `why(open)` opens or closes the report of why it does
-   * not connect.
+   * not connect; `tile(event)` whether a key meant a tile; the rest by the names of their buttons.
    */
-  controls({ sound, loud, full, play, panel, quality, act, why }) {
-    this.#panels = new Panels(this.app, { 'people-button': 'access', info: 'details' }, panel);
+  controls({ sound, loud, still, corner, full, whole, closeAll, play, panel, quality, explain, act, why, tile }) {
+    this.#panels = new Panels(this.app, { settings: 'access', info: 'details' }, panel);
     const toggle = (id) => () => this.#panels.toggle(id);
+    const keysShown = () => $('keys').open || $('keys').showModal();
     $('sound').addEventListener('click', sound);
+    $('still').addEventListener('click', still);
+    $('corner').addEventListener('click', corner);
+    $('zoom').addEventListener('click', whole);
+    $('close-all').addEventListener('click', closeAll);
+    $('keys-button').addEventListener('click', keysShown);
+    $('explain').addEventListener('click', async () => {
+      await explain();
+      $('explain').setAttribute('aria-pressed', String($('details').classList.toggle('explained')));
+    });
     $('refused').addEventListener('click', () => {
       loud();
       $('sound').focus(); // This button goes, and the other one is where the sound is turned off.
@@ -35,25 +48,32 @@ export class View {
     $('why-button').addEventListener('click', () => this.#openWhy($('why').hidden, why));
     $('why-close').addEventListener('click', () => this.#openWhy(false, why));
     $('quality').addEventListener('change', () => quality($('quality').value));
+    $('line-act').addEventListener('click', async () => {
+      const problem = await act($('line-act').dataset.what);
+      if (problem) this.toast(problem);
+    });
     $('notice-act').addEventListener('click', async () => {
       $('notice-error').textContent = '';
       $('notice-error').textContent = (await act($('notice-act').dataset.what)) ?? '';
     });
-    this.video.addEventListener('dblclick', full);
     const keys = {
       m: () => !$('sound').disabled && sound(),
+      c: () => !$('still').disabled && still(),
+      p: () => !$('corner').hidden && corner(),
       f: () => !$('full').hidden && full(),
       i: toggle('details'),
-      w: toggle('access'),
+      s: toggle('access'),
+      '?': keysShown,
     };
     document.addEventListener('keydown', (event) => {
       this.#awake();
-      if (this.app.hidden || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+      if (this.app.hidden || $('keys').open || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
       if (event.key === 'Escape' && !document.fullscreenElement) {
         if (this.#panels.open) return this.#panels.close();
         if (!$('why').hidden) return this.#openWhy(false, why);
       }
       if (event.target.closest?.('input, select, textarea')) return; // Who writes means letters.
+      if (tile(event)) return event.preventDefault();
       const act = keys[event.key.toLowerCase()];
       if (!act) return;
       event.preventDefault();
@@ -66,7 +86,7 @@ export class View {
   }
 
   draw(model) {
-    const { said, facts, sound, full } = model;
+    const { said, facts, sound, full, several, corner, zoom, privacy } = model;
     this.#once('outside', model.outside, (outside) => (this.app.hidden = outside));
     if (model.outside) return this.#away();
     this.#data('state', said.state);
@@ -74,14 +94,16 @@ export class View {
     this.#data('full', String(full.active));
     this.#text('head', said.head);
     this.#text('text', line(said));
-    this.#text('spoken', this.#announcer.tell(said, performance.now()));
+    this.#text('spoken', this.#announcer.tell(model.told, performance.now()));
     this.#text('mark', said.mark ?? '');
-    this.#hide('mark', !said.mark || !model.hasPicture || model.why.open);
+    this.#hide('mark', !said.mark || !model.hasPicture || model.why.open || several); // Each tile has its own.
     this.#why(model.why);
     const notice = (said.card || !model.hasPicture) && !model.blocked && !model.why.open;
     this.#notice(said, notice, model.hasPicture);
+    this.#lineAct(notice ? null : said.act);
     this.#hide('play', !model.blocked);
-    this.#once('title', title(said), (t) => (document.title = t));
+    this.#once('title', title(said, model.named), (text) => (document.title = text));
+    if (said.state === 'live') this.#once('session', model.named, (name) => this.#name(name)); // it loads a picture, which has time
     const { ok, bad, busy } = $('icon').dataset;
     this.#once('icon', said.tone === 'ok' ? ok : said.tone === 'bad' ? bad : busy, (href) => ($('icon').href = href));
     this.#once('ratio', facts.width && `${facts.width} / ${facts.height}`, (ratio) => {
@@ -89,8 +111,16 @@ export class View {
     });
     this.#sound(sound);
     this.#hide('refused', !sound.refused || !sound.possible || notice || model.why.open);
+    this.#once('still', model.hasPicture, (there) => ($('still').disabled = !there));
+    this.#hide('corner', !corner.possible);
+    this.#once('corner', corner.active, (active) => $('corner').setAttribute('aria-pressed', String(active)));
+    this.#hide('zoom', zoom === 1 || notice || model.why.open);
+    this.#text('zoom', times(zoom));
+    this.#once('zoom label', zoom, () => $('zoom').setAttribute('aria-label', t('{scale}: show the whole picture', { scale: times(zoom) })));
+    this.#privacy(privacy);
+    this.#once('keys', several, () => document.querySelectorAll('#keys .several').forEach((row) => (row.hidden = !several)));
     this.#hide('full', !full.possible);
-    this.#text('full-label', full.active ? 'Leave full screen' : 'Full screen');
+    this.#text('full-label', full.active ? t('Leave full screen') : t('Full screen'));
     const { count } = model.status?.viewers ?? {};
     this.#hide('people-shown', count === undefined);
     this.#text('people-number', String(count ?? ''));
@@ -101,8 +131,44 @@ export class View {
   #sound({ on, possible }) {
     this.#once('sound-on', on, () => $('sound').setAttribute('aria-pressed', String(on)));
     this.#once('sound-possible', possible, () => ($('sound').disabled = !possible));
-    this.#text('sound-word', !possible ? 'is missing' : on ? 'is on' : 'is off');
-    this.#once('sound-title', on, () => ($('sound').title = `Turn the sound ${on ? 'off' : 'on'} (m)`));
+    this.#text('sound-word', !possible ? t('is missing') : on ? t('is on') : t('is off'));
+    this.#once('sound-title', on, () => ($('sound').title = on ? t('Turn the sound off (m)') : t('Turn the sound on (m)')));
+  }
+
+  /** The owner closes all cameras and microphones, and opens them, in one step. */
+  #privacy({ shown, on, several }) {
+    this.#hide('close-all', !shown);
+    this.#once('private', on, () => ($('close-all').dataset.private = String(on)));
+    const all = on ? t('Switch all cameras and microphones on') : t('Switch all cameras and microphones off');
+    const one = on ? t('Switch camera and microphone on') : t('Switch camera and microphone off');
+    const label = several ? all : one;
+    this.#text('close-all-label', label);
+    this.#once('close-all title', label, () => ($('close-all').title = label));
+  }
+
+  /** What the system calls what plays: on a lock screen, beside the keys of a headset. */
+  #name(name) {
+    if (!navigator.mediaSession || !globalThis.MediaMetadata) return;
+    const artwork = [{ src: $('icon').dataset.busy, type: 'image/svg+xml' }];
+    navigator.mediaSession.metadata = new MediaMetadata({ title: name ?? 'peercam', artist: name ? 'peercam' : '', artwork });
+  }
+
+  /** Tells for some seconds what was done; `act` is what can be done about it, { label, press }, or `null`. */
+  toast(text, act = null) {
+    clearTimeout(this.#toast);
+    $('toast').hidden = false;
+    $('toast-text').textContent = text;
+    $('toast-act').hidden = !act;
+    $('toast-act').textContent = act?.label ?? '';
+    $('toast-act').onclick = act?.press ?? null;
+    this.#toast = setTimeout(() => this.#hideToast(), TOAST_MS);
+  }
+
+  #hideToast() {
+    const focused = document.activeElement === $('toast-act');
+    $('toast').hidden = true;
+    $('toast-text').textContent = '';
+    if (focused) $('still').focus();
   }
 
   /** The panel that is open, or `null`. */
@@ -122,7 +188,7 @@ export class View {
       $('notice-act').hidden = !act;
       $('notice-act').dataset.what = what ?? '';
       $('notice-error').textContent = '';
-      if (focused && !act) $('people-button').focus(); // Whoever pressed it goes on from there.
+      if (focused && !act) $('settings').focus(); // Whoever pressed it goes on from there.
     });
     this.#text('notice-act', act?.label ?? '');
     this.#hide('notice', !shown);
@@ -136,13 +202,22 @@ export class View {
     });
   }
 
+  /** What can be done about a state whose words stand in the line alone. */
+  #lineAct(act) {
+    const focused = document.activeElement === $('line-act');
+    this.#once('line-act', act?.what, (what) => ($('line-act').dataset.what = what ?? ''));
+    this.#text('line-act', act?.label ?? '');
+    this.#hide('line-act', !act);
+    if (focused && !act) $('settings').focus(); // Whoever pressed it goes on from there.
+  }
+
   /** The button while there is a report to read, and the report while it is being read. */
   #why({ offered, open }) {
     const focused = $('why').contains(document.activeElement) || document.activeElement === $('why-button');
     this.#once('why open', open, () => $('why-button').setAttribute('aria-expanded', String(open)));
     this.#hide('why', !open);
     this.#hide('why-button', !offered);
-    if (focused && !offered) $('people-button').focus(); // It connects: whoever read goes on from there.
+    if (focused && !offered) $('settings').focus(); // It connects: whoever read goes on from there.
   }
 
   /** Whoever opens the report reads on in it, and is back at its button after that. */
@@ -159,51 +234,55 @@ export class View {
   }
 
   /** The figures that are always visible, while there is a picture to measure. */
-  #line({ said, facts, measurable }) {
+  #line({ said, facts, measurable, several, enlarged, camera, named }) {
     const live = said.state === 'live' || said.state === 'camera-gone';
     this.#hide('figures', !live);
+    this.#text('figures-of', live && !enlarged ? (several ? camera : (named ?? '')) : '');
     this.#text('size', (live && facts.width && `${facts.width}×${facts.height}`) || '');
     this.#text('fps', (live && fps(facts.fps)) || '');
     this.#text('rate', (live && bitrate(facts.bitrate_bps)) || '');
-    this.#text('rtt', (live && facts.rtt_ms !== null && `${ms(facts.rtt_ms)} round trip`) || '');
+    this.#text('rtt', (live && facts.rtt_ms !== null && t('{ms} round trip', { ms: ms(facts.rtt_ms) })) || '');
     const delay = delayWords(facts.delay_ms, facts.sync_ms);
-    this.#text('delay', !live ? '' : delay ? `delay ${delay}` : measurable === false ? 'delay not measurable here' : '');
+    this.#text('delay', !live ? '' : delay ? t('delay {delay}', { delay }) : measurable === false ? t('delay not measurable here') : '');
   }
 
-  #details({ facts, measured, measurable, status, hello, clockRtt_ms }) {
+  #details({ facts, measured, measurable, status, hello, qualities, several, camera, clockRtt_ms }) {
     const { video, audio } = status ?? {};
-    this.#quality(qualityChoices(hello?.qualities, video?.rungs, facts.quality), facts.quality);
+    this.#quality(qualityChoices(qualities, video?.rungs, facts.quality), facts.quality);
+    this.#hide('quality-tiles', !several);
     const { reduced } = video ?? {};
-    const percent = (share) => (share === null ? null : `${(share * 100).toFixed(1)} %`);
+    const { count, max } = status?.viewers ?? {};
+    const percent = (share) => (share === null ? null : `${number(share * 100, 1)} %`);
     const join = (...parts) => parts.filter(Boolean).join(', ') || null;
     const rows = {
-      'd-source': join(video?.source === 'pattern' ? 'built-in test picture' : video?.name, video?.device),
-      'd-why': video?.why,
-      'd-reason': video?.state === 'gone' ? video.reason : null,
+      'd-camera': several ? camera : null,
+      'd-source': join(video?.source === 'pattern' ? t('built-in test picture') : video?.name, video?.device),
+      'd-why': told(video?.why),
+      'd-reason': video?.state === 'gone' ? told(video.reason) : null,
       'd-mode': mode(video?.negotiated),
       'd-wanted': differs(video) ? mode(video.wanted) : null,
-      'd-delivered': join(fps(video?.delivered_fps), video?.rate_note),
-      'd-reduced': reduced ? `${mode(reduced)}: ${reduced.why}` : null,
+      'd-delivered': join(fps(video?.delivered_fps), told(video?.rate_note)),
+      'd-reduced': reduced ? t('{label}: {text}', { label: mode(reduced), text: told(reduced.why) }) : null,
       'd-encoder': join(video?.encoder, video?.bitrate_bps && bitrate(video.bitrate_bps)),
       'd-shown': join(facts.width && `${facts.width}×${facts.height}`, fps(facts.fps)),
       'd-received': receivedQuality(video?.rungs, facts.width, facts.height),
       'd-codec': join(measured?.codec, measured?.decoder),
-      'd-dropped': measured?.dropped ? `${measured.dropped} frames` : null,
+      'd-dropped': measured?.dropped ? t('{count} frames', { count: measured.dropped }) : null,
       'd-video-rate': bitrate(measured?.video_bps),
-      'd-delay': delayWords(facts.delay_ms, facts.sync_ms) ?? (measurable === false ? 'not measurable in this browser' : null),
+      'd-delay': delayWords(facts.delay_ms, facts.sync_ms) ?? (measurable === false ? t('not measurable in this browser') : null),
       'd-slowest': ms(facts.delay_p95_ms),
       'd-behind': facts.sound_behind_ms === null ? null : `${Math.round(facts.sound_behind_ms)} ms`,
-      'd-clock': facts.clock_error_ms === null ? null : `± ${facts.clock_error_ms.toFixed(1)} ms`,
+      'd-clock': facts.clock_error_ms === null ? null : `± ${number(facts.clock_error_ms, 1)} ms`,
       'd-rtt': ms(measured?.rtt_ms),
       'd-ws-rtt': ms(clockRtt_ms),
       'd-lost': percent(measured?.lost_share ?? null),
       'd-path': measured?.path,
-      'd-audio': join(audio?.source === 'tone' ? 'built-in test tone' : audio?.source === 'off' ? 'off' : audio?.name, audio?.device),
-      'd-audio-why': audio?.why,
-      'd-audio-reason': audio?.state === 'gone' ? audio.reason : null,
+      'd-audio': join(audio?.source === 'tone' ? t('built-in test tone') : audio?.source === 'off' ? t('off') : audio?.name, audio?.device),
+      'd-audio-why': told(audio?.why),
+      'd-audio-reason': audio?.state === 'gone' ? told(audio.reason) : null,
       'd-audio-rate': bitrate(measured?.audio_bps),
-      'd-drift': audio?.drift_ppm == null ? null : `${audio.drift_ppm.toFixed(1)} ppm`,
-      'd-viewers': status?.viewers?.count === undefined ? null : `${status.viewers.count}${status.viewers.max ? ` of ${status.viewers.max}` : ''}`,
+      'd-drift': audio?.drift_ppm == null ? null : `${number(audio.drift_ppm, 1)} ppm`,
+      'd-viewers': count === undefined ? null : max ? t('{count} of {max}', { count, max }) : String(count),
       'd-board': board(status?.board),
       'd-uptime': status?.uptime_s === undefined ? null : duration(status.uptime_s),
       'd-version': hello?.version,

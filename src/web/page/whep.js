@@ -25,6 +25,8 @@ export class Requests {
   #viewer = null;
   #etag = null;
   #ice = null;
+  /** The cameras of the last status. */
+  #cameras = null;
   #waiting = [];
   /** When the daemon last answered. */
   heard_ms = performance.now();
@@ -56,7 +58,11 @@ export class Requests {
       case 'sound':
         return this.#inTurn(() => this.#wishes({ sound: m.on }));
       case 'quality':
-        return this.#inTurn(() => this.#wishes({ quality: m.quality }));
+        return this.#inTurn(() => this.#wishes({ quality: m.quality, mid: m.mid }));
+      case 'listen':
+        return this.#inTurn(() => this.#wishes({ listen: m.camera }));
+      case 'pause':
+        return this.#inTurn(() => this.#wishes({ mid: m.mid, pause: m.on }));
       case 'bye':
         return void this.#leave(); // At once: `close()` comes next.
     }
@@ -85,11 +91,26 @@ export class Requests {
     const { ok, status, body, message, sent_ms } = await ask('GET', 'api/status');
     if (!this.#here(status, message) || !ok) return;
     this.#hooks.message({ type: 'clock', t0: sent_ms, mono_us: body.clock.mono_us });
-    if (t0 === null) this.#hooks.message({ ...body, type: 'status' });
+    if (t0 !== null) return;
+    const names = JSON.stringify((body.cameras ?? []).map(({ name, label }) => [name, label]));
+    if (this.#cameras !== null && names !== this.#cameras) await this.#update();
+    this.#cameras = names;
+    this.#hooks.message({ ...body, type: 'status' });
   }
 
-  async #join({ sdp, sound, quality }) {
-    const reply = await this.#request('POST', `whep?quality=${quality}`, 'application/sdp', sdp);
+  /** Nobody tells us that there are other cameras, either. */
+  async #update() {
+    const { ok, status, body, message } = await ask('GET', 'api/hello');
+    if (!this.#here(status, message) || !ok) return;
+    this.#hooks.message({ ...body, type: 'update' });
+  }
+
+  async #join({ sdp, sound, quality, cameras = [], listen }) {
+    // One size for all stands in the address; what differs from it is asked for afterwards.
+    const query = new URLSearchParams(cameras.map(({ camera }) => ['camera', camera]));
+    const all = cameras[0]?.quality ?? quality;
+    query.set('quality', all);
+    const reply = await this.#request('POST', `whep?${query}`, 'application/sdp', sdp);
     if (!reply) return;
     if (reply.status !== 201) return this.#refused(reply);
     this.#viewer = reply.headers.get('Location').split('/').at(-1);
@@ -97,6 +118,8 @@ export class Requests {
     last = { viewer: this.#viewer, answer: reply.text };
     this.#hooks.message({ type: 'answer', viewer: this.#viewer, sdp: reply.text });
     await this.#flush();
+    for (const { mid, quality: own } of cameras) if (own !== all) await this.#wishes({ quality: own, mid });
+    if (listen !== cameras[0]?.camera) await this.#wishes({ listen });
     if (!sound) await this.#wishes({ sound }); // Who offers audio is taken to play it.
   }
 

@@ -3,6 +3,7 @@
 import { copy } from './copy.js';
 import { diagnose, reportText } from './diagnosis.js';
 import { $ } from './dom.js';
+import { t } from './language.js';
 
 export class Why {
   #seen = null;
@@ -11,7 +12,7 @@ export class Why {
   constructor() {
     $('why-copy').addEventListener('click', async () => {
       const done = await copy(reportText(this.#seen));
-      $('why-copied').textContent = done ? 'Copied.' : 'The browser refuses: select the text and copy it yourself.';
+      $('why-copied').textContent = done ? t('Copied.') : t('The browser refuses: select the text and copy it yourself.');
     });
   }
 
@@ -19,12 +20,13 @@ export class Why {
   draw(seen) {
     this.#seen = seen;
     const { sentences, pairs, facts } = diagnose(seen);
-    const text = JSON.stringify([sentences, pairs, facts.filter(([name]) => name !== 'Time' && name !== 'Waited')]);
+    const passing = [t('Time'), t('Waited')];
+    const text = JSON.stringify([sentences, pairs, facts.filter(([name]) => !passing.includes(name))]);
     if (text === this.#drawn) return sentences[0];
     this.#drawn = text;
     $('why-tried').hidden = pairs.length === 0;
     $('why-sentences').replaceChildren(...sentences.map((s) => make('li', s)));
-    const rows = pairs.map(({ from, to, how, fate }) => make('tr', null, [to, how, fate, from].map((t) => make('td', t))));
+    const rows = pairs.map(({ from, to, how, fate }) => make('tr', null, [to, how, fate, from].map((words) => make('td', words))));
     $('why-pairs').replaceChildren(...rows);
     $('why-facts').replaceChildren(...facts.map(([name, value]) => make('div', null, [make('dt', name), make('dd', value)])));
     return sentences[0];

@@ -1,6 +1,7 @@
 // What is happening, in plain words. Pure: from what is known to one state, one sentence, one title.
 
 import { sentence } from './api.js';
+import { english, locale, number, small, t, told } from './language.js';
 
 /** A picture older than this is said to be frozen; slow cameras get two and a half of their intervals. */
 const FROZEN_MS = 1000;
@@ -8,20 +9,23 @@ const FROZEN_MS = 1000;
 const LONG_MS = 4000;
 /** A lost control connection that is back within this time, after the picture had time to freeze, is not worth a word. */
 const LOST_MS = 1000;
-const STARTING = 'The camera is starting; some take a few seconds.';
-const LOST = 'The control connection is lost; the picture goes on.';
+const STARTING = english('The camera is starting; some take a few seconds.');
+/** States of a camera that somebody has just begun to watch. */
+const OPENING = ['opening', 'idle'];
+const OPENED = english('The camera is being opened.');
+const LOST = english('The control connection is lost; the picture goes on.');
 /** How Firefox learns to decode H.264. */
 const OPENH264 = [
-  'Open the menu of Firefox, then "Add-ons and themes", then "Plugins" (or enter about:addons as an address).',
-  'At "OpenH264 Video Codec provided by Cisco Systems, Inc." choose "Always Activate". If it says that it will be installed shortly, leave Firefox open: that takes some minutes, and an internet connection.',
-  'Come back to this page: it looks again every 10 s. If there is no such plug-in, this Firefox comes without it; use another browser.',
+  english('Open the menu of Firefox, then "Add-ons and themes", then "Plugins" (or enter about:addons as an address).'),
+  english('At "OpenH264 Video Codec provided by Cisco Systems, Inc." choose "Always Activate". If it says that it will be installed shortly, leave Firefox open: that takes some minutes, and an internet connection.'),
+  english('Come back to this page: it looks again every 10 s. If there is no such plug-in, this Firefox comes without it; use another browser.'),
 ];
 /** States of attempts to connect, which say less than the report does. */
 const EXPLAINED = ['connecting', 'no-path', 'ended'];
 /** What the board suffers from, by the status's word for it. */
 const PRESSURE = {
-  heat: 'the board is too hot',
-  'under-voltage': "the board's power supply is too weak",
+  heat: english('the board is too hot'),
+  'under-voltage': english("the board's power supply is too weak"),
 };
 
 /**
@@ -29,7 +33,7 @@ const PRESSURE = {
  * `now_ms`, where `shown_ms` is when the last picture came (`null`: none in this session), `since_ms` when
  * connecting began, `lost_ms` since when the control connection is lost (`null`: it is not), `everLive` whether a picture
  * was ever shown, `blocked` whether the browser refuses to play, `offline` whether it believes to be without a network,
- * `owner` whether the owner is looking, `elsewhere` whether another tab of this browser watches, `firefox` whether it is
+ * `newest_ms` when a picture of any camera came, `owner` whether the owner is looking, `elsewhere` whether another tab of this browser watches, `firefox` whether it is
  * Firefox.
  *
  * Answers { state, tone, head, text, again, spoken, mark, card, act }: `state` for programs; `tone` ok, busy, warn or bad;
@@ -45,59 +49,62 @@ export function describe(known, now_ms) {
   const camera = status?.video;
 
   if (trouble?.kind === 'unsupported') {
-    return say('unsupported', 'bad', 'Cannot play here', sentence(trouble.message));
+    return say('unsupported', 'bad', t('Cannot play here'), sentence(told(trouble.message)));
   }
   if (trouble?.kind === 'h264') {
-    const why = sentence(trouble.message ?? 'The picture comes as H.264, which this browser cannot decode');
-    const [what, steps] = known.firefox ? ['Firefox does it with a plug-in:', OPENH264] : ['Another browser can.', []];
-    return say('no-h264', 'bad', 'No H.264 in this browser', `${why} ${what}`, { card: true, steps });
+    const why = sentence(told(trouble.message) ?? t('The picture comes as H.264, which this browser cannot decode'));
+    const steps = known.firefox ? OPENH264.map((step) => t(step)) : [];
+    const what = known.firefox ? t('Firefox does it with a plug-in:') : t('Another browser can.');
+    return say('no-h264', 'bad', t('No H.264 in this browser'), `${why} ${what}`, { card: true, steps });
   }
   if (known.blocked && media === 'up') {
-    return say('blocked', 'warn', 'Ready', 'The browser waits for a click before it plays.');
+    return say('blocked', 'warn', t('Ready'), t('The browser waits for a click before it plays.'));
   }
 
   const lost = known.lost_ms !== null;
   const stale = age_ms > frozenAfter(camera);
+  const silent = now_ms - known.newest_ms > frozenAfter(camera);
   // With both lost, what the device said last no longer counts.
-  if (age_ms !== null && (media === 'up' || media === 'interrupted') && !(lost && stale)) {
-    const mark = stale ? `Frozen for ${seconds(age_ms)}` : null;
+  if (age_ms !== null && (media === 'up' || media === 'interrupted') && !(lost && silent)) {
+    const mark = stale ? t('Frozen for {s} s', { s: Math.floor(age_ms / 1000) }) : null;
     if (camera?.state === 'private') return switchedOff(known.owner);
-    if (camera?.state === 'starting') return say('camera-gone', 'busy', 'Camera starting', STARTING, { mark });
-    if (camera?.state === 'gone') return say('camera-gone', 'warn', 'Camera gone', gone(camera.reason), { mark });
+    if (camera?.state === 'starting') return say('camera-gone', 'busy', t('Camera starting'), t(STARTING), { mark });
+    if (camera?.state === 'gone') return say('camera-gone', 'warn', t('Camera gone'), gone(camera.reason), { mark });
+    if (stale && OPENING.includes(camera?.state)) return say('connecting', 'busy', t('Connected'), t(OPENED), { mark: t('Not live') });
     if (!stale) {
-      const note = lost && now_ms - known.lost_ms > LOST_MS + frozenAfter(camera) ? LOST : '';
-      return say('live', note ? 'warn' : 'ok', 'Live', [sources(status), strain(status), note].filter(Boolean).join(' '));
+      const note = lost && now_ms - known.lost_ms > LOST_MS + frozenAfter(camera) ? t(LOST) : '';
+      return say('live', note ? 'warn' : 'ok', t('Live'), [sources(status), strain(status), note].filter(Boolean).join(' '));
     }
-    const why = media === 'interrupted' ? 'The path is interrupted; looking for another.' : 'No new picture comes.';
-    return say('frozen', 'bad', mark, why, { mark, spokenHead: 'The picture is frozen' });
+    const why = media === 'interrupted' ? t('The path is interrupted; looking for another.') : t('No new picture comes.');
+    return say('frozen', 'bad', mark, why, { mark, spokenHead: t('The picture is frozen') });
   }
 
-  const mark = known.everLive ? 'Not live' : null;
+  const mark = known.everLive ? t('Not live') : null;
   // Where nothing can be seen until something changes, the reason takes the place of the picture.
-  const stands = { again, card: true, act: { what: 'try', label: 'Try now' } };
-  const here = { card: true, act: { what: 'here', label: 'Watch here instead' } };
+  const stands = { again, card: true, act: { what: 'try', label: t('Try now') } };
+  const here = { card: true, act: { what: 'here', label: t('Watch here instead') } };
   switch (trouble?.kind) {
     case 'elsewhere':
-      return say('elsewhere', 'warn', 'Watching in another tab', 'There is room for one tab of this browser only.', here);
+      return say('elsewhere', 'warn', t('Watching in another tab'), t('There is room for one tab of this browser only.'), here);
     case 'full': {
-      const text = sentence(trouble.message ?? 'Too many people are watching');
-      if (known.elsewhere) return say('full', 'warn', 'Full', `${text} You are watching in another tab of this browser.`, here);
-      return say('full', 'warn', 'Full', `${text} You get in by yourself when somebody leaves.`, { card: true });
+      const text = sentence(told(trouble.message) ?? t('Too many people are watching'));
+      if (known.elsewhere) return say('full', 'warn', t('Full'), `${text} ${t('You are watching in another tab of this browser.')}`, here);
+      return say('full', 'warn', t('Full'), `${text} ${t('You get in by yourself when somebody leaves.')}`, { card: true });
     }
     case 'refused':
-      return say('refused', 'bad', 'Refused', sentence(trouble.message ?? 'The device refused'), stands);
+      return say('refused', 'bad', t('Refused'), sentence(told(trouble.message) ?? t('The device refused')), stands);
     case 'ended':
-      return say('ended', 'warn', 'Ended', sentence(trouble.message ?? 'The device ended this viewer'), stands);
+      return say('ended', 'warn', t('Ended'), sentence(told(trouble.message) ?? t('The device ended this viewer')), stands);
     case 'path': {
-      const text = 'The device answers, but its picture does not get through: a firewall may block UDP.';
-      return say('no-path', 'bad', 'No path for the picture', text, stands);
+      const text = t('The device answers, but its picture does not get through: a firewall may block UDP.');
+      return say('no-path', 'bad', t('No path for the picture'), text, stands);
     }
     case 'stuck':
-      return say('frozen', 'bad', 'The picture is frozen', 'Starting it anew.', { again, mark });
+      return say('frozen', 'bad', t('The picture is frozen'), t('Starting it anew.'), { again, mark });
     case 'away': {
-      const nobody = known.offline ? 'This browser has no network' : 'Nobody answers at this address';
-      const text = sentence(trouble.message ?? nobody);
-      return say('away', 'bad', 'Device away', text, stands);
+      const nobody = known.offline ? t('This browser has no network') : t('Nobody answers at this address');
+      const text = sentence(told(trouble.message) ?? nobody);
+      return say('away', 'bad', t('Device away'), text, stands);
     }
   }
 
@@ -106,15 +113,15 @@ export function describe(known, now_ms) {
     if (camera?.state === 'private') return switchedOff(known.owner);
     const words = {
       gone: () => gone(camera.reason),
-      starting: () => STARTING,
-      opening: () => 'The camera is being opened.',
-      idle: () => 'The camera is being opened.',
+      starting: () => t(STARTING),
+      opening: () => t(OPENED),
+      idle: () => t(OPENED),
     };
-    const what = words[camera?.state]?.() ?? 'Waiting for the first picture.';
-    return say('connecting', 'busy', 'Connected', what, { mark });
+    const what = words[camera?.state]?.() ?? t('Waiting for the first picture.');
+    return say('connecting', 'busy', t('Connected'), what, { mark });
   }
-  const step = socket === 'open' ? 'Looking for a path for the picture.' : 'Waiting for the device.';
-  return say('connecting', 'busy', 'Connecting', waited ? step : '', { mark });
+  const step = socket === 'open' ? t('Looking for a path for the picture.') : t('Waiting for the device.');
+  return say('connecting', 'busy', t('Connecting'), waited ? step : '', { mark });
 }
 
 /**
@@ -123,12 +130,38 @@ export function describe(known, now_ms) {
  */
 export function explained(said, first) {
   if (first === null || !EXPLAINED.includes(said.state)) return said;
-  return { ...said, text: first, spoken: `It does not connect. ${first} The button "Why?" tells more.` };
+  return { ...said, text: first, spoken: t('It does not connect. {first} The button "Why?" tells more.', { first }) };
 }
 
-/** The words of the browser's tab. */
-export function title({ state, head }) {
-  return state === 'live' ? '● live — peercam' : `${head.toLowerCase().replace('h.264', 'H.264')} — peercam`;
+/**
+ * What is said of several cameras at once; `all` has { label, said } for each. What holds for all of them is said as of the `main`
+ * one; else it is told which of them are not live.
+ */
+export function together(all, main) {
+  const states = new Set(all.map(({ said }) => said.state));
+  const texts = new Set(all.map(({ said }) => said.text));
+  const differ = states.size > 1 || (texts.size > 1 && ['live', 'camera-gone'].includes(main.state));
+  if (!differ) return main;
+  const live = all.filter(({ said }) => said.state === 'live');
+  const others = all.filter(({ said }) => said.state !== 'live').map(({ label, said }) => t('{label}: {state}.', { label, state: small(said.head) }));
+  const notes = live.filter(({ said }) => said.text).map(({ label, said }) => t('{label}: {text}', { label, text: said.text }));
+  const text = [...others, ...notes].join(' ');
+  if (!others.length) return say('live', all.some(({ said }) => said.tone === 'warn') ? 'warn' : 'ok', t('Live'), text);
+  return say(live.length ? 'live' : 'camera-gone', 'warn', t('{live} of {all} live', { live: live.length, all: all.length }), text);
+}
+
+/** What a tile says of its camera: `state` in a word or two, and `slate`, the words in its middle, or `null`. */
+export function tileWords({ state, head, text, mark }) {
+  if (state === 'live') return { state: t('live'), slate: null };
+  if (state === 'private') return { state: t('switched off'), slate: null }; // The device's own card says so.
+  if (state === 'frozen') return { state: t('frozen'), slate: mark ?? head };
+  return { state: small(head), slate: text || head };
+}
+
+/** The words of the browser's tab; `label`: of the camera that fills the page, where there are several. */
+export function title({ state, head }, label = null) {
+  const words = state === 'live' ? t('● live') : small(head);
+  return [words, label, 'peercam'].filter(Boolean).join(' — ');
 }
 
 /** When a picture counts as frozen, ms: a slow camera is not a frozen one. */
@@ -144,32 +177,33 @@ export function sources(status) {
   const picture = video?.source === 'pattern';
   const tone = audio?.source === 'tone';
   const said = [];
-  if (picture && tone) said.push('Test picture and test tone, not a camera and a microphone.');
-  else if (picture) said.push('Test picture, not a camera.');
-  else if (tone) said.push('Test tone, not a microphone.');
-  if (audio?.state === 'gone') said.push(`No sound: ${sentence(audio.reason ?? 'the microphone is gone')}`);
+  if (picture && tone) said.push(t('Test picture and test tone, not a camera and a microphone.'));
+  else if (picture) said.push(t('Test picture, not a camera.'));
+  else if (tone) said.push(t('Test tone, not a microphone.'));
+  if (audio?.state === 'gone') said.push(t('No sound: {why}', { why: sentence(told(audio.reason) ?? t('the microphone is gone')) }));
   return said.join(' ');
 }
 
 /** What the board does not carry: why the picture is reduced, or that it may soon be. Nothing to say when all is well. */
 export function strain(status) {
   const reduced = status?.video?.reduced;
-  if (reduced) return sentence(`reduced to ${mode(reduced)}: ${reduced.why}`);
+  if (reduced) return sentence(t('reduced to {mode}: {why}', { mode: mode(reduced), why: told(reduced.why) }));
   const pressure = PRESSURE[status?.board?.pressure];
-  return pressure ? sentence(pressure) : '';
+  return pressure ? sentence(t(pressure)) : '';
 }
 
 /** "84 °C, the board is too hot" of the board as the status tells it. */
 export function board(b) {
   const degrees = b?.temperature_c == null ? null : `${Math.round(b.temperature_c)} °C`;
-  return [degrees, PRESSURE[b?.pressure]].filter(Boolean).join(', ') || null;
+  const pressure = PRESSURE[b?.pressure];
+  return [degrees, pressure && t(pressure)].filter(Boolean).join(', ') || null;
 }
 
 /** "46 ms", or with its part for lip sync "46 ms (35 ms of it for lip sync)" */
 export function delayWords(delay_ms, sync_ms) {
   if (delay_ms === null) return null;
-  const part = sync_ms !== null && sync_ms >= 1 ? ` (${Math.round(sync_ms)} ms of it for lip sync)` : '';
-  return `${ms(delay_ms)}${part}`;
+  if (sync_ms === null || sync_ms < 1) return ms(delay_ms);
+  return t('{delay} ({sync} of it for lip sync)', { delay: ms(delay_ms), sync: `${Math.round(sync_ms)} ms` });
 }
 
 export function ms(value) {
@@ -179,12 +213,12 @@ export function ms(value) {
 
 export function bitrate(bps) {
   if (bps === null || bps === undefined) return null;
-  return bps >= 1e6 ? `${(bps / 1e6).toFixed(1)} Mbit/s` : `${Math.round(bps / 1000)} kbit/s`;
+  return bps >= 1e6 ? `${number(bps / 1e6, 1)} Mbit/s` : `${Math.round(bps / 1000)} kbit/s`;
 }
 
 export function fps(value) {
   if (value === null || value === undefined) return null;
-  return `${value >= 9.95 ? Math.round(value) : value.toFixed(1)} fps`;
+  return t('{count} fps', { count: value >= 9.95 ? Math.round(value) : number(value, 1) });
 }
 
 /** "640×480, 30 fps, YUYV" of a mode as the status tells it. */
@@ -196,38 +230,44 @@ export function mode(m) {
 /** "3 d 4 h", "2 h 5 min", "12 min", "40 s" */
 export function duration(s) {
   const [d, h, min] = [Math.floor(s / 86_400), Math.floor(s / 3600) % 24, Math.floor(s / 60) % 60];
-  if (d) return `${d} d ${h} h`;
-  if (h) return `${h} h ${min} min`;
-  return min ? `${min} min` : `${Math.floor(s)} s`;
+  if (d) return t('{d} d {h} h', { d, h });
+  if (h) return t('{h} h {min} min', { h, min });
+  return min ? t('{min} min', { min }) : t('{s} s', { s: Math.floor(s) });
+}
+
+/** How far the picture is zoomed: "2.5×". */
+export function times(scale) {
+  return `${scale < 10 ? number(scale, 1) : Math.round(scale)}×`;
 }
 
 /** How many watch, said of everybody, oneself among them. */
 export function watchers(count) {
   if (count === null || count === undefined) return null;
-  return count === 0 ? 'nobody watching' : `${count} watching`;
+  return count === 0 ? t('nobody watching') : t('{count} watching', { count });
 }
 
 /** On a button that has to wait. */
 export function waitWords(s) {
-  return `Wait ${s < 120 ? `${s} s` : duration(s)}`;
+  return t('Wait {time}', { time: s < 120 ? t('{s} s', { s }) : duration(s) });
 }
 
 /** "since 14:05 (12 min)", of what began `since_s` seconds ago. */
 export function since(since_s, now_unix_s) {
-  return `since ${clockTime(new Date((now_unix_s - since_s) * 1000))} (${duration(since_s)})`;
+  return t('since {time} ({duration})', { time: clockTime(new Date((now_unix_s - since_s) * 1000)), duration: duration(since_s) });
 }
 
 /** When a guest link ends: "today 18:30", "21 November, 18:30". */
 export function expires(expires_unix_s, now_unix_s) {
-  if (expires_unix_s <= now_unix_s) return 'expired';
+  if (expires_unix_s <= now_unix_s) return t('expired');
   const [end, now] = [expires_unix_s, now_unix_s].map((s) => new Date(s * 1000));
-  if (end.toDateString() === now.toDateString()) return `until today, ${clockTime(end)}`;
+  if (end.toDateString() === now.toDateString()) return t('until today, {time}', { time: clockTime(end) });
   const year = end.getFullYear() === now.getFullYear() ? undefined : 'numeric';
-  return `until ${end.toLocaleDateString('en-GB', { day: 'numeric', month: 'long', year })}, ${clockTime(end)}`;
+  const day = end.toLocaleDateString(locale(), { day: 'numeric', month: 'long', year });
+  return t('until {day}, {time}', { day, time: clockTime(end) });
 }
 
 function clockTime(date) {
-  return date.toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit' });
+  return date.toLocaleTimeString(locale(), { hour: '2-digit', minute: '2-digit' });
 }
 
 function say(state, tone, head, text, { again = '', mark = null, spokenHead = head, card = false, act = null, steps = [] } = {}) {
@@ -238,21 +278,17 @@ function say(state, tone, head, text, { again = '', mark = null, spokenHead = he
 /** The privacy switch: nothing is wrong, and nobody is seen or heard. The picture that comes says less than the page can. */
 function switchedOff(owner) {
   const [text, act] = owner
-    ? ['You switched camera and microphone off.', { what: 'switch-on', label: 'Switch on' }]
-    : ['The owner switched camera and microphone off. Only the owner can switch them on again.', null];
-  return say('private', 'warn', 'Switched off', text, { card: true, act });
+    ? [t('You switched camera and microphone off.'), { what: 'switch-on', label: t('Switch on') }]
+    : [t('The owner switched camera and microphone off. Only the owner can switch them on again.'), null];
+  return say('private', 'warn', t('Switched off'), text, { card: true, act });
 }
 
 function gone(reason) {
-  return `${sentence(reason ?? 'It no longer delivers')} The picture comes back by itself.`;
-}
-
-function seconds(ms) {
-  return `${Math.floor(ms / 1000)} s`;
+  return `${sentence(told(reason) ?? t('It no longer delivers'))} ${t('The picture comes back by itself.')}`;
 }
 
 function countdown(retry_ms, now_ms) {
   if (retry_ms === null || retry_ms === undefined) return '';
   const left = Math.ceil((retry_ms - now_ms) / 1000);
-  return left > 0 ? `Trying again in ${left} s.` : 'Trying again.';
+  return left > 0 ? t('Trying again in {left} s.', { left }) : t('Trying again.');
 }

@@ -111,6 +111,16 @@ pub struct Facts {
     pub problem: Option<String>,
 }
 
+/// What people are told before a browser shows the page for the first time; `certificate` is [`Facts`] as JSON, or null.
+pub fn warning(certificate: &serde_json::Value) -> &'static str {
+    match certificate["kind"].as_str() {
+        Some("device") => {
+            "Your browser will warn once, since the device made its certificate itself: choose Advanced, then Continue.\n"
+        }
+        _ => "",
+    }
+}
+
 /// The certificate being served, and where it comes from.
 pub struct Tls {
     source: Source,

@@ -14,7 +14,7 @@ function told(...states) {
   let now_ms = 0;
   for (const [said, lasts_ms] of states) {
     for (const end_ms = now_ms + lasts_ms; now_ms < end_ms; now_ms += 250) {
-      const text = announcer.tell(said, now_ms);
+      const text = announcer.tell([{ name: 'camera', label: 'Camera', said }], now_ms);
       if (text !== all.at(-1)) all.push(text);
     }
   }
@@ -37,4 +37,46 @@ test('what passes is not told', () => {
 test('what lasts is told, and once', () => {
   assert.deepEqual(told([LIVE, 2000], [FROZEN, 60_000]), ['Live.', 'The picture is frozen.']);
   assert.deepEqual(told([LIVE, 2000], [CONNECTING, 9000]), ['Live.', 'Connecting.']);
+});
+
+const GONE = { state: 'camera-gone', spoken: 'Camera gone.' };
+
+/** The same for a front and a back camera: pairs of states, each with how long it lasts. */
+function toldOfTwo(...states) {
+  const announcer = new Announcer();
+  const all = [];
+  let now_ms = 0;
+  for (const [front, back, lasts_ms] of states) {
+    for (const end_ms = now_ms + lasts_ms; now_ms < end_ms; now_ms += 250) {
+      const cameras = [{ name: 'front', label: 'Front door', said: front }, { name: 'back', label: 'Yard', said: back }];
+      const text = announcer.tell(cameras, now_ms);
+      if (text !== all.at(-1)) all.push(text);
+    }
+  }
+  return all;
+}
+
+test('what holds for all cameras is told as one thing', () => {
+  const lost = [[CONNECTING, CONNECTING, 250], [LIVE, CONNECTING, 250], [LIVE, LIVE, 2000], [FROZEN, LIVE, 250], [FROZEN, FROZEN, 500], [AWAY, AWAY, 5000]];
+  assert.deepEqual(toldOfTwo(...lost), ['Connecting.', 'Live.', 'Device away.']);
+});
+
+test('a change of one camera is told once, by its label', () => {
+  const unplugged = [[LIVE, LIVE, 2000], [LIVE, GONE, 9000], [LIVE, LIVE, 9000]];
+  assert.deepEqual(toldOfTwo(...unplugged), ['Live.', 'Yard: Camera gone.', 'Yard: Live.']);
+});
+
+test('two changes at once are both told', () => {
+  assert.deepEqual(toldOfTwo([LIVE, LIVE, 2000], [FROZEN, GONE, 5000]), [
+    'Live.',
+    'Front door: The picture is frozen. Yard: Camera gone.',
+  ]);
+});
+
+test('a camera that came is told, and one that is no longer there is forgotten', () => {
+  const announcer = new Announcer();
+  const one = (name, said) => ({ name, label: name, said });
+  assert.equal(announcer.tell([one('front', LIVE)], 0), 'Live.');
+  assert.equal(announcer.tell([one('front', LIVE), one('shed', CONNECTING)], 1000), 'shed: Connecting.');
+  assert.equal(announcer.tell([one('front', LIVE)], 9000), 'shed: Connecting.', 'nothing new');
 });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { figures } from '../../../src/web/page/figures.js';
+import { figures, videoOf } from '../../../src/web/page/figures.js';
 
 function report(at_s, extra = {}) {
   return new Map(
@@ -25,10 +25,10 @@ function report(at_s, extra = {}) {
 }
 
 test('rates are differences between two reports', () => {
-  const first = figures(report(10), null);
+  const first = figures(report(10), 'P', null);
   assert.equal(first.video_bps, null);
   assert.equal(first.decoded, 300);
-  const second = figures(report(11), first);
+  const second = figures(report(11), 'P', first);
   assert.equal(Math.round(second.video_bps), 2_000_000);
   assert.equal(Math.round(second.audio_bps), 64_000);
   assert.equal(Math.round(second.decoded_fps), 30);
@@ -40,22 +40,30 @@ test('rates are differences between two reports', () => {
   assert.equal(second.sound_behind_ms, 12);
 });
 
+test('of several pictures it is the one that is asked for', () => {
+  const one = (id, trackIdentifier) => [id, { id, type: 'inbound-rtp', kind: 'video', trackIdentifier }];
+  const several = new Map([one('V1', 'P1'), one('V2', 'P2')]);
+  assert.equal(videoOf(several, 'P2').id, 'V2');
+  assert.equal(videoOf(several, 'P3'), null, 'nothing came of it yet');
+  assert.equal(videoOf(new Map([one('V1', undefined)]), 'P2').id, 'V1', 'a browser that does not tell them apart');
+});
+
 test('another stream starts its differences anew', () => {
-  const first = figures(report(10), null);
-  assert.equal(figures(report(11, { id: 'W' }), first).video_bps, null);
+  const first = figures(report(10), 'P', null);
+  assert.equal(figures(report(11, { id: 'W' }), 'P', first).video_bps, null);
 });
 
 test('what a browser does not tell is null, not wrong', () => {
   const bare = new Map([['V', { id: 'V', type: 'inbound-rtp', kind: 'video', timestamp: 1 }]]);
-  const told = figures(bare, figures(bare, null));
+  const told = figures(bare, 'P', figures(bare, 'P', null));
   for (const key of ['rtt_ms', 'path', 'codec', 'held_ms', 'sound_behind_ms', 'video_bps', 'lost_share', 'decoded', 'playout_unix_ms']) {
     assert.equal(told[key], null, key);
   }
-  assert.equal(figures(new Map(), null).video, null);
+  assert.equal(figures(new Map(), 'P', null).video, null);
 });
 
 test('playout time counts from 1900 or from 1970', () => {
   const unix = 1_790_000_000_000;
-  assert.equal(figures(report(1, { estimatedPlayoutTimestamp: unix }), null).playout_unix_ms, unix);
-  assert.equal(figures(report(1, { estimatedPlayoutTimestamp: unix + 2_208_988_800_000 }), null).playout_unix_ms, unix);
+  assert.equal(figures(report(1, { estimatedPlayoutTimestamp: unix }), 'P', null).playout_unix_ms, unix);
+  assert.equal(figures(report(1, { estimatedPlayoutTimestamp: unix + 2_208_988_800_000 }), 'P', null).playout_unix_ms, unix);
 });

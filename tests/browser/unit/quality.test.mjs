@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { keepQuality, keptQuality, qualityChoices, receivedQuality } from '../../../src/web/page/quality.js';
+import { keepQuality, keptQuality } from '../../../src/web/page/quality.js';
+import { qualityChoices, receivedQuality } from '../../../src/web/page/sizes.js';
 
 const rungs = [
   { name: 'full', width: 1280, height: 720 },

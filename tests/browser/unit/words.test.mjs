@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { bitrate, board, delayWords, describe, duration, expires, explained, fps, frozenAfter, mode, ms, since, sources, strain, title, waitWords, watchers } from '../../../src/web/page/words.js';
+import { bitrate, board, delayWords, describe, duration, expires, explained, fps, frozenAfter, mode, ms, since, sources, strain, tileWords, title, together, waitWords, watchers } from '../../../src/web/page/words.js';
 
 const camera = { video: { state: 'live', source: 'camera' }, audio: { state: 'live', source: 'microphone' } };
 const NOW = 100_000;
@@ -20,7 +20,10 @@ const base = {
   elsewhere: false,
   firefox: false,
 };
-const at = (change) => describe({ ...base, ...change }, NOW);
+const at = (change) => {
+  const known = { ...base, ...change };
+  return describe({ newest_ms: known.shown_ms, ...known }, NOW);
+};
 
 test('live, with a camera and a microphone, needs no more words', () => {
   const plain = { again: '', mark: null, card: false, act: null, steps: [] };
@@ -247,4 +250,52 @@ test('people, links and waiting in words', () => {
   assert.equal(expires(noon + 3600, noon), 'until today, 13:00');
   assert.equal(expires(noon + 86_400, noon), 'until 21 November, 12:00');
   assert.equal(expires(noon + 60 * 86_400, noon), 'until 19 January 2027, 12:00');
+});
+
+const named = (...all) => all.map(([label, said]) => ({ label, said }));
+const goneBecause = (reason) => at({ status: { ...camera, video: { state: 'gone', reason } } });
+
+test('a camera is frozen while others go on, and the device is away for all', () => {
+  const lost = { lost_ms: NOW - 9000, trouble: { kind: 'away', message: null }, shown_ms: NOW - 5000 };
+  assert.equal(at({ ...lost, newest_ms: NOW - 30 }).state, 'frozen');
+  assert.equal(at(lost).state, 'away');
+});
+
+test('a camera that has to be opened for who comes back is not frozen', () => {
+  const said = at({ shown_ms: NOW - 5000, status: { ...camera, video: { state: 'opening' } } });
+  assert.deepEqual([said.state, said.text, said.mark], ['connecting', 'The camera is being opened.', 'Not live']);
+});
+
+test('several cameras: what holds for all is said as of one', () => {
+  const [one, other] = [at({}), at({})];
+  assert.equal(together(named(['Front', one], ['Yard', other]), other), other);
+  const away = at({ media: 'none', trouble: { kind: 'away', message: null }, shown_ms: null });
+  assert.equal(together(named(['Front', away], ['Yard', away]), away), away);
+});
+
+test('several cameras: which are not live is said by their labels', () => {
+  const all = named(['Front', at({})], ['Yard', goneBecause('unplugged')], ['Shed', at({ shown_ms: NOW - 3400 })]);
+  const said = together(all, all[0].said);
+  assert.deepEqual([said.state, said.tone, said.head], ['live', 'warn', '1 of 3 live']);
+  assert.equal(said.text, 'Yard: camera gone. Shed: frozen for 3 s.');
+  const none = named(['Front', goneBecause('unplugged')], ['Yard', goneBecause('too slow')]);
+  assert.deepEqual([together(none, none[0].said).state, together(none, none[0].said).head], ['camera-gone', '0 of 2 live']);
+});
+
+test('several cameras: what is worth a note in a live one is said with its label', () => {
+  const pattern = at({ status: { ...camera, video: { state: 'live', source: 'pattern' } } });
+  const said = together(named(['Front', at({})], ['Yard', pattern]), at({}));
+  assert.deepEqual([said.state, said.tone, said.head, said.text], ['live', 'ok', 'Live', 'Yard: Test picture, not a camera.']);
+});
+
+test('a tile says its state, and why there is no picture', () => {
+  assert.deepEqual(tileWords(at({})), { state: 'live', slate: null });
+  assert.deepEqual(tileWords(goneBecause('it was unplugged')), { state: 'camera gone', slate: 'It was unplugged. The picture comes back by itself.' });
+  assert.deepEqual(tileWords(at({ shown_ms: NOW - 3400 })), { state: 'frozen', slate: 'Frozen for 3 s' });
+  assert.deepEqual(tileWords(at({ status: { ...camera, video: { state: 'private' } } })), { state: 'switched off', slate: null });
+});
+
+test('the title names the camera that fills the page', () => {
+  assert.equal(title(at({}), 'Front door'), '● live — Front door — peercam');
+  assert.equal(title(goneBecause('unplugged'), 'Front door'), 'camera gone — Front door — peercam');
 });

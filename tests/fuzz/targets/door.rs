@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use peercam::config::{Config, Web};
 use peercam::net::stun::Message;
-use peercam::state::State;
+use peercam::state::{Scope, State};
 use peercam::viewer::port::demux::{Demux, Inbound};
 use peercam::viewer::port::gate::Gate;
 use peercam::viewer::port::records::records;
@@ -30,7 +30,7 @@ fn auth() -> Arc<Auth> {
     let dir = std::env::temp_dir().join(format!("peercam-fuzz-{}", std::process::id()));
     let auth = Auth::new(State::open(&dir).expect("a state"));
     auth.state().change(|l| l.owner = Some("no password fits".into())).expect("written");
-    auth.add_token("nobody's", Role::Owner).expect("added");
+    auth.add_token("nobody's", Role::Owner, Scope::ALL).expect("added");
     std::fs::remove_dir_all(&dir).expect("only what was made above");
     auth
 }

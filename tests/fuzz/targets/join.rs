@@ -6,10 +6,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use peercam::config;
+use peercam::pipeline::camera::{Camera, Cameras};
 use peercam::pipeline::quality::Quality;
-use peercam::pipeline::stream::Streams;
 use peercam::status::Status;
-use peercam::viewer::{Credential, Holder, Offer, Port, Registry, Signaling};
+use peercam::viewer::{Credential, Holder, Offer, Port, Registry, Signaling, Wanted};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
@@ -19,6 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 struct House {
     runtime: Runtime,
     registry: Arc<Registry>,
+    cameras: Arc<Cameras>,
 }
 
 static JOINS: AtomicU64 = AtomicU64::new(0);
@@ -31,16 +32,18 @@ fn house() -> House {
     let (status, (_, addresses)) = (Arc::new(Status::default()), watch::channel(vec![]));
     let ice = config::Ice { port: 0, ..Default::default() };
     let port = Port::open(&ice, addresses, status.clone()).expect("a free port");
-    let registry = Registry::new(Streams::default(), status, port, 100);
+    let cameras = Cameras::new(["front", "back", "garage"].map(|name| Camera::new(name, name)));
+    let registry = Registry::new(cameras.clone(), status, port, 100);
     drop(inside);
-    House { runtime, registry }
+    House { runtime, registry, cameras }
 }
 
 /// The offer is what stands before the first NUL, what stands behind it is the restart.
 pub fn join(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let (offer, restart) = text.split_once('\0').unwrap_or((text, text));
-    let House { runtime, registry } = HOUSE.get_or_init(house);
+    let House { runtime, registry, cameras } = HOUSE.get_or_init(house);
+    let wanted = |camera: &Arc<Camera>| Wanted { mid: None, camera: camera.clone(), quality: Quality::Auto };
     let whole = async {
         let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
         // Each by a credential of its own: joins have a rate for each.
@@ -56,13 +59,14 @@ pub fn join(data: &[u8]) {
             holder,
             via: Signaling::Page,
             sound: false,
-            quality: Quality::Auto,
+            cameras: cameras.all().iter().map(wanted).collect(),
+            listen: None,
         };
         let Ok(answer) = registry.join(offer).await else { return };
         for line in text.lines().filter_map(|l| l.strip_prefix("a=candidate:")) {
             let _ = registry.add_candidate(&answer.id, &format!("candidate:{line}"), None).await;
         }
-        let _ = registry.restart(&answer.id, restart).await;
+        let _ = registry.renegotiate(&answer.id, restart, None).await;
         let _ = registry.leave(&answer.id, "fuzzed").await;
     };
     let joined = runtime.block_on(async { tokio::time::timeout(PATIENCE, whole).await });

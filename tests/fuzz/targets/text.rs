@@ -11,10 +11,16 @@ const OWN: ProfileLevelId = ProfileLevelId([0x42, 0xc0, 0x1f]);
 /// An offer by itself: what is made of it for WebRTC would be accepted again.
 pub fn offer(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    if let Ok(taken) = sdp::check(text, OWN) {
+    for wanted in [&[None][..], &[None, None, None]] {
+        let Ok(taken) = sdp::check(text, OWN, wanted) else { continue };
         let reduced = taken.offer();
-        let again = sdp::check(&reduced, OWN);
-        assert!(again.is_ok(), "{again:?} of what came of it: {reduced}");
+        let again = sdp::check(&reduced, OWN, &[None]);
+        let same = again.as_ref().is_ok_and(|again| again.pictures.len() == 1);
+        assert!(same, "{again:?} of what came of it: {reduced}");
+        let mids: Vec<_> = taken.pictures.iter().map(|picture| picture.mid.as_deref()).collect();
+        let later = taken.later(text, Some(&mids));
+        let same = later.as_ref().is_ok_and(|later| later.pictures.len() == mids.len());
+        assert!(same, "{later:?} of the same again: {text}");
     }
     for line in text.lines() {
         let _ = usable_candidate(line);
@@ -25,7 +31,7 @@ pub fn offer(data: &[u8]) {
 pub fn signal(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     match serde_json::from_str::<FromPage>(text) {
-        Ok(FromPage::Offer { sdp, .. }) => drop(sdp::check(&sdp, OWN)),
+        Ok(FromPage::Offer { sdp, .. }) => drop(sdp::check(&sdp, OWN, &[None])),
         Ok(FromPage::Candidate { candidate, .. }) => drop(usable_candidate(&candidate)),
         Ok(_) | Err(_) => {}
     }

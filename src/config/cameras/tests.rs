@@ -1,0 +1,206 @@
+use crate::config::tests::{refuses, says};
+use crate::config::*;
+
+#[test]
+fn cameras_have_keys_of_their_own_and_those_of_video_where_they_have_none() {
+    let text = r#"
+        [[camera]]
+        name = "front-door"
+        device = "usb-046d_0825-video-index0"
+        size = "320x240"
+        frame_rate = 5
+        [camera.controls]
+        brightness = 9
+        [[camera]]
+        name = "2nd"
+        label = " Großmutters Garten "
+        device = "/dev/video2"
+        microphone = "plughw:CARD=C920,DEV=0"
+        led = "garden:red"
+        pixel_format = "auto"
+        bitrate_kbps = 900
+        effort = "low"
+        keep_open = false
+        [[camera]]
+        name = "any"
+        microphone = "off"
+        [[camera]]
+        name = "p"
+        device = "pattern"
+        microphone = "tone"
+        [[camera]]
+        name = "q"
+        device = "pattern"
+        [video]
+        frame_rate = 15
+        pixel_format = "MJPG"
+        effort = "high"
+        keep_open = true
+        [video.controls]
+        brightness = 1
+        gain = 2
+    "#;
+    let Config { video, cameras, .. } = Config::parse(text, "device.toml").expect("fine");
+    let controls =
+        |all: &[(&str, i64)]| all.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+    let expected = Video {
+        frame_rate: 15,
+        pixel_format: Some(PixelFormat::Mjpg),
+        effort: Effort::High,
+        keep_open: true,
+        controls: controls(&[("brightness", 1), ("gain", 2)]),
+        ..Video::default()
+    };
+    assert_eq!(video, expected);
+    let device = |name: &str| CameraDevice::Device(name.into());
+    let camera = |name: &str, label: &str, video, microphone| Camera {
+        name: name.into(),
+        label: label.into(),
+        video,
+        microphone,
+        led: (name == "2nd").then(|| "garden:red".into()),
+    };
+    let front = Video {
+        device: device("usb-046d_0825-video-index0"),
+        size: Size::new(320, 240),
+        frame_rate: 5,
+        controls: controls(&[("brightness", 9), ("gain", 2)]),
+        ..video.clone()
+    };
+    let garden = Video {
+        device: device("/dev/video2"),
+        pixel_format: None,
+        bitrate_bps: 900_000,
+        effort: Effort::Low,
+        keep_open: false,
+        ..video.clone()
+    };
+    let any = Video {
+        others: ["usb-046d_0825-video-index0", "/dev/video2"].map(String::from).into(),
+        ..video.clone()
+    };
+    let pattern = Video { device: CameraDevice::Pattern, ..video };
+    let microphone = Microphone::Device("plughw:CARD=C920,DEV=0".into());
+    let expected = [
+        camera("front-door", "Front door", front, None),
+        camera("2nd", "Großmutters Garten", garden, Some(microphone)),
+        camera("any", "Any", any, Some(Microphone::Off)),
+        camera("p", "P", pattern.clone(), Some(Microphone::Tone)),
+        camera("q", "Q", pattern, None),
+    ];
+    assert_eq!(cameras, expected);
+}
+
+#[test]
+fn without_a_camera_section_there_is_one_camera_as_video_says() {
+    for text in ["", "camera = []", "camera = []\n[video]\ndevice = \"pattern\"\nsize = \"320x240\""] {
+        let Config { video, cameras, .. } = Config::parse(text, "device.toml").expect("fine");
+        let only =
+            Camera { name: "camera".into(), label: "Camera".into(), video, microphone: None, led: None };
+        assert_eq!(cameras, [only], "{text:?}");
+    }
+}
+
+#[test]
+fn so_many_cameras_and_no_more() {
+    let camera = |n| format!("[[camera]]\nname = \"c{n}\"\ndevice = \"/dev/video{n}\"\n");
+    let cameras = |count| (1..=count).map(camera).collect::<String>();
+    assert_eq!(Config::parse(&cameras(16), "device.toml").expect("fine").cameras.len(), 16);
+    assert_eq!(says(&cameras(18)), "device.toml:49: camera: is one too many; allowed: 16 cameras");
+}
+
+#[test]
+fn what_is_refused_and_how() {
+    const SIZE: &str = "allowed: \"WIDTHxHEIGHT\" in even pixels, from 64x64 to 3840x2160";
+    const SECTIONS: &str = "expected an array of sections; allowed: [[camera]] above each";
+    const NAME: &str = "allowed: 1 to 32 characters of a to z, 0 to 9 and -, with a letter or digit at both ends, like \"front-door\"";
+    const LABEL: &str = "allowed: 1 to 64 characters, without line breaks, invisible characters and marks that change the direction of text";
+    refuses(&[
+        ("[camera]\nname = \"a\"", &format!("1: camera: [camera] is a section, {SECTIONS}")),
+        ("[camera.front]\nsize = \"640x480\"", &format!("1: camera: camera is a section, {SECTIONS}")),
+        ("camera = \"/dev/video0\"", &format!("1: camera: \"/dev/video0\" is a string, {SECTIONS}")),
+        (
+            "[camera]\nname = \"a\"\n[camera]\nname = \"b\"",
+            "3: camera: is there twice; write [[camera]] above each",
+        ),
+        (
+            "[[camera]]\nname = \"a\"\n[camera]\nname = \"b\"",
+            "3: camera: is there twice; write [[camera]] above each",
+        ),
+        (
+            "[camera.controls]\ngain = 1\n[[camera]]\nname = \"b\"",
+            "3: camera: is there twice; write [[camera]] above each",
+        ),
+        ("[[camera]]\nname = \"a\"\nname = \"b\"", "3: name: is there twice; keep one of the two"),
+        (
+            "[[camera]]\nname = \"a\"\nwidth = 3",
+            "3: camera.width: unknown key (did you mean `size`?); allowed in [[camera]]: name, label, device, microphone, led, size, frame_rate, pixel_format, bitrate_kbps, effort, keep_open, controls",
+        ),
+        ("[[camera]]\nname = \"a\"\nsize = \"big\"", &format!("3: camera.size: \"big\" is no size; {SIZE}")),
+        (
+            "[[camera]]\nname = \"a\"\n[camera.controls]\ngain = \"x\"",
+            "4: camera.controls.gain: \"x\" is a string, expected an integer; allowed: -2147483648 to 4294967295",
+        ),
+        ("[[camera]]\nlabel = \"A\"", &format!("1: camera.name: is missing; each camera has one; {NAME}")),
+        (
+            "[[camera]]\nname = \"Front Door\"",
+            &format!(
+                "2: camera.name: \"Front Door\" is no camera's name (did you mean \"front-door\"?); {NAME}"
+            ),
+        ),
+        (
+            "[[camera]]\nname = \"-a-\"",
+            &format!("2: camera.name: \"-a-\" is no camera's name (did you mean \"a\"?); {NAME}"),
+        ),
+        ("[[camera]]\nname = \"奶\"", &format!("2: camera.name: \"奶\" is no camera's name; {NAME}")),
+        ("[[camera]]\nname = \"\"", &format!("2: camera.name: \"\" is empty; {NAME}")),
+        (
+            "[[camera]]\nname = \"a23456789-b23456789-c23456789-d23\"",
+            &format!(
+                "2: camera.name: \"a23456789-b23456789-c23456789-d23\" is no camera's name (did you mean \"a23456789-b23456789-c23456789-d2\"?); {NAME}"
+            ),
+        ),
+        (
+            "[[camera]]\nname = \"a\"\n[[camera]]\nname = \"a\"\ndevice = \"pattern\"",
+            "4: camera.name: is another camera's, too; each needs one of its own",
+        ),
+        ("[[camera]]\nname = \"a\"\nlabel = \" \"", &format!("3: camera.label: \" \" is empty; {LABEL}")),
+        (
+            "[[camera]]\nname = \"a\"\nlabel = \"a\\u202e\"",
+            &format!("3: camera.label: \"a\\u202e\" has a character that can't be shown; {LABEL}"),
+        ),
+        (
+            "[[camera]]\nname = \"a\"\ndevice = \"/dev/video0\"\n[[camera]]\nname = \"b\"\ndevice = \"/dev/video0\"",
+            "6: camera.device: is another camera's, too; each needs one of its own",
+        ),
+        (
+            "[[camera]]\nname = \"a\"\n[[camera]]\nname = \"b\"",
+            "3: camera.device: is missing; it is \"auto\" then, as another camera's is; `peercam devices` prints names for it",
+        ),
+        (
+            "[[camera]]\nname = \"a\"\n[[camera]]\nname = \"b\"\ndevice = \"auto\"",
+            "5: camera.device: is \"auto\", as another camera's is; only one can be; `peercam devices` prints names for it",
+        ),
+        // Told once: a device that is refused is not missing.
+        (
+            "[[camera]]\nname = \"a\"\n[[camera]]\nname = \"b\"\ndevice = \"\"",
+            "5: camera.device: \"\" is empty; allowed: \"auto\", \"pattern\", a path like \"/dev/video0\", or a name below /dev/v4l/by-id or by-path",
+        ),
+        (
+            "[video]\ndevice = \"/dev/video0\"\n[[camera]]\nname = \"a\"",
+            "2: video.device: is for a single camera; here each [[camera]] has a device of its own",
+        ),
+        (
+            "[[camera]]\nname = \"a\"\nled = \"ACT\"\n[watching]\nled = \"ACT\"",
+            "5: watching.led: is a camera's, too; each needs one of its own",
+        ),
+        (
+            "[[camera]]\nname = \"a\"\nled = \"ACT\"\n[[camera]]\nname = \"b\"\ndevice = \"pattern\"\nled = \"ACT\"",
+            "7: camera.led: is another camera's, too; each needs one of its own",
+        ),
+        (
+            "[[camera]]\nname = \"a\"\nmicrophone = \"auto\"",
+            "3: camera.microphone: \"auto\" is what it is without this key; allowed: \"tone\", \"off\", or an ALSA name like \"default\" or \"plughw:CARD=C920,DEV=0\"",
+        ),
+    ]);
+}

@@ -1,0 +1,168 @@
+//! Which video sections of an offer get which of the pictures that are wanted.
+//!
+//! The section of the first picture decides: all others are sent in its format, with its header extensions and over its
+//! transport. Browsers and players offer the same in all of their sections; one that differs is left out.
+
+use super::extmap::{self, Extension};
+use super::formats::Video;
+use super::parse::{Description, Section};
+use super::{Error, PROTOCOLS, Picture, bad, not_playable, receives};
+use crate::media::h264::ProfileLevelId;
+
+/// The section of the first picture, and what is taken of it.
+pub struct First<'a> {
+    /// By index.
+    pub at: usize,
+    /// The format.
+    pub video: &'a Video,
+    /// The header extensions.
+    pub extensions: &'a [Extension],
+    /// The sections bundled with it, by index.
+    pub bundled: &'a [usize],
+}
+
+/// The section that each picture names, by index.
+pub fn named(offer: &Description, wanted: &[Option<&str>]) -> Result<Vec<Option<usize>>, Error> {
+    let mut named = vec![];
+    for mid in wanted {
+        let find = |mid: &str| {
+            let found = offer.sections.iter().position(|s| s.kind == "video" && s.mid() == Some(mid));
+            found.ok_or_else(|| bad(format!("the offer has no video section named {mid:?}")))
+        };
+        let at = mid.map(find).transpose()?;
+        if at.is_some() && named.contains(&at) {
+            return Err(bad("two pictures are wanted in one media section"));
+        }
+        named.push(at);
+    }
+    Ok(named)
+}
+
+/// The section of the first picture: the one that it names, or the first that can be taken.
+pub fn first(
+    offer: &Description,
+    own: ProfileLevelId,
+    named: &[Option<usize>],
+) -> Result<(usize, Video), Error> {
+    let wanted = named.first().copied().flatten();
+    let may = |at: usize| wanted.map_or_else(|| !named.contains(&Some(at)), |wanted| wanted == at);
+    let sections = offer.sections.iter().enumerate();
+    let video = sections.filter(|(at, s)| s.kind == "video" && may(*at)).collect::<Vec<_>>();
+    if video.is_empty() {
+        return Err(not_playable("the offer has no video section, and this device sends video"));
+    }
+    let mut first_fault = None;
+    for (at, section) in video.into_iter().filter(|(at, s)| receives(offer, *at, s)) {
+        match choose(section, own) {
+            Ok(video) => return Ok((at, video)),
+            Err(fault) => first_fault = first_fault.or(Some(fault)),
+        }
+    }
+    Err(first_fault.unwrap_or_else(|| {
+        not_playable(
+            "the offer does not ask to receive video (its video section is not recvonly or sendrecv, or has port 0)",
+        )
+    }))
+}
+
+/// The section of each picture, by index and in order, with which of those wanted it is for.
+pub fn all(
+    offer: &Description,
+    own: ProfileLevelId,
+    named: &[Option<usize>],
+    first: &First,
+    left_out: &mut Vec<String>,
+) -> Vec<(usize, usize)> {
+    let mut taken = vec![(first.at, 0)];
+    let free = |at: &usize| {
+        let section = &offer.sections[*at];
+        // An unnamed first one has passed over what it could not take.
+        let passed = named.first() == Some(&None) && *at < first.at;
+        !passed
+            && *at != first.at
+            && section.kind == "video"
+            && !named.contains(&Some(*at))
+            && receives(offer, *at, section)
+    };
+    let mut next = (0..offer.sections.len()).filter(free);
+    for (wanted, named) in named.iter().enumerate().skip(1) {
+        let Some(at) = named.or_else(|| next.next()) else {
+            left_out.push("one of the pictures: the offer has no further video section".into());
+            continue;
+        };
+        match first.fault_of(offer, at, own) {
+            None => taken.push((at, wanted)),
+            Some(why) => {
+                let name = offer.sections[at].mid().unwrap_or("without a name");
+                left_out.push(format!("the picture of the video section {name}: {why}"));
+            }
+        }
+    }
+    taken.sort_unstable();
+    taken
+}
+
+/// The pictures that there are now, and the number of each section that has one: one that was there `before` keeps its own.
+pub fn numbered(
+    offer: &Description,
+    chosen: &[(usize, usize)],
+    before: &[Picture],
+) -> (Vec<Picture>, Vec<(usize, usize)>) {
+    let mut pictures: Vec<_> = before.iter().map(|p| Picture { wanted: None, ..p.clone() }).collect();
+    let mut sources = before.iter().map(|p| p.source + 1).max().unwrap_or_default()..;
+    let mut number = |(at, wanted): &(usize, usize)| {
+        let (mid, wanted) = (offer.sections[*at].mid().map(str::to_owned), Some(*wanted));
+        let known = pictures.iter().position(|p| p.mid == mid && p.wanted.is_none());
+        let number = known.unwrap_or(pictures.len());
+        let goes_on = before.get(number).filter(|p| p.wanted.is_some()).map(|p| p.source);
+        let source = goes_on.or_else(|| sources.next()).unwrap_or_default();
+        let picture = Picture { mid, wanted, source };
+        match known {
+            Some(number) => pictures[number] = picture,
+            None => pictures.push(picture),
+        }
+        (*at, number)
+    };
+    let numbers = chosen.iter().map(&mut number).collect();
+    (pictures, numbers)
+}
+
+/// Whether a section that has no picture now had one `before` and may have one again.
+pub fn rests(section: &Section, before: &[Picture]) -> bool {
+    let mid = section.mid();
+    section.kind == "video"
+        && PROTOCOLS.contains(&section.protocol)
+        && (section.port != 0 || section.has("bundle-only"))
+        && mid.is_some()
+        && before.iter().any(|picture| picture.mid.as_deref() == mid)
+}
+
+impl First<'_> {
+    /// Why another section can't be sent like this one.
+    fn fault_of(&self, offer: &Description, at: usize, own: ProfileLevelId) -> Option<String> {
+        let section = &offer.sections[at];
+        if !receives(offer, at, section) {
+            return Some("it does not ask to receive video".into());
+        }
+        if !self.bundled.contains(&at) {
+            return Some("the offer does not bundle it with the first picture (a=group:BUNDLE), and this device sends all over one connection".into());
+        }
+        match choose(section, own) {
+            Err(fault) => Some(fault.to_string()),
+            Ok(video) if video != *self.video => {
+                Some("its H.264 format is offered differently than that of the first picture".into())
+            }
+            Ok(_) if !self.extensions.iter().all(|e| extmap::offers(offer, section, e)) => {
+                Some("its header extensions are offered differently than those of the first picture".into())
+            }
+            Ok(_) => None,
+        }
+    }
+}
+
+fn choose(section: &Section, own: ProfileLevelId) -> Result<Video, Error> {
+    if PROTOCOLS.contains(&section.protocol) {
+        return Video::choose(section, own);
+    }
+    Err(bad("the video section's protocol is none of WebRTC's (UDP/TLS/RTP/SAVPF and its relatives)"))
+}

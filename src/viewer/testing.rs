@@ -1,0 +1,46 @@
+//! A daemon's viewers for unit tests, with three cameras that give nothing.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::{Answer, Credential, Error, Holder, Offer, Port, Registry, Signaling, Wanted};
+use crate::config;
+use crate::pipeline::camera::{Camera, Cameras};
+use crate::pipeline::quality::Quality;
+use crate::status::Status;
+
+/// Viewers, and what they may watch: "front", "back" and "garage".
+pub struct House {
+    /// The viewers.
+    pub registry: Arc<Registry>,
+    /// The cameras.
+    pub cameras: Arc<Cameras>,
+}
+
+impl House {
+    /// With room for so many viewers.
+    pub fn new(most: usize) -> Self {
+        let status = Arc::new(Status::default());
+        let addresses = watch::channel(vec![("lo".to_owned(), Ipv4Addr::LOCALHOST.into())]).1;
+        let ice = config::Ice { port: 0, ..Default::default() };
+        let port = Port::open(&ice, addresses, status.clone()).expect("a free port");
+        let cameras = Cameras::new(["front", "back", "garage"].map(|name| Camera::new(name, name)));
+        Self { registry: Registry::new(cameras.clone(), status, port, most), cameras }
+    }
+
+    /// A camera by its name, for a video section or for the next one that has none.
+    pub fn wanted(&self, mid: Option<&str>, camera: &str, quality: Quality) -> Wanted {
+        Wanted { mid: mid.map(str::to_owned), camera: self.cameras.find(camera).expect("there"), quality }
+    }
+
+    /// An offer of the owner's page.
+    pub async fn join(&self, sdp: &str, cameras: Vec<Wanted>, listen: Option<&str>) -> Result<Answer, Error> {
+        let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
+        let holder = Holder { credential: Credential::new([0; 32]), owner: true, household: false };
+        let (sdp, who, listen) = (sdp.to_owned(), "test".into(), listen.map(str::to_owned));
+        let (to, via, sound) = (None, Signaling::Page, false);
+        self.registry.join(Offer { sdp, from, to, who, holder, via, sound, cameras, listen }).await
+    }
+}

@@ -1,0 +1,164 @@
+//! What a viewer wishes for, and what it gets of it: written by whoever asks on its behalf, read by its task and by lists.
+
+use super::sdp::Picture;
+use super::{Error, TrackFacts, Wanted};
+use crate::pipeline::quality::{Quality, Share};
+
+/// One viewer's.
+#[derive(Clone, Debug)]
+pub struct Wishes {
+    /// Its video sections, in the order of its offer; at least one.
+    pub sections: Vec<Section>,
+    /// The camera whose sound it hears.
+    pub listen: String,
+}
+
+/// One video section.
+#[derive(Clone, Debug)]
+pub struct Section {
+    /// Its name in the offer (`a=mid`), if it has one.
+    pub mid: Option<String>,
+    /// The camera that it is to show; `None`: none since a later offer.
+    pub camera: Option<String>,
+    /// Which pictures of it.
+    pub quality: Quality,
+    /// It is sent nothing now.
+    pub paused: bool,
+    /// The camera and the rung that it gets pictures of.
+    pub gets: Option<(String, Share)>,
+}
+
+impl Section {
+    /// One that nothing was sent in yet.
+    pub fn of(mid: Option<String>, Wanted { camera, quality, .. }: &Wanted) -> Self {
+        Self { mid, camera: Some(camera.name.clone()), quality: *quality, paused: false, gets: None }
+    }
+}
+
+impl Wishes {
+    /// A later offer has these `pictures`, for what is `wanted`.
+    pub fn renew(&mut self, pictures: &[Picture], wanted: &[Wanted]) {
+        for (number, picture) in pictures.iter().enumerate() {
+            let wanted = picture.wanted.and_then(|n| wanted.get(n));
+            match (self.sections.get_mut(number), wanted) {
+                (Some(section), Some(Wanted { camera, quality, .. })) => {
+                    // Who sees a camera for the first time in a section has not hidden it.
+                    section.paused &= section.camera.as_ref() == Some(&camera.name);
+                    section.camera = Some(camera.name.clone());
+                    section.quality = *quality;
+                }
+                (Some(section), None) => section.camera = None,
+                (None, wanted) => {
+                    self.sections.extend(wanted.map(|wanted| Section::of(picture.mid.clone(), wanted)));
+                }
+            }
+        }
+    }
+
+    /// The section of that name, or all, those without a picture as well.
+    pub fn sections(&mut self, mid: Option<&str>) -> Result<&mut [Section], Error> {
+        match mid {
+            Some(mid) => self.section(mid).map(std::slice::from_mut),
+            None => Ok(&mut self.sections),
+        }
+    }
+
+    /// The section of that name, if it has a picture.
+    pub fn section(&mut self, mid: &str) -> Result<&mut Section, Error> {
+        let section = self.sections.iter_mut().find(|s| s.mid.as_deref() == Some(mid) && s.camera.is_some());
+        section.ok_or_else(|| Error::BadOffer(format!("no video is sent in a media section named {mid:?}")))
+    }
+
+    /// The cameras that it may get something of now, each once.
+    pub fn cameras(&self) -> Vec<String> {
+        let sections = self.sections.iter().flat_map(|s| {
+            let gets = s.gets.as_ref().map(|(camera, _)| camera); // it may still be on its way to another
+            s.camera.iter().chain(gets)
+        });
+        let mut cameras: Vec<_> = sections.chain([&self.listen]).cloned().collect();
+        cameras.sort_unstable();
+        cameras.dedup();
+        cameras
+    }
+
+    /// What lists tell of each section that has a picture.
+    pub fn facts(&self) -> Vec<TrackFacts> {
+        let facts = |s: &Section| {
+            let rung = s.gets.as_ref().map(|(_, rung)| *rung);
+            Some(TrackFacts { camera: s.camera.clone()?, quality: s.quality, rung, paused: s.paused })
+        };
+        self.sections.iter().filter_map(facts).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::pipeline::camera::Camera;
+
+    fn section(mid: Option<&str>, camera: &str) -> Section {
+        Section {
+            mid: mid.map(str::to_owned),
+            camera: Some(camera.to_owned()),
+            quality: Quality::Auto,
+            paused: false,
+            gets: None,
+        }
+    }
+
+    #[test]
+    fn a_section_is_found_by_its_name_and_unknown_names_are_told() {
+        let sections = vec![section(Some("a"), "front"), section(None, "back"), section(Some("b"), "back")];
+        let mut wishes = Wishes { sections, listen: "front".into() };
+        wishes.sections(None).expect("all").iter_mut().for_each(|s| s.quality = Quality::Half);
+        wishes.sections(Some("b")).expect("one").iter_mut().for_each(|s| s.quality = Quality::Full);
+        wishes.section("b").expect("there").paused = true;
+        let facts = wishes.facts();
+        let qualities: Vec<_> = facts.iter().map(|f| f.quality).collect();
+        assert_eq!(qualities, [Quality::Half, Quality::Half, Quality::Full]);
+        assert_eq!(facts.iter().map(|f| f.paused).collect::<Vec<_>>(), [false, false, true]);
+        let told = wishes.section("c").expect_err("unknown").to_string();
+        assert!(told.contains("\"c\""), "{told}");
+        assert!(wishes.sections(Some("")).is_err());
+    }
+
+    #[test]
+    fn a_later_offer_shows_hides_and_moves_cameras() {
+        let sections = vec![section(Some("a"), "front"), section(Some("b"), "back")];
+        let mut wishes = Wishes { sections, listen: "front".into() };
+        wishes.sections.iter_mut().for_each(|section| section.paused = true);
+        let picture = |mid: &str, wanted| Picture { mid: Some(mid.to_owned()), wanted, source: 0 };
+        let wanted = |camera: &str, quality| Wanted {
+            mid: None,
+            camera: Arc::new(Camera::new(camera, camera)),
+            quality,
+        };
+        // One goes on, paused as it was; the other one's section rests; a third one is new.
+        let pictures = [picture("a", Some(1)), picture("b", None), picture("c", Some(0))];
+        wishes.renew(&pictures, &[wanted("yard", Quality::Half), wanted("front", Quality::Full)]);
+        let facts = |wishes: &Wishes| {
+            let all = wishes.facts().into_iter();
+            all.map(|f| (f.camera, f.quality, f.paused)).collect::<Vec<_>>()
+        };
+        let front = ("front".to_owned(), Quality::Full, true);
+        assert_eq!(facts(&wishes), [front.clone(), ("yard".into(), Quality::Half, false)]);
+        assert!(wishes.section("b").is_err() && wishes.section("c").is_ok(), "no picture is sent in b");
+        assert_eq!(wishes.cameras(), ["front", "yard"]);
+        // Another camera in a section that was paused is shown.
+        let pictures = [picture("a", Some(0)), picture("b", Some(1)), picture("c", None)];
+        wishes.renew(&pictures, &[wanted("front", Quality::Full), wanted("yard", Quality::Auto)]);
+        assert_eq!(facts(&wishes), [front, ("yard".into(), Quality::Auto, false)]);
+    }
+
+    #[test]
+    fn what_it_may_get_is_what_it_wishes_for_hears_and_still_sees() {
+        let sections = vec![section(Some("0"), "front"), section(Some("1"), "front")];
+        let mut wishes = Wishes { sections, listen: "garage".into() };
+        assert_eq!(wishes.cameras(), ["front", "garage"]);
+        wishes.sections[1].gets = Some(("back".into(), Share::Half));
+        assert_eq!(wishes.cameras(), ["back", "front", "garage"]);
+        assert_eq!(wishes.facts()[1].rung, Some(Share::Half));
+    }
+}

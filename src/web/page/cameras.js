@@ -1,0 +1,87 @@
+// Which cameras there are, and what the viewer is to get of each. Pure.
+
+/** From so many tiles on each is so small that a quarter of the size will do. */
+const MANY = 5;
+
+/** The cameras that `hello` tells of, [{ name, label, has_audio, qualities }]; an older daemon has one, and does not name it. */
+export function camerasOf(hello) {
+  if (!hello) return [];
+  const { cameras, has_audio, qualities } = hello;
+  return cameras ?? [{ name: 'camera', label: 'Camera', has_audio, qualities }];
+}
+
+/** Whether `names` are those of `cameras`, in whatever order. */
+export function sameCameras(names, cameras) {
+  return names.length === cameras.length && cameras.every(({ name }) => names.includes(name));
+}
+
+/** The camera that is heard and measured: the enlarged one, else the one that was enlarged last, else the first. */
+export function mainOf(cameras, { enlarged, last }) {
+  const find = (wish) => cameras.find(({ name }) => name === wish);
+  return find(enlarged) ?? find(last) ?? cameras[0] ?? null;
+}
+
+/** The size in which a camera is asked for, where the person chose `wish` and `count` cameras are shown. */
+export function qualityOf(camera, count, enlarged, wish) {
+  if (count === 1 || enlarged) return wish;
+  const small = count >= MANY && camera.qualities?.includes('quarter');
+  return small || wish === 'quarter' ? 'quarter' : 'half';
+}
+
+/**
+ * What the viewer is to get: { sound, listen, sections: [{ mid, camera, quality, paused }] }. `mids` has the video section of
+ * each camera, by its name; `wishes` is { sound, quality, layout, paused }, with the names of those that nobody sees.
+ */
+export function wantedOf(hello, mids, { sound, quality, layout, paused }) {
+  if (!hello.cameras) return { sound, sections: [{ quality }] };
+  const here = hello.cameras.filter(({ name }) => mids.has(name));
+  const section = (camera) => ({
+    mid: mids.get(camera.name),
+    camera: camera.name,
+    quality: qualityOf(camera, here.length, camera.name === layout.enlarged, quality),
+    paused: paused.has(camera.name),
+  });
+  return { sound, listen: mainOf(here, layout)?.name, sections: here.map(section) };
+}
+
+/** The same as it stands in an offer, which pauses nothing. */
+export function offerOf({ sound, listen, sections }) {
+  if (listen === undefined) return { sound, quality: sections[0]?.quality };
+  return { sound, listen, cameras: sections.map(({ mid, camera, quality }) => ({ mid, camera, quality })) };
+}
+
+/** What the daemon knows once it has taken that offer, where it knew `before` if it is a viewer's later one. */
+export function toldBy(wanted, before = null) {
+  const still = ({ mid, camera }) => before?.sections.find((section) => section.mid === mid && section.camera === camera);
+  const sections = wanted.sections.map((section) => ({ ...section, paused: still(section)?.paused ?? (section.paused && false) }));
+  return { ...wanted, listen: before ? before.listen : wanted.listen, sections };
+}
+
+/** The messages by which a viewer for which the daemon knows `told` (`null`: nothing) gets what is `wanted`. */
+export function changes(told, wanted) {
+  const messages = [];
+  const { sound, listen, sections } = wanted;
+  if (told?.sound !== sound) messages.push({ type: 'sound', on: sound });
+  if (told?.listen !== listen) messages.push({ type: 'listen', camera: listen });
+  for (const { mid, quality, paused } of sections) {
+    const before = told?.sections.find((section) => section.mid === mid);
+    if (before?.quality !== quality) messages.push({ type: 'quality', quality, mid });
+    if (before?.paused !== paused) messages.push({ type: 'pause', mid, on: paused });
+  }
+  return messages;
+}
+
+/** The status as that of one camera: what it tells of its own devices stands where the first one's does. */
+export function statusOf(status, cameras, name) {
+  if (!status || cameras.length < 2) return status;
+  const own = status.cameras?.find((camera) => camera.name === name);
+  const video = own?.private ? { ...own.video, state: 'private' } : own?.video;
+  return { ...status, video, audio: own?.audio };
+}
+
+/** Who watches a camera: names where they are told (to the owner), else `null`; and how many, or `undefined`. */
+export function watchersOf(status, name) {
+  const count = status?.cameras?.find((camera) => camera.name === name)?.viewers;
+  const list = status?.viewers?.list?.filter((v) => v.cameras?.some(({ camera, paused }) => camera === name && !paused));
+  return { count, names: list ? list.map((v) => v.who ?? v.name) : null };
+}

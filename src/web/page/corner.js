@@ -1,0 +1,34 @@
+// The picture in a corner of the screen, over all other windows, in the two dialects that browsers speak. Firefox has a button of
+// its own on every picture, and lets no page do it.
+
+export class Corner {
+  #video;
+
+  /** `video()` is the element to show; `changed()` is called when one went there or came back. */
+  constructor(video, changed) {
+    this.#video = video;
+    // On their way down to whichever element it is: not all of them bubble.
+    for (const type of ['enterpictureinpicture', 'leavepictureinpicture', 'webkitpresentationmodechanged']) {
+      document.addEventListener(type, changed, true);
+    }
+  }
+
+  get possible() {
+    return Boolean(document.pictureInPictureEnabled || this.#video().webkitSupportsPresentationMode?.('picture-in-picture'));
+  }
+
+  get active() {
+    return Boolean(document.pictureInPictureElement) || this.#video().webkitPresentationMode === 'picture-in-picture';
+  }
+
+  async toggle() {
+    const video = this.#video();
+    try {
+      if (document.pictureInPictureElement) await document.exitPictureInPicture();
+      else if (document.pictureInPictureEnabled) await video.requestPictureInPicture();
+      else video.webkitSetPresentationMode(this.active ? 'inline' : 'picture-in-picture');
+    } catch (e) {
+      console.debug('no picture in a corner:', e.message); // The browser wants a click, or there is no picture yet.
+    }
+  }
+}

@@ -1,0 +1,283 @@
+//! Several cameras on one connection, over real sockets: each in its section, exchanged, paused, and hidden by itself.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use peercam::board::addresses;
+use peercam::config;
+use peercam::pipeline::camera::{Camera, Cameras};
+use peercam::pipeline::quality::{Quality, Share};
+use peercam::status::Status;
+use peercam::viewer::{Port, Registry, Signaling, ViewerId, Wanted};
+use rtc::interceptor::Packet;
+use rtc::rtcp::transport_feedbacks::transport_layer_nack::{
+    TransportLayerNack, nack_pairs_from_sequence_numbers,
+};
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use webrtc::peer_connection::RTCPeerConnectionState::Connected;
+
+use super::client::{self, Client, OPUS};
+use super::viewer::{feed, until, video};
+
+/// The cameras, and bytes in each first packet of a picture, by which they are told apart.
+const CAMERAS: [(&str, usize); 2] = [("front", 900), ("back", 1000)];
+
+struct House {
+    registry: Arc<Registry>,
+    cameras: Arc<Cameras>,
+    _feed: DropGuard,
+}
+
+/// Who watches both, each in a section.
+struct Viewer {
+    client: Client,
+    id: ViewerId,
+    mids: [String; 2],
+}
+
+impl House {
+    fn new() -> Self {
+        let status = Arc::new(Status::default());
+        let (_, seen) = watch::channel(addresses::now());
+        let ice = config::Ice { port: 0, ..Default::default() };
+        let port = Port::open(&ice, seen, status.clone()).expect("a free port");
+        let cameras = Cameras::new(CAMERAS.map(|(name, _)| Camera::new(name, name)));
+        let registry = Registry::new(cameras.clone(), status, port, 5);
+        let stop = CancellationToken::new();
+        for (name, size) in CAMERAS {
+            let camera = cameras.find(name).expect("there");
+            tokio::spawn(stop.clone().run_until_cancelled_owned(feed(camera, size)));
+        }
+        Self { registry, cameras, _feed: stop.drop_guard() }
+    }
+
+    async fn watch(&self) -> Viewer {
+        let mut client = Client::watching(2, true).await;
+        let sdp = client.offer().await;
+        let mids: [String; 2] = mids(&sdp).try_into().expect("two");
+        let from = "127.0.0.1:5000".parse().expect("an address");
+        let mut offer = client::offer(sdp, from, Signaling::Page, &self.cameras);
+        offer.cameras = self.wanted(&[(&mids[0], "front"), (&mids[1], "back")]);
+        let answer = self.registry.join(offer).await.expect("accepted");
+        client.accept(&answer.sdp).await;
+        client.until(Connected).await;
+        Viewer { client, id: answer.id, mids }
+    }
+
+    /// These cameras in these sections.
+    fn wanted(&self, sections: &[(&str, &str)]) -> Vec<Wanted> {
+        let wanted = |(mid, camera): &(&str, &str)| Wanted {
+            mid: Some((*mid).to_owned()),
+            camera: self.cameras.find(camera).expect("there"),
+            quality: Quality::Auto,
+        };
+        sections.iter().map(wanted).collect()
+    }
+
+    /// Viewers that pictures and sound of each camera flow to.
+    fn demand(&self) -> [(usize, usize); 2] {
+        CAMERAS.map(|(name, _)| {
+            let camera = self.cameras.find(name).expect("there");
+            (camera.video.demand.wants().borrow().viewers, camera.audio.demand.wants().borrow().viewers)
+        })
+    }
+}
+
+impl Viewer {
+    /// Of the next picture: its source, its camera, its packet's number, and whether it is an IDR.
+    async fn picture(&mut self) -> (u32, &'static str, u16, bool) {
+        self.client.next("a picture", first).await
+    }
+
+    /// The sources, by what they show: as soon as each camera was seen.
+    async fn sources(&mut self) -> HashMap<&'static str, u32> {
+        let mut sources = HashMap::new();
+        while sources.len() < CAMERAS.len() {
+            let (source, camera, ..) = self.picture().await;
+            sources.insert(camera, source);
+        }
+        sources
+    }
+
+    /// Until each of these sources shows this camera, which begins with an IDR.
+    async fn show(&mut self, expected: &[(u32, &str)]) {
+        let mut waiting = expected.to_vec();
+        while !waiting.is_empty() {
+            let (source, camera, _, idr) = self.picture().await;
+            let there = waiting.iter().position(|expected| *expected == (source, camera));
+            if let Some(there) = there {
+                waiting.remove(there);
+                assert!(idr, "{camera} begins with an IDR");
+            }
+        }
+    }
+}
+
+/// The names of an offer's video sections.
+fn mids(sdp: &str) -> Vec<String> {
+    let video = sdp.split("\r\nm=").filter(|section| section.starts_with("video"));
+    let mid = |section: &str| section.lines().find_map(|line| line.strip_prefix("a=mid:")).map(str::to_owned);
+    video.map(|section| mid(section).expect("a name")).collect()
+}
+
+/// The first packet of a picture.
+fn first(packet: Packet) -> Option<(u32, &'static str, u16, bool)> {
+    let packet = video(packet)?;
+    let (name, _) = CAMERAS.into_iter().find(|(_, size)| packet.payload.len() == *size)?;
+    Some((packet.header.ssrc, name, packet.header.sequence_number, packet.payload[0] == 0x65))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_cameras_are_seen_exchanged_and_paused() {
+    let house = House::new();
+    let mut viewer = house.watch().await;
+    let sources = viewer.sources().await;
+    assert_ne!(sources["front"], sources["back"]);
+    viewer
+        .client
+        .next("sound", |p| matches!(p, Packet::Rtp(p) if p.header.payload_type == OPUS).then_some(()))
+        .await;
+    assert_eq!(house.demand(), [(1, 1), (1, 0)]);
+    let rungs = || {
+        let facts = house.registry.list().remove(0).cameras;
+        facts.into_iter().map(|facts| (facts.camera, facts.rung)).collect::<Vec<_>>()
+    };
+    let full = |camera: &str| (camera.to_owned(), Some(Share::Full));
+    let soon = Duration::from_secs(5);
+    until("what it gets is known", soon, || rungs() == [full("front"), full("back")]).await;
+
+    let [first, second] = &viewer.mids.clone();
+    for (mid, camera) in [(first, "back"), (second, "front")] {
+        house.registry.set_camera(&viewer.id, Some(mid), camera).await.expect("there");
+    }
+    viewer.show(&[(sources["front"], "back"), (sources["back"], "front")]).await;
+    until("what it gets is known", soon, || rungs() == [full("back"), full("front")]).await;
+    assert_eq!(house.demand(), [(1, 1), (1, 0)], "nothing more of those that it has left");
+    assert_eq!(house.registry.cameras_of(&viewer.id).expect("there"), ["back", "front"]);
+
+    house.registry.listen(&viewer.id, "back").await.expect("there");
+    house.registry.set_paused(&viewer.id, second, true).await.expect("there");
+    until("nothing is wanted of it", soon, || house.demand() == [(0, 0), (1, 1)]).await;
+    // What was on its way arrives first.
+    let (mut pictures, mut in_a_row) = (0, 0);
+    while in_a_row < 30 {
+        let (source, ..) = viewer.picture().await;
+        in_a_row = if source == sources["front"] { in_a_row + 1 } else { 0 };
+        pictures += 1;
+        assert!(pictures < 300, "it is not paused");
+    }
+    house.registry.set_paused(&viewer.id, second, false).await.expect("there");
+    viewer.show(&[(sources["back"], "front")]).await;
+    assert_eq!(house.demand(), [(1, 0), (1, 1)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_hidden_camera_had_captured_is_not_sent_again() {
+    let house = House::new();
+    let mut viewer = house.watch().await;
+    let sources = viewer.sources().await;
+    let mut numbers: HashMap<u32, Vec<u16>> = HashMap::new();
+    while numbers.values().map(Vec::len).min().unwrap_or_default() < 10 || numbers.len() < 2 {
+        let (source, _, number, _) = viewer.picture().await;
+        numbers.entry(source).or_default().push(number);
+    }
+    assert!(house.registry.conceal_camera("back").await);
+    // What was sent before that has arrived when something comes that was asked for later.
+    let nack = |source: u32| -> Box<dyn rtc::rtcp::Packet> {
+        let nacks = nack_pairs_from_sequence_numbers(&numbers[&source]);
+        Box::new(TransportLayerNack { sender_ssrc: 1, media_ssrc: source, nacks })
+    };
+    viewer.client.send_rtcp(vec![nack(sources["back"]), nack(sources["front"])]).await;
+    let mut again = vec![];
+    while again.len() < numbers[&sources["front"]].len() {
+        let repeated = viewer.client.next("a repetition", |packet| {
+            let Packet::Rtp(packet) = packet else { return None };
+            if sources.values().any(|source| *source == packet.header.ssrc) {
+                return None; // sent for the first time
+            }
+            let [high, low, rest @ ..] = &packet.payload[..] else { return None };
+            let (_, size) = CAMERAS.iter().find(|(_, size)| rest.len() == *size)?;
+            Some((*size, u16::from_be_bytes([*high, *low])))
+        });
+        again.push(repeated.await);
+    }
+    let mut expected: Vec<_> = numbers[&sources["front"]].iter().map(|number| (900, *number)).collect();
+    again.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(again, expected, "of the other camera, and nothing of the hidden one");
+    while viewer.picture().await.0 != sources["back"] {} // it goes on, as a slate would
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_later_offer_adds_a_section_and_rests_another() {
+    let house = House::new();
+    let mut client = Client::new(true).await;
+    let sdp = client.offer().await;
+    let first_mid = mids(&sdp).remove(0);
+    let from = "127.0.0.1:5000".parse().expect("an address");
+    let mut offer = client::offer(sdp, from, Signaling::Page, &house.cameras);
+    offer.cameras = house.wanted(&[(&first_mid, "front")]);
+    let answer = house.registry.join(offer).await.expect("accepted");
+    client.accept(&answer.sdp).await;
+    client.until(Connected).await;
+    let (mut viewer, soon) =
+        (Viewer { client, id: answer.id, mids: Default::default() }, Duration::from_secs(5));
+    let (front, camera, mut last, _) = viewer.picture().await;
+    assert_eq!((camera, house.demand()), ("front", [(1, 1), (0, 0)]));
+
+    // A second camera, while the first one's packets go on without a gap in their numbers.
+    viewer.client.add_picture().await;
+    let sdp = viewer.client.offer_again().await;
+    let [_, second_mid] = &<[String; 2]>::try_from(mids(&sdp)).expect("two");
+    let both = house.wanted(&[(&first_mid, "front"), (second_mid, "back")]);
+    let again = house.registry.renegotiate(&viewer.id, &sdp, Some(both)).await.expect("answered");
+    viewer.client.accept(&again).await;
+    let ufrag = |sdp: &str| sdp.lines().find(|line| line.starts_with("a=ice-ufrag")).map(str::to_owned);
+    assert_eq!(ufrag(&answer.sdp), ufrag(&again), "no ICE restart");
+    let back = loop {
+        let (source, camera, number, idr) = viewer.picture().await;
+        if camera == "back" {
+            assert!(idr && source != front, "it begins with an IDR, from a source of its own");
+            break source;
+        }
+        assert_eq!((source, number.wrapping_sub(last) < 20), (front, true), "the first one goes on");
+        last = number;
+    };
+    until("both are wanted", soon, || house.demand() == [(1, 1), (1, 0)]).await;
+    assert!(again.contains(&format!("a=ssrc:{back} msid:peercam-2 picture-2")), "{again}");
+
+    // The first one's section rests.
+    let rests = |sdp: &str| {
+        let name = format!("\r\na=mid:{first_mid}\r\n");
+        let section = |section: &str| match section.contains(&name) {
+            true => section.replace("a=recvonly", "a=inactive"),
+            false => section.to_owned(),
+        };
+        sdp.split("\r\nm=").map(section).collect::<Vec<_>>().join("\r\nm=")
+    };
+    let resting = rests(&sdp);
+    let one = house.wanted(&[(second_mid, "back")]);
+    house.registry.renegotiate(&viewer.id, &resting, Some(one)).await.expect("answered");
+    until("nothing is wanted of it", soon, || house.demand()[0].0 == 0 && house.demand()[1].0 == 1).await;
+    let facts = || house.registry.list().remove(0).cameras.into_iter().map(|c| c.camera).collect::<Vec<_>>();
+    assert_eq!(facts(), ["back"]);
+    let named = house.registry.set_camera(&viewer.id, Some("no-such"), "back").await;
+    assert!(named.is_err());
+    // The camera comes back into the same section, from another source: Chromium shows nothing of one that it has seen end.
+    let both = house.wanted(&[(&first_mid, "front"), (second_mid, "back")]);
+    let sdp = viewer.client.offer_again().await;
+    let again = house.registry.renegotiate(&viewer.id, &sdp, Some(both)).await.expect("answered");
+    let source = again.lines().find_map(|line| line.strip_prefix("a=ssrc-group:FID ")?.split(' ').next());
+    let new = source.and_then(|source| source.parse().ok()).expect("a source");
+    assert!(new != front && new != back, "{again}");
+    viewer.client.accept(&again).await;
+    viewer.show(&[(new, "front")]).await;
+    assert_eq!(facts(), ["front", "back"]);
+    // What can't be taken changes nothing.
+    let unknown = house.wanted(&[(&first_mid, "front"), ("no-such", "back")]);
+    house.registry.renegotiate(&viewer.id, &sdp, Some(unknown)).await.expect_err("no such section");
+    assert_eq!(facts(), ["front", "back"]);
+    viewer.picture().await;
+}
