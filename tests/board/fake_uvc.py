@@ -237,6 +237,10 @@ class Plug:
         theirs, self.socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sending = threading.Lock()
         self.waiting = []  # (sequence number, length) of bulk URBs that wait for data
+        self.newest = 0  # sequence number of the last URB that came
+        # Requests to unlink a URB that has not come yet, by its number: the kernel (vhci_tx.c) sends them in either order,
+        # and unplugs the device for an answer to a URB that it has unlinked.
+        self.early = {}
         self.arrived = threading.Condition()
         with open(f"{VHCI}/attach", "w") as attach:
             attach.write(f"{PORT} {theirs.fileno()} {DEVICE_ID} {SPEED_HIGH}")
@@ -259,6 +263,11 @@ class Plug:
         with self.sending:
             self.socket.sendall(struct.pack(">IIIIIiiiii8x", 3, sequence, 0, 0, 0, status, length, 0, 0, 0) + data)
 
+    def unlinked(self, sequence, status):
+        """USBIP_RET_UNLINK."""
+        with self.sending:
+            self.socket.sendall(struct.pack(">IIIIIi24x", 4, sequence, 0, 0, 0, status))
+
     def serve(self):
         while True:
             header = self.take(48)
@@ -266,6 +275,10 @@ class Plug:
             if command == 1:  # USBIP_CMD_SUBMIT
                 _flags, length, _frame, _packets, _interval = struct.unpack(">IiIiI", header[20:40])
                 data = self.take(length) if not to_host and length > 0 else b""
+                self.newest = sequence
+                if sequence in self.early:
+                    self.unlinked(self.early.pop(sequence), UNLINKED)
+                    continue
                 if endpoint:
                     with self.arrived:
                         self.waiting.append((sequence, length))
@@ -281,12 +294,13 @@ class Plug:
                     self.give(sequence, 0, b"", len(data))
             elif command == 2:  # USBIP_CMD_UNLINK
                 (target,) = struct.unpack(">I", header[20:24])
+                if target > self.newest:
+                    self.early[target] = sequence
+                    continue
                 with self.arrived:
                     found = any(s == target for s, _ in self.waiting)
                     self.waiting[:] = [(s, n) for s, n in self.waiting if s != target]
-                with self.sending:
-                    status = UNLINKED if found else 0
-                    self.socket.sendall(struct.pack(">IIIIIi24x", 4, sequence, 0, 0, 0, status))
+                self.unlinked(sequence, UNLINKED if found else 0)
 
     def wait_while(self, stream, until):
         while stream == self.camera.streams and time.monotonic() < until:
@@ -309,6 +323,8 @@ class Plug:
             toggle ^= 1
             sent = 0
             while sent < len(frame):
+                # The lock is held until the URB is given back: a URB that is answered after the kernel was told that it is
+                # unlinked is one that the kernel does not know, for which it unplugs the device.
                 with self.arrived:
                     while not self.waiting:
                         self.arrived.wait()
@@ -316,13 +332,14 @@ class Plug:
                     if stream != self.camera.streams:
                         break
                     sequence, length = self.waiting.pop(0)
-                if name == "YUYV" and self.yuyv == "errors":
-                    self.give(sequence, BROKEN)
-                    break
-                part = frame[sent : sent + min(length, PAYLOAD) - 2]
-                sent += len(part)
-                last = 2 if sent >= len(frame) else 0
-                self.give(sequence, 0, bytes([2, 0x80 | toggle | last]) + part)  # payload header, UVC 1.1 section 2.4.3.3
+                    if name == "YUYV" and self.yuyv == "errors":
+                        self.give(sequence, BROKEN)
+                        break
+                    part = frame[sent : sent + min(length, PAYLOAD) - 2]
+                    sent += len(part)
+                    last = 2 if sent >= len(frame) else 0
+                    # A payload header, UVC 1.1 section 2.4.3.3, and the payload.
+                    self.give(sequence, 0, bytes([2, 0x80 | toggle | last]) + part)
             due += 1 / self.fps
             time.sleep(max(0.0, due - time.monotonic()))
 
