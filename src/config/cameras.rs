@@ -1,4 +1,4 @@
-//! `[video]` and `[[camera]]`: what films, and how.
+//! Reads `[video]` and `[[camera]]`.
 
 use std::collections::BTreeMap;
 
@@ -6,21 +6,21 @@ use super::file::{Section, boolean, integer, one_of, text};
 use super::{Camera, CameraDevice, Effort, Video, bps, values};
 use crate::media::frame::PixelFormat;
 
-/// Cameras: each has threads and pictures of its own, and no board encodes more of them.
+/// Most `[[camera]]` sections: each camera has its own threads and buffers, and no board can encode more.
 const MOST: usize = 16;
-/// Video bitrates: below the first nothing is recognisable, above the second no board's encoder follows.
+/// Lowest and highest video bitrate, kbit/s: below it nothing is recognisable, above it no board's encoder keeps up.
 const VIDEO_KBPS: (i64, i64) = (50, 50_000);
 
-/// `[video]`, which is all there is (`alone`), or beside `[[camera]]` sections.
+/// Reads `[video]`. `alone`: there are no `[[camera]]` sections.
 pub(super) fn video(section: &mut Section<'_, '_>, alone: bool) -> Video {
     let device = device(section).unwrap_or_default();
     if !alone && device != CameraDevice::Auto {
-        section.lacks("device", "is for a single camera; here each [[camera]] has a device of its own");
+        section.lacks("device", "is only for a single camera; set the device in each [[camera]] instead");
     }
     Video { device, ..picture(section, Video::default()) }
 }
 
-/// All `[[camera]]`, or the only camera where there is none.
+/// Reads all `[[camera]]` sections; without any, `[video]` describes the only camera.
 pub(super) fn cameras(root: &mut Section<'_, '_>, video: &Video) -> Vec<Camera> {
     let mut cameras = root.sections("camera", |section, above| camera(section, above, video));
     if cameras.is_empty() {
@@ -39,55 +39,55 @@ pub(super) fn cameras(root: &mut Section<'_, '_>, video: &Video) -> Vec<Camera> 
 
 fn camera(section: &mut Section<'_, '_>, above: &[Camera], defaults: &Video) -> Camera {
     if above.len() == MOST {
-        section.refuse_all(&format!("is one too many; allowed: {MOST} cameras"));
+        section.refuse_all(&format!("is one too many; allowed: at most {MOST} cameras"));
     }
     let name = name(section, above);
     let label = section.get("label", text(values::LABEL, values::label));
     let device = device(section);
     let taken = |device: &CameraDevice| above.iter().any(|other| other.video.device == *device);
     match &device {
-        // One that is refused is none.
+        // A refused device has been reported already.
         None if section.has("device") => (),
         None if taken(&CameraDevice::Auto) => section.lacks(
             "device",
-            "is missing; it is \"auto\" then, as another camera's is; `peercam devices` prints names for it",
+            "is missing; the default, \"auto\", is already used by another camera; `peercam devices` prints device names",
         ),
         Some(CameraDevice::Auto) if taken(&CameraDevice::Auto) => section.lacks(
             "device",
-            "is \"auto\", as another camera's is; only one can be; `peercam devices` prints names for it",
+            "is \"auto\", which only one camera can use; `peercam devices` prints device names",
         ),
         Some(device @ CameraDevice::Device(_)) if taken(device) => {
-            section.lacks("device", "is another camera's, too; each needs one of its own");
+            section.lacks("device", "is already used by another camera; each camera needs its own");
         }
         _ => (),
     }
     let microphone = section.get("microphone", text(values::OWN_MICROPHONE, values::own_microphone));
     let led = section.get("led", text(values::LED, values::led)).flatten();
     if led.is_some() && above.iter().any(|other| other.led == led) {
-        section.lacks("led", "is another camera's, too; each needs one of its own");
+        section.lacks("led", "is already used by another camera; each camera needs its own");
     }
     let defaults = Video { device: device.unwrap_or_default(), ..defaults.clone() };
     let label = label.unwrap_or_else(|| readable(&name));
     Camera { name, label, video: picture(section, defaults), microphone, led }
 }
 
-/// Empty where it is refused.
+/// Reads `name`; empty if it is refused.
 fn name(section: &mut Section<'_, '_>, above: &[Camera]) -> String {
     let name = section.get("name", text(values::CAMERA_NAME, values::camera_name));
     match &name {
         None if !section.has("name") => {
-            let says = format!("is missing; each camera has one; allowed: {}", values::CAMERA_NAME);
+            let says = format!("is missing; each camera needs one; allowed: {}", values::CAMERA_NAME);
             section.lacks("name", &says);
         }
         Some(name) if above.iter().any(|other| other.name == *name) => {
-            section.lacks("name", "is another camera's, too; each needs one of its own");
+            section.lacks("name", "is already used by another camera; each camera needs its own");
         }
         _ => (),
     }
     name.unwrap_or_default()
 }
 
-/// "front-door" as "Front door".
+/// The default label: "front-door" becomes "Front door".
 fn readable(name: &str) -> String {
     let mut letters = name.chars().map(|c| if c == '-' { ' ' } else { c });
     letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect()
@@ -97,7 +97,7 @@ fn device(section: &mut Section<'_, '_>) -> Option<CameraDevice> {
     section.get("device", text(values::CAMERA, values::camera))
 }
 
-/// How it films: all keys but `device`, and `default` for those that are left out.
+/// Reads all keys of a camera but `device`; missing keys get the value of `default`.
 fn picture(section: &mut Section<'_, '_>, default: Video) -> Video {
     let mut formats = vec![("auto", None)];
     formats.extend(PixelFormat::ALL.map(|f| (f.fourcc(), Some(f))));

@@ -1,4 +1,4 @@
-//! What differs between two configurations, key by key, for people.
+//! Lists the differences between two configurations, key by key, for the log.
 
 use std::fmt;
 
@@ -6,19 +6,19 @@ use super::{
     Audio, Camera, CameraDevice, Config, Effort, Ice, Microphone, Public, Tls, Video, Watching, Web,
 };
 
-/// One key that has another value now, or a camera that has come or gone.
+/// A key whose value changed, or a camera that was added or removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Its full name ("video.size", "camera.front.size"; "camera.front" for the camera as a whole).
+    /// The full key ("video.size", "camera.front.size"; "camera.front" for the camera as a whole).
     pub key: String,
     what: What,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum What {
-    /// From one value to another.
+    /// The old and the new value.
     Values(String, String),
-    /// Its values may hold a secret.
+    /// The values are not shown, because they may contain a secret.
     Secret,
     Added,
     Removed,
@@ -36,15 +36,15 @@ impl fmt::Display for Change {
     }
 }
 
-/// Keys with their values, about as the file has them.
+/// Keys with their values, written roughly as in the file.
 type Written = Vec<(String, String)>;
 
-/// Keys whose values are not for the log: passwords are in them, and URLs that are as good as passwords.
+/// Keys whose values are not logged: they contain passwords, or URLs that are as secret as passwords.
 const SECRET: [&str; 2] = ["ice.servers", "watching.webhook"];
 
 impl Config {
-    /// The keys that `new` gives another value, in the order of the file. Keys of `[video]` are told where it is all there
-    /// is, or else those of the cameras that it has an effect on.
+    /// The keys whose values differ in `new`, in the order of the file. Changes of `[video]` are listed under `video`
+    /// if there are no `[[camera]]` sections, otherwise under each camera that they affect.
     pub fn changes(&self, new: &Self) -> Vec<Change> {
         let mut changes = match (self.has_camera_sections(), new.has_camera_sections()) {
             (false, false) => differing(video("video", &self.video), video("video", &new.video)),
@@ -58,7 +58,7 @@ impl Config {
         self.cameras != [Camera::only(self.video.clone())]
     }
 
-    /// Every key but those of the cameras. Nothing is left out: fields are named one by one.
+    /// Every key except those of the cameras. Fields are destructured one by one, so that none is forgotten.
     pub(super) fn written(&self) -> Written {
         let Self { video: _, cameras: _, audio, web, ice, watching } = self;
         let mut all = vec![];
@@ -128,11 +128,11 @@ impl Config {
 }
 
 impl Camera {
-    /// Every key but the name.
+    /// Every key except `name`.
     pub(super) fn written(&self) -> Written {
         let Self { name, label, video: picture, microphone: own, led } = self;
         let section = format!("camera.{name}");
-        let microphone = own.as_ref().map_or("not named", microphone);
+        let microphone = own.as_ref().map_or("none given", microphone);
         let mut all = named(
             &section,
             vec![
@@ -146,7 +146,7 @@ impl Camera {
     }
 }
 
-/// All keys of `[video]`, which stand in `section`.
+/// The keys of `[video]`, listed under `section`.
 fn video(section: &str, video: &Video) -> Written {
     let Video { device, others: _, size, frame_rate, pixel_format, bitrate_bps, effort, keep_open, controls } =
         video;
@@ -284,7 +284,7 @@ mod tests {
         let only = "[[camera]]\nname = \"camera\"\n";
         assert_eq!(told("", only), "");
         let label = format!("{only}label = \"Hall\"\nmicrophone = \"off\"\n");
-        let all = "camera.camera.label Camera -> Hall, camera.camera.microphone not named -> off";
+        let all = "camera.camera.label Camera -> Hall, camera.camera.microphone none given -> off";
         assert_eq!(told("", &label), all);
     }
 }

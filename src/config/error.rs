@@ -1,4 +1,4 @@
-//! What is wrong with a configuration file, as a person reads it in the terminal.
+//! Errors in a configuration file, as they are printed in a terminal.
 
 use std::fmt::{self, Write as _};
 use std::io;
@@ -7,51 +7,51 @@ use std::path::PathBuf;
 
 use crate::text::of_error;
 
-/// Why there is no configuration.
+/// Why a configuration can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The user named a file that does not exist; says where it was looked for.
+    /// The given file does not exist; the text says where it was looked for.
     #[error("{0}")]
     Missing(String),
     /// The file can't be read.
     #[error("can't read {}: {}", path.display(), of_error(source))]
     Read {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What the kernel said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The file was read, and these things in it are refused; at least one.
+    /// The file has these mistakes; at least one.
     #[error("{}", Lines(.0))]
     Refused(Vec<Problem>),
 }
 
-/// One refused thing and where it stands. Its text is `file:line:column: key: what is wrong; what is allowed`, which
-/// editors jump to, and below that the line of the file with carets.
+/// One mistake and its position. It is shown as `file:line:column: key: what is wrong; what is allowed`, a form that
+/// editors can jump to, followed by the line of the file with carets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Name of the file, as it was given.
+    /// Name of the file, as given by the user.
     pub file: String,
     /// Line, counted from 1.
     pub line: usize,
     /// Column, counted from 1 in characters.
     pub column: usize,
-    /// Full key ("video.frame_rate"); empty where the file is no TOML at all.
+    /// Full key ("video.frame_rate"); empty if the line is not TOML.
     pub key: String,
     /// What is wrong, and what is allowed.
     pub says: String,
-    /// The line, and the characters in it (from 0) that the problem is about.
+    /// The text of the line, and the range of its characters (from 0) that is wrong.
     source: (String, Range<usize>),
 }
 
 impl Problem {
-    /// A problem with the bytes `span` of `text`, the content of `file`.
+    /// A problem at the bytes `span` of `text`, the content of `file`.
     pub(super) fn new(file: &str, text: &str, span: Range<usize>, key: &str, says: String) -> Self {
         let start = floor_char(text, span.start);
         let line_start = text[..start].rfind('\n').map_or(0, |n| n + 1);
         let line = text[line_start..].lines().next().unwrap_or_default();
         let column = text[line_start..start].chars().count();
-        // What is wrong may be the line's end itself, which `line` is without.
+        // The span may be the line break itself, which `line` does not include.
         let end = floor_char(text, span.end.min(line_start + line.len())).max(start);
         let width = text[start..end].chars().count().max(1);
         Self {
@@ -60,14 +60,14 @@ impl Problem {
             column: column + 1,
             key: key.into(),
             says,
-            // Tabs would shift the carets, other control characters could do anything to a terminal.
+            // Tabs would shift the carets, and other control characters could change the terminal.
             source: (line.replace(char::is_control, " "), column..column + width),
         }
     }
 }
 
 impl Error {
-    /// A sentence for each mistake, without the lines of the file: those may hold passwords.
+    /// A sentence for each mistake, without the lines of the file, which may contain passwords.
     pub fn sentences(&self) -> Vec<String> {
         match self {
             Self::Missing(_) | Self::Read { .. } => vec![self.to_string()],

@@ -1,7 +1,7 @@
-//! Walks a parsed TOML document and collects everything that is wrong with it.
+//! Walks a parsed TOML document and collects all mistakes in it.
 //!
-//! Serde would stop at the first mistake, and its errors know neither the full key nor what is allowed. So
-//! sections are read here key by key: what was asked for is what is allowed, and anything else is unknown.
+//! Serde would stop at the first mistake, and its errors name neither the full key nor the allowed values. So this
+//! module reads sections key by key: the keys that were read are the allowed keys, and all others are unknown.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -13,10 +13,10 @@ use super::error::{Error, Problem};
 use super::synonyms;
 use super::syntax::{self, Fault};
 
-/// A value as it stands in the file.
+/// A value and its position in the file.
 pub(super) type Value<'t> = Spanned<DeValue<'t>>;
 
-/// Why a value is refused: which bytes, what is wrong with them, and what is allowed instead.
+/// Why a value is refused: its bytes, what is wrong with them, and what is allowed instead.
 pub(super) struct Refusal {
     span: Range<usize>,
     wrong: Wrong,
@@ -27,7 +27,7 @@ pub(super) struct Refusal {
 enum Wrong {
     /// "is out of range"
     Value(String),
-    /// It is of another type, as in "an integer".
+    /// The value has the wrong type, like "an integer".
     Type { is: &'static str, wanted: &'static str },
 }
 
@@ -35,24 +35,24 @@ enum Wrong {
 pub(super) struct File<'t> {
     name: &'t str,
     text: &'t str,
-    /// This is one line of a file in which this value has no quotes.
+    /// A value without quotes in the original file, if this is a single line that is read again with quotes.
     bare: Option<&'t str>,
     problems: RefCell<Vec<Problem>>,
     asked: RefCell<Asked>,
     unknown: RefCell<Vec<Unknown>>,
 }
 
-/// What was asked for: all keys that there are.
+/// All keys that were read, which are all keys that exist.
 #[derive(Default)]
 struct Asked {
     /// Full keys.
     keys: Vec<String>,
-    /// Those of them that are arrays of sections.
+    /// The full keys of arrays of sections.
     arrays: Vec<String>,
 }
 
 impl Asked {
-    /// How a section is written.
+    /// The header of a section.
     fn header(&self, section: &str) -> String {
         if self.is_array(section) { format!("[[{section}]]") } else { format!("[{section}]") }
     }
@@ -62,20 +62,20 @@ impl Asked {
     }
 }
 
-/// A key that nothing asked for.
+/// An unknown key.
 struct Unknown {
     span: Range<usize>,
     key: String,
-    /// The section that it stands in.
+    /// The section that contains the key.
     section: String,
-    /// It is a section itself.
+    /// Whether the key is itself a section.
     is_section: bool,
-    /// The keys that are allowed there.
+    /// The keys that are allowed in the section.
     allowed: Vec<&'static str>,
 }
 
 impl<'t> File<'t> {
-    /// Reads `text` by handing its root to `read`; `name` is what errors call it.
+    /// Parses `text` and passes its root to `read`; `name` is the file's name in errors.
     pub(super) fn read<T>(
         name: &'t str,
         text: &'t str,
@@ -84,7 +84,7 @@ impl<'t> File<'t> {
         Self::read_and_list(name, text, read).0
     }
 
-    /// The same, and all keys that were asked for: the tests hold them against the reference file.
+    /// Like [`Self::read`], and also returns all known keys, which the tests compare with the reference file.
     pub(super) fn read_and_list<T>(
         name: &'t str,
         text: &'t str,
@@ -102,7 +102,7 @@ impl<'t> File<'t> {
     fn examine<T>(self, read: &impl Fn(&mut Section<'_, '_>) -> T) -> (Result<T, Error>, Asked) {
         let file = self;
         let (root, faults) = DeTable::parse_recoverable(file.text);
-        // Whatever stands below a header that is there twice may be there twice as well.
+        // Below a duplicate header, keys may be duplicates as well; only the header is reported.
         let below_another = |fault: &toml::de::Error| {
             let header = syntax::header_of(file.text, start(fault));
             is_twice(fault) && faults.iter().any(|other| is_twice(other) && header.contains(&start(other)))
@@ -111,7 +111,7 @@ impl<'t> File<'t> {
             file.syntax(fault, read);
         }
         let mut result = None;
-        // What follows a broken line may have been misunderstood: say nothing about it.
+        // After a broken line, values may have been misread, so none are checked.
         if faults.is_empty() {
             let mut section = Section {
                 file: &file,
@@ -123,12 +123,12 @@ impl<'t> File<'t> {
             };
             result = Some(read(&mut section));
             section.refuse_unknown();
-            file.unknown.take().into_iter().for_each(|unknown| file.tell_unknown(unknown));
+            file.unknown.take().into_iter().for_each(|unknown| file.report_unknown(unknown));
         }
         let mut problems = file.problems.into_inner();
         problems.sort_by_key(|p| p.line);
         if result.is_none() {
-            problems.dedup_by_key(|p| p.line); // what follows the first is of its making
+            problems.dedup_by_key(|p| p.line); // later errors in a line follow from the first
         }
         let result = match result {
             Some(result) if problems.is_empty() => Ok(result),
@@ -146,12 +146,12 @@ impl<'t> File<'t> {
         if is_twice(fault) {
             let key = self.text.get(span.clone()).unwrap_or_default();
             let section = syntax::section(syntax::line(self.text, span.start));
-            // Every array is asked for, also by an empty file.
+            // Reading an empty file lists all arrays of sections.
             let (_, asked) = File::new(self.name, "", None).examine(read);
             let says = if asked.is_array(section) {
-                format!("is there twice; write {} above each", asked.header(section))
+                format!("appears twice; write {} above each", asked.header(section))
             } else {
-                "is there twice; keep one of the two".into()
+                "appears twice; remove one of the two".into()
             };
             return self.problem(span, key, says);
         }
@@ -167,9 +167,9 @@ impl<'t> File<'t> {
         }
     }
 
-    /// What is wrong with `key = value` below `headers`, in which the value has no quotes. It is read again with them: if
-    /// the key takes a string they are all that is missing, or else what is said then names what the key, in full `path`,
-    /// takes.
+    /// What is wrong with the line `key = value` below `headers`, whose value has no quotes. The line is read again
+    /// with quotes: if the key takes a string, only the quotes are missing; otherwise the error of the second reading
+    /// says what the key takes. `path` is the full key.
     fn quoted<T>(
         &self,
         headers: &str,
@@ -188,8 +188,8 @@ impl<'t> File<'t> {
         about.map_or_else(|| format!("a string needs quotes; write {key} = {quoted}"), |problem| problem.says)
     }
 
-    /// Refuses a key that nothing asked for, when all keys are known that there are.
-    fn tell_unknown(&self, unknown: Unknown) {
+    /// Reports an unknown key. Called when all keys have been read.
+    fn report_unknown(&self, unknown: Unknown) {
         let Unknown { span, key, section, is_section, allowed } = unknown;
         let at_root = section.is_empty();
         let path = if at_root { key.clone() } else { format!("{section}.{key}") };
@@ -201,12 +201,12 @@ impl<'t> File<'t> {
                 format!("unknown key{hint}; allowed in {}: {}", header(&section), allowed.join(", "))
             }
             (true, true) => format!("unknown section{hint}; allowed: {}", sections()),
-            (true, false) => format!("stands in no section{hint}; sections: {}", sections()),
+            (true, false) => format!("is outside every section{hint}; sections: {}", sections()),
         };
         self.problem(span, &path, says);
     }
 
-    /// What may have been meant by an unknown key, the likeliest only.
+    /// What an unknown key may have been meant to be: only the likeliest guesses.
     fn meant(&self, key: &str, section: &str, is_section: bool, allowed: &[&str]) -> Vec<String> {
         let asked = self.asked.borrow();
         let elsewhere = |(section, key): (&str, &str)| format!("`{key}` in {}", asked.header(section));
@@ -229,9 +229,9 @@ impl<'t> File<'t> {
         likeliest_first.into_iter().find(|guess| !guess.is_empty()).unwrap_or_default()
     }
 
-    /// A value the way its author wrote it, shortened to fit a sentence.
+    /// A value as written in the file, shortened to fit a sentence.
     fn written(&self, value: &Value<'_>) -> String {
-        const LONGEST: usize = 60; // characters; the whole line stands below the message anyway
+        const LONGEST: usize = 60; // characters; the whole line is printed below the message anyway
         let text = self.text.get(value.span()).unwrap_or_default();
         let line: String = text.lines().next().unwrap_or_default().chars().take(LONGEST).collect();
         if line.len() < text.len() { line + "..." } else { line }
@@ -243,16 +243,16 @@ pub(super) struct Section<'f, 't> {
     file: &'f File<'t>,
     path: String,
     table: &'f DeTable<'t>,
-    /// Keys that were asked for: the allowed ones.
+    /// Keys that were read: the allowed ones.
     asked: Vec<&'static str>,
-    /// Where it stands: its header.
+    /// Position of the header.
     at: Range<usize>,
-    /// Any key is allowed.
+    /// Whether any key is allowed.
     open: bool,
 }
 
 impl<'f, 't> Section<'f, 't> {
-    /// The value of `key` as `read` understands it; `None` when it isn't there or was refused.
+    /// The value of `key`, parsed by `read`; `None` if it is missing or refused.
     pub(super) fn get<T>(
         &mut self,
         key: &'static str,
@@ -268,7 +268,7 @@ impl<'f, 't> Section<'f, 't> {
         None
     }
 
-    /// Reads the table `key`, which may be missing, with `read`.
+    /// Reads the optional table `key` with `read`.
     pub(super) fn section<T>(
         &mut self,
         key: &'static str,
@@ -284,7 +284,7 @@ impl<'f, 't> Section<'f, 't> {
                 self.refuse(&path, value, wrong_type(value, "a section", &format!("[{path}]")));
                 return None;
             }
-            // Read all the same, so that its keys are known.
+            // Read an empty table, so that its keys are known.
             None => &empty,
         };
         let mut section = Section { file: self.file, path, table, at, asked: vec![], open: false };
@@ -293,7 +293,7 @@ impl<'f, 't> Section<'f, 't> {
         value.is_some().then_some(result)
     }
 
-    /// Reads the array of tables `key`, which may be missing, each with `read`, which gets those above it as well.
+    /// Reads the optional array of tables `key`. `read` gets each table and the results of those before it.
     pub(super) fn sections<T>(
         &mut self,
         key: &'static str,
@@ -329,13 +329,13 @@ impl<'f, 't> Section<'f, 't> {
         all
     }
 
-    /// Whether there are sections in the array `key`, right or wrong.
+    /// Whether the array `key` has sections, valid or not.
     pub(super) fn has_sections(&self, key: &str) -> bool {
         let value = self.table.get(key).map(Spanned::get_ref);
         value.is_some_and(|value| value.as_array().is_none_or(|all| !all.is_empty()))
     }
 
-    /// All keys of a section whose keys are not known beforehand. `name` says what is wrong with a key.
+    /// Reads all keys of a section that may have any key. `name` checks a key.
     pub(super) fn open<T>(
         &mut self,
         name: impl Fn(&str) -> Result<(), String>,
@@ -354,12 +354,12 @@ impl<'f, 't> Section<'f, 't> {
         all
     }
 
-    /// Whether `key` stands in this section, refused or not.
+    /// Whether this section has `key`, valid or not.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
 
-    /// Refuses this section because of what it has not: `key`.
+    /// Refuses `key`, or the section if `key` is missing in it.
     pub(super) fn lacks(&self, key: &str, says: &str) {
         let at = self.table.get(key).map_or(self.at.clone(), Spanned::span);
         self.file.problem(at, &self.path_of(key), says.into());
@@ -409,7 +409,7 @@ impl<'f, 't> Section<'f, 't> {
     }
 }
 
-/// Whether the parser has read this key before.
+/// Whether the fault is a duplicate key.
 fn is_twice(fault: &toml::de::Error) -> bool {
     fault.message() == "duplicate key" || fault.message().starts_with("cannot extend value")
 }
@@ -418,7 +418,7 @@ fn start(fault: &toml::de::Error) -> usize {
     fault.span().unwrap_or(0..0).start
 }
 
-/// Whether it has a header of its own: `[key]`, or `[[key]]`.
+/// Whether the value is written with a header, `[key]` or `[[key]]`.
 fn is_section(value: &DeValue<'_>) -> bool {
     let is_array = |all: &DeArray<'_>| !all.is_empty() && all.iter().all(|v| v.get_ref().is_table());
     value.is_table() || value.as_array().is_some_and(is_array)
@@ -443,7 +443,7 @@ pub(super) fn boolean(value: &Value<'_>) -> Result<bool, Refusal> {
     value.get_ref().as_bool().ok_or_else(|| wrong_type(value, "a boolean", "true or false"))
 }
 
-/// A string that `parse` understands, or it says what is wrong with it.
+/// A string that `parse` accepts; its error says what is wrong with the string.
 pub(super) fn text<T>(
     allowed: &'static str,
     parse: impl Fn(&str) -> Result<T, String>,
@@ -475,7 +475,7 @@ pub(super) fn one_of<T: Clone>(choices: &[(&'static str, T)]) -> impl Fn(&Value<
     }
 }
 
-/// An array of what `read` understands.
+/// An array of values that `read` accepts.
 pub(super) fn list<T>(
     allowed: &'static str,
     read: impl Fn(&Value<'_>) -> Result<T, Refusal>,
@@ -504,7 +504,7 @@ fn did_you_mean(meant: &[String]) -> String {
     if meant.is_empty() { String::new() } else { format!(" (did you mean {}?)", meant.join(" or ")) }
 }
 
-/// The one of `names` that is close to `name`.
+/// The name in `names` that is most similar to `name`, if any is similar enough.
 fn similar<'n>(name: &str, names: &[&'n str]) -> Option<&'n str> {
     // Jaro similarity, 1 is equal; the threshold that clap uses for arguments.
     const CLOSE: f64 = 0.7;

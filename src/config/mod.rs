@@ -1,7 +1,7 @@
-//! `device.toml` to a typed [`Config`]; every range is checked while parsing.
+//! Parses `device.toml` into a typed [`Config`]; every range is checked while parsing.
 //!
-//! Every mistake in the file is reported at once, each with file, line, key, and what is allowed. The shipped
-//! `device.toml` is the reference of all keys: tests hold it against this module.
+//! All mistakes in the file are reported at once, each with file, line, key and the allowed values. The shipped
+//! `device.toml` is the reference of all keys: tests compare it with this module.
 
 mod cameras;
 mod changes;
@@ -24,12 +24,12 @@ pub use error::{Error, Problem};
 use file::{File, Section, boolean, integer, list, one_of, text};
 pub use network::Network;
 
-/// The whole file. `Config::default()` is what an empty file means.
+/// The whole file. `Config::default()` is the meaning of an empty file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// `[video]`: the only camera, or what `[[camera]]` sections leave out.
+    /// `[video]`: the only camera, or the defaults for `[[camera]]` sections.
     pub video: Video,
-    /// `[[camera]]`, in the order of the file, or the only camera; never empty.
+    /// `[[camera]]` sections in the order of the file, or the only camera; never empty.
     pub cameras: Vec<Camera>,
     /// `[audio]`
     pub audio: Audio,
@@ -59,18 +59,18 @@ impl Default for Config {
 pub struct Camera {
     /// `name`, its identity: 1 to 32 characters, a to z, 0 to 9 and hyphens.
     pub name: String,
-    /// `label`: what people read.
+    /// `label`, its name for people.
     pub label: String,
-    /// All keys that `[video]` has as well, and those of `[video]` where it has none.
+    /// The keys that `[video]` has too; keys that the section leaves out have the values of `[video]`.
     pub video: Video,
-    /// `microphone`, which is not [`Microphone::Auto`]; `None` where the section names none.
+    /// `microphone`, never [`Microphone::Auto`]; `None` if the section names none.
     pub microphone: Option<Microphone>,
-    /// `led`, a name under `/sys/class/leds`; `None` is none.
+    /// `led`, a name in `/sys/class/leds`.
     pub led: Option<String>,
 }
 
 impl Camera {
-    /// The only one, where there is no `[[camera]]`.
+    /// The only camera of a file without `[[camera]]` sections.
     pub fn only(video: Video) -> Self {
         Self { name: "camera".into(), label: "Camera".into(), video, microphone: None, led: None }
     }
@@ -82,10 +82,10 @@ impl Default for Camera {
     }
 }
 
-/// Which camera.
+/// The camera to use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum CameraDevice {
-    /// The first that works and that no other section names, or else the test picture.
+    /// The first camera that works and that no other section names, or else the test picture.
     #[default]
     Auto,
     /// The built-in test picture.
@@ -94,15 +94,15 @@ pub enum CameraDevice {
     Device(String),
 }
 
-/// How hard the encoder works for its bits.
+/// How much CPU time the encoder spends on quality.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Effort {
-    /// Least CPU.
+    /// Least CPU time.
     #[default]
     Low,
-    /// Between.
+    /// Between low and high.
     Medium,
-    /// Best picture for the bits.
+    /// Best picture at a given bitrate.
     High,
 }
 
@@ -111,9 +111,9 @@ pub enum Effort {
 pub struct Video {
     /// `device`
     pub device: CameraDevice,
-    /// What other `[[camera]]` sections have as `device`: [`CameraDevice::Auto`] leaves those to them. Not a key.
+    /// Not a key: the devices that other `[[camera]]` sections name, which [`CameraDevice::Auto`] does not take.
     pub others: Vec<String>,
-    /// `size`; the camera's nearest is taken.
+    /// `size`; the nearest size that the camera has is used.
     pub size: Size,
     /// `frame_rate`, frames per second.
     pub frame_rate: u32,
@@ -123,7 +123,7 @@ pub struct Video {
     pub bitrate_bps: u32,
     /// `effort`
     pub effort: Effort,
-    /// `keep_open`: open also while nobody watches.
+    /// `keep_open`: keep the device open even while nobody watches.
     pub keep_open: bool,
     /// `[video.controls]`: V4L2 controls by the name that `v4l2-ctl -l` and `peercam devices` print.
     pub controls: BTreeMap<String, i64>,
@@ -145,15 +145,15 @@ impl Default for Video {
     }
 }
 
-/// Which microphone.
+/// The microphone to use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Microphone {
-    /// The first that works, or else the tone.
+    /// The first microphone that works, or else the test tone.
     #[default]
     Auto,
     /// The built-in test tone.
     Tone,
-    /// No sound at all.
+    /// No sound.
     Off,
     /// An ALSA PCM name ("hw:1,0", "plughw:CARD=C920,DEV=0", "default").
     Device(String),
@@ -164,15 +164,15 @@ pub enum Microphone {
 pub struct Audio {
     /// `device`
     pub device: Microphone,
-    /// Not a key: ALSA names of microphones that belong to single cameras, which "auto" leaves alone.
+    /// Not a key: ALSA names of microphones that belong to single cameras, which "auto" does not take.
     pub others: Vec<String>,
     /// `channels`, 1 or 2.
     pub channels: u32,
     /// `bitrate_kbps`, here in bits per second.
     pub bitrate_bps: u32,
-    /// `dtx`: send nothing in silence.
+    /// `dtx`: send nothing during silence.
     pub dtx: bool,
-    /// `keep_open`: open also while nobody watches.
+    /// `keep_open`: keep the device open even while nobody watches.
     pub keep_open: bool,
 }
 
@@ -189,24 +189,24 @@ impl Default for Audio {
     }
 }
 
-/// Whose certificate the page is served with.
+/// The certificate that the page is served with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Tls {
-    /// One that the device makes for itself.
+    /// A certificate that the device makes for itself.
     #[default]
     Auto,
-    /// The owner's.
+    /// The owner's own certificate.
     Files {
-        /// `certificate`: PEM, the certificate first, then those between it and its root.
+        /// `certificate`: PEM, the certificate first, then the intermediate certificates.
         certificate: PathBuf,
         /// `key`: PEM.
         key: PathBuf,
     },
-    /// None: plain HTTP, for use behind a proxy.
+    /// Plain HTTP without a certificate, for use behind a proxy.
     Off,
 }
 
-/// Which headers a reverse proxy writes about the client behind it.
+/// The headers in which a reverse proxy describes its client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ProxyHeader {
     /// `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Prefix`.
@@ -217,10 +217,10 @@ pub enum ProxyHeader {
 }
 
 impl ProxyHeader {
-    /// All of them, with their names in the file.
+    /// All variants, with their names in the file.
     const ALL: [(&str, Self); 2] = [("x-forwarded", Self::XForwarded), ("forwarded", Self::Forwarded)];
 
-    /// As in the file.
+    /// The name in the file.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::XForwarded => "x-forwarded",
@@ -236,15 +236,15 @@ pub struct Web {
     pub address: IpAddr,
     /// `port` to listen on; 0 lets the kernel choose.
     pub port: u16,
-    /// `http_port`: where plain HTTP is sent on to HTTPS; 0 is nowhere.
+    /// `http_port`, on which plain HTTP is redirected to HTTPS; 0 turns that off.
     pub http_port: u16,
     /// `tls`, and with "files" also `certificate` and `key`.
     pub tls: Tls,
-    /// `trusted_proxies`: whose word on a client's address and scheme counts.
+    /// `trusted_proxies`: proxies that are trusted to report a client's address and scheme.
     pub trusted_proxies: Vec<Network>,
-    /// `proxy_header`: which of their headers count; no other is read.
+    /// `proxy_header`: the headers that are read from them; all others are ignored.
     pub proxy_header: ProxyHeader,
-    /// `announce`: tell the local network about this device by mDNS.
+    /// `announce`: announce this device on the local network by mDNS.
     pub announce: bool,
     /// `hosts`: names by which browsers may address the device, besides its addresses and `localhost`.
     pub hosts: Vec<String>,
@@ -276,15 +276,15 @@ impl Default for Web {
 pub struct Ice {
     /// `port` of all media, UDP and TCP; 0 lets the kernel choose.
     pub port: u16,
-    /// `tcp`: whether media may go over TCP, too.
+    /// `tcp`: whether media may also use TCP.
     pub tcp: bool,
-    /// `interfaces`: patterns of those whose addresses are offered; empty: all useful ones.
+    /// `interfaces`: patterns of the interfaces whose addresses are offered; empty: all useful interfaces.
     pub interfaces: Vec<String>,
-    /// `exclude_interfaces`: patterns of those whose are not.
+    /// `exclude_interfaces`: patterns of the interfaces whose addresses are not offered.
     pub exclude_interfaces: Vec<String>,
-    /// `public_addresses`: where a NAT forwards to us from.
+    /// `public_addresses`: outside addresses from which a NAT forwards to this device.
     pub public_addresses: Vec<Public>,
-    /// `[[ice.servers]]`, handed to browsers; those with `stun:` the device asks too.
+    /// `[[ice.servers]]`, passed to browsers; the device itself uses the `stun:` servers too.
     pub servers: Vec<IceServer>,
 }
 
@@ -301,12 +301,12 @@ impl Default for Ice {
     }
 }
 
-/// An address on the other side of a NAT.
+/// An outside address of a NAT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Public {
     /// The address.
     pub ip: IpAddr,
-    /// Its port, if it is another than `ice.port`.
+    /// The port, if it differs from `ice.port`.
     pub port: Option<u16>,
 }
 
@@ -319,42 +319,42 @@ pub struct IceServer {
     pub username: Option<String>,
     /// `credential`, for TURN.
     pub credential: Option<String>,
-    /// `secret`, for TURN with credentials that expire, instead of the two above.
+    /// `secret`, for TURN with credentials that expire, instead of `username` and `credential`.
     pub secret: Option<String>,
-    /// `for_guests`: guests, too, get to know `username` and `credential`.
+    /// `for_guests`: `username` and `credential` are also given to guests.
     pub for_guests: bool,
 }
 
 /// `[watching]`
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Watching {
-    /// `privacy`: true forces it on, whatever the switch says.
+    /// `privacy`: true turns privacy on, regardless of the switch.
     pub privacy: bool,
-    /// `led`, a name under `/sys/class/leds`; `None` is none.
+    /// `led`, a name in `/sys/class/leds`.
     pub led: Option<String>,
-    /// `on_first`: a program and its arguments; empty is none.
+    /// `on_first`: a program and its arguments; empty for none.
     pub on_first: Vec<String>,
-    /// `on_last`: likewise.
+    /// `on_last`: a program and its arguments; empty for none.
     pub on_last: Vec<String>,
-    /// `webhook`; `None` is none.
+    /// `webhook`, the URL that events are posted to.
     pub webhook: Option<http::Uri>,
 }
 
 impl Config {
-    /// The microphone of each camera: the one that it names, or that of `[audio]`.
+    /// The microphone of each camera: its own, or the one of `[audio]`.
     pub fn microphones(&self) -> impl Iterator<Item = &Microphone> {
         self.cameras.iter().map(|camera| camera.microphone.as_ref().unwrap_or(&self.audio.device))
     }
 
-    /// Checks `text`; errors call it `name`.
+    /// Parses and checks `text`; `name` is the file's name in errors.
     pub fn parse(text: &str, name: &str) -> Result<Self, Error> {
         File::read(name, text, &config)
     }
 }
 
-/// Opus bitrates (RFC 6716 section 2.1.1).
+/// Lowest and highest Opus bitrate, kbit/s (RFC 6716 section 2.1.1).
 const OPUS_KBPS: (i64, i64) = (6, 510);
-/// Viewers: each costs about half a megabyte.
+/// Upper limit of `max_viewers`; each viewer takes about half a megabyte.
 const MOST_VIEWERS: i64 = 1000;
 
 fn config(root: &mut Section<'_, '_>) -> Config {
@@ -390,7 +390,8 @@ fn web(section: &mut Section<'_, '_>) -> Web {
     let http_port = section.get("http_port", integer(0, 65535)).map_or(default.http_port, |n| n as u16);
     let tls = tls(section);
     if tls != Tls::Off && http_port == port && port != 0 {
-        section.lacks("http_port", "is the same as port; HTTP and HTTPS need one each, or 0 for no HTTP");
+        section
+            .lacks("http_port", "is the same as port; HTTP and HTTPS need different ports; 0 turns HTTP off");
     }
     Web {
         address,
@@ -461,21 +462,21 @@ fn ice_server(section: &mut Section<'_, '_>) -> IceServer {
         Some(urls) if urls.is_empty() => section.lacks("urls", "is empty; a server needs at least one"),
         _ => (),
     }
-    // RFC 8656 section 5: TURN servers want long-term credentials; a browser refuses a turn: URL without them.
+    // RFC 8656 section 5: TURN servers require long-term credentials; browsers refuse a turn: URL without them.
     let turn = urls.iter().flatten().any(|url| url.starts_with("turn"));
     if section.has("secret") {
         for key in ["username", "credential"] {
             if section.has(key) {
-                section.lacks(key, "does not go together with secret, from which both are made");
+                section.lacks(key, "can't be combined with secret; both are derived from it");
             }
         }
     } else {
         for (key, other) in [("username", "credential"), ("credential", "username")] {
             if !section.has(key) && (turn || section.has(other)) {
                 let why = if turn {
-                    "a turn: or turns: server needs both, username and credential, or secret"
+                    "a turn: or turns: server needs username and credential, or secret"
                 } else {
-                    "the two go together, username and credential"
+                    "username and credential go together"
                 };
                 section.lacks(key, &format!("is missing; {why}"));
             }
@@ -491,8 +492,10 @@ fn watching(section: &mut Section<'_, '_>, cameras: &[Camera]) -> Watching {
         let words = list(values::COMMAND, text(values::WORD, values::word));
         let words = section.get(key, words).unwrap_or_default();
         if words.first().is_some_and(|program| !program.starts_with('/')) {
-            section
-                .lacks(key, "begins with no path; allowed: a program by its full path, then its arguments");
+            section.lacks(
+                key,
+                "does not begin with a full path; allowed: the full path of a program, then its arguments",
+            );
         }
         words
     };
@@ -500,7 +503,7 @@ fn watching(section: &mut Section<'_, '_>, cameras: &[Camera]) -> Watching {
     let privacy = section.get("privacy", boolean).unwrap_or(default.privacy);
     let led = section.get("led", text(values::LED, values::led)).flatten();
     if led.is_some() && cameras.iter().any(|camera| camera.led == led) {
-        section.lacks("led", "is a camera's, too; each needs one of its own");
+        section.lacks("led", "is already used by a camera; choose another LED");
     }
     Watching {
         privacy,
@@ -511,7 +514,7 @@ fn watching(section: &mut Section<'_, '_>, cameras: &[Camera]) -> Watching {
     }
 }
 
-/// Kilobits per second in the file, bits per second here.
+/// Reads a bitrate in kbit/s and returns it in bit/s.
 fn bps((least, most): (i64, i64)) -> impl Fn(&file::Value<'_>) -> Result<u32, file::Refusal> {
     let kbps = integer(least, most);
     move |value| kbps(value).map(|n| n as u32 * 1000)

@@ -1,9 +1,9 @@
-//! An address, or all that begin like it.
+//! Networks in CIDR notation.
 
 use std::fmt;
 use std::net::IpAddr;
 
-/// A network in CIDR notation (RFC 4632); one address is a network of one.
+/// A network in CIDR notation (RFC 4632); a single address is a network of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     address: IpAddr,
@@ -11,11 +11,11 @@ pub struct Network {
 }
 
 impl Network {
-    /// Understands `192.0.2.7`, `192.0.2.0/24`, `2001:db8::/32`; or says what is wrong. Bits behind the prefix must be
-    /// zero: `192.168.1.7/24` may have been meant as one address.
+    /// Parses `192.0.2.7`, `192.0.2.0/24` or `2001:db8::/32`, or returns what is wrong. Bits after the prefix must be
+    /// zero: `192.168.1.7/24` may be meant as one address.
     pub fn parse(s: &str) -> Result<Self, String> {
         let (address, prefix) = s.split_once('/').map_or((s, None), |(a, p)| (a, Some(p)));
-        let address: IpAddr = address.parse().map_err(|_| "is no IP address or network")?;
+        let address: IpAddr = address.parse().map_err(|_| "is not an IP address or network")?;
         let most = if address.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix {
             None => most,
@@ -23,16 +23,16 @@ impl Network {
                 .parse()
                 .ok()
                 .filter(|n| *n <= most && p.bytes().all(|b| b.is_ascii_digit()))
-                .ok_or_else(|| format!("has a prefix that is no number from 0 to {most}"))?,
+                .ok_or_else(|| format!("has a prefix that is not a number from 0 to {most}"))?,
         };
         let network = Self { address: masked(address, prefix), prefix };
         if network.address != address {
-            return Err(format!("has bits behind its prefix (did you mean \"{network}\"?)"));
+            return Err(format!("has bits set after its prefix (did you mean \"{network}\"?)"));
         }
         Ok(network)
     }
 
-    /// Whether `address` is in it. IPv4 addresses in IPv6 clothes (`::ffff:192.0.2.7`) count as IPv4.
+    /// Whether this network contains `address`. IPv4-mapped addresses (`::ffff:192.0.2.7`) count as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         address.is_ipv4() == self.address.is_ipv4() && masked(address, self.prefix) == self.address
@@ -80,6 +80,6 @@ mod tests {
             assert!(Network::parse(bad).is_err(), "{bad}");
         }
         let said = Network::parse("192.168.1.7/24").expect_err("bits");
-        assert_eq!(said, "has bits behind its prefix (did you mean \"192.168.1.0/24\"?)");
+        assert_eq!(said, "has bits set after its prefix (did you mean \"192.168.1.0/24\"?)");
     }
 }

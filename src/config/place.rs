@@ -1,4 +1,4 @@
-//! Where the configuration is.
+//! Finds and loads the configuration file.
 
 use std::fs;
 use std::io;
@@ -6,20 +6,18 @@ use std::path::{Path, PathBuf, absolute};
 
 use super::{Config, Error, Problem};
 
-/// Where it is looked for unless the user names a file: the first that exists is read.
+/// The files that are tried, in order, if the user names none. The first that exists is read.
 const USUAL_FILES: [&str; 2] = ["device.toml", "/etc/peercam/device.toml"];
 
 impl Config {
-    /// Reads `file`, or else the first of the usual files, or else takes the defaults. Says which it was.
+    /// Reads `file`, or else the first of the usual files that exists; without one, returns the defaults. Also returns
+    /// a description of the source.
     pub fn find(file: Option<&Path>) -> Result<(Self, String), Error> {
-        // One that exists but can't be looked at is for `load` to complain about.
+        // If it can't be determined whether a file exists, `load` reports why.
         let usual = || USUAL_FILES.map(PathBuf::from).into_iter().find(|f| f.try_exists().unwrap_or(true));
         match file.map(PathBuf::from).or_else(usual) {
             Some(file) => Ok((Self::load(&file)?, full(&file).display().to_string())),
-            None => Ok((
-                Self::default(),
-                format!("the defaults, because there is no {}", usual_files(" and no ")),
-            )),
+            None => Ok((Self::default(), format!("the defaults; not found: {}", usual_files(", ")))),
         }
     }
 
@@ -42,20 +40,20 @@ impl Config {
     }
 }
 
-/// What there is not, and where it is looked for instead when the user names no file.
+/// Says that the file at `path` is missing, and which files are tried if the user names none.
 fn missing(path: &Path) -> String {
     let folder = path.parent().filter(|folder| !folder.exists());
     let folder = folder.map(|f| format!(" (and no folder {})", f.display())).unwrap_or_default();
     let usual = usual_files(", then ");
-    format!("{}: there is no such file{folder}; without --config, peercam looks for {usual}", path.display())
+    format!("{}: no such file{folder}; without --config, peercam looks for {usual}", path.display())
 }
 
-/// The usual files with the folders that they are in.
+/// The full paths of the usual files, joined by `between`.
 fn usual_files(between: &str) -> String {
     USUAL_FILES.map(|file| full(Path::new(file)).display().to_string()).join(between)
 }
 
-/// The path from the root. It stays as it is where the current folder is gone.
+/// The absolute path, or `path` itself if the current folder is gone.
 fn full(path: &Path) -> PathBuf {
     absolute(path).unwrap_or_else(|_| path.into())
 }
@@ -70,10 +68,10 @@ mod tests {
         let says = |path: &str| Config::find(Some(Path::new(path))).expect_err("missing").to_string();
         let usual = format!("{}/device.toml, then /etc/peercam/device.toml", here.display());
         let tail = format!("without --config, peercam looks for {usual}");
-        assert_eq!(says("gone.toml"), format!("{}/gone.toml: there is no such file; {tail}", here.display()));
+        assert_eq!(says("gone.toml"), format!("{}/gone.toml: no such file; {tail}", here.display()));
         assert_eq!(
             says("/nowhere/device.toml"),
-            format!("/nowhere/device.toml: there is no such file (and no folder /nowhere); {tail}")
+            format!("/nowhere/device.toml: no such file (and no folder /nowhere); {tail}")
         );
         assert_eq!(says("/"), "can't read /: Is a directory");
     }

@@ -1,9 +1,10 @@
-//! What people write for a key or a section: words of other programs, which no comparison of letters leads to ours.
+//! Words that people write instead of our keys and sections, often taken from other programs. Comparing letters would
+//! not find our key.
 
-/// A key of ours, and words for it.
+/// A key and its synonyms.
 type Words = (&'static str, &'static [&'static str]);
 
-/// For each section ("" is the whole file) its keys and words for them. Case, `_` and `-` don't count.
+/// The keys of each section ("" is the top level) and their synonyms. Case, `_` and `-` are ignored.
 const SYNONYMS: &[(&str, &[Words])] = &[
     (
         "",
@@ -30,7 +31,7 @@ const SYNONYMS: &[(&str, &[Words])] = &[
         ],
     ),
     (
-        "camera", // and what [video] has
+        "camera", // and the keys of [video]
         &[
             ("name", &["id", "identity", "identifier", "slug"]),
             ("label", &["title", "caption", "displayname", "description", "text"]),
@@ -96,7 +97,7 @@ const SYNONYMS: &[(&str, &[Words])] = &[
     ),
 ];
 
-/// The keys of `section` that `word` may stand for. A camera has those of `[video]` as well.
+/// The keys of `section` that `word` may mean. A camera also has the keys of `[video]`.
 pub(super) fn of(section: &str, word: &str) -> Vec<&'static str> {
     let mut keys = own(section, word);
     if section == "camera" && keys.is_empty() {
@@ -111,7 +112,7 @@ fn own(section: &str, word: &str) -> Vec<&'static str> {
     keys.filter(|(_, words)| words.contains(&word.as_str())).map(|(key, _)| *key).collect()
 }
 
-/// All sections with keys that `word` may stand for.
+/// All sections and keys that `word` may mean.
 pub(super) fn anywhere(word: &str) -> Vec<(&'static str, &'static str)> {
     let sections = SYNONYMS.iter().map(|(section, _)| *section).filter(|s| !s.is_empty());
     sections.flat_map(|section| own(section, word).into_iter().map(move |key| (section, key))).collect()

@@ -1,40 +1,42 @@
-//! What is said of a line that is not TOML. The parser's own sentences speak of its grammar ("invalid float, expected
+//! Messages for lines that are not TOML. The parser's own messages describe its grammar ("invalid float, expected
 //! `nan`").
 
 use std::ops::Range;
 
-const LINE: &str = "this line can't be read; write [section], key = value, or # and a comment";
-const HEADER: &str = "this names no section; write [name], or [[name]] for one of several, alone on its line";
+const LINE: &str = "this line is not valid TOML; write [section], key = value, or # and a comment";
+const HEADER: &str =
+    "this is not a section header; write [name], or [[name]] for one of several, on a line of its own";
 const NOTHING: &str =
     "there is no value after the =; write a string in quotes, a number, true or false, or an array in [ ]";
-const VALUE: &str = "this is no value; write a string in quotes, a number, true or false, or an array in [ ]";
+const VALUE: &str =
+    "this is not a value; write a string in quotes, a number, true or false, or an array in [ ]";
 const TEXT: &str =
     "this string is not complete; write \"text\" on one line, with \\\" for a quote and \\\\ for a backslash";
 const LIST: &str =
-    "this array is not complete; write [\"one\", \"another\"]: quotes, commas between, and ] at the end";
+    "this array is not complete; write [\"one\", \"two\"], with quotes, commas and a closing ]";
 
-/// What a line that is not TOML was meant to be.
+/// What a line that is not TOML was probably meant to be.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fault<'t> {
-    /// A value that begins like none of TOML's: most likely a string without quotes.
+    /// A value that is no TOML value: most likely a string without quotes.
     Bare {
-        /// The header above it; empty above the first one.
+        /// The header of the section; empty before the first header.
         header: &'t str,
-        /// Its key, as it is written.
+        /// The key, as written.
         key: &'t str,
-        /// Where the value is in the file.
+        /// Position of the value in the file, in bytes.
         value: Range<usize>,
     },
     /// Something else.
     Other {
-        /// The full key that it is about, as far as it is clear.
+        /// The full key, if it is known.
         key: String,
         /// What is wrong, and what to write.
         says: &'static str,
     },
 }
 
-/// What is wrong at the byte `at` of `text`, where the parser gave up with `message`.
+/// Finds out what is wrong at byte `at` of `text`, where the parser stopped with `message`.
 pub(super) fn fault<'t>(text: &'t str, at: usize, message: &str) -> Fault<'t> {
     let line = line(text, at);
     let start = line.as_ptr() as usize - text.as_ptr() as usize;
@@ -66,31 +68,31 @@ pub(super) fn fault<'t>(text: &'t str, at: usize, message: &str) -> Fault<'t> {
     }
 }
 
-/// The line that the byte `at` of `text` is in.
+/// The line that contains byte `at` of `text`.
 pub(super) fn line(text: &str, at: usize) -> &str {
     let start = text.get(..at).unwrap_or(text).rfind('\n').map_or(0, |n| n + 1);
     text[start..].lines().next().unwrap_or(&text[start..])
 }
 
-/// The key with the section of its header.
+/// The full key: the section of `header` and `key`.
 pub(super) fn full(header: &str, key: &str) -> String {
     let section = section(header);
     if section.is_empty() { key.into() } else { format!("{section}.{key}") }
 }
 
-/// The section that `header` names; empty where it is none.
+/// The section that `header` names; empty if it is not a header.
 pub(super) fn section(header: &str) -> &str {
     let inside = header.trim_start().strip_prefix('[').unwrap_or_default();
     inside.split(']').next().unwrap_or_default().trim_matches(['[', ' ', '\t'])
 }
 
-/// The last header in `above`: what begins like one and has a string in it is a line of an array.
+/// The last header in `above`. A line that begins like a header but contains a string is part of an array.
 pub(super) fn header(above: &str) -> &str {
     let is_header = |line: &&str| line.starts_with('[') && !line.contains(['"', '\'']);
     above.lines().rev().map(str::trim).find(is_header).unwrap_or_default()
 }
 
-/// Where the header is that the byte `at` of `text` stands below; empty where there is none.
+/// Position of the header of the section that contains byte `at` of `text`; empty if there is none.
 pub(super) fn header_of(text: &str, at: usize) -> Range<usize> {
     let start = line(text, at).as_ptr() as usize - text.as_ptr() as usize;
     let header = header(&text[..start]);
@@ -101,14 +103,14 @@ pub(super) fn header_of(text: &str, at: usize) -> Range<usize> {
     from..from + header.len()
 }
 
-/// The last header in `above` of the array of sections that `header` belongs to; empty where it belongs to none.
+/// The last header in `above` of the array of sections that `header` belongs to; empty if it belongs to none.
 pub(super) fn outer<'t>(above: &'t str, header: &str) -> &'t str {
     let belongs = |outer: &str| section(header).strip_prefix(outer).is_some_and(|rest| rest.starts_with('.'));
     let is_outer = |line: &&str| line.starts_with("[[") && belongs(section(line));
     above.lines().rev().map(str::trim).find(is_outer).unwrap_or_default()
 }
 
-/// A value without the comment behind it. A `#` within it is its own, as in a URL.
+/// A value without the comment after it. A `#` inside the value, as in a URL, does not begin a comment.
 fn without_comment(value: &str) -> &str {
     let comment = value.match_indices('#').find(|(at, _)| value[..*at].ends_with([' ', '\t']) || *at == 0);
     value[..comment.map_or(value.len(), |(at, _)| at)].trim()
@@ -166,7 +168,7 @@ mod tests {
             ),
             (
                 "[video]\nsize = 640*480",
-                "video.size: \"640*480\" is no size; allowed: \"WIDTHxHEIGHT\" in even pixels, from 64x64 to 3840x2160",
+                "video.size: \"640*480\" is not a size; allowed: \"WIDTHxHEIGHT\" in even pixels, from 64x64 to 3840x2160",
             ),
             ("[web]\nport = nope", "web.port: nope is not an integer; allowed: 0 to 65535"),
             ("[web]\nport = 80a", "web.port: 80a is not an integer; allowed: 0 to 65535"),
@@ -190,14 +192,14 @@ mod tests {
 
     #[test]
     fn no_sentence_of_the_parser_reaches_a_person() {
-        const LINE: &str = "this line can't be read; write [section], key = value, or # and a comment";
-        const HEADER: &str =
-            "this names no section; write [name], or [[name]] for one of several, alone on its line";
+        const LINE: &str = "this line is not valid TOML; write [section], key = value, or # and a comment";
+        const HEADER: &str = "this is not a section header; write [name], or [[name]] for one of several, on a line of its own";
         const NOTHING: &str = "there is no value after the =; write a string in quotes, a number, true or false, or an array in [ ]";
         const VALUE: &str =
-            "this is no value; write a string in quotes, a number, true or false, or an array in [ ]";
+            "this is not a value; write a string in quotes, a number, true or false, or an array in [ ]";
         const TEXT: &str = r#"this string is not complete; write "text" on one line, with \" for a quote and \\ for a backslash"#;
-        const LIST: &str = r#"this array is not complete; write ["one", "another"]: quotes, commas between, and ] at the end"#;
+        const LIST: &str =
+            r#"this array is not complete; write ["one", "two"], with quotes, commas and a closing ]"#;
         for (text, line, key, expected) in [
             ("[web]\nport =", 2, "web.port", NOTHING),
             ("[web]\nhosts = [\"a\",\nb]", 3, "", TEXT),

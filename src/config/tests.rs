@@ -200,7 +200,7 @@ fn all_problems_are_told_at_once_in_order() {
 #[test]
 fn what_is_refused_and_how() {
     const SIZE: &str = "allowed: \"WIDTHxHEIGHT\" in even pixels, from 64x64 to 3840x2160";
-    const TURN: &str = "is missing; a turn: or turns: server needs both, username and credential, or secret";
+    const TURN: &str = "is missing; a turn: or turns: server needs username and credential, or secret";
     const PUBLIC: &str = "allowed: an IP address, with a port if it is not ice.port, like \"203.0.113.7\", \"203.0.113.7:50000\" or \"[2001:db8::1]:50000\"";
     let table: &[(&str, &str)] = &[
         // Sections and keys.
@@ -210,7 +210,7 @@ fn what_is_refused_and_how() {
         ),
         (
             "frame_rate = 3",
-            "1: frame_rate: stands in no section (did you mean `frame_rate` in [video]?); sections: [video], [[camera]], [audio], [web], [ice], [watching]",
+            "1: frame_rate: is outside every section (did you mean `frame_rate` in [video]?); sections: [video], [[camera]], [audio], [web], [ice], [watching]",
         ),
         (
             "[video]\nframerate = 3",
@@ -229,11 +229,11 @@ fn what_is_refused_and_how() {
             "[ice]\nservers = [1]",
             "2: ice.servers: [1] is an array, expected an array of sections; allowed: [[ice.servers]] above each",
         ),
-        ("[web]\nport = 1\nport = 2", "3: port: is there twice; keep one of the two"),
-        ("[web]\n[web]", "2: web: is there twice; keep one of the two"),
+        ("[web]\nport = 1\nport = 2", "3: port: appears twice; remove one of the two"),
+        ("[web]\n[web]", "2: web: appears twice; remove one of the two"),
         (
             "[web\nport = 1",
-            "1: this names no section; write [name], or [[name]] for one of several, alone on its line",
+            "1: this is not a section header; write [name], or [[name]] for one of several, on a line of its own",
         ),
         // Numbers and switches.
         ("[video]\nframe_rate = 0", "2: video.frame_rate: 0 is out of range; allowed: 1 to 120"),
@@ -273,25 +273,31 @@ fn what_is_refused_and_how() {
             "2: video.effort: 3 is an integer, expected a string in quotes; allowed: \"low\", \"medium\", \"high\"",
         ),
         // Sizes.
-        ("[video]\nsize = \"big\"", &format!("2: video.size: \"big\" is no size; {SIZE}")),
-        ("[video]\nsize = \"640*480\"", &format!("2: video.size: \"640*480\" is no size; {SIZE}")),
-        ("[video]\nsize = \"640x+48\"", &format!("2: video.size: \"640x+48\" is no size; {SIZE}")),
-        ("[video]\nsize = \"641x480\"", &format!("2: video.size: \"641x480\" is odd; {SIZE}")),
-        ("[video]\nsize = \"640x481\"", &format!("2: video.size: \"640x481\" is odd; {SIZE}")),
+        ("[video]\nsize = \"big\"", &format!("2: video.size: \"big\" is not a size; {SIZE}")),
+        ("[video]\nsize = \"640*480\"", &format!("2: video.size: \"640*480\" is not a size; {SIZE}")),
+        ("[video]\nsize = \"640x+48\"", &format!("2: video.size: \"640x+48\" is not a size; {SIZE}")),
+        (
+            "[video]\nsize = \"641x480\"",
+            &format!("2: video.size: \"641x480\" has an odd width or height; {SIZE}"),
+        ),
+        (
+            "[video]\nsize = \"640x481\"",
+            &format!("2: video.size: \"640x481\" has an odd width or height; {SIZE}"),
+        ),
         ("[video]\nsize = \"62x480\"", &format!("2: video.size: \"62x480\" is too small; {SIZE}")),
         ("[video]\nsize = \"4096x2160\"", &format!("2: video.size: \"4096x2160\" is too large; {SIZE}")),
         // Devices.
         (
             "[video]\ndevice = \"\"",
-            "2: video.device: \"\" is empty; allowed: \"auto\", \"pattern\", a path like \"/dev/video0\", or a name below /dev/v4l/by-id or by-path",
+            "2: video.device: \"\" is empty; allowed: \"auto\", \"pattern\", a path like \"/dev/video0\", or a name in /dev/v4l/by-id or /dev/v4l/by-path",
         ),
         (
             "[video]\ndevice = \"video0\"",
-            "2: video.device: \"video0\" is no path (did you mean \"/dev/video0\"?); allowed: \"auto\", \"pattern\", a path like \"/dev/video0\", or a name below /dev/v4l/by-id or by-path",
+            "2: video.device: \"video0\" is not a path (did you mean \"/dev/video0\"?); allowed: \"auto\", \"pattern\", a path like \"/dev/video0\", or a name in /dev/v4l/by-id or /dev/v4l/by-path",
         ),
         (
             "[video]\ndevice = \"../x\"",
-            "2: video.device: \"../x\" is a relative path; allowed: \"auto\", \"pattern\", a path like \"/dev/video0\", or a name below /dev/v4l/by-id or by-path",
+            "2: video.device: \"../x\" is a relative path; allowed: \"auto\", \"pattern\", a path like \"/dev/video0\", or a name in /dev/v4l/by-id or /dev/v4l/by-path",
         ),
         (
             "[audio]\ndevice = false",
@@ -299,7 +305,7 @@ fn what_is_refused_and_how() {
         ),
         (
             "[video.controls]\nBrightness = 1",
-            "2: video.controls.Brightness: is no control's name; allowed: those that `peercam devices` prints, like \"exposure_dynamic_framerate\"",
+            "2: video.controls.Brightness: is not a control name; allowed: the names that `peercam devices` prints, like \"exposure_dynamic_framerate\"",
         ),
         (
             "[video.controls]\nbrightness = \"1\"",
@@ -308,7 +314,7 @@ fn what_is_refused_and_how() {
         // Addresses and names.
         (
             "[web]\naddress = \"localhost\"",
-            "2: web.address: \"localhost\" is a name (did you mean \"127.0.0.1\"?); allowed: an IP address: \"127.0.0.1\" (this machine only), \"0.0.0.0\" or \"::\" (everybody), or one of this machine's",
+            "2: web.address: \"localhost\" is a name (did you mean \"127.0.0.1\"?); allowed: an IP address: \"127.0.0.1\" (this machine only), \"0.0.0.0\" or \"::\" (every interface), or one of this machine's addresses",
         ),
         (
             "[web]\nhosts = \"a\"",
@@ -324,37 +330,37 @@ fn what_is_refused_and_how() {
         ),
         (
             "[web]\nhosts = [\"b c\"]",
-            "2: web.hosts: \"b c\" is no host name; allowed: a bare name or address, like \"camera.example.org\" or \"192.0.2.7\"",
+            "2: web.hosts: \"b c\" is not a host name; allowed: a bare name or address, like \"camera.example.org\" or \"192.0.2.7\"",
         ),
         (
             "[web]\norigins = [\"example.org\"]",
-            "2: web.origins: \"example.org\" has no scheme; allowed: scheme, name and, if it is not the usual one, port, like \"https://example.org\"",
+            "2: web.origins: \"example.org\" has no scheme; allowed: a scheme, a host and, unless it is the default, a port, like \"https://example.org\"",
         ),
         (
             "[web]\norigins = [\"https://example.org/\"]",
-            "2: web.origins: \"https://example.org/\" has a path or a slash at its end; allowed: scheme, name and, if it is not the usual one, port, like \"https://example.org\"",
+            "2: web.origins: \"https://example.org/\" has a path or a trailing slash; allowed: a scheme, a host and, unless it is the default, a port, like \"https://example.org\"",
         ),
         (
             "[web]\norigins = [\"*\"]",
-            "2: web.origins: \"*\" would let in any page; allowed: scheme, name and, if it is not the usual one, port, like \"https://example.org\"",
+            "2: web.origins: \"*\" would allow every page; allowed: a scheme, a host and, unless it is the default, a port, like \"https://example.org\"",
         ),
         // The media port.
         ("[ice]\nport = 65536", "2: ice.port: 65536 is out of range; allowed: 0 to 65535"),
         (
             "[ice]\ninterfaces = [\"\"]",
-            "2: ice.interfaces: \"\" is empty; allowed: an interface's name like \"eth0\", in which * stands for anything",
+            "2: ice.interfaces: \"\" is empty; allowed: an interface name like \"eth0\", where * matches anything",
         ),
         (
             "[ice]\nexclude_interfaces = [\"eth0:1\"]",
-            "2: ice.exclude_interfaces: \"eth0:1\" is no interface's name; allowed: an interface's name like \"eth0\", in which * stands for anything",
+            "2: ice.exclude_interfaces: \"eth0:1\" is not an interface name; allowed: an interface name like \"eth0\", where * matches anything",
         ),
         (
             "[ice]\npublic_addresses = [\"example.org\"]",
-            &format!("2: ice.public_addresses: \"example.org\" is no IP address; {PUBLIC}"),
+            &format!("2: ice.public_addresses: \"example.org\" is not an IP address; {PUBLIC}"),
         ),
         (
             "[ice]\npublic_addresses = [\"127.0.0.1\"]",
-            &format!("2: ice.public_addresses: \"127.0.0.1\" is an address that nobody can reach; {PUBLIC}"),
+            &format!("2: ice.public_addresses: \"127.0.0.1\" is not reachable from other machines; {PUBLIC}"),
         ),
         (
             "[ice]\npublic_addresses = [\"192.0.2.1:0\"]",
@@ -369,15 +375,15 @@ fn what_is_refused_and_how() {
         ("[web]\ncertificate = \"/c.pem\"", "2: web.certificate: is only for tls = \"files\""),
         (
             "[web]\nkey = \"key.pem\"",
-            "2: web.key: \"key.pem\" is a relative path; allowed: a path from the root, like \"/etc/peercam/cert.pem\", or \"\" for none",
+            "2: web.key: \"key.pem\" is a relative path; allowed: an absolute path, like \"/etc/peercam/cert.pem\", or \"\" for none",
         ),
         (
             "[web]\nhttp_port = 8443",
-            "2: web.http_port: is the same as port; HTTP and HTTPS need one each, or 0 for no HTTP",
+            "2: web.http_port: is the same as port; HTTP and HTTPS need different ports; 0 turns HTTP off",
         ),
         (
             "[web]\ntrusted_proxies = [\"proxy\"]",
-            "2: web.trusted_proxies: \"proxy\" is no IP address or network; allowed: an address like \"127.0.0.1\" or a network like \"10.0.0.0/8\"",
+            "2: web.trusted_proxies: \"proxy\" is not an IP address or network; allowed: an address like \"127.0.0.1\" or a network like \"10.0.0.0/8\"",
         ),
         (
             "[web]\nproxy_header = \"x-forwarded-for\"",
@@ -386,17 +392,17 @@ fn what_is_refused_and_how() {
         // ICE servers.
         (
             "[[ice.servers]]\nurls = [\"turn:a\"]\nusername = \"u\"\nsecret = \"s\"",
-            "3: ice.servers.username: does not go together with secret, from which both are made",
+            "3: ice.servers.username: can't be combined with secret; both are derived from it",
         ),
         ("[[ice.servers]]", "1: ice.servers.urls: is missing; a server needs at least one"),
         ("[[ice.servers]]\nurls = []", "2: ice.servers.urls: is empty; a server needs at least one"),
         (
             "[[ice.servers]]\nurls = [\"stun://a\"]",
-            "2: ice.servers.urls: \"stun://a\" has slashes after the colon; allowed: stun:HOST, stuns:HOST, turn:HOST or turns:HOST, then :PORT if it is not the usual one, and for turn ?transport=udp or tcp",
+            "2: ice.servers.urls: \"stun://a\" has slashes after the colon; allowed: stun:HOST, stuns:HOST, turn:HOST or turns:HOST, with :PORT unless it is the default, and for turn optionally ?transport=udp or ?transport=tcp",
         ),
         (
             "[[ice.servers]]\nurls = [\"stun:a:0\"]",
-            "2: ice.servers.urls: \"stun:a:0\" has a port that is no number from 1 to 65535; allowed: stun:HOST, stuns:HOST, turn:HOST or turns:HOST, then :PORT if it is not the usual one, and for turn ?transport=udp or tcp",
+            "2: ice.servers.urls: \"stun:a:0\" has a port that is not a number from 1 to 65535; allowed: stun:HOST, stuns:HOST, turn:HOST or turns:HOST, with :PORT unless it is the default, and for turn optionally ?transport=udp or ?transport=tcp",
         ),
         (
             "[[ice.servers]]\nurls = [\"turn:a\"]\nusername = \"u\"",
@@ -408,7 +414,7 @@ fn what_is_refused_and_how() {
         ),
         (
             "[[ice.servers]]\nurls = [\"stun:a\"]\nusername = \"u\"",
-            "1: ice.servers.credential: is missing; the two go together, username and credential",
+            "1: ice.servers.credential: is missing; username and credential go together",
         ),
         (
             "[[ice.servers]]\nurls = [\"turn:a\"]\nusername = \"\"\ncredential = \"c\"",
@@ -421,11 +427,11 @@ fn what_is_refused_and_how() {
         ),
         (
             "[watching]\non_first = \"/bin/true\"",
-            "2: watching.on_first: \"/bin/true\" is a string, expected an array; allowed: an array like [\"/usr/local/bin/notify\", \"camera\"]: a program by its full path, then its arguments",
+            "2: watching.on_first: \"/bin/true\" is a string, expected an array; allowed: an array like [\"/usr/local/bin/notify\", \"camera\"]: the full path of a program, then its arguments",
         ),
         (
             "[watching]\non_last = [\"notify\"]",
-            "2: watching.on_last: begins with no path; allowed: a program by its full path, then its arguments",
+            "2: watching.on_last: does not begin with a full path; allowed: the full path of a program, then its arguments",
         ),
         (
             "[watching]\nwebhook = \"ftp://example.org\"",
@@ -433,7 +439,7 @@ fn what_is_refused_and_how() {
         ),
         (
             "[watching]\nwebhook = \"https://me:pw@example.org\"",
-            "2: watching.webhook: \"https://me:pw@example.org\" has a user name or password in it, which are not sent; allowed: a URL that begins with http:// or https://, or \"\" for none",
+            "2: watching.webhook: \"https://me:pw@example.org\" has a user name or password, which would not be sent; allowed: a URL that begins with http:// or https://, or \"\" for none",
         ),
     ];
     refuses(table);

@@ -1,4 +1,4 @@
-//! What the texts in `device.toml` may be. Each function says what is wrong with a text; the constant beside
+//! Parses the string values of `device.toml`. Each function returns what is wrong with a value; the constant above
 //! it says what is allowed.
 
 use std::net::{IpAddr, SocketAddr};
@@ -11,11 +11,11 @@ use super::{CameraDevice, Microphone, Public};
 use crate::media::frame::Size;
 use crate::text::is_plain;
 
-/// For [`camera`].
+/// Allowed values for [`camera`].
 pub(super) const CAMERA: &str =
-    "\"auto\", \"pattern\", a path like \"/dev/video0\", or a name below /dev/v4l/by-id or by-path";
+    "\"auto\", \"pattern\", a path like \"/dev/video0\", or a name in /dev/v4l/by-id or /dev/v4l/by-path";
 
-/// Which camera.
+/// Parses a camera's `device`.
 pub(super) fn camera(s: &str) -> Result<CameraDevice, String> {
     match s {
         "auto" => Ok(CameraDevice::Auto),
@@ -23,18 +23,18 @@ pub(super) fn camera(s: &str) -> Result<CameraDevice, String> {
         "" => Err("is empty".into()),
         _ if s.starts_with('/') => Ok(CameraDevice::Device(s.into())),
         _ if s.starts_with("video") && s[5..].chars().all(|c| c.is_ascii_digit()) => {
-            Err(format!("is no path (did you mean \"/dev/{s}\"?)"))
+            Err(format!("is not a path (did you mean \"/dev/{s}\"?)"))
         }
         _ if s.contains('/') => Err("is a relative path".into()),
         _ => Ok(CameraDevice::Device(s.into())),
     }
 }
 
-/// For [`camera_name`].
+/// Allowed values for [`camera_name`].
 pub(super) const CAMERA_NAME: &str =
-    "1 to 32 characters of a to z, 0 to 9 and -, with a letter or digit at both ends, like \"front-door\"";
+    "1 to 32 characters from a-z, 0-9 and -, with a letter or digit at both ends, like \"front-door\"";
 
-/// A camera's identity, which stands in URLs and messages.
+/// Parses a camera's name, which appears in URLs and messages.
 pub(super) fn camera_name(s: &str) -> Result<String, String> {
     const LONGEST: usize = 32;
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -47,15 +47,16 @@ pub(super) fn camera_name(s: &str) -> Result<String, String> {
     let alike: String =
         s.to_lowercase().chars().map(|c| if fits(c) { c } else { '-' }).take(LONGEST).collect();
     Err(match alike.trim_matches('-') {
-        "" => "is no camera's name".into(),
-        alike => format!("is no camera's name (did you mean \"{alike}\"?)"),
+        "" => "is not a camera name".into(),
+        alike => format!("is not a camera name (did you mean \"{alike}\"?)"),
     })
 }
 
-/// For [`label`].
-pub(super) const LABEL: &str = "1 to 64 characters, without line breaks, invisible characters and marks that change the direction of text";
+/// Allowed values for [`label`].
+pub(super) const LABEL: &str =
+    "1 to 64 characters, without line breaks, invisible characters or text direction marks";
 
-/// What people read.
+/// Parses a camera's label, its name for people.
 pub(super) fn label(s: &str) -> Result<String, String> {
     let s = s.trim();
     match s.chars().count() {
@@ -66,23 +67,23 @@ pub(super) fn label(s: &str) -> Result<String, String> {
     }
 }
 
-/// For [`own_microphone`].
+/// Allowed values for [`own_microphone`].
 pub(super) const OWN_MICROPHONE: &str =
     "\"tone\", \"off\", or an ALSA name like \"default\" or \"plughw:CARD=C920,DEV=0\"";
 
-/// Which microphone belongs to a camera. That is found out where the section names none.
+/// Parses a camera's own `microphone`. A section without this key gets one automatically.
 pub(super) fn own_microphone(s: &str) -> Result<Microphone, String> {
     match microphone(s)? {
-        Microphone::Auto => Err("is what it is without this key".into()),
+        Microphone::Auto => Err("is not allowed here (leave the key out instead)".into()),
         named => Ok(named),
     }
 }
 
-/// For [`microphone`].
+/// Allowed values for [`microphone`].
 pub(super) const MICROPHONE: &str =
     "\"auto\", \"tone\", \"off\", or an ALSA name like \"default\" or \"plughw:CARD=C920,DEV=0\"";
 
-/// Which microphone.
+/// Parses the `device` of `[audio]`.
 pub(super) fn microphone(s: &str) -> Result<Microphone, String> {
     match s {
         "auto" => Ok(Microphone::Auto),
@@ -95,39 +96,39 @@ pub(super) fn microphone(s: &str) -> Result<Microphone, String> {
     }
 }
 
-/// For [`size`]: from what still shows a picture up to what H.264 level 5.1 and the encoder can do.
+/// Allowed values for [`size`]: from the smallest useful picture to the most that H.264 level 5.1 and the encoder
+/// support.
 pub(super) const SIZE: &str = "\"WIDTHxHEIGHT\" in even pixels, from 64x64 to 3840x2160";
 
-/// Width and height, joined by an x.
+/// Parses width and height, joined by an x.
 pub(super) fn size(s: &str) -> Result<Size, String> {
     let number = |s: &str| if s.bytes().all(|b| b.is_ascii_digit()) { s.parse().ok() } else { None };
     let parts = s.split_once('x').and_then(|(w, h)| Some(Size::new(number(w)?, number(h)?)));
-    let size = parts.ok_or("is no size")?;
+    let size = parts.ok_or("is not a size")?;
     if size.width < 64 || size.height < 64 {
         return Err("is too small".into());
     }
     if size.width > 3840 || size.height > 2160 {
         return Err("is too large".into());
     }
-    // Colour is stored once for two by two pixels.
+    // 4:2:0 stores one colour sample for each block of two by two pixels.
     if !size.width.is_multiple_of(2) || !size.height.is_multiple_of(2) {
-        return Err("is odd".into());
+        return Err("has an odd width or height".into());
     }
     Ok(size)
 }
 
-/// A control's name as we and `v4l2-ctl` print it.
+/// Checks the name of a V4L2 control, as `peercam devices` and `v4l2-ctl` print it.
 pub(super) fn control_name(name: &str) -> Result<(), String> {
     let fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     if !name.is_empty() && name.chars().all(fine) {
         return Ok(());
     }
-    Err("is no control's name; allowed: those that `peercam devices` prints, like \"exposure_dynamic_framerate\"".into())
+    Err("is not a control name; allowed: the names that `peercam devices` prints, like \"exposure_dynamic_framerate\"".into())
 }
 
-/// A control's value: a number, or true and false for 1 and 0. The driver knows the
-/// real range; all but 64-bit controls, which no camera's are, hold 32 bits,
-/// with a sign or as a mask.
+/// Parses a control's value: a number, or true and false for 1 and 0. Only the driver knows the real range. Camera
+/// controls have 32 bits, signed or as a mask.
 pub(super) fn control(value: &Value<'_>) -> Result<i64, Refusal> {
     match value.get_ref() {
         DeValue::Boolean(_) => boolean(value).map(i64::from),
@@ -135,21 +136,21 @@ pub(super) fn control(value: &Value<'_>) -> Result<i64, Refusal> {
     }
 }
 
-/// For [`address`].
-pub(super) const ADDRESS: &str = "an IP address: \"127.0.0.1\" (this machine only), \"0.0.0.0\" or \"::\" (everybody), or one of this machine's";
+/// Allowed values for [`address`].
+pub(super) const ADDRESS: &str = "an IP address: \"127.0.0.1\" (this machine only), \"0.0.0.0\" or \"::\" (every interface), or one of this machine's addresses";
 
-/// An address to listen on.
+/// Parses an address to listen on.
 pub(super) fn address(s: &str) -> Result<IpAddr, String> {
     s.parse().map_err(|_| match s {
         "localhost" => "is a name (did you mean \"127.0.0.1\"?)".into(),
-        _ => "is no IP address".to_string(),
+        _ => "is not an IP address".to_string(),
     })
 }
 
-/// For [`file()`].
-pub(super) const FILE: &str = "a path from the root, like \"/etc/peercam/cert.pem\", or \"\" for none";
+/// Allowed values for [`file()`].
+pub(super) const FILE: &str = "an absolute path, like \"/etc/peercam/cert.pem\", or \"\" for none";
 
-/// A file's path, "" being none. Relative ones would depend on where the daemon was started.
+/// Parses a file's path; "" means none. A relative path would depend on where the daemon was started.
 pub(super) fn file(s: &str) -> Result<Option<PathBuf>, String> {
     match s {
         "" => Ok(None),
@@ -159,17 +160,17 @@ pub(super) fn file(s: &str) -> Result<Option<PathBuf>, String> {
     }
 }
 
-/// For the list of [`super::Network`]s.
+/// Allowed values for a list of [`super::Network`]s.
 pub(super) const NETWORKS: &str = "an array of addresses or networks like [\"127.0.0.1\", \"10.0.0.0/8\"]";
-/// For [`super::Network`].
+/// Allowed values for [`super::Network`].
 pub(super) const NETWORK: &str = "an address like \"127.0.0.1\" or a network like \"10.0.0.0/8\"";
 
-/// For the list of [`host`]s.
+/// Allowed values for a list of [`host`]s.
 pub(super) const HOSTS: &str = "an array of names like [\"camera.example.org\"]";
-/// For [`host`].
+/// Allowed values for [`host`].
 pub(super) const HOST: &str = "a bare name or address, like \"camera.example.org\" or \"192.0.2.7\"";
 
-/// A name that a browser may put into `Host` (RFC 9110 section 7.2), without port; in lower case.
+/// Parses a name that a browser may send in `Host` (RFC 9110 section 7.2), without port; returns it in lower case.
 pub(super) fn host(s: &str) -> Result<String, String> {
     if s.contains("://") {
         return Err("has a scheme".into());
@@ -187,7 +188,7 @@ pub(super) fn host(s: &str) -> Result<String, String> {
     name(&s).map(|()| s)
 }
 
-/// A host name (RFC 1123 section 2.1; the underscore because it is in use).
+/// Checks a host name (RFC 1123 section 2.1, plus the underscore, which is in use).
 fn name(s: &str) -> Result<(), String> {
     let fine = |label: &str| {
         (1..=63).contains(&label.len())
@@ -199,21 +200,22 @@ fn name(s: &str) -> Result<(), String> {
         return Err("is empty".into());
     }
     if s.len() > 253 || !s.split('.').all(fine) {
-        return Err("is no host name".into());
+        return Err("is not a host name".into());
     }
     Ok(())
 }
 
-/// For the list of [`origin`]s.
+/// Allowed values for a list of [`origin`]s.
 pub(super) const ORIGINS: &str = "an array of origins like [\"https://example.org\"]";
-/// For [`origin`].
+/// Allowed values for [`origin`].
 pub(super) const ORIGIN: &str =
-    "scheme, name and, if it is not the usual one, port, like \"https://example.org\"";
+    "a scheme, a host and, unless it is the default, a port, like \"https://example.org\"";
 
-/// A web origin as browsers send it (RFC 6454 section 6.2): in lower case, without a path or the scheme's own port.
+/// Parses a web origin and returns it as browsers send it (RFC 6454 section 6.2): in lower case, without a path or the
+/// scheme's default port.
 pub(super) fn origin(s: &str) -> Result<String, String> {
     if s == "*" || s == "null" {
-        return Err("would let in any page".into());
+        return Err("would allow every page".into());
     }
     let s = s.to_ascii_lowercase();
     let (scheme, rest) = s.split_once("://").ok_or("has no scheme")?;
@@ -223,7 +225,7 @@ pub(super) fn origin(s: &str) -> Result<String, String> {
         _ => return Err("is neither http:// nor https://".into()),
     };
     if rest.contains('/') {
-        return Err("has a path or a slash at its end".into());
+        return Err("has a path or a trailing slash".into());
     }
     let (host, port) = authority(rest)?;
     match port {
@@ -233,36 +235,36 @@ pub(super) fn origin(s: &str) -> Result<String, String> {
     }
 }
 
-/// For the list of [`interface`]s.
+/// Allowed values for a list of [`interface`]s.
 pub(super) const INTERFACES: &str = "an array of names like [\"eth0\", \"wlan*\"]";
-/// For [`interface`].
-pub(super) const INTERFACE: &str = "an interface's name like \"eth0\", in which * stands for anything";
+/// Allowed values for [`interface`].
+pub(super) const INTERFACE: &str = "an interface name like \"eth0\", where * matches anything";
 
-/// Names of network interfaces: `dev_valid_name` of the kernel, and `*`.
+/// Parses the name of a network interface (`dev_valid_name` in the kernel), in which `*` may stand for anything.
 pub(super) fn interface(s: &str) -> Result<String, String> {
     if s.is_empty() {
         return Err("is empty".into());
     }
     if s.len() > 15 || s.contains(['/', ':']) || s.contains(char::is_whitespace) {
-        return Err("is no interface's name".into());
+        return Err("is not an interface name".into());
     }
     Ok(s.into())
 }
 
-/// For the list of [`public`] addresses.
+/// Allowed values for a list of [`public`] addresses.
 pub(super) const PUBLICS: &str = "an array of addresses like [\"203.0.113.7\"]";
-/// For [`public`].
+/// Allowed values for [`public`].
 pub(super) const PUBLIC: &str = "an IP address, with a port if it is not ice.port, like \"203.0.113.7\", \"203.0.113.7:50000\" or \"[2001:db8::1]:50000\"";
 
-/// An address that others reach us at.
+/// Parses an address at which the device is reachable from outside.
 pub(super) fn public(s: &str) -> Result<Public, String> {
     let (ip, port) = match (s.parse::<IpAddr>(), s.parse::<SocketAddr>()) {
         (Ok(ip), _) => (ip, None),
         (_, Ok(address)) => (address.ip(), Some(address.port())),
-        _ => return Err("is no IP address".into()),
+        _ => return Err("is not an IP address".into()),
     };
     if ip.is_unspecified() || ip.is_multicast() || ip.is_loopback() {
-        return Err("is an address that nobody can reach".into());
+        return Err("is not reachable from other machines".into());
     }
     if port == Some(0) {
         return Err("has port 0".into());
@@ -270,12 +272,12 @@ pub(super) fn public(s: &str) -> Result<Public, String> {
     Ok(Public { ip, port })
 }
 
-/// For the list of [`ice_url`]s.
+/// Allowed values for a list of [`ice_url`]s.
 pub(super) const ICE_URLS: &str = "an array of URLs like [\"stun:stun.example.org\"]";
-/// For [`ice_url`].
-pub(super) const ICE_URL: &str = "stun:HOST, stuns:HOST, turn:HOST or turns:HOST, then :PORT if it is not the usual one, and for turn ?transport=udp or tcp";
+/// Allowed values for [`ice_url`].
+pub(super) const ICE_URL: &str = "stun:HOST, stuns:HOST, turn:HOST or turns:HOST, with :PORT unless it is the default, and for turn optionally ?transport=udp or ?transport=tcp";
 
-/// A STUN or TURN server (RFC 7064, RFC 7065).
+/// Checks the URL of a STUN or TURN server (RFC 7064, RFC 7065).
 pub(super) fn ice_url(s: &str) -> Result<String, String> {
     let (scheme, rest) = s.split_once(':').ok_or("has no scheme")?;
     let turn = match scheme {
@@ -290,17 +292,17 @@ pub(super) fn ice_url(s: &str) -> Result<String, String> {
     match query {
         None => (),
         Some("transport=udp" | "transport=tcp") if turn => (),
-        Some(_) => return Err("has something unknown after the question mark".into()),
+        Some(_) => return Err("has an unknown parameter after the question mark".into()),
     }
     authority(rest)?;
     Ok(s.into())
 }
 
-/// Host (in brackets if it is an IPv6 address) and port.
+/// Splits `s` into the host (in brackets if it is an IPv6 address) and the port.
 fn authority(s: &str) -> Result<(String, Option<u16>), String> {
     let (host, port) = match s.strip_prefix('[') {
         Some(v6) => {
-            let (address, rest) = v6.split_once(']').ok_or("has an open bracket")?;
+            let (address, rest) = v6.split_once(']').ok_or("has an unclosed bracket")?;
             let address: std::net::Ipv6Addr =
                 address.parse().map_err(|_| "has no IPv6 address in its brackets")?;
             (format!("[{address}]"), rest.strip_prefix(':').or((!rest.is_empty()).then_some("")))
@@ -316,56 +318,56 @@ fn authority(s: &str) -> Result<(String, Option<u16>), String> {
         Some((text, Ok(port))) if port > 0 && text.bytes().all(|b| b.is_ascii_digit()) => {
             Ok((host, Some(port)))
         }
-        Some(_) => Err("has a port that is no number from 1 to 65535".into()),
+        Some(_) => Err("has a port that is not a number from 1 to 65535".into()),
     }
 }
 
-/// Any text but none.
+/// Accepts any string that is not empty.
 pub(super) fn not_empty(s: &str) -> Result<String, String> {
     if s.is_empty() { Err("is empty".into()) } else { Ok(s.into()) }
 }
 
-/// For a command.
+/// Allowed values for a command.
 pub(super) const COMMAND: &str =
-    "an array like [\"/usr/local/bin/notify\", \"camera\"]: a program by its full path, then its arguments";
-/// For [`word`].
+    "an array like [\"/usr/local/bin/notify\", \"camera\"]: the full path of a program, then its arguments";
+/// Allowed values for [`word`].
 pub(super) const WORD: &str = "a string";
 
-/// A program or one of its arguments, as the kernel takes them.
+/// Checks a program or one of its arguments: the kernel takes strings without NUL.
 pub(super) fn word(s: &str) -> Result<String, String> {
     if s.contains('\0') { Err("has a NUL character".into()) } else { Ok(s.into()) }
 }
 
-/// For [`led`].
+/// Allowed values for [`led`].
 pub(super) const LED: &str = "a name that `ls /sys/class/leds` prints, like \"ACT\", or \"\" for none";
 
-/// A light by its name in sysfs.
+/// Parses the name of an LED in sysfs.
 pub(super) fn led(s: &str) -> Result<Option<String>, String> {
     match s {
         "" => Ok(None),
-        "." | ".." => Err("is no light's name".into()),
+        "." | ".." => Err("is not an LED name".into()),
         _ if s.contains(['/', '\0']) => Err("is a path".into()),
         _ => Ok(Some(s.into())),
     }
 }
 
-/// For [`webhook`].
+/// Allowed values for [`webhook`].
 pub(super) const WEBHOOK: &str = "a URL that begins with http:// or https://, or \"\" for none";
 
-/// Where to post to.
+/// Parses the URL that events are posted to.
 pub(super) fn webhook(s: &str) -> Result<Option<http::Uri>, String> {
     if s.is_empty() {
         return Ok(None);
     }
-    let url: http::Uri = s.parse().map_err(|_| "is no URL")?;
+    let url: http::Uri = s.parse().map_err(|_| "is not a URL")?;
     if !matches!(url.scheme_str(), Some("http" | "https")) {
         return Err("is neither http:// nor https://".into());
     }
     match url.authority() {
         Some(authority) if authority.as_str().contains('@') => {
-            Err("has a user name or password in it, which are not sent".into())
+            Err("has a user name or password, which would not be sent".into())
         }
         Some(authority) if !authority.host().is_empty() => Ok(Some(url)),
-        _ => Err("names no host".into()),
+        _ => Err("has no host".into()),
     }
 }

@@ -41,7 +41,7 @@ fn a_bad_file_is_refused_with_line_key_and_range_and_exit_status_78() {
     assert_eq!(missing.status.code(), Some(78), "{missing:?}");
     let here = std::fs::canonicalize(dir.path()).unwrap().display().to_string();
     let expected = format!(
-        "{here}/nowhere.toml: there is no such file; without --config, peercam looks for {here}/device.toml, then \
+        "{here}/nowhere.toml: no such file; without --config, peercam looks for {here}/device.toml, then \
          /etc/peercam/device.toml\n"
     );
     assert_eq!(text(&missing.stderr), expected);
@@ -201,7 +201,8 @@ fn check_tries_every_camera_whatever_another_fails_at() {
     assert_eq!(out.status.code(), Some(1), "{said}");
     std::fs::write(dir.path().join("device.toml"), cameras.replace("back", "front")).unwrap();
     let out = peercam(&dir, &["check", "--config-only"]);
-    let expected = "device.toml:5:8: camera.name: is another camera's, too; each needs one of its own\n";
+    let expected =
+        "device.toml:5:8: camera.name: is already used by another camera; each camera needs its own\n";
     assert!(text(&out.stderr).starts_with(expected) && out.status.code() == Some(78), "{out:?}");
 }
 

@@ -106,63 +106,67 @@ fn so_many_cameras_and_no_more() {
     let camera = |n| format!("[[camera]]\nname = \"c{n}\"\ndevice = \"/dev/video{n}\"\n");
     let cameras = |count| (1..=count).map(camera).collect::<String>();
     assert_eq!(Config::parse(&cameras(16), "device.toml").expect("fine").cameras.len(), 16);
-    assert_eq!(says(&cameras(18)), "device.toml:49: camera: is one too many; allowed: 16 cameras");
+    assert_eq!(says(&cameras(18)), "device.toml:49: camera: is one too many; allowed: at most 16 cameras");
 }
 
 #[test]
 fn what_is_refused_and_how() {
     const SIZE: &str = "allowed: \"WIDTHxHEIGHT\" in even pixels, from 64x64 to 3840x2160";
     const SECTIONS: &str = "expected an array of sections; allowed: [[camera]] above each";
-    const NAME: &str = "allowed: 1 to 32 characters of a to z, 0 to 9 and -, with a letter or digit at both ends, like \"front-door\"";
-    const LABEL: &str = "allowed: 1 to 64 characters, without line breaks, invisible characters and marks that change the direction of text";
+    const NAME: &str = "allowed: 1 to 32 characters from a-z, 0-9 and -, with a letter or digit at both ends, like \"front-door\"";
+    const LABEL: &str =
+        "allowed: 1 to 64 characters, without line breaks, invisible characters or text direction marks";
     refuses(&[
         ("[camera]\nname = \"a\"", &format!("1: camera: [camera] is a section, {SECTIONS}")),
         ("[camera.front]\nsize = \"640x480\"", &format!("1: camera: camera is a section, {SECTIONS}")),
         ("camera = \"/dev/video0\"", &format!("1: camera: \"/dev/video0\" is a string, {SECTIONS}")),
         (
             "[camera]\nname = \"a\"\n[camera]\nname = \"b\"",
-            "3: camera: is there twice; write [[camera]] above each",
+            "3: camera: appears twice; write [[camera]] above each",
         ),
         (
             "[[camera]]\nname = \"a\"\n[camera]\nname = \"b\"",
-            "3: camera: is there twice; write [[camera]] above each",
+            "3: camera: appears twice; write [[camera]] above each",
         ),
         (
             "[camera.controls]\ngain = 1\n[[camera]]\nname = \"b\"",
-            "3: camera: is there twice; write [[camera]] above each",
+            "3: camera: appears twice; write [[camera]] above each",
         ),
-        ("[[camera]]\nname = \"a\"\nname = \"b\"", "3: name: is there twice; keep one of the two"),
+        ("[[camera]]\nname = \"a\"\nname = \"b\"", "3: name: appears twice; remove one of the two"),
         (
             "[[camera]]\nname = \"a\"\nwidth = 3",
             "3: camera.width: unknown key (did you mean `size`?); allowed in [[camera]]: name, label, device, microphone, led, size, frame_rate, pixel_format, bitrate_kbps, effort, keep_open, controls",
         ),
-        ("[[camera]]\nname = \"a\"\nsize = \"big\"", &format!("3: camera.size: \"big\" is no size; {SIZE}")),
+        (
+            "[[camera]]\nname = \"a\"\nsize = \"big\"",
+            &format!("3: camera.size: \"big\" is not a size; {SIZE}"),
+        ),
         (
             "[[camera]]\nname = \"a\"\n[camera.controls]\ngain = \"x\"",
             "4: camera.controls.gain: \"x\" is a string, expected an integer; allowed: -2147483648 to 4294967295",
         ),
-        ("[[camera]]\nlabel = \"A\"", &format!("1: camera.name: is missing; each camera has one; {NAME}")),
+        ("[[camera]]\nlabel = \"A\"", &format!("1: camera.name: is missing; each camera needs one; {NAME}")),
         (
             "[[camera]]\nname = \"Front Door\"",
             &format!(
-                "2: camera.name: \"Front Door\" is no camera's name (did you mean \"front-door\"?); {NAME}"
+                "2: camera.name: \"Front Door\" is not a camera name (did you mean \"front-door\"?); {NAME}"
             ),
         ),
         (
             "[[camera]]\nname = \"-a-\"",
-            &format!("2: camera.name: \"-a-\" is no camera's name (did you mean \"a\"?); {NAME}"),
+            &format!("2: camera.name: \"-a-\" is not a camera name (did you mean \"a\"?); {NAME}"),
         ),
-        ("[[camera]]\nname = \"奶\"", &format!("2: camera.name: \"奶\" is no camera's name; {NAME}")),
+        ("[[camera]]\nname = \"奶\"", &format!("2: camera.name: \"奶\" is not a camera name; {NAME}")),
         ("[[camera]]\nname = \"\"", &format!("2: camera.name: \"\" is empty; {NAME}")),
         (
             "[[camera]]\nname = \"a23456789-b23456789-c23456789-d23\"",
             &format!(
-                "2: camera.name: \"a23456789-b23456789-c23456789-d23\" is no camera's name (did you mean \"a23456789-b23456789-c23456789-d2\"?); {NAME}"
+                "2: camera.name: \"a23456789-b23456789-c23456789-d23\" is not a camera name (did you mean \"a23456789-b23456789-c23456789-d2\"?); {NAME}"
             ),
         ),
         (
             "[[camera]]\nname = \"a\"\n[[camera]]\nname = \"a\"\ndevice = \"pattern\"",
-            "4: camera.name: is another camera's, too; each needs one of its own",
+            "4: camera.name: is already used by another camera; each camera needs its own",
         ),
         ("[[camera]]\nname = \"a\"\nlabel = \" \"", &format!("3: camera.label: \" \" is empty; {LABEL}")),
         (
@@ -171,36 +175,36 @@ fn what_is_refused_and_how() {
         ),
         (
             "[[camera]]\nname = \"a\"\ndevice = \"/dev/video0\"\n[[camera]]\nname = \"b\"\ndevice = \"/dev/video0\"",
-            "6: camera.device: is another camera's, too; each needs one of its own",
+            "6: camera.device: is already used by another camera; each camera needs its own",
         ),
         (
             "[[camera]]\nname = \"a\"\n[[camera]]\nname = \"b\"",
-            "3: camera.device: is missing; it is \"auto\" then, as another camera's is; `peercam devices` prints names for it",
+            "3: camera.device: is missing; the default, \"auto\", is already used by another camera; `peercam devices` prints device names",
         ),
         (
             "[[camera]]\nname = \"a\"\n[[camera]]\nname = \"b\"\ndevice = \"auto\"",
-            "5: camera.device: is \"auto\", as another camera's is; only one can be; `peercam devices` prints names for it",
+            "5: camera.device: is \"auto\", which only one camera can use; `peercam devices` prints device names",
         ),
         // Told once: a device that is refused is not missing.
         (
             "[[camera]]\nname = \"a\"\n[[camera]]\nname = \"b\"\ndevice = \"\"",
-            "5: camera.device: \"\" is empty; allowed: \"auto\", \"pattern\", a path like \"/dev/video0\", or a name below /dev/v4l/by-id or by-path",
+            "5: camera.device: \"\" is empty; allowed: \"auto\", \"pattern\", a path like \"/dev/video0\", or a name in /dev/v4l/by-id or /dev/v4l/by-path",
         ),
         (
             "[video]\ndevice = \"/dev/video0\"\n[[camera]]\nname = \"a\"",
-            "2: video.device: is for a single camera; here each [[camera]] has a device of its own",
+            "2: video.device: is only for a single camera; set the device in each [[camera]] instead",
         ),
         (
             "[[camera]]\nname = \"a\"\nled = \"ACT\"\n[watching]\nled = \"ACT\"",
-            "5: watching.led: is a camera's, too; each needs one of its own",
+            "5: watching.led: is already used by a camera; choose another LED",
         ),
         (
             "[[camera]]\nname = \"a\"\nled = \"ACT\"\n[[camera]]\nname = \"b\"\ndevice = \"pattern\"\nled = \"ACT\"",
-            "7: camera.led: is another camera's, too; each needs one of its own",
+            "7: camera.led: is already used by another camera; each camera needs its own",
         ),
         (
             "[[camera]]\nname = \"a\"\nmicrophone = \"auto\"",
-            "3: camera.microphone: \"auto\" is what it is without this key; allowed: \"tone\", \"off\", or an ALSA name like \"default\" or \"plughw:CARD=C920,DEV=0\"",
+            "3: camera.microphone: \"auto\" is not allowed here (leave the key out instead); allowed: \"tone\", \"off\", or an ALSA name like \"default\" or \"plughw:CARD=C920,DEV=0\"",
         ),
     ]);
 }

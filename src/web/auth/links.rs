@@ -56,7 +56,8 @@ impl Auth {
         self.state.read(|l| l.tokens.iter().map(facts).collect())
     }
 
-    /// The names of all guest links and tokens, what a new password for the owner ends; and whether the household has one.
+    /// The names of all guest links and tokens, what a new password for the owner ends; and whether the household has
+    /// one.
     pub fn issued(&self) -> serde_json::Value {
         let guests: Vec<_> = self.guests().into_iter().map(|g| g.label).collect();
         let tokens: Vec<_> = self.tokens().into_iter().map(|t| t.name).collect();
@@ -167,6 +168,6 @@ fn label(name: &str) -> Result<String, Error> {
     let name = name.trim();
     let fits = (1..=64).contains(&name.chars().count()) && text::is_plain(name);
     fits.then(|| name.to_owned()).ok_or(Error::Refused(
-        "a name has 1 to 64 characters, without line breaks, invisible characters and marks that change the direction of text",
+        "a name has 1 to 64 characters, without line breaks, invisible characters or text direction marks",
     ))
 }
