@@ -1,9 +1,9 @@
 //! A changed configuration, taken while we run (SIGHUP, `systemctl reload`).
 //!
 //! First comes everything that can fail: reading and checking the file, then ports and certificates, taken beside those
-//! that we have. If any of it does fail, what was taken is let go and nothing has changed. What follows can't fail: each
-//! part is told its section. Viewers stay, but where their very port is another: then they are told, and their pages come
-//! back by themselves.
+//! that we have. If any of it does fail, what was taken is let go and nothing has changed. What follows can't fail:
+//! each part is told its section. Viewers stay, but where their very port is another: then they are told, and their
+//! pages come back by themselves.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -90,7 +90,7 @@ impl Live {
             }
             Err(refused) => {
                 for says in &refused {
-                    error!("the changed configuration is refused, the old one holds: {says}");
+                    error!("new configuration rejected, keeping the old one: {says}");
                 }
                 let source = self.status.report().configuration.source;
                 self.status.configuration(status::Configuration { source, refused });

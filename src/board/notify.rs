@@ -1,8 +1,8 @@
 //! What systemd is told (sd_notify(3)): that we are ready, what we are doing, and that we are alive. Nothing of it runs
 //! where nobody asked for it (`NOTIFY_SOCKET`).
 //!
-//! The watchdog is fed by a task of the runtime while no thread is silent ([`Heartbeats`]): a runtime that hangs feeds it
-//! as little as a thread that does.
+//! The watchdog is fed by a task of the runtime while no thread is silent ([`Heartbeats`]): a runtime that hangs feeds
+//! it as little as a thread that does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,10 +97,10 @@ pub async fn follow(mut followed: Followed) {
 fn sentence(report: &Report<'_>, viewers: usize, private: bool, paired: bool) -> String {
     let mut parts = vec![];
     if let Some(first) = report.configuration.refused.first() {
-        parts.push(format!("the changed configuration is refused, the old one holds: {first}"));
+        parts.push(format!("new configuration rejected, keeping the old one: {first}"));
     }
     if !paired {
-        parts.push("no owner yet: `sudo peercam pair` prints the link to become it".into());
+        parts.push("no owner yet: open the link that `sudo peercam pair` prints".into());
     }
     parts.push(match viewers {
         0 => "nobody watches".into(),
@@ -213,7 +213,7 @@ mod tests {
             source: "x".into(),
             refused: vec!["x:1: no".into(), "x:2".into()],
         });
-        let begins = "the changed configuration is refused, the old one holds: x:1: no; 1 viewer; ";
+        let begins = "new configuration rejected, keeping the old one: x:1: no; 1 viewer; ";
         assert!(says(1, false, true).starts_with(begins));
         status.configuration(Configuration::default());
         let back = camera("back");

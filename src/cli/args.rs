@@ -1,4 +1,4 @@
-//! What stands on the command line.
+//! The command line.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -13,12 +13,12 @@ const AFTER_HELP: &str = "\
 Examples:
   peercam                             serve the first camera and microphone at https://localhost:8443
   peercam devices                     list the cameras and microphones
-  peercam check --config device.toml  try out a configuration file
+  peercam check --config device.toml  test a configuration file
   peercam --config device.toml        run with it
   peercam pair                        print the link that makes you the owner of the running peercam
-  peercam doctor                      find out why somebody can't connect
+  peercam doctor                      find out why a viewer can't connect
 
-Options may stand before or after the command.
+Options may come before or after the command.
 
 Exit status:
   0   success
@@ -27,7 +27,7 @@ Exit status:
   78  the configuration file is missing or wrong (EX_CONFIG)
 
 Without --config, the first of ./device.toml and /etc/peercam/device.toml is read; without both, the defaults apply.
-SIGHUP (`systemctl reload peercam`) reads it again without disconnecting viewers; a file with a mistake is rejected.
+SIGHUP (`systemctl reload peercam`) rereads it without disconnecting viewers; a file with mistakes is rejected.
 SIGTERM stops peercam within 3 seconds, a second SIGTERM at once.
 The device.toml that comes with peercam explains every key.";
 
@@ -41,16 +41,16 @@ struct CommandLine {
     options: Options,
 }
 
-/// What this program was started to do.
+/// The parsed command line.
 #[derive(Debug)]
 pub struct Args {
-    /// The command; to run where there is none.
+    /// The command; [`Command::Run`] if none is given.
     pub command: Command,
     /// The options that all commands share.
     pub options: Options,
 }
 
-/// Options that may stand before or after a command. Of two the last one counts.
+/// Options that may come before or after a command. If an option is repeated, the last one counts.
 #[derive(Debug, Default, ClapArgs)]
 pub struct Options {
     /// Configuration file (default: ./device.toml, or else /etc/peercam/device.toml)
@@ -59,7 +59,7 @@ pub struct Options {
     /// Folder for passwords, tokens and certificates
     #[arg(long, value_name = "DIR", env = "PEERCAM_STATE_DIR", hide_env_values = true, global = true)]
     pub state_dir: Option<PathBuf>,
-    /// Log error, warn, info, debug, trace or off; by part: info,peercam::viewer=debug
+    /// Log level: error, warn, info, debug, trace or off; for single modules: info,peercam::viewer=debug
     #[arg(
         long,
         value_name = "LEVEL",
@@ -71,7 +71,7 @@ pub struct Options {
     pub log: Option<logging::Level>,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, PartialEq, Subcommand)]
 pub enum Command {
     /// Serve camera and microphone until stopped (the default)
@@ -97,31 +97,31 @@ pub enum Command {
     Doctor,
 }
 
-/// Commands that ask the running peercam, which has its configuration already.
+/// Commands that talk to the running peercam, which has already read its configuration.
 const ASKING: [&str; 5] = ["pair", "passwd", "token", "status", "privacy"];
 
 const AFTER_CHECK: &str = "\
-Beside a running peercam its ports and devices count as free: they are its own. It is found by --state-dir.";
+Ports and devices that a running peercam uses count as free. The running peercam is found by its --state-dir.";
 
 /// `peercam check`
 #[derive(Debug, PartialEq, Eq, ClapArgs)]
 pub struct Check {
-    /// Check the file and the files it names; try no port and no device
+    /// Check only the file and the files it names, not ports and devices
     #[arg(long)]
     pub config_only: bool,
 }
 
 const AFTER_DEVICES: &str = "\
-The lines `device = ...` can be copied into device.toml; where there are several cameras, so can the sections [[camera]].
-What the configuration chooses is marked.";
+Copy a `device = ...` line into device.toml, or, for several cameras, the [[camera]] sections.
+Devices that the configuration chooses are marked.";
 
 const AFTER_PASSWD: &str = "\
-At a terminal the password is asked for twice and not shown. Otherwise it is the first line of standard input:
+At a terminal you are asked for the password twice; it is not shown. Otherwise it is the first line of standard input:
   printf '%s\\n' \"$PASSWORD\" | peercam passwd
 
-A password has at least 8 characters. Everybody who signed in with the old one is signed out. A new owner password also
-ends all guest links and tokens, because whoever knew the old one may have made some. At a terminal they are listed and
-you are asked; --keep-links keeps them.";
+A password has at least 8 characters. Everyone who signed in with the old one is signed out. A new owner password also
+ends all guest links and tokens, because someone who knew the old one may have created them. At a terminal they are
+listed and you are asked; --keep-links keeps them.";
 
 /// `peercam passwd`
 #[derive(Debug, PartialEq, Eq, ClapArgs)]
@@ -147,7 +147,7 @@ pub struct Passwd {
 /// `peercam token`
 #[derive(Debug, PartialEq, Eq, ClapArgs)]
 pub struct Token {
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     pub command: TokenCommand,
 }
@@ -155,20 +155,20 @@ pub struct Token {
 /// `peercam token ...`
 #[derive(Debug, PartialEq, Eq, Subcommand)]
 pub enum TokenCommand {
-    /// Create a token and print it, this once; programs send it as `Authorization: Bearer TOKEN`
+    /// Create a token and print it once; programs send it as `Authorization: Bearer TOKEN`
     Add {
-        /// A name to know it by, such as the program's
+        /// A name for the token, such as the program that will use it
         name: String,
         /// What the token allows
         #[arg(long, value_enum, default_value_t = TokenRole::Viewer)]
         role: TokenRole,
-        /// Allow this camera only, not with the role owner; may be repeated
+        /// Allow this camera only (not for the role owner); may be repeated
         #[arg(long = "camera", value_name = "NAME")]
         cameras: Vec<String>,
     },
     /// List all tokens with role, cameras and date
     List,
-    /// Revoke a token and disconnect whoever uses it
+    /// Revoke a token and disconnect its clients
     Revoke {
         /// Name of the token, as `peercam token list` shows it
         name: String,
@@ -178,7 +178,7 @@ pub enum TokenCommand {
 /// What a token allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum TokenRole {
-    /// To watch, take snapshots and read the status
+    /// Watch, take snapshots and read the status
     Viewer,
     /// Everything
     Owner,
@@ -204,7 +204,7 @@ pub struct ShowStatus {
 /// `peercam privacy`
 #[derive(Debug, PartialEq, Eq, ClapArgs)]
 pub struct Privacy {
-    /// Whether privacy is to be on
+    /// Whether to turn privacy on or off
     #[arg(value_enum)]
     pub switch: Switch,
     /// Only this camera, with its microphone if no other camera uses it
@@ -215,30 +215,30 @@ pub struct Privacy {
 /// On or off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Switch {
-    /// Close camera and microphone at once and keep them closed, also after a restart
+    /// Close cameras and microphones at once and keep them closed, even after a restart
     On,
-    /// Open them when somebody watches
+    /// Allow them to be opened when somebody watches
     Off,
 }
 
 const AFTER_DOCTOR: &str = "\
-Looks at ports, firewall, addresses, configured STUN servers, clock, disk, permissions, devices, encoder and certificate.
-Root sees most. While peercam runs, its devices are not touched.";
+Checks ports, firewall, addresses, configured STUN servers, clock, disk, permissions, devices, encoder and certificate.
+Run it as root to see the most. Devices are not tried while peercam is running.";
 
 impl Options {
-    /// The folder that was named, or else the usual one.
+    /// The given state folder, or the default one.
     pub fn state_dir(&self) -> PathBuf {
         self.state_dir.clone().unwrap_or_else(state::default_dir)
     }
 }
 
 impl Args {
-    /// Reads this program's own command line. Ends the program where that is wrong, or asks for help.
+    /// Reads the command line of this process. Exits if it is wrong or asks for help.
     pub fn read() -> Self {
         Self::read_from(std::env::args_os()).unwrap_or_else(|e| e.exit())
     }
 
-    /// Reads a whole command line.
+    /// Parses a command line.
     pub fn read_from(line: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut cli = command_line();
         let matches = cli.try_get_matches_from_mut(line)?;
@@ -253,15 +253,14 @@ impl Args {
         }
     }
 
-    /// What is logged unless the user says otherwise: a daemon tells what it does, a command prints it anyway.
+    /// The log level. The default is "info" for the daemon and "error" for commands, which print their results anyway.
     pub fn log_level(&self) -> logging::Level {
         let default = if self.command == Command::Run { "info" } else { "error" };
         self.options.log.clone().unwrap_or_else(|| logging::Level::ours(default))
     }
 }
 
-/// All commands and options. Those that can't use --config don't show it in their help; that it is wrong there is said
-/// in one sentence, wherever it stands.
+/// All commands and options. Commands that can't use --config hide it in their help; `read_from` reports its use.
 fn command_line() -> clap::Command {
     let cli = CommandLine::command();
     let config = cli.get_arguments().find(|a| a.get_id() == "config").cloned();

@@ -1,4 +1,4 @@
-//! `peercam check`: what `peercam run` would use and why, tried out.
+//! `peercam check`: tries what `peercam run` would use, and shows why it was chosen.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,12 +22,12 @@ use crate::encode::video::Settings;
 use crate::media::frame::PixelFormat;
 use crate::media::mode::Mode;
 
-/// Long enough to tell 15 frames a second from 30, short enough to wait for.
+/// How long the frame rate is measured: long enough to tell 15 frames per second from 30.
 const MEASURE: Duration = Duration::from_secs(2);
-/// Long enough for a room's noise.
+/// How long the microphone is listened to: long enough to hear the noise of a room.
 const LISTEN: Duration = Duration::from_secs(1);
 
-/// Checks the file and the files that it names and, unless told otherwise, tries ports and devices.
+/// Checks the file and the files it names and, without `--config-only`, tries ports and devices.
 pub fn run(args: &Check, options: &Options) -> anyhow::Result<ExitCode> {
     let (config, source) = Config::find(options.config.as_deref())?;
     let mut report = Report::default();
@@ -42,7 +42,7 @@ pub fn run(args: &Check, options: &Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(if report.problems == 0 { super::OK } else { FAILED }))
 }
 
-/// What our own daemon has taken, if it runs.
+/// The ports and devices of the running peercam, if there is one.
 fn running(report: &mut Report, options: &Options) -> Option<Holdings> {
     match holdings(options) {
         Ok(Some(daemon)) => {
@@ -78,8 +78,8 @@ fn network(report: &mut Report, config: &Config, daemon: Option<&Holdings>) {
     }
 }
 
-/// Tries every camera and every microphone, also when one fails. Where there are several cameras, each line tells whose it
-/// is. What our own `daemon` has open can't be opened a second time.
+/// Tries every camera and every microphone, even if one fails. If there are several cameras, each line names its
+/// camera. Devices that the running `daemon` has open are not tried, because they can't be opened twice.
 pub(super) fn devices(report: &mut Report, config: &Config, daemon: Option<&Holdings>) {
     let held = |devices: fn(&Holdings) -> &Vec<String>| daemon.map_or(&[][..], |d| devices(d).as_slice());
     let several = config.cameras.len() > 1;
@@ -97,8 +97,8 @@ pub(super) fn devices(report: &mut Report, config: &Config, daemon: Option<&Hold
     report.about("");
 }
 
-/// Each microphone once, with the names of its cameras. A camera that names none has that of `[audio]`, or where that is "auto"
-/// its `own`, on the same USB device.
+/// Lists each microphone once, with the names of its cameras. A camera that names none uses that of `[audio]`; if that
+/// is "auto", it uses its `own` microphone, which is on the same USB device.
 fn microphones_of(config: &Config, own: &[Option<String>]) -> Vec<(config::Audio, String)> {
     let mut all: Vec<(config::Audio, String)> = vec![];
     for (camera, own) in config.cameras.iter().zip(own) {
@@ -124,7 +124,7 @@ fn microphones_of(config: &Config, own: &[Option<String>]) -> Vec<(config::Audio
     all
 }
 
-/// Those of the microphones `held` that can be `device`: "auto" is none that a camera names.
+/// The open microphones (`held`) that `device` may refer to. "auto" is never a microphone that a camera names.
 pub(super) fn unnamed(device: &config::Microphone, config: &Config, held: &[String]) -> Vec<String> {
     let names = |name: &String| {
         let named = Some(config::Microphone::Device(name.clone()));
@@ -133,7 +133,8 @@ pub(super) fn unnamed(device: &config::Microphone, config: &Config, held: &[Stri
     held.iter().filter(|name| *device != config::Microphone::Auto || !names(name)).cloned().collect()
 }
 
-/// The one of the cameras `held` that `video` means by "auto": by itself it would take another, as that one is not free.
+/// The open camera (`held`) that "auto" in `video` refers to. Choosing again would take a different one, as that camera
+/// is busy.
 pub(super) fn automatic(video: &config::Video, held: &[String]) -> Option<String> {
     let nodes = held.iter().map(PathBuf::from).collect();
     let unnamed = cameras::unnamed(video, nodes);
@@ -141,7 +142,7 @@ pub(super) fn automatic(video: &config::Video, held: &[String]) -> Option<String
     first.map(|node| node.display().to_string())
 }
 
-/// `held`: the cameras that our own daemon has open. Returns the node of the camera that was taken.
+/// Tries a camera and its encoder. `held`: the cameras that the running peercam has open. Returns the camera's node.
 fn picture(report: &mut Report, video: &config::Video, held: &[String]) -> Option<PathBuf> {
     let mut node = None;
     let wanted =
@@ -195,12 +196,12 @@ fn picture(report: &mut Report, video: &config::Video, held: &[String]) -> Optio
 
 fn in_use(report: &mut Report, choice: &Choice, wanted: &Mode) {
     let Choice { name, path, problems, .. } = choice;
-    report.line("camera", &format!("{name} ({}): the running peercam has it open", path.display()));
+    report.line("camera", &format!("{name} ({}): open in the running peercam", path.display()));
     report.line("  wanted", &show(wanted));
     problems.iter().for_each(|problem| report.problem(problem));
 }
 
-/// Opens the camera, tells wanted, negotiated and delivered, and returns what was negotiated.
+/// Opens the camera, reports the wanted, negotiated and delivered modes, and returns the negotiated mode.
 fn camera(report: &mut Report, mut choice: Choice, wanted: &Mode) -> Option<Mode> {
     report.line("camera", &format!("{} ({}): {}", choice.name, choice.path.display(), choice.why));
     report.line("  wanted", &show(wanted));
@@ -212,7 +213,7 @@ fn camera(report: &mut Report, mut choice: Choice, wanted: &Mode) -> Option<Mode
         let mut camera = v4l2::Camera::open(choice)?;
         let mode = *negotiated.insert(camera.mode());
         let fps = delivered(&mut camera)?;
-        // A quarter less is no jitter but a camera that takes its time.
+        // A rate lower by a quarter is not jitter: the camera delivers fewer frames.
         let note = camera.rate_note().filter(|_| fps < mode.fps * 0.75);
         Ok(format!("{fps:.1} fps{}", note.map(|n| format!(": {n}")).unwrap_or_default()))
     });
@@ -228,7 +229,7 @@ fn camera(report: &mut Report, mut choice: Choice, wanted: &Mode) -> Option<Mode
     negotiated
 }
 
-/// Tries a camera's modes as the daemon does, until one works. Returns what that gives, and why others do not work.
+/// Tries a camera's modes as the daemon does, until one works. Returns its result, and why the others failed.
 fn first_that_works<T>(
     choice: &mut Choice,
     mut attempt: impl FnMut(&Choice) -> Result<T, capture::Error>,
@@ -254,7 +255,7 @@ fn first_that_works<T>(
     }
 }
 
-/// Frames per second by their capture times.
+/// Frames per second, measured by capture times.
 fn delivered(camera: &mut impl VideoSource) -> Result<f64, capture::Error> {
     let first = camera.next(FIRST_FRAME)?.ok_or(capture::Error::Stalled("camera"))?.pts;
     let (mut last, mut frames) = (first, 0);
@@ -269,7 +270,7 @@ fn delivered(camera: &mut impl VideoSource) -> Result<f64, capture::Error> {
     Ok(if time > 0.0 { f64::from(frames) / time } else { 0.0 })
 }
 
-/// `held`: the microphones that our own daemon has open.
+/// Tries a microphone. `held`: the microphones that the running peercam has open.
 fn sound(report: &mut Report, audio: &config::Audio, held: &[String]) {
     if audio.device == config::Microphone::Off {
         report.line("microphone", "off in the configuration");
@@ -281,12 +282,12 @@ fn sound(report: &mut Report, audio: &config::Audio, held: &[String]) {
         config::Microphone::Tone | config::Microphone::Off => false,
     });
     match ours {
-        Some(name) => report.line("microphone", &format!("{name}: the running peercam has it open")),
+        Some(name) => report.line("microphone", &format!("{name}: open in the running peercam")),
         None => try_microphone(report, audio),
     }
     match opus::Encoder::new(audio.channels, audio.bitrate_bps, audio.dtx) {
         Ok(_) => {
-            let dtx = if audio.dtx { ", nothing in silence" } else { "" };
+            let dtx = if audio.dtx { ", silence is not sent" } else { "" };
             let (channels, kbps) = (count(audio.channels, "channel"), audio.bitrate_bps / 1000);
             report.line("  encoder", &format!("Opus, {channels}, {kbps} kbit/s{dtx}"));
         }
@@ -305,7 +306,7 @@ fn try_microphone(report: &mut Report, audio: &config::Audio) {
     }
 }
 
-/// Tells what the microphone runs at, and whether it hears anything.
+/// Reports the microphone's sample rate and format, and whether it hears anything.
 fn microphone(report: &mut Report, choice: &microphones::Choice, mut opened: Microphone) {
     let alsa = choice.alsa.as_deref().unwrap_or_default();
     report.line("microphone", &format!("{} ({alsa}): {}", choice.name, choice.why));
@@ -313,13 +314,13 @@ fn microphone(report: &mut Report, choice: &microphones::Choice, mut opened: Mic
     let channels = count(spec.channels, "channel");
     report.line("  negotiated", &format!("{} Hz, {channels}, {}", spec.rate_hz, spec.format));
     match loudest(&mut opened) {
-        Ok(0.0) => report.line("  heard", "nothing at all: it may be muted (`alsamixer` shows its switches)"),
+        Ok(0.0) => report.line("  heard", "complete silence: it may be muted (check with `alsamixer`)"),
         Ok(peak) => report.line("  heard", &format!("up to {:.0} dB below full scale", -20.0 * peak.log10())),
         Err(e) => report.problem(&e.to_string()),
     }
 }
 
-/// The highest sample of all channels within a second, 1 being full scale.
+/// The highest sample of all channels within a second; 1 is full scale.
 fn loudest(microphone: &mut Microphone) -> Result<f32, capture::Error> {
     let spec = microphone.spec();
     let mut samples = vec![];
@@ -329,7 +330,7 @@ fn loudest(microphone: &mut Microphone) -> Result<f32, capture::Error> {
         if let Read::Samples { bytes, .. } = microphone.read(left)? {
             heard = true;
             samples.clear();
-            // As if there were one channel: it is the highest sample of any that counts.
+            // The samples of all channels are interleaved; the peak of any of them counts.
             spec.format.decode(bytes, 1, 1, &mut samples);
             peak = samples.iter().fold(peak, |peak, s| peak.max(s.abs()));
         }
@@ -367,7 +368,7 @@ mod tests {
         let video = Video { device: CameraDevice::Pattern, ..Video::default() };
         let (text, problems) = said(|r| drop(picture(r, &video, &[])));
         assert!(text.contains("the test picture: it is the one in the configuration\n"), "{text}");
-        assert!(text.contains("OpenH264, profile-level-id 42c01f, 2000 kbit/s\nall well\n"), "{text}");
+        assert!(text.contains("OpenH264, profile-level-id 42c01f, 2000 kbit/s\nno problems\n"), "{text}");
         assert_eq!(problems, 0);
         let (text, problems) =
             said(|r| sound(r, &Audio { device: Microphone::Off, ..Audio::default() }, &[]));
@@ -503,7 +504,7 @@ mod tests {
         let (text, problems) = said(|r| network(r, &config, Some(&daemon)));
         assert_eq!(
             (text, problems),
-            (format!("page   https://[::]:{port}\nmedia  any free port\nall well\n"), 0)
+            (format!("page   https://[::]:{port}\nmedia  any free port\nno problems\n"), 0)
         );
         // Without the redirect from HTTP the page is there all the same.
         (config.web.port, config.web.http_port) = (0, port);
@@ -515,7 +516,7 @@ mod tests {
     fn a_microphone_that_our_own_daemon_has_is_not_opened() {
         let mut audio = Audio { device: Microphone::Device("hw:CARD=nowhere".into()), ..Audio::default() };
         let (text, problems) = said(|r| sound(r, &audio, &["hw:CARD=nowhere".into()]));
-        assert!(text.starts_with("microphone  hw:CARD=nowhere: the running peercam has it open\n"), "{text}");
+        assert!(text.starts_with("microphone  hw:CARD=nowhere: open in the running peercam\n"), "{text}");
         assert!(text.contains("  encoder   Opus") && problems == 0, "{text}");
         assert_eq!(said(|r| sound(r, &audio, &["hw:CARD=other".into()])).1, 1);
         audio.device = Microphone::Auto;

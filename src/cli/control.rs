@@ -1,4 +1,4 @@
-//! Commands that the running daemon carries out: `pair`, `passwd`, `token`, `status`, `privacy`.
+//! Commands that the running daemon executes: `pair`, `passwd`, `token`, `status`, `privacy`.
 
 use std::io::{self, BufRead as _, IsTerminal as _};
 use std::process::ExitCode;
@@ -17,9 +17,9 @@ use crate::text;
 use crate::wall::date;
 use crate::web::tls;
 
-const NOT_RUNNING: &str = "Start it (`systemctl start peercam`, or `peercam`). If it runs with --state-dir, name the same folder here.";
+const NOT_RUNNING: &str = "Start it (`systemctl start peercam`, or `peercam`). If it runs with --state-dir, use the same folder here.";
 
-/// Asks the daemon.
+/// Sends a request to the daemon.
 fn ask(options: &Options, request: &Request) -> anyhow::Result<Value> {
     control::ask(&options.state_dir(), request).map_err(|e| match e {
         AskError::NotRunning(_) => anyhow::anyhow!("{e}. {NOT_RUNNING}"),
@@ -27,8 +27,8 @@ fn ask(options: &Options, request: &Request) -> anyhow::Result<Value> {
     })
 }
 
-/// Asks the running peercam. Where a state folder was named, it is ours only if its state is there: the one that systemd
-/// started answers as well.
+/// Asks the running peercam for its ports and devices. If a state folder was given, the answer counts only if the
+/// daemon uses that folder: the daemon that systemd started may answer instead.
 pub(super) fn holdings(options: &Options) -> Result<Option<Holdings>, AskError> {
     let dir = options.state_dir();
     match control::ask(&dir, &Request::Holdings) {
@@ -49,13 +49,13 @@ pub fn pair(options: &Options) -> anyhow::Result<ExitCode> {
     if let Some(columns) = terminal::columns() {
         text += &links.first().and_then(|l| terminal::qr(l, columns)).unwrap_or_default();
         let what = match invitation["paired"].as_bool() {
-            Some(true) => "set a new owner password; the old one ends",
+            Some(true) => "replace the owner password",
             _ => "become the owner and choose a password",
         };
         text += &format!("Open one of these links within {} minutes to {what}.\n", invitation["minutes"]);
         let issued = issued(&invitation["issued"]);
         if invitation["paired"] == Value::Bool(true) && !issued.is_empty() {
-            text += &format!("That also ends these, unless you tick \"Keep\" on the page:\n{issued}");
+            text += &format!("This also ends the following, unless you tick \"Keep\" on the page:\n{issued}");
         }
         text += tls::warning(&invitation["certificate"]);
         text += &fingerprint(&invitation["certificate"]);
@@ -71,11 +71,11 @@ pub fn passwd(args: &Passwd, options: &Options) -> anyhow::Result<ExitCode> {
     if args.remove {
         let request = Request::SetPassword { role, password: None, keep_links: true, cameras: None };
         let done = ask(options, &request)?;
-        print("The household's password is removed. Everybody who signed in with it is signed out.\n")?;
+        print("The household's password was removed. Everyone who signed in with it was signed out.\n")?;
         print(&warning(&done))?;
         return Ok(ExitCode::SUCCESS);
     }
-    // Before anything is typed: also whether the daemon runs.
+    // Ask before the password is typed: this also finds out whether the daemon is running.
     let issued = issued(&ask(options, &Request::Issued)?);
     let terminal = io::stdin().is_terminal();
     let password = if terminal { typed(whose)? } else { piped()? };
@@ -84,7 +84,7 @@ pub fn passwd(args: &Passwd, options: &Options) -> anyhow::Result<ExitCode> {
     let cameras = (args.all_cameras || !args.cameras.is_empty()).then(|| args.cameras.clone());
     ask(options, &Request::SetPassword { role, password: Some(password), keep_links, cameras })?;
     let mut text =
-        format!("The {whose} password is set. Everybody who signed in with the old one is signed out.\n");
+        format!("The {whose} password was set. Everyone who signed in with the old one was signed out.\n");
     if ends {
         text += if keep_links { "These stay valid:\n" } else { "These have ended:\n" };
         text += &issued;
@@ -93,7 +93,7 @@ pub fn passwd(args: &Passwd, options: &Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Guest links and tokens, one a line.
+/// Guest links and tokens, one per line.
 fn issued(names: &Value) -> String {
     let lines = |what: &str, key: &str| -> String {
         texts(&names[key]).iter().map(|name| format!("  {what} {name}\n")).collect()
@@ -101,19 +101,19 @@ fn issued(names: &Value) -> String {
     lines("guest link", "guests") + &lines("token", "tokens")
 }
 
-/// Asks whether they are to end.
+/// Asks the user whether the links and tokens should end.
 fn agreed(issued: &str) -> anyhow::Result<bool> {
     eprintln_quietly(&format!(
-        "Somebody who knew the old password may have created these:\n{issued}End them too? [Y/n] "
+        "Someone who knew the old password may have created these:\n{issued}End them too? [Y/n] "
     ));
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer).context("can't read from the terminal")?;
     Ok(!matches!(answer.trim().to_lowercase().as_str(), "n" | "no"))
 }
 
-/// What the daemon warns of, in a line.
+/// The warning in the daemon's answer, as a line.
 fn warning(answer: &Value) -> String {
-    answer["warning"].as_str().map(|w| format!("But {w}.\n")).unwrap_or_default()
+    answer["warning"].as_str().map(|w| format!("Warning: {w}.\n")).unwrap_or_default()
 }
 
 fn typed(whose: &str) -> anyhow::Result<String> {
@@ -128,7 +128,7 @@ fn piped() -> anyhow::Result<String> {
     io::stdin().lock().read_line(&mut line).context("can't read the password from standard input")?;
     let password = line.strip_suffix('\n').unwrap_or(&line);
     let password = password.strip_suffix('\r').unwrap_or(password);
-    anyhow::ensure!(!password.is_empty(), "standard input has no password: its first line is taken");
+    anyhow::ensure!(!password.is_empty(), "no password on standard input: it is read from the first line");
     Ok(password.to_owned())
 }
 
@@ -139,7 +139,7 @@ pub fn token(args: &Token, options: &Options) -> anyhow::Result<ExitCode> {
             let cameras = Some(cameras.clone()).filter(|names| !names.is_empty());
             let request = Request::TokenAdd { name: name.clone(), role: (*role).into(), cameras };
             let added = ask(options, &request)?;
-            let token = added["token"].as_str().context("the daemon gave no token")?;
+            let token = added["token"].as_str().context("the daemon returned no token")?;
             if io::stdout().is_terminal() {
                 eprintln_quietly("This token is shown only once. Send it as `Authorization: Bearer TOKEN`:");
             }
@@ -163,7 +163,11 @@ pub fn token(args: &Token, options: &Options) -> anyhow::Result<ExitCode> {
         }
         TokenCommand::Revoke { name } => {
             let done = ask(options, &Request::TokenRevoke { name: name.clone() })?;
-            format!("{} is revoked. Whoever used it is disconnected.\n{}", text::shown(name), warning(&done))
+            format!(
+                "{} was revoked and its clients were disconnected.\n{}",
+                text::shown(name),
+                warning(&done)
+            )
         }
     };
     print(&text)?;
@@ -179,9 +183,9 @@ pub fn privacy(args: &Privacy, options: &Options) -> anyhow::Result<ExitCode> {
         None => (String::new(), "cameras and microphones"),
     };
     print(&match (on, done["warning"].is_string()) {
-        (true, false) => format!("Privacy{of} is on: {what} will stay closed, also after a restart.\n"),
+        (true, false) => format!("Privacy{of} is on: {what} will stay closed, even after a restart.\n"),
         (true, true) => format!("Privacy{of} is on.\n"),
-        (false, _) => format!("Privacy{of} is off: {what} can be opened when somebody watches.\n"),
+        (false, _) => format!("Privacy{of} is off: {what} will open when somebody watches.\n"),
     })?;
     print(&warning(&done))?;
     Ok(ExitCode::SUCCESS)
@@ -193,13 +197,13 @@ pub fn status(args: &ShowStatus, options: &Options) -> anyhow::Result<ExitCode> 
     if args.json {
         print(&format!("{facts:#}\n"))?;
     } else {
-        print(&told(&facts))?;
+        print(&summary(&facts))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The status in a few lines.
-fn told(facts: &Value) -> String {
+/// Summarizes the status in a few lines.
+fn summary(facts: &Value) -> String {
     let mut lines: Vec<[String; 2]> = vec![];
     let mut line = |what: &str, says: String| lines.push([what.into(), says]);
     line(
@@ -219,7 +223,7 @@ fn told(facts: &Value) -> String {
     }
     let refused = texts(&configuration["refused"]);
     if !refused.is_empty() {
-        line("", "the changed file is refused, peercam goes on with the old one:".into());
+        line("", "the changed file is rejected, peercam keeps the old configuration:".into());
     }
     for mistake in refused {
         line("", mistake.into());
@@ -228,7 +232,7 @@ fn told(facts: &Value) -> String {
         line("state", problem.into());
     }
     if facts["paired"] != Value::Bool(true) {
-        line("owner", "none yet: `peercam pair` prints the link to become it".into());
+        line("owner", "none yet: open the link that `peercam pair` prints".into());
     }
     let certificate = &facts["certificate"];
     let says = match certificate["kind"].as_str() {
@@ -255,9 +259,9 @@ fn told(facts: &Value) -> String {
     let board = &facts["board"];
     let degrees = board["temperature_c"].as_f64().map(|t| format!("{t:.0} °C"));
     let pressure = match board["pressure"].as_str() {
-        Some("heat") => Some("too hot: it slows itself down, give it air".to_owned()),
+        Some("heat") => Some("too hot and therefore slower: improve its cooling".to_owned()),
         Some("under-voltage") => {
-            Some("its power supply or cable is too weak: it slows itself down".to_owned())
+            Some("low voltage and therefore slower: use a stronger power supply or a better cable".to_owned())
         }
         _ => None,
     };
@@ -296,7 +300,7 @@ fn told(facts: &Value) -> String {
     columns(0, &lines) + &fingerprint(certificate)
 }
 
-/// What a camera or a microphone is doing.
+/// The state and name of a camera or microphone.
 fn source(part: &Value) -> String {
     let reason = part["reason"].as_str().map(|r| format!(" ({r})")).unwrap_or_default();
     let name = string(&part["name"]);
@@ -305,7 +309,7 @@ fn source(part: &Value) -> String {
     format!("{}{reason}{name}", string(&part["state"]))
 }
 
-/// What there is more to say of it, a line each.
+/// Further details of a camera or microphone, one per line.
 fn about(part: &Value) -> Vec<String> {
     let mut lines = vec![];
     let reduced = &part["reduced"];
@@ -338,7 +342,7 @@ fn texts(value: &Value) -> Vec<&str> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
-/// The two largest units.
+/// A time span in its two largest units.
 fn span(seconds: u64) -> String {
     let (d, h, m, s) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
     match (d, h, m) {
@@ -349,10 +353,10 @@ fn span(seconds: u64) -> String {
     }
 }
 
-/// For the person at the terminal, while standard output is for the token.
+/// Prints a line for the user on standard error, because standard output is for the token.
 fn eprintln_quietly(line: &str) {
     use io::Write as _;
-    let _ = writeln!(io::stderr(), "{line}"); // closed: nobody reads it
+    let _ = writeln!(io::stderr(), "{line}"); // fails only if standard error is closed
 }
 
 #[cfg(test)]
@@ -380,20 +384,20 @@ mod tests {
                 "rate_bps": 2_100_000}]},
         });
         assert_eq!(
-            told(&facts),
+            summary(&facts),
             "peercam      0.1.0, running for 1 d 2 h\n\
              page         https://192.168.1.5:8443\n             https://localhost:8443\n\
-             owner        none yet: `peercam pair` prints the link to become it\n\
+             owner        none yet: open the link that `peercam pair` prints\n\
              certificate  made by this device, until 2027-01-15\n\
              camera       live: C920\n             reduced to 640x360, 15 frames per second: the board is too hot\n\
              \x20            full, 640x360: 2 viewers\n\
              microphone   gone (unplugged): Mic\n\
-             board        84 °C, too hot: it slows itself down, give it air\n\
+             board        84 °C, too hot and therefore slower: improve its cooling\n\
              privacy      off\n\
              viewers      1 of at most 50\n             owner, 192.168.1.9, full, 2100 kbit/s\n\
              SHA-256 of this device's certificate authority:\n  AB:CD\n"
         );
-        assert!(told(&json!({})).contains("plain HTTP"), "whatever the daemon leaves out");
+        assert!(summary(&json!({})).contains("plain HTTP"), "whatever the daemon leaves out");
     }
 
     #[test]
@@ -408,7 +412,7 @@ mod tests {
             "viewers": {"count": 1, "max": 50, "list": [{"who": "owner", "address": "::1", "cameras": [
                 gets("front", "half", false), gets("back-yard", "full", true)]}]},
         });
-        let told = told(&facts);
+        let text = summary(&facts);
         for line in [
             "camera front          live: C920",
             "microphone front      off: off",
@@ -417,7 +421,7 @@ mod tests {
             "privacy               on for back-yard",
             "                      owner, ::1, front half",
         ] {
-            assert!(told.lines().any(|l| l == line), "{line:?} in\n{told}");
+            assert!(text.lines().any(|l| l == line), "{line:?} in\n{text}");
         }
     }
 

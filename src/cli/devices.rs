@@ -1,4 +1,4 @@
-//! `peercam devices`: what there is, and what `device.toml` may say about it.
+//! `peercam devices`: lists the devices, and how to write them in `device.toml`.
 
 use std::process::ExitCode;
 
@@ -17,12 +17,13 @@ use crate::config::{Camera, Config, Microphone, Video};
 use crate::encode::openh264;
 use crate::media::frame::LARGEST;
 
-/// Prints cameras, microphones and encoders, and marks those that the configuration chooses and those that our own daemon
-/// has open. A mistake in the configuration is told after the list, which may be what it takes to correct it.
+/// Prints cameras, microphones and encoders, and marks the devices that the configuration chooses or the running
+/// peercam has open. A mistake in the configuration is reported after the list, because the list may help to correct
+/// it.
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let found = Config::find(options.config.as_deref());
     let config = found.as_ref().map(|(config, _)| config).ok();
-    // Whoever may not ask the daemon sees its devices as busy.
+    // A user who may not ask the daemon sees its devices as busy.
     let daemon = holdings(options).ok().flatten();
     let (open_cameras, open) = daemon.map(|d| (d.cameras, d.microphones)).unwrap_or_default();
     let cameras = cameras::list(config.map_or_else(|| Video::default().size, |c| c.video.size));
@@ -40,10 +41,10 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Devices, each with the camera that it is chosen for, where there are several.
+/// Chosen devices, each with the name of its camera if there are several.
 type Chosen = Vec<(String, Option<String>)>;
 
-/// Which devices the configuration chooses, and which ones our own daemon has open.
+/// The devices that the configuration chooses, and those that the running peercam has open.
 #[derive(Default)]
 struct Marks {
     chosen: Chosen,
@@ -70,7 +71,7 @@ impl Marks {
     }
 }
 
-/// What `find` gives for each camera, with the camera's name where there are several.
+/// The result of `find` for each camera, with the camera's name if there are several.
 fn chosen(config: &Config, find: impl Fn(&Camera) -> Option<String>) -> Chosen {
     let several = config.cameras.len() > 1;
     let cameras = config.cameras.iter();
@@ -113,7 +114,7 @@ fn show_cameras(all: &[Listing], marks: &Marks) -> String {
         text += &show_camera(camera, marks);
     }
     if fit.len() > 1 {
-        text += "\n  All of them in device.toml:\n";
+        text += "\n  To use all of them, copy this into device.toml:\n";
         for (i, camera) in fit.iter().enumerate() {
             let (number, device) = (i + 1, lasting(camera));
             text += &format!("    [[camera]]\n    name = \"camera-{number}\"\n    device = \"{device}\"\n");
@@ -128,7 +129,7 @@ fn show_cameras(all: &[Listing], marks: &Marks) -> String {
     text
 }
 
-/// The name that stays with a camera, as far as it has one.
+/// The camera's stable name, if it has one, or else its node.
 fn lasting(camera: &Listing) -> String {
     match &camera.names {
         Names { by_id: Some(name), .. } => name.clone(),
@@ -148,7 +149,7 @@ fn show_camera(camera: &Listing, marks: &Marks) -> String {
     let mut last = None;
     let (read, unread): (Vec<_>, Vec<_>) = offered.iter().partition(|o| o.format.pixel_format().is_some());
     let row = |offer: &&Offered| {
-        // Said once, at the first of its sizes.
+        // Print the format only in front of its first size.
         let again = last.replace(offer.format) == Some(offer.format);
         let format = if again { String::new() } else { offer.format.to_string() };
         [format, offer.sizes.to_string(), offer.rates.to_string()]
@@ -174,8 +175,8 @@ fn show_control(control: &Control) -> [String; 3] {
     };
     let setting = value.map_or_else(|| name.clone(), |value| format!("{name} = {}", number(value)));
     let note = match (read_only, inactive) {
-        (true, _) => "; can only be read",
-        (_, true) => "; without effect now: another control is in charge",
+        (true, _) => "; read-only",
+        (_, true) => "; inactive: another control overrides it",
         _ => "",
     };
     [setting, format!("default {}", number(*default)), format!("{allowed}{note}")]
@@ -210,7 +211,7 @@ fn show_microphones(all: &[(Result<Abilities, capture::Error>, Found)], marks: &
                 let rates = format!("{} Hz", rates.join(", "));
                 text += &columns(4, &[[rates, channels, formats.join(", ")]]);
             }
-            // It is not free because we have it: nothing more can be told.
+            // The running peercam has it open, so its formats can't be read.
             Err(_) if marks.is_open(alsa) => (),
             Err(e) => text += &format!("    {e}\n"),
         }
@@ -286,7 +287,7 @@ Cameras
     [video.controls]
     gain = 17                 default 1    0 to 255
     leds = 0x80000000         default 0x1  bits of 0x80000001
-    power_line_frequency = 2  default 1    1 (50 Hz), 2 (60 Hz); without effect now: another control is in charge
+    power_line_frequency = 2  default 1    1 (50 Hz), 2 (60 Hz); inactive: another control overrides it
 ";
         assert_eq!(show_cameras(&[camera(None)], &Marks::default()), expected);
     }
@@ -381,7 +382,7 @@ Microphones
         ];
         let shown = show_cameras(&all, &Marks::default());
         let expected = r#"
-  All of them in device.toml:
+  To use all of them, copy this into device.toml:
     [[camera]]
     name = "camera-1"
     device = "usb-C920-video-index0"

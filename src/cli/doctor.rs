@@ -1,4 +1,4 @@
-//! `peercam doctor`: why can't I connect, from the device's side.
+//! `peercam doctor`: finds out, on the device, why viewers can't connect.
 
 use std::process::ExitCode;
 
@@ -15,7 +15,7 @@ use crate::board::health;
 use crate::config::Config;
 use crate::wall;
 
-/// Looks at everything, and says what to do.
+/// Runs all checks and prints the findings with their remedies.
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let (config, source) = Config::find(options.config.as_deref())?;
     let mut found = vec![Finding::ok("configuration", source)];
@@ -35,14 +35,14 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     match daemon {
         Ok(daemon) => found
             .extend(serde_json::from_value::<Vec<Finding>>(daemon["findings"].clone()).unwrap_or_default()),
-        // Devices serve one program at a time: tried only while the daemon has none of them.
+        // Only one program can use a device, so devices are tried only if the daemon is not running.
         Err(_) => found.extend(try_devices(&config)),
     }
-    print(&told(&found))?;
+    print(&text(&found))?;
     Ok(ExitCode::from(if found.iter().any(|f| f.level == Level::Bad) { FAILED } else { OK }))
 }
 
-/// Whether the daemon runs, and its process id if it says so.
+/// Reports whether the daemon runs, and returns its process id if known.
 fn running(daemon: &Result<Value, AskError>, found: &mut Vec<Finding>) -> Option<u32> {
     const ABOUT: &str = "peercam";
     match daemon {
@@ -66,13 +66,17 @@ fn running(daemon: &Result<Value, AskError>, found: &mut Vec<Finding>) -> Option
             found.push(Finding::warn(
                 ABOUT,
                 e.to_string(),
-                "run `sudo peercam doctor` to have the daemon's own view too",
+                "run `sudo peercam doctor` to include the daemon's own findings",
             ));
-            // It runs, but as whom is not known; what listens is taken for it.
+            // It runs, but its process id is unknown: whatever listens on its ports is taken for it.
             Some(0)
         }
         Err(e) => {
-            found.push(Finding::bad(ABOUT, format!("it does not answer: {e}"), "see its log; restart it"));
+            found.push(Finding::bad(
+                ABOUT,
+                format!("running, but does not answer: {e}"),
+                "read its log, then restart it",
+            ));
             None
         }
     }
@@ -107,8 +111,8 @@ fn try_devices(config: &Config) -> Vec<Finding> {
     found
 }
 
-/// All findings, and what to do at the end.
-fn told(found: &[Finding]) -> String {
+/// Formats all findings, with the remedies at the end.
+fn text(found: &[Finding]) -> String {
     let row = |f: &Finding| {
         let level = match f.level {
             Level::Ok => "ok",
@@ -124,14 +128,14 @@ fn told(found: &[Finding]) -> String {
             remedies.push((f.level, format!("{}: {remedy}", f.about)));
         }
     }
-    // The worst first, each in the order in which it was found.
+    // The worst first, otherwise in the order in which they were found.
     remedies.sort_by_key(|(level, _)| std::cmp::Reverse(*level));
     if remedies.is_empty() {
-        return text + "\nAll well.\n";
+        return text + "\nNo problems found.\n";
     }
     let bad = found.iter().filter(|f| f.level == Level::Bad).count();
     text += match bad {
-        0 => "\nNothing is broken. What may be worth a look:\n",
+        0 => "\nNo problems found. These may be worth checking:\n",
         _ => "\nWhat to do:\n",
     };
     for (n, (_, remedy)) in remedies.iter().enumerate() {
@@ -153,12 +157,12 @@ mod tests {
             Finding::bad("camera", "unplugged", "plug it in"),
         ];
         assert_eq!(
-            told(&found),
+            text(&found),
             "ok    clock   2027-01-01\nwarn  owner   none\nBAD   camera  unplugged\n\n\
              What to do:\n  1. camera: plug it in\n  2. owner: pair it\n"
         );
-        assert!(told(&found[..1]).ends_with("\nAll well.\n"));
-        assert!(told(&found[..2]).contains("Nothing is broken"));
+        assert!(text(&found[..1]).ends_with("\nNo problems found.\n"));
+        assert!(text(&found[..2]).contains("No problems found. These"));
     }
 
     #[test]

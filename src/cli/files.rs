@@ -1,4 +1,4 @@
-//! The files that a configuration names.
+//! Checks the files that a configuration names.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -11,13 +11,13 @@ use crate::text;
 use crate::wall::{clock, date, plausible};
 use crate::web::tls;
 
-/// Reports all of them.
+/// Reports all files.
 pub(super) fn report(report: &mut Report, config: &Config) {
     certificate(report, &config.web);
     programs(report, &config.watching);
 }
 
-/// Whose certificate is served, and whether it can be.
+/// Reports the certificate that would be served, and whether it can be read and is valid.
 pub(super) fn certificate(report: &mut Report, web: &Web) {
     let (certificate, key) = match &web.tls {
         Tls::Off => return report.line("certificate", "none: plain HTTP"),
@@ -63,7 +63,7 @@ fn programs(report: &mut Report, watching: &Watching) {
 fn unrunnable(program: &Path) -> Option<String> {
     match fs::metadata(program) {
         Err(e) => Some(format!("can't be run: {}", text::of_error(&e))),
-        Ok(facts) if !facts.is_file() => Some("is no program".into()),
+        Ok(facts) if !facts.is_file() => Some("is not a file".into()),
         Ok(_) => access(program, AccessFlags::X_OK).err().map(|e| format!("can't be run: {}", e.desc())),
     }
 }
@@ -110,7 +110,7 @@ mod tests {
         assert!(text.contains("two.key is not the key of the certificate") && problems == 1, "{text}");
         let (text, problems) = with("one.key", "one.key");
         assert!(text.contains("has no certificate") && problems == 1, "{text}");
-        assert_eq!(said(&Config::default()).0, "certificate  made by this device\nall well\n");
+        assert_eq!(said(&Config::default()).0, "certificate  made by this device\nno problems\n");
         fs::remove_dir_all(dir).unwrap();
     }
 
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(said(&config).1, 0);
         for (program, says) in [
             ("/nowhere/light", "No such file or directory"),
-            ("/bin", "is no program"),
+            ("/bin", "is not a file"),
             (plain.to_str().unwrap(), "denied"),
         ] {
             config.watching.on_last = vec![program.into()];

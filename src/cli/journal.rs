@@ -1,8 +1,8 @@
-//! Log lines for systemd's journal, with their fields (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>), for
+//! Writes log lines to systemd's journal with their fields (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>), for
 //! `journalctl -u peercam VIEWER=... -o verbose`.
 //!
-//! Not by the crate tracing-journald: it waits for as long as the journal is full or hangs, which no thread with a camera
-//! may, and of a line that says `viewer joined address=192.0.2.7` a reader of `journalctl` would see the first two words.
+//! The crate tracing-journald is not used: it blocks while the journal is full or hangs, which a camera's thread can't
+//! afford, and of a line like `viewer joined address=192.0.2.7`, `journalctl` would show only the first two words.
 
 use std::fmt::{self, Write as _};
 use std::io;
@@ -21,14 +21,14 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::clock::Pts;
 use crate::hush::{Hush, LeftOut};
 
-/// Where the journal listens.
+/// The journal's socket.
 const SOCKET: &str = "/run/systemd/journal/socket";
-/// Bytes of one field. All that a line can have fit a datagram then.
+/// Most bytes of one field, so that all fields of a line fit into a datagram.
 const FIELD: usize = 4_096;
-/// A journal that is busy is waited for, at most so long: less than a frame. Then the line is lost, and counted.
+/// How long to wait for a busy journal: less than a frame. After that the line is dropped and counted.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// What a line says.
+/// The message and fields of a log line.
 #[derive(Debug, Default)]
 pub struct Text {
     message: String,
@@ -36,7 +36,7 @@ pub struct Text {
 }
 
 impl Text {
-    /// Of a line of the log.
+    /// Reads the message and fields of `event`.
     pub fn of(event: &Event<'_>) -> Self {
         let mut text = Self::default();
         event.record(&mut text);
@@ -44,12 +44,12 @@ impl Text {
     }
 }
 
-/// The source that a span's lines are about: a camera's or a microphone's name, by its field.
+/// The fields of a span that name its source: a camera or a microphone.
 #[derive(Debug, Default)]
 pub struct About(Vec<(&'static str, String)>);
 
 impl About {
-    /// Of a span that begins.
+    /// Reads the fields of a new span.
     pub fn of(attributes: &Attributes<'_>) -> Self {
         let mut about = Self::default();
         attributes.record(&mut about);
@@ -68,7 +68,7 @@ impl Visit for About {
 }
 
 impl fmt::Display for About {
-    /// In front of a line's message: "front: ".
+    /// Writes the prefix of a line's message: "front: ".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|(_, name)| write!(f, "{name}: "))
     }
@@ -81,7 +81,7 @@ impl Visit for Text {
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if field.name() == "message" {
-            let _ = write!(self.message, "{value:?}"); // a String takes everything
+            let _ = write!(self.message, "{value:?}"); // writing to a String can't fail
         } else {
             self.fields.push((field.name(), format!("{value:?}")));
         }
@@ -89,7 +89,7 @@ impl Visit for Text {
 }
 
 impl fmt::Display for Text {
-    /// The message, and the fields that it doesn't tell itself.
+    /// Writes the message, and the fields that are not part of it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
         for (name, value) in self.fields.iter().filter(|(_, value)| !self.message.contains(value.as_str())) {
@@ -99,7 +99,7 @@ impl fmt::Display for Text {
     }
 }
 
-/// Warnings and errors that come again and again are counted.
+/// Limits repeated warnings and errors: most are only counted.
 #[derive(Debug)]
 pub struct Counted(Mutex<Hush<String>>);
 
@@ -110,7 +110,7 @@ impl Default for Counted {
 }
 
 impl Counted {
-    /// Whether a line `about` a source is to be said, and what was left out of it before.
+    /// Whether to write a line `about` a source, and how many like it were left out before.
     pub fn may_say(&self, level: Level, about: &str, text: &Text) -> Option<LeftOut> {
         if level > Level::WARN {
             return Some(LeftOut::default());
@@ -128,7 +128,7 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Of this machine.
+    /// Opens the journal of this machine.
     pub fn open() -> io::Result<Self> {
         Self::at(Path::new(SOCKET))
     }
@@ -136,7 +136,7 @@ impl Journal {
     fn at(path: &Path) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.set_write_timeout(Some(PATIENCE))?;
-        // An empty one is ignored; it says whether anybody listens.
+        // The journal ignores an empty datagram; sending it shows whether the socket works.
         socket.send_to(&[], path)?;
         Ok(Self { socket, path: path.to_owned(), counted: Counted::default(), lost: AtomicU64::new(0) })
     }
@@ -181,7 +181,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Journal {
     }
 }
 
-/// As sd-daemon(3) numbers them.
+/// The priority as defined by sd-daemon(3).
 pub fn priority(level: Level) -> u8 {
     match level {
         Level::ERROR => 3,
@@ -191,14 +191,15 @@ pub fn priority(level: Level) -> u8 {
     }
 }
 
-/// Upper case letters, digits and `_`, the first a letter, at most 64: others the journal drops.
+/// The name of a journal field: at most 64 upper case letters, digits and `_`, beginning with a letter. The journal
+/// drops fields with other names.
 fn field_name(name: &str) -> String {
     let fits = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
     let name: String = name.chars().map(fits).skip_while(|c| !c.is_ascii_alphabetic()).take(64).collect();
     if name.is_empty() { "FIELD".into() } else { name }
 }
 
-/// By its length, so that it may have line breaks.
+/// Appends a field in the form with a length, which allows line breaks in the value.
 fn put(entry: &mut Vec<u8>, name: &str, value: &str) {
     let whole = |end: &usize| value.is_char_boundary(*end);
     let value = &value[..(0..=value.len().min(FIELD)).rev().find(whole).unwrap_or_default()];

@@ -1,4 +1,4 @@
-//! Where log lines go and what they look like: standard error, for a person or for the journal.
+//! Sets up logging: to the journal if standard error is connected to it, otherwise to standard error.
 
 use std::fmt;
 use std::fs::File;
@@ -17,25 +17,24 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::journal::{About, Counted, Journal, Text, priority};
 
-/// What holds unless the user says otherwise: dependencies speak up only when something is wrong, and the WebRTC
-/// stack, which takes every stray datagram for worth a warning, only in real trouble. Targets match by their
-/// beginning, so "rtc" is all of its crates.
+/// Default levels of dependencies: warnings, and only errors from the WebRTC stack, which warns about every stray
+/// datagram. Targets match by prefix, so "rtc" covers all of its crates.
 const DEPENDENCIES: &str = "warn,webrtc=error,rtc=error";
 
-/// What is logged.
+/// The log filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Level(String);
 
 impl Level {
-    /// `level` ("info") for our own parts and little from dependencies.
+    /// `level` ("info") for peercam, and the default levels for dependencies.
     pub fn ours(level: &str) -> Self {
         Self(format!("{DEPENDENCIES},peercam={level}"))
     }
 }
 
-/// Understands a level, or directives by part as `tracing_subscriber::EnvFilter` defines them.
+/// Parses a level, or directives for modules as `tracing_subscriber::EnvFilter` defines them.
 pub fn parse(s: &str) -> Result<Level, String> {
-    // A bare level is about us; more than that is about whatever it names, on top of the usual.
+    // A bare level applies to peercam. Directives are added to the default levels.
     let level = match s.split_once(',').map_or((s, ""), |(first, rest)| (first, rest)) {
         (first, rest) if first.parse::<Severity>().is_ok() || first == "off" => {
             Level(format!("{DEPENDENCIES},peercam={first},{rest}"))
@@ -44,13 +43,16 @@ pub fn parse(s: &str) -> Result<Level, String> {
     };
     match EnvFilter::builder().parse(&level.0) {
         Ok(_) if !s.is_empty() => Ok(level),
-        _ => Err("allowed: error, warn, info, debug, trace or off, and PART=LEVEL after a comma".into()),
+        _ => {
+            Err("allowed: error, warn, info, debug, trace or off, then ,MODULE=LEVEL for single modules"
+                .into())
+        }
     }
 }
 
-/// Sends log lines from now on to the journal, if standard error is that, or else to standard error. Called once.
+/// Starts logging to the journal if standard error is connected to it, or else to standard error. Call it only once.
 pub fn start(level: &Level) {
-    // `parse` and `ours` made it, so no directive is lost here.
+    // `parse` or `ours` has built `level`, so every directive is valid.
     let filter = EnvFilter::builder().parse_lossy(&level.0);
     let to_journal = is_journal();
     if to_journal && let Ok(journal) = Journal::open() {
@@ -61,7 +63,7 @@ pub fn start(level: &Level) {
     log.with_ansi(ansi).event_format(Lines { to_journal, counted: Counted::default() }).init();
 }
 
-/// Whether standard error is the journal, as systemd.exec(5) says to find out about `JOURNAL_STREAM`.
+/// Whether standard error is connected to the journal; see `JOURNAL_STREAM` in systemd.exec(5).
 fn is_journal() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
     let Ok(metadata) = io::stderr().as_fd().try_clone_to_owned().and_then(|fd| File::from(fd).metadata())
@@ -71,7 +73,7 @@ fn is_journal() -> bool {
     stream == format!("{}:{}", metadata.dev(), metadata.ino())
 }
 
-/// Of a span, the name of the source that its lines are about.
+/// Formats a span as the name of its source.
 struct Values;
 
 impl<'w> FormatFields<'w> for Values {
@@ -82,10 +84,10 @@ impl<'w> FormatFields<'w> for Values {
     }
 }
 
-/// Lines of text. Those of faults that come again and again are counted.
+/// Formats events as lines of text, and limits repeated warnings and errors.
 struct Lines {
-    /// Without time, which the journal knows, and with the level as sd-daemon(3) wants it, for `journalctl -p`: where only its
-    /// stream can be reached, and not its socket.
+    /// Whether standard error goes to the journal whose socket could not be opened. Lines then have no time, which the
+    /// journal adds, and begin with the level in the form of sd-daemon(3), for `journalctl -p`.
     to_journal: bool,
     counted: Counted,
 }
@@ -118,7 +120,7 @@ where
     }
 }
 
-/// As tracing_subscriber's own lines have it.
+/// The colours that tracing_subscriber's own format uses.
 fn colour(level: Severity) -> &'static str {
     match level {
         Severity::ERROR => "\x1b[31m",

@@ -1,4 +1,4 @@
-//! The command line: arguments, logging, and the commands that print and end.
+//! The command line: arguments, logging, and the commands other than `run`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))] // tests may; the lint still sees everything else when it isn't a test
 
@@ -19,17 +19,17 @@ use std::process::ExitCode;
 
 use crate::config;
 
-/// All went well.
+/// Exit status: success.
 pub const OK: u8 = 0;
-/// Something failed; the text on standard error says what.
+/// Exit status: something failed; standard error says what.
 pub const FAILED: u8 = 1;
-/// The arguments make no sense (clap's own exit status).
+/// Exit status: wrong arguments (clap's own exit status).
 pub const USAGE: u8 = 2;
-/// The configuration file is missing or wrong: `EX_CONFIG` of sysexits.h. Starting again will not help, so a
-/// systemd unit may say `RestartPreventExitStatus=78`.
+/// Exit status: the configuration file is missing or wrong (`EX_CONFIG` of sysexits.h). A restart does not help, so a
+/// systemd unit may set `RestartPreventExitStatus=78`.
 pub const BAD_CONFIG: u8 = 78;
 
-/// Writes `text` to standard output. A reader that has seen enough (`peercam devices | head`) is no error.
+/// Writes `text` to standard output. A closed pipe (`peercam devices | head`) is not an error.
 pub fn print(text: &str) -> io::Result<()> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -37,18 +37,18 @@ pub fn print(text: &str) -> io::Result<()> {
     }
 }
 
-/// Tells `error` and what caused it on standard error.
+/// Prints `error` and its causes on standard error, and returns the exit status.
 pub fn fail(error: &anyhow::Error) -> ExitCode {
     let bad_config = error.is::<config::Error>();
     let says = in_full(error);
-    // Problems of a file begin with the file's name and line, which editors and people look for.
+    // Problems in a file begin with the file's name and line, so that editors can jump there.
     let name = if bad_config || says.starts_with("peercam ") { "" } else { "peercam: " };
-    // Standard error may be closed; there is nobody left to tell then.
+    // If standard error is closed, the error can't be reported at all.
     let _ = writeln!(io::stderr(), "{name}{says}");
     ExitCode::from(if bad_config { BAD_CONFIG } else { FAILED })
 }
 
-/// The error and its causes in one line, without those that an error's own text already ends with.
+/// The error and its causes in one line. A cause that the error's text already ends with is left out.
 fn in_full(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |said, cause| match said.as_str() {
         "" => cause,

@@ -1,4 +1,4 @@
-//! The ports of a configuration, and whether they can be had.
+//! The ports of a configuration, and whether they are available.
 
 use std::io::ErrorKind;
 use std::net::Ipv6Addr;
@@ -8,7 +8,7 @@ use crate::board::holdings::Holdings;
 use crate::config::{Config, Tls};
 use crate::listen;
 
-/// The ports that `config` asks for by number.
+/// The ports that `config` sets to a number other than 0.
 pub(super) fn of(config: &Config) -> Vec<Port> {
     let web = &config.web;
     let tcp = |what, key, number, needed| Port {
@@ -24,7 +24,7 @@ pub(super) fn of(config: &Config) -> Vec<Port> {
         all.push(tcp("HTTP, redirected to HTTPS", "web.http_port", web.http_port, false));
     }
     let media = |protocol| Port {
-        what: "picture and sound",
+        what: "video and audio",
         key: "ice.port",
         protocol,
         address: Ipv6Addr::UNSPECIFIED.into(),
@@ -39,7 +39,7 @@ pub(super) fn of(config: &Config) -> Vec<Port> {
     all
 }
 
-/// Why `port` can't be had. The running `daemon` has its ports from the same configuration, so they count as free.
+/// Why `port` is not available. Ports of the running `daemon`, which uses the same configuration, count as available.
 pub(super) fn problem(port: &Port, daemon: Option<&Holdings>) -> Option<String> {
     let Port { key, protocol, address, number, .. } = *port;
     let error = take(port).err()?;
@@ -49,7 +49,9 @@ pub(super) fn problem(port: &Port, daemon: Option<&Holdings>) -> Option<String> 
         {
             None
         }
-        ErrorKind::AddrNotAvailable => Some(format!("web.address: {address} is no address of this machine")),
+        ErrorKind::AddrNotAvailable => {
+            Some(format!("web.address: {address} is not an address of this machine"))
+        }
         _ => {
             let why = listen::why(&error, protocol, number);
             Some(format!("{key}: can't take {protocol} port {number}: {why}"))
@@ -96,6 +98,6 @@ mod tests {
         assert!(problem(&page, Some(&another)).is_some());
         // TEST-NET-1 (RFC 5737) is nobody's address.
         let foreign = Port { address: [192, 0, 2, 1].into(), ..page };
-        assert!(problem(&foreign, None).unwrap().contains("192.0.2.1 is no address of this machine"));
+        assert!(problem(&foreign, None).unwrap().contains("192.0.2.1 is not an address of this machine"));
     }
 }

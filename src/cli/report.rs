@@ -1,18 +1,18 @@
-//! What `peercam check` and `peercam doctor` find out by trying.
+//! The results that `peercam check` and `peercam doctor` collect.
 
 use super::table::columns;
 
-/// What was found, line by line.
+/// Results, line by line.
 #[derive(Default)]
 pub(super) struct Report {
     pub(super) lines: Vec<[String; 2]>,
     pub(super) problems: usize,
-    /// Whom the next lines are about; empty: no one.
+    /// Prefix of the next lines, such as a camera's name; may be empty.
     about: String,
 }
 
 impl Report {
-    /// From now on each line begins with this name.
+    /// Sets the name that the following lines begin with.
     pub(super) fn about(&mut self, name: &str) {
         self.about = name.into();
     }
@@ -22,7 +22,7 @@ impl Report {
         self.lines.push([what.into(), says]);
     }
 
-    /// Something that will not work as configured.
+    /// Adds a problem: something that will not work as configured.
     pub(super) fn problem(&mut self, says: &str) {
         self.problems += 1;
         self.line("  PROBLEM", says);
@@ -30,7 +30,7 @@ impl Report {
 
     pub(super) fn text(&self) -> String {
         let end = match self.problems {
-            0 => "all well".into(),
+            0 => "no problems".into(),
             1 => "1 problem".into(),
             n => format!("{n} problems"),
         };

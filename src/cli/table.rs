@@ -1,7 +1,7 @@
 //! Text in columns.
 
-/// Rows as lines, indented by `indent` spaces, each column as wide as its widest cell and two spaces apart. The last
-/// column may be long: it stands last so that nothing is shifted by it.
+/// Formats rows as lines, indented by `indent` spaces, in columns two spaces apart and as wide as their widest cell.
+/// The last column may be long, because no column follows it.
 pub fn columns<const N: usize>(indent: usize, rows: &[[String; N]]) -> String {
     let width = |i: usize| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or_default();
     let widths: Vec<_> = (0..N).map(width).collect();
@@ -9,7 +9,7 @@ pub fn columns<const N: usize>(indent: usize, rows: &[[String; N]]) -> String {
     for row in rows {
         let mut line = " ".repeat(indent);
         for (cell, width) in row.iter().zip(&widths) {
-            // Columns that are empty everywhere take no room.
+            // Columns without any content are left out.
             if *width > 0 {
                 line += &format!("{cell:width$}  ");
             }

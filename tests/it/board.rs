@@ -348,8 +348,8 @@ fn vivid_and_sound_loopback() {
 
     // Beside its own daemon, which has both devices open, `check` finds no fault.
     let said = board.run("/tmp/peercam check --config /host/device.toml --state-dir /tmp/state");
-    assert_eq!(said.matches("the running peercam has it open").count(), 2, "{said}");
-    assert!(said.ends_with("all well\n"), "{said}");
+    assert_eq!(said.matches("open in the running peercam").count(), 2, "{said}");
+    assert!(said.ends_with("no problems\n"), "{said}");
     let said = board.run("/tmp/peercam devices --config /host/device.toml --state-dir /tmp/state");
     assert!(said.contains(", chosen, open in the running peercam\n    device = \"/dev/video0\"\n"), "{said}");
 

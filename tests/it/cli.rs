@@ -106,7 +106,7 @@ fn check_beside_a_running_peercam_knows_its_own_daemon() {
     let file = daemon.state_dir().join("../device.toml").display().to_string();
     let said = daemon.command(&["check", "--config", &file]);
     assert!(said.contains(&format!("running (process {})", daemon.id())), "{said}");
-    assert!(said.ends_with("all well\n") && !said.contains("no HTTP"), "{said}");
+    assert!(said.ends_with("no problems\n") && !said.contains("no HTTP"), "{said}");
     // Another state is another daemon, which would find these ports taken.
     let dir = Dir::new();
     let out = peercam(&dir, &["check", "--config", &file, "--state-dir", "other"]);

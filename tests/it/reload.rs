@@ -81,12 +81,12 @@ async fn a_bad_file_is_refused_and_the_old_one_holds() {
     let mut daemon = Daemon::start(PATTERN);
     let mut viewer = Viewer::join(daemon.address()).await;
     daemon.reload(&PATTERN.replace("frame_rate = 30", "frame_rate = 500"));
-    daemon.said("the changed configuration is refused, the old one holds: ");
+    daemon.said("new configuration rejected, keeping the old one: ");
     let mistake = "device.toml:4:14: video.frame_rate: 500 is out of range; allowed: 1 to 120";
     daemon.said(mistake);
     viewer.watches().await;
     let status = peercam_status(&daemon);
-    assert!(status.contains("peercam goes on with the old one:") && status.contains(mistake), "{status}");
+    assert!(status.contains("peercam keeps the old configuration:") && status.contains(mistake), "{status}");
     assert_eq!(daemon.status()["video"]["wanted"]["fps"], 30.0);
 
     daemon.reload(PATTERN);
