@@ -1,4 +1,4 @@
-//! What the commands ask of the running daemon: the glue between the control socket and the parts.
+//! Answers the requests on the control socket, by calling the parts of the daemon.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,33 +23,34 @@ use crate::web::tls::names::Here;
 use crate::web::tls::{self, Facts, Kind};
 use crate::web::{cameras, machine, privacy};
 
-/// A certificate that ends sooner than this should have been replaced by now.
+/// Days before its end at which a certificate should have been renewed.
 const SOON_DAYS: i64 = 14;
 
-/// So long after a start, or after a device is opened, what tells of them waits until they have been looked at.
+/// How long after a start, or after a device is opened, reports wait until the devices have been tried.
 const LOOKING: Duration = Duration::from_secs(2);
 
-/// Of the ways to the page: with what is captured they are the last ten lines, which `systemctl status` shows.
+/// Most addresses of the page in the log. Together with the devices they fit the ten lines that `systemctl status`
+/// shows.
 const MOST_LINKS: usize = 5;
 
-/// What commands reach.
+/// The parts of the daemon that commands use.
 pub struct Controls {
-    /// Who may come in.
+    /// Passwords, tokens and sessions.
     pub auth: Arc<Auth>,
-    /// What every part is doing.
+    /// The state of every part.
     pub status: Arc<Status>,
     /// All viewers.
     pub registry: Arc<Registry>,
-    /// What they may watch.
+    /// All cameras.
     pub cameras: Arc<Cameras>,
-    /// Certificate, the page's address, and the most viewers, as they are now.
+    /// The current certificate, address of the page and limit of viewers.
     pub settings: watch::Receiver<Arc<Settings>>,
-    /// The name announced by mDNS.
+    /// The host name announced by mDNS.
     pub announced: watch::Receiver<Option<String>>,
 }
 
 impl Controls {
-    /// Does what is asked.
+    /// Executes a request.
     pub async fn answer(self: Arc<Self>, request: Request) -> Answer {
         let auth = &self.auth;
         match request {
@@ -70,10 +71,10 @@ impl Controls {
             }
             Request::Issued => Ok(auth.issued()),
             Request::SetPassword { password: None, .. } => {
-                Err("only the household's password can be removed: the owner needs one".into())
+                Err("only the household's password can be removed; the owner needs a password".into())
             }
             Request::TokenAdd { role: Role::Guest, .. } => {
-                Err("a token is a viewer's or an owner's; guests get links, on the page".into())
+                Err("a token has the role viewer or owner; for guests, create a link on the page".into())
             }
             Request::TokenAdd { name, role, cameras } => {
                 let cameras = self.scope(cameras)?;
@@ -119,7 +120,7 @@ impl Controls {
         }
     }
 
-    /// What waits for the disk does so on a thread of its own.
+    /// Runs `work` on a blocking thread, because it waits for the disk.
     async fn on_disk(
         &self,
         work: impl FnOnce(&Auth) -> Result<Value, auth::Error> + Send + 'static,
@@ -129,18 +130,18 @@ impl Controls {
         done.map_err(|e| e.to_string())?.map_err(said)
     }
 
-    /// Whether the state can be written is known from trying only.
+    /// Tries to write the state: only that shows whether it can be written.
     async fn look_at_disk(&self) {
         let state = self.auth.state().clone();
         let _ = tokio::task::spawn_blocking(move || state.catch_up()).await; // it can't panic
     }
 
-    /// For cameras of these names, or all. There must be such.
+    /// The scope for these cameras, or for all. Fails if a camera does not exist.
     fn scope(&self, cameras: Option<Vec<String>>) -> Result<Scope, String> {
         let Some(names) = cameras else { return Ok(Scope::ALL) };
         match names.iter().find(|name| self.cameras.find(name).is_none()) {
             Some(unknown) => {
-                Err(format!("there is no camera called {unknown}; there are: {}", self.cameras.names()))
+                Err(format!("there is no camera called {unknown}; available: {}", self.cameras.names()))
             }
             None => Ok(Scope::only(names)),
         }
@@ -162,7 +163,7 @@ impl Controls {
         self.settings.borrow().clone()
     }
 
-    /// Where the page is, the best first.
+    /// The addresses of the page, the best first.
     fn pages(&self) -> Vec<String> {
         let settings = self.settings();
         let scheme = if settings.tls.is_some() { "https" } else { "http" };
@@ -174,7 +175,7 @@ impl Controls {
         links::pages(scheme, settings.address, &here)
     }
 
-    /// For `peercam status`.
+    /// The answer to `peercam status`.
     fn facts(&self) -> Value {
         let (mut report, privacy) = (self.status.report(), self.auth.state().privacy().borrow().clone());
         let cameras = cameras::told(&self.cameras, &privacy, std::mem::take(&mut report.cameras));
@@ -194,18 +195,18 @@ impl Controls {
         facts
     }
 
-    /// For `peercam doctor`: what only we know.
+    /// Findings for `peercam doctor` that only the daemon knows.
     fn findings(&self) -> Vec<Finding> {
         let mut all = vec![match self.auth.paired() {
             true => Finding::ok("owner", "the device has an owner"),
             false => Finding::warn(
                 "owner",
                 "the device has no owner yet: nobody can watch",
-                "`peercam pair`, then open the link",
+                "run `peercam pair` and open the link",
             ),
         }];
         if let Some(problem) = self.auth.unwritten() {
-            let remedy = "make room on its disk (`df -h`), or repair it (`dmesg`)";
+            let remedy = "free space on its disk (see `df -h`), or repair it (see `dmesg`)";
             all.push(Finding::bad("state", problem, remedy));
         }
         let report = self.status.report();
@@ -220,13 +221,13 @@ impl Controls {
                     State::Gone => Finding::bad(
                         about,
                         format!("{which}{name}: {}", reason.clone().unwrap_or_default()),
-                        "see whether it is plugged in; `peercam devices` lists what there is",
+                        "check whether it is plugged in; `peercam devices` lists all devices",
                     ),
                     _ => Finding::ok(about, format!("{which}{name}: {}", state.as_str())),
                 });
             }
             all.push(match video.encoder {
-                "" => Finding::ok("encoder", format!("{which}waits to know what the camera gives")),
+                "" => Finding::ok("encoder", format!("{which}not needed until the camera delivers")),
                 encoder => Finding::ok("encoder", format!("{which}{encoder} works")),
             });
         }
@@ -234,8 +235,8 @@ impl Controls {
         all
     }
 
-    /// Tells a stranger what we do: what is captured, what is missing, where to look. Last, so that it is what
-    /// `systemctl status` shows: how to become the owner of a device that has none.
+    /// Logs which devices are captured or missing, and the addresses of the page. If the device has no owner, the
+    /// pairing link comes last, so that `systemctl status` shows it.
     pub async fn introduce(&self) -> Result<(), auth::Error> {
         looked_at(&self.status).await;
         let (report, private) = (self.status.report(), self.auth.state().privacy().borrow().all);
@@ -249,7 +250,7 @@ impl Controls {
         Ok(())
     }
 
-    /// Tells how to become the owner, on standard output: a terminal, or the journal.
+    /// Prints how to become the owner on standard output: a terminal, or the journal.
     fn invite(&self) -> Result<(), auth::Error> {
         let invitation = self.pair()?;
         let links = invitation["links"].as_array().into_iter().flatten().filter_map(Value::as_str);
@@ -265,14 +266,14 @@ impl Controls {
         );
         text += tls::warning(&invitation["certificate"]);
         use std::io::Write as _;
-        // Nobody may be there to read it; then `peercam pair` tells it again.
+        // If standard output is closed, `peercam pair` prints the links again.
         let _ = std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush());
         Ok(())
     }
 }
 
-/// Waits until the devices have been looked at and the encoder is made for what they give: right after a start they
-/// have not been. One that takes longer than [`LOOKING`] tells in the log by itself.
+/// Waits until the devices have been tried and the encoder exists, which takes a moment after a start. A device that
+/// takes longer than [`LOOKING`] logs its state by itself.
 async fn looked_at(status: &Status) {
     let looked_at = |camera: &CameraReport| {
         let CameraReport { video, audio, .. } = camera;
@@ -284,10 +285,10 @@ async fn looked_at(status: &Status) {
     let _ = tokio::time::timeout(LOOKING, looked).await;
 }
 
-/// What is captured, and what is missing, in a line each.
+/// One line for each device that is captured or missing.
 fn captured(report: &Report<'_>, private: bool) -> Vec<String> {
     if private {
-        return vec!["privacy is on: camera and microphone are closed, whoever watches".into()];
+        return vec!["privacy is on: cameras and microphones are closed".into()];
     }
     let lines = |camera: &CameraReport| {
         let (which, v, a) = (one_of(report, camera), &camera.video, &camera.audio);
@@ -299,7 +300,7 @@ fn captured(report: &Report<'_>, private: bool) -> Vec<String> {
     report.cameras.iter().flat_map(lines).collect()
 }
 
-/// Which camera something is said of, where there are several.
+/// The prefix that names the camera, if there are several.
 fn one_of(report: &Report<'_>, camera: &CameraReport) -> String {
     if report.cameras.len() == 1 { String::new() } else { format!("{}: ", camera.name) }
 }
@@ -315,14 +316,14 @@ fn device(
     let node = device.as_ref().map(|d| format!(" ({d})")).unwrap_or_default();
     match state {
         State::Off => format!("{what}: off, as configured"),
-        State::Gone => format!("{what}: missing: {}", reason.as_deref().unwrap_or("nobody knows why")),
-        State::Starting => format!("{what}: {name}{node}, starting: no picture has come yet"),
+        State::Gone => format!("{what}: missing: {}", reason.as_deref().unwrap_or("unknown reason")),
+        State::Starting => format!("{what}: {name}{node}, starting: no picture received yet"),
         _ if why.is_empty() => format!("{what}: {name}{node}"),
         _ => format!("{what}: {name}{node}, {why}"),
     }
 }
 
-/// What was done has a catch, if there are warnings.
+/// An answer with a warning, if there are any.
 fn warned(warnings: impl IntoIterator<Item = String>) -> Value {
     let warnings: Vec<_> = warnings.into_iter().collect();
     if warnings.is_empty() { Value::Null } else { json!({"warning": warnings.join("; ")}) }
@@ -336,7 +337,7 @@ fn plain() -> Finding {
     Finding::warn(
         "certificate",
         "none: plain HTTP (tls = \"off\")",
-        "fine behind a proxy that does HTTPS and is listed in web.trusted_proxies; else set tls = \"auto\"",
+        "correct behind an HTTPS proxy that is listed in web.trusted_proxies; otherwise set tls = \"auto\"",
     )
 }
 
@@ -345,7 +346,7 @@ fn certificate(facts: &Facts, now: i64) -> Finding {
     let (until, names) = (date(facts.not_after), facts.names.len());
     let says = format!("{} names and addresses, until {until}", names);
     let remedy = match facts.kind {
-        Kind::Files => "renew the files of web.certificate and web.key; the daemon takes them by itself",
+        Kind::Files => "renew the files of web.certificate and web.key; the daemon loads them by itself",
         Kind::Device => "see the log for why it was not renewed",
     };
     match &facts.problem {

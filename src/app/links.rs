@@ -1,14 +1,14 @@
-//! Where the page is, in words that a browser takes. Pure logic.
+//! The addresses of the page, as URLs. Pure logic.
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::web::tls::names::Here;
 
-/// So many addresses are worth a line each.
+/// Most network addresses in the list.
 const MOST: usize = 4;
 
-/// The page's addresses, the best first: those of the network (a phone is to open it too), the machine's names, and
-/// this machine's own.
+/// The page's addresses, the best first: network addresses (which also work on a phone), the machine's names, and
+/// localhost.
 pub fn pages(scheme: &str, listening: SocketAddr, here: &Here) -> Vec<String> {
     let url = |host: &str| format!("{scheme}://{host}{}", port(scheme, listening.port()));
     let literal = |ip: &IpAddr| match ip {
@@ -31,7 +31,7 @@ pub fn pages(scheme: &str, listening: SocketAddr, here: &Here) -> Vec<String> {
     pages
 }
 
-/// What people have at home comes first.
+/// Order of addresses: those of home networks come first.
 fn rank(address: &IpAddr) -> u8 {
     match address {
         IpAddr::V4(v4) if v4.is_private() => 0,

@@ -1,4 +1,4 @@
-//! The daemon: builds the parts, runs until told to stop, and stops them in order.
+//! The daemon: builds the parts, runs until a stop signal, and stops the parts in order.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))] // tests may; the lint still sees everything else when it isn't a test
 
@@ -38,24 +38,25 @@ use crate::web::auth::Auth;
 use crate::web::tls::Tls;
 use crate::web::{self, Server, Settings};
 
-/// Viewers are told within this time that we stop; whoever cannot be told by then notices by itself.
+/// How long notifying viewers of the shutdown may take. Viewers that were not notified notice it by themselves.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// From the signal to our end, with whatever hangs left behind. Whoever stops us wants the devices back within 3 s.
+/// Longest time from the signal to the end; threads that still hang then are abandoned. The shutdown is promised within
+/// 3 s.
 const END: Duration = Duration::from_millis(2700);
 
-/// Runs the daemon until SIGTERM or SIGINT; a second signal ends it at once. What must last is in `state_dir`. `load`
-/// reads the configuration and says where from: at the start, and on SIGHUP again.
+/// Runs the daemon until SIGTERM or SIGINT; a second signal ends it at once. `state_dir` holds the persistent state.
+/// `load` reads the configuration and names its source; it is called at the start and on SIGHUP.
 ///
 /// # Errors
-/// When the configuration or what must last can't be read, when it cannot listen, cannot start its threads, or when
-/// encoding has become impossible.
+/// If the configuration or the state can't be read, if the daemon can't listen or start its threads, or if encoding has
+/// become impossible.
 pub async fn run(
     load: impl Fn() -> Result<(Config, String), config::Error>,
     state_dir: &Path,
 ) -> anyhow::Result<()> {
     let (config, source) = load()?;
     info!("configuration: {source}");
-    descriptors::raise(); // before anything that goes by it
+    descriptors::raise(); // before anything that depends on the limit
     let stop = CancellationToken::new();
     let mut hangups = Hangups::new(stop_on_signals(stop.clone())?);
     let auth = Auth::new(State::open_with(state_dir, state::runtime_dir())?);
@@ -71,7 +72,7 @@ pub async fn run(
     let links = Links::new(addresses.clone());
     auth.set_neighbours(links.clone());
     let port = Port::open(&config.ice, addresses.clone(), status.clone())?;
-    tell_media(&port);
+    log_media(&port);
     let clocks = Clocks {
         video: RtpClock { hz: VIDEO_HZ, offset: getrandom::u32().context("asking for random numbers")? },
         audio: RtpClock { hz: AUDIO_HZ, offset: getrandom::u32().context("asking for random numbers")? },
@@ -99,7 +100,7 @@ pub async fn run(
     let sources = Arc::new(Mutex::new(sources));
     tokio::spawn(stop.clone().run_until_cancelled_owned(sources::follow(sources.clone())));
     let watched = watching::Watched { viewers: viewers.clone(), private: cameras.hidden() };
-    let told = watching::start(config.watching.clone(), watched, reload::lit(&config, &cameras));
+    let hooks = watching::start(config.watching.clone(), watched, reload::lit(&config, &cameras));
     let registry = Registry::new(cameras.clone(), status.clone(), port, config.web.max_viewers);
 
     let address = listeners.address();
@@ -148,7 +149,7 @@ pub async fn run(
         config,
         state_dir: state_dir.to_owned(),
         sources,
-        told,
+        hooks,
         auth,
         status,
         registry,
@@ -167,36 +168,36 @@ pub async fn run(
     let end = Instant::now() + END;
     notify::stopping();
     info!("stopping");
-    // The threads end while viewers are told.
-    let Live { sources, page, registry, told, mut announcing, .. } = live;
+    // The threads end while viewers are notified.
+    let Live { sources, page, registry, hooks, mut announcing, .. } = live;
     let encoded = tokio::task::spawn_blocking(move || sources::lock(&sources).join());
     let farewell = async {
         page.ended().await;
         let _ = timeout(FAREWELL, registry.close_all("the device is shutting down")).await;
-        let _ = timeout(FAREWELL, told.end()).await; // that the last viewer has left
+        let _ = timeout(FAREWELL, hooks.end()).await; // report that the last viewer has left
         let _ = control.await; // it removes its socket
-        announcing.end().await; // it tells the network
+        announcing.end().await; // withdraws the announcement
     };
     if timeout_at(end, farewell).await.is_err() {
-        warn!("not everybody could be told in time");
+        warn!("some viewers were not notified before the shutdown");
     }
     match timeout_at(end, encoded).await {
         Ok(encoded) => encoded.context("joining the media threads")?.context("encoding is impossible"),
         Err(_) => {
-            warn!("a thread hangs in its device, and is left behind");
+            warn!("a thread hangs in a device call and was abandoned");
             Ok(())
         }
     }
 }
 
-/// Says where media goes.
-fn tell_media(port: &Port) {
+/// Logs the media port.
+fn log_media(port: &Port) {
     let protocols = if port.has_tcp() { "UDP and TCP" } else { "UDP" };
     info!("media on port {} ({protocols})", port.number());
 }
 
-/// SIGHUP: read the configuration again. For a daemon that was started by hand it also means that its terminal is gone,
-/// and then it ends, as programs do: a camera must not stay behind that nobody knows of.
+/// SIGHUP: read the configuration again. For a daemon that was started in a terminal, SIGHUP may also mean that the
+/// terminal was closed. Then the daemon ends, so that no camera keeps running unnoticed.
 struct Hangups {
     signal: Signal,
     terminal: bool,
@@ -207,7 +208,7 @@ impl Hangups {
         Self { signal, terminal: std::io::stdin().is_terminal() }
     }
 
-    /// Waits for the next; false when it is time to stop.
+    /// Waits for the next SIGHUP that asks for a reload; false if the daemon should stop.
     async fn next(&mut self, stop: &CancellationToken) -> bool {
         tokio::select! {
             () = stop.cancelled() => {}
@@ -221,7 +222,7 @@ impl Hangups {
     }
 }
 
-/// From now on SIGTERM and SIGINT stop us, and SIGHUP does not: it is returned.
+/// Makes SIGTERM and SIGINT cancel `stop`, and catches SIGHUP, which is returned.
 fn stop_on_signals(stop: CancellationToken) -> anyhow::Result<Signal> {
     let mut term = signal(SignalKind::terminate()).context("catching SIGTERM")?;
     let mut int = signal(SignalKind::interrupt()).context("catching SIGINT")?;

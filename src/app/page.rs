@@ -1,5 +1,5 @@
-//! The page's listeners. New ones are taken while the old are still there, so that a change which can't be made leaves the
-//! page where it is.
+//! The page's listeners. New ones are opened before the old ones are closed, so that the page stays reachable if a
+//! change fails.
 
 use std::net::{SocketAddr, TcpListener};
 
@@ -10,7 +10,7 @@ use crate::wall::date;
 use crate::web::tls::Tls;
 use crate::web::{self, Door, Open, Server, Speaks};
 
-/// A listener, and the address that the configuration has for it (port 0 leads to another).
+/// A listener, and its address in the configuration (with port 0 the real address differs).
 #[derive(Debug)]
 struct Listener {
     asked: SocketAddr,
@@ -18,7 +18,7 @@ struct Listener {
 }
 
 impl Listener {
-    /// Takes `asked`, where we may be listening already: then it is a copy.
+    /// Listens on `asked`. If one of `held` already does, its socket is duplicated.
     fn take(asked: SocketAddr, held: &[&Self]) -> Result<Self, web::Error> {
         let copy = held.iter().find(|l| l.asked == asked).and_then(|l| l.socket.try_clone().ok());
         let ours: Vec<_> = held.iter().map(|l| &l.socket).collect();
@@ -27,7 +27,7 @@ impl Listener {
     }
 }
 
-/// Where the page is, and where plain HTTP is sent on to it, if anywhere.
+/// The listener of the page, and the one that redirects plain HTTP to it, if any.
 #[derive(Debug)]
 pub struct Listeners {
     page: Listener,
@@ -36,13 +36,13 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Takes what `web` names, for the first time or beside those that we have (`before`, by which configuration).
+    /// Opens the listeners of `web`. `before`: the current listeners and their configuration, if there are any.
     ///
-    /// Sending on is a convenience that a taken port must not cost us the camera for; only who asks for another port is
-    /// told that it can't be had.
+    /// The redirect is only a convenience: if its port is taken, the daemon starts anyway. A reload that changes the
+    /// port does fail.
     ///
     /// # Errors
-    /// An address can't be had.
+    /// If the daemon can't listen on an address.
     pub fn take(web: &config::Web, before: Option<(&Self, &config::Web)>) -> Result<Self, web::Error> {
         let held = before.map(|(listeners, _)| listeners.all()).unwrap_or_default();
         let page = Listener::take((web.address, web.port).into(), &held)?;
@@ -51,7 +51,7 @@ impl Listeners {
         let taken = match asked.map(|asked| Listener::take(asked, &held)).transpose() {
             Err(e) if before.is_some_and(|(_, old)| asked != redirect(old)) => return Err(e),
             Err(e) => {
-                warn!("plain HTTP is not sent on to HTTPS: {e}");
+                warn!("plain HTTP is not redirected to HTTPS: {e}");
                 None
             }
             Ok(taken) => taken,
@@ -59,7 +59,7 @@ impl Listeners {
         Ok(Self { page, redirect: taken, address })
     }
 
-    /// Of the page, with the port that it got.
+    /// The page's address, with its real port.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -83,7 +83,7 @@ fn redirect(web: &config::Web) -> Option<SocketAddr> {
     (web.tls != config::Tls::Off && web.http_port != 0).then(|| (web.address, web.http_port).into())
 }
 
-/// The server with its doors.
+/// The server and its listeners.
 pub struct Page {
     server: Server,
     listeners: Listeners,
@@ -91,24 +91,24 @@ pub struct Page {
 }
 
 impl Page {
-    /// Opens the doors.
+    /// Starts to serve on `listeners`.
     ///
     /// # Errors
-    /// A listener can't be used.
+    /// If a listener can't be used.
     pub fn open(server: Server, listeners: Listeners, tls: Option<&Tls>) -> anyhow::Result<Self> {
         let doors = open(&server, &listeners, tls)?;
         Ok(Self { server, listeners, doors })
     }
 
-    /// Where they are.
+    /// The current listeners.
     pub fn listeners(&self) -> &Listeners {
         &self.listeners
     }
 
-    /// Opens others, then closes those that were there.
+    /// Starts to serve on the new `listeners`, then closes the old ones.
     ///
     /// # Errors
-    /// A listener can't be used; then nothing has changed.
+    /// If a listener can't be used; then nothing has changed.
     pub async fn move_to(&mut self, listeners: Listeners, tls: Option<&Tls>) -> anyhow::Result<()> {
         let doors = open(&self.server, &listeners, tls)?;
         self.listeners = listeners;
@@ -118,7 +118,7 @@ impl Page {
         Ok(())
     }
 
-    /// Waits until the server is to stop and all connections have ended.
+    /// Waits until the server has been stopped and all connections have ended.
     pub async fn ended(&self) {
         self.server.ended().await;
     }

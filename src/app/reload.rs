@@ -1,9 +1,9 @@
-//! A changed configuration, taken while we run (SIGHUP, `systemctl reload`).
+//! Applies a changed configuration to the running daemon (SIGHUP, `systemctl reload`).
 //!
-//! First comes everything that can fail: reading and checking the file, then ports and certificates, taken beside those
-//! that we have. If any of it does fail, what was taken is let go and nothing has changed. What follows can't fail:
-//! each part is told its section. Viewers stay, but where their very port is another: then they are told, and their
-//! pages come back by themselves.
+//! Everything that can fail comes first: reading and checking the file, then opening new ports and certificates beside
+//! the current ones. If any of that fails, the new ones are dropped and nothing has changed. The rest can't fail: each
+//! part gets its section. Viewers stay connected, unless the media port changes: then they are notified, and their
+//! pages reconnect by themselves.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use tracing::{error, info};
 
 use super::page::{Listeners, Page};
 use crate::board::mdns;
-use crate::board::watching::{Lit, Told, Watched};
+use crate::board::watching::{Hooks, Lit, Watched};
 use crate::config::{self, Change, Config};
 use crate::net::Addresses;
 use crate::pipeline::camera::Cameras;
@@ -26,38 +26,38 @@ use crate::web::auth::Auth;
 use crate::web::tls::Tls;
 use crate::web::{Settings, machine};
 
-/// Changing it makes viewers come anew.
+/// Keys whose change makes viewers reconnect.
 const RECONNECTS: [&str; 1] = ["ice.port"];
 
-/// All that a configuration decides about, and the one that holds.
+/// The current configuration, and everything that it configures.
 pub struct Live {
-    /// The one that holds.
+    /// The current configuration.
     pub config: Config,
     /// Where the device's own certificates are kept.
     pub state_dir: PathBuf,
     /// Cameras and microphones.
     pub sources: Arc<Mutex<Sources>>,
-    /// Who is told that somebody watches.
-    pub told: Told,
-    /// Holds privacy.
+    /// Lights, programs and webhook that follow the viewers.
+    pub hooks: Hooks,
+    /// Has the privacy switch.
     pub auth: Arc<Auth>,
-    /// Tells how it went.
+    /// Gets the result of each reload.
     pub status: Arc<Status>,
-    /// Has the places and the media port.
+    /// Has the viewer slots and the media port.
     pub registry: Arc<Registry>,
-    /// This machine's, for another media port.
+    /// This machine's addresses, for a new media port.
     pub addresses: watch::Receiver<Addresses>,
-    /// To the web.
+    /// The settings of the web server.
     pub settings: watch::Sender<Arc<Settings>>,
-    /// The page's doors.
+    /// The page and its listeners.
     pub page: Page,
-    /// mDNS.
+    /// The mDNS announcement.
     pub announcing: Announcing,
     /// Keeps the certificate current.
     pub certificate: Keeping,
 }
 
-/// The cameras that have a light of their own.
+/// The cameras that have their own light.
 pub fn lit(config: &Config, cameras: &Cameras) -> Vec<Lit> {
     let lit = |config: &config::Camera| {
         let (led, camera) = (config.led.clone()?, cameras.find(&config.name)?);
@@ -67,14 +67,14 @@ pub fn lit(config: &Config, cameras: &Cameras) -> Vec<Lit> {
     config.cameras.iter().filter_map(lit).collect()
 }
 
-/// The media port for another `[ice]`.
+/// The media port for a changed `[ice]`.
 enum Media {
     Moved(Arc<Port>),
     Same(viewer::Change),
 }
 
 impl Live {
-    /// Takes what was loaded, or tells why not.
+    /// Applies a loaded configuration, or logs why it was rejected.
     pub async fn reload(&mut self, loaded: Result<(Config, String), config::Error>) {
         let result = match loaded {
             Ok((new, source)) => match self.apply(new).await {
@@ -110,10 +110,10 @@ impl Live {
             self.page.move_to(listeners, tls.as_deref()).await?;
         }
 
-        // From here on nothing fails.
+        // Nothing fails from here on.
         match media {
             Media::Moved(port) => {
-                super::tell_media(&port);
+                super::log_media(&port);
                 self.registry.move_to(port);
             }
             Media::Same(change) => self.registry.port().apply(change),
@@ -126,7 +126,7 @@ impl Live {
         }
         self.forget_cameras(&new).await;
         let lit = lit(&new, &sources::lock(&self.sources).cameras());
-        self.told.change(new.watching.clone(), lit);
+        self.hooks.change(new.watching.clone(), lit);
         if tls_is_new {
             self.certificate.keep(tls.clone(), self.addresses.clone());
         }
@@ -138,7 +138,7 @@ impl Live {
         Ok(changes)
     }
 
-    /// What was granted of cameras that are gone ends.
+    /// Ends permissions for cameras that no longer exist.
     async fn forget_cameras(&self, new: &Config) {
         let names: Vec<_> = new.cameras.iter().map(|camera| camera.name.clone()).collect();
         let auth = self.auth.clone();
@@ -153,7 +153,7 @@ impl Live {
         })
     }
 
-    /// The certificate for `web`, and whether it is another than now.
+    /// The certificate for `web`, and whether it differs from the current one.
     fn tls(&self, web: &config::Web) -> anyhow::Result<(Option<Arc<Tls>>, bool)> {
         let old = &self.config.web;
         if web.tls == old.tls && (web.hosts == old.hosts || web.tls != config::Tls::Auto) {
@@ -163,7 +163,7 @@ impl Live {
     }
 }
 
-/// What happened to each key.
+/// Lists the changed keys for the log.
 fn summary(changes: &[Change]) -> String {
     let (reconnect, applied): (Vec<_>, Vec<_>) =
         changes.iter().partition(|c| RECONNECTS.contains(&c.key.as_str()));
@@ -176,28 +176,28 @@ fn summary(changes: &[Change]) -> String {
     if parts.is_empty() { "nothing changed".into() } else { parts.join("; ") }
 }
 
-/// mDNS, while it is wanted.
+/// The mDNS announcement, if there is one.
 pub struct Announcing {
-    /// Under which host name.
+    /// Gets the announced host name.
     name: watch::Sender<Option<String>>,
     stop: CancellationToken,
     running: Option<Running>,
 }
 
 struct Running {
-    /// The page's port, and whether it speaks HTTPS.
+    /// The page's port, and whether it uses HTTPS.
     what: (u16, bool),
     stop: DropGuard,
     task: JoinHandle<()>,
 }
 
 impl Announcing {
-    /// Nothing yet. `name` gets to know under which host name we are known.
+    /// Announces nothing yet. `name` gets the announced host name.
     pub fn new(name: watch::Sender<Option<String>>, stop: CancellationToken) -> Self {
         Self { name, stop, running: None }
     }
 
-    /// Announces the page at this port, with HTTPS or without; or nothing.
+    /// Announces the page at this port, with HTTPS or without; `None` ends the announcement.
     pub async fn set(&mut self, what: Option<(u16, bool)>) {
         if self.running.as_ref().map(|r| r.what) == what {
             return;
@@ -210,7 +210,7 @@ impl Announcing {
         });
     }
 
-    /// Tells the network that we leave.
+    /// Withdraws the announcement.
     pub async fn end(&mut self) {
         if let Some(Running { stop, task, .. }) = self.running.take() {
             drop(stop);
@@ -219,19 +219,19 @@ impl Announcing {
     }
 }
 
-/// What keeps the certificate current.
+/// The task that renews the certificate.
 pub struct Keeping {
     all: CancellationToken,
     _running: Option<DropGuard>,
 }
 
 impl Keeping {
-    /// Nothing yet.
+    /// Renews nothing yet.
     pub fn new(stop: CancellationToken) -> Self {
         Self { all: stop, _running: None }
     }
 
-    /// From now on this one.
+    /// Keeps this certificate renewed, instead of the previous one.
     pub fn keep(&mut self, tls: Option<Arc<Tls>>, addresses: watch::Receiver<Addresses>) {
         self._running = tls.map(|tls| {
             let stop = self.all.child_token();

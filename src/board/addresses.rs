@@ -1,4 +1,4 @@
-//! This machine's addresses, now and as they change: the kernel tells (rtnetlink, RFC 3549), nothing is polled.
+//! This machine's addresses and their changes, reported by the kernel (rtnetlink, RFC 3549) without polling.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -12,31 +12,31 @@ use tokio_util::sync::CancellationToken;
 use crate::net::Addresses;
 use crate::net::addresses::{own, to_be_found};
 
-/// A cable plugged in, or another Wi-Fi, is a dozen messages within a moment: the last state of it counts.
+/// How long to wait for further changes: plugging in a cable or changing the Wi-Fi causes a dozen messages.
 const SETTLE: Duration = Duration::from_millis(200);
-/// ... and is told at the latest after this, if it does not settle.
+/// Longest delay of a report while changes keep coming.
 const SETTLE_AT_MOST: Duration = Duration::from_secs(1);
 
-/// The addresses of all interfaces that are up, loopback too, as they are now and until `stop`. Never fails: without the
-/// kernel's messages the list stays as it is.
+/// Follows the addresses of all interfaces that are up, including loopback, until `stop`. Never fails: without the
+/// kernel's messages the list just stays the same.
 pub fn watch(stop: CancellationToken) -> watch::Receiver<Addresses> {
-    // Listening first: what changes after the first list is told.
+    // Subscribe before the first list is read, so that no change is missed.
     let messages = subscribe();
     let (tell, told) = watch::channel(now());
     match messages {
         Ok(messages) => {
             tokio::spawn(async move {
                 if let Some(Err(error)) = stop.run_until_cancelled(follow(&messages, &tell)).await {
-                    tracing::warn!(%error, "changes of this machine's addresses are no longer seen");
+                    tracing::warn!(%error, "can no longer watch this machine's addresses for changes");
                 }
             });
         }
-        Err(error) => tracing::warn!(%error, "changes of this machine's addresses are not seen"),
+        Err(error) => tracing::warn!(%error, "can't watch this machine's addresses for changes"),
     }
     told
 }
 
-/// The addresses now, at which others may find this machine.
+/// The current addresses of this machine.
 pub fn now() -> Addresses {
     match own() {
         Ok(all) => to_be_found(&all).into_iter().map(|a| (a.interface.clone(), a.ip)).collect(),
@@ -47,8 +47,8 @@ pub fn now() -> Addresses {
     }
 }
 
-/// A socket on which the kernel tells of every link and address. It is one of netlink, wrapped as what tokio can wait for:
-/// both are datagram sockets, and it is only received from.
+/// A netlink socket on which the kernel reports changes of links and addresses. It is wrapped as a `UnixDatagram`,
+/// which tokio can wait for: both are datagram sockets, and this one is only received from.
 fn subscribe() -> io::Result<UnixDatagram> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let fd = socket(AddressFamily::Netlink, SockType::Datagram, flags, SockProtocol::NetlinkRoute)?;
@@ -74,7 +74,7 @@ async fn follow(messages: &UnixDatagram, tell: &watch::Sender<Addresses>) -> io:
             let changed = *before != now;
             if changed {
                 let list: Vec<_> = now.iter().map(|(interface, ip)| format!("{interface} {ip}")).collect();
-                // Which of them concern viewers, the media port says.
+                // The media port logs which of them viewers can use.
                 tracing::debug!("this machine's addresses are now {}", list.join(", "));
                 *before = now;
             }
@@ -83,8 +83,8 @@ async fn follow(messages: &UnixDatagram, tell: &watch::Sender<Addresses>) -> io:
     }
 }
 
-/// Waits for messages, and forgets what they say: the list is read anew, which also covers those that were lost because
-/// there were too many.
+/// Waits for messages and discards their content: the whole list is read again, which also covers messages that were
+/// lost because there were too many.
 async fn heard(messages: &UnixDatagram) -> io::Result<()> {
     let mut buffer = [0; 8192];
     let mut some = false;

@@ -1,7 +1,8 @@
 //! The local control socket: how `peercam pair`, `passwd`, `token`, `status`, `privacy`, `check` and `doctor` reach the
 //! daemon.
 //!
-//! A Unix socket beside the state, or in systemd's runtime directory. One line of JSON asks, one line answers:
+//! It is a Unix socket in the state folder or in systemd's runtime directory. A request is one line of JSON, and so is
+//! the answer:
 //!
 //! ```json
 //! {"do": "token_add", "name": "grafana", "role": "viewer"}
@@ -9,9 +10,9 @@
 //! {"error": "there is a token of that name; revoke it first"}
 //! ```
 //!
-//! Who may ask: root, the daemon's own user, and the members of the socket's group, which is the daemon's. The kernel
-//! holds everybody else off by the socket's mode (0660); the credentials of who asks are looked at all the same, because
-//! for a moment after it is made a socket has the mode that the umask leaves.
+//! Root, the daemon's user and the members of the socket's group, which is the daemon's, may connect. The kernel
+//! enforces this by the socket's mode (0660). The credentials of the client are checked too, because a new socket has
+//! the mode of the umask for a moment.
 
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Write as _};
@@ -31,75 +32,76 @@ use tokio_util::sync::CancellationToken;
 
 use crate::state::{Role, runtime_dir};
 
-/// Its name, wherever it is.
+/// File name of the socket.
 const FILE: &str = "control.sock";
-/// systemd's `RuntimeDirectory=peercam`.
+/// The runtime directory that systemd makes (`RuntimeDirectory=peercam`).
 const RUNTIME: &str = "/run/peercam";
-/// Longest request: a password and a name fit many times.
+/// Longest request, bytes: many times a password and a name.
 const LINE_BYTES: u64 = 16 * 1024;
-/// Requests at once; one more is told so.
+/// Most requests at the same time; further ones are refused.
 const AT_ONCE: usize = 8;
-/// For a request to arrive and for its answer to be taken: both ends are on this machine.
+/// Time limit for receiving a request, and for sending its answer; both ends are on this machine.
 const EXCHANGE: Duration = Duration::from_secs(5);
-/// For the work between: a password is hashed in a second on a slow board, and others may be waiting for it too.
+/// Time limit for executing a request: hashing a password takes a second on a slow board, and others may be waiting
+/// too.
 const WORK: Duration = Duration::from_secs(30);
 
-/// What may be asked.
+/// A request to the daemon.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Request {
-    /// A new pairing link; the one before is no longer good.
+    /// Creates a pairing link; the previous one becomes invalid.
     Pair,
-    /// Sets a password, or with none removes it: the household's only.
+    /// Sets a password. Without one, removes it, which is possible for the household's only.
     SetPassword {
-        /// Whose.
+        /// The role whose password is set.
         role: Role,
-        /// The new one.
+        /// The new password.
         password: Option<String>,
-        /// Guest links and tokens stay, which the owner's new password would end.
+        /// Whether to keep guest links and tokens, which a new owner password ends otherwise.
         #[serde(default)]
         keep_links: bool,
-        /// The cameras that the household may watch from now on: none are named, all; absent, as before.
+        /// The cameras that the household may watch; an empty list means all, `None` means no change.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cameras: Option<Vec<String>>,
     },
-    /// The names of all guest links and tokens.
+    /// Lists the names of all guest links and tokens.
     Issued,
-    /// A new token.
+    /// Creates a token.
     TokenAdd {
-        /// What it is for.
+        /// The name of the token.
         name: String,
-        /// What it is good for.
+        /// What the token allows.
         role: Role,
-        /// For which cameras; none are named: for all.
+        /// The cameras that the token allows; an empty list or `None` means all.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cameras: Option<Vec<String>>,
     },
-    /// All tokens.
+    /// Lists all tokens.
     TokenList,
-    /// It is no longer good.
+    /// Revokes a token.
     TokenRevoke {
-        /// Which.
+        /// The name of the token.
         name: String,
     },
-    /// What the daemon is doing.
+    /// Returns the state of the daemon.
     Status,
     /// Closes cameras and microphones, or lets them be opened again.
     Privacy {
-        /// Closed.
+        /// Whether to close them.
         on: bool,
-        /// Only this camera, with the microphones that no other uses.
+        /// Only this camera, with the microphones that no other camera uses.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         camera: Option<String>,
     },
-    /// What the daemon knows of itself that `peercam doctor` can't see from outside.
+    /// Returns findings that `peercam doctor` can't make from outside the daemon.
     Doctor,
-    /// The ports and devices that the daemon has taken.
+    /// Returns the ports and devices that the daemon uses.
     Holdings,
 }
 
 impl Request {
-    /// For the log: without secrets.
+    /// The name for the log, without secrets.
     fn name(&self) -> &'static str {
         match self {
             Self::Pair => "pair",
@@ -116,7 +118,7 @@ impl Request {
     }
 }
 
-/// What is answered: a value, or why not, in one sentence.
+/// The answer: a value, or a sentence that says why there is none.
 pub type Answer = Result<Value, String>;
 
 #[derive(Serialize, Deserialize)]
@@ -129,25 +131,26 @@ enum Reply {
 /// Why there is no control socket.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Somebody answers there.
+    /// Another peercam answers there.
     #[error("{}: another peercam answers there", .0.display())]
     InUse(PathBuf),
-    /// The kernel refused.
-    #[error("can't make the control socket {}: {source}", path.display())]
+    /// The socket can't be created.
+    #[error("can't create the control socket {}: {source}", path.display())]
     Io {
-        /// Where.
+        /// Path of the socket.
         path: PathBuf,
-        /// What the kernel said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// Where a daemon with this state listens: in the directory that systemd made for it, or else beside the state.
+/// The socket of a daemon with this state folder: in the directory that systemd made for it, or else in the state
+/// folder.
 pub fn path(state_dir: &Path) -> PathBuf {
     runtime_dir().unwrap_or_else(|| state_dir.into()).join(FILE)
 }
 
-/// The socket, listening; removed when dropped.
+/// A listening socket; dropping it removes its file.
 #[derive(Debug)]
 pub struct Control {
     listener: UnixListener,
@@ -155,7 +158,7 @@ pub struct Control {
 }
 
 impl Control {
-    /// Listens at `path`. A socket left behind by a daemon that was killed is replaced.
+    /// Listens at `path`. Replaces a socket that a killed daemon has left behind.
     pub fn bind(path: PathBuf) -> Result<Self, Error> {
         if BlockingStream::connect(&path).is_ok() {
             return Err(Error::InUse(path));
@@ -175,7 +178,7 @@ impl Control {
         }
     }
 
-    /// Answers by `handler` until `stop`.
+    /// Answers requests with `handler` until `stop`.
     pub async fn serve<H, F>(self, handler: H, stop: CancellationToken)
     where
         H: Fn(Request) -> F + Send + Sync + 'static,
@@ -199,7 +202,7 @@ impl Control {
             tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
                 let told = match place {
                     Ok(_place) => exchange(stream, &*handler).await,
-                    Err(_) => tell(stream, Err("too many ask at this moment; try again".into())).await,
+                    Err(_) => tell(stream, Err("too many requests at the same time; try again".into())).await,
                 };
                 if let Err(e) = told {
                     tracing::debug!("control socket: {e}");
@@ -211,7 +214,7 @@ impl Control {
 
 impl Drop for Control {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path); // gone is gone
+        let _ = fs::remove_file(&self.path); // fails only if it is gone already
     }
 }
 
@@ -223,20 +226,23 @@ where
     let peer = stream.peer_cred()?;
     let (uid, gid) = (Uid::from_raw(peer.uid()), Gid::from_raw(peer.gid()));
     if !may(uid, gid) {
-        tracing::warn!("refused a command of user {uid} on the control socket");
-        return tell(stream, Err("only root, and the daemon's user and group may do that".into())).await;
+        tracing::warn!("refused a command from user {uid} on the control socket");
+        return tell(stream, Err("only root and the daemon's user and group may do that".into())).await;
     }
     let mut line = String::new();
     let mut reader = tokio::io::BufReader::new((&mut stream).take(LINE_BYTES));
     let read = tokio::time::timeout(EXCHANGE, reader.read_line(&mut line)).await;
     let answer = match read {
-        Err(_) => Err("no request came in time".into()),
+        Err(_) => Err("no request arrived in time".into()),
         Ok(Err(e)) => Err(format!("the request can't be read: {e}")),
-        Ok(Ok(_)) if !line.ends_with('\n') => Err("a request is one line of JSON, of at most 16 kB".into()),
+        Ok(Ok(_)) if !line.ends_with('\n') => {
+            Err("a request must be one line of JSON of at most 16 KiB".into())
+        }
         Ok(Ok(_)) => match serde_json::from_str::<Request>(&line) {
             Err(error) => {
-                tracing::debug!(%error, "a request on the control socket is not understood");
-                Err("the running daemon does not know this request: is it of another version than the command?".into())
+                tracing::debug!(%error, "invalid request on the control socket");
+                Err("the running daemon does not know this request; does its version match this command's?"
+                    .into())
             }
             Ok(request) => {
                 if !matches!(
@@ -250,7 +256,7 @@ where
                     tracing::info!("`peercam {}` by user {uid}", request.name());
                 }
                 let worked = tokio::time::timeout(WORK, handler(request)).await;
-                worked.unwrap_or_else(|_| Err("it takes too long; try again".into()))
+                worked.unwrap_or_else(|_| Err("the request took too long; try again".into()))
             }
         },
     };
@@ -263,7 +269,7 @@ async fn tell(mut stream: UnixStream, answer: Answer) -> io::Result<()> {
     tokio::time::timeout(EXCHANGE, stream.write_all(line.as_bytes())).await?
 }
 
-/// Root, ourselves, or a member of our group.
+/// Whether the client is root, the daemon's user, or a member of the daemon's group.
 fn may(uid: Uid, gid: Gid) -> bool {
     let ours = Gid::effective();
     let member = || {
@@ -274,29 +280,29 @@ fn may(uid: Uid, gid: Gid) -> bool {
     uid.is_root() || uid == Uid::effective() || gid == ours || member().unwrap_or(false)
 }
 
-/// Why a command did not reach the daemon, or was refused by it.
+/// Why a command did not reach the daemon, or why the daemon refused it.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    /// No daemon listens at any of these.
+    /// No daemon listens at any of these paths.
     #[error("peercam isn't running on this machine: nothing answers at {}", listed(.0))]
     NotRunning(Vec<PathBuf>),
-    /// One does, but not for us.
+    /// A daemon listens, but this user may not connect.
     #[error("no permission for {}: try again as root{}", path.display(), group.as_ref().map(|g| format!(", or join the group {g}")).unwrap_or_default())]
     Forbidden {
-        /// Where.
+        /// Path of the socket.
         path: PathBuf,
-        /// Whose members may.
+        /// The group whose members may connect.
         group: Option<String>,
     },
-    /// The connection broke.
+    /// The connection failed.
     #[error("{}: {source}", path.display())]
     Io {
-        /// Where.
+        /// Path of the socket.
         path: PathBuf,
-        /// What the kernel said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The daemon says why not.
+    /// The daemon refused the request, with this reason.
     #[error("{0}")]
     Refused(String),
 }
@@ -305,7 +311,7 @@ fn listed(paths: &[PathBuf]) -> String {
     paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(" or ")
 }
 
-/// Asks the daemon with this state, or else the one that systemd started. Blocks until it has answered.
+/// Asks the daemon with this state folder, or else the one that systemd started. Blocks until it answers.
 pub fn ask(state_dir: &Path, request: &Request) -> Result<Value, AskError> {
     let mut paths = vec![state_dir.join(FILE)];
     if !paths.contains(&Path::new(RUNTIME).join(FILE)) {
@@ -319,7 +325,7 @@ fn ask_at(paths: Vec<PathBuf>, request: &Request) -> Result<Value, AskError> {
     for path in &paths {
         match BlockingStream::connect(path) {
             Ok(stream) => return converse(stream, path, request),
-            // A folder that we may not look into may hold it, or not.
+            // In a folder that can't be read there may be a socket or not.
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
                 let group =
                     fs::metadata(path).ok().and_then(|m| Group::from_gid(Gid::from_raw(m.gid())).ok()?);
@@ -344,7 +350,7 @@ fn converse(mut stream: BlockingStream, path: &Path, request: &Request) -> Resul
         stream.write_all(line.as_bytes())?;
         line.clear();
         BufReader::new(&stream).read_line(&mut line)?;
-        let no_answer = |_| io::Error::other("it ended before it had answered, or is of another version");
+        let no_answer = |_| io::Error::other("it ended before it answered, or has a different version");
         serde_json::from_str::<Reply>(&line).map_err(no_answer)
     };
     match exchange() {

@@ -1,13 +1,13 @@
-//! Whether the board is too hot, or its power supply too weak, so that it slows itself down.
+//! Detects a board that runs slower because it is too hot or its power supply is too weak.
 //!
-//! Heat: the kernel's thermal zones (Documentation/driver-api/thermal/sysfs-api.rst) with their trip points. From a
-//! *passive* one on the kernel itself slows the processor. Zones of the processor that have none, as on Raspberry Pis,
-//! whose firmware slows them from 80 °C on, are held to `HOT`.
+//! Heat: the kernel's thermal zones (Documentation/driver-api/thermal/sysfs-api.rst) and their trip points. Above a
+//! *passive* trip point, the kernel itself slows the processor. Zones of the processor without one, as on Raspberry
+//! Pis, whose firmware slows the processor from 80 °C on, are compared with `HOT`.
 //!
-//! Power: `in0_lcrit_alarm` of the Raspberry Pi's voltage sensor (`drivers/hwmon/raspberrypi-hwmon.c`, "rpi_volt"), which
-//! says whether it was too low at any time within the last two seconds. Kernels before it (4.18) have `get_throttled`
-//! instead, hexadecimal; newer ones have it too, but print a warning with a stack trace to whoever reads it, so it is
-//! read only where there is nothing else.
+//! Power: `in0_lcrit_alarm` of the Raspberry Pi's voltage sensor (`drivers/hwmon/raspberrypi-hwmon.c`, "rpi_volt"),
+//! which is set if the voltage was too low at any time within the last two seconds. Kernels before it (4.18) have
+//! `get_throttled` instead, in hexadecimal. Newer kernels have that too, but log a warning with a stack trace when it
+//! is read, so it is read only if there is no sensor.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,49 +24,50 @@ use crate::hush::Hush;
 use crate::pressure::Pressure;
 use crate::status::{self, Status};
 
-/// Between two looks: temperatures move slower.
+/// Time between two readings; temperatures change slower than that.
 const LOOK: Duration = Duration::from_secs(5);
-/// For processors whose zone has no passive trip point, degrees Celsius.
+/// Heat limit for processors whose zone has no passive trip point, degrees Celsius.
 const HOT: f64 = 80.0;
-/// What was too hot is so until it is cooler by this: it does not go to and fro.
+/// Hysteresis: the heat warning ends this far below the limit, degrees Celsius.
 const COOLER: f64 = 5.0;
-/// What was under voltage is so until it was well for this time.
+/// How long the voltage must be normal until the warning ends.
 const STEADY: Duration = Duration::from_secs(30);
-/// Readings and trip points outside are none: sensors that are off, and limits that were never set.
+/// Believable readings and trip points, degrees Celsius. Others come from sensors that are off and limits that were
+/// never set.
 const PLAUSIBLE: std::ops::Range<f64> = -40.0..150.0;
 const PLAUSIBLE_LIMIT: std::ops::Range<f64> = 40.0..150.0;
-/// The names of zones that are, or contain, the processor begin with or have in them one of these.
+/// Zones that measure the processor have one of these in their names.
 const PROCESSOR: [&str; 5] = ["cpu", "soc", "pkg", "bcm2835", "bcm2711"];
 
-/// Bits of `get_throttled` that are about now.
+/// Bits of `get_throttled` that describe the current state.
 mod throttled {
     pub const UNDER_VOLTAGE: u32 = 1 << 0;
-    /// Capped, throttled, and at the soft limit.
+    /// Frequency capped, throttled, or at the soft temperature limit.
     pub const HEAT: u32 = 1 << 1 | 1 << 2 | 1 << 3;
 }
 
-/// What there was to read at one moment.
+/// The readings at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Reading {
-    /// The hottest.
+    /// The highest temperature, degrees Celsius.
     temperature: Option<f64>,
-    /// What it has in hand: how far it, or another zone, is below its limit.
+    /// The smallest distance of a zone to its limit, degrees Celsius.
     margin: Option<f64>,
-    /// What the firmware says of heat.
+    /// Whether the firmware slows the processor because of heat.
     throttled: bool,
-    /// `None`: nothing tells.
+    /// Whether the voltage is too low; `None` if unknown.
     under_voltage: Option<bool>,
 }
 
 impl Reading {
-    /// Whether it is too hot, or has no more than so many degrees in hand.
+    /// Whether the board is too hot, or not more than `in_hand` degrees below its limit.
     fn is_hot(&self, in_hand: f64) -> bool {
         self.throttled || self.margin.is_some_and(|margin| margin <= in_hand)
     }
 }
 
-/// Tells whether the board is under pressure, in `status` and to whoever asks, until `stop`; looks only while somebody
-/// watches. Never fails: a board without sensors is never under pressure.
+/// Watches whether the board is under pressure until `stop`, and reports it in `status` and on the returned channel.
+/// Reads the sensors only while somebody watches. Never fails: a board without sensors is never under pressure.
 pub fn watch(
     status: Arc<Status>,
     watched: watch::Receiver<usize>,
@@ -100,12 +101,12 @@ impl Health {
     async fn follow(mut self, sys: PathBuf, mut watched: watch::Receiver<usize>) {
         while watched.wait_for(|viewers| *viewers > 0).await.is_ok() {
             let sys = sys.clone();
-            // On some boards a reading is a question to a firmware that takes its time.
+            // On some boards a reading is slow, because the firmware has to answer.
             let Ok(reading) = tokio::task::spawn_blocking(move || read(&sys)).await else { return };
             self.look(reading, Pts::now());
             tokio::time::sleep(LOOK).await;
             if *watched.borrow_and_update() == 0 {
-                // What isn't looked at isn't known.
+                // Without readings the state is unknown.
                 self.status.board(status::Board::default());
             }
         }
@@ -127,14 +128,14 @@ impl Health {
                 if let Some(more) = self.hush.may_say("heat", now) {
                     warn!(
                         temperature_c,
-                        "the board is too hot{degrees} and slows itself down: give it air{more}"
+                        "the board is too hot{degrees} and runs slower: improve its cooling{more}"
                     );
                 }
             }
             Some(Pressure::UnderVoltage) => {
                 if let Some(more) = self.hush.may_say("power", now) {
                     warn!(
-                        "the board gets too little voltage and slows itself down: its power supply or cable is too weak{more}"
+                        "the board's voltage is too low and it runs slower: use a stronger power supply or a better cable{more}"
                     );
                 }
             }
@@ -142,7 +143,7 @@ impl Health {
                 if let Some(more) = self.hush.may_say("well", now) {
                     info!(
                         temperature_c,
-                        "the board is neither too hot nor short of power any more{degrees}{more}"
+                        "the board's temperature and voltage are back to normal{degrees}{more}"
                     );
                 }
             }
@@ -150,7 +151,7 @@ impl Health {
     }
 }
 
-/// Judges readings, so that what is at a limit does not go to and fro.
+/// Judges readings, with hysteresis.
 #[derive(Debug, Default)]
 struct Policy {
     hot: bool,
@@ -167,14 +168,14 @@ impl Policy {
         self.under_voltage = self.under_voltage.filter(|last| now.since(*last) < STEADY);
     }
 
-    /// Of the two the one that does more harm: under-voltage corrupts cards.
+    /// The current pressure. Under-voltage comes first, because it can corrupt memory cards.
     fn pressure(&self) -> Option<Pressure> {
         let power = self.under_voltage.map(|_| Pressure::UnderVoltage);
         power.or(self.hot.then_some(Pressure::Heat))
     }
 }
 
-/// What `peercam doctor` tells of it; nothing where nothing is known.
+/// Findings for `peercam doctor`; none without sensors.
 pub fn look() -> Vec<Finding> {
     judge(read(Path::new("/sys")))
 }
@@ -185,9 +186,9 @@ fn judge(reading: Reading) -> Vec<Finding> {
     match reading.temperature.map(says) {
         says if reading.is_hot(0.0) => found.push(Finding::warn(
             "heat",
-            says.unwrap_or_else(|| "the board's firmware slows it down".into())
-                + ", which is too hot: the picture gets smaller and slower",
-            "give it air, a heat sink or a fan",
+            says.unwrap_or_else(|| "the board's firmware slows the processor".into())
+                + ", which is too hot: resolution and frame rate are reduced",
+            "improve its cooling: more air, a heat sink or a fan",
         )),
         Some(says) => found.push(Finding::ok("heat", says)),
         None => {}
@@ -195,16 +196,16 @@ fn judge(reading: Reading) -> Vec<Finding> {
     match reading.under_voltage {
         Some(true) => found.push(Finding::warn(
             "power",
-            "the board gets too little voltage: it slows itself down, and memory cards may take harm",
+            "the board's voltage is too low: it runs slower, and memory cards may be damaged",
             "use the board maker's power supply and a short thick cable",
         )),
-        Some(false) => found.push(Finding::ok("power", "the board's voltage is well")),
+        Some(false) => found.push(Finding::ok("power", "the board's voltage is fine")),
         None => {}
     }
     found
 }
 
-/// Everything there is below `/sys`.
+/// Reads all sensors in `sys`.
 fn read(sys: &Path) -> Reading {
     let mut reading = Reading::default();
     for zone in folders(&sys.join("class/thermal"), "thermal_zone") {
@@ -226,26 +227,26 @@ fn read(sys: &Path) -> Reading {
     reading
 }
 
-/// Temperature and limit of a zone, if it is one of the processor, or the kernel slows the processor because of it.
+/// Temperature and limit of a zone, if it measures the processor, or the kernel slows the processor because of it.
 fn zone_of(zone: &Path) -> Option<(f64, f64)> {
     let temperature = degrees(&zone.join("temp")).filter(|t| PLAUSIBLE.contains(t))?;
     let trip = |n: usize| Some((text(&zone.join(format!("trip_point_{n}_type")))?, n));
     let passive = (0..).map_while(trip).filter(|(kind, _)| kind == "passive");
     let limits = passive.filter_map(|(_, n)| degrees(&zone.join(format!("trip_point_{n}_temp"))));
-    // The first of several is often where a fan begins or the kernel begins to pay attention.
+    // Of several, the first is often only where a fan starts or the kernel polls more often.
     let limit = limits.filter(|l| PLAUSIBLE_LIMIT.contains(l)).max_by(f64::total_cmp);
     let kind = text(&zone.join("type")).unwrap_or_default().to_lowercase();
     let processor = PROCESSOR.iter().any(|name| kind.contains(name));
     Some((temperature, limit.or(processor.then_some(HOT))?))
 }
 
-/// A file of millidegrees.
+/// Reads a file that holds millidegrees Celsius.
 fn degrees(file: &Path) -> Option<f64> {
     text(file)?.parse::<i32>().ok().map(|t| f64::from(t) / 1e3)
 }
 
 fn text(file: &Path) -> Option<String> {
-    // Sensors that are asleep answer with errors; they are asked again.
+    // Sleeping sensors return errors; they are read again next time.
     fs::read_to_string(file).ok().map(|t| t.trim().to_owned())
 }
 

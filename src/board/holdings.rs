@@ -1,5 +1,5 @@
-//! What a running peercam has taken of this machine. `peercam check` asks for it, so that beside its own daemon it does
-//! not report its own ports and devices as taken.
+//! The ports and devices that a running peercam uses. `peercam check` asks for them, so that it does not report them as
+//! taken.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,20 +11,21 @@ use crate::listen::{self, Protocol};
 /// Ports and devices of a running peercam.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holdings {
-    /// Its process id.
+    /// The process id.
     pub id: u32,
-    /// Its state folder, from the root.
+    /// The state folder, as an absolute path.
     pub state_dir: PathBuf,
-    /// The ports that it has, and nobody else.
+    /// The ports that only this process has.
     pub ports: Vec<(Protocol, u16)>,
-    /// Nodes of the cameras that it has open.
+    /// Nodes of the open cameras.
     pub cameras: Vec<String>,
-    /// ALSA names of the microphones that it has open.
+    /// ALSA names of the open microphones.
     pub microphones: Vec<String>,
 }
 
 impl Holdings {
-    /// What this process has taken. `cameras` and `microphones` are those that it used last, and may be closed by now.
+    /// The ports and devices of this process. `cameras` and `microphones` are those that it used last; devices that are
+    /// closed by now are left out.
     pub fn of_this_process(
         state_dir: &Path,
         cameras: impl IntoIterator<Item = String>,
@@ -47,15 +48,15 @@ impl Holdings {
         }
     }
 
-    /// Whether it has this port. Where the kernel shows whose the port is, that counts: the daemon may have told of
-    /// another network namespace.
+    /// Whether the daemon has this port. If the kernel shows the owner of the port, that decides, because the daemon
+    /// may run in a different network namespace.
     pub fn has(&self, protocol: Protocol, port: u16) -> bool {
         let others =
             || listen::owner(protocol, port).and_then(|owner| owner.id).is_some_and(|id| id != self.id);
         self.ports.contains(&(protocol, port)) && !others()
     }
 
-    /// Whether its state is in `dir`.
+    /// Whether `dir` is its state folder.
     pub fn keeps_state_in(&self, dir: &Path) -> bool {
         self.state_dir == full(dir)
     }

@@ -1,7 +1,7 @@
-//! Tells others that the first viewer came and that the last one left: by a program of the owner's, or a webhook.
+//! Reports that the first viewer came and that the last one left, by a program of the owner's or a webhook.
 //!
-//! Each is told one thing at a time. What changes meanwhile is looked at afterwards, and only where it ended counts:
-//! who comes and goes while a program runs causes nothing.
+//! Each hook handles one event at a time. Only the state after that counts: viewers who come and go while a program
+//! runs cause no event.
 
 use std::future::Future;
 use std::process::Stdio;
@@ -14,20 +14,20 @@ use tracing::{info, warn};
 
 use super::notify;
 
-/// A program that takes longer is ended: the next event waits for it.
+/// Time limit for a program; then it is killed, because the next event waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What happened.
+/// An event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Somebody watches.
+    /// The first viewer came.
     First,
-    /// Nobody does any more.
+    /// The last viewer left.
     Last,
 }
 
 impl Event {
-    /// As it is written in messages.
+    /// The name in messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::First => "first",
@@ -36,16 +36,16 @@ impl Event {
     }
 }
 
-/// Somebody to be told.
+/// A receiver of events.
 pub trait Hook: Send + 'static {
-    /// What it is, for the log.
+    /// Its name in the log.
     fn name(&self, event: Event) -> String;
 
-    /// Tells it, and waits until it has taken note. An error is a sentence.
+    /// Delivers the event and waits until it is handled. An error is a sentence.
     fn tell(&self, event: Event, viewers: usize) -> impl Future<Output = Result<(), String>> + Send;
 }
 
-/// The event that leads from what was told to what is.
+/// The event that leads from the reported state to the current one.
 fn due(told: bool, viewers: usize) -> Option<Event> {
     match (told, viewers > 0) {
         (false, true) => Some(Event::First),
@@ -54,7 +54,7 @@ fn due(told: bool, viewers: usize) -> Option<Event> {
     }
 }
 
-/// Tells `hook` of the first and the last of `viewers`, until `stop`: then once more if there is something to tell.
+/// Reports the first and the last of `viewers` to `hook`, until `stop`; after that once more, if the state has changed.
 pub async fn follow(hook: impl Hook, mut viewers: watch::Receiver<usize>, stop: CancellationToken) {
     let mut told = false;
     let mut last: Option<String> = None; // the failure that was logged
@@ -86,7 +86,7 @@ pub async fn follow(hook: impl Hook, mut viewers: watch::Receiver<usize>, stop: 
     }
 }
 
-/// The owner's programs; an empty one is none.
+/// The owner's programs; empty for none.
 pub struct Commands {
     /// Program and arguments for [`Event::First`].
     pub on_first: Vec<String>,
@@ -114,7 +114,7 @@ impl Hook for Commands {
     }
 }
 
-/// Runs a program to its end. What it prints goes where our own log goes.
+/// Runs a program until it ends. Its output goes to the daemon's standard error.
 async fn run(program: &str, arguments: &[String], viewers: usize, patience: Duration) -> Result<(), String> {
     let mut command = Command::new(program);
     for variable in notify::VARIABLES {
@@ -134,13 +134,13 @@ async fn run(program: &str, arguments: &[String], viewers: usize, patience: Dura
         Ok(Ok(status)) => Err(format!("{program} ended with {status}")),
         Ok(Err(e)) => Err(format!("{program}: {e}")),
         Err(_) => {
-            // With all that it started.
+            // Kill the whole group: the program and everything that it started.
             if let Some(group) = group {
                 // SAFETY: takes two numbers. The group is still the child's, which nobody has waited for yet.
                 unsafe { libc::killpg(group, libc::SIGKILL) };
             }
             let _ = child.wait().await;
-            Err(format!("{program} took longer than {} s and was ended", patience.as_secs_f32()))
+            Err(format!("{program} took longer than {} s and was stopped", patience.as_secs_f32()))
         }
     }
 }
@@ -217,7 +217,7 @@ mod tests {
         let mark = format!("{}.25", 3600 + std::process::id() % 1000);
         let script = ["-c".to_owned(), format!("sleep {mark} & sleep {mark}")];
         let hung = run("/bin/sh", &script, 1, Duration::from_millis(300)).await;
-        assert_eq!(hung, Err("/bin/sh took longer than 0.3 s and was ended".into()));
+        assert_eq!(hung, Err("/bin/sh took longer than 0.3 s and was stopped".into()));
         let sleeps = |mark: &str| {
             let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
             processes

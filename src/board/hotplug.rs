@@ -1,9 +1,9 @@
-//! Cameras and microphones that come, go and change: the kernel tells of their nodes below `/dev` (inotify(7)), nothing is
-//! polled.
+//! Notices cameras and microphones that are added, removed or changed, without polling: the kernel reports changes of
+//! their nodes in `/dev` (inotify(7)).
 //!
-//! Not udev's own messages: those reach only who is let into its network namespace, and name what happened before links
-//! and permissions are set. What is looked at here is what an `open` depends on: nodes, their permissions, and their links
-//! below `/dev/v4l`.
+//! udev's own messages are not used: they reach only its own network namespace, and are sent before links and
+//! permissions are set. This module watches what an `open` depends on: nodes, their permissions, and their links in
+//! `/dev/v4l`.
 
 use std::collections::HashMap;
 use std::io;
@@ -17,14 +17,14 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// A camera that is plugged in is half a dozen nodes and links within a moment, and then their permissions: the last state
-/// of it counts.
+/// How long to wait for further changes: plugging in a camera creates half a dozen nodes and links, and then sets their
+/// permissions.
 const SETTLE: Duration = Duration::from_millis(200);
-/// ... and is told at the latest after this, if it does not settle.
+/// Longest delay of a report while changes keep coming.
 const SETTLE_AT_MOST: Duration = Duration::from_secs(2);
 
-/// A folder, what is worth telling in it, and which names are folders that are followed as well. Those come and go with
-/// the devices: parents first.
+/// A watched folder: which names in it matter, and which subfolders are watched too. Subfolders come and go with the
+/// devices. Parents come first in the list.
 struct Folder {
     path: &'static str,
     matters: fn(&str) -> bool,
@@ -44,18 +44,18 @@ fn is_camera(name: &str) -> bool {
     name.strip_prefix("video").is_some_and(|n| n.parse::<u32>().is_ok())
 }
 
-/// `pcmC1D0c`, where c is for capture, and `controlC1`, with which a card begins and ends.
+/// `pcmC1D0c`, where c is for capture, and `controlC1`, the first node of a card to appear and the last to go.
 fn is_microphone(name: &str) -> bool {
     name.starts_with("controlC") || name.starts_with("pcmC") && name.ends_with('c')
 }
 
-/// udev makes links by other names and moves them into place.
+/// A link in its final place: udev creates links by temporary names and renames them.
 fn is_link(name: &str) -> bool {
     !name.starts_with('.')
 }
 
-/// Counts changes of cameras and microphones until `stop`. Never fails: without the kernel's messages it stays as it is,
-/// and whoever misses a device finds it by looking.
+/// Counts changes of cameras and microphones until `stop`. Never fails: without the kernel's messages the count stays
+/// the same, and missing devices are found by polling.
 pub fn watch(stop: CancellationToken) -> watch::Receiver<u64> {
     watch_below(Path::new("/dev"), stop)
 }
@@ -66,16 +66,16 @@ fn watch_below(dev: &Path, stop: CancellationToken) -> watch::Receiver<u64> {
         Ok(mut nodes) => {
             tokio::spawn(async move {
                 if let Some(Err(error)) = stop.run_until_cancelled(nodes.follow(&tell)).await {
-                    tracing::warn!("what is plugged in is no longer told, only found by looking: {error}");
+                    tracing::warn!("can no longer watch /dev ({error}); new devices are found by polling");
                 }
             });
         }
-        Err(error) => tracing::warn!("what is plugged in is not told, only found by looking: {error}"),
+        Err(error) => tracing::warn!("can't watch /dev ({error}); new devices are found by polling"),
     }
     told
 }
 
-/// What tokio can wait for.
+/// An inotify descriptor that tokio can wait for.
 struct Fd(Inotify);
 
 impl AsRawFd for Fd {
@@ -87,21 +87,21 @@ impl AsRawFd for Fd {
 struct Nodes {
     dev: PathBuf,
     inotify: AsyncFd<Fd>,
-    /// The folders that are there.
+    /// The existing folders.
     watched: HashMap<WatchDescriptor, &'static Folder>,
 }
 
 impl Nodes {
     fn open(dev: &Path) -> io::Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
-        // SAFETY: the descriptor is the Inotify's own, which keeps it open as long as it lives.
+        // SAFETY: the descriptor belongs to the Inotify, which keeps it open as long as it lives.
         let inotify = unsafe { AsyncFd::register(Fd(inotify)) }?;
         let mut this = Self { dev: dev.to_owned(), inotify, watched: HashMap::new() };
         this.watch_folders()?;
         Ok(this)
     }
 
-    /// Sees to it that every folder that is there is watched; says whether one is new.
+    /// Watches every existing folder; returns whether one is new.
     fn watch_folders(&mut self) -> io::Result<bool> {
         let changes = AddWatchFlags::IN_CREATE
             | AddWatchFlags::IN_DELETE
@@ -136,7 +136,7 @@ impl Nodes {
         }
     }
 
-    /// Waits until something changes that matters.
+    /// Waits for a change that matters.
     async fn change(&mut self) -> io::Result<()> {
         loop {
             let mut ready = self.inotify.readable().await?;
@@ -157,7 +157,7 @@ impl Nodes {
                     folders |= folder.folders.contains(&name);
                 }
             }
-            // What a folder held before it was watched is not told.
+            // Files that were created before the folder was watched cause no event.
             matters |= folders && self.watch_folders()?;
             if matters {
                 return Ok(());

@@ -1,4 +1,4 @@
-//! A light that is on while somebody watches, through the kernel's `/sys/class/leds`
+//! An LED that is on while somebody watches, through the kernel's `/sys/class/leds`
 //! (Documentation/leds/leds-class.rst).
 
 use std::io;
@@ -10,13 +10,13 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-/// Where the kernel lists its lights.
+/// Folder in which the kernel lists its LEDs.
 pub const LEDS: &str = "/sys/class/leds";
-/// Between attempts with a light that could not be switched: it may be plugged in, or permitted, later.
+/// Time between attempts to switch an LED that failed: it may be plugged in, or its permissions changed, later.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// Keeps the light in folder `led` on while there are `viewers` and no privacy (`private`), until `stop`; then it is off, or
-/// blinks by itself as it did before. The log calls it by its `key` in the configuration.
+/// Keeps the LED of folder `led` on while there are `viewers` and privacy (`private`) is off, until `stop`. After that
+/// it is off, or follows its previous trigger. `key` is its key in the configuration, for the log.
 pub async fn follow(
     key: String,
     led: PathBuf,
@@ -53,7 +53,7 @@ pub async fn follow(
 
 struct Light {
     folder: PathBuf,
-    /// What made it blink before we took it.
+    /// The trigger that the LED had before.
     trigger: Option<String>,
 }
 
@@ -77,7 +77,7 @@ impl Light {
     }
 
     async fn give_back(self) {
-        // Neither can be helped, and both were complained about before.
+        // Errors can't be helped here, and have been logged before.
         let _ = write(&self.folder.join("brightness"), "0").await;
         if let Some(trigger) = self.trigger {
             let _ = write(&self.folder.join("trigger"), &trigger).await;
@@ -85,12 +85,12 @@ impl Light {
     }
 }
 
-/// The one in brackets: `none kbd-scrolllock [mmc0] heartbeat`.
+/// The active trigger, which is in brackets: `none kbd-scrolllock [mmc0] heartbeat`.
 fn current(triggers: &str) -> &str {
     triggers.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map_or("none", |(name, _)| name)
 }
 
-/// As `fs::write`, but never makes a file.
+/// Like `fs::write`, but never creates a file.
 async fn write(path: &Path, text: &str) -> Result<(), String> {
     let written = async {
         let mut file = fs::OpenOptions::new().write(true).truncate(true).open(path).await?;
@@ -100,7 +100,7 @@ async fn write(path: &Path, text: &str) -> Result<(), String> {
     written.await.map_err(|e: io::Error| match e.kind() {
         io::ErrorKind::NotFound => {
             let folder = path.parent().unwrap_or(path).display();
-            format!("there is no light {folder}; `ls {LEDS}` prints those that there are")
+            format!("there is no LED {folder}; `ls {LEDS}` lists the available ones")
         }
         io::ErrorKind::PermissionDenied => {
             format!("no permission to write {}; a udev rule can give it to peercam's user", path.display())
@@ -178,7 +178,7 @@ pub(super) mod tests {
         let fake = Fake::new("missing");
         let missing = Light { folder: fake.0.clone(), trigger: None }.switch(true).await;
         let says = missing.expect_err("it is not there");
-        assert!(says.starts_with("there is no light /") && says.contains("ls /sys/class/leds"), "{says}");
+        assert!(says.starts_with("there is no LED /") && says.contains("ls /sys/class/leds"), "{says}");
         assert!(!fake.0.exists(), "files must not be made");
         let (_viewers, seen) = watch::channel(1);
         let (_private, hidden) = watch::channel(false);

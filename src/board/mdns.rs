@@ -1,13 +1,13 @@
-//! Tells the local network of this device by mDNS and DNS-SD (RFC 6762, RFC 6763): services `_https._tcp` and
-//! `_peercam._tcp`, and a host name of their own with this machine's addresses, which the library follows as they
-//! change.
+//! Announces this device on the local network by mDNS and DNS-SD (RFC 6762, RFC 6763): the services `_https._tcp` and
+//! `_peercam._tcp`, and a host name with this machine's addresses, whose changes the library follows.
 //!
-//! The name is not the machine's own `.local` name: that belongs to the system's mDNS daemon (Avahi, systemd-resolved)
-//! where there is one, and two that answer for one name would take each other for an intruder. So it is
-//! `peercam-HOST.local`, or just the host's name where it begins with peercam. If another device on the network has it
-//! already, the library takes the next free one (`peercam-door-2.local`), and certificate and door are told.
+//! The name is not the machine's own `.local` name: that belongs to the system's mDNS daemon (Avahi, systemd-resolved),
+//! if there is one, and two daemons that answer for the same name see a conflict. So it is `peercam-HOST.local`, or
+//! just the host name if that begins with peercam. If another device on the network has the name already, the library
+//! takes the next free one (`peercam-door-2.local`), and the certificate and the web server get the new name.
 //!
-//! It takes a thread, a socket for each IP version and some 100 kB, and none of that while it is off, as by default.
+//! The announcement takes a thread, a socket for each IP version and some 100 kB. By default it is off and takes
+//! nothing.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,10 +16,11 @@ use mdns_sd::{DaemonEvent, IfKind, ServiceDaemon, ServiceInfo};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// For the network to be told that we leave.
+/// How long withdrawing the announcement may take.
 const FAREWELL: Duration = Duration::from_millis(500);
 
-/// Announces the page at `port` until `stop`; `name` gets to know under which host name. `https`: how it is served.
+/// Announces the page at `port` until `stop`; `name` gets the announced host name. `https`: whether the page uses
+/// HTTPS.
 pub async fn announce(
     hostname: Option<String>,
     port: u16,
@@ -43,7 +44,7 @@ async fn run(
     let host = host(hostname.as_deref());
     let instance = format!("peercam on {}", hostname.as_deref().unwrap_or("this device"));
     let daemon = ServiceDaemon::new()?;
-    // Nobody looks for us there.
+    // Nobody looks for the device on these interfaces.
     daemon.disable_interface(vec![IfKind::LoopbackV4, IfKind::LoopbackV6])?;
     let events = daemon.monitor()?;
     let web = if https { "_https._tcp.local." } else { "_http._tcp.local." };
@@ -70,30 +71,32 @@ async fn run(
         () = leave => {}
         () = async {
             while let Ok(event) = events.recv_async().await {
-                told(event, &host, name);
+                handle(event, &host, name);
             }
-            tracing::warn!("mDNS has ended by itself; nothing is announced any more");
+            tracing::warn!("mDNS stopped unexpectedly; this device is no longer announced");
         } => {}
     }
     Ok(())
 }
 
-fn told(event: DaemonEvent, host: &str, name: &watch::Sender<Option<String>>) {
+fn handle(event: DaemonEvent, host: &str, name: &watch::Sender<Option<String>>) {
     match event {
         DaemonEvent::NameChange(change) => {
             let (old, new) = (change.original.trim_end_matches('.'), change.new_name.trim_end_matches('.'));
             if old.eq_ignore_ascii_case(host) {
-                tracing::warn!("another device is {old}: this one is announced as {new}");
+                tracing::warn!(
+                    "the name {old} is already used by another device; this one is announced as {new}"
+                );
                 name.send_replace(Some(new.to_ascii_lowercase()));
             }
         }
-        // An interface without multicast, mostly: the others go on.
+        // Usually an interface without multicast; the others still work.
         DaemonEvent::Error(e) => tracing::debug!("mDNS: {e}"),
         _ => (),
     }
 }
 
-/// What we are called on the network, by the host's name.
+/// The name to announce, derived from the host name.
 fn host(hostname: Option<&str>) -> String {
     let label = hostname.and_then(|h| h.split('.').next()).unwrap_or_default().to_ascii_lowercase();
     let fine = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
@@ -136,9 +139,9 @@ mod tests {
                 intf_name: "eth0".into(),
             })
         };
-        told(change("peercam on door._https._tcp.local.", "x"), "peercam-door.local", &name);
+        handle(change("peercam on door._https._tcp.local.", "x"), "peercam-door.local", &name);
         assert_eq!(now.borrow().as_deref(), Some("peercam-door.local"));
-        told(change("peercam-door.local.", "peercam-door-2.local."), "peercam-door.local", &name);
+        handle(change("peercam-door.local.", "peercam-door-2.local."), "peercam-door.local", &name);
         assert_eq!(now.borrow().as_deref(), Some("peercam-door-2.local"));
     }
 }

@@ -1,5 +1,5 @@
-//! The machine around us: what comes, goes and changes while we run, what it lacks, who commands us on it, and who is told
-//! of us.
+//! The board that peercam runs on: changes of devices and addresses, health, local commands, and reports to other
+//! programs.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))] // tests may; the lint still sees everything else when it isn't a test
 

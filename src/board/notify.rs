@@ -1,8 +1,8 @@
-//! What systemd is told (sd_notify(3)): that we are ready, what we are doing, and that we are alive. Nothing of it runs
-//! where nobody asked for it (`NOTIFY_SOCKET`).
+//! Notifies systemd (sd_notify(3)) that the daemon is ready, what it is doing, and that it is alive. Nothing of this
+//! runs if `NOTIFY_SOCKET` is not set.
 //!
-//! The watchdog is fed by a task of the runtime while no thread is silent ([`Heartbeats`]): a runtime that hangs feeds
-//! it as little as a thread that does.
+//! A task of the runtime feeds the watchdog while no thread is silent ([`Heartbeats`]), so both a hanging runtime and a
+//! hanging thread stop it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,54 +17,54 @@ use crate::heartbeat::Heartbeats;
 use crate::state::State;
 use crate::status::{self, Report, Status};
 
-/// Variables by which systemd says whom to tell: not for the programs that we start.
+/// systemd's variables for notifications, which are not passed on to programs that the daemon starts.
 pub const VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
 
-/// Between two sentences, at least.
+/// Shortest time between two status notifications.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// It listens. A camera that is missing is no reason to wait.
+/// Notifies systemd that the daemon is listening. A missing camera does not delay this.
 pub fn ready() {
     send(&[NotifyState::Ready]);
 }
 
-/// It reads its configuration again, until it is [`ready`].
+/// Notifies systemd of a reload, which lasts until [`ready`].
 pub fn reloading() {
-    // `Type=notify-reload` wants to know that this is not the answer to an earlier signal.
+    // `Type=notify-reload` needs the time to tell this from the answer to an earlier signal.
     match NotifyState::monotonic_usec_now() {
         Ok(now) => send(&[NotifyState::Reloading, now]),
         Err(e) => debug!("no monotonic clock: {e}"),
     }
 }
 
-/// It ends.
+/// Notifies systemd of the shutdown.
 pub fn stopping() {
     send(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
 }
 
 fn send(state: &[NotifyState<'_>]) {
-    // Whoever started us may be gone, and then starts us anew.
+    // The service manager may be gone; nothing can be done about it.
     if let Err(e) = sd_notify::notify(state) {
-        debug!("systemd can't be told: {e}");
+        debug!("can't notify systemd: {e}");
     }
 }
 
-/// Whether anybody is to be told anything.
+/// Whether a service manager wants notifications.
 fn is_wanted() -> bool {
     std::env::var_os(VARIABLES[0]).is_some_and(|path| !path.is_empty())
 }
 
-/// What is told in one sentence.
+/// What the status line is made from.
 pub struct Followed {
     /// Camera, microphone, encoder, configuration.
     pub status: Arc<Status>,
     /// Owner and privacy.
     pub state: Arc<State>,
-    /// How many viewers media flows to.
+    /// Number of viewers that receive media.
     pub viewers: watch::Receiver<usize>,
 }
 
-/// Tells what we are doing, whenever that is another.
+/// Sends the status line whenever it changes.
 pub async fn follow(mut followed: Followed) {
     if !is_wanted() {
         return;
@@ -92,8 +92,8 @@ pub async fn follow(mut followed: Followed) {
     }
 }
 
-/// One line for `systemctl status`, what needs somebody first. The pairing link is not in it: everybody on this machine
-/// may read it.
+/// One line for `systemctl status`, with problems first. The pairing link is not part of it, because every user of this
+/// machine may read it.
 fn sentence(report: &Report<'_>, viewers: usize, private: bool, paired: bool) -> String {
     let mut parts = vec![];
     if let Some(first) = report.configuration.refused.first() {
@@ -103,12 +103,12 @@ fn sentence(report: &Report<'_>, viewers: usize, private: bool, paired: bool) ->
         parts.push("no owner yet: open the link that `sudo peercam pair` prints".into());
     }
     parts.push(match viewers {
-        0 => "nobody watches".into(),
+        0 => "no viewers".into(),
         1 => "1 viewer".into(),
         n => format!("{n} viewers"),
     });
     if private {
-        parts.push("privacy is on, camera and microphone are closed".into());
+        parts.push("privacy is on, cameras and microphones are closed".into());
     } else {
         for camera in &report.cameras {
             let which = if report.cameras.len() == 1 { String::new() } else { format!("{}: ", camera.name) };
@@ -129,7 +129,7 @@ fn device(what: &str, state: status::State, name: &str, reason: &Option<String>)
         status::State::Opening => "opening",
         status::State::Starting => "starting",
         status::State::Live => "live",
-        status::State::Idle => "at rest",
+        status::State::Idle => "idle",
         status::State::Gone => "missing",
         status::State::Private => "closed",
         status::State::Off => return format!("{what} off"),
@@ -139,7 +139,7 @@ fn device(what: &str, state: status::State, name: &str, reason: &Option<String>)
     format!("{what}{name} ({state}{reason})")
 }
 
-/// Feeds systemd's watchdog, if there is one, while no thread is silent.
+/// Feeds systemd's watchdog, if it is on, while no thread is silent.
 pub async fn feed(heartbeats: Arc<Heartbeats>) {
     let Some(patience) = sd_notify::watchdog_enabled().filter(|p| is_wanted() && !p.is_zero()) else {
         return;
@@ -155,23 +155,23 @@ pub async fn feed(heartbeats: Arc<Heartbeats>) {
     }
 }
 
-/// The threads that are told to be silent.
+/// The threads that have been reported as silent.
 #[derive(Default)]
 struct Silent(Vec<Arc<str>>);
 
 impl Silent {
-    /// Whether none is. Each is told once, until it is heard of again.
+    /// Returns whether no thread is silent. Each silent thread is logged once, until it responds again.
     fn look(&mut self, heartbeats: &Heartbeats, now: Pts) -> bool {
         let silent = heartbeats.silent(now);
         for (name, since) in silent.iter().filter(|(name, _)| !self.0.contains(name)) {
             let seconds = since.as_secs();
             error!(
                 thread = &**name,
-                "the thread {name} hangs: it should have answered {seconds} s ago; systemd will start peercam anew"
+                "the thread {name} hangs: it should have answered {seconds} s ago; systemd will restart peercam"
             );
         }
         if silent.is_empty() && !self.0.is_empty() {
-            info!("all threads answer again");
+            info!("all threads respond again");
         }
         self.0 = silent.into_iter().map(|(name, _)| name).collect();
         self.0.is_empty()
@@ -199,7 +199,7 @@ mod tests {
         front.audio.change(|a| a.state = status::State::Off);
         let says = |viewers, private, paired| sentence(&status.report(), viewers, private, paired);
         assert_eq!(says(2, false, true), "2 viewers; camera C920 (live); microphone off");
-        assert_eq!(says(0, true, true), "nobody watches; privacy is on, camera and microphone are closed");
+        assert_eq!(says(0, true, true), "no viewers; privacy is on, cameras and microphones are closed");
         assert!(says(0, false, false).starts_with("no owner yet: "));
         front.video.change(|v| {
             (v.state, v.reason) = (status::State::Gone, Some("unplugged\nnow".into()));

@@ -1,6 +1,6 @@
-//! That somebody watches is shown and told: by lights ([`indicator`]), by a program and by a webhook ([`hooks`]). All
-//! follow a number, how many viewers media flows to, each at its own pace and none of them ever in the way of the media. There
-//! is a light for all cameras, and one for each.
+//! Shows and reports that somebody is watching: by lights ([`indicator`]), a program and a webhook ([`hooks`]). All
+//! follow the number of viewers that receive media, each at its own pace, and none can delay the media. There may be
+//! one light for all cameras, and one for each camera.
 
 use std::future::Future;
 use std::path::Path;
@@ -12,22 +12,22 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::{hooks, indicator, webhook};
 use crate::config;
 
-/// What is followed: one camera, or all of them.
+/// The state to follow: of one camera, or of all cameras.
 #[derive(Clone)]
 pub struct Watched {
-    /// How many viewers media flows to.
+    /// Number of viewers that receive media.
     pub viewers: watch::Receiver<usize>,
-    /// Whether it is private, or all cameras are: then nobody sees anything.
+    /// Whether privacy is on for the camera, or for all cameras.
     pub private: watch::Receiver<bool>,
 }
 
-/// What a light is to follow.
+/// A light and what it follows.
 pub struct Lit {
     /// The light's key in the configuration, for the log.
     pub key: String,
-    /// A name below [`indicator::LEDS`].
+    /// A name in [`indicator::LEDS`].
     pub led: String,
-    /// A camera, or all.
+    /// The camera or cameras that it follows.
     pub watched: Watched,
 }
 
@@ -37,34 +37,35 @@ impl Lit {
     }
 }
 
-/// All that `[watching]` asks for, and the lights of cameras, until dropped.
-pub struct Told {
+/// The running lights, programs and webhook; dropping this stops them.
+pub struct Hooks {
     watched: Watched,
     now: config::Watching,
     lights: Vec<Light>,
-    /// The programs' and the webhook's.
+    /// Stops the programs and the webhook.
     running: [CancellationToken; 2],
     tasks: JoinSet<()>,
 }
 
-/// A light that follows until `stop` is dropped.
+/// A running light; dropping `stop` ends it.
 struct Light {
     lit: Lit,
     stop: DropGuard,
     task: JoinHandle<()>,
 }
 
-/// Starts what `[watching]` asks for, and the lights of cameras.
-pub fn start(config: config::Watching, watched: Watched, cameras: Vec<Lit>) -> Told {
+/// Starts the light, programs and webhook of `[watching]`, and the lights of cameras.
+pub fn start(config: config::Watching, watched: Watched, cameras: Vec<Lit>) -> Hooks {
     let nothing = config::Watching::default();
     let running = std::array::from_fn(|_| CancellationToken::new());
-    let mut told = Told { watched, now: nothing, lights: vec![], running, tasks: JoinSet::new() };
-    told.change(config, cameras);
-    told
+    let mut hooks = Hooks { watched, now: nothing, lights: vec![], running, tasks: JoinSet::new() };
+    hooks.change(config, cameras);
+    hooks
 }
 
-impl Told {
-    /// From now on that holds. What stays as it was goes on; what is new is told at once if somebody watches.
+impl Hooks {
+    /// Applies a new configuration. Unchanged hooks keep running; new ones are notified at once if somebody is
+    /// watching.
     pub fn change(&mut self, new: config::Watching, cameras: Vec<Lit>) {
         let old = std::mem::replace(&mut self.now, new);
         let config::Watching { led, on_first, on_last, webhook, privacy: _ } = self.now.clone();
@@ -82,7 +83,7 @@ impl Told {
         }
     }
 
-    /// From now on these lights follow, and no others.
+    /// Makes exactly these lights run.
     fn light(&mut self, all: Vec<Lit>) {
         let before = std::mem::take(&mut self.lights);
         let stays = |light: &Light| all.iter().any(|new| new.is(&light.lit));
@@ -92,7 +93,7 @@ impl Told {
             if self.lights.iter().any(|light| light.lit.is(&lit)) {
                 continue;
             }
-            // It has followed another camera until now, and is given back first.
+            // The LED has followed a different camera until now; that ends first.
             let before =
                 gone.iter().position(|light| light.lit.led == lit.led).map(|at| gone.swap_remove(at));
             let led = Path::new(indicator::LEDS).join(&lit.led);
@@ -111,7 +112,7 @@ impl Told {
         }
     }
 
-    /// Ends what ran there, in its own time, and starts `what`, if anything.
+    /// Tells the task at `place` to end, without waiting for it, and starts `what`, if anything.
     fn replace<T, F: Future<Output = ()> + Send + 'static>(
         &mut self,
         place: usize,
@@ -120,13 +121,13 @@ impl Told {
     ) {
         let stop = CancellationToken::new();
         std::mem::replace(&mut self.running[place], stop.clone()).cancel();
-        while self.tasks.try_join_next().is_some() {} // those that have ended since
+        while self.tasks.try_join_next().is_some() {} // remove tasks that have ended
         if let Some(what) = what {
             self.tasks.spawn(task(what, self.watched.clone(), stop));
         }
     }
 
-    /// Lets each tell the state as it is now, and waits for them.
+    /// Lets each hook report the current state, and waits until all have ended.
     pub async fn end(mut self) {
         self.running.iter().for_each(CancellationToken::cancel);
         for light in self.lights {
@@ -180,7 +181,7 @@ mod tests {
         let [front, back, all] = [(); 3].map(|()| Camera::new());
         let config = config::Watching::default();
         let lit = vec![front.lit("front", &red), back.lit("back", &green)];
-        let mut told = start(config.clone(), all.watched(), lit);
+        let mut hooks = start(config.clone(), all.watched(), lit);
         front.viewers.send_replace(1);
         red.becomes("brightness", "255").await;
         green.becomes("trigger", "none").await;
@@ -190,11 +191,11 @@ mod tests {
         back.viewers.send_replace(2);
         green.becomes("brightness", "255").await;
         // Each has the other's from now on.
-        told.change(config.clone(), vec![front.lit("front", &green), back.lit("back", &red)]);
+        hooks.change(config.clone(), vec![front.lit("front", &green), back.lit("back", &red)]);
         red.becomes("brightness", "255").await;
         green.becomes("brightness", "0").await;
         // One that stays goes on, one that goes gives its light back.
-        told.change(config.clone(), vec![back.lit("back", &red)]);
+        hooks.change(config.clone(), vec![back.lit("back", &red)]);
         green.becomes("trigger", "mmc0").await;
         back.viewers.send_replace(0);
         red.becomes("brightness", "0").await;
@@ -202,12 +203,12 @@ mod tests {
         red.becomes("brightness", "255").await;
         // The light for all takes one that was a camera's.
         let led = red.0.to_str().map(str::to_owned);
-        told.change(config::Watching { led, ..config }, vec![back.lit("back", &green)]);
+        hooks.change(config::Watching { led, ..config }, vec![back.lit("back", &green)]);
         red.becomes("brightness", "0").await;
         green.becomes("brightness", "255").await;
         all.viewers.send_replace(1);
         red.becomes("brightness", "255").await;
-        told.end().await;
+        hooks.end().await;
         for light in [red, green] {
             assert_eq!((light.read("brightness"), light.read("trigger")), ("0".into(), "mmc0".into()));
         }

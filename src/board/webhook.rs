@@ -1,4 +1,4 @@
-//! Posts to a web service of the owner's that the first viewer came or the last one left.
+//! Posts to a web service of the owner's when the first viewer comes and when the last one leaves.
 
 use std::io;
 use std::sync::Arc;
@@ -16,20 +16,21 @@ use tokio_rustls::TlsConnector;
 
 use super::hooks::{Event, Hook};
 
-/// For all of one attempt: name, connection, TLS and answer.
+/// Time limit for one attempt: name lookup, connection, TLS and answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Before the second and last attempt.
+/// Pause before the second and last attempt.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Who is posted to. The log names only its host: the rest of such a URL often is a secret.
+/// A webhook. The log names only its host, because the rest of such a URL is often a secret.
 pub struct Webhook {
     url: Uri,
-    /// Authorities for https; read anew for each event where this is `None`.
+    /// Certificate authorities for https; `None`: the system's are read again for each event.
     roots: Option<Vec<CertificateDer<'static>>>,
 }
 
 impl Webhook {
-    /// For a URL with a host, http: or https:. Certificates are judged by what this machine trusts.
+    /// A webhook for an http: or https: URL with a host. Certificates are checked against the authorities that this
+    /// machine trusts.
     pub fn new(url: Uri) -> Self {
         Self { url, roots: None }
     }
@@ -85,7 +86,7 @@ impl Webhook {
             .header(CONTENT_TYPE, "application/json")
             .body(body)
             .map_err(|e| e.to_string())?;
-        // The connection runs beside its request and ends with it; the answer's body is of no interest.
+        // The connection runs beside its request and ends with it; the answer's body is ignored.
         let mut running = tokio::task::JoinSet::new();
         running.spawn(connection);
         let status = sender.send_request(request).await.map_err(|e| e.to_string())?.status();

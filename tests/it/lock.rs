@@ -269,7 +269,7 @@ fn an_owner_is_made_and_the_device_is_ruled_by_commands() {
     assert!(well(&command(&daemon, &["passwd"], "battery staple\n")).contains("owner's password is set"));
     assert_eq!((login("battery staple").code, login("correct horse").code), (200, 401));
     assert!(ill(&command(&daemon, &["passwd"], "short\n")).contains("8"), "says how long it must be");
-    assert!(ill(&command(&daemon, &["passwd"], "")).contains("standard input has no password"));
+    assert!(ill(&command(&daemon, &["passwd"], "")).contains("no password on standard input"));
     well(&command(&daemon, &["passwd", "--viewer"], "open sesame\r\n"));
     assert!(login("open sesame").body.contains("\"viewer\""));
     well(&command(&daemon, &["passwd", "--viewer", "--remove"], ""));
@@ -327,7 +327,7 @@ fn the_doctor_sees_this_machine_and_says_what_to_do() {
     let told = text(&out.stdout);
     for part in [
         &*format!("TCP port {port}"),
-        "peercam listens there",
+        "peercam is listening",
         "firewall",
         "addresses",
         "clock",

@@ -68,7 +68,7 @@ async fn systemd_is_told_what_goes_on() {
     let variables = [("NOTIFY_SOCKET", socket.as_str()), ("WATCHDOG_USEC", "400000")];
     let mut daemon = Daemon::start_with(config, &variables);
     systemd.told("READY=1");
-    systemd.told("STATUS=nobody watches; camera ");
+    systemd.told("STATUS=no viewers; camera ");
     let fed = systemd.within(Duration::from_secs(1)).iter().filter(|m| *m == "WATCHDOG=1\n").count();
     assert!((3..=7).contains(&fed), "every 200 ms: {fed}");
 
@@ -76,12 +76,12 @@ async fn systemd_is_told_what_goes_on() {
     let reloading = systemd.told("RELOADING=1");
     assert!(reloading.contains("\nMONOTONIC_USEC="), "{reloading}");
     systemd.told("READY=1");
-    let refused = systemd.told("STATUS=the changed configuration is refused");
+    let refused = systemd.told("STATUS=new configuration rejected");
     assert!(refused.contains("device.toml:") && refused.lines().count() == 1, "{refused}");
     daemon.reload(config);
     systemd.told("RELOADING=1");
     systemd.told("READY=1");
-    systemd.told("STATUS=nobody watches; camera ");
+    systemd.told("STATUS=no viewers; camera ");
 
     let _viewer = Viewer::join(daemon.address()).await;
     systemd.told("STATUS=1 viewer; camera ");
@@ -104,7 +104,7 @@ async fn systemd_is_told_what_goes_on() {
 fn without_a_watchdog_an_idle_daemon_says_nothing() {
     let mut systemd = Supervisor::new();
     let _daemon = Daemon::start_with(PATTERN, &[("NOTIFY_SOCKET", &*systemd.path("notify"))]);
-    systemd.told("STATUS=nobody watches; camera ");
+    systemd.told("STATUS=no viewers; camera ");
     std::thread::sleep(Duration::from_secs(2)); // devices are looked at, once
     assert_eq!(systemd.within(Duration::from_secs(2)), Vec::<String>::new());
 }
@@ -157,5 +157,5 @@ fn a_thread_that_hangs_does_not_keep_it_from_ending() {
     let took = ticker.took(began);
     println!("ended {} ms after SIGTERM", took.as_millis());
     assert!(took < Duration::from_secs(3), "{took:?}");
-    daemon.said("a thread hangs in its device, and is left behind");
+    daemon.said("a thread hangs in a device call and was abandoned");
 }

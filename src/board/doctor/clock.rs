@@ -1,10 +1,10 @@
-//! Whether the clock is right: certificates, sessions and guest links go by it.
+//! Checks the clock, which certificates, sessions and guest links depend on.
 
 use super::Finding;
 
 const ABOUT: &str = "clock";
 
-/// Looks at it. `plausible`: whether what it shows may be right at all; `shows`: that, as a date.
+/// Checks the clock. `plausible`: whether its time can be right; `shows`: its date.
 pub fn look(plausible: bool, shows: &str) -> Finding {
     judge(plausible, shows, synchronised())
 }
@@ -13,19 +13,19 @@ fn judge(plausible: bool, shows: &str, synchronised: bool) -> Finding {
     const REMEDY: &str =
         "let the device reach a time server (`timedatectl set-ntp true`, then `timedatectl` shows it)";
     match (plausible, synchronised) {
-        (false, _) => Finding::bad(ABOUT, format!("it shows {shows}, which can't be right"), REMEDY),
-        (true, true) => Finding::ok(ABOUT, format!("{shows}, kept right by a time server")),
+        (false, _) => Finding::bad(ABOUT, format!("shows {shows}, which can't be right"), REMEDY),
+        (true, true) => Finding::ok(ABOUT, format!("{shows}, synchronized with a time server")),
         (true, false) => Finding::warn(
             ABOUT,
-            format!("{shows}, but nothing keeps it right, as far as the kernel knows"),
+            format!("{shows}, but not synchronized with a time server, according to the kernel"),
             REMEDY,
         ),
     }
 }
 
-/// Whether something (NTP) has told the kernel that the clock is right: adjtimex(2).
+/// Whether the clock is synchronized (NTP), according to the kernel: adjtimex(2).
 fn synchronised() -> bool {
-    // SAFETY: a timex is plain numbers, for which zero is a value; with modes 0 nothing is set.
+    // SAFETY: a timex consists of numbers, so zeros are valid; with modes 0 the call changes nothing.
     let state = unsafe {
         let mut timex: libc::timex = std::mem::zeroed();
         libc::adjtimex(&raw mut timex)
@@ -43,7 +43,7 @@ mod tests {
         assert_eq!(judge(true, "2027-01-01", true).level, Level::Ok);
         assert_eq!(judge(true, "2027-01-01", false).level, Level::Warn);
         let bad = judge(false, "1970-01-01", true);
-        assert_eq!((bad.level, bad.says.as_str()), (Level::Bad, "it shows 1970-01-01, which can't be right"));
+        assert_eq!((bad.level, bad.says.as_str()), (Level::Bad, "shows 1970-01-01, which can't be right"));
         let _ = synchronised(); // whatever it says of this machine
     }
 }

@@ -1,4 +1,4 @@
-//! Whether we may open cameras and microphones.
+//! Checks the permissions of cameras and microphones.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,8 +8,8 @@ use nix::unistd::{AccessFlags, access};
 use super::Finding;
 use crate::config::{CameraDevice, Microphone};
 
-/// Looks at the nodes of cameras and microphones, as the user who asks. Root may open all. Devices that the configuration
-/// does not use are not missed.
+/// Checks the nodes of cameras and microphones, as the current user. Root may open all. Devices that the configuration
+/// does not use are not reported as missing.
 pub fn look<'a>(
     mut cameras: impl Iterator<Item = &'a CameraDevice>,
     microphones: impl Iterator<Item = &'a Microphone>,
@@ -23,7 +23,7 @@ pub fn look<'a>(
     };
     let films = |n: &str| n.strip_prefix("video").is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
     let records = |n: &str| n.starts_with("pcm") && n.ends_with('c');
-    // The most demanding of them.
+    // The most demanding of the configured microphones.
     let microphone = microphones.max_by_key(|microphone| match microphone {
         Microphone::Off => 0,
         Microphone::Tone => 1,
@@ -54,17 +54,17 @@ fn judge(about: &str, group: &str, nodes: &[PathBuf], may_open: impl Fn(&Path) -
     if nodes.is_empty() {
         return Finding::warn(
             about,
-            "none is plugged in, or the kernel has no driver for it",
-            format!("plug one in, or see `dmesg` for what is wrong with its driver; {about} are optional"),
+            "none plugged in, or the kernel has no driver for it",
+            format!("plug one in, or check `dmesg` for driver errors; {about} are optional"),
         );
     }
     if closed.is_empty() {
         let all: Vec<String> = nodes.iter().map(|n| n.display().to_string()).collect();
-        return Finding::ok(about, format!("may be opened: {}", all.join(", ")));
+        return Finding::ok(about, format!("permission to open {}", all.join(", ")));
     }
     Finding::bad(
         about,
-        format!("no permission for {}", closed.join(", ")),
+        format!("no permission to open {}", closed.join(", ")),
         format!("`sudo usermod -a -G {group} USER`, then log in again or restart the service"),
     )
 }
@@ -80,7 +80,7 @@ mod tests {
         assert_eq!(judge("cameras", "video", &[], |_| true).level, Level::Warn);
         assert_eq!(judge("cameras", "video", &nodes, |_| true).level, Level::Ok);
         let bad = judge("cameras", "video", &nodes, |n| n.ends_with("video0"));
-        assert_eq!((bad.level, bad.says.as_str()), (Level::Bad, "no permission for /dev/video2"));
+        assert_eq!((bad.level, bad.says.as_str()), (Level::Bad, "no permission to open /dev/video2"));
     }
 
     #[test]

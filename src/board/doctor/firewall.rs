@@ -1,4 +1,4 @@
-//! Whether a firewall on this machine may stand between the daemon and its viewers.
+//! Checks whether a firewall on this machine may block viewers.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -7,24 +7,25 @@ use super::Finding;
 
 const ABOUT: &str = "firewall";
 
-/// Looks at it. `ports`, like "TCP 8443", is what has to be let in.
+/// Checks the firewall. `ports`, like "TCP 8443", are the ports to allow.
 pub fn look(ports: &str) -> Finding {
-    let let_in = format!("let these in: {ports} (with ufw: `sudo ufw allow NUMBER/tcp`, or `/udp`)");
+    let let_in = format!("allow these ports: {ports} (with ufw: `sudo ufw allow NUMBER/tcp`, or `/udp`)");
     if nix::unistd::geteuid().is_root() {
         return match rules() {
-            None => {
-                Finding::ok(ABOUT, "neither nftables nor iptables is installed, so most likely there is none")
-            }
+            None => Finding::ok(
+                ABOUT,
+                "neither nftables nor iptables is installed, so there is probably no firewall",
+            ),
             Some(rules) if closes(&rules) => {
                 Finding::warn(ABOUT, "rules on this machine drop or reject incoming packets", let_in)
             }
             Some(_) => Finding::ok(ABOUT, "no rule on this machine drops or rejects incoming packets"),
         };
     }
-    // Readable by all.
+    // This file is readable for every user.
     let ufw = fs::read_to_string("/etc/ufw/ufw.conf").unwrap_or_default();
     if ufw.lines().any(|l| l.trim().eq_ignore_ascii_case("ENABLED=yes")) {
-        return Finding::warn(ABOUT, "ufw is enabled; only root can see what it lets in", let_in);
+        return Finding::warn(ABOUT, "ufw is enabled; only root can see what it allows", let_in);
     }
     Finding::warn(
         ABOUT,
@@ -37,7 +38,7 @@ pub fn look(ports: &str) -> Finding {
 fn rules() -> Option<String> {
     let says = |program: &str, args: &[&str]| {
         let mut command = Command::new(program);
-        // Beside what a user's PATH has.
+        // A user's PATH often lacks these folders.
         let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
         command.args(args).env("PATH", path).stdin(Stdio::null()).stderr(Stdio::null());
         let output = command.output().ok()?;
@@ -51,7 +52,7 @@ fn rules() -> Option<String> {
     all.iter().any(Option::is_some).then(|| all.into_iter().flatten().collect::<Vec<_>>().join("\n"))
 }
 
-/// Whether anything that comes in may be dropped or rejected. What exactly is not for us to work out.
+/// Whether a rule may drop or reject incoming packets. Which packets exactly is not worked out.
 fn closes(rules: &str) -> bool {
     let iptables = rules.lines().map(str::trim).any(|line| {
         line.starts_with(":INPUT DROP")
@@ -61,7 +62,7 @@ fn closes(rules: &str) -> bool {
     iptables || nftables(rules)
 }
 
-/// In `nft list ruleset`: chains hooked at input, by their own rules or those of chains in the same table.
+/// The same for `nft list ruleset`: chains hooked at input, with their own rules and those of chains in the same table.
 fn nftables(rules: &str) -> bool {
     rules.split("\ntable ").any(|table| {
         let drops = |text: &str| {

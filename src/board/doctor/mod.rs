@@ -1,5 +1,5 @@
-//! What `peercam doctor` looks at: the machine, from outside the daemon. Each look ends in findings. Small functions read
-//! what they are made from, pure ones judge it.
+//! The checks of `peercam doctor`: they examine the machine from outside the daemon and return findings. Small
+//! functions read the facts, pure functions judge them.
 
 pub mod clock;
 pub mod devices;
@@ -11,43 +11,43 @@ pub mod stun;
 
 use serde::{Deserialize, Serialize};
 
-/// How a thing stands.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// As it should be.
+    /// No problem.
     Ok,
-    /// It may do harm, or could not be seen.
+    /// Possibly a problem, or not checkable.
     Warn,
-    /// It does not work so.
+    /// A problem.
     Bad,
 }
 
-/// One thing looked at.
+/// One finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// How it stands.
+    /// The result.
     pub level: Level,
-    /// What it is, in a word or two.
+    /// What was checked, in a word or two.
     pub about: String,
-    /// How it stands, in a sentence.
+    /// What was found, in a sentence.
     pub says: String,
     /// What to do about it, in a sentence.
     pub remedy: Option<String>,
 }
 
 impl Finding {
-    /// All well.
+    /// A finding without a problem.
     pub fn ok(about: &str, says: impl Into<String>) -> Self {
         Self { level: Level::Ok, about: about.into(), says: says.into(), remedy: None }
     }
 
-    /// Perhaps not well.
+    /// A possible problem.
     pub fn warn(about: &str, says: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { level: Level::Warn, about: about.into(), says: says.into(), remedy: Some(remedy.into()) }
     }
 
-    /// Not well.
+    /// A problem.
     pub fn bad(about: &str, says: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { level: Level::Bad, about: about.into(), says: says.into(), remedy: Some(remedy.into()) }
     }

@@ -1,4 +1,4 @@
-//! Interfaces, addresses, and whether there is a way out.
+//! Checks addresses and routes.
 
 use std::fs;
 use std::net::IpAddr;
@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::Finding;
 use crate::net::addresses::{OwnAddress, own};
 
-/// Looks at them.
+/// Checks addresses and routes.
 pub fn look() -> Vec<Finding> {
     let addresses = match own() {
         Ok(all) => all,
@@ -29,8 +29,8 @@ fn judge(addresses: &[OwnAddress]) -> Finding {
     if list.is_empty() {
         return Finding::bad(
             "addresses",
-            "no interface that is up has one: only this machine itself can watch",
-            "connect the cable or join the Wi-Fi; `ip address` shows what there is",
+            "no interface that is up has an address: only this machine itself can watch",
+            "connect the cable or join the Wi-Fi; `ip address` shows all addresses",
         );
     }
     Finding::ok("addresses", list.join(", "))
@@ -40,15 +40,15 @@ fn route(v4: bool, v6: bool) -> Finding {
     let ways: Vec<_> = [(v4, "IPv4"), (v6, "IPv6")].iter().filter(|w| w.0).map(|w| w.1).collect();
     if ways.is_empty() {
         return Finding::warn(
-            "way out",
-            "there is no default route: viewers in this network can connect, nobody else",
-            "if others should, give the device a gateway (DHCP does)",
+            "default route",
+            "there is no default route: only viewers in this network can connect",
+            "if others should connect, give the device a gateway (usually by DHCP)",
         );
     }
-    Finding::ok("way out", format!("a default route over {}", ways.join(" and ")))
+    Finding::ok("default route", format!("over {}", ways.join(" and ")))
 }
 
-/// proc(5) `/proc/net/route`: destination and mask of zero.
+/// Whether `/proc/net/route` (proc(5)) has a default route: destination and mask are zero.
 fn default_v4(table: &str) -> bool {
     table.lines().skip(1).any(|line| {
         let fields: Vec<_> = line.split_whitespace().collect();
@@ -56,7 +56,8 @@ fn default_v4(table: &str) -> bool {
     })
 }
 
-/// `/proc/net/ipv6_route`: prefix length zero by a real interface, and not a route that says "unreachable" (RTF_REJECT).
+/// Whether `/proc/net/ipv6_route` has a default route: prefix length zero, on a real interface, and not an
+/// "unreachable" route (RTF_REJECT).
 fn default_v6(table: &str) -> bool {
     table.lines().any(|line| {
         let fields: Vec<_> = line.split_whitespace().collect();
@@ -95,7 +96,7 @@ mod tests {
         assert!(default_v6(&line("00000003", "eth0")));
         assert!(!default_v6(&line("00200200", "lo")) && !default_v6("nonsense\n"));
         assert_eq!(route(false, false).level, Level::Warn);
-        assert_eq!(route(true, true).says, "a default route over IPv4 and IPv6");
+        assert_eq!(route(true, true).says, "over IPv4 and IPv6");
         assert_eq!(look().len(), 2);
     }
 }

@@ -1,4 +1,4 @@
-//! Whether a port is listened at, and by whom.
+//! Checks who listens on a port.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
@@ -7,24 +7,24 @@ use super::Finding;
 pub use crate::listen::Protocol;
 use crate::listen::{Owner, is_without_ipv6, owner};
 
-/// A port that peercam takes.
+/// A port that peercam uses.
 #[derive(Clone, Copy, Debug)]
 pub struct Port {
-    /// What for.
+    /// Purpose of the port.
     pub what: &'static str,
-    /// Its key in the configuration.
+    /// Key in the configuration.
     pub key: &'static str,
-    /// How.
+    /// The protocol.
     pub protocol: Protocol,
-    /// Where.
+    /// The address to listen on.
     pub address: IpAddr,
-    /// Which.
+    /// The port number.
     pub number: u16,
-    /// Nothing works without it.
+    /// Whether peercam can't work without it.
     pub needed: bool,
 }
 
-/// Looks at `port`. `daemon` is the process id of the running peercam.
+/// Checks `port`. `daemon` is the process id of the running peercam.
 pub fn look(port: &Port, daemon: Option<u32>) -> Finding {
     let Port { what, key, protocol, number, needed, .. } = *port;
     let name = format!("{} port {number}", if protocol == Protocol::Tcp { "TCP" } else { "UDP" });
@@ -35,23 +35,23 @@ pub fn look(port: &Port, daemon: Option<u32>) -> Finding {
     let free = format!("stop that program, or choose another port: {key}");
     match (owner(protocol, number), daemon) {
         (Some(Owner { id: Some(id), .. }), Some(daemon)) if id == daemon => {
-            Finding::ok(&name, format!("{what}: peercam listens there"))
+            Finding::ok(&name, format!("{what}: peercam is listening"))
         }
-        // Without root the processes of others can't be seen into: it is the daemon's most likely.
+        // Without root, processes of other users can't be inspected; it is most likely the daemon.
         (Some(Owner { id: None, .. }), Some(_)) => Finding::ok(
             &name,
-            format!("{what}: a program listens there, most likely peercam (root sees which)"),
+            format!("{what}: a program is listening, most likely peercam (root can see which one)"),
         ),
         (Some(owner), _) => fault(format!("{what}: taken by {owner}"), free),
         (None, Some(_)) => fault(
-            format!("{what}: nobody listens there, though peercam is running"),
-            format!("see its log for why; a changed {key} needs `systemctl reload peercam`"),
+            format!("{what}: nothing is listening, although peercam is running"),
+            format!("check the log; a changed {key} needs `systemctl reload peercam`"),
         ),
         (None, None) => match take(port) {
             Ok(()) => Finding::ok(&name, format!("{what}: free")),
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => fault(
-                format!("{what}: ports below 1024 need a privilege"),
-                format!("choose another port ({key}), or give CAP_NET_BIND_SERVICE"),
+                format!("{what}: ports below 1024 need a capability"),
+                format!("choose another port ({key}), or grant CAP_NET_BIND_SERVICE"),
             ),
             Err(e) => {
                 fault(format!("{what}: can't be taken at {}: {e}", port.address), format!("correct {key}"))
@@ -60,7 +60,7 @@ pub fn look(port: &Port, daemon: Option<u32>) -> Finding {
     }
 }
 
-/// Tries whether it can be had. `::` is IPv4 alone where the kernel has no IPv6, as it is for the daemon.
+/// Tries to listen on the port. On a kernel without IPv6, `::` means IPv4 only, as it does for the daemon.
 pub fn take(port: &Port) -> io::Result<()> {
     let at = |ip| match (SocketAddr::new(ip, port.number), port.protocol) {
         (address, Protocol::Tcp) => TcpListener::bind(address).map(drop),
@@ -101,7 +101,7 @@ mod tests {
         assert!(taken.says.contains(&format!("(process {us})")), "{taken:?}");
         drop(listener);
         assert_eq!(look(&port(number), None).level, Level::Ok);
-        assert!(look(&port(number), Some(us)).says.contains("nobody listens"));
+        assert!(look(&port(number), Some(us)).says.contains("nothing is listening"));
         let convenience = Port { needed: false, ..port(number) };
         assert_eq!(look(&convenience, Some(us)).level, Level::Warn);
     }

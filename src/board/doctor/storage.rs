@@ -1,4 +1,4 @@
-//! Whether what must last can be written down.
+//! Checks whether the state can be written.
 
 use std::fs;
 use std::io;
@@ -9,44 +9,47 @@ use nix::sys::statvfs::statvfs;
 use super::Finding;
 
 const ABOUT: &str = "state";
-/// Everything that lasts takes some 100 kB. Below the first a write may fail soon, below the second the next one will.
+/// Free space in bytes below which writes may fail soon (`ENOUGH`), or will fail next (`LEAST`). The state takes some
+/// 100 kB.
 const ENOUGH: u64 = 20_000_000;
 const LEAST: u64 = 500_000;
 
-/// Looks at the folder `dir`.
+/// Checks the folder `dir`.
 pub fn look(dir: &Path) -> Finding {
     let shown = dir.display();
     match fs::metadata(dir) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            return Finding::ok(ABOUT, format!("{shown} is not there yet; the first start makes it"));
+            return Finding::ok(ABOUT, format!("{shown} does not exist yet; the first start creates it"));
         }
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return unseen(dir),
         Err(e) => return Finding::bad(ABOUT, format!("{shown}: {e}"), "choose another by --state-dir"),
         Ok(facts) if !facts.is_dir() => {
-            return Finding::bad(ABOUT, format!("{shown} is no folder"), "choose another by --state-dir");
+            return Finding::bad(ABOUT, format!("{shown} is not a folder"), "choose another by --state-dir");
         }
         Ok(_) => (),
     }
-    // Asked by doing it: mode bits don't know of a card that has turned read-only.
+    // Try to write: mode bits don't show that a card has become read-only.
     let probe = dir.join(format!(".doctor-{}", std::process::id()));
     let written = fs::write(&probe, b"?").and_then(|()| fs::remove_file(&probe));
     match written.map_err(|e| (e.kind(), e)) {
         Err((io::ErrorKind::PermissionDenied, _)) => unseen(dir),
         Err((io::ErrorKind::ReadOnlyFilesystem, _)) => Finding::bad(
             ABOUT,
-            format!("{shown} is on a read-only disk: passwords, tokens and certificates can't be kept"),
-            "see `dmesg`: a failing SD card turns read-only; or choose another folder by --state-dir",
+            format!("{shown} is on a read-only disk: passwords, tokens and certificates can't be saved"),
+            "check `dmesg`: a failing SD card becomes read-only; or choose another folder with --state-dir",
         ),
-        Err((_, e)) => {
-            Finding::bad(ABOUT, format!("{shown} can't be written to: {e}"), "make room, or repair the disk")
-        }
+        Err((_, e)) => Finding::bad(
+            ABOUT,
+            format!("{shown} can't be written to: {e}"),
+            "free some space, or repair the disk",
+        ),
         Ok(()) => room(dir),
     }
 }
 
 fn unseen(dir: &Path) -> Finding {
     let says = format!("only root and the daemon's user can look into {}", dir.display());
-    Finding::warn(ABOUT, says, "run `sudo peercam doctor` to have it looked at")
+    Finding::warn(ABOUT, says, "run `sudo peercam doctor` to check it")
 }
 
 fn room(dir: &Path) -> Finding {
@@ -61,10 +64,12 @@ fn room(dir: &Path) -> Finding {
 }
 
 fn judge(dir: &str, free: u64) -> Finding {
-    let says = format!("{dir} can be written to, {} MB are free", free / 1_000_000);
+    let says = format!("{dir} is writable, {} MB are free", free / 1_000_000);
     match free {
-        0..LEAST => Finding::bad(ABOUT, format!("the disk of {dir} is full"), "make room on it (`df -h`)"),
-        LEAST..ENOUGH => Finding::warn(ABOUT, says, "make room on its disk (`df -h`)"),
+        0..LEAST => {
+            Finding::bad(ABOUT, format!("the disk of {dir} is full"), "free some space on it (see `df -h`)")
+        }
+        LEAST..ENOUGH => Finding::warn(ABOUT, says, "free some space on its disk (see `df -h`)"),
         _ => Finding::ok(ABOUT, says),
     }
 }

@@ -1,5 +1,5 @@
-//! Asks a STUN server for our address outside (RFC 8489), as far as a doctor needs it: one Binding request without
-//! attributes, repeated twice.
+//! Asks a STUN server for the device's outside address (RFC 8489) with one Binding request without attributes, repeated
+//! twice.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
@@ -8,27 +8,27 @@ use std::time::Duration;
 use super::Finding;
 use crate::net::stun::{Class, Message, TransactionId, binding_request};
 
-/// Of STUN, where the URL names none.
+/// Default port of STUN.
 const USUAL_PORT: u16 = 3478;
-/// Three requests, so far apart: a server on the other side of the world answers within a third of it.
+/// Time between the three requests; a server on the other side of the world answers within a third of it.
 const PATIENCE: Duration = Duration::from_millis(800);
 const TRIES: usize = 3;
 
-/// Looks at the server of a `stun:` URL.
+/// Checks the server of a `stun:` URL.
 pub fn look(url: &str) -> Finding {
     let about = "STUN";
-    let remedy = "check the name, and that UDP may leave the network; without an answer viewers outside can't connect \
-                  directly";
+    let remedy = "check the name, and that the network allows outgoing UDP; without an answer viewers outside can't \
+                  connect directly";
     match ask(url) {
         Ok((mapped, local)) if mapped.ip() == local => {
-            Finding::ok(about, format!("{url} answers: this device is {mapped} outside too, there is no NAT"))
+            Finding::ok(about, format!("{url} answers: the outside address is {mapped}, without NAT"))
         }
-        Ok((mapped, _)) => Finding::ok(about, format!("{url} answers: outside this device is {mapped}")),
+        Ok((mapped, _)) => Finding::ok(about, format!("{url} answers: the outside address is {mapped}")),
         Err(e) => Finding::bad(about, format!("{url}: {e}"), remedy),
     }
 }
 
-/// The address that the server saw, and the one that we sent from.
+/// The address that the server saw, and the local address that the request was sent from.
 fn ask(url: &str) -> io::Result<(SocketAddr, IpAddr)> {
     let server = resolve(url)?;
     let any: IpAddr =
@@ -44,7 +44,7 @@ fn ask(url: &str) -> io::Result<(SocketAddr, IpAddr)> {
         match socket.recv(&mut buffer) {
             Ok(length) => match mapped(&buffer[..length], id) {
                 Some(address) => return Ok((address, socket.local_addr()?.ip())),
-                None => return Err(io::Error::other("what answers there is no STUN server")),
+                None => return Err(io::Error::other("the answer is not from a STUN server")),
             },
             Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
             Err(e) => return Err(e),
@@ -57,16 +57,16 @@ fn resolve(url: &str) -> io::Result<SocketAddr> {
     let rest = url.strip_prefix("stun:").unwrap_or(url);
     let found = match rest.to_socket_addrs() {
         Ok(found) => found,
-        // Without a port.
+        // The URL has no port.
         Err(_) => (rest.trim_matches(['[', ']']), USUAL_PORT).to_socket_addrs()?,
     };
-    // IPv4 is where NATs are.
+    // IPv4 first, because NATs use IPv4.
     let mut found: Vec<_> = found.collect();
     found.sort_by_key(SocketAddr::is_ipv6);
     found.first().copied().ok_or_else(|| io::Error::other("the name has no address"))
 }
 
-/// The address in a response to request `id`.
+/// The mapped address in a response to request `id`.
 fn mapped(bytes: &[u8], id: TransactionId) -> Option<SocketAddr> {
     let message = Message::parse(bytes).filter(|m| m.class == Class::Response && m.id() == id)?;
     message.mapped_address()
@@ -118,7 +118,7 @@ mod tests {
         });
         let found = look(&format!("stun:{address}"));
         assert_eq!(found.level, Level::Ok);
-        assert!(found.says.ends_with("outside this device is 203.0.113.7:4386"), "{found:?}");
+        assert!(found.says.ends_with("the outside address is 203.0.113.7:4386"), "{found:?}");
         let silent = look(&format!("stun:{address}"));
         assert_eq!(silent.level, Level::Bad, "{silent:?}");
         answering.join().unwrap();
