@@ -7,7 +7,7 @@
 //! ```json
 //! {"do": "token_add", "name": "grafana", "role": "viewer"}
 //! {"ok": {"token": "..."}}
-//! {"error": "there is a token of that name; revoke it first"}
+//! {"error": "a token with this name already exists; revoke it first"}
 //! ```
 //!
 //! Root, the daemon's user and the members of the socket's group, which is the daemon's, may connect. The kernel

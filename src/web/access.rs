@@ -1,11 +1,11 @@
-//! Which route is for which [action](super::actions): one table, asked before any route is looked at. What isn't in it can't be
-//! reached.
+//! Which route is for which [action](super::actions): one table, asked before any route is looked at. What isn't in it
+//! can't be reached.
 //!
-//! Somebody is let in by a token (`Authorization: Bearer`) or by a cookie. For players and programs that can give only a
-//! user name and a password (go2rtc, and with it Home Assistant and Frigate) WHEP and the snapshot take a token also as the
-//! password of `Authorization: Basic`, with any user name. We never ask for it (`WWW-Authenticate`), so a browser sends one
-//! by itself only where a proxy before us has asked: what is not one of our tokens lets nobody in, and next to another
-//! credential it is ignored.
+//! Somebody is let in by a token (`Authorization: Bearer`) or by a cookie. For players and programs that can give only
+//! a user name and a password (go2rtc, and with it Home Assistant and Frigate) WHEP and the snapshot take a token also
+//! as the password of `Authorization: Basic`, with any user name. We never ask for it (`WWW-Authenticate`), so a
+//! browser sends one by itself only where a proxy before us has asked: what is not one of our tokens lets nobody in,
+//! and next to another credential it is ignored.
 //!
 //! A browser sends cookies along with whatever any page makes it send, so they count for our own page only:
 //!
@@ -170,11 +170,11 @@ fn decide(method: &str, path: &str, paired: bool, role: Option<Role>) -> Result<
         None => {
             let mut methods: Vec<_> = here().flat_map(|Row(methods, ..)| *methods).copied().collect();
             if methods.is_empty() {
-                return Err(Problem::new(StatusCode::NOT_FOUND, "there is nothing of that name"));
+                return Err(Problem::new(StatusCode::NOT_FOUND, "not found"));
             }
             methods.sort_unstable();
             let problem =
-                Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not possible here"));
+                Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not allowed here"));
             let allow = HeaderValue::try_from(methods.join(", ")).expect("names of methods");
             Err(problem.with(header::ALLOW, allow))
         }
@@ -185,8 +185,8 @@ fn decide(method: &str, path: &str, paired: bool, role: Option<Role>) -> Result<
 fn sign_in(program: bool) -> Problem {
     let says = match program {
         true => {
-            "this needs a token: send \"Authorization: Bearer TOKEN\", or the token as the password of Basic; \
-             `peercam token add NAME` on the device makes one"
+            "a token is required: send \"Authorization: Bearer TOKEN\", or the token as the password of Basic; \
+             `peercam token add NAME` on the device creates one"
         }
         false => "sign in first",
     };
@@ -195,10 +195,7 @@ fn sign_in(program: bool) -> Problem {
 }
 
 fn foreign() -> Problem {
-    Problem::new(
-        StatusCode::FORBIDDEN,
-        "this comes from no page of this device (no Origin, or a foreign one)",
-    )
+    Problem::new(StatusCode::FORBIDDEN, "cross-site request refused (no Origin, or a foreign one)")
 }
 
 /// Whose page sent the request.

@@ -8,19 +8,25 @@
 //! | `POST /api/login {"password"}` | 200, cookies, and who one is now; 401; 429 with `Retry-After` |
 //! | `POST /api/guest {"secret"}` | 200, a cookie, and who one is now; 401 |
 //! | `POST /api/logout {"everywhere":false}` | 204; `everywhere` ends all sessions by the same password |
-//! | `POST /api/password {"old","new","role","keep_links":false}` | 204; `role`: `owner` or `viewer`; `new` "" removes the viewers' |
-//! | `GET /api/issued` | `{"guests":["LABEL"],"tokens":["NAME"],"household":true}`: what a new password for the owner ends, and whether the household has one |
+//! | `POST /api/password {"old","new","role","keep_links":false}` | 204; `role`: `owner` or `viewer`; `new` "" removes
+//! the viewers' |
+//! | `GET /api/issued` | `{"guests":["LABEL"],"tokens":["NAME"],"household":true}`: what a new password for the owner
+//! ends, and whether the household has one |
 //! | `GET /api/guests` | `[{"id","label","cameras","created_unix","expires_unix"}]`; `cameras` null: all |
-//! | `POST /api/guests {"label","hours","cameras"}` | 201, `{"id","secret","expires_unix"}`: the page makes the link; `cameras`: the names of those that it is for, by default all |
+//! | `POST /api/guests {"label","hours","cameras"}` | 201, `{"id","secret","expires_unix"}`: the page makes the link;
+//! `cameras`: the names of those that it is for, by default all |
 //! | `DELETE /api/guests/{id}` | 204 |
 //! | `POST /api/guests/{id} {}` | 204: the link revoked last is good again; 404 when that was longer ago than 20 s |
-//! | `POST /api/qr {"text"}` | `{"size","path"}`: the text as a QR code of `size` modules each way; `path` is the `d` of an SVG path, a module being 1 |
-//! | `POST /api/privacy {"on","camera"}` | 204: with `on`, the camera is closed, with the microphone that no other uses, and nothing of them is sent any more; without `camera`: all are |
+//! | `POST /api/qr {"text"}` | `{"size","path"}`: the text as a QR code of `size` modules each way; `path` is the `d`
+//! of an SVG path, a module being 1 |
+//! | `POST /api/privacy {"on","camera"}` | 204: with `on`, the camera is closed, with the microphone that no other
+//! uses, and nothing of them is sent any more; without `camera`: all are |
 //!
-//! A new password for the owner ends all guest links and tokens, unless `keep_links` is true; a first owner's ends none.
+//! A new password for the owner ends all guest links and tokens, unless `keep_links` is true; a first owner's ends
+//! none.
 //!
-//! What restricts (privacy, revoking, logout) holds also where the state can't be written, or a device does not close in
-//! time; then the answer is 200 and `{"warning": "one sentence"}` instead of 204.
+//! What restricts (privacy, revoking, logout) holds also where the state can't be written, or a device does not close
+//! in time; then the answer is 200 and `{"warning": "one sentence"}` instead of 204.
 //!
 //! Who one is:
 //!
@@ -29,9 +35,10 @@
 //!  "certificate": {"kind": "device", "fingerprint": "AB:CD:..."}}
 //! ```
 //!
-//! `state` is `unpaired` (no owner yet), `signed-out` or `signed-in`; `role` is null unless signed in, and there are no `name`,
-//! `privacy`, `version` and `certificate`. `secure`: what is typed into this page can't be read on its way. `certificate`: the
-//! one that `peercam status` tells of, null over plain HTTP; its `kind` is `device` where the device made it, else `files`.
+//! `state` is `unpaired` (no owner yet), `signed-out` or `signed-in`; `role` is null unless signed in, and there are no
+//! `name`, `privacy`, `version` and `certificate`. `secure`: what is typed into this page can't be read on its way.
+//! `certificate`: the one that `peercam status` tells of, null over plain HTTP; its `kind` is `device` where the device
+//! made it, else `files`.
 
 use std::sync::Arc;
 
@@ -286,7 +293,7 @@ impl Request {
         match names.is_empty() {
             true => Err(Problem::new(
                 StatusCode::BAD_REQUEST,
-                "the link is for no camera: name one, or leave \"cameras\" out",
+                "the link needs at least one camera; to allow all, leave \"cameras\" out",
             )),
             false => Ok(Scope::only(names)),
         }
@@ -312,8 +319,8 @@ impl Request {
         let warnings = privacy::Of { auth, registry, cameras, status }.switch(on, camera.as_deref()).await?;
         let (address, state) = (self.peer.remote.ip(), if on { "on" } else { "off" });
         match camera {
-            Some(camera) => tracing::info!(%address, camera, "privacy of {camera} is {state} now"),
-            None => tracing::info!(%address, "privacy is {state} now"),
+            Some(camera) => tracing::info!(%address, camera, "privacy of {camera} is now {state}"),
+            None => tracing::info!(%address, "privacy is now {state}"),
         }
         Ok(warned(warnings))
     }
@@ -362,7 +369,7 @@ async fn text(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<String
 fn qr(body: &str) -> Result<reply::Response, Problem> {
     let Qr { text } = parse(body)?;
     let drawn = qr::Qr::of(&text).ok_or_else(|| {
-        Problem::new(StatusCode::BAD_REQUEST, "\"text\" is too long for a QR code: 2953 bytes are the most")
+        Problem::new(StatusCode::BAD_REQUEST, "\"text\" is too long for a QR code: at most 2953 bytes fit")
     })?;
     Ok(json_response(StatusCode::OK, &json!(drawn)))
 }

@@ -40,7 +40,7 @@ pub fn expect_type(headers: &HeaderMap, media_type: &'static str) -> Result<(), 
         Some(essence) if !essence.eq_ignore_ascii_case(media_type) => {
             // Nobody's name for a type is longer.
             let essence: String = essence.chars().filter(|c| !c.is_control()).take(80).collect();
-            format!("Content-Type must be {media_type}, and is {essence:?}")
+            format!("Content-Type must be {media_type}, not {essence:?}")
         }
         None => format!("Content-Type is missing: it must be {media_type}"),
         Some(_) if !plain => "the body must not be compressed (Content-Encoding)".into(),

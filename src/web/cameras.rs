@@ -1,5 +1,5 @@
-//! To which cameras somebody may do what. Every route and message that is about a camera asks here; who may not do it is told
-//! the same as where there is none of that name.
+//! To which cameras somebody may do what. Every route and message that is about a camera asks here; who may not do it
+//! is told the same as where there is none of that name.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ pub fn find(
             Problem::new(StatusCode::NOT_FOUND, says)
         }),
         None => all.next().ok_or_else(|| {
-            Problem::new(StatusCode::FORBIDDEN, "you may watch no camera of this device; ask its owner")
+            Problem::new(StatusCode::FORBIDDEN, "you may not watch any camera of this device; ask its owner")
         }),
     }
 }

@@ -43,8 +43,8 @@ pub enum Caller {
     Listed,
 }
 
-/// Admits a request or says why not: 400 without one valid `Host` (RFC 9112 section 3.2), 421 for a host that isn't us, 403
-/// for a foreign page.
+/// Admits a request or says why not: 400 without one valid `Host` (RFC 9112 section 3.2), 421 for a host that isn't us,
+/// 403 for a foreign page.
 pub fn check(
     uri: &Uri,
     headers: &HeaderMap,
@@ -75,8 +75,8 @@ pub fn check(
     } else {
         Err(Problem::new(
             StatusCode::FORBIDDEN,
-            "the page was opened at another port than its request names: a proxy between must pass Host on as it came, with \
-             its port (nginx: proxy_set_header Host $http_host)",
+            "the port in Host differs from the page's: the proxy must forward Host unchanged, with its port \
+             (nginx: proxy_set_header Host $http_host)",
         ))
     }
 }
@@ -86,12 +86,12 @@ fn scheme_is_lost(origin: &Origin, client: &Client) -> Problem {
     let says = match client.via {
         _ if client.scheme != Scheme::Http || origin.scheme != "https" => return foreign(),
         Via::Direct => {
-            "the page came by https, but its request by http: list the proxy between in web.trusted_proxies, and let it send \
-             X-Forwarded-Proto (or see web.proxy_header)"
+            "the page was loaded over https, but its request came over http: list the proxy in web.trusted_proxies, and \
+             make it send X-Forwarded-Proto (or see web.proxy_header)"
         }
         Via::Proxy { .. } => {
-            "the page came by https, but its request by http: let the proxy between send X-Forwarded-Proto, or name in \
-             web.proxy_header what it sends"
+            "the page was loaded over https, but its request came over http: make the proxy send X-Forwarded-Proto, or \
+             set web.proxy_header to the header that it sends"
         }
     };
     Problem::new(StatusCode::FORBIDDEN, says)
@@ -321,7 +321,7 @@ mod tests {
             (proxied(Scheme::Https), "door", "https://evil.example:8443", "may not use"),
             (proxied(Scheme::Https), "door", "http://door:8443", "may not use"),
             (client(Scheme::Http, Via::Direct), "door", "https://door:8443", "list the proxy"),
-            (proxied(Scheme::Http), "door", "https://door", "let the proxy between send X-Forwarded-Proto"),
+            (proxied(Scheme::Http), "door", "https://door", "make the proxy send X-Forwarded-Proto"),
         ] {
             let refused = says(&client, host, origin).unwrap_err();
             assert!(refused.contains(advice), "{origin}: {refused}");

@@ -9,11 +9,11 @@ pub trait Expected: DeserializeOwned {
     const LOOKS: &'static str;
 }
 
-/// Reads `text`; the error is the rest of a sentence whose subject is `text`. It holds nothing that a parser says: those
-/// speak of Rust's types.
+/// Reads `text`; the error is the rest of a sentence whose subject is `text`. It holds nothing that a parser says:
+/// those speak of Rust's types.
 pub fn parse<T: Expected>(text: &str) -> Result<T, String> {
     serde_json::from_str(text).map_err(|e| match e.classify() {
-        Category::Data => format!("is valid JSON, but does not fit: expected {}", T::LOOKS),
+        Category::Data => format!("is valid JSON with unexpected content: expected {}", T::LOOKS),
         Category::Syntax | Category::Eof | Category::Io => {
             format!("is not valid JSON (line {}, column {}): expected {}", e.line(), e.column(), T::LOOKS)
         }
@@ -47,7 +47,7 @@ mod tests {
             ["{}", "[]", "7", "{\"years\":\"3\"}", "{\"years\":300}", "{\"years\":1e99}", "{\"years\":-1}"]
         {
             let said = parse::<Age>(text).unwrap_err();
-            assert_eq!(said, "is valid JSON, but does not fit: expected {\"years\": 30}", "{text}");
+            assert_eq!(said, "is valid JSON with unexpected content: expected {\"years\": 30}", "{text}");
         }
         assert!(parse::<Age>("{\"years\":30}").is_ok());
     }

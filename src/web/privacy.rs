@@ -31,7 +31,7 @@ impl Of<'_> {
     pub async fn switch(&self, on: bool, camera: Option<&str>) -> Result<Vec<String>, Error> {
         let Self { auth, registry, cameras, .. } = self;
         if camera.is_some_and(|name| cameras.find(name).is_none()) {
-            return Err(Error::Unknown("there is no camera of that name"));
+            return Err(Error::Unknown("there is no camera with this name"));
         }
         auth.set_privacy(on, camera.map(str::to_owned)).await?;
         cameras.follow(&auth.state().privacy().borrow());

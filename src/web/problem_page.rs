@@ -73,11 +73,11 @@ fn text(problem: &Problem, reached: &Reached) -> String {
     let home = format!("<p><a href=\"{}/\">Go to the camera's page</a></p>", escaped(prefix));
     let (title, more) = match problem.status {
         StatusCode::UNAUTHORIZED => ("Sign in first", home),
-        StatusCode::NOT_FOUND => ("There is nothing here", home),
+        StatusCode::NOT_FOUND => ("No such page", home),
         StatusCode::MISDIRECTED_REQUEST => ("This is not the camera's name", other_name(reached)),
-        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => ("Not now", home),
-        StatusCode::FORBIDDEN => ("That is not allowed", home),
-        _ => ("That did not work", home),
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => ("Try again later", home),
+        StatusCode::FORBIDDEN => ("Not allowed", home),
+        _ => ("The request failed", home),
     };
     let detail = problem.detail.trim_end_matches('.');
     let mut letters = detail.chars();
@@ -108,7 +108,7 @@ fn other_name(reached: &Reached) -> String {
     // Behind a proxy our address is one that only the proxy knows.
     if matches!(reached.via, Via::Direct) {
         let url = escaped(&format!("{}://{address}{port}/", reached.scheme.as_str()));
-        more += &format!("<p>It is at <a href=\"{url}\">{url}</a>.</p>\n");
+        more += &format!("<p>Its address is <a href=\"{url}\">{url}</a>.</p>\n");
     }
     more + &format!(
         "<p>If you own it and want to use this name, put it into <code>device.toml</code>, under \
@@ -164,12 +164,9 @@ mod tests {
 
     #[test]
     fn a_page_says_what_is_wrong_and_where_to_go() {
-        let there = Problem::new(StatusCode::NOT_FOUND, "there is nothing of that name");
+        let there = Problem::new(StatusCode::NOT_FOUND, "not found");
         let told = said(&there, "cam", &Via::Direct);
-        assert!(
-            told.contains("<p>There is nothing of that name.</p>") && told.contains("href=\"/\""),
-            "{told}"
-        );
+        assert!(told.contains("<p>Not found.</p>") && told.contains("href=\"/\""), "{told}");
         let proxy = Via::Proxy { prefix: Some("/cam".into()), hidden: false };
         assert!(said(&there, "cam", &proxy).contains("href=\"/cam/\""));
     }

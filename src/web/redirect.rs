@@ -37,8 +37,12 @@ fn location<B>(
     port: Option<u16>,
 ) -> Result<HeaderValue, Problem> {
     guard::check_host(request.uri(), request.headers(), web, machine)?;
-    let nowhere =
-        || Problem::new(StatusCode::BAD_REQUEST, "here is HTTPS only, and the request names no place");
+    let nowhere = || {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "this port only redirects to HTTPS, and the request has no valid Host",
+        )
+    };
     // In the guard's order: the target's own authority counts before Host.
     let authority = request.uri().authority().map(|a| a.as_str());
     let host = authority.or_else(|| request.headers().get(HOST)?.to_str().ok()).ok_or_else(nowhere)?;

@@ -73,10 +73,8 @@ pub fn routes(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
 fn refuse(rejection: &Rejection) -> Problem {
     match rejection.find::<Problem>() {
         Some(problem) => problem.clone(),
-        None if rejection.is_not_found() => {
-            Problem::new(StatusCode::NOT_FOUND, "there is nothing of that name")
-        }
-        None => Problem::new(StatusCode::BAD_REQUEST, "the request makes no sense here"),
+        None if rejection.is_not_found() => Problem::new(StatusCode::NOT_FOUND, "not found"),
+        None => Problem::new(StatusCode::BAD_REQUEST, "bad request"),
     }
 }
 
@@ -174,12 +172,14 @@ where
 fn has_path(target: &Uri) -> Result<(), Problem> {
     match target.path_and_query() {
         Some(_) => Ok(()),
-        None => Err(Problem::new(StatusCode::BAD_REQUEST, "the request names no path; this is no proxy")),
+        None => {
+            Err(Problem::new(StatusCode::BAD_REQUEST, "the request has no path; this server is not a proxy"))
+        }
     }
 }
 
-/// What browsers must not do with our responses. `same-origin` keeps foreign pages from showing the snapshot, which needs no
-/// `Origin` to be fetched.
+/// What browsers must not do with our responses. `same-origin` keeps foreign pages from showing the snapshot, which
+/// needs no `Origin` to be fetched.
 fn protect(headers: &mut HeaderMap) {
     const ALWAYS: [(HeaderName, &str); 6] = [
         (header::CONTENT_SECURITY_POLICY, page::POLICY), // the page itself has one of its own

@@ -71,7 +71,8 @@ impl fmt::Display for Error {
 }
 
 /// Takes the address. `[::]` takes IPv4 as well, whatever the system's default is (bindv6only), and is IPv4 alone where
-/// the kernel has no IPv6. Listeners of `ours` are not in the way: another address with the same port is taken beside them.
+/// the kernel has no IPv6. Listeners of `ours` are not in the way: another address with the same port is taken beside
+/// them.
 pub fn bind(address: SocketAddr, ours: &[&TcpListener]) -> Result<TcpListener, Error> {
     let all = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
     match take(address, ours) {
@@ -143,8 +144,8 @@ pub struct Open {
 
 impl Open {
     /// Lets nobody in any more; when this returns the listener is closed, but for copies of it. Connections that came
-    /// through it end after the request that they are at. WebSockets go on: who has one was let in, and a page can't find
-    /// a door that has moved.
+    /// through it end after the request that they are at. WebSockets go on: who has one was let in, and a page can't
+    /// find a door that has moved.
     pub async fn close(self) {
         drop(self.door);
         let _ = self.accepting.await; // it can't panic
@@ -152,7 +153,8 @@ impl Open {
 }
 
 impl Server {
-    /// A server without doors, with as many places as there are descriptors for. Everything ends when `stop` is cancelled.
+    /// A server without doors, with as many places as there are descriptors for. Everything ends when `stop` is
+    /// cancelled.
     pub fn new(context: Arc<Context>, stop: CancellationToken) -> Self {
         let places = Limits::STANDARD.places.within(descriptors::limit());
         Self::with(Limits { places, ..Limits::STANDARD }, context, stop)
@@ -253,10 +255,14 @@ impl Server {
         let left_out = self.hush.lock().unwrap_or_else(PoisonError::into_inner).may_say(from, Pts::now());
         if let Some(more) = left_out {
             match refusal {
-                Refusal::Full => tracing::warn!("refused a connection from {from}: all are in use{more}"),
-                Refusal::TooMany => tracing::warn!("refused a connection from {from}: it has too many{more}"),
+                Refusal::Full => {
+                    tracing::warn!("refused a connection from {from}: all connections are in use{more}")
+                }
+                Refusal::TooMany => {
+                    tracing::warn!("refused a connection from {from}: too many from this address{more}")
+                }
                 Refusal::TooFast => {
-                    tracing::warn!("refused a connection from {from}: it opens them too fast{more}")
+                    tracing::warn!("refused a connection from {from}: it opens connections too fast{more}")
                 }
             }
         }

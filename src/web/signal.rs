@@ -76,7 +76,7 @@ fn open(
 ) -> Result<reply::Response, Problem> {
     let opening = Opening::of(headers, upgrade).ok_or_else(|| {
         let problem =
-            Problem::new(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket (RFC 6455, version 13)");
+            Problem::new(StatusCode::UPGRADE_REQUIRED, "this needs a WebSocket (RFC 6455, version 13)");
         problem.with(UPGRADE, HeaderValue::from_static("websocket"))
     })?;
     let principal = visitor.required()?.clone();
@@ -86,7 +86,7 @@ fn open(
         let says = match why {
             NotKept::Full => "too many pages are open; try again later",
             NotKept::TooMany => {
-                "too many pages are open by this link, token or sign-in, or at this address; close some"
+                "too many pages are open with this link, token or sign-in, or from this address; close some"
             }
             NotKept::TooFast => {
                 "this link, token or sign-in opens pages too fast; try again in a few seconds"
@@ -154,8 +154,8 @@ impl Given {
         Terms::new(servers, self.media, &self.cameras)
     }
 
-    /// Whether `now` is news: also when the credentials that were given have become old, or were made while the clock was
-    /// wrong.
+    /// Whether `now` is news: also when the credentials that were given have become old, or were made while the clock
+    /// was wrong.
     fn is_outdated(&self, now: &Self) -> bool {
         self.media != now.media
             || self.cameras != now.cameras
@@ -247,7 +247,7 @@ impl Line {
                     None => return Err(End::Gone),
                     Some(Err(e)) => {
                         tracing::debug!("signaling with {}: {e}", self.peer.remote);
-                        return Err(End::Close(code::PROTOCOL_ERROR, "that is no WebSocket message"));
+                        return Err(End::Close(code::PROTOCOL_ERROR, "not a valid WebSocket message"));
                     }
                     Some(Ok(message)) => {
                         heard = Instant::now();

@@ -130,8 +130,8 @@ async fn join(state: &State, request: Request) -> Result<reply::Response, Proble
     Ok(response)
 }
 
-/// Which cameras a player wishes for, and which pictures of them: `camera=front&quality=half`. With several, each is for the
-/// next of the offer's video sections.
+/// Which cameras a player wishes for, and which pictures of them: `camera=front&quality=half`. With several, each is
+/// for the next of the offer's video sections.
 fn wanted(state: &State, request: &Request) -> Result<Vec<Wanted>, Problem> {
     let quality = query::last(&request.query, "quality").map(|wish| wish.parse()).transpose();
     let quality: Quality =
@@ -164,8 +164,9 @@ async fn patch(state: &Arc<State>, id: &str, request: Request) -> Result<reply::
     )
 }
 
-/// What a viewer does besides ICE, which no draft has: whether it plays the sound, and of which camera; and for one media
-/// section, by default the first or all, which camera and which pictures it wishes for, and whether anybody sees it.
+/// What a viewer does besides ICE, which no draft has: whether it plays the sound, and of which camera; and for one
+/// media section, by default the first or all, which camera and which pictures it wishes for, and whether anybody sees
+/// it.
 #[derive(Deserialize)]
 struct Plays {
     sound: Option<bool>,
@@ -187,7 +188,7 @@ async fn play(state: &State, session: &Session, request: Request) -> Result<repl
         json::parse(&body).map_err(|why| Problem::new(StatusCode::BAD_REQUEST, format!("the body {why}")))?;
     let nothing = (&sound, &listen, &camera, &quality, &pause) == (&None, &None, &None, &None, &None);
     if nothing || (pause.is_some() && mid.is_none()) {
-        let says = format!("the body has to be {}", Plays::LOOKS);
+        let says = format!("the body must be {}", Plays::LOOKS);
         return Err(Problem::new(StatusCode::BAD_REQUEST, says));
     }
     let (registry, who) = (&state.context.registry, request.visitor.required()?);
@@ -269,9 +270,9 @@ fn session(state: &State, id: &str, visitor: &Visitor) -> Result<Arc<Session>, P
     state.sessions.get(id, visitor.required()?).ok_or_else(|| Error::Unknown.into())
 }
 
-/// A viewer's resource, for whoever asked at `path`, `/whep` or `/whep/`. An absolute path, which players understand best,
-/// where it is certain how the client finds us; else relative to the request's URL (RFC 9110 section 10.2.2), which holds
-/// below whatever a proxy puts in front.
+/// A viewer's resource, for whoever asked at `path`, `/whep` or `/whep/`. An absolute path, which players understand
+/// best, where it is certain how the client finds us; else relative to the request's URL (RFC 9110 section 10.2.2),
+/// which holds below whatever a proxy puts in front.
 fn location(via: &Via, path: &str, id: &str) -> String {
     match via {
         Via::Direct => format!("/whep/{id}"),
@@ -306,7 +307,9 @@ fn links(servers: &[config::IceServer]) -> Vec<HeaderValue> {
         }
         let value = HeaderValue::from_bytes(link.as_bytes());
         if value.is_err() || url.contains('>') {
-            tracing::warn!("the ICE server {url} can't be told to players: its text doesn't fit a header");
+            tracing::warn!(
+                "can't announce the ICE server {url} to players: its text doesn't fit into a header"
+            );
             return None;
         }
         value.ok()
@@ -336,7 +339,8 @@ impl IfMatch {
         let mut all = vec![];
         for line in lines {
             all.extend(tags(&String::from_utf8_lossy(line.as_bytes())).ok_or_else(|| {
-                let says = "If-Match is no entity-tag: send the ETag as it was given, in its quotes";
+                let says =
+                    "If-Match is not an entity-tag: send the ETag exactly as received, with its quotes";
                 Problem::new(StatusCode::BAD_REQUEST, says)
             })?);
         }
@@ -348,7 +352,7 @@ impl IfMatch {
         if strong.is_empty() && !all.is_empty() {
             return Err(Problem::new(
                 StatusCode::PRECONDITION_FAILED,
-                "If-Match has a weak entity-tag (W/...), which never matches: send the ETag as it was given",
+                "If-Match has a weak entity-tag (W/...), which never matches: send the ETag exactly as received",
             ));
         }
         Ok(Self::Tags(strong))

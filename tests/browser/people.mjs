@@ -370,8 +370,8 @@ export async function problems(browser) {
   const answer = await page.goto(new URL('nothing', args.url).href);
   check(answer.status() === 404 && /html/.test(answer.headers()['content-type']), `a person gets a page: ${answer.status()}`);
   const says = await page.evaluate(() => document.body.innerText);
-  check(/nothing of that name/i.test(says), `which says what is wrong: ${says}`);
-  await inspectAll(page, 'nothing of that name');
+  check(/not found/i.test(says), `which says what is wrong: ${says}`);
+  await inspectAll(page, 'not found');
   for (const [name, width, height] of VIEWS) {
     await page.setViewport({ width, height });
     const wrong = await page.evaluate(cut);

@@ -150,11 +150,11 @@ fn the_owners_files_are_served_and_read_again() {
     let second = make("two.example");
     until("the new certificate is served", RELOAD, || there(&daemon, &second));
     std::fs::write(dir.path().join("key.pem"), "oh").unwrap();
-    let told = daemon.said_within("can't be used, the old ones stay", RELOAD);
+    let told = daemon.said_within("can't be used, keeping the old ones", RELOAD);
     assert!(told.contains("key.pem has no private key"), "{told}");
     assert_eq!(there(&daemon, &second).unwrap().code, 200);
     let status = command(&daemon, &["status"], "");
-    assert!(text(&status.stdout).contains("the old ones stay"), "{status:?}");
+    assert!(text(&status.stdout).contains("keeping the old ones"), "{status:?}");
     // At the start it is refused.
     daemon.kill();
     let config = format!("{PATTERN}{web}");
@@ -285,13 +285,14 @@ fn an_owner_is_made_and_the_device_is_ruled_by_commands() {
     };
     assert_eq!((status(token), status("made up")), (200, 401));
     assert!(
-        ill(&command(&daemon, &["token", "add", "grafana"], "")).contains("there is a token of that name")
+        ill(&command(&daemon, &["token", "add", "grafana"], ""))
+            .contains("a token with this name already exists")
     );
     let list = well(&command(&daemon, &["token", "list"], ""));
     assert!(list.starts_with("grafana  viewer  all cameras  20") && list.lines().count() == 1, "{list}");
     well(&command(&daemon, &["token", "revoke", "grafana"], ""));
     assert_eq!(status(token), 401);
-    assert!(ill(&command(&daemon, &["token", "revoke", "grafana"], "")).contains("no token of that name"));
+    assert!(ill(&command(&daemon, &["token", "revoke", "grafana"], "")).contains("no token with this name"));
 
     // Privacy outlasts a restart.
     assert!(well(&command(&daemon, &["privacy", "on"], "")).contains("Privacy is on"));

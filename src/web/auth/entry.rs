@@ -8,7 +8,8 @@ use super::principal::{Key, holder};
 use super::{Auth, Browser, DEVICE_S, Error, LONG, Principal, Role, SignedIn, lock, secret};
 use crate::state::{Device, Digest, Scope, Session};
 
-const LINK_ENDED: &str = "this pairing link is no longer good; `peercam pair` on the device prints a new one";
+const LINK_ENDED: &str =
+    "this pairing link is no longer valid; `peercam pair` on the device prints a new one";
 
 /// A password that was chosen, and what is to become of the guest links and tokens that were made under the one before.
 #[derive(Clone, Copy)]
@@ -26,7 +27,8 @@ impl<'a> From<&'a str> for NewPassword<'a> {
 }
 
 impl Auth {
-    /// Sets the owner's password, or the household's ([`Role::Viewer`]), and ends the sessions that came by the one before.
+    /// Sets the owner's password, or the household's ([`Role::Viewer`]), and ends the sessions that came by the one
+    /// before.
     ///
     /// # Errors
     /// The password is too short, or it is the other role's; guests have none.
@@ -39,8 +41,8 @@ impl Auth {
         Ok(())
     }
 
-    /// Whoever signs in by the household's password may watch these cameras. Those who do already sign in anew, if that is
-    /// news.
+    /// Whoever signs in by the household's password may watch these cameras. Those who do already sign in anew, if that
+    /// is news.
     ///
     /// # Errors
     /// It could not be written.
@@ -160,8 +162,8 @@ impl Auth {
 }
 
 impl Auth {
-    /// Whose browser it is, the accounts that it may try, and what it is to each: known to those whose password it once had,
-    /// else a stranger. So whoever knows the household's password guesses the owner's as slowly as anybody does.
+    /// Whose browser it is, the accounts that it may try, and what it is to each: known to those whose password it once
+    /// had, else a stranger. So whoever knows the household's password guesses the owner's as slowly as anybody does.
     fn accounts(&self, browser: &Browser<'_>) -> (Who, Vec<(Role, Source)>) {
         let stranger = self.source(browser.address);
         let (known, household) = (self.known(browser), self.state.read(|l| l.household.is_some()));
@@ -201,13 +203,13 @@ impl Auth {
         let answer = self.passwords.whose(who, password, hashes).await;
         match &answer {
             // The limits bound these lines, too.
-            Ok(None) => tracing::info!(address = %from, "a wrong password"),
+            Ok(None) => tracing::info!(address = %from, "wrong password"),
             Ok(Some(role)) => lock(&self.guesses).right(&begun, *role, self.running()),
             Err(_) => lock(&self.guesses).take_back(&begun),
         }
         answer?.ok_or(match begun.wait {
             Some(wait) => Error::Wait(wait), // it may be the password that could not be tried now
-            None => Error::Wrong("that is not the password"),
+            None => Error::Wrong("wrong password"),
         })
     }
 
@@ -224,7 +226,7 @@ impl Auth {
         let other = match role {
             Role::Owner => Role::Viewer,
             Role::Viewer => Role::Owner,
-            Role::Guest => return Err(Error::Refused("guests have no password; make a guest link")),
+            Role::Guest => return Err(Error::Refused("guests have no password; create a guest link")),
         };
         if self.is_password(other, password).await? {
             return Err(Error::Refused("owner and household need different passwords"));
@@ -267,6 +269,6 @@ impl Auth {
 /// Tells which guest links and tokens a new password has ended.
 fn tell(ended: &[String]) {
     for who in ended {
-        tracing::info!(who, "ended by the owner's new password");
+        tracing::info!(who, "ended because of the owner's new password");
     }
 }

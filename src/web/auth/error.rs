@@ -24,10 +24,10 @@ pub enum Error {
     #[error("{0}")]
     Conflict(&'static str),
     /// 429: too many tries, wrong ones or right ones; how long to wait.
-    #[error("too many tries to sign in; try again in {} s", seconds(.0))]
+    #[error("too many sign-in attempts; try again in {} s", seconds(.0))]
     Wait(Duration),
     /// 503: too many passwords are being checked right now.
-    #[error("too many are signing in at this moment; try again in a few seconds")]
+    #[error("too many sign-ins at the moment; try again in a few seconds")]
     Busy,
     /// 500: it could not be written down.
     #[error(transparent)]
@@ -80,7 +80,7 @@ mod tests {
     fn a_wait_says_how_long() {
         let problem = Problem::from(Error::Wait(Duration::from_millis(1001)));
         assert_eq!(problem.status, 429);
-        assert_eq!(problem.detail, "too many tries to sign in; try again in 2 s");
+        assert_eq!(problem.detail, "too many sign-in attempts; try again in 2 s");
         assert_eq!(problem.response().headers()[RETRY_AFTER], "2");
     }
 }

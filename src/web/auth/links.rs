@@ -25,7 +25,7 @@ impl Auth {
         let name = label(name)?;
         if role == Role::Owner && !cameras.is_all() {
             // It could make itself another one for all.
-            return Err(Error::Refused("a token of the role owner is for all cameras; leave --camera out"));
+            return Err(Error::Refused("a token with the role owner allows all cameras; leave --camera out"));
         }
         let secret = secret::<LONG>()?;
         let now = self.time();
@@ -33,7 +33,7 @@ impl Auth {
             Token { name: name.clone(), role, cameras, digest: Digest::of(&secret), created_unix: now };
         self.state.change(|l| {
             if l.tokens.iter().any(|t| t.name == token.name) {
-                return Err(Error::Conflict("there is a token of that name; revoke it first"));
+                return Err(Error::Conflict("a token with this name already exists; revoke it first"));
             }
             if l.tokens.len() >= Lasting::MOST_TOKENS {
                 return Err(Error::Conflict("there are 64 tokens already; revoke one first"));
@@ -77,7 +77,7 @@ impl Auth {
             l.tokens.len() < before
         })?;
         if !removed {
-            return Err(Error::Unknown("there is no token of that name"));
+            return Err(Error::Unknown("there is no token with this name"));
         }
         tracing::info!(name = text::shown(name), "token revoked");
         Ok(())
@@ -130,7 +130,8 @@ impl Auth {
             let at = l.guests.iter().position(|g| g.id == wanted)?;
             Some(l.guests.remove(at))
         });
-        let guest = removed.await?.ok_or(Error::Unknown("there is no such guest link; it may have ended"))?;
+        let guest =
+            removed.await?.ok_or(Error::Unknown("there is no such guest link; it may have expired"))?;
         tracing::info!(label = text::shown(&guest.label), "guest link revoked");
         *lock(&self.revoked) = Some(Revoked { guest, until: self.running() + UNDO });
         Ok(())
@@ -143,7 +144,7 @@ impl Auth {
     pub async fn restore_guest(&self, id: &str) -> Result<(), Error> {
         let now = self.running();
         let revoked = lock(&self.revoked).take_if(|r| r.guest.id == id && now < r.until);
-        let revoked = revoked.ok_or(Error::Unknown("it is too late to undo that; make a new link"))?;
+        let revoked = revoked.ok_or(Error::Unknown("too late to undo; create a new link"))?;
         let label = text::shown(&revoked.guest.label);
         let guest = revoked.guest.clone();
         let restored = self.change(move |l, _| {

@@ -11,12 +11,12 @@
 //!
 //! A [`Principal`] is somebody who presented one of them, and stands for it: [`Auth::lost`] tells when it is no longer
 //! good. Nobody holds a second kind of proof. Only digests of secrets are stored ([`crate::state`]). Passwords are the
-//! only thing that can be guessed, so the limits of [`guess`] are about them; who presents a secret of 128 bits is never
-//! refused for what others did.
+//! only thing that can be guessed, so the limits of [`guess`] are about them; who presents a secret of 128 bits is
+//! never refused for what others did.
 //!
 //! Times of day decide about sessions and links, since both outlast a restart; `reckoning` is about boards whose clock
-//! jumps by years. What does not outlast one (pairing links, waits after wrong passwords) goes by how long the board has
-//! been running.
+//! jumps by years. What does not outlast one (pairing links, waits after wrong passwords) goes by how long the board
+//! has been running.
 
 mod entry;
 mod error;
@@ -61,8 +61,8 @@ pub const PAIRING: Duration = Duration::from_secs(15 * 60);
 pub const UNDO: Duration = Duration::from_secs(20);
 /// How often a live connection is held against the clock; that something was revoked is noticed at once.
 const LOOK: Duration = Duration::from_secs(1);
-/// How often it is seen whether the state can be written, and what has ended is removed; the latter also when it ends, so
-/// that it stays ended whatever the clock does.
+/// How often it is seen whether the state can be written, and what has ended is removed; the latter also when it ends,
+/// so that it stays ended whatever the clock does.
 const TIDY: Duration = Duration::from_secs(600);
 /// How often what could not be written is tried again.
 const CATCH_UP: Duration = Duration::from_secs(5);
@@ -132,7 +132,8 @@ impl Auth {
         Self::by(state, Look::now)
     }
 
-    /// From now on neighbours on these links count by address. Once is enough: the links follow this machine's addresses.
+    /// From now on neighbours on these links count by address. Once is enough: the links follow this machine's
+    /// addresses.
     pub fn set_neighbours(&self, links: Links) {
         let _ = self.neighbours.set(links);
     }
@@ -163,8 +164,8 @@ impl Auth {
         self.state.read(|l| l.owner.is_some())
     }
 
-    /// The secret of a pairing link: whoever presents it within 15 minutes sets the owner's password. The one before is no
-    /// longer good. It is not stored: after a restart there is none.
+    /// The secret of a pairing link: whoever presents it within 15 minutes sets the owner's password. The one before is
+    /// no longer good. It is not stored: after a restart there is none.
     ///
     /// # Errors
     /// No random numbers.
@@ -212,7 +213,7 @@ impl Auth {
     /// # Errors
     /// There is no such link, or no longer.
     pub fn guest(&self, secret: &str, from: IpAddr) -> Result<(Principal, u64), Error> {
-        const NO: &str = "this guest link is not good, or no longer; ask for a new one";
+        const NO: &str = "this guest link is invalid or has expired; ask for a new one";
         let digest = Digest::of(secret);
         let expires =
             self.state.read(|l| l.guests.iter().find(|g| g.digest == digest).map(|g| g.expires_unix));
@@ -227,9 +228,7 @@ impl Auth {
     /// It could not be written, or the configuration demands privacy.
     pub async fn set_privacy(&self, on: bool, camera: Option<String>) -> Result<(), Error> {
         if !on && self.state.privacy_is_held() {
-            return Err(Error::Conflict(
-                "device.toml says privacy = true under [watching]; it is changed there",
-            ));
+            return Err(Error::Conflict("device.toml sets privacy = true in [watching]; change it there"));
         }
         let change = move |l: &mut Lasting, _| match &camera {
             None => l.privacy = on,
@@ -299,7 +298,7 @@ impl Auth {
     fn wrong_link(&self, says: &'static str, from: IpAddr) -> Error {
         match lock(&self.links).begin(Source::Stranger(self.source(from)), self.running()) {
             Ok(()) => {
-                tracing::info!(address = %from, "a wrong or outdated link");
+                tracing::info!(address = %from, "wrong or expired link");
                 Error::Wrong(says)
             }
             Err(wait) => Error::Wait(wait),
@@ -340,7 +339,7 @@ impl Auth {
     ) -> Result<T, Error> {
         let state = self.state.clone();
         let done = tokio::task::spawn_blocking(move || work(&state)).await;
-        Ok(done.map_err(|e| Error::Internal(format!("writing what must last: {e}")))??)
+        Ok(done.map_err(|e| Error::Internal(format!("writing the state: {e}")))??)
     }
 }
 

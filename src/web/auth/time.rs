@@ -38,7 +38,7 @@ impl Clock {
             state.redate(|l| sweep(l, reached));
         }
         if let Some(correction) = correction {
-            tracing::info!("the clock was set; sessions and links that were made meanwhile keep their time");
+            tracing::info!("the clock was set; sessions and links created before keep their remaining time");
             state.redate(|l| {
                 l.correct(correction);
                 (l.known_unix, l.adrift_unix) = (now, None);

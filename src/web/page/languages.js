@@ -529,20 +529,20 @@ export const LANGUAGES = [
         'mit diesem Link, Token oder Passwort schauen zu viele zu (höchstens {limit})',
       'too many offers in a short time; try again in {s} s': 'zu viele Versuche in kurzer Zeit; versuchen Sie es in {s} s wieder',
       'too many pages are open; try again later': 'es sind zu viele Seiten offen; versuchen Sie es später wieder',
-      'too many pages are open by this link, token or sign-in, or at this address; close some':
+      'too many pages are open with this link, token or sign-in, or from this address; close some':
         'mit diesem Link, Token oder dieser Anmeldung oder unter dieser Adresse sind zu viele Seiten offen; schließen Sie einige',
       'this link, token or sign-in opens pages too fast; try again in a few seconds':
         'mit diesem Link, Token oder dieser Anmeldung werden Seiten zu schnell geöffnet; versuchen Sie es in ein paar Sekunden wieder',
       'too many connections; try again later': 'zu viele Verbindungen; versuchen Sie es später wieder',
-      'too many tries to sign in; try again in {s} s': 'zu viele Anmeldeversuche; versuchen Sie es in {s} s wieder',
-      'too many are signing in at this moment; try again in a few seconds':
+      'too many sign-in attempts; try again in {s} s': 'zu viele Anmeldeversuche; versuchen Sie es in {s} s wieder',
+      'too many sign-ins at the moment; try again in a few seconds':
         'im Augenblick melden sich zu viele an; versuchen Sie es in ein paar Sekunden wieder',
       'you are no longer signed in': 'Sie sind nicht mehr angemeldet',
       'this guest link has ended': 'dieser Gastlink ist abgelaufen',
-      'this guest link is not good, or no longer; ask for a new one': 'dieser Gastlink gilt nicht oder nicht mehr; bitten Sie um einen neuen',
+      'this guest link is invalid or has expired; ask for a new one': 'dieser Gastlink gilt nicht oder nicht mehr; bitten Sie um einen neuen',
       'this token was revoked': 'dieses Token wurde widerrufen',
       'the owner has changed which cameras you may watch': 'der Besitzer hat geändert, bei welchen Kameras Sie zusehen dürfen',
-      'you may watch no camera of this device; ask its owner': 'Sie dürfen bei keiner Kamera dieses Geräts zusehen; fragen Sie seinen Besitzer',
+      'you may not watch any camera of this device; ask its owner': 'Sie dürfen bei keiner Kamera dieses Geräts zusehen; fragen Sie seinen Besitzer',
       'this browser or player does not offer H.264, the only video format this device sends':
         'dieser Browser oder Player bietet kein H.264 an, das einzige Videoformat, das dieses Gerät sendet',
       'owner': 'Besitzer',
@@ -555,9 +555,9 @@ export const LANGUAGES = [
       'a name has 1 to 64 characters, without line breaks, invisible characters or text direction marks':
         'ein Name hat 1 bis 64 Zeichen, ohne Zeilenumbrüche, unsichtbare Zeichen und Zeichen, die die Schreibrichtung ändern',
       'there are 64 guest links already; revoke one first': 'es gibt schon 64 Gastlinks; widerrufen Sie zuerst einen',
-      'there is no such guest link; it may have ended': 'es gibt keinen solchen Gastlink; vielleicht ist er abgelaufen',
-      'it is too late to undo that; make a new link': 'das lässt sich nicht mehr rückgängig machen; erstellen Sie einen neuen Link',
-      'device.toml says privacy = true under [watching]; it is changed there':
+      'there is no such guest link; it may have expired': 'es gibt keinen solchen Gastlink; vielleicht ist er abgelaufen',
+      'too late to undo; create a new link': 'das lässt sich nicht mehr rückgängig machen; erstellen Sie einen neuen Link',
+      'device.toml sets privacy = true in [watching]; change it there':
         'in device.toml steht privacy = true unter [watching]; das wird dort geändert',
       'some viewers may still receive what was recorded before': 'einige Zuschauer bekommen vielleicht noch, was vorher aufgenommen wurde',
       'nothing is sent any more, but the {device} is not closed yet: its driver does not answer':
@@ -1155,20 +1155,20 @@ export const LANGUAGES = [
         'trop de personnes regardent par ce lien, jeton ou mot de passe ({limit} au plus)',
       'too many offers in a short time; try again in {s} s': 'trop d’essais en peu de temps ; réessayez dans {s} s',
       'too many pages are open; try again later': 'trop de pages sont ouvertes ; réessayez plus tard',
-      'too many pages are open by this link, token or sign-in, or at this address; close some':
+      'too many pages are open with this link, token or sign-in, or from this address; close some':
         'trop de pages sont ouvertes par ce lien, ce jeton ou cette connexion, ou à cette adresse ; fermez-en',
       'this link, token or sign-in opens pages too fast; try again in a few seconds':
         'ce lien, ce jeton ou cette connexion ouvre des pages trop vite ; réessayez dans quelques secondes',
       'too many connections; try again later': 'trop de connexions ; réessayez plus tard',
-      'too many tries to sign in; try again in {s} s': 'trop de tentatives de connexion ; réessayez dans {s} s',
-      'too many are signing in at this moment; try again in a few seconds':
+      'too many sign-in attempts; try again in {s} s': 'trop de tentatives de connexion ; réessayez dans {s} s',
+      'too many sign-ins at the moment; try again in a few seconds':
         'trop de personnes se connectent en ce moment ; réessayez dans quelques secondes',
       'you are no longer signed in': 'vous n’êtes plus connecté',
       'this guest link has ended': 'ce lien d’invité a expiré',
-      'this guest link is not good, or no longer; ask for a new one': 'ce lien d’invité n’est pas ou plus valable ; demandez-en un nouveau',
+      'this guest link is invalid or has expired; ask for a new one': 'ce lien d’invité n’est pas ou plus valable ; demandez-en un nouveau',
       'this token was revoked': 'ce jeton a été révoqué',
       'the owner has changed which cameras you may watch': 'le propriétaire a modifié les caméras que vous pouvez regarder',
-      'you may watch no camera of this device; ask its owner': 'vous ne pouvez regarder aucune caméra de cet appareil ; demandez à son propriétaire',
+      'you may not watch any camera of this device; ask its owner': 'vous ne pouvez regarder aucune caméra de cet appareil ; demandez à son propriétaire',
       'this browser or player does not offer H.264, the only video format this device sends':
         'ce navigateur ou lecteur ne propose pas H.264, le seul format vidéo que cet appareil envoie',
       'owner': 'propriétaire',
@@ -1181,9 +1181,9 @@ export const LANGUAGES = [
       'a name has 1 to 64 characters, without line breaks, invisible characters or text direction marks':
         'un nom a de 1 à 64 caractères, sans saut de ligne, caractère invisible ni marque qui change le sens du texte',
       'there are 64 guest links already; revoke one first': 'il y a déjà 64 liens d’invité ; révoquez-en un d’abord',
-      'there is no such guest link; it may have ended': 'ce lien d’invité n’existe pas ; il a peut-être expiré',
-      'it is too late to undo that; make a new link': 'il est trop tard pour annuler ; créez un nouveau lien',
-      'device.toml says privacy = true under [watching]; it is changed there':
+      'there is no such guest link; it may have expired': 'ce lien d’invité n’existe pas ; il a peut-être expiré',
+      'too late to undo; create a new link': 'il est trop tard pour annuler ; créez un nouveau lien',
+      'device.toml sets privacy = true in [watching]; change it there':
         'device.toml contient privacy = true sous [watching] ; cela se change là',
       'some viewers may still receive what was recorded before': 'certains spectateurs reçoivent peut-être encore ce qui a été enregistré avant',
       'nothing is sent any more, but the {device} is not closed yet: its driver does not answer':

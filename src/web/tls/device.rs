@@ -63,7 +63,7 @@ impl Authority {
         let authority = match fs::metadata(&pem) {
             Ok(_) => Self::load(&pem, &key)?,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                tracing::info!("making this device's own certificate authority: {}", pem.display());
+                tracing::info!("creating this device's own certificate authority: {}", pem.display());
                 return Self::make(dir, here, hosts, clock);
             }
             Err(e) => return Err(Error::io("read", &pem, e)),
@@ -77,11 +77,11 @@ impl Authority {
         let now = believed(clock, None);
         if !foreign.is_empty() {
             tracing::warn!(
-                "the certificate authority of this device may not speak for {foreign:?} in web.hosts: making a new \
-                 one, which has to be trusted anew"
+                "the certificate authority of this device may not certify {foreign:?} in web.hosts: creating a new \
+                 one, which browsers have to trust again"
             );
         } else if now >= authority.not_after - LEAF_DAYS * DAY {
-            tracing::warn!("the certificate authority of this device is about to expire: making a new one");
+            tracing::warn!("the certificate authority of this device is about to expire: creating a new one");
         } else {
             return Ok(authority);
         }
@@ -124,14 +124,14 @@ impl Authority {
     fn load(pem_path: &Path, key_path: &Path) -> Result<Self, Error> {
         let broken = |path: &Path, what: &str| {
             Error::Broken(format!(
-                "{}: {what}. Put a good copy back, or remove {} to have a new authority made; browsers that trust \
-                 this one will then have to trust that",
+                "{}: {what}. Restore a good copy, or remove {} to create a new authority, which browsers that trust \
+                 this one will have to trust instead",
                 path.display(),
                 pem_path.display()
             ))
         };
         let pem = files::read(pem_path).map_err(|e| Error::io("read", pem_path, e))?;
-        let pem = String::from_utf8(pem).map_err(|_| broken(pem_path, "this is no PEM file"))?;
+        let pem = String::from_utf8(pem).map_err(|_| broken(pem_path, "not a PEM file"))?;
         let key = files::read(key_path).map_err(|e| match e.kind() {
             io::ErrorKind::NotFound => broken(key_path, "the certificate authority's key is missing"),
             _ => Error::io("read", key_path, e),
@@ -142,7 +142,7 @@ impl Authority {
         let key = String::from_utf8_lossy(&key);
         let key = KeyPair::from_pem(&key).map_err(|_| broken(key_path, "this key can't be used"))?;
         let der = CertificateDer::from_pem_slice(pem.as_bytes())
-            .map_err(|_| broken(pem_path, "this is no certificate"))?;
+            .map_err(|_| broken(pem_path, "not a certificate"))?;
         let issuer = Issuer::from_ca_cert_der(&der, key)?;
         let (subject, domains, not_before, not_after) = {
             let (_, x509) = X509Certificate::from_der(&der).map_err(|_| broken(pem_path, "can't be read"))?;

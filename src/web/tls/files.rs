@@ -45,7 +45,7 @@ impl Pair {
     ) -> Result<Self, String> {
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(certificate)
             .collect::<Result<_, _>>()
-            .map_err(|_| format!("{certificate_name} is no PEM file of certificates, or is damaged"))?;
+            .map_err(|_| format!("{certificate_name} is not a PEM file of certificates, or is damaged"))?;
         let first = chain.first().ok_or_else(|| {
             format!("{certificate_name} has no certificate (no \"-----BEGIN CERTIFICATE-----\")")
         })?;
@@ -53,11 +53,11 @@ impl Pair {
             facts(first).ok_or_else(|| format!("{certificate_name}: its certificate can't be read"))?;
         let encrypted = String::from_utf8_lossy(key).contains("ENCRYPTED");
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| match encrypted {
-            true => format!("{key_name} is encrypted: a daemon has nobody to ask for its password"),
+            true => format!("{key_name} is encrypted, and peercam can't ask for its password"),
             false => format!("{key_name} has no private key (PEM), or a damaged one"),
         })?;
         let key = ring::sign::any_supported_type(&key)
-            .map_err(|_| format!("{key_name} is of a kind that can't be used: RSA, ECDSA or Ed25519 can"))?;
+            .map_err(|_| format!("{key_name} has an unsupported type; supported: RSA, ECDSA, Ed25519"))?;
         let certified = CertifiedKey::new(chain, key);
         certified.keys_match().map_err(|_| {
             format!("{key_name} is not the key of the certificate that comes first in {certificate_name}")
@@ -100,7 +100,9 @@ pub fn fingerprint(der: &[u8]) -> String {
 /// The whole file.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     if fs::metadata(path)?.len() > LARGEST {
-        return Err(io::Error::other(format!("is larger than {LARGEST} bytes: no certificate or key is")));
+        return Err(io::Error::other(format!(
+            "is larger than {LARGEST} bytes, too large for a certificate or key"
+        )));
     }
     fs::read(path)
 }

@@ -61,7 +61,7 @@ pub enum Error {
     #[error("{0}")]
     Broken(String),
     /// Making a certificate failed.
-    #[error("making a certificate: {0}")]
+    #[error("creating a certificate: {0}")]
     Make(#[from] rcgen::Error),
     /// The TLS library refused its own defaults.
     #[error("setting up TLS: {0}")]
@@ -111,11 +111,12 @@ pub struct Facts {
     pub problem: Option<String>,
 }
 
-/// What people are told before a browser shows the page for the first time; `certificate` is [`Facts`] as JSON, or null.
+/// What people are told before a browser shows the page for the first time; `certificate` is [`Facts`] as JSON, or
+/// null.
 pub fn warning(certificate: &serde_json::Value) -> &'static str {
     match certificate["kind"].as_str() {
         Some("device") => {
-            "Your browser will warn once, since the device made its certificate itself: choose Advanced, then Continue.\n"
+            "Your browser will warn once, because the device made its own certificate: choose Advanced, then Continue.\n"
         }
         _ => "",
     }
@@ -251,7 +252,7 @@ impl Tls {
             let looked = tokio::task::spawn_blocking(move || tls.look(clock())).await;
             let problem = looked.ok().and_then(Result::err).map(|e| e.to_string());
             if let Some(problem) = problem.as_ref().filter(|p| said.as_ref() != Some(*p)) {
-                tracing::error!("the certificate stays as it was: {problem}");
+                tracing::error!("keeping the current certificate: {problem}");
             }
             said = problem;
         }
@@ -265,7 +266,7 @@ impl Tls {
                 let served = self.served.now();
                 if let Some(why) = renewal(&served, &names, now) {
                     let pair = authority.issue(dir, &names, believed(now, Some(made(&served))))?;
-                    tracing::info!("a new certificate, until {}: {why}", date(pair.not_after));
+                    tracing::info!("new certificate, valid until {}: {why}", date(pair.not_after));
                     self.served.put(pair);
                 }
             }
@@ -292,10 +293,10 @@ impl Tls {
                     }
                     Err(e) => {
                         tracing::error!(
-                            "the certificate files changed but can't be used, the old ones stay: {e}"
+                            "the certificate files changed but can't be used, keeping the old ones: {e}"
                         );
                         seen.problem =
-                            Some(format!("its files changed but can't be used, the old ones stay: {e}"));
+                            Some(format!("its files changed but can't be used, keeping the old ones: {e}"));
                     }
                 }
             }

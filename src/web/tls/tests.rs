@@ -244,7 +244,7 @@ fn the_owners_files_are_checked_with_clear_errors() {
     let locked = dir.0.join("locked.pem");
     fs::write(&locked, "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n")
         .unwrap();
-    assert!(says(&certificate, &locked).contains("is encrypted: a daemon has nobody to ask"));
+    assert!(says(&certificate, &locked).contains("is encrypted, and peercam can't ask"));
     let other = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
     fs::write(&locked, other.serialize_pem()).unwrap();
     assert!(says(&certificate, &locked).contains("is not the key of the certificate that comes first in"));
