@@ -1,8 +1,8 @@
-//! Time: when a frame or a period was captured, and what that is in RTP ticks.
+//! Capture times of frames and periods, and their RTP timestamps.
 //!
-//! Everything captured is dated on one clock, the kernel's `CLOCK_MONOTONIC`, which V4L2 and ALSA use as
-//! well. Both streams' RTP timestamps are a fixed affine image of it, so a viewer that knows the offset can
-//! tell the capture time of any picture it shows (see `web::signal`), and lip sync follows by itself.
+//! All capture times use one clock, the kernel's `CLOCK_MONOTONIC`, like V4L2 and ALSA. The RTP timestamps of both
+//! streams are a fixed affine function of it, so a viewer that knows the offset can calculate the capture time of any
+//! picture that it shows (see `web::signal`), and lip sync needs nothing more.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub struct Pts(u64);
 
 impl Pts {
-    /// The present.
+    /// The current time.
     pub fn now() -> Self {
         let ts = read(libc::CLOCK_MONOTONIC);
         Self(ts.tv_sec as u64 * 1_000_000 + ts.tv_nsec as u64 / 1_000)
@@ -32,7 +32,7 @@ impl Pts {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 
-    /// The wall clock (Unix time) at this moment, by today's relation of the two clocks.
+    /// The wall clock (Unix time) at this moment, by the current relation of the two clocks.
     pub fn unix(self) -> Duration {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = Self::now();
@@ -54,7 +54,7 @@ impl std::ops::Sub<Duration> for Pts {
     }
 }
 
-/// What became of the time that a thread works for something: it runs, or waits until a processor is free.
+/// Measures how long a thread waits for a processor while it works.
 #[derive(Clone, Copy, Debug)]
 pub struct Work {
     began: Pts,
@@ -62,12 +62,12 @@ pub struct Work {
 }
 
 impl Work {
-    /// This thread begins now.
+    /// Begins the measurement for this thread.
     pub fn begin() -> Self {
         Self { began: Pts::now(), ran: ran() }
     }
 
-    /// How long it has waited for a processor since, where it waits for nothing else.
+    /// How long the thread has waited for a processor since then, if it waited for nothing else.
     pub fn waited(self) -> Duration {
         Pts::now().since(self.began).saturating_sub(ran().saturating_sub(self.ran))
     }
@@ -79,7 +79,7 @@ fn ran() -> Duration {
     Duration::new(ts.tv_sec as u64, ts.tv_nsec as u32)
 }
 
-/// How long the board has been running, asleep or not (`CLOCK_BOOTTIME`).
+/// Time since the board started, including sleep (`CLOCK_BOOTTIME`).
 pub fn running() -> Duration {
     let ts = read(libc::CLOCK_BOOTTIME);
     Duration::new(ts.tv_sec as u64, ts.tv_nsec as u32)
@@ -87,22 +87,22 @@ pub fn running() -> Duration {
 
 fn read(clock: libc::clockid_t) -> libc::timespec {
     let mut ts = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `ts` is a valid timespec for the kernel to fill; the clocks asked for here always exist on Linux.
+    // SAFETY: `ts` is a valid timespec for the kernel to fill; the clocks used here always exist on Linux.
     unsafe { libc::clock_gettime(clock, &mut ts) };
     ts
 }
 
-/// RTP clock of video (RFC 6184 section 8.2.1).
+/// RTP clock rate of video, Hz (RFC 6184 section 8.2.1).
 pub const VIDEO_HZ: u32 = 90_000;
-/// RTP clock of Opus (RFC 7587 section 4.1).
+/// RTP clock rate of Opus, Hz (RFC 7587 section 4.1).
 pub const AUDIO_HZ: u32 = 48_000;
 
-/// The fixed relation between capture time and one stream's RTP timestamps.
+/// The fixed relation between capture times and the RTP timestamps of a stream.
 #[derive(Clone, Copy, Debug)]
 pub struct RtpClock {
     /// Ticks per second.
     pub hz: u32,
-    /// Timestamp at monotonic zero; random by RFC 3550 section 5.1.
+    /// RTP timestamp at monotonic time zero; random (RFC 3550 section 5.1).
     pub offset: u32,
 }
 
@@ -121,7 +121,7 @@ impl RtpClock {
     }
 }
 
-/// The clocks of this process, the same for all its viewers because units are packetized once.
+/// The RTP clocks of this process. All viewers share them, because units are packetized once.
 #[derive(Clone, Copy, Debug)]
 pub struct Clocks {
     /// Video, [`VIDEO_HZ`].

@@ -1,7 +1,7 @@
-//! Whether the threads that must not stand still do what they should. Each says by when it will be heard of again, or
-//! that it sleeps on purpose; who asks [`Heartbeats::silent`] learns of those that missed it. A thread that hangs in a
-//! driver's system call, or in an endless loop, can't be ended from within: the process has to be started anew, by the
-//! watchdog of whoever supervises it.
+//! Detects threads that hang. Each thread sets a deadline for its next sign of life, or says that it sleeps on purpose;
+//! [`Heartbeats::silent`] returns the threads that missed their deadline. A thread that hangs in a driver's system call
+//! or in an endless loop can't be stopped from within the process, so the supervisor's watchdog has to restart the
+//! process.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,26 +9,26 @@ use std::time::Duration;
 
 use crate::clock::Pts;
 
-/// For what takes milliseconds, if anything goes right.
+/// Deadline for work that normally takes milliseconds.
 pub const WORK: Duration = Duration::from_secs(10);
-/// For opening and closing a device, which a driver may take its time for.
+/// Deadline for opening and closing a device, which may be slow in some drivers.
 pub const DEVICE: Duration = Duration::from_secs(30);
 
-/// Due never: asleep on purpose.
+/// No deadline: the thread sleeps on purpose.
 const ASLEEP: u64 = u64::MAX;
 
-/// All threads that are followed.
+/// All monitored threads.
 #[derive(Debug, Default)]
 pub struct Heartbeats(Mutex<Vec<Arc<Thread>>>);
 
 #[derive(Debug)]
 struct Thread {
     name: Arc<str>,
-    /// Microseconds of the monotonic clock.
+    /// The deadline, microseconds of the monotonic clock.
     due: AtomicU64,
 }
 
-/// One thread's own; dropping it ends being followed.
+/// The heartbeat of one thread; dropping it ends the monitoring.
 #[derive(Debug)]
 pub struct Heartbeat {
     thread: Arc<Thread>,
@@ -36,14 +36,14 @@ pub struct Heartbeat {
 }
 
 impl Heartbeats {
-    /// For a thread called `name`; it sleeps until it says otherwise.
+    /// Monitors a thread called `name`, which counts as asleep at first.
     pub fn thread(self: &Arc<Self>, name: &str) -> Heartbeat {
         let thread = Arc::new(Thread { name: name.into(), due: AtomicU64::new(ASLEEP) });
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(thread.clone());
         Heartbeat { thread, all: self.clone() }
     }
 
-    /// The threads that should have been heard of by `now`, and for how long they are overdue.
+    /// The threads that have missed their deadline at `now`, and by how much.
     pub fn silent(&self, now: Pts) -> Vec<(Arc<str>, Duration)> {
         let threads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let overdue = |t: &Arc<Thread>| {
@@ -55,12 +55,12 @@ impl Heartbeats {
 }
 
 impl Heartbeat {
-    /// It will be heard of again within `time`: [`WORK`] or [`DEVICE`].
+    /// Sets the deadline for the next sign of life: [`WORK`] or [`DEVICE`] from now.
     pub fn within(&self, time: Duration) {
         self.thread.due.store((Pts::now() + time).as_micros(), Ordering::Relaxed);
     }
 
-    /// It sleeps until somebody wakes it.
+    /// Says that the thread sleeps until something wakes it.
     pub fn asleep(&self) {
         self.thread.due.store(ASLEEP, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! Log lines that could come for ever: each is said a few times, and then counted. Pure logic.
+//! Limits repeated log lines: each is logged a few times, and then only counted. Pure logic.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use crate::clock::Pts;
 
-/// What is told apart; all further ones share their lines.
+/// Most kinds of lines that are counted separately; all others share one count.
 const APART: usize = 256;
-/// What was quiet for so many times its pause is forgotten.
+/// A kind of line is forgotten after this many pauses without an event.
 const FORGOTTEN: u32 = 10;
 
-/// Decides what is worth a line.
+/// Decides which events are logged.
 #[derive(Debug)]
 pub struct Hush<K> {
     lines: u32,
     pause: Duration,
-    /// `None` is all that is not told apart.
+    /// `None`: all kinds that are not counted separately.
     said: HashMap<Option<K>, Said>,
 }
 
@@ -28,7 +28,7 @@ struct Said {
     left_out: u64,
 }
 
-/// How often something was left out; written behind the line that is said now.
+/// How many lines were left out; written at the end of the next line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeftOut {
     times: u64,
@@ -36,22 +36,22 @@ pub struct LeftOut {
 }
 
 impl<K: Eq + Hash> Hush<K> {
-    /// For what strangers do, by who they are: one line a minute, so that none of them can fill the journal.
+    /// For actions of strangers, by stranger: one line per minute, so that none of them can fill the journal.
     pub fn strangers() -> Self {
         Self { lines: 1, pause: Duration::from_secs(60), said: HashMap::new() }
     }
 
-    /// For viewers that come and go, by who they are: as many lines a minute as tell what a person does, not more.
+    /// For viewers that come and go, by viewer: enough lines per minute to follow a person, not more.
     pub fn visits() -> Self {
         Self { lines: 12, pause: Duration::from_secs(60), said: HashMap::new() }
     }
 
-    /// For faults of this machine, by what they are: a few lines in ten minutes, enough for a person who is mending it.
+    /// For faults of this machine, by kind: a few lines in ten minutes, enough for a person who is fixing it.
     pub fn faults() -> Self {
         Self { lines: 5, pause: Duration::from_secs(600), said: HashMap::new() }
     }
 
-    /// `what` has happened: `Some` if it is worth a line, with what was left out before; `None` if it is left out itself.
+    /// Counts an event: `Some` if it should be logged, with the number of lines left out before; `None` if not.
     pub fn may_say(&mut self, what: K, now: Pts) -> Option<LeftOut> {
         let pause = self.pause;
         self.said.retain(|_, said| now.since(said.since) < pause * FORGOTTEN);
@@ -75,7 +75,7 @@ impl<K: Eq + Hash> Hush<K> {
 }
 
 impl fmt::Display for LeftOut {
-    /// ` (17 times more in the last 10 minutes)`, or nothing.
+    /// Writes ` (17 times more in the last 10 minutes)`, or nothing.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let minutes = self.within.as_secs().div_ceil(60);
         match (self.times, minutes) {

@@ -1,7 +1,7 @@
 //! peercam: a camera and a microphone, live in any browser, peer to peer over WebRTC.
 //!
 //! ```text
-//!  V4L2, test picture          ALSA, test tone            the way of a picture and of a sound
+//!  V4L2, test picture          ALSA, test tone            (module)
 //!        | Frame (lent)              | period
 //!      slot (newest wins)         timeline (drift)        capture
 //!        | I420, converted once      | 48 kHz
@@ -17,8 +17,8 @@
 //!      browser  <-- page, WebSocket, WHEP -->  web
 //! ```
 //!
-//! Pictures and sounds carry their capture time ([`clock::Pts`]) from the device to the wire. Nothing waits for a
-//! slow consumer: at each step the newest wins, and what is dropped is counted ([`status::Counters`]).
+//! Frames and sound carry their capture time ([`clock::Pts`]) from the device to the wire. Nothing waits for a slow
+//! consumer: each step keeps the newest data, and counts what it drops ([`status::Counters`]).
 
 pub mod app;
 pub mod board;

@@ -1,4 +1,4 @@
-//! Ports that can't be had: whose they are, and how that is told. A leaf: page, media and doctor say the same.
+//! Finds out who uses a port that is taken, and says so in the same words for page, media and doctor.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -6,13 +6,13 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-/// How a port is reached.
+/// Transport protocol of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
-    /// Streams.
+    /// TCP.
     Tcp,
-    /// Datagrams.
+    /// UDP.
     Udp,
 }
 
@@ -25,7 +25,7 @@ impl std::fmt::Display for Protocol {
     }
 }
 
-/// Why `port` could not be taken, in a few words that end a sentence. Looks for who has it, now.
+/// Why `port` could not be opened, as the end of a sentence. Looks up who uses it now.
 pub fn why(error: &io::Error, protocol: Protocol, port: u16) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => match owner(protocol, port) {
@@ -33,17 +33,17 @@ pub fn why(error: &io::Error, protocol: Protocol, port: u16) -> String {
             _ => format!("another program uses port {port}"),
         },
         io::ErrorKind::PermissionDenied if port < 1024 => {
-            "no permission for ports below 1024; choose a higher one or give CAP_NET_BIND_SERVICE".into()
+            "no permission for ports below 1024; choose a higher one or grant CAP_NET_BIND_SERVICE".into()
         }
         io::ErrorKind::PermissionDenied => "no permission".into(),
         _ => error.to_string(),
     }
 }
 
-/// Who has a port.
+/// A process that uses a port.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Owner {
-    /// Process id; `None` where we may not see it.
+    /// Process id; `None` without permission to see it.
     pub id: Option<u32>,
     name: String,
 }
@@ -62,7 +62,7 @@ pub fn is_without_ipv6(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
 }
 
-/// Who has `port`; `None`: nobody.
+/// The process that uses `port`, if any.
 pub fn owner(protocol: Protocol, port: u16) -> Option<Owner> {
     let all = sockets(protocol).into_iter();
     let inodes: Vec<u64> = all.filter(|(number, _)| *number == port).map(|(_, inode)| inode).collect();
@@ -72,7 +72,7 @@ pub fn owner(protocol: Protocol, port: u16) -> Option<Owner> {
     Some(holder(&inodes).unwrap_or(Owner { id: None, name: String::new() }))
 }
 
-/// The ports that this process has, and no other process beside it.
+/// The ports that only this process uses.
 pub fn ours() -> Vec<(Protocol, u16)> {
     let open = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
     let open: BTreeSet<_> = open.filter_map(|fd| fs::read_link(fd.path()).ok()).collect();
@@ -87,7 +87,7 @@ pub fn ours() -> Vec<(Protocol, u16)> {
     ours
 }
 
-/// Ports with the inodes of their sockets, over IPv4 and IPv6.
+/// Ports and the inodes of their sockets, for IPv4 and IPv6.
 fn sockets(protocol: Protocol) -> Vec<(u16, u64)> {
     let tables = match protocol {
         Protocol::Tcp => ["/proc/net/tcp", "/proc/net/tcp6"],
@@ -109,12 +109,12 @@ fn bound(table: &str) -> Vec<(u16, u64)> {
     table.lines().filter_map(line).collect()
 }
 
-/// How an open socket shows among the files of its process.
+/// The link of an open socket in `/proc/PID/fd`.
 fn link(inode: u64) -> String {
     format!("socket:[{inode}]")
 }
 
-/// The process that has one of these sockets open, among those that we may look into.
+/// The process that has one of these sockets open, among those that may be inspected.
 fn holder(inodes: &[u64]) -> Option<Owner> {
     let wanted: Vec<String> = inodes.iter().map(|i| link(*i)).collect();
     fs::read_dir("/proc").ok()?.flatten().find_map(|process| {

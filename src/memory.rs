@@ -1,38 +1,38 @@
-//! Gives memory that was freed back to the kernel.
+//! Returns freed memory to the kernel.
 //!
-//! The C library keeps freed memory for the next allocation, and gives back only what lies at the end of a heap. So after a
-//! crowd or an attack nearly all the memory that it took would stay with us for good, on boards that have little.
+//! The C library keeps freed memory for the next allocation, and returns only what is at the end of a heap. So after
+//! many viewers or an attack the process would keep nearly all the memory, on boards that have little.
 
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
-/// How long giving back waits after something was freed, so that a thousand connections cost one look at the heaps.
+/// How long to wait after memory was freed, so that a thousand connections cause only one trim.
 const CALM: Duration = Duration::from_secs(2);
 
-/// Holds a permit while something was freed since the last look.
+/// Has a permit if memory was freed since the last trim.
 static FREED: Notify = Notify::const_new();
 
-/// Something has ended that held memory of its own: a connection, a viewer.
+/// Notes that something that held memory has ended: a connection, a viewer.
 pub fn freed() {
     FREED.notify_one();
 }
 
-/// Gives memory back soon after something was [`freed`], and sleeps otherwise. Never returns.
+/// Returns memory soon after it was [`freed`], and sleeps otherwise. Never returns.
 pub async fn give_back() {
     loop {
         FREED.notified().await;
         tokio::time::sleep(CALM).await;
-        trim(); // here: on any thread it would hold up whoever allocates meanwhile
+        trim(); // not on a thread of its own: other threads that allocate would wait anyway
     }
 }
 
 #[cfg(target_env = "gnu")]
 fn trim() {
-    // SAFETY: it takes the allocator's own locks, and moves nothing that is in use.
+    // SAFETY: malloc_trim takes the allocator's locks, and moves nothing that is in use.
     unsafe { libc::malloc_trim(0) };
 }
 
-/// Other C libraries (musl) give back by themselves.
+/// Other C libraries (musl) return memory by themselves.
 #[cfg(not(target_env = "gnu"))]
 fn trim() {}

@@ -1,8 +1,8 @@
-//! Why a board is slower than it could be.
+//! Reasons why a board runs slower than it could.
 
 use serde::Serialize;
 
-/// Why a board slows itself down.
+/// Why a board reduces its speed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pressure {

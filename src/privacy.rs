@@ -1,4 +1,4 @@
-//! For which cameras there is privacy: they are closed, whoever watches, and nothing of them is sent.
+//! Privacy: private cameras are closed regardless of viewers, and nothing of them is sent.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,52 +8,52 @@ use tokio::sync::watch;
 /// Which cameras are private.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Privacy {
-    /// All of them, and the microphones.
+    /// Whether all cameras and microphones are private.
     pub all: bool,
-    /// Those of these names, whether there are such now or not.
+    /// Names of private cameras, which need not exist now.
     pub cameras: BTreeSet<String>,
 }
 
 impl Privacy {
-    /// Whether this camera is private.
+    /// Whether `camera` is private.
     pub fn covers(&self, camera: &str) -> bool {
         self.all || self.cameras.contains(camera)
     }
 }
 
-/// Whether one source is to be closed for privacy: a camera that is private, or a microphone of which all cameras are.
+/// Follows whether a source must be closed: a private camera, or a microphone whose cameras are all private.
 #[derive(Clone, Debug)]
 pub struct Private {
     privacy: watch::Receiver<Privacy>,
-    /// The cameras that use the source. A reload may change a microphone's.
+    /// The cameras that use the source. A reload may change those of a microphone.
     cameras: watch::Receiver<Arc<[String]>>,
 }
 
 impl Private {
-    /// By `privacy`, for a source that these cameras use.
+    /// Follows `privacy` for a source that these cameras use.
     pub fn new(privacy: watch::Receiver<Privacy>, cameras: watch::Receiver<Arc<[String]>>) -> Self {
         Self { privacy, cameras }
     }
 
-    /// For the camera of that name.
+    /// Follows `privacy` for the camera with this name.
     pub fn of(privacy: watch::Receiver<Privacy>, camera: &str) -> Self {
         Self { privacy, cameras: watch::channel(Arc::from([camera.to_owned()])).1 }
     }
 
-    /// Whether it is to be closed now.
+    /// Whether the source must be closed now.
     pub fn is_on(&self) -> bool {
         let (privacy, cameras) = (self.privacy.borrow(), self.cameras.borrow());
         privacy.all || (!cameras.is_empty() && cameras.iter().all(|camera| privacy.covers(camera)))
     }
 
-    /// The same; [`Self::changed`] waits for what comes after it.
+    /// Like [`Self::is_on`]; [`Self::changed`] then waits for later changes.
     pub fn look(&mut self) -> bool {
         self.privacy.mark_unchanged();
         self.cameras.mark_unchanged();
         self.is_on()
     }
 
-    /// Waits until it may be another. Never returns where nothing can change any more.
+    /// Waits until the answer may have changed. Never returns if nothing can change anymore.
     pub async fn changed(&mut self) {
         tokio::select! {
             Ok(()) = self.privacy.changed() => {}

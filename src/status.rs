@@ -1,4 +1,4 @@
-//! What each part is doing now, and counters. The page, `/api/status` and the log all read it from here.
+//! The current state of each part, and counters. The page, `/api/status` and the log all read them from here.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,20 +12,20 @@ use crate::media::frame::Size;
 use crate::media::mode::Mode;
 use crate::pressure::Pressure;
 
-/// Whether a source delivers.
+/// The state of a camera or microphone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// Being opened, or not looked at yet.
+    /// Being opened, or not tried yet.
     #[default]
     Opening,
-    /// Open, but nothing has come yet: some cameras take 5 s to their first picture.
+    /// Open, but nothing has been received yet: some cameras take 5 s until their first picture.
     Starting,
     /// Open and delivering.
     Live,
-    /// Closed, because nobody watches; the rest is what was last known.
+    /// Closed, because nobody watches; the other facts are the last known ones.
     Idle,
-    /// Not there; `reason` says why. It is tried again every second while somebody watches.
+    /// Not available; `reason` says why. It is tried again every second while somebody watches.
     Gone,
     /// Closed, because privacy is on.
     Private,
@@ -33,105 +33,105 @@ pub enum State {
     Off,
 }
 
-/// The picture's side.
+/// The status of a camera's video.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Video {
-    /// Whether it delivers.
+    /// The state of the camera.
     pub state: State,
-    /// Why not, in one sentence for the viewer.
+    /// Why it does not deliver, in one sentence for the viewer.
     pub reason: Option<String>,
     /// "camera" or "pattern".
     pub source: &'static str,
-    /// What the device calls itself.
+    /// The device's own name.
     pub name: String,
-    /// Its node, if it has one.
+    /// The device node, if there is one.
     pub device: Option<String>,
-    /// Why this one was chosen.
+    /// Why this device was chosen.
     pub why: String,
-    /// By configuration.
+    /// The configured mode.
     pub wanted: Option<Mode>,
-    /// By the driver.
+    /// The mode that the driver agreed to.
     pub negotiated: Option<Mode>,
-    /// Measured at capture, frames per second.
+    /// Frame rate measured at capture, frames per second.
     pub delivered_fps: Option<f64>,
-    /// Why delivered differs from negotiated, where we know ("light: exposure_dynamic_framerate is on").
+    /// Why the delivered rate differs from the negotiated one, if known ("light: exposure_dynamic_framerate is on").
     pub rate_note: Option<String>,
     /// The encoder, e.g. "OpenH264".
     pub encoder: &'static str,
     /// `profile-level-id` of the SPS in use, six hexadecimal digits.
     pub profile_level_id: String,
-    /// Configured bitrate.
+    /// The configured bitrate.
     pub bitrate_bps: u32,
-    /// What the picture is reduced to, because the board does not carry more.
+    /// The reduced size and rate, if the board can't handle more.
     pub reduced: Option<Reduced>,
 }
 
-/// A picture smaller or slower than agreed with the camera, so that its delay does not grow.
+/// A reduction of size or frame rate below what the camera delivers, so that the delay does not grow.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Reduced {
-    /// At most so large.
+    /// Largest size.
     #[serde(flatten)]
     pub size: Size,
-    /// At most so many frames per second.
+    /// Highest frame rate, frames per second.
     pub fps: f64,
-    /// In one sentence for the viewer.
+    /// The reason, in one sentence for the viewer.
     pub why: String,
 }
 
-/// The sound's side.
+/// The status of a microphone.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Audio {
-    /// Whether it delivers.
+    /// The state of the microphone.
     pub state: State,
-    /// Why not, in one sentence for the viewer.
+    /// Why it does not deliver, in one sentence for the viewer.
     pub reason: Option<String>,
     /// "microphone", "tone" or "off".
     pub source: &'static str,
-    /// What the device calls itself.
+    /// The device's own name.
     pub name: String,
-    /// Its ALSA name, if it has one.
+    /// The ALSA name, if there is one.
     pub device: Option<String>,
-    /// Why this one was chosen.
+    /// Why this device was chosen.
     pub why: String,
-    /// What the device runs at.
+    /// Sample rate of the device, Hz.
     pub rate_hz: u32,
-    /// What the device delivers.
+    /// Channels of the device.
     pub device_channels: u32,
     /// Sample format of the device, as ALSA writes it.
     pub format: String,
-    /// What is encoded.
+    /// Encoded channels.
     pub channels: u32,
-    /// Device clock against the monotonic clock, parts per million; positive: the device runs fast.
+    /// Drift of the device clock against the monotonic clock, parts per million; positive: the device is fast.
     pub drift_ppm: Option<f64>,
-    /// Rest of the correction: how far sample time is from capture time now, milliseconds.
+    /// Remaining difference between sample time and capture time, milliseconds.
     pub offset_ms: Option<f64>,
 }
 
-/// The machine around us.
+/// The status of the board.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Board {
-    /// The hottest part, degrees Celsius; `None` where nothing tells.
+    /// Highest temperature, degrees Celsius; `None` if unknown.
     pub temperature_c: Option<f64>,
-    /// Why it is slower than it could be now, if it is.
+    /// Why the board is slower than it could be, if it is.
     pub pressure: Option<Pressure>,
 }
 
-/// Where the configuration comes from.
+/// The configuration's source, and whether the last reload was refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Configuration {
-    /// The file, or what else.
+    /// The file, or a description of the defaults.
     pub source: String,
-    /// Why what is there now was refused at the last reload, a sentence for each mistake; empty: it holds.
+    /// Why the last reload was refused, one sentence for each mistake; empty if it was not.
     pub refused: Vec<String>,
 }
 
 impl Video {
-    /// It was closed and is being opened. One that was gone is so until it delivers.
+    /// Notes that the source is being opened. A source that was gone stays so until it delivers.
     pub fn opening(&mut self) {
         self.state.opening(&mut self.reason);
     }
 
-    /// It is not closed for privacy any more, though it may not be opened either.
+    /// Notes that privacy no longer closes the source, although it may not be opened yet.
     pub fn uncovered(&mut self) {
         if self.state == State::Private {
             self.opening();
@@ -140,12 +140,12 @@ impl Video {
 }
 
 impl Audio {
-    /// As [`Video::opening`].
+    /// Like [`Video::opening`].
     pub fn opening(&mut self) {
         self.state.opening(&mut self.reason);
     }
 
-    /// As [`Video::uncovered`].
+    /// Like [`Video::uncovered`].
     pub fn uncovered(&mut self) {
         if self.state == State::Private {
             self.opening();
@@ -154,7 +154,7 @@ impl Audio {
 }
 
 impl State {
-    /// As JSON has it.
+    /// The name in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Opening => "opening",
@@ -195,15 +195,15 @@ macro_rules! counters {
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// One more.
+    /// Adds one.
     pub fn count(&self) {
         self.add(1);
     }
-    /// `n` more.
+    /// Adds `n`.
     pub fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
-    /// So far.
+    /// The current value.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -214,19 +214,19 @@ counters! {
     Counters {
         /// Frames dequeued from the camera.
         captured,
-        /// Frames the driver itself says it lost (gaps in its sequence numbers).
+        /// Frames that the driver reports as lost (gaps in its sequence numbers).
         sequence_gaps,
-        /// Buffers the driver flagged as damaged.
+        /// Buffers that the driver flagged as damaged.
         error_buffers,
-        /// MJPEG frames that did not decode.
+        /// MJPEG frames that could not be decoded.
         damaged_jpeg,
-        /// Frames replaced in the slot by a newer one before they were taken.
+        /// Frames that a newer one replaced in the slot before they were taken.
         superseded,
         /// Access units published.
         encoded,
         /// Bytes of access units published.
         encoded_bytes,
-        /// IDRs among them.
+        /// Published IDRs.
         keyframes,
         /// Encoder failures that led to a new encoder.
         encoder_errors,
@@ -236,28 +236,28 @@ counters! {
         periods,
         /// ALSA overruns recovered.
         xruns,
-        /// Times a microphone lost samples without telling, or time jumped, and its timeline was begun anew.
+        /// Times a microphone's timeline was restarted, because samples were lost unreported or time jumped.
         sound_jumps,
         /// Times the microphone was lost.
         microphone_lost,
         /// Opus packets published.
         opus_packets,
-        /// Viewers that ever connected.
+        /// Viewers that have connected.
         viewers_joined,
         /// Offers refused.
         offers_refused,
         /// Times a viewer fell behind and skipped to a keyframe.
         viewer_lags,
-        /// RTP packets sent to viewers, repetitions not counted.
+        /// RTP packets sent to viewers, without retransmissions.
         rtp_packets,
-        /// Datagrams and frames to the media port that were no viewer's, and TCP connections that were too many.
+        /// Datagrams and frames to the media port that belong to no viewer, and TCP connections over the limit.
         stray_datagrams,
-        /// Datagrams of viewers that were dropped, in either direction, because a queue was full or the system refused them.
+        /// Datagrams to or from viewers that were dropped because a queue was full or the system refused them.
         datagrams_dropped,
     }
 }
 
-/// Shared by all parts; cheap to write, read once a second or on change.
+/// The status of all parts, shared by them. It is cheap to write, and read once a second or on change.
 pub struct Status {
     started: Pts,
     cameras: Mutex<Vec<Camera>>,
@@ -268,75 +268,75 @@ pub struct Status {
     changed: Arc<watch::Sender<u64>>,
 }
 
-/// A camera, and the microphone that is heard with it.
+/// A camera and its microphone.
 #[derive(Clone)]
 pub struct Camera {
-    /// By configuration.
+    /// The configured name.
     pub name: String,
-    /// What people read.
+    /// The name for people.
     pub label: String,
-    /// Its pictures.
+    /// The video.
     pub video: Arc<Source<Video>>,
-    /// The sound. Several cameras may have the same.
+    /// The sound. Several cameras may share a microphone.
     pub audio: Arc<Source<Audio>>,
 }
 
-/// What one source is doing: its thread writes it, everybody reads it.
+/// The status of one source: its thread writes it, all others read it.
 pub struct Source<T> {
     facts: Mutex<T>,
-    /// Those of all sources.
+    /// The counters of all sources.
     pub counters: Arc<Counters>,
     changed: Arc<watch::Sender<u64>>,
 }
 
 impl<T: Clone> Source<T> {
-    /// Changes the facts and tells whoever watches them.
+    /// Changes the facts and notifies those who follow them.
     pub fn change(&self, change: impl FnOnce(&mut T)) {
         self.measured(change);
         self.changed.send_modify(|n| *n += 1);
     }
 
-    /// Changes measured figures (rates, drift) without waking anybody: they are read when somebody looks.
+    /// Changes measured figures (rates, drift) without a notification.
     pub fn measured(&self, change: impl FnOnce(&mut T)) {
         change(&mut lock(&self.facts));
     }
 
-    /// Them now.
+    /// The current facts.
     pub fn now(&self) -> T {
         lock(&self.facts).clone()
     }
 }
 
-/// All of it at one moment, as `/api/status` tells it (without the viewers, which their registry knows).
+/// The whole status at one moment, as in `/api/status` (without the viewers, which are in the registry).
 #[derive(Serialize)]
 pub struct Report<'a> {
     version: &'static str,
     uptime_s: u64,
-    /// All cameras, in the order of the configuration; at least one, unless the daemon has just begun.
+    /// All cameras in the order of the configuration; at least one, except right after the start.
     pub cameras: Vec<CameraReport>,
     board: Board,
-    /// Where the configuration comes from.
+    /// The configuration's source.
     pub configuration: Configuration,
     counters: &'a Counters,
 }
 
-/// A camera at one moment.
+/// The status of a camera at one moment.
 #[derive(Clone, Debug, Serialize)]
 pub struct CameraReport {
-    /// By configuration.
+    /// The configured name.
     pub name: String,
-    /// What people read.
+    /// The name for people.
     pub label: String,
-    /// The picture's side.
+    /// The video.
     pub video: Video,
-    /// The sound's side.
+    /// The sound.
     pub audio: Audio,
 }
 
-/// What the daemon costs its machine.
+/// The resources that the daemon uses.
 #[derive(Debug, Serialize)]
 pub struct Process {
-    /// Memory held (VmRSS).
+    /// Resident memory (VmRSS), bytes.
     resident_bytes: u64,
     /// Operating system threads.
     threads: u64,
@@ -347,7 +347,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Read from `/proc` at each call: for those who ask, not for every push.
+    /// Reads the figures from `/proc`, which is too slow for every status message.
     pub fn now() -> Self {
         let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let number = |key: &str| {
@@ -377,24 +377,24 @@ impl Default for Status {
 }
 
 impl Status {
-    /// A new source, nothing of which is known yet. It is told of once it is a [`Camera`]'s.
+    /// A new source without any facts. It is reported once it belongs to a [`Camera`].
     pub fn source<T: Default>(&self) -> Arc<Source<T>> {
         let (counters, changed) = (self.counters.clone(), self.changed.clone());
         Arc::new(Source { facts: Mutex::default(), counters, changed })
     }
 
-    /// From now on these are told of.
+    /// Sets the cameras to report.
     pub fn set_cameras(&self, cameras: Vec<Camera>) {
         *lock(&self.cameras) = cameras;
         self.changed.send_modify(|n| *n += 1);
     }
 
-    /// Those that are told of.
+    /// The reported cameras.
     pub fn cameras(&self) -> Vec<Camera> {
         lock(&self.cameras).clone()
     }
 
-    /// Changes what is known of the board and tells whoever watches, if it is news.
+    /// Sets the board's status, and notifies those who follow it if it has changed.
     pub fn board(&self, now: Board) {
         let mut board = lock(&self.board);
         if *board != now {
@@ -404,18 +404,18 @@ impl Status {
         }
     }
 
-    /// Tells where the configuration comes from, and whether it holds.
+    /// Sets the configuration's source, and why the last reload was refused, if so.
     pub fn configuration(&self, now: Configuration) {
         *lock(&self.configuration) = now;
         self.changed.send_modify(|n| *n += 1);
     }
 
-    /// Wakes its receiver on every change of state.
+    /// Notifies its receiver of every change.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
-    /// Everything now.
+    /// The current status of everything.
     pub fn report(&self) -> Report<'_> {
         let camera = |camera: Camera| CameraReport {
             video: camera.video.now(),

@@ -1,14 +1,14 @@
-//! Names that people and devices choose, made safe to show: in the journal, at a terminal and on the page.
+//! Makes names that people and devices choose safe to show: in the journal, in a terminal and on the page.
 //!
-//! Such a name must not forge a line, move the cursor, reverse the text around it or be invisible. [`is_plain`] says
-//! whether a new name may be taken; [`shown`] is how a name is written that may come from an older state or from a device.
+//! Such a name must not forge a line, move the cursor, reverse the text around it, or be invisible. [`is_plain`] says
+//! whether a new name is accepted; [`shown`] writes a name that may come from an older state or from a device.
 
-/// Whether all of `name` is visible and stays in its place.
+/// Whether all characters of `name` are visible and have no effect on the text around them.
 pub fn is_plain(name: &str) -> bool {
     !name.chars().any(is_deceptive)
 }
 
-/// `name` with every character that is not plain written as its number: `\u{202e}`.
+/// `name`, with every character that is not plain written as its code point: `\u{202e}`.
 pub fn shown(name: &str) -> String {
     name.chars().fold(String::with_capacity(name.len()), |mut text, c| {
         if is_deceptive(c) {
@@ -20,14 +20,14 @@ pub fn shown(name: &str) -> String {
     })
 }
 
-/// What the kernel said, without the number of the error.
+/// The system's error message, without the error number.
 pub fn of_error(error: &std::io::Error) -> String {
     let says = error.to_string();
     says.split(" (os error").next().unwrap_or_default().into()
 }
 
-/// Control characters, marks that change the direction of text (UAX #9), separators of lines, and characters that take
-/// no room or are blank. The joiners U+200C and U+200D stay: Persian, Indic scripts and emoji need them.
+/// Control characters, text direction marks (UAX #9), line separators, and characters that are blank or have no width.
+/// The joiners U+200C and U+200D are allowed: Persian, Indic scripts and emoji need them.
 fn is_deceptive(c: char) -> bool {
     c.is_control()
         || matches!(c,

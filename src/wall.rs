@@ -1,6 +1,6 @@
-//! Wall-clock time: what time it is, as far as that can be believed, and dates for people. Small boards have no clock that runs without power: until the network tells the
-//! time, they start in 1970, or where they were last shut down. A certificate dated then would be expired for every
-//! browser.
+//! Wall-clock time, as far as it can be believed, and dates for people. Small boards have no clock that runs without
+//! power: until they get the time from the network, their clock starts in 1970 or at the last shutdown. A certificate
+//! with such a date would be expired for every browser.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,25 +10,25 @@ pub type Unix = i64;
 /// One day.
 pub const DAY: Unix = 24 * 3600;
 
-/// No copy of this program ran before that: 2026-11-01. A clock that shows less is wrong. Moved on with releases.
+/// Time of the release, 2026-11-01. A clock that shows less is wrong. Updated with each release.
 pub const RELEASED: Unix = 1_793_491_200;
 
-/// Nor is it likely to be run so much later: a clock that shows more is as wrong.
+/// Latest plausible time, long after the release: a clock that shows more is wrong, too.
 const LAST: Unix = RELEASED + 20 * 365 * DAY;
 
-/// What the clock shows.
+/// The time that the clock shows.
 pub fn clock() -> Unix {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(Unix::MAX))
 }
 
-/// Whether a clock that shows this may be right.
+/// Whether a clock that shows this time can be right.
 pub fn plausible(clock: Unix) -> bool {
     (RELEASED..LAST).contains(&clock)
 }
 
-/// The best guess: the clock, or where that can't be right the latest time known to have been, `known` (when the last
-/// certificate was made).
+/// The best guess of the time: the clock, or, if that can't be right, the latest time known to have passed: `known`
+/// (the creation of the last certificate) or the release.
 pub fn believed(clock: Unix, known: Option<Unix>) -> Unix {
     if plausible(clock) {
         return clock;
@@ -36,7 +36,7 @@ pub fn believed(clock: Unix, known: Option<Unix>) -> Unix {
     known.filter(|k| plausible(*k)).unwrap_or(RELEASED)
 }
 
-/// `2026-11-20`.
+/// Formats a date: `2026-11-20`.
 pub fn date(at: Unix) -> String {
     time::OffsetDateTime::from_unix_timestamp(at).map_or_else(|_| at.to_string(), |t| t.date().to_string())
 }

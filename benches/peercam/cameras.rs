@@ -1,5 +1,5 @@
-//! What further cameras, and smaller pictures beside the full ones, cost: CPU and memory of a daemon with test pictures of
-//! 1280x720, which it draws itself, and viewers of all of them over one connection each.
+//! Measures the cost of more cameras and of smaller rungs: CPU and memory of a daemon with test pictures of 1280x720,
+//! which it draws itself, and viewers that watch all cameras over one connection each.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::daemon::Daemon;
 use crate::http::request;
 use crate::{row, usage};
 
-/// 1, 2 and 4 cameras with 1 and 10 viewers; then one camera of which half the viewers take half the size.
+/// Measures 1, 2 and 4 cameras with 1 and 10 viewers, then one camera where half of the viewers take half the size.
 pub fn measure() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     for cameras in [1, 2, 4] {
@@ -37,7 +37,7 @@ fn tell(daemon: &Daemon, what: &str) {
     let encoded = |daemon: &Daemon| daemon.status()["counters"]["encoded"].as_f64().expect("a count");
     let before = encoded(daemon);
     let (cpu, resident) = usage(daemon, Duration::from_secs(10));
-    // A board that can't carry it encodes fewer.
+    // A board that is too slow encodes fewer.
     let pictures = (encoded(daemon) - before) / 10.0;
     row(
         &format!("{what}, 720p30 test pictures"),
@@ -51,7 +51,7 @@ fn config(cameras: usize) -> String {
     format!("[video]\nsize = \"1280x720\"\n[audio]\ndevice = \"tone\"\n{cameras}")
 }
 
-/// A viewer of the first `cameras`, which reads all that comes.
+/// A viewer of the first `cameras`, which reads everything it receives.
 async fn watch(address: SocketAddr, cameras: usize, quality: &str) -> JoinHandle<()> {
     let mut client = Client::watching(cameras, true).await;
     let names: String = (1..=cameras).map(|n| format!("&camera=camera-{n}")).collect();

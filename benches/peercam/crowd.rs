@@ -1,6 +1,6 @@
-//! What each further viewer costs, beside a fan-out by pion (`tests/peers/pion/fanout.go`) of the same units to the same
-//! receivers in the same run: units of two rates at 30 pictures a second and Opus packets go through the hub and the viewers'
-//! connections; the viewers are a process of their own. Nothing is encoded.
+//! Measures the cost of each further viewer, compared with a fan-out by pion (`tests/peers/pion/fanout.go`) of the same
+//! units to the same receivers in the same run. Video units of two rates at 30 frames per second and Opus packets go
+//! through the hub and the viewers' connections; the viewers run in a separate process. Nothing is encoded.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{BufRead, BufReader, Write};
@@ -34,22 +34,22 @@ use crate::{cpu, door, place, quantile, row};
 
 const CLOCKS: Clocks =
     Clocks { video: RtpClock { hz: VIDEO_HZ, offset: 7 }, audio: RtpClock { hz: AUDIO_HZ, offset: 7 } };
-/// What a picture is made of: so many payloads of so many bytes, 30 times a second.
+/// Rates, each with payloads per frame and bytes per payload, at 30 frames per second.
 const RATES: [(&str, usize, usize); 2] = [("0.5 Mbit/s", 2, 1_000), ("2 Mbit/s", 7, 1_170)];
-/// Viewers at the lower rate, and at the higher, of which the receivers can take no more on two cores.
+/// Numbers of viewers at the lower rate, and at the higher, where two cores can't receive for more.
 const VIEWERS: [&[usize]; 2] = [&[1, 10, 50, 200], &[1, 10, 50]];
 const WINDOW: Duration = Duration::from_secs(10);
-/// How long those who left without a word are there.
+/// How long viewers that left without a message are kept.
 const GONE: Duration = Duration::from_secs(14);
-/// Until memory has been given back.
+/// Time until memory has been returned to the kernel.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Counts what is allocated in this process.
+/// Counts the allocations of this process.
 pub struct Counting;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
-// SAFETY: the system's allocator does all of the work.
+// SAFETY: the system's allocator does all the work.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
@@ -69,7 +69,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// One viewer over WHEP; it receives as long as it is kept, and notes how old the units are that come.
+/// A viewer over WHEP. It receives until it is dropped, and notes the age of the received units.
 pub async fn join(address: SocketAddr, ages: Option<Arc<Mutex<Vec<f64>>>>) -> tokio::task::JoinHandle<()> {
     let mut client = Client::new(true).await;
     client.join(address).await;
@@ -86,8 +86,8 @@ pub async fn join(address: SocketAddr, ages: Option<Arc<Mutex<Vec<f64>>>>) -> to
     })
 }
 
-/// The other process: joins so many viewers, says so, and receives until its input ends. For each line of that it says how
-/// old the packets were that came since the last.
+/// The viewers' process: joins `viewers`, reports that, and receives until its input ends. For each input line it
+/// prints the age of the packets received since the last line.
 pub fn watch(address: &str, viewers: usize) {
     let address = address.parse().expect("an address");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -104,17 +104,17 @@ pub fn watch(address: &str, viewers: usize) {
     }
 }
 
-/// What sends to the viewers.
+/// A server that sends to the viewers.
 trait Server {
     fn address(&self) -> SocketAddr;
-    /// CPU time that it has used.
+    /// Used CPU time.
     fn cpu(&self) -> Duration;
     /// Resident memory in MB.
     fn resident(&self) -> f64;
     fn allocations(&self) -> Option<u64>;
 }
 
-/// Both rates, each by peercam and by pion.
+/// Measures both rates, each with peercam and with pion.
 pub fn measure() {
     for ((rate, parts, size), viewers) in RATES.into_iter().zip(VIEWERS) {
         let ours = Ours::start(parts, size);
@@ -131,7 +131,7 @@ pub fn measure() {
     }
 }
 
-/// Figures of one count of viewers.
+/// The figures for one number of viewers.
 struct Figures {
     cpu_us: f64,
     packets: f64,
@@ -183,7 +183,7 @@ fn crowd(who: &str, rate: &str, counts: &[usize], parts: usize, server: &dyn Ser
     }
 }
 
-/// The product's own way, in this process.
+/// peercam, in this process.
 struct Ours {
     address: SocketAddr,
     over: Arc<AtomicBool>,
@@ -267,7 +267,7 @@ impl Server for Ours {
     }
 }
 
-/// The fan-out by pion, a process of its own.
+/// The fan-out by pion, in a separate process.
 struct Pion {
     child: Child,
     address: SocketAddr,
@@ -291,7 +291,7 @@ impl Pion {
     }
 }
 
-/// A unit as the fan-out reads it.
+/// Writes a unit in the format that the fan-out reads.
 fn feed(to: &mut ChildStdin, unit: &Unit) {
     let (kind, time, payloads) = match unit {
         Unit::Audio(unit) => (0, unit.rtp_time, std::slice::from_ref(&unit.payload)),
@@ -338,7 +338,7 @@ enum Unit {
     Video(VideoUnit),
 }
 
-/// Makes units in real time, each with the time at which it was handed out from its second byte on, until it is `over`.
+/// Publishes units in real time until `over`. Each has its time of publication from its second byte on.
 fn publish(parts: usize, size: usize, over: &AtomicBool, mut hand_out: impl FnMut(Unit)) {
     let start = Pts::now();
     for n in 0u64.. {
@@ -357,7 +357,7 @@ fn publish(parts: usize, size: usize, over: &AtomicBool, mut hand_out: impl FnMu
             rtp_time: CLOCKS.audio.ticks(due),
             payload: payload(120),
         }));
-        // 30 pictures a second on a grid of 50 packets of sound: three of five.
+        // 30 frames per second on a grid of 50 sound packets: three of five.
         if [0, 2, 4].contains(&(n % 5)) {
             let (rtp_time, payloads) = (CLOCKS.video.ticks(due), vec![payload(size); parts]);
             hand_out(Unit::Video(VideoUnit {
@@ -372,7 +372,7 @@ fn publish(parts: usize, size: usize, over: &AtomicBool, mut hand_out: impl FnMu
     }
 }
 
-/// Resident memory of this process in MB, without pages of files: what was used of the program is not given back, nor need it be.
+/// Resident memory of this process in MB, without file pages such as the program's code, which need not be returned.
 fn anonymous() -> f64 {
     let text = std::fs::read_to_string("/proc/self/status").expect("status");
     let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("RssAnon");

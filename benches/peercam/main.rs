@@ -1,7 +1,8 @@
-//! What peercam costs and how quick it is, as the tables of docs/measured.md. Run by `make bench`; `make bench TESTS=delay`
-//! runs the sections with that name.
+//! Measures peercam's cost and delay, for the tables of docs/measured.md. Run `make bench`, or `make bench TESTS=delay`
+//! for the sections with that name.
 //!
-//! Figures of one run on one machine: compare ratios, and quote the machine. Each section says what it measures.
+//! The figures are from one run on one machine: compare ratios, and name the machine. Each section says what it
+//! measures.
 
 #![allow(missing_docs, clippy::unwrap_used, dead_code, unused_imports)] // of the tests' helpers only a part is used here
 
@@ -64,12 +65,12 @@ fn main() {
     }
 }
 
-/// One line of such a table.
+/// Prints one line of a table.
 pub fn row(what: &str, figure: &str) {
     println!("| {what} | {figure} |");
 }
 
-/// The value below which `part` of all lie.
+/// The quantile: the value below which `part` of all values lie.
 pub fn quantile(values: &mut [f64], part: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     values[((values.len() - 1) as f64 * part).round() as usize]
@@ -79,7 +80,7 @@ fn config(size: &str) -> String {
     format!("[video]\ndevice = \"pattern\"\nsize = \"{size}\"\n[audio]\ndevice = \"tone\"\n")
 }
 
-/// CPU time that a process has used, user and system.
+/// CPU time used by a process, user and system.
 pub fn cpu(pid: u32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
     let after_name = stat.rsplit(')').next().expect("a name");
@@ -97,7 +98,8 @@ fn usage(daemon: &Daemon, time: Duration) -> (f64, f64) {
     (100.0 * used.as_secs_f64() / time.as_secs_f64(), resident / 1e6)
 }
 
-/// Size, start, and cost with nobody and with one viewer (of the same WebRTC library, in this process).
+/// Size of the binary, time to start, and cost without and with one viewer (of the same WebRTC library, in this
+/// process).
 fn start() {
     let size = std::fs::metadata(env!("CARGO_BIN_EXE_peercam")).expect("built").len();
     row("binary, stripped", &format!("{:.1} MB", size as f64 / 1e6));
@@ -123,8 +125,8 @@ fn start() {
     );
 }
 
-/// Chromium, page and daemon on one machine: from the page's offer to the first decoded frame, and from opening the page to
-/// the first picture shown.
+/// Time to join, with Chromium and the daemon on one machine: from the page's offer to the first picture, and from
+/// opening the page to the first picture.
 fn join() {
     let daemon = Daemon::start(&config("640x480"));
     let mut browser = Browser::start("chromium");
@@ -142,10 +144,11 @@ fn join() {
     }
 }
 
-/// From the stamp in the picture (its capture) to the moment Chromium presents it.
+/// Delay from the stamp in the picture (its capture) to the moment when Chromium presents it.
 ///
-/// Capture and the browser's display keep their own time, 33.3 and 16.7 ms: within one load of the page the two meet at a
-/// phase that hardly moves, so that one load says where in those 16.7 ms it was by chance. Muted is asked of several.
+/// Capture and the browser's display have independent periods, 33.3 and 16.7 ms. Within one load of the page their
+/// phase hardly changes, so the result of one load depends on chance. The muted case is therefore measured over several
+/// loads.
 fn delay() {
     const LOADS: usize = 8;
     for size in ["640x480", "1280x720", "1920x1080"] {

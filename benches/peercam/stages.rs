@@ -1,5 +1,5 @@
-//! Delay inside the daemon, stage by stage: capture to conversion, conversion and encoding, and from there to a viewer's
-//! socket on loopback (queue, SRTP, UDP). And what a smaller picture costs.
+//! Measures the delay inside the daemon, stage by stage: capture to conversion, conversion and encoding, and from there
+//! to a viewer's socket on loopback (queue, SRTP, UDP). Also measures the cost of scaling.
 
 use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -31,7 +31,7 @@ const CLOCKS: Clocks =
     Clocks { video: RtpClock { hz: VIDEO_HZ, offset: 7 }, audio: RtpClock { hz: AUDIO_HZ, offset: 7 } };
 const FRAMES: usize = 300;
 
-/// All sizes.
+/// Measures all sizes.
 pub fn measure() {
     scaling();
     for size in [Size::new(640, 480), Size::new(1280, 720)] {
@@ -39,7 +39,7 @@ pub fn measure() {
     }
 }
 
-/// What a smaller picture costs before it is encoded: in one thread, on a picture of noise.
+/// Measures scaling before encoding, in one thread, on a picture of noise.
 fn scaling() {
     for size in [Size::new(1280, 720), Size::new(1920, 1080)] {
         let mut from = I420::new(size);

@@ -1,11 +1,11 @@
-//! This machine's own addresses, as the kernel lists them at this moment.
+//! This machine's own addresses, as the kernel lists them now.
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 
 use nix::net::if_::InterfaceFlags;
 
-/// What `/proc/net/if_inet6` says about an address (`IFA_F_*` of linux/if_addr.h).
+/// Flags of an address in `/proc/net/if_inet6` (`IFA_F_*` of linux/if_addr.h).
 mod flag {
     pub const TEMPORARY: u8 = 0x01;
     pub const FAILED: u8 = 0x08;
@@ -16,18 +16,18 @@ mod flag {
 /// One address of one interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnAddress {
-    /// The interface, as "eth0".
+    /// The interface, like "eth0".
     pub interface: String,
     /// The address.
     pub ip: IpAddr,
-    /// The kernel's `IFA_F_*` of it; 0 for IPv4.
+    /// The kernel's flags (`IFA_F_*`); 0 for IPv4.
     pub flags: u8,
 }
 
-/// The addresses of all interfaces that are up, loopback too, each once.
+/// The addresses of all interfaces that are up, including loopback, each once.
 ///
 /// # Errors
-/// The kernel does not list them.
+/// If the kernel does not list them.
 pub fn own() -> io::Result<Vec<OwnAddress>> {
     let table = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
     let flags = v6_flags(&table);
@@ -53,20 +53,20 @@ pub fn own() -> io::Result<Vec<OwnAddress>> {
 }
 
 impl OwnAddress {
-    /// Whether it is usable and stays: not temporary either (RFC 8981: the kernel makes those for a day, to go out
-    /// unrecognised).
+    /// Whether the address is usable and permanent. Temporary addresses (RFC 8981) last a day and are for outgoing
+    /// connections.
     pub fn lasts(&self) -> bool {
         self.is_usable() && self.flags & flag::TEMPORARY == 0
     }
 
-    /// Whether it is usable: not tentative, not one that another machine has, and not deprecated.
+    /// Whether the address is usable: not tentative, not a duplicate of another machine's, and not deprecated.
     fn is_usable(&self) -> bool {
         self.flags & (flag::FAILED | flag::DEPRECATED | flag::TENTATIVE) == 0
     }
 }
 
-/// Those at which others may find this machine: all that last, and temporary ones where the same interface has no lasting
-/// one in the same network.
+/// The addresses to publish: all permanent ones, and temporary ones whose interface has no permanent one in the same
+/// network.
 pub fn to_be_found(all: &[OwnAddress]) -> Vec<&OwnAddress> {
     let network = |ip: IpAddr| match ip {
         IpAddr::V6(ip) => Some(u128::from(ip) >> 64),

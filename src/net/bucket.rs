@@ -1,24 +1,24 @@
-//! A budget that refills with time (token bucket). Pure: the time is an argument.
+//! Token buckets: budgets that refill with time. Pure logic: the time is an argument.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
-/// How fast a budget refills, and how much it holds.
+/// How fast a budget refills, and its size.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rate {
-    /// Refilled in a second.
+    /// Amount refilled per second.
     pub per_second: f64,
-    /// Held at most: what may be spent at once.
+    /// Size of the budget: the most that can be spent at once.
     pub burst: f64,
 }
 
-/// A budget. It starts full.
+/// A budget, which starts full.
 #[derive(Clone, Copy, Debug)]
 pub struct Bucket {
     rate: Rate,
     left: f64,
-    /// When it was used last.
+    /// Time of last use.
     at: Option<Instant>,
 }
 
@@ -28,13 +28,13 @@ impl Bucket {
         Self { rate, left: rate.burst, at: None }
     }
 
-    /// What is left at `now`.
+    /// The amount left at `now`.
     pub fn left(&self, now: Instant) -> f64 {
         let since = self.at.map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64());
         (self.left + since * self.rate.per_second).min(self.rate.burst)
     }
 
-    /// Spends `cost` if that leaves at least `reserve`; false if it does not, and nothing is spent.
+    /// Spends `cost` if that leaves at least `reserve`; otherwise spends nothing and returns false.
     pub fn spend(&mut self, cost: f64, reserve: f64, now: Instant) -> bool {
         let left = self.left(now) - cost;
         if left >= reserve {
@@ -43,7 +43,7 @@ impl Bucket {
         left >= reserve
     }
 
-    /// Spends `cost` if it is there; false if not, and nothing is spent.
+    /// Spends `cost` if enough is left; otherwise spends nothing and returns false.
     pub fn take(&mut self, cost: f64, now: Instant) -> bool {
         self.spend(cost, 0.0, now)
     }
@@ -59,13 +59,13 @@ impl Bucket {
         Duration::try_from_secs_f64(missing / self.rate.per_second).unwrap_or(Duration::MAX)
     }
 
-    /// Whether it is as full as a new one: then nothing is lost by forgetting it.
+    /// Whether the budget is full: then it can be forgotten without loss.
     pub fn is_full(&self, now: Instant) -> bool {
         self.left(now) >= self.rate.burst
     }
 }
 
-/// Budgets by key, of a bounded number of keys.
+/// Budgets for a bounded number of keys.
 #[derive(Debug)]
 pub struct Buckets<K> {
     most: usize,
@@ -73,13 +73,13 @@ pub struct Buckets<K> {
 }
 
 impl<K: Copy + Eq + Hash> Buckets<K> {
-    /// None yet; `most` are remembered.
+    /// Starts empty; at most `most` budgets are remembered.
     pub fn new(most: usize) -> Self {
         Self { most, buckets: HashMap::new() }
     }
 
-    /// The budget of `key`, which begins with `rate`. Where there are too many, those are forgotten by which nothing is
-    /// lost, and if there are none the fullest.
+    /// The budget of `key`, which begins with `rate`. If there are too many budgets, full ones are forgotten, or else
+    /// the fullest.
     pub fn of(&mut self, key: K, rate: Rate, now: Instant) -> &mut Bucket {
         if self.buckets.len() >= self.most && !self.buckets.contains_key(&key) {
             self.buckets.retain(|_, bucket| !bucket.is_full(now));

@@ -1,19 +1,19 @@
-//! How many descriptors this process may have: every connection needs one, and so do cameras, the state and commands.
+//! The limit of open file descriptors: every connection needs one, and so do cameras, the state and commands.
 
-/// The limit that we ask for, as `peercam.service` allows it: more than twice what all parts use at their limits, which are
-/// the connections of `web::places` and of the media port, and [`RESERVE`].
+/// The wanted limit, which `peercam.service` allows: more than twice what all parts use at most, which is the
+/// connections of `web::places` and of the media port, and [`RESERVE`].
 pub const WANTED: usize = 8192;
-/// Never given to connections: cameras, microphone, state, the control socket and its commands, listeners, timers, and
-/// the programs and webhooks of the owner.
+/// Descriptors that connections never get. They are for cameras, microphones, the state, the control socket and its
+/// commands, listeners, timers, and the owner's programs and webhooks.
 pub const RESERVE: usize = 128;
 
-/// Raises the limit to [`WANTED`], or as far as we may. Returns the limit from now on.
+/// Raises the limit to [`WANTED`], or as far as allowed. Returns the new limit.
 pub fn raise() -> usize {
     let (now, most) = limits();
     let wanted = (WANTED as libc::rlim_t).min(most).max(now);
     if wanted > now {
         let limit = libc::rlimit { rlim_cur: wanted, rlim_max: most };
-        // SAFETY: it is handed a whole rlimit, which it only reads.
+        // SAFETY: setrlimit gets a valid rlimit, which it only reads.
         if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } != 0 {
             let error = std::io::Error::last_os_error();
             tracing::warn!("can't raise the limit of open files from {now} to {wanted}: {error}");
@@ -28,22 +28,22 @@ pub fn raise() -> usize {
     limit
 }
 
-/// The limit now.
+/// The current limit.
 pub fn limit() -> usize {
     usize::try_from(limits().0).unwrap_or(usize::MAX)
 }
 
-/// `most` where `limit` is at least half of [`WANTED`], which is enough for all parts; below that a part of `most` in
-/// proportion.
+/// Returns `most` if `limit` is at least half of [`WANTED`], which is enough for all parts; otherwise a proportional
+/// part of `most`.
 pub fn share(most: usize, limit: usize) -> usize {
     let (have, all) = (limit.saturating_sub(RESERVE), WANTED / 2 - RESERVE);
     if have >= all { most } else { (most * have / all).max(1) }
 }
 
-/// Soft and hard.
+/// The soft and the hard limit.
 fn limits() -> (libc::rlim_t, libc::rlim_t) {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: it is handed a whole rlimit of this function's own.
+    // SAFETY: getrlimit writes to a valid rlimit of this function.
     match unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } {
         0 => (limit.rlim_cur, limit.rlim_max),
         _ => (1024, 1024), // the kernel's own default

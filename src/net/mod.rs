@@ -1,5 +1,5 @@
-//! What the rooms that face the network share: this machine's addresses, STUN messages, whom a connection is counted for,
-//! budgets that refill with time, and how many descriptors there are. A leaf.
+//! Shared by the modules that face the network: this machine's addresses, STUN messages, sources of connections, token
+//! buckets, and the limit of file descriptors. Depends on no other module.
 
 pub mod addresses;
 pub mod bucket;
@@ -12,5 +12,5 @@ use std::net::IpAddr;
 pub use self::bucket::{Bucket, Buckets, Rate};
 pub use self::source::{Links, Source};
 
-/// This machine's addresses: interface and address of each, the loopback ones too.
+/// This machine's addresses, each with its interface, including loopback.
 pub type Addresses = Vec<(String, IpAddr)>;

@@ -1,8 +1,8 @@
-//! Whom a connection is counted for: the one type of all limits that go by where somebody comes from.
+//! The source of a connection: the type that all limits by origin use.
 //!
-//! An IPv4 address is one customer's at most, or a household's. In IPv6 a customer has at least a /64, and as many
-//! addresses in it as they like, so a network counts as one. On our own links that would be wrong: there the /64 is the
-//! whole home, and one neighbour who misbehaves would use up what the others have. So neighbours count by address.
+//! An IPv4 address belongs to at most one customer or household. In IPv6 a customer has at least a /64 with any number
+//! of addresses, so such a network counts as one source. On this machine's own links that would be wrong: there the /64
+//! is the whole home, and one misbehaving neighbour would use up the limits of all. So neighbours count by address.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -10,19 +10,19 @@ use tokio::sync::watch;
 
 use super::Addresses;
 
-/// Whom a connection is counted for.
+/// The source that a connection counts for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
     /// One address: IPv4, a neighbour's, or this machine's own.
     Host(IpAddr),
-    /// All IPv6 addresses that have these first 64 bits (the rest is zero).
+    /// All IPv6 addresses with these first 64 bits (the others are zero).
     Network(Ipv6Addr),
-    /// A trusted proxy, behind which there are many clients.
+    /// A trusted proxy, which has many clients.
     Proxy(IpAddr),
 }
 
 impl Source {
-    /// Of an address, on a machine that has the addresses `ours`.
+    /// The source of `address`, on a machine with the addresses `ours`.
     pub fn of(address: IpAddr, ours: &[(String, IpAddr)]) -> Self {
         let IpAddr::V6(v6) = address.to_canonical() else { return Self::Host(address.to_canonical()) };
         let same = |own: &IpAddr| matches!(own, IpAddr::V6(own) if network(*own) == network(v6));
@@ -31,12 +31,12 @@ impl Source {
         if neighbour { Self::Host(v6.into()) } else { Self::Network(network(v6)) }
     }
 
-    /// Whether it is this machine itself.
+    /// Whether the source is this machine itself.
     pub fn is_loopback(self) -> bool {
         matches!(self, Self::Host(address) if address.is_loopback())
     }
 
-    /// Whether it is a trusted proxy.
+    /// Whether the source is a trusted proxy.
     pub fn is_proxy(self) -> bool {
         matches!(self, Self::Proxy(_))
     }
@@ -56,17 +56,17 @@ impl std::fmt::Display for Source {
     }
 }
 
-/// The links that this machine is on, as they change; copies are cheap.
+/// The links of this machine, kept up to date; copies are cheap.
 #[derive(Clone, Debug)]
 pub struct Links(watch::Receiver<Addresses>);
 
 impl Links {
-    /// By this machine's addresses, now and later.
+    /// The links given by this machine's addresses.
     pub fn new(addresses: watch::Receiver<Addresses>) -> Self {
         Self(addresses)
     }
 
-    /// Whom a connection from `address` is counted for now.
+    /// The current source of a connection from `address`.
     pub fn source(&self, address: IpAddr) -> Source {
         Source::of(address, &self.0.borrow())
     }

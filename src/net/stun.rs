@@ -1,11 +1,11 @@
-//! As much of STUN (RFC 8489) as we need: whose a message is, whether it is genuine, and our own question for our address
-//! outside. The connectivity checks themselves (RFC 8445) are webrtc's.
+//! The parts of STUN (RFC 8489) that peercam needs: whom a message is for, whether it is genuine, and requests for the
+//! device's outside address. The connectivity checks themselves (RFC 8445) are done by the webrtc crate.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ring::hmac;
 
-/// Names a request and its response; random, so that whoever knows it has seen the request.
+/// Identifies a request and its response. It is random, so only those who saw the request know it.
 pub type TransactionId = [u8; 12];
 
 const COOKIE: [u8; 4] = 0x2112_a442_u32.to_be_bytes();
@@ -17,30 +17,30 @@ const MESSAGE_INTEGRITY: u16 = 0x0008;
 const XOR_MAPPED_ADDRESS: u16 = 0x0020;
 const USE_CANDIDATE: u16 = 0x0025;
 
-/// The bytes of a MESSAGE-INTEGRITY attribute: its header and an HMAC-SHA1.
+/// Size of a MESSAGE-INTEGRITY attribute in bytes: its header and an HMAC-SHA1.
 const INTEGRITY_BYTES: usize = 4 + 20;
 
-/// What kind of message it is (RFC 8489 section 5).
+/// Class of a message (RFC 8489 section 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Wants a response.
+    /// A request, which wants a response.
     Request,
-    /// Wants none.
+    /// An indication, which wants none.
     Indication,
-    /// A response, good or bad.
+    /// A success or error response.
     Response,
 }
 
-/// A message whose outer form is right; borrowed, nothing is copied.
+/// A well-formed message; it borrows its bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
     bytes: &'a [u8],
-    /// Of the Binding method; anything else is no [`Message`].
+    /// The class. The method is always Binding.
     pub class: Class,
 }
 
 impl<'a> Message<'a> {
-    /// Reads the header of a Binding message; `None` if this is none.
+    /// Parses the header of a Binding message; `None` for anything else.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         if bytes.len() < HEADER || bytes[4..8] != COOKIE {
             return None;
@@ -58,14 +58,14 @@ impl<'a> Message<'a> {
         Some(Self { bytes, class })
     }
 
-    /// Which transaction it belongs to.
+    /// The transaction id.
     pub fn id(&self) -> TransactionId {
         let mut id = [0; 12];
         id.copy_from_slice(&self.bytes[8..HEADER]);
         id
     }
 
-    /// Type, where its header begins, and value of each attribute, as far as they are whole.
+    /// Type, offset of the header, and value of each complete attribute.
     fn attributes(&self) -> impl Iterator<Item = (u16, usize, &'a [u8])> {
         let bytes = self.bytes;
         let mut at = HEADER;
@@ -80,19 +80,19 @@ impl<'a> Message<'a> {
     }
 
     fn attribute(&self, wanted: u16) -> Option<(usize, &'a [u8])> {
-        // What comes after MESSAGE-INTEGRITY nobody vouches for (RFC 8489 section 14.5).
+        // Attributes after MESSAGE-INTEGRITY are not authenticated (RFC 8489 section 14.5).
         let mut sealed = false;
         self.attributes()
             .take_while(|(kind, ..)| !std::mem::replace(&mut sealed, *kind == MESSAGE_INTEGRITY))
             .find_map(|(kind, at, value)| (kind == wanted).then_some((at, value)))
     }
 
-    /// The ICE username fragment of whom it is for: USERNAME up to the colon (RFC 8445 section 7.2.2).
+    /// The receiver's ICE username fragment: USERNAME up to the colon (RFC 8445 section 7.2.2).
     pub fn ufrag(&self) -> Option<&'a [u8]> {
         self.attribute(USERNAME)?.1.split(|b| *b == b':').next()
     }
 
-    /// Whether the other side has chosen this path (RFC 8445 section 7.1.2).
+    /// Whether the message nominates this candidate pair (RFC 8445 section 7.1.2).
     pub fn nominates(&self) -> bool {
         self.attribute(USE_CANDIDATE).is_some()
     }
@@ -100,7 +100,8 @@ impl<'a> Message<'a> {
     /// Whether MESSAGE-INTEGRITY was made with this key (RFC 8489 section 14.5).
     pub fn is_by(&self, key: &hmac::Key) -> bool {
         let Some((at, tag)) = self.attribute(MESSAGE_INTEGRITY) else { return false };
-        // It covers the header with the length up to and with itself, and all before itself.
+        // The HMAC covers everything before the attribute; the length in the header counts up to the end of the
+        // attribute.
         let Ok(length) = u16::try_from(at + INTEGRITY_BYTES - HEADER) else { return false };
         let mut covered = hmac::Context::with_key(key);
         covered.update(&self.bytes[..2]);
@@ -110,12 +111,12 @@ impl<'a> Message<'a> {
         bool::from(subtle::ConstantTimeEq::ct_eq(ours.as_ref(), tag))
     }
 
-    /// The address that our request came from, as the server saw it (RFC 8489 sections 14.1 and 14.2).
+    /// The source address of the request, as the server saw it (RFC 8489 sections 14.1 and 14.2).
     pub fn mapped_address(&self) -> Option<SocketAddr> {
         let masked = self.attribute(XOR_MAPPED_ADDRESS).map(|(_, value)| value);
         let (value, masked) = match masked {
             Some(value) => (value, true),
-            None => (self.attribute(MAPPED_ADDRESS)?.1, false), // of servers from before 2008
+            None => (self.attribute(MAPPED_ADDRESS)?.1, false), // servers from before 2008
         };
         let (head, address) = value.split_at_checked(4)?;
         let mut mask = [0; 16];
@@ -138,7 +139,7 @@ pub fn key(password: &str) -> hmac::Key {
     hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, password.as_bytes())
 }
 
-/// A question for our address, without any attribute.
+/// A Binding request without attributes.
 pub fn binding_request(id: TransactionId) -> [u8; HEADER] {
     let mut request = [0; HEADER];
     request[1] = 0x01;

@@ -1,16 +1,16 @@
-//! What is stored of a secret.
+//! Digests of secrets, as they are stored.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use subtle::ConstantTimeEq as _;
 
-/// SHA-256 of a secret that we made. Compared in constant time.
+/// SHA-256 of a random secret. Compared in constant time.
 #[derive(Clone, Copy)]
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// Of a secret as it was handed out, or of what somebody claims to be one.
+    /// The digest of a secret as it was handed out or presented.
     pub fn of(secret: &str) -> Self {
         let digest = ring::digest::digest(&ring::digest::SHA256, secret.as_bytes());
         let mut bytes = [0; 32];
@@ -18,7 +18,7 @@ impl Digest {
         Self(bytes)
     }
 
-    /// Its bytes.
+    /// The bytes of the digest.
     pub fn bytes(&self) -> [u8; 32] {
         self.0
     }

@@ -1,23 +1,23 @@
-//! Where state is kept unless somebody says otherwise.
+//! The default folders for the state.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
-/// A folder that outlasts us until the board's next start: systemd's `RuntimeDirectory=` with
-/// `RuntimeDirectoryPreserve=yes`. `None` where nobody made one.
+/// A folder that outlasts the daemon until the board restarts: systemd's `RuntimeDirectory=` with
+/// `RuntimeDirectoryPreserve=yes`. `None` without systemd.
 pub fn runtime_dir() -> Option<PathBuf> {
     first(&std::env::var_os("RUNTIME_DIRECTORY")?)
 }
 
-/// Of the folders that systemd has made, the first is ours; several are separated by colons (systemd.exec(5)).
+/// The first of the folders that systemd has created; several are separated by colons (systemd.exec(5)).
 fn first(dirs: &OsStr) -> Option<PathBuf> {
     let first = dirs.as_bytes().split(|byte| *byte == b':').next()?;
     (!first.is_empty()).then(|| OsStr::from_bytes(first).into())
 }
 
-/// Where the state is unless somebody says otherwise: systemd's `StateDirectory=`; `/var/lib/peercam` for root; else the
-/// user's own (XDG Base Directory Specification).
+/// The default state folder: systemd's `StateDirectory=`; `/var/lib/peercam` for root; otherwise a folder of the user's
+/// (XDG Base Directory Specification).
 pub fn default_dir() -> PathBuf {
     let root = nix::unistd::geteuid().is_root();
     usual_dir(|name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from), root)

@@ -1,4 +1,4 @@
-//! What lasts.
+//! The types of the persistent state.
 
 use std::collections::BTreeSet;
 
@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{Digest, Scope};
 
-/// The formats that we write: the second where cameras are named. An older daemon must not make sense of a newer file by
-/// leaving out what it doesn't know.
+/// Versions of the format that are written. The second is used if cameras are named, because an older daemon must not
+/// read such a file and ignore the restriction to some cameras.
 pub const VERSIONS: [u32; 2] = [1, 2];
 
-/// What somebody may do. Each may do all that those before it may.
+/// What somebody may do. Each role includes the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Watch, for a while.
+    /// Watch, for a limited time.
     Guest,
     /// Watch, take snapshots, read the status.
     Viewer,
@@ -23,7 +23,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// As it is written in JSON.
+    /// The name in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Guest => "guest",
@@ -33,100 +33,100 @@ impl Role {
     }
 }
 
-/// A key for programs, presented as `Authorization: Bearer`.
+/// A token for programs, presented as `Authorization: Bearer`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
-    /// Chosen by the owner; no two have the same.
+    /// A unique name, chosen by the owner.
     pub name: String,
-    /// What it is good for.
+    /// What it allows.
     pub role: Role,
-    /// For which cameras.
+    /// The cameras that it allows.
     #[serde(default, skip_serializing_if = "Scope::is_all")]
     pub cameras: Scope,
-    /// Of its secret.
+    /// Digest of the secret.
     pub digest: Digest,
-    /// Made at, seconds of Unix time.
+    /// Time of creation, seconds of Unix time.
     pub created_unix: u64,
 }
 
-/// A link that lets somebody watch for a while.
+/// A link that lets somebody watch for a limited time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Guest {
-    /// Names it in lists and URLs; no secret.
+    /// Identifier for lists and URLs; not a secret.
     pub id: String,
-    /// For the owner to tell it from others.
+    /// A label, chosen by the owner.
     pub label: String,
-    /// Of its secret.
+    /// Digest of the secret.
     pub digest: Digest,
-    /// For which cameras.
+    /// The cameras that it allows.
     #[serde(default, skip_serializing_if = "Scope::is_all")]
     pub cameras: Scope,
-    /// Made at, seconds of Unix time.
+    /// Time of creation, seconds of Unix time.
     pub created_unix: u64,
-    /// Good until, seconds of Unix time.
+    /// Time of expiry, seconds of Unix time.
     pub expires_unix: u64,
 }
 
-/// A browser that is signed in by a password.
+/// A browser that is signed in with a password.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     /// Of its cookie.
     pub digest: Digest,
-    /// By whose password: [`Role::Owner`] or [`Role::Viewer`].
+    /// Whose password was used: [`Role::Owner`] or [`Role::Viewer`].
     pub role: Role,
-    /// Signed in at, seconds of Unix time.
+    /// Time of sign-in, seconds of Unix time.
     pub created_unix: u64,
-    /// Last used about then, seconds of Unix time.
+    /// Approximate time of last use, seconds of Unix time.
     pub seen_unix: u64,
 }
 
-/// A browser that was signed in once: strangers' guesses never keep it out.
+/// A browser that was signed in once: guesses by strangers never delay its sign-in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
     /// Of its cookie.
     pub digest: Digest,
-    /// By whose password it last signed in.
+    /// Whose password was used last.
     pub role: Role,
-    /// Last signed in at, seconds of Unix time.
+    /// Time of the last sign-in, seconds of Unix time.
     pub seen_unix: u64,
 }
 
-/// Everything that lasts.
+/// The persistent state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lasting {
     pub(super) version: u32,
-    /// The owner's password (argon2id, PHC string); `None`: the device has no owner yet.
+    /// Hash of the owner's password (argon2id, PHC string); `None` if the device has no owner yet.
     pub owner: Option<String>,
-    /// There never was an owner. A file without an owner that does not say so has lost him.
+    /// There never was an owner. A file without an owner and without this is damaged.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) unpaired: bool,
-    /// The password of those who may watch.
+    /// Hash of the household's password, if there is one.
     pub household: Option<String>,
-    /// Which cameras they may watch.
+    /// The cameras that the household may watch.
     #[serde(default, skip_serializing_if = "Scope::is_all")]
     pub household_cameras: Scope,
-    /// At most [`Lasting::MOST_TOKENS`]; a further one is refused.
+    /// At most [`Lasting::MOST_TOKENS`]; more are refused.
     #[serde(default)]
     pub tokens: Vec<Token>,
-    /// At most [`Lasting::MOST_GUESTS`]; a further one is refused.
+    /// At most [`Lasting::MOST_GUESTS`]; more are refused.
     #[serde(default)]
     pub guests: Vec<Guest>,
-    /// At most [`Lasting::MOST_SESSIONS`]; a further one replaces the longest unused, viewers' first.
+    /// At most [`Lasting::MOST_SESSIONS`]; a new one replaces the longest unused, viewers' first.
     #[serde(default)]
     pub sessions: Vec<Session>,
-    /// At most [`Lasting::MOST_DEVICES`]; a further one replaces the longest unused, viewers' first.
+    /// At most [`Lasting::MOST_DEVICES`]; a new one replaces the longest unused, viewers' first.
     #[serde(default)]
     pub devices: Vec<Device>,
     /// All cameras and microphones stay closed.
     #[serde(default)]
     pub privacy: bool,
-    /// These cameras stay closed, and the microphones that no other uses.
+    /// These cameras stay closed, and the microphones that no other camera uses.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub private_cameras: BTreeSet<String>,
     /// The latest time known: a clock that shows much less at the next start is wrong.
     #[serde(default)]
     pub known_unix: u64,
-    /// What is dated from here on was dated without a clock that could be believed.
+    /// Dates from this time on were set without a clock that could be believed.
     #[serde(default)]
     pub adrift_unix: Option<u64>,
 }
@@ -152,48 +152,48 @@ impl Default for Lasting {
 }
 
 impl Lasting {
-    /// Programs that one device serves.
+    /// Most tokens.
     pub const MOST_TOKENS: usize = 64;
-    /// Links at a time.
+    /// Most guest links at the same time.
     pub const MOST_GUESTS: usize = 64;
-    /// Browsers signed in.
+    /// Most browsers that are signed in.
     pub const MOST_SESSIONS: usize = 256;
-    /// Browsers remembered.
+    /// Most browsers that are remembered.
     pub const MOST_DEVICES: usize = 64;
 
-    /// Every scope in it.
+    /// All scopes in the state.
     fn scopes(&self) -> impl Iterator<Item = &Scope> {
         let (tokens, guests) = (self.tokens.iter(), self.guests.iter());
         let named = tokens.map(|t| &t.cameras).chain(guests.map(|g| &g.cameras));
         named.chain([&self.household_cameras])
     }
 
-    /// The version that it is to be written as.
+    /// Sets the version to write.
     pub(super) fn set_version(&mut self) {
         let names_cameras = !self.private_cameras.is_empty() || self.scopes().any(|scope| !scope.is_all());
         self.version = VERSIONS[usize::from(names_cameras)];
     }
 
-    /// These are all the cameras that there are. Other names grant nothing any more.
+    /// Removes all other cameras from grants and from privacy.
     pub fn keep_cameras(&mut self, cameras: &[String]) {
         self.tokens.iter_mut().for_each(|t| t.cameras.keep(cameras));
         self.guests.iter_mut().for_each(|g| g.cameras.keep(cameras));
         self.household_cameras.keep(cameras);
     }
 
-    /// A browser has signed in. Viewers who sign in again and again never push the owner out.
+    /// Adds a session. Viewers who sign in repeatedly never displace the owner.
     pub fn add_session(&mut self, session: Session) {
         push(&mut self.sessions, session, Self::MOST_SESSIONS, |s| (s.role, s.seen_unix));
     }
 
-    /// A browser is remembered, or again.
+    /// Remembers a browser, or updates it.
     pub fn add_device(&mut self, device: Device) {
         self.devices.retain(|d| d.digest != device.digest);
         push(&mut self.devices, device, Self::MOST_DEVICES, |d| (d.role, d.seen_unix));
     }
 }
 
-/// Makes room where there is none: the one that is least worth goes.
+/// Adds an item. If the list is full, the item with the least worth is removed first.
 fn push<T, K: Ord>(list: &mut Vec<T>, item: T, most: usize, worth: impl Fn(&T) -> K) {
     while list.len() >= most {
         let least = list.iter().enumerate().min_by_key(|(_, item)| worth(item)).map(|(i, _)| i);

@@ -1,15 +1,16 @@
-//! What must outlast the daemon: who may come in, and whether the owner wants privacy.
+//! The persistent state: passwords, sessions, tokens, guest links, and privacy.
 //!
-//! One file, `state.json`, in a folder that only we may enter (`file` says how it is replaced). **A file that can't be
-//! read stops the start**, and so does one that names no owner unless it says that there never was one: beginning anew
-//! would open the device to whoever comes first.
+//! It is one file, `state.json`, in a folder that only the daemon may enter (`file` describes how it is replaced). **If
+//! the file can't be read, the daemon does not start**; nor if the file has no owner, unless it says that there never
+//! was one. Starting with an empty state would let anybody become the owner.
 //!
-//! Where the disk is full or read-only, what grants fails, and what restricts holds all the same: in memory, and in the
-//! runtime folder until the board starts anew (`restrictions`). It is written as soon as the disk takes it. Where the disk
-//! is slow, what grants takes effect once it is written; what restricts does so at once, also for what is being granted.
+//! If the disk is full or read-only, changes that grant something fail, but restrictions apply anyway: in memory, and
+//! in the runtime folder until the board restarts (`restrictions`). They are written as soon as the disk allows it. If
+//! the disk is slow, grants take effect once they are written; restrictions take effect at once, even for pending
+//! grants.
 //!
-//! Secrets are here only as SHA-256 ([`Digest`]; they are random, so nobody can try them out) or, what people choose
-//! themselves, by argon2id. All lists are bounded; [`Lasting`] says what happens when one is full.
+//! Secrets are stored only as SHA-256 ([`Digest`]; they are random, so they can't be guessed), and passwords as
+//! argon2id hashes. All lists are bounded; [`Lasting`] documents what happens when one is full.
 
 mod digest;
 mod dirs;
@@ -38,103 +39,103 @@ use restrictions::{Restrictions, only_restricts};
 
 const FILE: &str = "state.json";
 const LOCK: &str = "lock";
-/// What to do about a file that can't be read.
+/// Advice for a file that can't be read.
 const REMEDY: &str =
-    "restore it from a backup, or remove it: then the device has no owner and must be paired anew";
+    "restore it from a backup, or remove it: then the device has no owner and must be paired again";
 
-/// Why there is no state, or why it did not change.
+/// Why the state can't be opened or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The folder or a file in it can't be used.
     #[error("{}: {doing}: {source}", path.display())]
     Io {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
-        /// What was attempted.
+        /// The attempted operation.
         doing: &'static str,
-        /// Why it failed.
+        /// The system's error.
         source: io::Error,
     },
-    /// Another daemon has it.
-    #[error("{}: another peercam uses this folder; give each its own by --state-dir", .0.display())]
+    /// Another daemon uses the folder.
+    #[error("{}: another peercam uses this folder; give each its own with --state-dir", .0.display())]
     InUse(PathBuf),
-    /// It isn't what we wrote.
+    /// The file is damaged, or not one of peercam's.
     #[error("{}: {why}; {remedy}", path.display())]
     Broken {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         why: String,
-        /// What to do about it.
+        /// Advice.
         remedy: &'static str,
     },
 }
 
-/// Why the state can't be written, and what that means for what was restricted since.
+/// Why the state can't be written, and how long restrictions made since then will last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unwritten {
     why: String,
-    /// The runtime folder holds what was restricted.
+    /// Whether the restrictions are saved in the runtime folder.
     until_reboot: bool,
 }
 
 impl std::fmt::Display for Unwritten {
-    /// One sentence for the owner.
+    /// Writes one sentence for the owner.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let until = if self.until_reboot { "the board" } else { "peercam" };
         let why = &self.why;
         write!(
             f,
-            "the state can't be written ({why}): what you restrict holds at once, but only until {until} restarts, \
+            "the state can't be written ({why}): restrictions apply at once, but only until {until} restarts, \
              and nothing new can be granted"
         )
     }
 }
 
-/// The state, open. Nobody else opens the same folder meanwhile.
+/// The open state. A lock keeps other daemons from opening the same folder.
 #[derive(Debug)]
 pub struct State {
     dir: PathBuf,
-    /// For what restricts while the disk can't be written.
+    /// The folder for restrictions while the disk can't be written.
     runtime: Option<PathBuf>,
-    /// Never locked while the disk is written: what restricts waits for no write, nor does whoever looks.
+    /// Never locked during a disk write, so that restrictions and readers don't wait for the disk.
     memory: RwLock<Memory>,
-    /// What the disk holds. Locked while it is written; before `memory`, where both are.
+    /// The state on the disk. Locked during a write. If both are locked, this one comes before `memory`.
     saved: Mutex<Arc<Lasting>>,
     changed: watch::Sender<u64>,
     privacy: watch::Sender<Privacy>,
     unwritten: watch::Sender<Option<Unwritten>>,
-    /// Something holds that nobody is writing.
+    /// Notified when there are unsaved changes that no write includes.
     unsaved: Notify,
     #[cfg(test)]
     slow: tests::SlowDisk,
     _lock: Flock<File>,
 }
 
-/// What holds.
+/// The state in effect.
 #[derive(Debug)]
 struct Memory {
     now: Arc<Lasting>,
-    /// What will hold once the write that is going on has succeeded. What restricts meanwhile restricts this, too.
+    /// The state that takes effect when the current write succeeds. Restrictions are applied to it, too.
     coming: Option<Lasting>,
-    /// The configuration demands privacy.
+    /// Whether the configuration turns privacy on.
     held: bool,
 }
 
 impl State {
-    /// Opens the state in `dir`, which is made where it is missing, for us only. One that is there already keeps its
-    /// permissions (it may be `/tmp`); our files in it are for us only in any case.
+    /// Opens the state in `dir`. A missing folder is created for the daemon's user only. An existing folder keeps its
+    /// permissions (it may be `/tmp`); the files in it are always for the daemon's user only.
     ///
     /// # Errors
-    /// The folder can't be used, another daemon uses it, or its file isn't what we wrote.
+    /// If the folder can't be used, if another daemon uses it, or if the file is damaged.
     pub fn open(dir: &Path) -> Result<Arc<Self>, Error> {
         Self::open_with(dir, None)
     }
 
-    /// The same, with a folder that lasts until the board's next start (see [`runtime_dir`]).
+    /// Like [`State::open`], with a folder that lasts until the board restarts (see [`runtime_dir`]).
     ///
     /// # Errors
-    /// As [`State::open`]; also if the file in `runtime` can't be read.
+    /// Like [`State::open`]; also if the file in `runtime` can't be read.
     pub fn open_with(dir: &Path, runtime: Option<PathBuf>) -> Result<Arc<Self>, Error> {
         let io = |path: &Path, doing| {
             let path = path.to_owned();
@@ -144,9 +145,10 @@ impl State {
             .recursive(true)
             .mode(0o700)
             .create(dir)
-            .map_err(io(dir, "making the folder for what must last"))?;
+            .map_err(io(dir, "creating the state folder"))?;
         let path = dir.join(LOCK);
-        // Held without writing: the disk may be read-only by now, or become so. O_NOFOLLOW: our own files are no links.
+        // The lock is taken without writing, because the disk may be read-only. O_NOFOLLOW: our own files are not
+        // links.
         let mut options = OpenOptions::new();
         let hold = || OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&path);
         let lock = hold().or_else(|e| match e.kind() {
@@ -185,33 +187,34 @@ impl State {
         Ok(state)
     }
 
-    /// Looks at it. Never waits for a disk.
+    /// Reads the state. Never waits for the disk.
     pub fn read<T>(&self, look: impl FnOnce(&Lasting) -> T) -> T {
         look(&self.snapshot())
     }
 
-    /// Changes it: once this returns, the change outlasts a power cut. It waits for the disk, so in tasks it belongs on
-    /// a thread of its own (`spawn_blocking`). What changes nothing writes nothing.
+    /// Changes the state. Once this returns, the change survives a power cut. It waits for the disk, so tasks should
+    /// call it in `spawn_blocking`. A change without effect writes nothing.
     ///
     /// # Errors
-    /// It could not be written; then nothing has changed.
+    /// If the state can't be written; then nothing has changed.
     pub fn change<T>(&self, change: impl FnOnce(&mut Lasting) -> T) -> Result<T, Error> {
         self.commit(change, false)
     }
 
-    /// The same for what only takes away: that holds at once, also while something else is being written, and where it
-    /// can't be written. [`State::unwritten`] says then for how long. It may be called on more than one state.
+    /// Like [`State::change`], for changes that only restrict: they take effect at once, even while something else is
+    /// being written, or if they can't be written ([`State::unwritten`] then says for how long). `change` may be called
+    /// more than once, on different states.
     ///
     /// # Errors
-    /// It gives somebody something after all, and could not be written; then nothing has changed.
+    /// If the change grants something after all and can't be written; then nothing has changed.
     pub fn restrict<T>(&self, change: impl Fn(&mut Lasting) -> T) -> Result<T, Error> {
         let Some(result) = self.restrict_at_once(&change) else { return self.commit(change, true) };
         self.settle(&mut self.lock());
         Ok(result)
     }
 
-    /// The same for what is true whether it can be written or not: how dates are to be read after the clock was set. Never
-    /// waits for a disk; whoever waits for [`State::unsaved`] is to write it.
+    /// Changes the state in memory only, to correct dates after the clock was set. Never waits for the disk; the task
+    /// that waits for [`State::unsaved`] writes the change.
     pub fn redate(&self, change: impl Fn(&mut Lasting)) {
         let mut memory = self.memory();
         let ((), now) = changed(&memory.now, &change);
@@ -223,17 +226,17 @@ impl State {
         self.unsaved.notify_one();
     }
 
-    /// Waits until something holds that nobody is writing: time to [`State::catch_up`].
+    /// Waits until there are changes that no write includes; then call [`State::catch_up`].
     pub async fn unsaved(&self) {
         self.unsaved.notified().await;
     }
 
-    /// Why the state can't be written, now and whenever that changes.
+    /// Follows why the state can't be written, if so.
     pub fn unwritten(&self) -> watch::Receiver<Option<Unwritten>> {
         self.unwritten.subscribe()
     }
 
-    /// Writes what could not be written before; with nothing to write, sees whether something could be. Waits for the disk.
+    /// Writes unsaved changes; without any, checks whether the state could be written. Waits for the disk.
     pub fn catch_up(&self) {
         let mut saved = self.lock();
         if !self.settle(&mut saved) {
@@ -244,35 +247,35 @@ impl State {
         }
     }
 
-    /// Wakes its receiver after every change.
+    /// Notifies its receiver after every change.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
-    /// Whether there is privacy from now on, whatever is stored: the configuration may demand it. Never waits for a disk.
+    /// Sets whether the configuration turns privacy on, regardless of the stored switch. Never waits for the disk.
     pub fn hold_privacy(&self, on: bool) {
         let mut memory = self.memory();
         memory.held = on;
         self.tell_privacy(&memory);
     }
 
-    /// Whether [`State::hold_privacy`] demands it.
+    /// Whether [`State::hold_privacy`] has turned privacy on.
     pub fn privacy_is_held(&self) -> bool {
         self.memory.read().unwrap_or_else(PoisonError::into_inner).held
     }
 
-    /// For which cameras there is privacy, now and whenever that changes.
+    /// Follows which cameras are private.
     pub fn privacy(&self) -> watch::Receiver<Privacy> {
         self.privacy.subscribe()
     }
 
-    /// The folder, for other files that must last.
+    /// The state folder, for other persistent files.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Makes a change that takes effect once it is written. One that `restricts` may do so before: privacy ends at once
-    /// where the disk never learned of it.
+    /// Makes a change that takes effect once it is written. A change that `restricts` may take effect before: privacy
+    /// that was never written to the disk can be turned off at once.
     fn commit<T>(&self, change: impl FnOnce(&mut Lasting) -> T, restricts: bool) -> Result<T, Error> {
         let mut saved = self.lock();
         let mut memory = self.memory();
@@ -292,7 +295,7 @@ impl State {
         let written = self.write(&after);
         let mut memory = self.memory();
         if let Some(coming) = memory.coming.take().filter(|_| written.is_ok()) {
-            // What was restricted since the write began is in it. Whoever restricts waits to write that.
+            // Restrictions made since the write began are included; those who made them wait to write them.
             self.publish(&mut memory, coming);
         }
         drop(memory);
@@ -300,7 +303,7 @@ impl State {
         written.map(|()| result)
     }
 
-    /// Makes a change of what holds and of what is coming, without the disk; `None` if it gives somebody something.
+    /// Changes the state in effect and the pending one, without the disk; `None` if the change grants something.
     fn restrict_at_once<T>(&self, change: &impl Fn(&mut Lasting) -> T) -> Option<T> {
         let mut memory = self.memory();
         let (mut result, after) = changed(&memory.now, change);
@@ -308,7 +311,7 @@ impl State {
             return None;
         }
         if let Some(before) = &memory.coming {
-            // As if it came after that: what is being granted is in sight already.
+            // Apply it to the pending state too, as if it came after the pending grant.
             let (of_coming, coming) = changed(before, change);
             if !only_restricts(&coming, before, None) {
                 return None;
@@ -319,7 +322,7 @@ impl State {
         Some(result)
     }
 
-    /// From now on `after` holds.
+    /// Puts `after` into effect.
     fn publish(&self, memory: &mut Memory, after: Lasting) {
         if after == *memory.now {
             return;
@@ -338,10 +341,10 @@ impl State {
         });
     }
 
-    /// Writes what holds; false if the disk is known to have it.
+    /// Writes the state in effect; returns false if the disk is known to have it already.
     fn settle(&self, saved: &mut Arc<Lasting>) -> bool {
         let now = self.snapshot();
-        // What a write that failed has left on the disk nobody knows.
+        // After a failed write, the content of the disk is unknown.
         let news = now != *saved || self.unwritten.borrow().is_some();
         if news {
             let written = self.write(&now);
@@ -350,7 +353,7 @@ impl State {
         news
     }
 
-    /// Notes whether `state` was written. Where it was not, the runtime folder gets what holds all the same.
+    /// Notes whether `state` was written. If not, the restrictions are written to the runtime folder.
     fn note(&self, saved: &mut Arc<Lasting>, state: &Arc<Lasting>, error: Option<&Error>) {
         let unwritten = match error {
             None => {
@@ -371,7 +374,7 @@ impl State {
             if news {
                 match &unwritten {
                     Some(problem) => tracing::error!("{problem}"),
-                    None => tracing::info!("the state can be written again, and is"),
+                    None => tracing::info!("the state can be written again and was saved"),
                 }
                 *known = unwritten;
             }
@@ -379,7 +382,7 @@ impl State {
         });
     }
 
-    /// Whether the runtime folder now holds all that the disk does not know to have ended.
+    /// Writes restrictions that are not on the disk to the runtime folder; returns whether that succeeded.
     fn keep_restrictions(&self, saved: &Lasting) -> bool {
         let Some(runtime) = &self.runtime else { return false };
         let kept = serde_json::to_vec(&Restrictions::between(saved, &self.snapshot()))
@@ -421,11 +424,11 @@ impl State {
     }
 
     fn writing(&self, source: io::Error) -> Error {
-        Error::Io { path: self.dir.join(FILE), doing: "writing what must last", source }
+        Error::Io { path: self.dir.join(FILE), doing: "writing the state", source }
     }
 }
 
-/// What a change makes of a state.
+/// The result of a change, and the state after it.
 fn changed<T>(before: &Lasting, change: impl FnOnce(&mut Lasting) -> T) -> (T, Lasting) {
     let mut after = before.clone();
     let result = change(&mut after);
@@ -434,7 +437,7 @@ fn changed<T>(before: &Lasting, change: impl FnOnce(&mut Lasting) -> T) -> (T, L
     (result, after)
 }
 
-/// For which cameras there is privacy.
+/// Which cameras are private.
 fn privacy_of(lasting: &Lasting, held: bool) -> Privacy {
     Privacy { all: held || lasting.privacy, cameras: lasting.private_cameras.clone() }
 }
@@ -454,10 +457,10 @@ fn load(path: &Path) -> Result<Lasting, Error> {
         Some(version) => {
             let newest = VERSIONS[VERSIONS.len() - 1];
             return Err(broken(format!(
-                "it has version {version}, and this peercam knows none after {newest}"
+                "it has version {version}, but this peercam supports only versions up to {newest}"
             )));
         }
-        None => return Err(broken("it names no version".into())),
+        None => return Err(broken("it has no version".into())),
     }
     let lasting: Lasting = serde_json::from_slice(&bytes).map_err(|e| broken(unlike_ours(&e)))?;
     match &lasting.owner {
@@ -466,10 +469,10 @@ fn load(path: &Path) -> Result<Lasting, Error> {
     }
 }
 
-/// What is wrong with a file, without what the parser says: that speaks of Rust's types.
+/// What is wrong with a file. The parser's own message is left out, because it speaks of Rust types.
 fn unlike_ours(error: &serde_json::Error) -> String {
     let what =
-        if error.is_data() { "something that peercam does not write" } else { "something that is no JSON" };
+        if error.is_data() { "content that peercam does not write" } else { "content that is not JSON" };
     format!("it has {what} in line {}, column {}", error.line(), error.column())
 }
 

@@ -1,8 +1,8 @@
-//! What restricts, where the disk can't be written: it holds in memory, and in a file of the runtime folder, which
-//! outlasts the daemon but not the board's next start.
+//! Restrictions while the disk can't be written: they are kept in memory, and in a file in the runtime folder, which
+//! outlasts the daemon but not a restart of the board.
 //!
-//! The file lists what has ended of that which the disk still holds. So it can only take away: a key that it lists is
-//! dropped, a key that it does not list is not granted by that, and one that is made later is never in it.
+//! The file lists the credentials on the disk that have ended. So it can only restrict: a credential that it lists is
+//! dropped, one that it does not list is not granted by that, and one that is created later is never in it.
 
 use std::collections::BTreeSet;
 
@@ -10,27 +10,27 @@ use serde::{Deserialize, Serialize};
 
 use super::{Digest, Lasting, Scope};
 
-/// Its name in the runtime folder.
+/// Name of the file in the runtime folder.
 pub const FILE: &str = "restrictions.json";
-/// What to do about one that can't be read.
-pub const REMEDY: &str = "nobody can tell what was revoked while the disk could not be written; remove the file to \
-                          start with what the disk holds";
+/// Advice for a file that can't be read.
+pub const REMEDY: &str = "it is unknown what was revoked while the disk could not be written; remove the file to \
+                          start with the state on the disk";
 const VERSION: u32 = 1;
 
-/// What differs from the disk, to the worse of whoever had access.
+/// Restrictions that are not on the disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restrictions {
     version: u32,
     privacy: bool,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     private_cameras: BTreeSet<String>,
-    /// Sessions, tokens, guest links and remembered browsers by their digests, and the household's password by the digest
-    /// of its hash. At most as many as the disk's lists hold.
+    /// Digests of sessions, tokens, guest links and remembered browsers, and of the hash of the household's password.
+    /// At most as many as the lists on the disk have.
     ended: Vec<Digest>,
 }
 
 impl Restrictions {
-    /// What `now` lacks of what is `saved`.
+    /// The credentials that are `saved` but no longer in `now`.
     pub fn between(saved: &Lasting, now: &Lasting) -> Self {
         let kept: Vec<_> = digests(now).collect();
         let ended = digests(saved).filter(|d| !kept.contains(d)).collect();
@@ -42,17 +42,17 @@ impl Restrictions {
         }
     }
 
-    /// Reads what [`serde_json`] made of one; or says what is wrong.
+    /// Parses the file, or returns what is wrong with it.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         let this: Self = serde_json::from_slice(bytes).map_err(|e| super::unlike_ours(&e))?;
         if this.version == VERSION {
             Ok(this)
         } else {
-            Err(format!("it has version {}, and this peercam knows only {VERSION}", this.version))
+            Err(format!("it has version {}, but this peercam supports only version {VERSION}", this.version))
         }
     }
 
-    /// Takes away from `lasting` what has ended.
+    /// Removes the ended credentials from `lasting`.
     pub fn apply(&self, lasting: &mut Lasting) {
         let ended = |digest: &Digest| self.ended.contains(digest);
         lasting.privacy |= self.privacy;
@@ -65,7 +65,7 @@ impl Restrictions {
     }
 }
 
-/// Of everything that gives access, but for the owner's password: a device never loses its owner.
+/// Digests of all credentials except the owner's password: a device never loses its owner.
 fn digests(l: &Lasting) -> impl Iterator<Item = Digest> {
     let household = l.household.as_deref().map(Digest::of);
     let sessions = l.sessions.iter().map(|s| s.digest);
@@ -75,13 +75,13 @@ fn digests(l: &Lasting) -> impl Iterator<Item = Digest> {
     household.into_iter().chain(sessions).chain(devices).chain(tokens).chain(guests)
 }
 
-/// Whether `after` gives nobody anything that `before` did not, so that it may hold before it is written. Privacy may be
-/// switched off again where the disk, which holds `saved`, never learned that it was on; `None`: it may have.
+/// Whether `after` grants nothing that `before` did not, so that it may take effect before it is written. Turning
+/// privacy off counts as a restriction if the disk (`saved`) never had it on; `None`: the disk may have had it on.
 pub fn only_restricts(after: &Lasting, before: &Lasting, saved: Option<&Lasting>) -> bool {
     fn within<T: PartialEq>(after: &[T], before: &[T]) -> bool {
         after.iter().all(|item| before.contains(item))
     }
-    // One for fewer cameras is a restriction, too.
+    // The same credential for fewer cameras is a restriction, too.
     fn among<T: Clone + PartialEq>(after: &[T], before: &[T], scope: impl Fn(&mut T) -> &mut Scope) -> bool {
         after.iter().all(|item| {
             before.iter().any(|known| {

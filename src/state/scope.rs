@@ -1,39 +1,39 @@
-//! Which cameras a credential is good for.
+//! The cameras that a credential allows.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-/// All cameras, also those that come later, or some by their names.
+/// All cameras, including future ones, or some cameras by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Scope(Option<BTreeSet<String>>);
 
 impl Scope {
-    /// All.
+    /// All cameras.
     pub const ALL: Self = Self(None);
 
-    /// These.
+    /// Only these cameras.
     pub fn only(cameras: impl IntoIterator<Item = String>) -> Self {
         Self(Some(cameras.into_iter().collect()))
     }
 
-    /// Whether it is all.
+    /// Whether this scope is all cameras.
     pub fn is_all(&self) -> bool {
         self.0.is_none()
     }
 
-    /// The names, unless it is all.
+    /// The names; `None` for all cameras.
     pub fn names(&self) -> Option<&BTreeSet<String>> {
         self.0.as_ref()
     }
 
-    /// Whether this camera is among them.
+    /// Whether this scope includes `camera`.
     pub fn has(&self, camera: &str) -> bool {
         self.0.as_ref().is_none_or(|names| names.contains(camera))
     }
 
-    /// Whether `other` has all that this one has.
+    /// Whether `other` includes all cameras of this scope.
     pub fn within(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
             (_, None) => true,
@@ -42,7 +42,7 @@ impl Scope {
         }
     }
 
-    /// A name that is no camera's any more is taken out: a camera that is called so later has to be granted anew.
+    /// Removes names that are not in `cameras`: a later camera with such a name has to be granted again.
     pub fn keep(&mut self, cameras: &[String]) {
         if let Some(names) = &mut self.0 {
             names.retain(|name| cameras.contains(name));

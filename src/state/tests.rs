@@ -155,9 +155,9 @@ fn a_change_that_cant_be_written_did_not_happen() {
 fn a_broken_file_stops_the_start() {
     let good = serde_json::to_string(&Lasting { owner: Some("hash".into()), ..Lasting::default() }).unwrap();
     for (broken, says) in [
-        ("", "no JSON"),
-        ("{", "no JSON"),
-        (&good[..good.len() - 2], "no JSON"),
+        ("", "not JSON"),
+        ("{", "not JSON"),
+        (&good[..good.len() - 2], "not JSON"),
         ("null", "no version"),
         ("[]", "no version"),
         ("{}", "no version"),
@@ -169,7 +169,7 @@ fn a_broken_file_stops_the_start() {
             "{\"version\": 1, \"sessions\": [{\"digest\": \"short\", \"role\": \"owner\", \"created_unix\": 1, \"seen_unix\": 1}]}",
             "does not write in line 1, column ",
         ),
-        ("\u{0}\u{0}\u{0}\u{0}", "no JSON"),
+        ("\u{0}\u{0}\u{0}\u{0}", "not JSON"),
     ] {
         let dir = Dir::new();
         fs::create_dir(&dir.0).unwrap();

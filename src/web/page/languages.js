@@ -562,9 +562,9 @@ export const LANGUAGES = [
       'some viewers may still receive what was recorded before': 'einige Zuschauer bekommen vielleicht noch, was vorher aufgenommen wurde',
       'nothing is sent any more, but the {device} is not closed yet: its driver does not answer':
         'es wird nichts mehr gesendet, aber ein Gerät ({device}) ist noch nicht geschlossen: Sein Treiber antwortet nicht',
-      "the state can't be written ({why}): what you restrict holds at once, but only until peercam restarts, and nothing new can be granted":
+      "the state can't be written ({why}): restrictions apply at once, but only until peercam restarts, and nothing new can be granted":
         'der Zustand lässt sich nicht speichern ({why}): Was Sie einschränken, gilt sofort, aber nur bis peercam neu startet, und Neues kann nicht erlaubt werden',
-      "the state can't be written ({why}): what you restrict holds at once, but only until the board restarts, and nothing new can be granted":
+      "the state can't be written ({why}): restrictions apply at once, but only until the board restarts, and nothing new can be granted":
         'der Zustand lässt sich nicht speichern ({why}): Was Sie einschränken, gilt sofort, aber nur bis die Platine neu startet, und Neues kann nicht erlaubt werden',
       // why a viewer ended
       'the device is shutting down': 'das Gerät wird heruntergefahren',
@@ -1188,9 +1188,9 @@ export const LANGUAGES = [
       'some viewers may still receive what was recorded before': 'certains spectateurs reçoivent peut-être encore ce qui a été enregistré avant',
       'nothing is sent any more, but the {device} is not closed yet: its driver does not answer':
         'plus rien n’est envoyé, mais un périphérique ({device}) n’est pas encore fermé : son pilote ne répond pas',
-      "the state can't be written ({why}): what you restrict holds at once, but only until peercam restarts, and nothing new can be granted":
+      "the state can't be written ({why}): restrictions apply at once, but only until peercam restarts, and nothing new can be granted":
         'l’état ne peut pas être enregistré ({why}) : ce que vous restreignez vaut tout de suite, mais seulement jusqu’au redémarrage de peercam, et rien de nouveau ne peut être accordé',
-      "the state can't be written ({why}): what you restrict holds at once, but only until the board restarts, and nothing new can be granted":
+      "the state can't be written ({why}): restrictions apply at once, but only until the board restarts, and nothing new can be granted":
         'l’état ne peut pas être enregistré ({why}) : ce que vous restreignez vaut tout de suite, mais seulement jusqu’au redémarrage de la carte, et rien de nouveau ne peut être accordé',
       // why a viewer ended
       'the device is shutting down': 'l’appareil s’arrête',
