@@ -1,17 +1,18 @@
-//! Which route is for which [action](super::actions): one table, asked before any route is looked at. What isn't in it
-//! can't be reached.
+//! The access table: the [action](super::actions) that each route belongs to. It is checked before any route, and
+//! routes that are not in it can't be reached.
 //!
-//! Somebody is let in by a token (`Authorization: Bearer`) or by a cookie. For players and programs that can give only
-//! a user name and a password (go2rtc, and with it Home Assistant and Frigate) WHEP and the snapshot take a token also
-//! as the password of `Authorization: Basic`, with any user name. We never ask for it (`WWW-Authenticate`), so a
-//! browser sends one by itself only where a proxy before us has asked: what is not one of our tokens lets nobody in,
-//! and next to another credential it is ignored.
+//! A request is authenticated by a token (`Authorization: Bearer`) or a cookie. Some players and programs can send only
+//! a user name and a password (go2rtc, and with it Home Assistant and Frigate). For them, WHEP and the snapshot also
+//! accept a token as the password of `Authorization: Basic`, with any user name. The server never asks for it
+//! (`WWW-Authenticate`), so a browser sends it by itself only if a proxy in front has asked: a password that is not a
+//! token is rejected, and next to another credential it is ignored.
 //!
-//! A browser sends cookies along with whatever any page makes it send, so they count for our own page only:
+//! A browser also sends cookies with requests of foreign pages, so cookies count only in requests of the device's own
+//! page:
 //!
-//! - `Sec-Fetch-Site`, where the browser sends it (only to HTTPS and localhost), must be `same-origin` or `none`;
-//! - `Origin`, where it is sent, must be ours ([`super::guard`] has seen to that; pages of `web.origins` need a token);
-//! - what changes something, and a WebSocket, needs one of the two. All browsers send `Origin` with those.
+//! - `Sec-Fetch-Site`, which browsers send only to HTTPS and localhost, must be `same-origin` or `none` if present;
+//! - `Origin` must be the device's own if present ([`super::guard`] checks that; pages of `web.origins` need a token);
+//! - requests that change something, and WebSockets, need one of the two. All browsers send `Origin` with those.
 
 use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
@@ -27,25 +28,25 @@ use super::page;
 use super::problem::Problem;
 use super::proxy::Scheme;
 
-/// Where.
+/// The paths of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Path {
-    /// The page's own files: [`page::has`].
+    /// The page's files: [`page::has`].
     Page,
     /// This path.
     Is(&'static str),
-    /// This path, a slash, and one segment, whatever it is.
+    /// This path, a slash, and any one segment.
     Below(&'static str),
 }
 
-/// One line of the table: methods, where, what for.
+/// One row of the table: methods, path, action.
 #[derive(Clone, Copy, Debug)]
 pub struct Row(pub &'static [&'static str], pub Path, pub Action);
 
 use Action::{Grant, Hide, Knock, Open, Pair, SignIn, SignOut, Snapshot, Watch};
 use Path::{Below, Is, Page};
 
-/// The table.
+/// The access table.
 #[rustfmt::skip]
 pub const TABLE: &[Row] = &[
     Row(&["GET", "HEAD"],                    Page,                   Open),
@@ -63,7 +64,7 @@ pub const TABLE: &[Row] = &[
     Row(&["GET", "HEAD"],                    Is("/api/ca.pem"),      Knock),
     Row(&["GET"],                            Is("/api/signal"),      Watch),
     Row(&["GET"],                            Is("/api/hello"),       Watch),
-    Row(&["GET", "HEAD"],                    Is("/api/status"),      Watch), // what it tells depends on who asks
+    Row(&["GET", "HEAD"],                    Is("/api/status"),      Watch), // the content depends on the role
     Row(&["GET", "HEAD"],                    Is("/snapshot.jpg"),    Snapshot),
     Row(&["OPTIONS"],                        Is("/whep"),            Knock), // preflights carry no credentials
     Row(&["GET", "HEAD", "POST"],            Is("/whep"),            Watch),
@@ -87,34 +88,34 @@ impl Path {
     }
 }
 
-/// Who asks, as far as we know.
+/// The sender of a request, as far as known.
 #[derive(Clone, Debug)]
 pub struct Visitor {
     principal: Option<Principal>,
-    /// What else the browser presents.
+    /// The browser's cookies.
     pub cookies: Cookies,
 }
 
 impl Visitor {
-    /// Who it is, where that is known.
+    /// The principal, if known.
     pub fn principal(&self) -> Option<&Principal> {
         self.principal.as_ref()
     }
 
-    /// Who it is, for what only some may do.
+    /// The principal, for actions that need one.
     ///
     /// # Errors
-    /// 401 for nobody. The table has refused those before.
+    /// 401 if there is none; the table refuses such requests before.
     pub fn required(&self) -> Result<&Principal, Problem> {
         self.principal.as_ref().ok_or_else(|| sign_in(false))
     }
 }
 
-/// Lets a request in, or says why not. `caller` is what [`super::guard`] found.
+/// Admits a request, or says why not. `caller` is the result of [`super::guard`].
 ///
 /// # Errors
-/// 401 for nobody in particular; 403 for somebody who may not, for another page's request, and while there is no owner;
-/// 404 and 405 for what isn't there.
+/// 401 without a valid credential; 403 without permission, for cross-site requests, and while there is no owner; 404
+/// and 405 for unknown paths and methods.
 pub fn admit(
     method: &Method,
     path: &str,
@@ -124,7 +125,7 @@ pub fn admit(
     auth: &Auth,
 ) -> Result<Visitor, Problem> {
     let token = bearer(headers);
-    // Who shows a token is nobody else by a cookie.
+    // With a token, cookies are ignored.
     let mut cookies = if token.is_some() { Cookies::default() } else { Cookies::of(headers, scheme) };
     let mut basic =
         if token.is_none() && cookies.session.is_none() && takes_basic(path) { basic(headers) } else { None };
@@ -134,7 +135,7 @@ pub fn admit(
         Sender::Foreign if changes && caller == Caller::Own => return Err(foreign()),
         Sender::Foreign => {
             cookies = Cookies::default();
-            // A page of `web.origins` wrote it into its request. With any other the browser may have sent it by itself.
+            // A page of `web.origins` has set it itself. For other pages the browser may have added it.
             basic = basic.filter(|_| caller == Caller::Listed);
         }
         Sender::Unknown if changes && cookies.any() => return Err(foreign()),
@@ -148,7 +149,7 @@ pub fn admit(
     Ok(Visitor { principal, cookies })
 }
 
-/// Asks the table.
+/// Looks up the table.
 fn decide(method: &str, path: &str, paired: bool, role: Option<Role>) -> Result<(), Problem> {
     let here = || TABLE.iter().filter(|Row(_, at, _)| at.covers(path));
     let action = here().find(|Row(methods, ..)| methods.contains(&method)).map(|Row(.., action)| *action);
@@ -181,7 +182,7 @@ fn decide(method: &str, path: &str, paired: bool, role: Option<Role>) -> Result<
     }
 }
 
-/// `program`: a player or a program asks, which can't sign in as people do.
+/// 401. `program`: the request is from a player or program, which can't sign in on the page.
 fn sign_in(program: bool) -> Problem {
     let says = match program {
         true => {
@@ -198,12 +199,12 @@ fn foreign() -> Problem {
     Problem::new(StatusCode::FORBIDDEN, "cross-site request refused (no Origin, or a foreign one)")
 }
 
-/// Whose page sent the request.
+/// The page that sent a request.
 enum Sender {
     Ours,
-    /// Another's, or one that we can't tell.
+    /// A foreign or unknown page.
     Foreign,
-    /// Nothing says so: a program, or an old browser that only looks.
+    /// Not stated: a program, or an old browser with a request that changes nothing.
     Unknown,
 }
 
@@ -227,7 +228,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     authorization(headers, "bearer")
 }
 
-/// Whether `path` is for programs that know nothing but user name and password.
+/// Whether `path` accepts Basic authentication, for programs that can send only a user name and a password.
 fn takes_basic(path: &str) -> bool {
     path == "/snapshot.jpg" || path == "/whep" || path.starts_with("/whep/")
 }
@@ -245,7 +246,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// What stands behind that scheme. There may be another line with the credential of a proxy before us.
+/// The credential of the wanted scheme. There may be a second line for a proxy in front.
 fn authorization<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
     headers.get_all(AUTHORIZATION).iter().find_map(|value| {
         let (scheme, rest) = value.to_str().ok()?.split_once(' ')?;

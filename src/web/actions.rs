@@ -1,47 +1,47 @@
-//! What people do here, and who may. Every route is for one action ([`super::access::TABLE`]); the page's socket, with all its
-//! messages, is for watching.
+//! The actions, and who may do them. Every route belongs to one action ([`super::access::TABLE`]); the page's
+//! WebSocket, with all its messages, belongs to watching.
 //!
-//! Some actions are done to a camera. Whoever may watch some cameras only may do them to these alone: that is asked in one
-//! place, [`super::cameras::find`], by [`may`].
+//! Some actions apply to a camera. A credential for some cameras allows them for those only, which one place checks:
+//! [`super::cameras::find`], by [`may`].
 
 use super::auth::{Principal, Role};
 
-/// What somebody does.
+/// An action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Loads the page's own files, which hold no secret, and asks who one is.
+    /// Load the page's files, which contain no secrets, and ask for the session.
     Open,
-    /// Becomes the owner by a pairing link.
+    /// Become the owner with a pairing link.
     Pair,
-    /// Comes in by a password or a guest link.
+    /// Sign in with a password or a guest link.
     SignIn,
-    /// Asks for what is no secret of a device that has an owner: its certificate authority, whether it works, preflights.
+    /// Get public facts of a device that has an owner: its certificate authority, its health, preflights.
     Knock,
-    /// Leaves.
+    /// Sign out.
     SignOut,
-    /// Watches a camera live and hears it; what is told of that camera.
+    /// Watch and hear a camera live, and get its status.
     Watch,
-    /// Takes a single picture of a camera, as programs do that keep them.
+    /// Take a single picture of a camera.
     Snapshot,
-    /// Switches a camera off and on.
+    /// Turn privacy on or off.
     Hide,
-    /// Says who else gets in: passwords, guest links, tokens.
+    /// Manage access: passwords, guest links, tokens.
     Grant,
 }
 
-/// Who may.
+/// Who may do an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
     /// Anybody, even while the device has no owner.
     Anybody,
-    /// Anybody, once it has one.
+    /// Anybody, once the device has an owner.
     OncePaired,
-    /// Who has this role, or a higher one.
+    /// Anybody with this role or a higher one.
     From(Role),
 }
 
 impl Action {
-    /// Who may do it, to some camera at least.
+    /// Who may do this action, for at least one camera.
     pub const fn who(self) -> Who {
         match self {
             Self::Open | Self::Pair => Who::Anybody,
@@ -53,7 +53,7 @@ impl Action {
     }
 }
 
-/// Whether somebody may do that to the camera of this name, if there is one.
+/// Whether `principal` may do `action` for the camera with this name, if there is one.
 pub fn may(principal: &Principal, action: Action, camera: &str) -> bool {
     let role = match action.who() {
         Who::Anybody | Who::OncePaired => true,

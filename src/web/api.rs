@@ -1,44 +1,39 @@
-//! What the page asks for around signing in, as JSON.
+//! The page's JSON API: signing in, guest links and privacy.
 //!
 //! | request | answer |
 //! |---|---|
-//! | `GET /api/session` | who one is: see below |
+//! | `GET /api/session` | the session: see below |
 //! | `POST /api/pair {"secret","password","keep_links":false}` | 204 and cookies: the owner, signed in; see below |
-//! | `POST /api/pair {"secret"}` | 204: the pairing link is good, and stays so; 401 |
-//! | `POST /api/login {"password"}` | 200, cookies, and who one is now; 401; 429 with `Retry-After` |
-//! | `POST /api/guest {"secret"}` | 200, a cookie, and who one is now; 401 |
-//! | `POST /api/logout {"everywhere":false}` | 204; `everywhere` ends all sessions by the same password |
-//! | `POST /api/password {"old","new","role","keep_links":false}` | 204; `role`: `owner` or `viewer`; `new` "" removes
-//! the viewers' |
-//! | `GET /api/issued` | `{"guests":["LABEL"],"tokens":["NAME"],"household":true}`: what a new password for the owner
-//! ends, and whether the household has one |
+//! | `POST /api/pair {"secret"}` | 204: the pairing link is valid, and stays valid; 401 |
+//! | `POST /api/login {"password"}` | 200, cookies and the session; 401; 429 with `Retry-After` |
+//! | `POST /api/guest {"secret"}` | 200, a cookie and the session; 401 |
+//! | `POST /api/logout {"everywhere":false}` | 204; `everywhere` ends all sessions of the same password |
+//! | `POST /api/password {"old","new","role","keep_links":false}` | 204; `role`: `owner` or `viewer`; `new` "" removes the viewers' password |
+//! | `GET /api/issued` | `{"guests":["LABEL"],"tokens":["NAME"],"household":true}`: what a new owner password ends, and whether there is a household password |
 //! | `GET /api/guests` | `[{"id","label","cameras","created_unix","expires_unix"}]`; `cameras` null: all |
-//! | `POST /api/guests {"label","hours","cameras"}` | 201, `{"id","secret","expires_unix"}`: the page makes the link;
-//! `cameras`: the names of those that it is for, by default all |
+//! | `POST /api/guests {"label","hours","cameras"}` | 201, `{"id","secret","expires_unix"}`: the page builds the link; `cameras`: names of the allowed cameras, by default all |
 //! | `DELETE /api/guests/{id}` | 204 |
-//! | `POST /api/guests/{id} {}` | 204: the link revoked last is good again; 404 when that was longer ago than 20 s |
-//! | `POST /api/qr {"text"}` | `{"size","path"}`: the text as a QR code of `size` modules each way; `path` is the `d`
-//! of an SVG path, a module being 1 |
-//! | `POST /api/privacy {"on","camera"}` | 204: with `on`, the camera is closed, with the microphone that no other
-//! uses, and nothing of them is sent any more; without `camera`: all are |
+//! | `POST /api/guests/{id} {}` | 204: restores the link that was revoked last; 404 if that was more than 20 s ago |
+//! | `POST /api/qr {"text"}` | `{"size","path"}`: the text as a QR code of `size` modules each way; `path` is the `d` of an SVG path, a module being 1 |
+//! | `POST /api/privacy {"on","camera"}` | 204: with `on`, the camera is closed, with the microphone that no other camera uses, and nothing of them is sent anymore; without `camera`: all are |
 //!
-//! A new password for the owner ends all guest links and tokens, unless `keep_links` is true; a first owner's ends
+//! A new owner password ends all guest links and tokens, unless `keep_links` is true; the first owner's password ends
 //! none.
 //!
-//! What restricts (privacy, revoking, logout) holds also where the state can't be written, or a device does not close
-//! in time; then the answer is 200 and `{"warning": "one sentence"}` instead of 204.
+//! Restrictions (privacy, revoking, logout) apply even if the state can't be written, or a device does not close in
+//! time; then the answer is 200 and `{"warning": "one sentence"}` instead of 204.
 //!
-//! Who one is:
+//! The session:
 //!
 //! ```json
 //! {"state": "signed-in", "role": "owner", "name": "owner", "privacy": false, "version": "0.1.0", "secure": true,
 //!  "certificate": {"kind": "device", "fingerprint": "AB:CD:..."}}
 //! ```
 //!
-//! `state` is `unpaired` (no owner yet), `signed-out` or `signed-in`; `role` is null unless signed in, and there are no
-//! `name`, `privacy`, `version` and `certificate`. `secure`: what is typed into this page can't be read on its way.
-//! `certificate`: the one that `peercam status` tells of, null over plain HTTP; its `kind` is `device` where the device
-//! made it, else `files`.
+//! `state` is `unpaired` (no owner yet), `signed-out` or `signed-in`. Unless signed in, `role` is null and `name`,
+//! `privacy`, `version` and `certificate` are missing. `secure`: whether the connection protects typed passwords.
+//! `certificate`: the one that `peercam status` shows, null over plain HTTP; its `kind` is `device` if the device made
+//! it, otherwise `files`.
 
 use std::sync::Arc;
 
@@ -63,7 +58,7 @@ use super::proxy::{Scheme, Via};
 use super::{Context, cameras, privacy, qr};
 use crate::state::Scope;
 
-/// Bytes of a body: passwords and labels.
+/// Largest body, bytes: it contains passwords and labels.
 const BODY_BYTES: usize = 4096;
 
 #[derive(Deserialize)]
@@ -143,14 +138,14 @@ impl Expected for Privacy {
     const LOOKS: &'static str = r#"{"on": true or false}, with "camera": "NAME" for one only"#;
 }
 
-/// A request that was let in.
+/// An admitted request.
 struct Request {
     state: Arc<State>,
     peer: Peer,
     visitor: Visitor,
 }
 
-/// Everything below `/api` but signaling and status.
+/// All routes below `/api` except signaling and status.
 pub fn routes(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
     let state = state.clone();
     warp::path("api")
@@ -173,7 +168,7 @@ pub fn routes(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
 }
 
 impl Request {
-    /// `None`: another route's.
+    /// Answers the request; `None` if it belongs to a different route.
     async fn answer(
         self,
         method: &Method,
@@ -283,7 +278,7 @@ impl Request {
         Ok(json_response(StatusCode::CREATED, &made))
     }
 
-    /// For cameras of these names, or all. There must be such.
+    /// The scope for the cameras with these names, or for all. Fails if a camera does not exist.
     fn scope(&self, names: Option<Vec<String>>) -> Result<Scope, Problem> {
         let Some(names) = names else { return Ok(Scope::ALL) };
         let (context, owner) = (&self.state.context, self.visitor.required()?);
@@ -325,7 +320,7 @@ impl Request {
         Ok(warned(warnings))
     }
 
-    /// 204, or 200 with a warning where the state can't be written.
+    /// 204, or 200 with a warning if the state can't be written.
     fn done(&self) -> reply::Response {
         warned(self.auth().unwritten().into_iter().collect())
     }
@@ -338,15 +333,15 @@ impl Request {
         auth::Browser { address: self.peer.remote.ip(), device: self.visitor.cookies.device.as_deref() }
     }
 
-    /// Whether nobody on the way can read along.
+    /// Whether the connection can't be read by others on its way.
     fn is_secure(&self) -> bool {
-        // Where a proxy hides its client, the address is the proxy's own.
+        // If a proxy hides its client, this address is the proxy's own.
         let hidden = matches!(self.peer.via, Via::Proxy { hidden: true, .. });
         let here = !hidden && self.peer.remote.ip().to_canonical().is_loopback();
         self.peer.scheme == Scheme::Https || here
     }
 
-    /// Whoever signed in on this connection keeps it, and is remembered by cookies.
+    /// Sets the cookies of a new session, and protects its connection.
     fn signed_in(&self, mut response: reply::Response, signed_in: &SignedIn) -> reply::Response {
         self.peer.place.known(Some(signed_in.principal.holder()));
         self.set(&mut response, Cookie::Session, &signed_in.session, SESSION_S);

@@ -1,4 +1,4 @@
-//! Getting in by a password or a pairing link, and changing passwords.
+//! Signing in with a password or a pairing link, and changing passwords.
 
 use std::net::IpAddr;
 
@@ -11,12 +11,13 @@ use crate::state::{Device, Digest, Scope, Session};
 const LINK_ENDED: &str =
     "this pairing link is no longer valid; `peercam pair` on the device prints a new one";
 
-/// A password that was chosen, and what is to become of the guest links and tokens that were made under the one before.
+/// A new password, and whether guest links and tokens created under the old one stay valid.
 #[derive(Clone, Copy)]
 pub struct NewPassword<'a> {
     /// The password.
     pub text: &'a str,
-    /// They stay. Else a new password for the owner ends them: whoever had got hold of the old one may have made some.
+    /// Whether links and tokens stay valid. Otherwise a new owner password ends them, because someone who knew the old
+    /// one may have created some.
     pub keep_links: bool,
 }
 
@@ -27,25 +28,23 @@ impl<'a> From<&'a str> for NewPassword<'a> {
 }
 
 impl Auth {
-    /// Sets the owner's password, or the household's ([`Role::Viewer`]), and ends the sessions that came by the one
-    /// before.
+    /// Sets the owner's password or the household's ([`Role::Viewer`]), and ends the sessions of the old one.
     ///
     /// # Errors
-    /// The password is too short, or it is the other role's; guests have none.
+    /// If the password is too short, or already used for the other role. Guests have no password.
     pub async fn set_password(&self, role: Role, password: impl Into<NewPassword<'_>>) -> Result<(), Error> {
         let NewPassword { text, keep_links } = password.into();
         let hash = self.new_hash(role, text).await?;
         let ended = self.change(move |l, _| l.new_password(role, hash, None, keep_links)).await?;
         tracing::info!("the {}'s password was set", role.as_str());
-        tell(&ended);
+        log_ended(&ended);
         Ok(())
     }
 
-    /// Whoever signs in by the household's password may watch these cameras. Those who do already sign in anew, if that
-    /// is news.
+    /// Sets the cameras that the household may watch. If that is a change, the household's sessions end.
     ///
     /// # Errors
-    /// It could not be written.
+    /// If the state can't be written.
     pub async fn set_household_cameras(&self, cameras: Scope) -> Result<(), Error> {
         let names = cameras.names().map(|names| names.iter().cloned().collect::<Vec<_>>().join(", "));
         self.change(move |l, _| l.household_cameras = cameras).await?;
@@ -53,30 +52,30 @@ impl Auth {
         Ok(())
     }
 
-    /// From now on only the owner has a password.
+    /// Removes the household's password.
     ///
     /// # Errors
-    /// It could not be written.
+    /// If the state can't be written.
     pub async fn remove_household_password(&self) -> Result<(), Error> {
         self.restrict(|l, _| l.replace_password(Role::Viewer, None, None)).await?;
         tracing::info!("the household's password was removed");
         Ok(())
     }
 
-    /// Whether a pairing secret may be used now; for a page that is about to ask for a password.
+    /// Checks a pairing secret, for a page that is about to ask for a password.
     ///
     /// # Errors
-    /// The secret is wrong or too old.
+    /// If the secret is wrong or too old.
     pub fn may_pair(&self, secret: &str, from: IpAddr) -> Result<(), Error> {
         let digest = Digest::of(secret);
         let good = lock(&self.pairing).as_ref().is_some_and(|p| p.is(digest, self.running()));
         if good { Ok(()) } else { Err(self.wrong_link(LINK_ENDED, from)) }
     }
 
-    /// Makes the one who presents the pairing secret the owner, with that password.
+    /// Makes the browser that presents the pairing secret the owner, with that password.
     ///
     /// # Errors
-    /// The secret is wrong or too old; the password is not fit.
+    /// If the secret is wrong or too old, or the password is not allowed.
     pub async fn pair_by(
         &self,
         secret: &str,
@@ -88,21 +87,21 @@ impl Auth {
         self.may_pair(secret, browser.address)?;
         let digest = Digest::of(secret);
         let hash = self.new_hash(Role::Owner, text).await?;
-        // Of two that were hashing at the same time only one finds it here.
+        // If two requests were hashing at the same time, only one still finds the pairing here.
         let used =
             lock(&self.pairing).take_if(|p| p.is(digest, self.running())).ok_or(Error::Wrong(LINK_ENDED))?;
         let signed_in = self.sign_in(Role::Owner, browser, None, Some((hash, keep_links))).await;
         match &signed_in {
             Ok(_) => tracing::info!(address = %browser.address, "the device was paired"),
-            Err(_) => *lock(&self.pairing) = Some(used), // for another try
+            Err(_) => *lock(&self.pairing) = Some(used), // allow another try
         }
         signed_in
     }
 
-    /// Signs in by the owner's or the household's password. The session that the browser had before ends.
+    /// Signs in with the owner's or the household's password. The browser's previous session ends.
     ///
     /// # Errors
-    /// It is neither; or too many were wrong before, or right in a short time.
+    /// If the password is wrong, or after too many attempts.
     pub async fn login(
         &self,
         password: &str,
@@ -116,11 +115,11 @@ impl Auth {
         Ok(signed_in)
     }
 
-    /// The owner, signed in, changes a password; an empty one for the household removes it. Other sessions of that
+    /// Changes a password for the signed-in owner; an empty one removes the household's. Other sessions of that
     /// password end.
     ///
     /// # Errors
-    /// `old` is not the owner's; `new` is not fit; or too many were wrong before.
+    /// If `old` is not the owner's password, if `new` is not allowed, or after too many wrong attempts.
     pub async fn change_password(
         &self,
         principal: &Principal,
@@ -144,14 +143,14 @@ impl Auth {
             self.change(move |l, _| l.new_password(role, hash, Some(digest), keep_links)).await?
         };
         tracing::info!(address = %address, "the {}'s password was changed", role.as_str());
-        tell(&ended);
+        log_ended(&ended);
         Ok(())
     }
 
-    /// Ends the session, or all of its role. A guest's link goes on, and so does a token: those are revoked.
+    /// Ends the session, or all sessions of its role. Guest links and tokens stay valid; they are revoked instead.
     ///
     /// # Errors
-    /// It could not be written.
+    /// If the state can't be written.
     pub async fn logout(&self, principal: &Principal, everywhere: bool) -> Result<(), Error> {
         let (Key::Session(digest), role) = (principal.key, principal.role) else { return Ok(()) };
         self.restrict(move |l, _| {
@@ -162,8 +161,9 @@ impl Auth {
 }
 
 impl Auth {
-    /// Whose browser it is, the accounts that it may try, and what it is to each: known to those whose password it once
-    /// had, else a stranger. So whoever knows the household's password guesses the owner's as slowly as anybody does.
+    /// Who the browser is, the accounts that it may try, and its source for each: known to an account whose password it
+    /// has used before, otherwise a stranger. So someone who knows the household's password guesses the owner's as
+    /// slowly as anybody else.
     fn accounts(&self, browser: &Browser<'_>) -> (Who, Vec<(Role, Source)>) {
         let stranger = self.source(browser.address);
         let (known, household) = (self.known(browser), self.state.read(|l| l.household.is_some()));
@@ -180,7 +180,7 @@ impl Auth {
         (who, roles.iter().map(|role| (*role, source(*role))).collect())
     }
 
-    /// The browser's cookie of an earlier login, and the most that it has signed in as.
+    /// The browser's cookie of an earlier login, and the highest role that it has signed in as.
     fn known(&self, browser: &Browser<'_>) -> Option<(Digest, Role)> {
         let (digest, now) = (Digest::of(browser.device?), self.time());
         self.state.read(|l| {
@@ -189,7 +189,7 @@ impl Auth {
         })
     }
 
-    /// One try at the passwords of these accounts: whose it is.
+    /// One attempt at the passwords of these accounts; returns the matching role.
     async fn guess(
         &self,
         who: Who,
@@ -202,13 +202,13 @@ impl Auth {
         let hashes = begun.roles().filter_map(hash).collect();
         let answer = self.passwords.whose(who, password, hashes).await;
         match &answer {
-            // The limits bound these lines, too.
+            // The limits on attempts also limit these lines.
             Ok(None) => tracing::info!(address = %from, "wrong password"),
             Ok(Some(role)) => lock(&self.guesses).right(&begun, *role, self.running()),
             Err(_) => lock(&self.guesses).take_back(&begun),
         }
         answer?.ok_or(match begun.wait {
-            Some(wait) => Error::Wait(wait), // it may be the password that could not be tried now
+            Some(wait) => Error::Wait(wait), // it may be the password of an account that had to wait
             None => Error::Wrong("wrong password"),
         })
     }
@@ -220,7 +220,8 @@ impl Auth {
         }
     }
 
-    /// Of a password that is to be: fit, and not the other role's (whoever knows that would be let in as the owner).
+    /// Checks and hashes a new password. It must differ from the other role's, or the household would sign in as the
+    /// owner.
     async fn new_hash(&self, role: Role, password: &str) -> Result<String, Error> {
         Passwords::check(password)?;
         let other = match role {
@@ -234,7 +235,8 @@ impl Auth {
         self.passwords.hash(Who::Owner, password).await
     }
 
-    /// A new session, by a password or by pairing (which sets the owner's `password`, and may keep links and tokens).
+    /// Creates a session, by a password or by pairing (which sets the owner's `password`, and may keep links and
+    /// tokens).
     async fn sign_in(
         &self,
         role: Role,
@@ -243,7 +245,7 @@ impl Auth {
         password: Option<(String, bool)>,
     ) -> Result<SignedIn, Error> {
         let session = secret::<LONG>()?;
-        // One that has logged in before keeps its cookie, and what it is known as.
+        // A browser that has signed in before keeps its cookie and its highest role.
         let known = self.known(&browser);
         let device = match (known, browser.device) {
             (Some(_), Some(device)) => device.to_owned(),
@@ -259,15 +261,15 @@ impl Auth {
             l.add_device(Device { digest: of_device, role: known_as, seen_unix: now });
             ended.unwrap_or_default()
         });
-        tell(&change.await?);
+        log_ended(&change.await?);
         let cameras = self.state.read(|l| l.cameras(role));
         let principal = Principal { role, cameras, who: holder(role).into(), key: Key::Session(of_session) };
         Ok(SignedIn { principal, session, device })
     }
 }
 
-/// Tells which guest links and tokens a new password has ended.
-fn tell(ended: &[String]) {
+/// Logs which guest links and tokens a new password has ended.
+fn log_ended(ended: &[String]) {
     for who in ended {
         tracing::info!(who, "ended because of the owner's new password");
     }

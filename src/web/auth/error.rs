@@ -1,4 +1,4 @@
-//! Why somebody is not let in, or a change of who may come in is refused.
+//! Why a sign-in or a change of access is refused.
 
 use std::time::Duration;
 
@@ -8,31 +8,31 @@ use http::header::{HeaderValue, RETRY_AFTER};
 use crate::state;
 use crate::web::problem::Problem;
 
-/// Each variant is another HTTP status; the text is for a person, on the page or at the command line.
+/// Each variant has its own HTTP status. The text is for a person, on the page or at the command line.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// 400: it can't be as wished.
+    /// 400: the request is not allowed as it is.
     #[error("{0}")]
     Refused(&'static str),
-    /// 401: not the right secret or password.
+    /// 401: wrong secret or password.
     #[error("{0}")]
     Wrong(&'static str),
-    /// 404: nothing has that name.
+    /// 404: unknown name.
     #[error("{0}")]
     Unknown(&'static str),
-    /// 409: another has that name, or there are too many.
+    /// 409: the name is taken, or there are too many.
     #[error("{0}")]
     Conflict(&'static str),
-    /// 429: too many tries, wrong ones or right ones; how long to wait.
+    /// 429: too many attempts, wrong or right; how long to wait.
     #[error("too many sign-in attempts; try again in {} s", seconds(.0))]
     Wait(Duration),
     /// 503: too many passwords are being checked right now.
     #[error("too many sign-ins at the moment; try again in a few seconds")]
     Busy,
-    /// 500: it could not be written down.
+    /// 500: the state can't be written.
     #[error(transparent)]
     State(#[from] state::Error),
-    /// 500
+    /// 500: internal error.
     #[error("{0}")]
     Internal(String),
 }
@@ -67,7 +67,7 @@ impl From<Error> for Problem {
     }
 }
 
-/// Whole seconds after which a wait is over.
+/// The wait in whole seconds, rounded up.
 fn seconds(wait: &Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }

@@ -1,42 +1,42 @@
-//! What is told of tokens and guest links.
+//! Public facts of tokens and guest links.
 
 use crate::state::{Role, Scope};
 
 /// A token, for lists.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TokenFacts {
-    /// Chosen by the owner.
+    /// Name, chosen by the owner.
     pub name: String,
-    /// What it is good for.
+    /// What it allows.
     pub role: Role,
-    /// For which cameras; null: all.
+    /// The cameras that it allows; null for all.
     #[serde(default)]
     pub cameras: Scope,
-    /// Made at, seconds of Unix time.
+    /// Time of creation, seconds of Unix time.
     pub created_unix: u64,
 }
 
 /// A guest link, for lists.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct GuestFacts {
-    /// To revoke it by.
+    /// Identifier, for revoking.
     pub id: String,
-    /// Chosen by the owner.
+    /// Label, chosen by the owner.
     pub label: String,
-    /// For which cameras; null: all.
+    /// The cameras that it allows; null for all.
     pub cameras: Scope,
-    /// Made at, seconds of Unix time.
+    /// Time of creation, seconds of Unix time.
     pub created_unix: u64,
-    /// Good until, seconds of Unix time.
+    /// Time of expiry, seconds of Unix time.
     pub expires_unix: u64,
 }
 
-/// A guest link that was just made.
+/// A new guest link.
 pub struct NewGuest {
-    /// To revoke it by.
+    /// Identifier, for revoking.
     pub id: String,
-    /// For the link; not to be had again.
+    /// Secret of the link, which is returned only once.
     pub secret: String,
-    /// Good until, seconds of Unix time.
+    /// Time of expiry, seconds of Unix time.
     pub expires_unix: u64,
 }

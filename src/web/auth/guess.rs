@@ -1,21 +1,20 @@
-//! How fast passwords may be guessed. Pure policy: whoever asks says for how long the board has been running.
+//! Limits how fast passwords can be guessed. Pure policy: the caller passes how long the board has been running.
 //!
-//! Each password is an account with counts of its own ([`Guesses`]): each source has some tries free, then waits twice as
-//! long after each further one; so do all strangers together, with more tries free and a shorter longest wait, against
-//! guessing from many addresses. A source is an address (its /64 in IPv6, of which one person has as many addresses as he
-//! likes) or something that we handed out after a right password: the cookie of a browser that was signed in once. **Those
-//! are not strangers**: they have a count of their own and nothing that others do makes them wait, so nobody can lock the
-//! owner out.
+//! Each password is an account with its own counts ([`Guesses`]). Each source has some free attempts, and then waits
+//! twice as long after each further one. All strangers together have a common count, with more free attempts and a
+//! shorter longest wait, against guessing from many addresses. A source is an address (in IPv6 its /64, in which one
+//! person has any number of addresses) or the cookie of a browser that has signed in before. **Such browsers are not
+//! strangers**: they have their own count and never wait because of others, so nobody can lock the owner out.
 //!
-//! One field takes both passwords, so each login is a try at both accounts ([`Accounts`]). A right password clears the
-//! count of its own account only, and a browser is known only to the account whose password it had: else whoever knows
-//! the household's password could guess the owner's without end, by good logins or fresh cookies in between. Where one
-//! account has to wait, the login is a try at the other alone.
+//! One field accepts both passwords, so each login is an attempt at both accounts ([`Accounts`]). A right password
+//! clears the count of its own account only, and a browser is known only to the account whose password it has used.
+//! Otherwise someone who knows the household's password could guess the owner's without limit, with successful logins
+//! or new cookies in between. If one account has to wait, the login is an attempt at the other only.
 //!
-//! A try counts from its beginning, so that many at once are as slow as one after the other; a right one is taken back.
-//! A try that is refused costs no hash and counts for nothing.
+//! An attempt counts from its beginning, so that parallel attempts are as slow as sequential ones; a right one is taken
+//! back. A refused attempt costs no hash and does not count.
 //!
-//! Right passwords cost hashes, too: each account has a rate of them, after which it has to wait as after wrong ones.
+//! Right passwords cost hashes, too: each account has a rate for them, above which it has to wait as after wrong ones.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -23,49 +22,50 @@ use std::time::Duration;
 use crate::net;
 use crate::state::{Digest, Role};
 
-/// Tries without a wait: what a person needs who has three passwords and a loose finger.
+/// Attempts without a wait: enough for a person with three passwords and some typing errors.
 const FREE: u32 = 5;
-/// The wait after the first that isn't free; it doubles.
+/// Wait after the first attempt that isn't free; it doubles each time.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// The longest wait of one source: some 100 tries a day.
+/// Longest wait of one source, which allows some 100 attempts per day.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
-/// For all strangers together.
+/// Attempts without a wait for all strangers together.
 const FREE_OVERALL: u32 = 30;
-/// The longest wait that strangers can cause each other: a person who signs in on a new phone while somebody guesses has
-/// to wait for it. 1,440 tries a day are hopeless against eight characters.
+/// Longest wait that strangers can cause each other, such as a person who signs in on a new phone while somebody
+/// guesses. It allows 1,440 attempts per day, which is hopeless against eight characters.
 const LONGEST_OVERALL: Duration = Duration::from_secs(60);
-/// Wrong tries are forgotten after so long without another: longer than any wait.
+/// Time after which wrong attempts are forgotten if there were no others: longer than any wait.
 const MEMORY: Duration = Duration::from_secs(60 * 60);
-/// Sources remembered. When full, the one that was quiet longest is forgotten; all strangers' count goes on.
+/// Most sources that are remembered. After that the longest inactive one is forgotten; the count of all strangers
+/// stays.
 const SOURCES: usize = 1024;
-/// So often an account's right password signs in without a wait, as when a whole household is told a new one...
+/// Sign-ins of an account without a wait, for instance when a whole household gets a new password.
 const SIGN_INS: u32 = 20;
-/// ... and then once in this time.
+/// Time between further sign-ins of an account.
 const EACH: Duration = Duration::from_secs(3);
 
-/// Who tries.
+/// Who attempts to sign in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
-    /// A browser that was signed in once, by its cookie.
+    /// A browser that has signed in before, by its cookie.
     Known(Digest),
-    /// Anybody else, by the network that they come from.
+    /// Anybody else, by network source.
     Stranger(net::Source),
 }
 
 #[cfg(test)]
 impl Source {
-    /// A stranger who is no neighbour.
+    /// A stranger who is not a neighbour.
     pub fn stranger(address: std::net::IpAddr) -> Self {
         Self::Stranger(net::Source::of(address, &[]))
     }
 }
 
-/// Wrong tries of one source, or of all strangers.
+/// Wrong attempts of one source, or of all strangers.
 #[derive(Clone, Copy, Debug)]
 struct Count {
     wrong: u32,
     last: Duration,
-    /// The next try is not before.
+    /// Earliest time of the next attempt.
     next: Duration,
 }
 
@@ -93,13 +93,13 @@ impl Count {
         }
     }
 
-    /// Leaves the wait, which others may have caused.
+    /// Takes an attempt back, but keeps the wait, which others may have caused.
     fn take_back(&mut self) {
         self.wrong = self.wrong.saturating_sub(1);
     }
 }
 
-/// All tries.
+/// All attempts at one password.
 #[derive(Debug, Default)]
 pub struct Guesses {
     sources: HashMap<Source, Count>,
@@ -107,7 +107,7 @@ pub struct Guesses {
 }
 
 impl Guesses {
-    /// A try begins, and counts as wrong unless it is [`Self::right`] later; or it has to wait for so long.
+    /// Begins an attempt, which counts as wrong unless it is [`Self::right`] later; or returns how long it has to wait.
     pub fn begin(&mut self, source: Source, now: Duration) -> Result<(), Duration> {
         let mut count = self.sources.get(&source).copied().unwrap_or(Count::new(now));
         count.forget(now);
@@ -127,13 +127,13 @@ impl Guesses {
         Ok(())
     }
 
-    /// That try was right: this source starts afresh.
+    /// The attempt was right: resets the count of this source.
     pub fn right(&mut self, source: Source) {
         self.sources.remove(&source);
         self.take_back(source);
     }
 
-    /// That try came to nothing (the line for hashing was full): it is as if it had not been.
+    /// Takes an attempt back that could not be made (the queue for hashing was full).
     pub fn take_back(&mut self, source: Source) {
         self.sources.get_mut(&source).map(Count::take_back);
         if let (Source::Stranger(_), Some(strangers)) = (source, &mut self.strangers) {
@@ -150,11 +150,11 @@ impl Guesses {
     }
 }
 
-/// Tries at one password.
+/// Attempts at one password.
 #[derive(Debug, Default)]
 struct Account {
     guesses: Guesses,
-    /// When all right ones so far have had their time.
+    /// Time until which the rate for right passwords is used up.
     paid: Duration,
 }
 
@@ -170,18 +170,18 @@ impl Account {
     }
 }
 
-/// All tries at both passwords.
+/// Attempts at both passwords.
 #[derive(Debug, Default)]
 pub struct Accounts {
     owner: Account,
     household: Account,
 }
 
-/// A try that has begun.
+/// An attempt that has begun.
 #[derive(Debug)]
 pub struct Try {
     at: Vec<(Role, Source)>,
-    /// How long until the accounts can be tried that could not be now.
+    /// How long until the other accounts, which have to wait, can be tried.
     pub wait: Option<Duration>,
 }
 
@@ -193,8 +193,8 @@ impl Try {
 }
 
 impl Accounts {
-    /// A try at these accounts begins, by what its source is to each; at those that need not wait. Or all have to, for so
-    /// long.
+    /// Begins an attempt at those of `accounts` that need not wait, each with its source. If all have to wait, returns
+    /// how long.
     pub fn begin(&mut self, accounts: &[(Role, Source)], now: Duration) -> Result<Try, Duration> {
         let mut this = Try { at: vec![], wait: None };
         for &(role, source) in accounts {
@@ -209,7 +209,7 @@ impl Accounts {
         }
     }
 
-    /// It was this account's password: the source starts afresh there, and has not guessed at the other.
+    /// The password was this account's: resets the source's count there, and takes the attempt at the other back.
     pub fn right(&mut self, begun: &Try, role: Role, now: Duration) {
         for &(tried, source) in &begun.at {
             let account = self.of(tried);
@@ -217,7 +217,7 @@ impl Accounts {
         }
     }
 
-    /// It came to nothing: it is as if it had not been.
+    /// Takes an attempt back that could not be made.
     pub fn take_back(&mut self, begun: &Try) {
         for &(account, source) in &begun.at {
             self.of(account).guesses.take_back(source);

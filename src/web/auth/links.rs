@@ -1,4 +1,4 @@
-//! Guest links and tokens: made, listed and revoked by the owner.
+//! Guest links and tokens, which the owner creates, lists and revokes.
 
 use std::time::Duration;
 
@@ -12,19 +12,20 @@ use crate::text;
 /// A guest link that was revoked.
 pub(super) struct Revoked {
     guest: Guest,
-    /// That can be undone until the board has been running for so long.
+    /// Time up to which this can be undone, as time since the board started.
     until: Duration,
 }
 
 impl Auth {
-    /// A new token for these cameras. Its secret is returned only here. Waits for the disk.
+    /// Creates a token for these cameras and returns its secret, this once. Waits for the disk.
     ///
     /// # Errors
-    /// The name is taken or none, there are 64 tokens already, or it is an owner's for some cameras only.
+    /// If the name is taken or not allowed, if there are 64 tokens already, or if the role is owner but the scope is
+    /// not all cameras.
     pub fn add_token(&self, name: &str, role: Role, cameras: Scope) -> Result<String, Error> {
         let name = label(name)?;
         if role == Role::Owner && !cameras.is_all() {
-            // It could make itself another one for all.
+            // An owner's token could create another one for all cameras.
             return Err(Error::Refused("a token with the role owner allows all cameras; leave --camera out"));
         }
         let secret = secret::<LONG>()?;
@@ -56,8 +57,8 @@ impl Auth {
         self.state.read(|l| l.tokens.iter().map(facts).collect())
     }
 
-    /// The names of all guest links and tokens, what a new password for the owner ends; and whether the household has
-    /// one.
+    /// The names of all guest links and tokens, which a new owner password ends, and whether there is a household
+    /// password.
     pub fn issued(&self) -> serde_json::Value {
         let guests: Vec<_> = self.guests().into_iter().map(|g| g.label).collect();
         let tokens: Vec<_> = self.tokens().into_iter().map(|t| t.name).collect();
@@ -65,14 +66,14 @@ impl Auth {
         serde_json::json!({"guests": guests, "tokens": tokens, "household": household})
     }
 
-    /// It is no longer good; whoever watches by it is cut off. Waits for the disk.
+    /// Revokes a token and disconnects its viewers. Waits for the disk.
     ///
     /// # Errors
-    /// There is none of that name.
+    /// If there is no token with this name.
     pub fn revoke_token(&self, name: &str) -> Result<(), Error> {
         let removed = self.state.restrict(|l| {
             let before = l.tokens.len();
-            // Also by the name that lists show.
+            // The name as shown in lists is accepted, too.
             l.tokens.retain(|t| t.name != name && text::shown(&t.name) != name);
             l.tokens.len() < before
         })?;
@@ -83,10 +84,10 @@ impl Auth {
         Ok(())
     }
 
-    /// A new guest link to these cameras, good for `hours`.
+    /// Creates a guest link to these cameras, valid for `hours`.
     ///
     /// # Errors
-    /// The label or the hours are not fit, or there are 64 links already.
+    /// If the label or the hours are not allowed, or if there are 64 links already.
     pub async fn add_guest(&self, label_: &str, hours: u64, cameras: Scope) -> Result<NewGuest, Error> {
         if !(1..=MOST_HOURS).contains(&hours) {
             return Err(Error::Refused("hours must be 1 to 8760"));
@@ -107,7 +108,7 @@ impl Auth {
         Ok(new)
     }
 
-    /// All guest links that are still good, the oldest first.
+    /// All valid guest links, the oldest first.
     pub fn guests(&self) -> Vec<GuestFacts> {
         let now = self.time();
         let facts = |g: &Guest| GuestFacts {
@@ -120,10 +121,10 @@ impl Auth {
         self.state.read(|l| l.guests.iter().filter(|g| now < g.expires_unix).map(facts).collect())
     }
 
-    /// It is no longer good; whoever watches by it is cut off.
+    /// Revokes a guest link and disconnects its viewers.
     ///
     /// # Errors
-    /// There is no such link.
+    /// If there is no such link.
     pub async fn revoke_guest(&self, id: &str) -> Result<(), Error> {
         let wanted = id.to_owned();
         let removed = self.restrict(move |l, _| {
@@ -137,10 +138,10 @@ impl Auth {
         Ok(())
     }
 
-    /// The guest link that was revoked last is good again, if that was within [`UNDO`].
+    /// Restores the guest link that was revoked last, within [`UNDO`].
     ///
     /// # Errors
-    /// It is too late, or there are 64 links again.
+    /// If it is too late, or there are 64 links again.
     pub async fn restore_guest(&self, id: &str) -> Result<(), Error> {
         let now = self.running();
         let revoked = lock(&self.revoked).take_if(|r| r.guest.id == id && now < r.until);
@@ -158,13 +159,13 @@ impl Auth {
         let restored = restored.await.and_then(|restored| restored);
         match &restored {
             Ok(()) => tracing::info!(label, "guest link restored"),
-            Err(_) => *lock(&self.revoked) = Some(revoked), // for another try
+            Err(_) => *lock(&self.revoked) = Some(revoked), // allow another try
         }
         restored
     }
 }
 
-/// A name for a list: short, visible, and nothing that could forge a line of a log or turn its text around.
+/// Checks a name: it must be short and visible, and must not forge log lines or change the direction of text.
 fn label(name: &str) -> Result<String, Error> {
     let name = name.trim();
     let fits = (1..=64).contains(&name.chars().count()) && text::is_plain(name);

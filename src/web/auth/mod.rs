@@ -1,22 +1,21 @@
-//! Who may come in: passwords, sessions, tokens, guest links, pairing.
+//! Authentication: passwords, sessions, tokens, guest links and pairing.
 //!
 //! | credential | presented as | made by | ends |
 //! |---|---|---|---|
-//! | owner's password | `POST /api/login` | pairing, `peercam passwd`, the page | by another |
-//! | household's password (may watch) | the same | the owner | by another, or none |
-//! | session (256 random bits) | cookie | a right password | 14 days unused, 90 days, logout, another password |
-//! | guest link (128 bits) | cookie | the owner | at its time, or revoked |
-//! | token (256 bits) | `Authorization: Bearer` | `peercam token add` | revoked |
-//! | pairing secret (128 bits) | `POST /api/pair` | the first start, `peercam pair` | used, 15 min, or by another |
+//! | owner's password | `POST /api/login` | pairing, `peercam passwd`, the page | when replaced |
+//! | household's password (may watch) | the same | the owner | when replaced or removed |
+//! | session (256 random bits) | cookie | signing in | after 14 days unused, after 90 days, by logout or a new password
+//! |
+//! | guest link (128 bits) | cookie | the owner | when it expires or is revoked |
+//! | token (256 bits) | `Authorization: Bearer` | `peercam token add` | when revoked |
+//! | pairing secret (128 bits) | `POST /api/pair` | the first start, `peercam pair` | when used or replaced, after 15 min |
 //!
-//! A [`Principal`] is somebody who presented one of them, and stands for it: [`Auth::lost`] tells when it is no longer
-//! good. Nobody holds a second kind of proof. Only digests of secrets are stored ([`crate::state`]). Passwords are the
-//! only thing that can be guessed, so the limits of [`guess`] are about them; who presents a secret of 128 bits is
-//! never refused for what others did.
+//! A [`Principal`] represents a presented credential; [`Auth::lost`] tells when the credential is no longer valid. Only
+//! digests of secrets are stored ([`crate::state`]). Only passwords can be guessed, so the limits of [`guess`] apply to
+//! them only: a secret of 128 bits is never refused because of others.
 //!
-//! Times of day decide about sessions and links, since both outlast a restart; `reckoning` is about boards whose clock
-//! jumps by years. What does not outlast one (pairing links, waits after wrong passwords) goes by how long the board
-//! has been running.
+//! Sessions and links outlast a restart, so they expire by the time of day; `reckoning` handles boards whose clock
+//! jumps by years. Everything else (pairing links, waits after wrong passwords) uses the time since the board started.
 
 mod entry;
 mod error;
@@ -53,53 +52,53 @@ use password::Passwords;
 use principal::{DAY_S, HOUR_S, find, next_end, sweep};
 use reckoning::Look;
 
-/// Longest life of a guest link: a year.
+/// Longest validity of a guest link, hours: a year.
 pub const MOST_HOURS: u64 = 365 * 24;
-/// How long a pairing link is good: time to fetch a phone, too little to find it in an old log.
+/// How long a pairing link is valid: long enough to fetch a phone, too short to be useful from an old log.
 pub const PAIRING: Duration = Duration::from_secs(15 * 60);
-/// How long revoking a guest link can be undone: time to notice a slip.
+/// How long revoking a guest link can be undone: long enough to notice a mistake.
 pub const UNDO: Duration = Duration::from_secs(20);
-/// How often a live connection is held against the clock; that something was revoked is noticed at once.
+/// How often a live connection's expiry is checked against the clock; revocation is noticed at once.
 const LOOK: Duration = Duration::from_secs(1);
-/// How often it is seen whether the state can be written, and what has ended is removed; the latter also when it ends,
-/// so that it stays ended whatever the clock does.
+/// How often the state is checked for being writable, and expired credentials are removed. They are also removed when
+/// they expire, so that they stay invalid regardless of the clock.
 const TIDY: Duration = Duration::from_secs(600);
-/// How often what could not be written is tried again.
+/// How often a failed write of the state is retried.
 const CATCH_UP: Duration = Duration::from_secs(5);
-/// Bytes of a secret that lasts, and of one that must fit a link.
+/// Size in bytes of long-lived secrets, and of secrets in links.
 const LONG: usize = 32;
 const SHORT: usize = 16;
 
-/// A browser that tries a password.
+/// A browser that tries to sign in.
 #[derive(Clone, Copy, Debug)]
 pub struct Browser<'a> {
-    /// Where it is.
+    /// Its address.
     pub address: IpAddr,
     /// Its cookie of an earlier login.
     pub device: Option<&'a str>,
 }
 
-/// Somebody has signed in: what the browser gets.
+/// The result of a sign-in.
 pub struct SignedIn {
-    /// Who.
+    /// The principal.
     pub principal: Principal,
     /// Secret of the session.
     pub session: String,
-    /// Secret of the browser, which has logged in before from now on.
+    /// Secret of the browser, by which it is known from now on.
     pub device: String,
 }
 
 impl fmt::Debug for SignedIn {
-    /// Without the secrets.
+    /// Leaves the secrets out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("SignedIn").field(&self.principal).finish()
     }
 }
 
-/// A pairing link that may be used.
+/// A valid pairing link.
 struct Pairing {
     digest: Digest,
-    /// It ends when the board has been running for so long.
+    /// Expiry, as time since the board started.
     until: Duration,
 }
 
@@ -109,7 +108,7 @@ impl Pairing {
     }
 }
 
-/// The doorkeeper.
+/// Authentication and its state.
 pub struct Auth {
     state: Arc<State>,
     passwords: Passwords,
@@ -117,28 +116,27 @@ pub struct Auth {
     pairing: Mutex<Option<Pairing>>,
     /// The guest link that was revoked last.
     revoked: Mutex<Option<Revoked>>,
-    /// Wrong secrets of links: they are beyond guessing, so only answers and log lines are slowed, and no right one.
+    /// Limits answers and log lines for wrong secrets of links. Right ones never wait, because they can't be guessed.
     links: Mutex<Guesses>,
-    /// Some session's use is being written down.
+    /// Whether the use of a session is being written.
     seeing: Arc<AtomicBool>,
     clock: Mutex<Clock>,
-    /// Who is a neighbour.
+    /// This machine's links, which tell who is a neighbour.
     neighbours: OnceLock<Links>,
 }
 
 impl Auth {
-    /// For what was stored.
+    /// Authentication with the stored state.
     pub fn new(state: Arc<State>) -> Arc<Self> {
         Self::by(state, Look::now)
     }
 
-    /// From now on neighbours on these links count by address. Once is enough: the links follow this machine's
-    /// addresses.
+    /// Makes neighbours on these links count by address. Call it once: the links follow this machine's addresses.
     pub fn set_neighbours(&self, links: Links) {
         let _ = self.neighbours.set(links);
     }
 
-    /// By clocks of one's own.
+    /// The same with other clocks, for tests.
     fn by(state: Arc<State>, clocks: fn() -> Look) -> Arc<Self> {
         let clock = Mutex::new(Clock::start(&state, clocks));
         Arc::new(Self {
@@ -154,7 +152,7 @@ impl Auth {
         })
     }
 
-    /// What lasts.
+    /// The persistent state.
     pub fn state(&self) -> &Arc<State> {
         &self.state
     }
@@ -164,11 +162,11 @@ impl Auth {
         self.state.read(|l| l.owner.is_some())
     }
 
-    /// The secret of a pairing link: whoever presents it within 15 minutes sets the owner's password. The one before is
-    /// no longer good. It is not stored: after a restart there is none.
+    /// Creates the secret of a pairing link, which lets its holder set the owner's password within 15 minutes. It
+    /// replaces the previous one. It is not stored, so it ends with the daemon.
     ///
     /// # Errors
-    /// No random numbers.
+    /// If there are no random numbers.
     pub fn pair(&self) -> Result<String, Error> {
         let secret = secret::<SHORT>()?;
         let until = self.running() + PAIRING;
@@ -177,7 +175,7 @@ impl Auth {
     }
 }
 
-/// For the web.
+/// Used by the web server.
 impl Auth {
     /// The browser that presents this cookie.
     pub fn by_cookie(&self, secret: &str) -> Option<Principal> {
@@ -190,7 +188,7 @@ impl Auth {
         self.principal(Key::Token(Digest::of(secret)))
     }
 
-    /// When a live connection's principal has lost access, and why, in one sentence. Watching counts as use.
+    /// Waits until a live connection's principal has lost access; returns why, in one sentence. Watching counts as use.
     pub async fn lost(&self, principal: &Principal) -> &'static str {
         let mut changes = self.state.changes();
         loop {
@@ -208,10 +206,10 @@ impl Auth {
         }
     }
 
-    /// Whoever presents a guest link's secret, and for how many seconds more.
+    /// The principal of a guest link's secret, and its remaining validity in seconds.
     ///
     /// # Errors
-    /// There is no such link, or no longer.
+    /// If there is no such link, or it has expired.
     pub fn guest(&self, secret: &str, from: IpAddr) -> Result<(Principal, u64), Error> {
         const NO: &str = "this guest link is invalid or has expired; ask for a new one";
         let digest = Digest::of(secret);
@@ -222,10 +220,10 @@ impl Auth {
         guest.ok_or_else(|| self.wrong_link(NO, from))
     }
 
-    /// Opens or closes a camera, with the microphones that no other uses, or all of them, for everybody.
+    /// Turns privacy on or off for a camera, with the microphones that no other camera uses, or for all cameras.
     ///
     /// # Errors
-    /// It could not be written, or the configuration demands privacy.
+    /// If the state can't be written, or the configuration turns privacy on.
     pub async fn set_privacy(&self, on: bool, camera: Option<String>) -> Result<(), Error> {
         if !on && self.state.privacy_is_held() {
             return Err(Error::Conflict("device.toml sets privacy = true in [watching]; change it there"));
@@ -238,19 +236,19 @@ impl Auth {
         self.restrict(change).await
     }
 
-    /// These are all the cameras that there are: what was granted of others ends. Waits for the disk.
+    /// Ends all grants for cameras other than these. Waits for the disk.
     pub fn keep_cameras(&self, cameras: &[String]) {
         if let Err(error) = self.state.restrict(|l| l.keep_cameras(cameras)) {
-            tracing::debug!("{error}"); // the state says by itself that it can't be written
+            tracing::debug!("{error}"); // the state itself logs that it can't be written
         }
     }
 
-    /// Why the state can't be written, and what that means, in one sentence for the owner.
+    /// Why the state can't be written, and the consequences, in one sentence for the owner.
     pub fn unwritten(&self) -> Option<String> {
         self.state.unwritten().borrow().as_ref().map(ToString::to_string)
     }
 
-    /// Removes what has ended, and writes what could not be written before, for ever.
+    /// Removes expired credentials and retries failed writes. Never returns.
     pub async fn keep_tidy(&self) {
         loop {
             if let Err(error) = self.restrict(|_, _| ()).await {
@@ -261,7 +259,7 @@ impl Auth {
             let most = if self.unwritten().is_some() { CATCH_UP } else { TIDY };
             let next =
                 self.state.read(next_end).map(|at| Duration::from_secs(at.saturating_sub(self.time())));
-            // What the clock has changed is written at once.
+            // Write changes due to a set clock at once.
             let pause = next.map_or(most, |next| next.clamp(LOOK, most));
             let _ = tokio::time::timeout(pause, self.state.unsaved()).await;
         }
@@ -278,7 +276,7 @@ impl Auth {
         Some(principal)
     }
 
-    /// Writes down that a session is in use, beside whatever goes on.
+    /// Notes in the state that a session is in use, in the background.
     fn see(&self, key: Key, now: u64) {
         let Key::Session(digest) = key else { return };
         if tokio::runtime::Handle::try_current().is_err() || self.seeing.swap(true, Ordering::Relaxed) {
@@ -289,7 +287,7 @@ impl Auth {
             let of = |s: &&mut Session| s.digest == digest;
             let written = state.change(|l| l.sessions.iter_mut().filter(of).for_each(|s| s.seen_unix = now));
             if let Err(error) = written {
-                tracing::debug!("{error}"); // it costs the session nothing but an earlier end
+                tracing::debug!("{error}"); // the session may only end earlier
             }
             seeing.store(false, Ordering::Relaxed);
         });
@@ -310,7 +308,7 @@ impl Auth {
         source.unwrap_or_else(|| net::Source::of(address, &[]))
     }
 
-    /// Changes what lasts, on a thread that may wait for the disk, and removes what has ended by then.
+    /// Changes the state on a blocking thread, and removes expired credentials.
     async fn change<T: Send + 'static>(
         &self,
         change: impl FnOnce(&mut Lasting, u64) -> T + Send + 'static,
@@ -319,7 +317,7 @@ impl Auth {
         self.on_disk(move |state| state.change(|l| dated.apply(l, change))).await
     }
 
-    /// The same for what only takes away: it holds at once, also where the disk can't be written ([`State::restrict`]).
+    /// The same for restrictions, which apply at once, even if the disk can't be written ([`State::restrict`]).
     async fn restrict<T: Send + 'static>(
         &self,
         change: impl Fn(&mut Lasting, u64) -> T + Send + 'static,
@@ -343,7 +341,7 @@ impl Auth {
     }
 }
 
-/// When a change is made.
+/// The time of a change.
 #[derive(Clone, Copy)]
 struct Dated {
     now: u64,
@@ -355,7 +353,7 @@ impl Dated {
         let (before, now) = (l.clone(), self.now);
         sweep(l, now);
         let result = change(l, now);
-        // Seldom for its own sake: flash wears out.
+        // Rarely written for its own sake, because flash wears out.
         let step = if l.guests.is_empty() { DAY_S } else { HOUR_S };
         if *l != before || now >= l.known_unix.saturating_add(step) {
             (l.known_unix, l.adrift_unix) = (now, self.adrift);

@@ -1,11 +1,12 @@
-//! Passwords, hashed by argon2id (RFC 9106) as OWASP advises for small machines: 19 MiB, two passes, one lane.
+//! Passwords, hashed with argon2id (RFC 9106) and the parameters that OWASP recommends for small machines: 19 MiB, two
+//! passes, one lane.
 //!
-//! One hash at a time, so that all of them together never take more than 19 MiB ([`Blocks`]) and one core; behind it a
-//! line of a few, and whoever finds no place in it is told to come back.
+//! Only one hash is computed at a time, so that hashing never takes more than 19 MiB ([`Blocks`]) and one core. A few
+//! requests wait in a queue; further ones are refused.
 //!
-//! Right passwords are no guesses, so the household's devices could keep a common line full. So each kind of [`Who`] has
-//! places of its own, and the more likely it is that it is the owner, the sooner is its turn: of the household's devices
-//! one at a time waits among strangers, and of both together one at a time stands before the owner.
+//! Right passwords are not limited as guesses, so the household's devices could keep a common queue full. So each kind
+//! of [`Who`] has its own places in the queue, and likely owners are served sooner: one household device at a time
+//! waits among the strangers, and one of both together waits before the owner.
 
 use std::mem::discriminant;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,35 +19,35 @@ use super::memory::Blocks;
 use super::{Error, Role};
 use crate::net::Source;
 
-/// Fewest characters of a new password.
+/// Shortest new password, characters.
 pub const SHORTEST: usize = 8;
-/// Most bytes: far more than a person types, and little to hash.
+/// Longest password, bytes: far more than a person types, and cheap to hash.
 pub const LONGEST: usize = 1024;
-/// KiB of memory, passes, lanes.
+/// Parameters of argon2id: KiB of memory, passes, lanes.
 const COST: (u32, u32, u32) = (19 * 1024, 2, 1);
-/// The most memory that a stored hash may ask for.
+/// Most memory that a stored hash may need, KiB.
 const MOST_KIB: u32 = 64 * 1024;
 /// Bytes of salt, as RFC 9106 section 3.1 recommends.
 const SALT: usize = 16;
-/// Places of all strangers, of one source of them, and of each other kind. On a slow board, of some 0.5 s a hash, the last
-/// stranger waits a few seconds.
+/// Places in the queue for all strangers, for one source of them, and for each other kind. On a slow board, with some
+/// 0.5 s per hash, the last stranger waits a few seconds.
 const STRANGERS: usize = 8;
 const STRANGERS_PER_SOURCE: usize = 2;
 const KNOWN: usize = 4;
 
-/// Who wants a password hashed, as far as can be told before.
+/// Who wants a password to be hashed, as far as known in advance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
-    /// A browser that has signed in by the household's password, and never as the owner.
+    /// A browser that has signed in with the household's password, and never as the owner.
     Household,
-    /// A browser that was never here, by where it comes from: it may be the owner's new phone.
+    /// A new browser, by its source: it may be the owner's new phone.
     Stranger(Source),
-    /// A browser that has signed in as the owner, or who may set a password.
+    /// A browser that has signed in as the owner, or somebody who may set a password.
     Owner,
 }
 
 impl Who {
-    /// Whether there is a place for it, beside those in line.
+    /// Whether there is a place in the queue for it.
     fn has_place(self, line: &[Self]) -> bool {
         let count = |counts: &dyn Fn(&Self) -> bool| line.iter().filter(|who| counts(who)).count();
         let all = count(&|who| discriminant(who) == discriminant(&self));
@@ -57,16 +58,16 @@ impl Who {
     }
 }
 
-/// Where hashing happens.
+/// Hashes passwords, one at a time.
 #[derive(Debug)]
 pub struct Passwords {
     line: Arc<Mutex<Vec<Who>>>,
-    /// For one at a time each: of the household's devices, of these and strangers, and of all. Whoever hashes has his own
-    /// and those behind it.
+    /// Each allows one at a time: of the household's devices, of these and strangers, and of all. A request acquires
+    /// the one of its kind and those after it.
     turns: [Arc<Semaphore>; 3],
 }
 
-/// A place in line, until dropped.
+/// A place in the queue; dropping it frees it.
 struct Place {
     line: Arc<Mutex<Vec<Who>>>,
     who: Who,
@@ -95,7 +96,7 @@ impl Default for Passwords {
 }
 
 impl Passwords {
-    /// Whether a password may be chosen: how long it is matters, what it is made of does not (NIST SP 800-63B).
+    /// Checks a new password: its length matters, not its kinds of characters (NIST SP 800-63B).
     pub fn check(password: &str) -> Result<(), Error> {
         if password.chars().count() < SHORTEST {
             return Err(Error::Refused("the password must have at least 8 characters"));
@@ -106,7 +107,7 @@ impl Passwords {
         Ok(())
     }
 
-    /// Hashes it with a new salt, as a PHC string.
+    /// Hashes a password with a new salt; returns a PHC string.
     pub async fn hash(&self, who: Who, password: &str) -> Result<String, Error> {
         let mut salt = [0; SALT];
         getrandom::fill(&mut salt)?;
@@ -128,8 +129,7 @@ impl Passwords {
         .await
     }
 
-    /// The first of these whose hash fits the password. They are tried in one turn, so that none is tried where the others
-    /// can't be.
+    /// The first role whose hash matches the password. All are tried in one turn, so that either all or none are tried.
     pub async fn whose(
         &self,
         who: Who,
@@ -166,7 +166,7 @@ impl Passwords {
         for turn in &self.turns[first..] {
             turns.push(turn.clone().acquire_owned().await.map_err(|_| Error::Busy)?); // never closed
         }
-        // A hash goes on when whoever asked is gone, and holds its turn until its end.
+        // Hashing continues if the client disconnects, and keeps its turn until the end.
         let work = move || {
             let _held = (place, turns);
             work()

@@ -1,40 +1,40 @@
-//! What a credential stands for, and until when: pure logic over what is stored and the time of day.
+//! What a credential allows, and until when. Pure logic over the state and the time of day.
 
 use super::Role;
 use crate::state::{Digest, Guest, Lasting, Scope, Session};
 use crate::text;
 use crate::viewer::{Credential, Holder};
 
-/// Seconds.
+/// Seconds of an hour.
 pub const HOUR_S: u64 = 3600;
-/// Seconds.
+/// Seconds of a day.
 pub const DAY_S: u64 = 24 * HOUR_S;
-/// A session ends when it was not used for so long...
+/// Time without use after which a session ends, seconds.
 pub const IDLE_S: u64 = 14 * DAY_S;
-/// ... and after so long in any case.
+/// Longest duration of a session, seconds.
 pub const SESSION_S: u64 = 90 * DAY_S;
-/// That it is used is written down at most so often: flash wears out.
+/// Shortest time between writes of a session's last use, seconds; flash wears out.
 pub const SEEN_S: u64 = HOUR_S;
-/// A browser that signed in is remembered for so long.
+/// How long a browser that signed in is remembered, seconds.
 pub const DEVICE_S: u64 = 365 * DAY_S;
-/// How far the clock may have been set back since a guest link was made.
+/// How far the clock may have been set back since a guest link was created, seconds.
 pub const SET_BACK_S: u64 = 300;
 
-/// Somebody who is let in, and by what.
+/// An authenticated person or program, with its credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
-    /// What they may do.
+    /// The role.
     pub role: Role,
-    /// Which cameras they may watch.
+    /// The cameras that it may watch.
     pub cameras: Scope,
-    /// For lists and the log: "owner", "household", "guest: LABEL", "token: NAME".
+    /// Name for lists and the log: "owner", "household", "guest: LABEL", "token: NAME".
     pub who: String,
-    /// What they stand for.
+    /// The credential.
     pub key: Key,
 }
 
 impl Principal {
-    /// The same for limits, which count by credential: several may have the same name or role.
+    /// The holder for limits, which count by credential, because several may have the same name or role.
     pub fn holder(&self) -> Holder {
         Holder {
             credential: Credential::new(self.key.digest().bytes()),
@@ -44,19 +44,19 @@ impl Principal {
     }
 }
 
-/// The credential that somebody stands for.
+/// A credential, by the digest of its secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
-    /// Of a session's cookie.
+    /// A session's cookie.
     Session(Digest),
-    /// Of a guest link.
+    /// A guest link.
     Guest(Digest),
-    /// Of a token.
+    /// A token.
     Token(Digest),
 }
 
 impl Key {
-    /// Of the secret.
+    /// The digest of the secret.
     pub fn digest(self) -> Digest {
         let (Self::Session(digest) | Self::Guest(digest) | Self::Token(digest)) = self;
         digest
@@ -73,12 +73,12 @@ impl Lasting {
         }
     }
 
-    /// Which cameras somebody may watch who signs in as that role.
+    /// The cameras that a role may watch after signing in.
     pub fn cameras(&self, role: Role) -> Scope {
         if role == Role::Viewer { self.household_cameras.clone() } else { Scope::ALL }
     }
 
-    /// Sessions by the old password end, but for `keep`.
+    /// Replaces a password and ends its sessions, except `keep`.
     pub fn replace_password(&mut self, role: Role, hash: Option<String>, keep: Option<Digest>) {
         match role {
             Role::Owner => self.owner = hash,
@@ -88,8 +88,9 @@ impl Lasting {
         self.sessions.retain(|s| s.role != role || Some(s.digest) == keep);
     }
 
-    /// The same with a new password. The owner's also ends guest links and tokens but for `keep`, unless they are to stay:
-    /// whoever had the old one may have made some. Names those that ended. A first owner has none to fear.
+    /// Sets a new password. The owner's also ends guest links and tokens except `keep`, unless they should stay valid:
+    /// someone who knew the old one may have created some. Returns the names of those that ended. The first owner's
+    /// ends none.
     pub fn new_password(
         &mut self,
         role: Role,
@@ -123,7 +124,7 @@ fn token_name(name: &str) -> String {
     format!("token: {}", text::shown(name))
 }
 
-/// Who stands behind a credential that is still good; and whether it is time to write down that it is used.
+/// The principal of a valid credential, and whether it is time to write its last use.
 pub fn find(l: &Lasting, key: Key, now: u64) -> Option<(Principal, bool)> {
     let (role, cameras, who, unseen) = match key {
         Key::Session(digest) => {
@@ -148,7 +149,7 @@ fn is_good(session: &Session, now: u64) -> bool {
     now < session.seen_unix.saturating_add(IDLE_S) && now < session.created_unix.saturating_add(SESSION_S)
 }
 
-/// When the next session or guest link ends.
+/// When the next session or guest link expires.
 pub fn next_end(l: &Lasting) -> Option<u64> {
     let sessions = l
         .sessions
@@ -157,14 +158,14 @@ pub fn next_end(l: &Lasting) -> Option<u64> {
     sessions.chain(l.guests.iter().map(|g| g.expires_unix)).min()
 }
 
-/// Removes what has ended.
+/// Removes expired credentials.
 pub fn sweep(l: &mut Lasting, now: u64) {
     l.sessions.retain(|s| is_good(s, now));
     l.guests.retain(|g| now < g.expires_unix);
     l.devices.retain(|d| now < d.seen_unix.saturating_add(DEVICE_S));
 }
 
-/// Whose password signs in as that role.
+/// The name of a role's holder.
 pub fn holder(role: Role) -> &'static str {
     match role {
         Role::Owner => "owner",

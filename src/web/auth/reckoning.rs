@@ -1,19 +1,19 @@
-//! What time it is, for sessions and links. Pure policy: whoever asks says what the clocks show.
+//! Estimates the time of day for sessions and links. Pure policy: the caller passes the clocks.
 //!
-//! Sessions and guest links outlast a restart, so they are dated by the wall clock. Small boards have none that runs
-//! without power: until the network tells the time it shows 1970, or when the board was last shut down, and then jumps by
-//! years. So the time here is reckoned:
+//! Sessions and guest links outlast a restart, so they are dated by the wall clock. Small boards have no clock that
+//! runs without power: until they get the time from the network, their clock shows 1970 or the time of the last
+//! shutdown, and then jumps by years. So the time is estimated:
 //!
-//! - A wall clock that can't be right, or shows a day before what was known at the last run, is not believed. Time then
-//!   goes on from what was known, or from when this program was released, as fast as the board runs: nothing lives for
-//!   ever, and nothing ends because of a clock. The time without power is not counted; a link may outlive its time by that,
-//!   until a clock can be believed.
-//! - A jump of a clock that is believed afterwards moves, by as much, whatever was dated in this run, or in runs before it
-//!   that had no clock either: it keeps the time that it had left. What is older was dated by a clock that was believed,
-//!   and ages by the jump.
-//! - A clock that is set back revives nothing: what had ended by it is removed for good.
-//! - A clock that was ahead, believed, until the end of a run is believed no more once it is right. Time goes on from the
-//!   wrong date, at the right speed; that shows in lists only.
+//! - A wall clock is not believed if it can't be right, or if it shows a time a day before the latest known from the
+//!   last run. Time then continues from the latest known time, or from the release of this program, at the speed of the
+//!   board's running time. So everything expires eventually, and nothing expires because of a wrong clock. Time without
+//!   power is not counted; a link may live longer by that time, until a clock can be believed.
+//! - If the clock jumps and is believed afterwards, everything that was dated in this run, or in earlier runs without a
+//!   clock, is moved by the jump and keeps its remaining time. Older dates were made by a believed clock, and age by
+//!   the jump.
+//! - A clock that is set back revives nothing: expired credentials are removed for good.
+//! - If a clock that was ahead was believed until the end of a run, it is not believed once it is right. Time continues
+//!   from the wrong date, at the right speed, which shows only in lists.
 
 use std::time::Duration;
 
@@ -22,48 +22,48 @@ use crate::clock::running;
 use crate::state::Lasting;
 use crate::wall::{RELEASED, clock, plausible};
 
-/// A clock that differs by less was set a little, or ran a little fast: nothing is moved.
+/// Smallest jump of the clock, seconds. Smaller differences are small corrections, and move nothing.
 const JUMP_S: u64 = 60;
 
-/// What the clocks show.
+/// A reading of the clocks.
 #[derive(Clone, Copy, Debug)]
 pub struct Look {
     /// The wall clock, seconds since 1970.
     pub wall: u64,
-    /// Since the board was started, asleep or not (CLOCK_BOOTTIME).
+    /// Time since the board started, including sleep (CLOCK_BOOTTIME).
     pub running: Duration,
 }
 
 impl Look {
-    /// Now.
+    /// Reads the clocks now.
     pub fn now() -> Self {
         Self { wall: clock().unsigned_abs(), running: running() }
     }
 }
 
-/// What was dated from `from` on is dated wrong by so much.
+/// A correction: dates from `from` on are wrong by `by`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Correction {
     from: u64,
     by: i64,
 }
 
-/// The time, reckoned.
+/// The estimated time.
 #[derive(Debug)]
 pub struct Reckoning {
-    /// At the last look, and when that was.
+    /// The estimated time at the last reading, and the running time then.
     now: u64,
     at: Duration,
-    /// What is dated from here on was dated by the clock that is jumping, not by an earlier one.
+    /// Dates from this time on were made by the current clock, not by an earlier one.
     since: u64,
-    /// Known at the last run.
+    /// The latest time known from the last run.
     known: u64,
-    /// What is dated from here on was dated without a clock.
+    /// Dates from this time on were made without a clock.
     adrift: Option<u64>,
 }
 
 impl Reckoning {
-    /// Begins with what the last run left: the time known then, and whether it had no clock to believe.
+    /// Starts from the state of the last run: the latest known time, and whether it had no clock to believe.
     pub fn start(look: Look, lasting: &Lasting) -> (Self, Option<Correction>) {
         let (known, adrift) = (lasting.known_unix, lasting.adrift_unix);
         let reckoned = known.max(RELEASED as u64);
@@ -77,15 +77,15 @@ impl Reckoning {
         (this, correction)
     }
 
-    /// The time that has come by now if no clock was set since the last look.
+    /// The time now, if no clock was set since the last reading.
     pub fn reached(&self, look: Look) -> u64 {
         self.now + look.running.saturating_sub(self.at).as_secs()
     }
 
-    /// The time now, seconds since 1970; and what has to be corrected, before anything is judged by it.
+    /// The time now, seconds since 1970, and a correction to apply before anything is compared with it.
     pub fn look(&mut self, look: Look) -> (u64, Option<Correction>) {
         let reckoned = self.reached(look);
-        // Whole seconds are taken out of `running`, so that none gets lost however often it is looked.
+        // Only whole seconds are taken from `running`, so that frequent readings lose no time.
         if !self.believes(look.wall) {
             self.at += Duration::from_secs(reckoned - self.now);
             self.now = reckoned;
@@ -102,7 +102,7 @@ impl Reckoning {
         (self.now, Some(correction))
     }
 
-    /// Since when there has been no clock to believe: for the next run.
+    /// Since when there has been no clock to believe, for the next run.
     pub fn adrift(&self) -> Option<u64> {
         self.adrift
     }
@@ -113,7 +113,7 @@ impl Reckoning {
 }
 
 impl Lasting {
-    /// Dates anew what was dated wrong.
+    /// Corrects wrong dates.
     pub fn correct(&mut self, Correction { from, by }: Correction) {
         let moved = |date: u64| if date >= from { date.saturating_add_signed(by) } else { date };
         for token in &mut self.tokens {
@@ -133,8 +133,8 @@ impl Lasting {
         }
     }
 
-    /// Nothing was dated later than now. What claims so, by a clock that was ahead at the last run, keeps the age that it
-    /// had by that clock: it gains nothing.
+    /// Corrects dates that are later than now, because a clock was ahead in the last run. They keep the age that they
+    /// had by that clock, so they gain nothing.
     pub fn settle(&mut self, now: u64) {
         let ahead = self.known_unix.saturating_sub(now);
         let moved = |date: u64| if date > now { date.saturating_sub(ahead).min(now) } else { date };

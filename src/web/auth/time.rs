@@ -1,4 +1,4 @@
-//! The doorkeeper's clock.
+//! The clock of the authentication.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,19 +8,19 @@ use super::reckoning::{Look, Reckoning};
 use super::{Auth, lock};
 use crate::state::State;
 
-/// Reads clocks, and keeps what lasts dated by them.
+/// Reads the clocks, and keeps the dates in the state consistent with them.
 pub(super) struct Clock {
     clocks: fn() -> Look,
     pub(super) reckoning: Reckoning,
 }
 
 impl Clock {
-    /// Takes up where the last run ended.
+    /// Continues from the end of the last run.
     pub(super) fn start(state: &State, clocks: fn() -> Look) -> Self {
         let (mut reckoning, correction) = state.read(|l| Reckoning::start(clocks(), l));
         let (now, _) = reckoning.look(clocks());
         state.redate(|l| {
-            sweep(l, l.known_unix); // what had ended by then stays so, whatever the clock shows now
+            sweep(l, l.known_unix); // credentials that had expired by then stay so, regardless of the clock now
             correction.into_iter().for_each(|c| l.correct(c));
             l.settle(now);
             l.adrift_unix = reckoning.adrift();
@@ -28,13 +28,13 @@ impl Clock {
         Self { clocks, reckoning }
     }
 
-    /// Seconds since 1970. If the clock has jumped, what lasts is corrected before anybody is judged by it.
+    /// Seconds since 1970. If the clock has jumped, dates in the state are corrected first.
     fn now(&mut self, state: &Arc<State>) -> u64 {
         let look = (self.clocks)();
         let reached = self.reckoning.reached(look);
         let (now, correction) = self.reckoning.look(look);
         if now < reached {
-            // The clock was set back: that revives nothing.
+            // The clock was set back, which must not revive expired credentials.
             state.redate(|l| sweep(l, reached));
         }
         if let Some(correction) = correction {
@@ -49,7 +49,7 @@ impl Clock {
 }
 
 impl Auth {
-    /// What time it is, as far as anybody knows: since 1970.
+    /// The best estimate of the time, since 1970.
     pub fn now(&self) -> Duration {
         Duration::from_secs(self.time())
     }
@@ -58,7 +58,7 @@ impl Auth {
         lock(&self.clock).now(&self.state)
     }
 
-    /// For how long the board has been running, whatever happens to the time.
+    /// Time since the board started, independent of the clock.
     pub(super) fn running(&self) -> Duration {
         (lock(&self.clock).clocks)().running
     }
