@@ -1,5 +1,5 @@
-//! Request bodies under a size limit and a deadline that hold however the body is framed. warp's own
-//! `content_length_limit` only reads `Content-Length`, and refuses chunked bodies altogether.
+//! Reads request bodies with a size limit and a deadline that apply to any framing. warp's own `content_length_limit`
+//! only reads `Content-Length`, and refuses all chunked bodies.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -14,7 +14,8 @@ use super::problem::Problem;
 /// A body that has not been read.
 pub type Body = Pin<Box<dyn Stream<Item = Result<Vec<u8>, warp::Error>> + Send>>;
 
-/// Extracts the body without reading it, so that what is refused by its headers is never received.
+/// Extracts the body without reading it, so that the body of a request that is refused by its headers is never
+/// received.
 pub fn unread() -> impl Filter<Extract = (Body,), Error = warp::Rejection> + Copy {
     warp::body::stream().map(|stream| -> Body { Box::pin(chunks(stream)) })
 }
@@ -31,14 +32,14 @@ fn chunks<B: Buf>(
     })
 }
 
-/// Checks that the body is said to be of `media_type`, plain; parameters don't matter to us. 415 otherwise.
+/// Checks that the body has `media_type` and is not compressed; parameters are ignored. 415 otherwise.
 pub fn expect_type(headers: &HeaderMap, media_type: &'static str) -> Result<(), Problem> {
     let given = headers.get(CONTENT_TYPE).map(|v| String::from_utf8_lossy(v.as_bytes()));
     let essence = given.as_deref().map(|g| g.split(';').next().unwrap_or_default().trim());
     let plain = headers.get(CONTENT_ENCODING).is_none_or(|v| v.as_bytes().eq_ignore_ascii_case(b"identity"));
     let says = match essence {
         Some(essence) if !essence.eq_ignore_ascii_case(media_type) => {
-            // Nobody's name for a type is longer.
+            // Real media types are shorter.
             let essence: String = essence.chars().filter(|c| !c.is_control()).take(80).collect();
             format!("Content-Type must be {media_type}, not {essence:?}")
         }

@@ -1,5 +1,5 @@
-//! To which cameras somebody may do what. Every route and message that is about a camera asks here; who may not do it
-//! is told the same as where there is none of that name.
+//! Checks which actions are allowed for which cameras. Every route and message about a camera uses this. Without
+//! permission the answer is the same as for an unknown camera.
 
 use std::sync::Arc;
 
@@ -15,16 +15,16 @@ use crate::pipeline::camera::{Camera, Cameras};
 use crate::privacy::Privacy;
 use crate::status::{CameraReport, State};
 
-/// All that somebody may do that to, in the order of the configuration.
+/// All cameras for which `principal` may do `action`, in the order of the configuration.
 pub fn of(context: &Context, principal: &Principal, action: Action) -> Vec<Arc<Camera>> {
     let all = context.cameras.all();
     all.iter().filter(|camera| actions::may(principal, action, &camera.name)).cloned().collect()
 }
 
-/// The one of that name, or the first.
+/// The camera with this name, or the first one.
 ///
 /// # Errors
-/// 404: there is none of that name that they may do it to. 403: there is none at all.
+/// 404: no allowed camera has this name. 403: no camera is allowed.
 pub fn find(
     context: &Context,
     principal: &Principal,
@@ -43,7 +43,7 @@ pub fn find(
     }
 }
 
-/// What somebody's page has to know of them before it offers.
+/// The facts of the cameras that a page needs before its offer.
 pub fn terms(context: &Context, principal: &Principal) -> Vec<CameraTerms> {
     let silent: Vec<_> =
         context.status.cameras().into_iter().filter(|c| c.audio.now().state == State::Off).collect();
@@ -56,7 +56,8 @@ pub fn terms(context: &Context, principal: &Principal) -> Vec<CameraTerms> {
     of(context, principal, Action::Watch).into_iter().map(terms).collect()
 }
 
-/// What the status tells of these cameras: `cameras`, with how many are on each, and `video` and `audio` of the first.
+/// The cameras' part of the status: `cameras`, with the number of viewers of each, and `video` and `audio` of the
+/// first.
 pub fn told(cameras: &Cameras, privacy: &Privacy, reports: Vec<CameraReport>) -> Map<String, Value> {
     let told = |report: CameraReport| {
         let camera = cameras.find(&report.name)?;

@@ -1,22 +1,22 @@
-//! The two cookies: of the session (or guest link), and of a browser that signed in before.
+//! The two cookies: of the session (or guest link), and of a browser that has signed in before.
 //!
-//! Over TLS their names begin with `__Host-`: browsers then take them only from us, over TLS, for the whole host and no
-//! other (RFC 6265bis section 4.1.3.2). In the clear (`tls = "off"`) no browser would take such names.
+//! Over TLS their names begin with `__Host-`: browsers then accept them only over TLS, from this host and for all its
+//! paths (RFC 6265bis section 4.1.3.2). Over plain HTTP (`tls = "off"`) browsers would not accept such names.
 
 use http::HeaderMap;
 use http::header::{COOKIE, HeaderValue};
 
 use super::proxy::Scheme;
 
-/// Longest secret that is looked at; ours have 43 characters.
+/// Longest secret that is read, characters; real ones have 43.
 const LONGEST: usize = 64;
 
-/// Which cookie.
+/// A cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cookie {
-    /// Session or guest link.
+    /// The session or guest link.
     Session,
-    /// A browser that signed in before.
+    /// A browser that has signed in before.
     Device,
 }
 
@@ -30,16 +30,16 @@ impl Cookie {
         }
     }
 
-    /// `Set-Cookie` that keeps `secret` for so many seconds; 0 forgets it.
+    /// A `Set-Cookie` value that keeps `secret` for `max_age_s` seconds; 0 deletes it.
     pub fn set(self, scheme: Scheme, secret: &str, max_age_s: u64) -> Option<HeaderValue> {
         let name = self.name(scheme);
         let secure = if scheme == Scheme::Https { "; Secure" } else { "" };
         let text = format!("{name}={secret}; Max-Age={max_age_s}; Path=/; HttpOnly; SameSite=Strict{secure}");
-        HeaderValue::try_from(text).ok() // our secrets are base64url
+        HeaderValue::try_from(text).ok() // secrets are base64url
     }
 }
 
-/// What a browser presents.
+/// The cookies of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cookies {
     /// Secret of [`Cookie::Session`].
@@ -49,7 +49,7 @@ pub struct Cookies {
 }
 
 impl Cookies {
-    /// Those of a request.
+    /// Reads the cookies of a request.
     pub fn of(headers: &HeaderMap, scheme: Scheme) -> Self {
         let find = |cookie: Cookie| one(headers, cookie.name(scheme));
         Self { session: find(Cookie::Session), device: find(Cookie::Device) }
@@ -61,7 +61,8 @@ impl Cookies {
     }
 }
 
-/// The value of the cookie of that name. Of several none counts: one of them isn't ours, and there is no telling which.
+/// The value of the cookie with this name. If there are several, none counts: one of them is foreign, and it is unknown
+/// which.
 fn one(headers: &HeaderMap, name: &str) -> Option<String> {
     let lines = headers.get_all(COOKIE).iter().filter_map(|v| v.to_str().ok());
     let mut values = lines.flat_map(|line| line.split(';')).filter_map(|pair| {

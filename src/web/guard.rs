@@ -1,10 +1,9 @@
-//! Who may speak to this server: the `Host` and `Origin` of every request and WebSocket. Pure logic.
+//! Checks `Host` and `Origin` of every request and WebSocket. Pure logic.
 //!
-//! Whatever a browser on this machine or network opens could otherwise speak to us in its user's name: a foreign page
-//! by a plain cross-origin request (its `Origin` gives it away), or by DNS rebinding, where a foreign name is made to
-//! resolve to this device, so that the page is "same-origin" with us (its `Host` gives it away). A literal address
-//! can't be rebound; it must be one of ours all the same. Who the user is, and what they may do, [`super::access`]
-//! decides then.
+//! Without this, any page that a browser on this machine or network opens could send requests in its user's name: by a
+//! plain cross-origin request (recognised by its `Origin`), or by DNS rebinding, where a foreign name resolves to this
+//! device, so that the page is "same-origin" with it (recognised by its `Host`). A literal address can't be rebound,
+//! but must still be one of this machine's. After that, [`super::access`] decides who the user is and what they may do.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -15,36 +14,36 @@ use super::problem::Problem;
 use super::proxy::{Client, Scheme, Via};
 use crate::config;
 
-/// What is asked of the machine, at the time of the request: interfaces and names come and go.
+/// Facts of the machine, read for each request, because interfaces and names change.
 pub trait Machine {
     /// Whether `address` is an address of this machine.
     fn owns(&self, address: IpAddr) -> bool;
-    /// Its host name, if it has one.
+    /// The machine's host name, if it has one.
     fn hostname(&self) -> Option<String>;
-    /// The name that it announces by mDNS, if any.
+    /// The name announced by mDNS, if any.
     fn announced(&self) -> Option<String>;
 }
 
-/// Which rules hold for the resource asked for.
+/// The rules for a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Area {
-    /// For pages of our own origin only.
+    /// For pages of this device only.
     Own,
-    /// Open to the pages of `web.origins` as well: WHEP.
+    /// Also for pages of `web.origins`: WHEP.
     Shared,
 }
 
-/// Where an admitted request comes from.
+/// The origin of an admitted request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
-    /// Our own page, or no page at all (no `Origin`).
+    /// A page of this device, or no page (no `Origin`).
     Own,
-    /// A page of `web.origins`: it needs CORS headers.
+    /// A page of `web.origins`, which needs CORS headers.
     Listed,
 }
 
-/// Admits a request or says why not: 400 without one valid `Host` (RFC 9112 section 3.2), 421 for a host that isn't us,
-/// 403 for a foreign page.
+/// Admits a request, or says why not: 400 without exactly one valid `Host` (RFC 9112 section 3.2), 421 for a foreign
+/// host, 403 for a foreign page.
 pub fn check(
     uri: &Uri,
     headers: &HeaderMap,
@@ -68,9 +67,9 @@ pub fn check(
     } else if origin.scheme != own.scheme {
         Err(scheme_is_lost(&origin, client))
     } else if without_port && client.via != Via::Direct {
-        // A proxy that we trust drops the port (nginx's `$host`), so it can't be compared. What else the host serves at
-        // other ports gets our cookies anyway, which know no ports (RFC 6265 section 8.5), and whoever sends
-        // `Sec-Fetch-Site` still says so there.
+        // A trusted proxy may drop the port (nginx's `$host`), so it can't be compared. Other servers on the same host
+        // get our cookies anyway, which ignore ports (RFC 6265 section 8.5), and browsers that send `Sec-Fetch-Site`
+        // still report them.
         Ok(Caller::Own)
     } else {
         Err(Problem::new(
@@ -81,7 +80,7 @@ pub fn check(
     }
 }
 
-/// A page of this host, but by another scheme than its request: most likely a proxy does HTTPS for us.
+/// A page of this host whose scheme differs from its request: most likely a proxy does HTTPS for this device.
 fn scheme_is_lost(origin: &Origin, client: &Client) -> Problem {
     let says = match client.via {
         _ if client.scheme != Scheme::Http || origin.scheme != "https" => return foreign(),
@@ -97,7 +96,7 @@ fn scheme_is_lost(origin: &Origin, client: &Client) -> Problem {
     Problem::new(StatusCode::FORBIDDEN, says)
 }
 
-/// Only the first half of [`check`]: whether the request is meant for us at all.
+/// Only the first half of [`check`]: whether the request is for this device.
 pub fn check_host(
     uri: &Uri,
     headers: &HeaderMap,
@@ -107,7 +106,7 @@ pub fn check_host(
     host(uri, headers, web, machine).map(|_| ())
 }
 
-/// By what name and port the client calls us.
+/// The host and port that the client has requested.
 fn host(
     uri: &Uri,
     headers: &HeaderMap,
@@ -128,7 +127,7 @@ fn host(
     if !ours(&host.0, &web.hosts, machine) {
         return Err(misdirected());
     }
-    // RFC 9112 section 3.2.2: a target in absolute form counts instead of Host. Both must be us.
+    // RFC 9112 section 3.2.2: a target in absolute form replaces Host. Both must be this device.
     if let Some(target) = uri.authority() {
         host = authority(target.as_str()).ok_or_else(|| bad_host("no valid target"))?;
         if !ours(&host.0, &web.hosts, machine) {
@@ -156,7 +155,7 @@ fn foreign() -> Problem {
 /// Why a header has no single value.
 enum NotOne {
     Several,
-    /// It isn't ASCII, or has control characters.
+    /// The value isn't ASCII, or has control characters.
     NoText,
 }
 
@@ -170,17 +169,17 @@ fn one<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Result<Option<&'a
     }
 }
 
-/// The host part of an authority, comparable.
+/// The host part of an authority, in a form that can be compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Host {
-    /// IPv4-mapped IPv6 as IPv4.
+    /// An address; IPv4-mapped IPv6 is stored as IPv4.
     Ip(IpAddr),
-    /// Lower case, without the root's dot.
+    /// A name in lower case, without the root's dot.
     Name(String),
 }
 
-/// Parses `host[:port]` (RFC 3986 section 3.2, without user information and percent-encoding: no browser sends
-/// those, and what is unusual is refused).
+/// Parses `host[:port]` (RFC 3986 section 3.2). User information and percent-encoding are refused; no browser sends
+/// them.
 fn authority(text: &str) -> Option<(Host, Option<u16>)> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
@@ -227,7 +226,7 @@ fn ours(host: &Host, hosts: &[String], machine: &dyn Machine) -> bool {
     }
 }
 
-/// An origin (RFC 6454), comparable.
+/// An origin (RFC 6454), in a form that can be compared.
 #[derive(Debug, PartialEq, Eq)]
 struct Origin {
     scheme: String,
@@ -246,7 +245,7 @@ impl Origin {
         Self { scheme, host, port }
     }
 
-    /// `None` for "null" and for whatever is no origin.
+    /// Parses an origin; `None` for "null" and anything else.
     fn parse(text: &str) -> Option<Self> {
         let (scheme, rest) = text.split_once("://")?;
         let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');

@@ -1,16 +1,16 @@
-//! JSON that is sent to us, and what is said where it is not what belongs there.
+//! Parses JSON from clients, with error messages for people.
 
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
-/// Something that is sent to us as JSON.
+/// A type that clients send as JSON.
 pub trait Expected: DeserializeOwned {
-    /// What it looks like, for the sentence that says so: an example, or words that fit behind "expected ".
+    /// The expected form, for error messages: an example, or words that fit after "expected ".
     const LOOKS: &'static str;
 }
 
-/// Reads `text`; the error is the rest of a sentence whose subject is `text`. It holds nothing that a parser says:
-/// those speak of Rust's types.
+/// Parses `text`; the error is the rest of a sentence whose subject is `text`. It leaves out the parser's own message,
+/// which speaks of Rust types.
 pub fn parse<T: Expected>(text: &str) -> Result<T, String> {
     serde_json::from_str(text).map_err(|e| match e.classify() {
         Category::Data => format!("is valid JSON with unexpected content: expected {}", T::LOOKS),

@@ -7,39 +7,39 @@ use super::places;
 /// Sizes and deadlines of every connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How many at once, and from whom.
+    /// Numbers and rates of connections, in total and per source.
     pub places: places::Limits,
-    /// From the connection to the end of its TLS handshake; three round trips over the slowest link, and the work of a
-    /// busy board.
+    /// Time limit for the TLS handshake, from the start of the connection: three round trips over the slowest link, on
+    /// a busy board.
     pub handshake: Duration,
-    /// From the connection, or the last response, to the end of the next request's headers: also what an idle
-    /// connection is kept for.
+    /// Time limit for the headers of a request, from the start of the connection or the last response. Idle connections
+    /// are closed after this time, too.
     pub header: Duration,
-    /// Bytes of a request's line and headers.
+    /// Largest request line and headers, bytes.
     pub header_bytes: usize,
-    /// From the end of the headers to the end of the body.
+    /// Time limit for the body, from the end of the headers.
     pub body: Duration,
-    /// Bytes of a body; an SDP has 2 to 10 kB.
+    /// Largest body, bytes; an SDP has 2 to 10 kB.
     pub body_bytes: usize,
-    /// For what we sent to be acknowledged, or room made for what we want to send (TCP_USER_TIMEOUT): whoever stops
-    /// reading is cut off.
+    /// How long sent data may stay unacknowledged, or the receive window closed (TCP_USER_TIMEOUT): clients that stop
+    /// reading are disconnected.
     pub stalled: Duration,
-    /// Bytes of a WebSocket message; a larger one closes the socket (1009).
+    /// Largest WebSocket message, bytes; a larger one closes the socket (1009).
     pub message_bytes: usize,
-    /// Between our pings on a WebSocket.
+    /// Time between pings on a WebSocket.
     pub ping: Duration,
-    /// Without any sign of life on a WebSocket before it is closed: three pings.
+    /// How long a WebSocket may be silent before it is closed: three pings.
     pub idle: Duration,
-    /// For one WebSocket message to be handed to the kernel.
+    /// Time limit for passing one WebSocket message to the kernel.
     pub write: Duration,
-    /// For the other end of a WebSocket to answer our close.
+    /// Time limit for the answer to a WebSocket close.
     pub close: Duration,
-    /// For everything to end once the daemon stops.
+    /// Time limit for all connections to end when the daemon stops.
     pub stop: Duration,
 }
 
 impl Limits {
-    /// What the daemon runs with.
+    /// The daemon's limits.
     pub const STANDARD: Self = Self {
         places: places::Limits::STANDARD,
         handshake: Duration::from_secs(8),

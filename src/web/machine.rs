@@ -1,4 +1,4 @@
-//! The machine's own names and addresses, as they are at this moment.
+//! The machine's current names and addresses.
 
 use std::net::{IpAddr, UdpSocket};
 
@@ -7,18 +7,18 @@ use tokio::sync::watch;
 use super::guard::Machine;
 use crate::net::addresses::own;
 
-/// This machine, as seen from one connection.
+/// This machine, seen from one connection.
 pub struct Here {
-    /// The address at which the connection came in.
+    /// The local address of the connection.
     pub local: IpAddr,
-    /// The name that is announced by mDNS.
+    /// The name announced by mDNS.
     pub announced: watch::Receiver<Option<String>>,
 }
 
 impl Machine for Here {
-    /// The connection's own address nearly always, which costs nothing and is never out of date. Another one of
-    /// ours when something on this machine forwards to us: whether it is ours the kernel tells by letting us
-    /// bind it, so there is no list to keep as interfaces come and go.
+    /// Nearly always this is the connection's own address, which is known and up to date. It differs if a program on
+    /// this machine forwards requests: then the kernel tells whether the address is local by allowing to bind it, so
+    /// there is no list to keep up to date.
     fn owns(&self, address: IpAddr) -> bool {
         let one_host = match address {
             IpAddr::V4(v4) => !v4.is_unspecified() && !v4.is_multicast() && !v4.is_broadcast(),
@@ -36,14 +36,14 @@ impl Machine for Here {
     }
 }
 
-/// The host's name, if it has one.
+/// The host name, if there is one.
 pub fn hostname() -> Option<String> {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
     Some(name.trim().to_owned()).filter(|n| !n.is_empty())
 }
 
-/// The addresses that are worth telling people and putting into certificates: they last, and can be in a URL (IPv6 link-local
-/// ones need a scope).
+/// The addresses for people and certificates: permanent ones that work in a URL (IPv6 link-local ones would need a
+/// scope).
 pub fn addresses() -> Vec<IpAddr> {
     let in_url = |ip: &IpAddr| match ip {
         IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_unspecified(),

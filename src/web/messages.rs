@@ -8,7 +8,7 @@ use crate::clock::{Clocks, RtpClock};
 use crate::config;
 use crate::pipeline::quality::{Quality, Share};
 
-/// What a page sends. Fields that we don't know are ignored, so that a newer page works with us.
+/// Messages from the page. Unknown fields are ignored, so that a newer page works with this daemon.
 #[derive(Debug, PartialEq, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum FromPage {
@@ -16,75 +16,75 @@ pub enum FromPage {
     Offer {
         /// Session description.
         sdp: String,
-        /// Whether it plays the sound; by default not, or as before.
+        /// Whether the page plays sound; by default not, or as before.
         sound: Option<bool>,
-        /// Which pictures it wishes for, of cameras that name no other; by default whatever is best, or as before.
+        /// Wanted quality of cameras without one of their own; by default the best, or as before.
         quality: Option<Quality>,
-        /// Which camera each of its video sections is for; by default the first one is for the first camera.
+        /// The camera of each video section; by default the first section is for the first camera.
         cameras: Option<Vec<Section>>,
-        /// The camera whose sound it hears; by default the first of those.
+        /// The camera whose sound the page plays; by default the first of `cameras`.
         listen: Option<String>,
     },
-    /// One more of its candidates.
+    /// An ICE candidate of the page.
     Candidate {
-        /// `candidate:...`, or empty: no more will come.
+        /// `candidate:...`, or empty at the end of candidates.
         candidate: String,
         /// Media section.
         mid: Option<String>,
     },
-    /// Asks for our clock.
+    /// Asks for the daemon's clock.
     Clock {
-        /// Comes back as it is.
+        /// Returned unchanged.
         t0: Number,
     },
-    /// Plays the sound from now on, or no longer.
+    /// Starts or stops to play sound.
     Sound {
-        /// Whether.
+        /// Whether the page plays sound.
         on: bool,
     },
-    /// Wishes for other pictures.
+    /// Changes the wanted quality.
     Quality {
-        /// Which.
+        /// The wanted quality.
         quality: Quality,
-        /// Of this media section; by default of all.
+        /// The media section; by default all.
         mid: Option<String>,
     },
-    /// Wishes for another camera in a media section.
+    /// Changes the camera of a media section.
     Camera {
-        /// Which section; by default the first.
+        /// The media section; by default the first.
         mid: Option<String>,
-        /// Which camera.
+        /// The camera.
         camera: String,
     },
-    /// Hears the sound of another camera.
+    /// Changes the camera whose sound is played.
     Listen {
-        /// Which.
+        /// The camera.
         camera: String,
     },
-    /// What it shows of a media section nobody sees now, or somebody does again.
+    /// Pauses a media section that nobody sees, or resumes it.
     Pause {
-        /// Which section.
+        /// The media section.
         mid: String,
-        /// Nobody does.
+        /// Whether to pause.
         on: bool,
     },
-    /// Takes over a viewer of a socket that is gone.
+    /// Takes over the viewer of a lost socket.
     Resume {
-        /// Its name, from the answer.
+        /// The viewer's id, from the answer.
         viewer: String,
     },
-    /// Leaves.
+    /// Ends the viewer.
     Bye,
 }
 
 /// A video section of an offer.
 #[derive(Debug, PartialEq, Deserialize)]
 pub struct Section {
-    /// Its name.
+    /// The id of the media section.
     pub mid: String,
-    /// The camera that it is for.
+    /// The camera.
     pub camera: String,
-    /// Which pictures it wishes for.
+    /// The wanted quality.
     pub quality: Option<Quality>,
 }
 
@@ -93,66 +93,66 @@ impl Expected for FromPage {
         "an object whose \"type\" is that of a message, with its fields (src/web/signal.md)";
 }
 
-/// What we send.
+/// Messages to the page.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum ToPage<'a> {
-    /// First of all.
+    /// The first message.
     Hello {
-        /// Ours.
+        /// The daemon's version.
         version: &'a str,
-        /// What may change.
+        /// The facts that may change.
         #[serde(flatten)]
         terms: Terms<'a>,
-        /// What RTP timestamps of video mean.
+        /// The RTP clock of video.
         video_clock: Clock,
-        /// What RTP timestamps of audio mean.
+        /// The RTP clock of audio.
         audio_clock: Clock,
     },
-    /// Some of what `hello` told is another now.
+    /// The facts of `hello` have changed.
     Update(Terms<'a>),
-    /// To an offer.
+    /// The answer to an offer.
     Answer {
-        /// The viewer's name.
+        /// The viewer's id.
         viewer: &'a str,
         /// Session description.
         sdp: &'a str,
     },
-    /// One more of our candidates.
+    /// An ICE candidate of the daemon.
     Candidate {
-        /// `candidate:...`, or empty: no more will come.
+        /// `candidate:...`, or empty at the end of candidates.
         candidate: &'a str,
         /// Media section.
         mid: &'a str,
     },
-    /// Our clock.
+    /// The daemon's clock.
     Clock {
-        /// As it came.
+        /// The value from the request.
         t0: Number,
         /// `CLOCK_MONOTONIC` now, microseconds.
         mono_us: u64,
     },
-    /// What each part is doing.
+    /// The status.
     Status(Map<String, Value>),
-    /// Media flows.
+    /// The media connection is up.
     Connected,
     /// The page should restart ICE.
     Restart {
-        /// Why, in one sentence.
+        /// The reason, in one sentence.
         why: &'a str,
     },
     /// The viewer was taken over.
     Resumed,
     /// The viewer ended.
     Closed {
-        /// Why, in one sentence.
+        /// The reason, in one sentence.
         reason: &'a str,
     },
-    /// Something was refused.
+    /// A message was refused.
     Error {
-        /// As in HTTP.
+        /// An HTTP status code.
         status: u16,
-        /// Why, in one sentence.
+        /// The reason, in one sentence.
         message: &'a str,
     },
 }
@@ -180,38 +180,38 @@ impl From<RtpClock> for Clock {
     }
 }
 
-/// The part of `hello` that may change while a socket is open.
+/// The facts of `hello` that may change while a socket is open.
 #[derive(Debug, Serialize)]
 pub struct Terms<'a> {
-    /// For `RTCPeerConnection`.
+    /// ICE servers for `RTCPeerConnection`.
     ice_servers: Vec<IceServer<'a>>,
     /// Whether there is sound.
     has_audio: bool,
-    /// The port of all media.
+    /// The media port.
     media_port: u16,
-    /// Whether it takes TCP.
+    /// Whether the media port accepts TCP.
     tcp: bool,
-    /// The sizes of the first camera's pictures, from large to small.
+    /// The sizes of the first camera's rungs, from large to small.
     qualities: &'a [Share],
-    /// All cameras that this person may watch, in the order of the configuration.
+    /// All cameras that this principal may watch, in the order of the configuration.
     cameras: &'a [CameraTerms],
 }
 
-/// What a page has to know of a camera before it offers.
+/// The facts of a camera that a page needs before its offer.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct CameraTerms {
-    /// Its identity.
+    /// The camera's name, which identifies it.
     pub name: String,
-    /// What people read.
+    /// The name for people.
     pub label: String,
     /// Whether there is sound.
     pub has_audio: bool,
-    /// The sizes of its pictures, from large to small.
+    /// The sizes of its rungs, from large to small.
     pub qualities: Vec<Share>,
 }
 
 impl<'a> Terms<'a> {
-    /// `servers` are as this viewer may know them; `media` is the port, and whether it takes TCP.
+    /// `servers` has what this viewer may know; `media` is the port, and whether it accepts TCP.
     pub fn new(servers: &'a [config::IceServer], media: (u16, bool), cameras: &'a [CameraTerms]) -> Self {
         let server = |s: &'a config::IceServer| IceServer {
             urls: &s.urls,

@@ -1,4 +1,4 @@
-//! The door for browsers and players: HTTP, the page, signaling by WebSocket and by WHEP.
+//! The web server for browsers and players: HTTP, the page, and signaling by WebSocket and WHEP.
 //!
 //! | path | methods | what |
 //! |---|---|---|
@@ -8,12 +8,11 @@
 //! | `/api/session`, ... | GET, POST, DELETE | signing in, guest links, privacy ([`api`]) |
 //! | `/api/status`, `/healthz` | GET | facts and health ([`status`]) |
 //! | `/api/ca.pem` | GET | the device's certificate authority ([`tls`]) |
-//! | `/snapshot.jpg?camera=NAME` | GET | one picture, fresh; it counts as demand for one frame |
+//! | `/snapshot.jpg?camera=NAME` | GET | one new picture; it counts as demand for one frame |
 //!
-//! A request passes [`server`] (TLS, limits), then `routes`, where [`guard`] judges `Host` and `Origin`, and [`access`]
-//! who may do that, before any route is looked at; then the route. Errors are `application/problem+json` ([`problem`]),
-//! except for what hyper
-//! refuses before it is a request (400 for what is no HTTP, 431 for headers over the limit), which has no body.
+//! A request passes [`server`] (TLS, limits) and then `routes`, where [`guard`] checks `Host` and `Origin` and
+//! [`access`] checks the permission before any route is tried. Errors are `application/problem+json` ([`problem`]),
+//! except for those of hyper, which have no body (400 for bytes that are not HTTP, 431 for headers over the limit).
 
 #![cfg_attr(test, allow(clippy::unwrap_used))] // tests may; the lint still sees everything else when it isn't a test
 
@@ -66,42 +65,42 @@ use crate::viewer::Registry;
 
 pub use server::{Door, Error, Open, Server, Speaks, bind};
 
-/// What the web reaches of the rest of the daemon.
+/// The parts of the daemon that the web server uses.
 pub struct Context {
     /// All viewers.
     pub registry: Arc<Registry>,
-    /// What every part is doing.
+    /// The status of all parts.
     pub status: Arc<Status>,
-    /// Who may come in.
+    /// Authentication.
     pub auth: Arc<auth::Auth>,
-    /// What there is to watch.
+    /// All cameras.
     pub cameras: Arc<Cameras>,
-    /// What a reload of the configuration may change.
+    /// The settings that a reload of the configuration may change.
     pub settings: watch::Receiver<Arc<Settings>>,
-    /// What RTP timestamps mean, for the page's measurement of delay.
+    /// The RTP clocks, for the page's measurement of delay.
     pub clocks: Clocks,
-    /// The links that this machine is on: who is a neighbour.
+    /// This machine's links, which tell who is a neighbour.
     pub links: Links,
-    /// The name that mDNS announces, if any: another one of ours.
+    /// The name announced by mDNS, if any, under which this device is also known.
     pub announced: watch::Receiver<Option<String>>,
 }
 
 impl Context {
-    /// What holds now.
+    /// The current settings.
     pub fn settings(&self) -> Arc<Settings> {
         self.settings.borrow().clone()
     }
 }
 
-/// What a reload of the configuration may change, replaced as a whole.
+/// Settings that a reload of the configuration may change; they are replaced as a whole.
 pub struct Settings {
     /// `[web]`
     pub web: config::Web,
-    /// `[ice]`, handed to browsers and players.
+    /// `[ice]`, passed to browsers and players.
     pub ice: config::Ice,
-    /// The certificate being served; `None` for plain HTTP.
+    /// The certificate; `None` for plain HTTP.
     pub tls: Option<Arc<tls::Tls>>,
-    /// Where the page is listened for.
+    /// The address of the page's listener.
     pub address: SocketAddr,
 }
 

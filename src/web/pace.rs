@@ -1,29 +1,29 @@
-//! How fast a page may send messages. Pure policy.
+//! Limits how fast a page may send messages. Pure policy.
 
 use std::time::{Duration, Instant};
 
 use crate::net::{Bucket, Rate};
 
-/// Messages of a page. It sends some forty when it joins (an offer, its candidates, clock exchanges), as many when its
-/// network changes, and then one now and then.
+/// Rate of messages of a page. A page sends some forty when it joins (an offer, its candidates, clock exchanges), as
+/// many when its network changes, and otherwise few.
 const MESSAGES: Rate = Rate { per_second: 20.0, burst: 200.0 };
-/// Faster than that for the third time, and the socket is closed: our page never is.
+/// Breaches of the rate after which the socket is closed; our page never breaches it.
 const BREACHES: u32 = 3;
-/// A breach is forgotten after this time without another.
+/// Time after which a breach is forgotten if there was no other.
 const FORGIVEN: Duration = Duration::from_secs(60);
 
-/// What is to be done with a message.
+/// What to do with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is handled.
+    /// Handle it.
     Handle,
-    /// It is refused, and the page is told so.
+    /// Refuse it with an error message.
     Refuse,
-    /// The socket is closed.
+    /// Close the socket.
     Close,
 }
 
-/// The messages of one socket.
+/// Counts the messages of one socket.
 #[derive(Debug)]
 pub struct Pace {
     bucket: Bucket,
@@ -32,12 +32,12 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// None yet.
+    /// Starts without messages.
     pub fn new(now: Instant) -> Self {
         Self { bucket: Bucket::full(MESSAGES), breaches: 0, last: now }
     }
 
-    /// One more, of any kind. After a breach there is room for half a burst, so that one burst is one breach.
+    /// Counts a message of any kind. A breach refills half of the burst, so that one burst counts as one breach.
     pub fn message(&mut self, now: Instant) -> Verdict {
         if self.bucket.take(1.0, now) {
             return Verdict::Handle;

@@ -1,8 +1,9 @@
-//! The page: files that are part of the program. No framework, no build step, no outside resource. Scripts that are needed
-//! together come as one file (`script.rs`), and so do all style sheets: each request costs a round trip.
+//! The page: files that are part of the program. There is no framework, build step or external resource. Scripts that
+//! are needed together are served as one file (`script.rs`), and so are all style sheets, because each request costs a
+//! round trip.
 //!
-//! A browser asks each time whether `/` changed; all else has the version of the whole page in its path, so it is kept for good
-//! and never asked about, and after an update nobody sees a page of the old version with scripts of the new one.
+//! Browsers revalidate `/` each time. All other files have the version of the whole page in their path, so browsers
+//! keep them without revalidation, and an updated page never runs with scripts of a different version.
 
 use std::io::Write as _;
 use std::sync::{LazyLock, OnceLock};
@@ -37,17 +38,17 @@ macro_rules! file {
 }
 
 const INDEX: &str = include_str!("page/index.html");
-/// Where [`INDEX`] names the script that comes with it...
+/// The place in [`INDEX`] where the early script is inserted.
 const EARLY_PLACE: &str = "<script src=\"early.js\"></script>";
-/// ... and its text.
+/// The early script.
 const EARLY: &str = include_str!("page/early.js");
 
-/// What a browser may load for any of our documents (CSP level 3): nothing from elsewhere. `'self'` covers `ws:` of the same
-/// host and port (section 6.7.2.8), which Chromium, Firefox and Safari from 16 on follow.
+/// Content security policy (CSP level 3) of all documents: nothing from other origins. `'self'` includes `ws:` of the
+/// same host and port (section 6.7.2.8) in Chromium, Firefox and Safari from 16 on.
 pub const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                           manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Name, media type and text of what is served as it is.
+/// Name, media type and text of files that are served unchanged.
 const FILES: &[((&str, &str), &str)] = &[
     (file!("icon-away.svg"), SVG),
     (file!("icon-live.svg"), SVG),
@@ -55,7 +56,7 @@ const FILES: &[((&str, &str), &str)] = &[
     (file!("app.webmanifest"), MANIFEST),
 ];
 
-/// An icon for iOS, which takes no SVG.
+/// An icon for iOS, which does not support SVG.
 const TOUCH_ICON: (&str, &[u8]) = ("touch-icon.png", include_bytes!("page/touch-icon.png"));
 
 /// The style sheets, in the order in which they are joined: later rules win.
@@ -68,7 +69,7 @@ const STYLES: &[(&str, &str)] = &[
     file!("narrow.css"),
 ];
 
-/// What connects comes first; then what is seen; then what somebody asks for, or what goes wrong.
+/// The scripts, by urgency: the connection first, then the visible parts, then dialogs and diagnosis.
 const SCRIPTS: &[Script] = &[
     Script(&[
         file!("backoff.js"),
@@ -122,26 +123,26 @@ const SCRIPTS: &[Script] = &[
     Script(&[file!("sdp.js"), file!("whep.js")]),
 ];
 
-/// How long a browser may keep what has a version: a year, the longest there is.
+/// `Cache-Control` of files with a version: a year, the longest possible time.
 const FOR_GOOD: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
-/// Whatever may change under the same path is asked about each time.
+/// `Cache-Control` of files that may change under the same path: browsers revalidate them each time.
 const ASK: HeaderValue = HeaderValue::from_static("no-cache");
 
-/// Something of the page as it is served.
+/// A file of the page as it is served.
 struct Asset {
     path: String,
     kind: HeaderValue,
     content: Bytes,
-    /// The same, compressed when it is first asked for, so that the start does not wait for it.
+    /// The compressed content. It is compressed on the first request, so that the start does not wait for it.
     gzip: OnceLock<Bytes>,
-    /// The same for all assets: it changes when any of them does.
+    /// The entity-tag, which is the same for all assets: it changes with any of them.
     etag: HeaderValue,
     keep: HeaderValue,
-    /// What it may load, where that is not [`POLICY`].
+    /// The content security policy, if it differs from [`POLICY`].
     policy: Option<HeaderValue>,
 }
 
-/// Made once for the process.
+/// All assets, built once per process.
 static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| assets(FILES, STYLES, SCRIPTS));
 
 fn assets(
@@ -156,7 +157,7 @@ fn assets(
     let scripts = scripts.iter().map(|script| (script.name(), JS, script.text(scripts).into()));
     let all: Vec<(&str, &str, Bytes)> = files.chain(whole).chain(scripts).collect();
     let version = version(&all);
-    // Weak: both encodings have it (RFC 9110 section 8.8.1).
+    // Weak, because both encodings share it (RFC 9110 section 8.8.1).
     let etag = HeaderValue::from_str(&format!("W/\"{version}\"")).expect("digits and quotes");
     let mut index = INDEX.replace(EARLY_PLACE, &format!("<script>{EARLY}</script>"));
     for (name, ..) in &all {
@@ -178,14 +179,14 @@ fn assets(
     assets
 }
 
-/// [`POLICY`] for the page itself, in which one script stands.
+/// [`POLICY`] for the page itself, which contains one inline script.
 fn policy() -> HeaderValue {
     let early = BASE64_STANDARD.encode(digest::digest(&digest::SHA256, EARLY.as_bytes()));
     let policy = POLICY.replace("script-src 'self'", &format!("script-src 'self' 'sha256-{early}'"));
     HeaderValue::from_str(&policy).expect("printable")
 }
 
-/// Another one for whatever differs in any file.
+/// A version that changes with any file.
 fn version(all: &[(&str, &str, Bytes)]) -> String {
     let files = all.iter().flat_map(|(name, _, content)| [name.as_bytes(), content]);
     let mut digest = digest::Context::new(&digest::SHA256);
@@ -196,7 +197,7 @@ fn version(all: &[(&str, &str, Bytes)]) -> String {
     digest.finish().as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Whether the page has a file of that path.
+/// Whether the page has a file with this path.
 pub fn has(path: &str) -> bool {
     ASSETS.iter().any(|a| a.path == path)
 }
@@ -260,7 +261,7 @@ impl Asset {
         response
     }
 
-    /// Whether the browser has it already.
+    /// Whether the browser has the current version already.
     fn is_known(&self, headers: &HeaderMap) -> bool {
         // Weak comparison (RFC 9110 section 13.1.2).
         let strong = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_owned();
@@ -270,7 +271,7 @@ impl Asset {
     }
 }
 
-/// Whether `Accept-Encoding` names gzip, and not to say that it is not taken (RFC 9110 section 12.5.3).
+/// Whether `Accept-Encoding` accepts gzip, with a weight other than 0 (RFC 9110 section 12.5.3).
 fn takes_gzip(headers: &HeaderMap) -> bool {
     let values = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|v| v.to_str().ok());
     values.flat_map(|v| v.split(',')).any(|coding| {

@@ -1,4 +1,4 @@
-//! What routes get beside the request itself: the daemon's parts, and the connection by which it came.
+//! What routes get in addition to the request: the daemon's parts, and the request's connection.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use crate::net::{Links, Source};
 
 /// Shared by all routes.
 pub struct State {
-    /// The rest of the daemon.
+    /// The parts of the daemon.
     pub context: Arc<Context>,
-    /// Viewers that came through the web.
+    /// Viewers that joined through the web server.
     pub sessions: Arc<Sessions>,
     /// Sizes and deadlines.
     pub limits: Limits,
@@ -24,30 +24,30 @@ pub struct State {
     pub stop: CancellationToken,
 }
 
-/// The connection by which a request came.
+/// The connection of a request.
 #[derive(Clone)]
 pub struct Peer {
-    /// The other end, or the client behind a proxy; never IPv4 in IPv6 clothes.
+    /// Address of the client, also of one behind a proxy; never IPv4-mapped.
     pub remote: SocketAddr,
-    /// Whom it is counted for.
+    /// The source that the connection counts for.
     pub source: Source,
-    /// Our end.
+    /// The local address.
     pub local: IpAddr,
-    /// How the browser reached us.
+    /// The scheme that the browser has used.
     pub scheme: Scheme,
-    /// Whether a proxy is between.
+    /// Whether there is a proxy.
     pub via: Via,
-    /// Its place among the connections allowed; kept by a WebSocket after HTTP is done with it.
+    /// The slot of the connection; a WebSocket keeps it after HTTP.
     pub place: Arc<Place>,
-    /// Cancelled when the door that it came through is closed.
+    /// Cancelled when the listener is closed.
     pub door: CancellationToken,
 }
 
 impl Peer {
-    /// With what a trusted proxy says of its client.
+    /// The connection with the facts of its client that a trusted proxy has reported.
     pub fn of(mut self, client: &Client, links: &Links) -> Self {
         if client.address != self.remote.ip() {
-            self.remote = SocketAddr::new(client.address, 0); // its port nobody tells
+            self.remote = SocketAddr::new(client.address, 0); // proxies don't report the port
             self.source = links.source(client.address);
         }
         self.scheme = client.scheme;

@@ -4,8 +4,7 @@
 //! |---|---|---|---|
 //! | owner's password | `POST /api/login` | pairing, `peercam passwd`, the page | when replaced |
 //! | household's password (may watch) | the same | the owner | when replaced or removed |
-//! | session (256 random bits) | cookie | signing in | after 14 days unused, after 90 days, by logout or a new password
-//! |
+//! | session (256 random bits) | cookie | signing in | after 14 days unused, after 90 days, by logout or a new password |
 //! | guest link (128 bits) | cookie | the owner | when it expires or is revoked |
 //! | token (256 bits) | `Authorization: Bearer` | `peercam token add` | when revoked |
 //! | pairing secret (128 bits) | `POST /api/pair` | the first start, `peercam pair` | when used or replaced, after 15 min |
