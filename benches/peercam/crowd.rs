@@ -215,7 +215,7 @@ impl Ours {
         let registry = Registry::new(cameras.clone(), status.clone(), port, 300);
         let listener = web::bind((web.address, 0).into(), &[]).expect("a port");
         let address = listener.local_addr().expect("an address");
-        let door = web::Door { listener, speaks: web::Speaks::Plain };
+        let door = web::Listener { listener, speaks: web::Speaks::Plain };
         let dir = Dir::new();
         door::furnish(dir.path());
         let auth = Auth::new(State::open(dir.path()).expect("a state"));

@@ -178,7 +178,7 @@ impl Controls {
     /// The answer to `peercam status`.
     fn facts(&self) -> Value {
         let (mut report, privacy) = (self.status.report(), self.auth.state().privacy().borrow().clone());
-        let cameras = cameras::told(&self.cameras, &privacy, std::mem::take(&mut report.cameras));
+        let cameras = cameras::facts(&self.cameras, &privacy, std::mem::take(&mut report.cameras));
         let (mut facts, viewers) = (json!(report), self.registry.list());
         for (key, told) in cameras {
             facts[key] = told;

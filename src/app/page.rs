@@ -8,16 +8,16 @@ use tracing::{info, warn};
 use crate::config;
 use crate::wall::date;
 use crate::web::tls::Tls;
-use crate::web::{self, Door, Open, Server, Speaks};
+use crate::web::{self, Listener, Open, Server, Speaks};
 
 /// A listener, and its address in the configuration (with port 0 the real address differs).
 #[derive(Debug)]
-struct Listener {
+struct Bound {
     asked: SocketAddr,
     socket: TcpListener,
 }
 
-impl Listener {
+impl Bound {
     /// Listens on `asked`. If one of `held` already does, its socket is duplicated.
     fn take(asked: SocketAddr, held: &[&Self]) -> Result<Self, web::Error> {
         let copy = held.iter().find(|l| l.asked == asked).and_then(|l| l.socket.try_clone().ok());
@@ -30,8 +30,8 @@ impl Listener {
 /// The listener of the page, and the one that redirects plain HTTP to it, if any.
 #[derive(Debug)]
 pub struct Listeners {
-    page: Listener,
-    redirect: Option<Listener>,
+    page: Bound,
+    redirect: Option<Bound>,
     address: SocketAddr,
 }
 
@@ -45,10 +45,10 @@ impl Listeners {
     /// If the daemon can't listen on an address.
     pub fn take(web: &config::Web, before: Option<(&Self, &config::Web)>) -> Result<Self, web::Error> {
         let held = before.map(|(listeners, _)| listeners.all()).unwrap_or_default();
-        let page = Listener::take((web.address, web.port).into(), &held)?;
+        let page = Bound::take((web.address, web.port).into(), &held)?;
         let address = page.socket.local_addr().unwrap_or(page.asked);
         let asked = redirect(web);
-        let taken = match asked.map(|asked| Listener::take(asked, &held)).transpose() {
+        let taken = match asked.map(|asked| Bound::take(asked, &held)).transpose() {
             Err(e) if before.is_some_and(|(_, old)| asked != redirect(old)) => return Err(e),
             Err(e) => {
                 warn!("plain HTTP is not redirected to HTTPS: {e}");
@@ -64,18 +64,18 @@ impl Listeners {
         self.address
     }
 
-    fn all(&self) -> Vec<&Listener> {
+    fn all(&self) -> Vec<&Bound> {
         [&self.page].into_iter().chain(&self.redirect).collect()
     }
 
-    fn doors(&self, tls: Option<&Tls>) -> std::io::Result<Vec<Door>> {
+    fn to_serve(&self, tls: Option<&Tls>) -> std::io::Result<Vec<Listener>> {
         let speaks = tls.map_or(Speaks::Plain, |tls| Speaks::Tls(tls.config()));
-        let mut doors = vec![Door { listener: self.page.socket.try_clone()?, speaks }];
+        let mut all = vec![Listener { listener: self.page.socket.try_clone()?, speaks }];
         if let Some(redirect) = &self.redirect {
             let speaks = Speaks::Redirect(self.address.port());
-            doors.push(Door { listener: redirect.socket.try_clone()?, speaks });
+            all.push(Listener { listener: redirect.socket.try_clone()?, speaks });
         }
-        Ok(doors)
+        Ok(all)
     }
 }
 
@@ -125,7 +125,7 @@ impl Page {
 }
 
 fn open(server: &Server, listeners: &Listeners, tls: Option<&Tls>) -> anyhow::Result<Vec<Open>> {
-    let doors = listeners.doors(tls)?.into_iter().map(|door| server.open(door));
+    let doors = listeners.to_serve(tls)?.into_iter().map(|door| server.open(door));
     let doors = doors.collect::<Result<_, _>>()?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     info!("listening on {scheme}://{}", listeners.address);

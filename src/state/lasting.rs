@@ -82,7 +82,7 @@ pub struct Session {
 
 /// A browser that was signed in once: guesses by strangers never delay its sign-in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Device {
+pub struct KnownBrowser {
     /// Of its cookie.
     pub digest: Digest,
     /// Whose password was used last.
@@ -116,7 +116,7 @@ pub struct Lasting {
     pub sessions: Vec<Session>,
     /// At most [`Lasting::MOST_DEVICES`]; a new one replaces the longest unused, viewers' first.
     #[serde(default)]
-    pub devices: Vec<Device>,
+    pub devices: Vec<KnownBrowser>,
     /// All cameras and microphones stay closed.
     #[serde(default)]
     pub privacy: bool,
@@ -187,7 +187,7 @@ impl Lasting {
     }
 
     /// Remembers a browser, or updates it.
-    pub fn add_device(&mut self, device: Device) {
+    pub fn add_device(&mut self, device: KnownBrowser) {
         self.devices.retain(|d| d.digest != device.digest);
         push(&mut self.devices, device, Self::MOST_DEVICES, |d| (d.role, d.seen_unix));
     }

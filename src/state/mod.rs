@@ -21,7 +21,7 @@ mod scope;
 
 pub use digest::Digest;
 pub use dirs::{default_dir, runtime_dir};
-pub use lasting::{Device, Guest, Lasting, Role, Session, Token};
+pub use lasting::{Guest, KnownBrowser, Lasting, Role, Session, Token};
 pub use scope::Scope;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};

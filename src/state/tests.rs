@@ -79,7 +79,7 @@ fn what_was_changed_is_there_after_the_next_start() {
         l.owner = Some("$argon2id$...".into());
         l.privacy = true;
         l.add_session(session(Role::Owner, 7));
-        l.add_device(Device { digest: Digest::of("d"), role: Role::Owner, seen_unix: 7 });
+        l.add_device(KnownBrowser { digest: Digest::of("d"), role: Role::Owner, seen_unix: 7 });
         l.tokens.push(Token {
             name: "a".into(),
             role: Role::Viewer,
@@ -225,7 +225,8 @@ fn full_lists_lose_who_was_away_longest_and_the_owner_last() {
     assert_eq!(lasting.sessions[0], session(Role::Owner, 1), "however many viewers there are");
     assert_eq!(lasting.sessions[1], session(Role::Viewer, 111));
     for n in 0..Lasting::MOST_DEVICES as u64 + 1 {
-        let device = |n: u64| Device { digest: Digest::of(&n.to_string()), role: Role::Owner, seen_unix: n };
+        let device =
+            |n: u64| KnownBrowser { digest: Digest::of(&n.to_string()), role: Role::Owner, seen_unix: n };
         lasting.add_device(device(n));
         lasting.add_device(device(n)); // the same again is no further one
     }

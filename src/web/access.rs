@@ -130,16 +130,16 @@ pub fn admit(
     let mut basic =
         if token.is_none() && cookies.session.is_none() && takes_basic(path) { basic(headers) } else { None };
     let changes = !method.is_safe() || headers.contains_key(UPGRADE);
-    match Sender::of(headers, caller) {
-        Sender::Ours => (),
-        Sender::Foreign if changes && caller == Caller::Own => return Err(foreign()),
-        Sender::Foreign => {
+    match RequestOrigin::of(headers, caller) {
+        RequestOrigin::Ours => (),
+        RequestOrigin::Foreign if changes && caller == Caller::Own => return Err(foreign()),
+        RequestOrigin::Foreign => {
             cookies = Cookies::default();
             // A page of `web.origins` has set it itself. For other pages the browser may have added it.
             basic = basic.filter(|_| caller == Caller::Listed);
         }
-        Sender::Unknown if changes && cookies.any() => return Err(foreign()),
-        Sender::Unknown => (),
+        RequestOrigin::Unknown if changes && cookies.any() => return Err(foreign()),
+        RequestOrigin::Unknown => (),
     }
     let principal = match token.or(basic.as_deref()) {
         Some(token) => auth.by_token(token),
@@ -200,7 +200,7 @@ fn foreign() -> Problem {
 }
 
 /// The page that sent a request.
-enum Sender {
+enum RequestOrigin {
     Ours,
     /// A foreign or unknown page.
     Foreign,
@@ -208,7 +208,7 @@ enum Sender {
     Unknown,
 }
 
-impl Sender {
+impl RequestOrigin {
     fn of(headers: &HeaderMap, caller: Caller) -> Self {
         const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
         if caller == Caller::Listed {

@@ -52,7 +52,7 @@ use super::body::{self, Body};
 use super::cookies::Cookie;
 use super::json::{self, Expected};
 use super::limits::Limits;
-use super::peer::{Peer, State};
+use super::peer::{Connection, State};
 use super::problem::Problem;
 use super::proxy::{Scheme, Via};
 use super::{Context, cameras, privacy, qr};
@@ -141,7 +141,7 @@ impl Expected for Privacy {
 /// An admitted request.
 struct Request {
     state: Arc<State>,
-    peer: Peer,
+    peer: Connection,
     visitor: Visitor,
 }
 
@@ -151,7 +151,7 @@ pub fn routes(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
     warp::path("api")
         .and(warp::method())
         .and(warp::path::full())
-        .and(warp::ext::get::<Peer>())
+        .and(warp::ext::get::<Connection>())
         .and(warp::ext::get::<Visitor>())
         .and(warp::header::headers_cloned())
         .and(body::unread())

@@ -58,24 +58,24 @@ pub fn terms(context: &Context, principal: &Principal) -> Vec<CameraTerms> {
 
 /// The cameras' part of the status: `cameras`, with the number of viewers of each, and `video` and `audio` of the
 /// first.
-pub fn told(cameras: &Cameras, privacy: &Privacy, reports: Vec<CameraReport>) -> Map<String, Value> {
-    let told = |report: CameraReport| {
+pub fn facts(cameras: &Cameras, privacy: &Privacy, reports: Vec<CameraReport>) -> Map<String, Value> {
+    let facts = |report: CameraReport| {
         let camera = cameras.find(&report.name)?;
-        let mut told = json!(report);
-        told["video"]["rungs"] = json!(camera.video.rungs());
-        told["viewers"] = json!(*camera.video.demand.viewers().borrow());
-        told["private"] = json!(privacy.covers(&report.name));
-        Some(told)
+        let mut of = json!(report);
+        of["video"]["rungs"] = json!(camera.video.rungs());
+        of["viewers"] = json!(*camera.video.demand.viewers().borrow());
+        of["private"] = json!(privacy.covers(&report.name));
+        Some(of)
     };
-    let all: Vec<_> = reports.into_iter().filter_map(told).collect();
-    let mut told = Map::new();
+    let all: Vec<_> = reports.into_iter().filter_map(facts).collect();
+    let mut facts = Map::new();
     if let Some(first) = all.first() {
         for side in ["video", "audio"] {
-            told.insert(side.into(), first[side].clone());
+            facts.insert(side.into(), first[side].clone());
         }
     }
-    told.insert("cameras".into(), Value::Array(all));
-    told
+    facts.insert("cameras".into(), Value::Array(all));
+    facts
 }
 
 #[cfg(test)]

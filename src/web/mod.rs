@@ -63,7 +63,7 @@ use crate::pipeline::camera::Cameras;
 use crate::status::Status;
 use crate::viewer::Registry;
 
-pub use server::{Door, Error, Open, Server, Speaks, bind};
+pub use server::{Error, Listener, Open, Server, Speaks, bind};
 
 /// The parts of the daemon that the web server uses.
 pub struct Context {

@@ -26,7 +26,7 @@ pub struct State {
 
 /// The connection of a request.
 #[derive(Clone)]
-pub struct Peer {
+pub struct Connection {
     /// Address of the client, also of one behind a proxy; never IPv4-mapped.
     pub remote: SocketAddr,
     /// The source that the connection counts for.
@@ -43,7 +43,7 @@ pub struct Peer {
     pub door: CancellationToken,
 }
 
-impl Peer {
+impl Connection {
     /// The connection with the facts of its client that a trusted proxy has reported.
     pub fn of(mut self, client: &Client, links: &Links) -> Self {
         if client.address != self.remote.ip() {

@@ -1,16 +1,17 @@
-//! Who gets one of the places for connections. Pure logic.
+//! Assigns the slots for connections. Pure logic.
 //!
-//! Whoever opens connections must not keep others out, neither from elsewhere nor from the same address, behind which the
-//! owner may sit too. So a newcomer is not simply refused when all places are taken: another connection gives way to it.
-//! Idle connections go first, and among them those of the source that used most lately (connections and requests,
-//! [`Usage`]); where none is idle, one of a source that uses more than the newcomer's. Two kinds never give way:
+//! Clients that open many connections must not keep others out, neither from other addresses nor from the same one,
+//! which the owner may share. So when all slots are taken, a new connection is not simply refused: another one is
+//! closed for it. Idle connections are closed first, and among them those of the source with the highest recent use
+//! (connections and requests, [`Usage`]). If none is idle, one of a source with a higher use than the newcomer's is
+//! closed. Two kinds are never closed:
 //!
-//! - a few connections of each credential that was shown on them, so whoever is signed in keeps on working; but for the
-//!   owner's, at most half of all connections, and of one source's, so that there is room for others in any case;
-//! - WebSockets of whoever was let in. They are counted apart: for each credential, for each source, and with a reserve
-//!   for the owner. Each has a burst of messages, so new ones have a rate for each credential but the owner's.
+//! - a few connections of each credential, so that signed-in users can continue. Except for the owner's, these are at
+//!   most half of all connections, and of those of one source, so that there is always room for others;
+//! - WebSockets of authenticated users. They have their own limits: per credential, per source, and with a reserve for
+//!   the owner. Each may send a burst of messages, so new ones have a rate per credential, except the owner's.
 //!
-//! A source from which somebody signed in lately is preferred over all strangers, for it is where they come from next.
+//! Sources from which somebody has signed in recently are preferred to strangers, because users return from there.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -19,39 +20,40 @@ use super::usage::Usage;
 use crate::net::{Bucket, Buckets, Rate, Source, descriptors};
 use crate::viewer::{Credential, Holder};
 
-/// How many places there are.
+/// Numbers and rates of slots.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once, WebSockets not counted.
+    /// Most connections at the same time, without WebSockets.
     pub connections: usize,
-    /// Of them from one source. A page with its assets takes six.
+    /// Most of them from one source. A page with its assets takes six.
     pub per_source: usize,
-    /// TLS handshakes at once, of all; each costs the most that anybody can ask for before a login.
+    /// Most TLS handshakes at the same time; they are the most expensive work before a login.
     pub handshakes: usize,
-    /// Of them from one source.
+    /// Most of them from one source.
     pub handshakes_per_source: usize,
-    /// New connections from one source. On a small board a handshake costs a millisecond or two of one core, so this
-    /// leaves most of it to those who watch.
+    /// Rate of new connections from one source. On a small board a handshake takes a millisecond or two of one core, so
+    /// this leaves most of it to viewers.
     pub rate: Rate,
-    /// TLS handshakes from all sources together. Of the burst, newcomers may take the first three quarters, sources from
-    /// which somebody signed in all but the last eighth, and those from which the owner did all of it. The more a source has
-    /// used lately the more it has to leave: three quarters if nobody signed in from there, else three eighths, so that
-    /// newcomers find something left whoever asks for all.
+    /// Rate of TLS handshakes from all sources together. Newcomers may use the first three quarters of the burst,
+    /// sources from which somebody signed in all but the last eighth, and sources from which the owner signed in all of
+    /// it. The higher the recent use of a source, the more it has to leave: up to three quarters if nobody signed in
+    /// from there, and up to three eighths otherwise, so that there is always something left for newcomers.
     pub handshake_rate: Rate,
-    /// Connections of one credential that never give way: a browser's six, and two.
+    /// Connections of one credential that are never closed for others: a browser's six, and two more.
     pub safe: usize,
-    /// WebSockets of whoever was let in.
+    /// Most WebSockets of authenticated users.
     pub kept: usize,
-    /// Of them for the owner alone.
+    /// How many of them are reserved for the owner.
     pub kept_for_owner: usize,
-    /// Of them from one source, the owner's not counted: an office or a party behind one address.
+    /// Most of them from one source, without the owner's: an office or a party behind one address.
     pub kept_per_source: usize,
 }
 
 impl Limits {
-    /// What the daemon runs with.
+    /// The daemon's limits.
     pub const STANDARD: Self = Self {
-        // As many as forty browsers open. Each connection may take some 50 KB, and the allocator can't give back all of that.
+        // As many as forty browsers open. Each connection may take some 50 KB, not all of which the allocator can
+        // return.
         connections: 256,
         per_source: 64,
         handshakes: 64,
@@ -59,18 +61,18 @@ impl Limits {
         rate: Rate { per_second: 40.0, burst: 160.0 },
         handshake_rate: Rate { per_second: 120.0, burst: 480.0 },
         safe: 8,
-        // The page of each of the most viewers that can be configured, and some of people who look at the page only.
+        // One page for each of the most viewers that can be configured, and some pages without a viewer.
         kept: 1088,
         kept_for_owner: 64,
         kept_per_source: 256,
     };
 
-    /// The same for a process that may have `descriptors` open at once.
+    /// These limits, reduced for a process that may have `descriptors` open files.
     pub fn within(self, descriptors: usize) -> Self {
         let share = |most| descriptors::share(most, descriptors);
         let kept = share(self.kept);
         Self {
-            // Of few, more for these: whoever wants to watch begins with one.
+            // If there are few, more are for WebSockets, because watching begins with one.
             connections: share(2 * self.connections).min(self.connections),
             kept,
             kept_for_owner: self.kept_for_owner.min(kept / 4),
@@ -80,48 +82,50 @@ impl Limits {
     }
 }
 
-/// A connection without progress for this long is idle. A browser opens six connections at once, and needs a moment for
-/// each.
+/// Time without progress after which a connection is idle. A browser opens six connections at once, and needs a moment
+/// for each.
 const IDLE: Duration = Duration::from_millis(750);
-/// A connection that was open for this long, and on which nobody showed a credential, has had its turn: when all places
-/// of its own source are taken, it gives way even if it is not idle.
+/// Age at which a connection without a credential may be closed even if it is not idle, when all slots of its own
+/// source are taken.
 const TURN: Duration = Duration::from_secs(2);
-/// How much more than the newcomer's source another must have used lately to give way without being idle. More than one
-/// connection, so that equals don't push each other out in turn.
+/// How much higher than the newcomer's the recent use of a source must be for its busy connections to be closed. It is
+/// more than one connection, so that equal sources don't close each other's connections in turn.
 const GREEDIER: f64 = 2.0;
-/// A source that used this much lately is half way from what a newcomer has to leave of the rate of handshakes to the most
-/// that it ever has to: about what a browser takes to show the page and sign in (six connections and twenty requests).
+/// Recent use at which a source is half way between the shares of the handshake rate that a newcomer and the most
+/// active source have to leave: about the use of a browser that shows the page and signs in (six connections, twenty
+/// requests).
 const NEWCOMER: f64 = 32.0;
-/// How long a source is preferred after somebody signed in from there, or used a session.
+/// How long a source is preferred after somebody has signed in or used a session from there.
 const LATELY: Duration = Duration::from_secs(24 * 3600);
-/// Sources preferred for one credential: a person's home, phone and work. The one that was quiet longest is replaced.
+/// Most preferred sources of one credential: a person's home, phone and work. The longest inactive one is replaced.
 const PREFERRED_EACH: usize = 4;
-/// Sources preferred in all.
+/// Most preferred sources in total.
 const PREFERRED: usize = 256;
-/// A new connection from a preferred source costs this part of another's in the rate of its source: it shares an address
-/// with whoever uses that up.
+/// Cost of a new connection from a preferred source, as a part of the normal cost in the rate of its source: its users
+/// may share the address with clients that use up the rate.
 const PREFERRED_COST: f64 = 0.25;
-/// New WebSockets of one credential in a second, after as many at once as it may have: all pages of a link come back at once
-/// after a restart. As each begins with a burst of messages, faster ones would be worth more than those that stay open.
+/// New WebSockets of one credential per second. The burst is as many as it may have, because all pages of a link return
+/// at once after a restart. Each begins with a burst of messages, so reopening must not be faster than keeping them
+/// open.
 const SOCKETS: f64 = 2.0;
 
-/// What a connection is about.
+/// The phase of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Before its first byte, or in its TLS handshake.
     Handshake,
     /// Between and in requests.
     Http,
-    /// A WebSocket of somebody who was let in.
+    /// A WebSocket of an authenticated user.
     Kept,
 }
 
-/// Why there is no place.
+/// Why a connection gets no slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// All places are taken, by connections that have as good a claim.
+    /// All slots are taken by connections with an equal claim.
     Full,
-    /// The same, of those of this source.
+    /// All slots of this source are taken.
     TooMany,
     /// This source opens connections too fast.
     TooFast,
@@ -130,11 +134,11 @@ pub enum Refusal {
 /// Why a WebSocket can't be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotKept {
-    /// It had to make room, or there are no places left for this role.
+    /// The connection was closed for another one, or there are no slots left for this role.
     Full,
-    /// By this credential, or from this source, there are too many.
+    /// There are too many with this credential or from this source.
     TooMany,
-    /// This credential opens them too fast.
+    /// This credential opens WebSockets too fast.
     TooFast,
 }
 
@@ -144,7 +148,7 @@ struct Taken<T> {
     phase: Phase,
     since: Instant,
     progress: Instant,
-    /// A request is being answered: it is not idle, however long that takes.
+    /// A request is being answered: the connection is not idle, regardless of time.
     busy: bool,
     holder: Option<Holder>,
     safe: bool,
@@ -161,19 +165,19 @@ impl<T> Taken<T> {
     }
 }
 
-/// A source from which somebody signed in lately.
+/// A source from which somebody has signed in recently.
 #[derive(Clone, Copy, Debug)]
 struct Preferred {
     by: Holder,
     at: Instant,
 }
 
-/// All places. A connection whose `T` is dropped ends.
+/// All slots. Dropping the `T` of a connection ends it.
 #[derive(Debug)]
 pub struct Places<T> {
     limits: Limits,
     taken: HashMap<u64, Taken<T>>,
-    /// WebSockets, by the same numbers.
+    /// WebSockets, with the same numbering.
     kept: HashMap<u64, Taken<T>>,
     usage: Usage,
     preferred: HashMap<Source, Preferred>,
@@ -183,7 +187,7 @@ pub struct Places<T> {
 }
 
 impl<T> Places<T> {
-    /// All free.
+    /// Starts with all slots free.
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
@@ -197,7 +201,8 @@ impl<T> Places<T> {
         }
     }
 
-    /// Takes a place for a connection from `source` that begins with `phase`: its number, and who has to make room for it.
+    /// Takes a slot for a connection from `source` that begins with `phase`. Returns its number, and the connection
+    /// that is closed for it, if any.
     pub fn take(
         &mut self,
         source: Source,
@@ -205,7 +210,7 @@ impl<T> Places<T> {
         now: Instant,
         end: T,
     ) -> Result<(u64, Vec<T>), Refusal> {
-        // Whoever is on this machine can keep its CPU busy without us.
+        // Programs on this machine can use its CPU anyway.
         if !source.is_proxy() && !source.is_loopback() && !self.in_time(source, phase, now) {
             return Err(Refusal::TooFast);
         }
@@ -235,18 +240,18 @@ impl<T> Places<T> {
         Ok((number, ended))
     }
 
-    /// Whether a connection is within the rates, of its source and of all.
+    /// Whether a connection is within the rates of its source and of all sources.
     fn in_time(&mut self, source: Source, phase: Phase, now: Instant) -> bool {
         let preferred = self.preferred_by(source, now);
         let cost = if preferred.is_some() { PREFERRED_COST } else { 1.0 };
         if !self.usage.spend(source, cost, now) {
-            self.usage.count(source, now); // also what is refused was asked for
+            self.usage.count(source, now); // refused connections count, too
             return false;
         }
         if phase != Phase::Handshake {
             return true;
         }
-        // What it has to leave to others: the more it has used lately, the more.
+        // The share to leave to others, which grows with the recent use.
         let (least, most) = match preferred {
             Some(by) if by.owner => (0.0, 0.375),
             Some(_) => (0.125, 0.375),
@@ -262,15 +267,15 @@ impl<T> Places<T> {
         in_time
     }
 
-    /// Makes sure that one more of those `counted` is within `most`: who has to go for it, if anybody. `None`: there is no
-    /// room.
+    /// Makes room for one more of the `counted` connections within `most`. Returns the connection to close, if any;
+    /// `None` if there is no room.
     fn room(
         &mut self,
         most: usize,
         counted: impl Fn(&Taken<T>) -> bool,
         newcomer: Newcomer,
     ) -> Option<Option<T>> {
-        // Most of the time there is so much room that nobody has to be counted.
+        // Usually there is so much room that nothing has to be counted.
         if self.taken.len() < most || self.taken.values().filter(|t| counted(t)).count() < most {
             return Some(None);
         }
@@ -278,10 +283,11 @@ impl<T> Places<T> {
         let limit = if preferred { f64::NEG_INFINITY } else { self.usage.of(source, now) + GREEDIER };
         let mut victim: Option<((bool, f64, Duration), u64)> = None;
         for (number, taken) in self.taken.iter().filter(|(_, t)| !t.safe && counted(t)) {
-            // A proxy's connections are many clients', and a preferred source's somebody's who was let in.
+            // Connections of a proxy belong to many clients, and those of a preferred source to an authenticated user.
             let exempt = taken.source.is_proxy() || self.is_preferred(taken.source, now);
             let used = if exempt { 0.0 } else { self.usage.of(taken.source, now) };
-            // In powers of two: among those that used about the same, the longest without progress goes.
+            // Use is compared in powers of two: among sources with similar use, the connection that is idle longest
+            // goes.
             let class = (used + 1.0).log2().round();
             let idle = taken.is_idle(now);
             let had_its_turn =
@@ -305,7 +311,7 @@ impl<T> Places<T> {
         self.taken.remove(&number).map(|t| Some(t.end))
     }
 
-    /// It did something: its handshake is done, a request came (then it is `busy`), or was answered.
+    /// Notes progress: the handshake is done, or a request arrived (`busy`) or was answered.
     pub fn progress(&mut self, number: u64, busy: bool, now: Instant) {
         let Some(taken) = self.taken.get_mut(&number) else { return };
         (taken.progress, taken.busy) = (now, busy);
@@ -317,12 +323,12 @@ impl<T> Places<T> {
         }
     }
 
-    /// A request on it showed a credential that is good, or none: one that was good before may have been revoked.
+    /// Notes the valid credential of a request, or that it had none: an earlier one may have been revoked.
     pub fn known(&mut self, number: u64, holder: Option<Holder>, now: Instant) {
         let Some(taken) = self.taken.get_mut(&number) else { return };
         let source = taken.source;
         if source.is_proxy() {
-            return; // others come by the same connection
+            return; // a proxy's connection carries other clients, too
         }
         if taken.holder != holder {
             (taken.holder, taken.safe) = (holder, false);
@@ -348,7 +354,7 @@ impl<T> Places<T> {
 
     fn prefer(&mut self, source: Source, by: Holder, now: Instant) {
         if let Some(preferred) = self.preferred.get_mut(&source) {
-            // Whoever else signs in from there takes nothing from the owner.
+            // Other users of the same source must not replace the owner.
             let by = if preferred.by.owner { preferred.by } else { by };
             *preferred = Preferred { by, at: now };
             return;
@@ -364,7 +370,7 @@ impl<T> Places<T> {
         }
     }
 
-    /// Forgets the preferred source that was quiet longest, of those that `may` be forgotten.
+    /// Forgets the longest inactive preferred source for which `may` is true.
     fn forget_preferred(&mut self, may: impl Fn(&Preferred) -> bool) {
         let quiet = self.preferred.iter().filter(|(_, p)| may(p)).min_by_key(|(_, p)| p.at).map(|(s, _)| *s);
         quiet.map(|s| self.preferred.remove(&s));
@@ -379,7 +385,8 @@ impl<T> Places<T> {
         self.preferred_by(source, now).is_some()
     }
 
-    /// It becomes a WebSocket of `holder`, whose client is at `source`. One credential may have `per_credential`.
+    /// Turns a connection into a WebSocket of `holder`, whose client is at `source`. One credential may have
+    /// `per_credential` WebSockets.
     pub fn keep(
         &mut self,
         number: u64,
@@ -411,20 +418,20 @@ impl<T> Places<T> {
         Ok(())
     }
 
-    /// It ended.
+    /// Frees a slot.
     pub fn leave(&mut self, number: u64) {
         if self.taken.remove(&number).is_none() {
             self.kept.remove(&number);
         }
     }
 
-    /// How many there are.
+    /// The number of connections.
     pub fn count(&self) -> usize {
         self.taken.len() + self.kept.len()
     }
 }
 
-/// Who wants a place.
+/// A connection that wants a slot.
 #[derive(Clone, Copy)]
 struct Newcomer {
     source: Source,

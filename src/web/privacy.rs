@@ -1,4 +1,4 @@
-//! The privacy switch: its answer comes when what is private is closed and nothing of it is on its way any more.
+//! The privacy switch. It answers when the private devices are closed and nothing of them is still being sent.
 
 use std::time::Duration;
 
@@ -7,27 +7,27 @@ use crate::pipeline::camera::Cameras;
 use crate::status::{State, Status};
 use crate::viewer::Registry;
 
-/// How long the answer waits for the devices: a thread looks at its orders every 100 ms, and drivers take some time to
-/// close. The owner has an answer within 3 s, if the disk is not slower.
+/// How long the answer waits for the devices: threads check their orders every 100 ms, and drivers take some time to
+/// close. The owner gets an answer within 3 s, unless the disk is slower.
 const CLOSED: Duration = Duration::from_secs(2);
 
-/// What the switch reaches.
+/// The parts that the switch affects.
 pub struct Of<'a> {
-    /// Where it lasts.
+    /// Stores the switch.
     pub auth: &'a Auth,
-    /// Who is sent nothing more.
+    /// The viewers, which get nothing more.
     pub registry: &'a Registry,
-    /// What is closed.
+    /// The cameras to close.
     pub cameras: &'a Cameras,
-    /// Tells when that has happened.
+    /// Shows when they are closed.
     pub status: &'a Status,
 }
 
 impl Of<'_> {
-    /// Switches privacy on or off, of one camera or of all. Returns warnings for the owner, a sentence each.
+    /// Turns privacy on or off, for one camera or all. Returns warnings for the owner, one sentence each.
     ///
     /// # Errors
-    /// There is no such camera, or as [`Auth::set_privacy`].
+    /// If there is no such camera, or like [`Auth::set_privacy`].
     pub async fn switch(&self, on: bool, camera: Option<&str>) -> Result<Vec<String>, Error> {
         let Self { auth, registry, cameras, .. } = self;
         if camera.is_some_and(|name| cameras.find(name).is_none()) {
@@ -57,8 +57,8 @@ impl Of<'_> {
         Ok(warnings)
     }
 
-    /// Waits until the devices are closed; those that were not in time. The microphone of one camera may stay open for
-    /// another: who listens to the private one hears nothing.
+    /// Waits until the devices are closed; returns those that were not in time. A camera's microphone may stay open for
+    /// another camera; listeners of the private one hear nothing.
     async fn closed(&self, camera: Option<&str>) -> Vec<String> {
         let is_open = |state| !matches!(state, State::Private | State::Off);
         let open = || {
@@ -78,7 +78,7 @@ impl Of<'_> {
         };
         let mut changes = self.status.changes();
         let all = async { while !open().is_empty() && changes.changed().await.is_ok() {} };
-        let _ = tokio::time::timeout(CLOSED, all).await; // what is open then is told
+        let _ = tokio::time::timeout(CLOSED, all).await; // devices that are still open are reported
         open()
     }
 }

@@ -1,5 +1,4 @@
-//! Errors as `application/problem+json` (RFC 9457), and the one mapping from what the viewers' room refuses
-//! to HTTP status codes.
+//! Errors as `application/problem+json` (RFC 9457), and the mapping from viewer errors to HTTP status codes.
 
 use std::borrow::Cow;
 
@@ -10,10 +9,10 @@ use warp::reply;
 
 use crate::{pipeline::snapshot, viewer};
 
-/// Seconds after which it is worth asking again when all places are taken or no picture comes.
+/// `Retry-After` in seconds, when all slots are taken or no picture arrives.
 const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("5");
 
-/// A refusal: a status and one sentence that a person understands.
+/// A refusal: a status and one sentence for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Status code of the response.
@@ -38,13 +37,13 @@ impl Problem {
         Self { status, detail: detail.into(), header: None }
     }
 
-    /// The same with a header that belongs to its status (`Allow`, `Retry-After`, `Upgrade`).
+    /// Adds a header that belongs to the status (`Allow`, `Retry-After`, `Upgrade`).
     pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.header = Some((name, value));
         self
     }
 
-    /// The response that says so.
+    /// The refusal as a response.
     pub fn response(&self) -> reply::Response {
         let body = Body {
             status: self.status.as_u16(),
@@ -53,7 +52,7 @@ impl Problem {
         };
         let mut response = Response::new(serde_json::to_string(&body).unwrap_or_default().into());
         *response.status_mut() = self.status;
-        response.extensions_mut().insert(self.clone()); // for a page of it
+        response.extensions_mut().insert(self.clone()); // for problem_page
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some((name, value)) = &self.header {
@@ -86,7 +85,7 @@ impl From<snapshot::Error> for Problem {
     }
 }
 
-/// The status of each refusal, the same over WHEP and WebSocket.
+/// The status of each viewer error, for WHEP and WebSocket.
 pub fn status(error: &viewer::Error) -> StatusCode {
     match error {
         viewer::Error::BadOffer(_) => StatusCode::BAD_REQUEST,

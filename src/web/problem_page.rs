@@ -1,4 +1,4 @@
-//! A refusal as a small page, for a person whose browser asked for one. Programs get it as JSON ([`super::problem`]).
+//! A refusal as a small HTML page, if a browser has requested one. Programs get JSON ([`super::problem`]).
 
 use std::net::IpAddr;
 use std::sync::LazyLock;
@@ -10,17 +10,17 @@ use http::{Method, Response, StatusCode};
 use ring::digest;
 use warp::reply;
 
-use super::peer::Peer;
+use super::peer::Connection;
 use super::problem::Problem;
 use super::proxy::{Scheme, Via};
 
-/// In the page itself: by a name that is not ours a browser could load no file of ours.
+/// The inline style: under a foreign name a browser could not load the page's files.
 const STYLE: &str = ":root{color-scheme:light dark;background:#f7f7f5;color:#17191c}a{color:#0b5cad}\
                      @media(prefers-color-scheme:dark){:root{background:#15181b;color:#eceef0}a{color:#7ab8ff}}\
                      body{font:1rem/1.5 system-ui,sans-serif;max-width:36rem;margin:10vh auto;padding:0 1rem}\
                      h1{font-size:1.5rem}code{overflow-wrap:anywhere}";
 
-/// Nothing may be loaded or run; this style may be used.
+/// Content security policy: nothing may be loaded or run, only this style is allowed.
 static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     let style = BASE64_STANDARD.encode(digest::digest(&digest::SHA256, STYLE.as_bytes()));
     let policy = format!(
@@ -29,34 +29,34 @@ static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     HeaderValue::from_str(&policy).expect("printable")
 });
 
-/// Whether a request is a browser's for something to show.
+/// Whether a request is from a browser that wants to show a page.
 fn is_wanted(method: &Method, headers: &HeaderMap) -> bool {
     let accepts = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     method.is_safe()
         && accepts.flat_map(|value| value.split(',')).any(|kind| kind.trim().starts_with("text/html"))
 }
 
-/// How the browser reached us.
+/// How the browser has reached the device.
 pub struct Reached {
-    /// By which name, as it sent it.
+    /// The requested host, as sent.
     host: String,
-    /// Our address that the request came to.
+    /// The local address of the connection.
     local: IpAddr,
     scheme: Scheme,
-    /// Whether a proxy is between.
+    /// Whether there is a proxy.
     via: Via,
 }
 
 impl Reached {
-    /// Of a request that a page is wanted for.
-    pub fn of(method: &Method, headers: &HeaderMap, peer: &Peer) -> Option<Self> {
+    /// The facts of a request, if it wants a page.
+    pub fn of(method: &Method, headers: &HeaderMap, peer: &Connection) -> Option<Self> {
         let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
-        let Peer { local, scheme, via, .. } = peer;
+        let Connection { local, scheme, via, .. } = peer;
         is_wanted(method, headers).then(|| Self { host, local: *local, scheme: *scheme, via: via.clone() })
     }
 }
 
-/// The same refusal as a page.
+/// The refusal as a page.
 pub fn page(problem: &Problem, json: reply::Response, reached: &Reached) -> reply::Response {
     let (mut parts, _) = json.into_parts();
     parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
@@ -91,7 +91,7 @@ fn text(problem: &Problem, reached: &Reached) -> String {
     )
 }
 
-/// Where to go instead, and how the owner makes the name known.
+/// The address to use instead, and how the owner can add the name.
 fn other_name(reached: &Reached) -> String {
     let named = reached.host.as_str();
     let (name, port) = match named.rsplit_once(':') {
@@ -105,7 +105,7 @@ fn other_name(reached: &Reached) -> String {
         IpAddr::V6(v6) => format!("[{v6}]"),
     };
     let mut more = String::new();
-    // Behind a proxy our address is one that only the proxy knows.
+    // Behind a proxy, only the proxy can reach the local address.
     if matches!(reached.via, Via::Direct) {
         let url = escaped(&format!("{}://{address}{port}/", reached.scheme.as_str()));
         more += &format!("<p>Its address is <a href=\"{url}\">{url}</a>.</p>\n");

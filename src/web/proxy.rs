@@ -1,8 +1,9 @@
-//! What a reverse proxy says of the client behind it. Pure logic.
+//! Reads what a reverse proxy reports about its client. Pure logic.
 //!
-//! Anybody can write these headers. So they count only in requests from `web.trusted_proxies`; only those that the proxies
-//! write (`web.proxy_header`) are read, because proxies pass others on as the client wrote them; and of a list of addresses
-//! only what a trusted proxy has added: from the end backwards up to the first that is not itself a trusted proxy.
+//! Any client can send these headers. So they count only in requests from `web.trusted_proxies`. Only the headers that
+//! the proxies write (`web.proxy_header`) are read, because proxies pass others on unchanged. Of a list of addresses,
+//! only those that trusted proxies have added count: from the end backwards, up to the first that is not itself a
+//! trusted proxy.
 
 use std::net::IpAddr;
 
@@ -15,20 +16,20 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
-/// Longest path prefix that is believed, in bytes.
+/// Longest path prefix that is accepted, bytes.
 const LONGEST_PREFIX: usize = 256;
 
-/// How a request came.
+/// The scheme of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
-    /// In the clear, all the way or as far as we know.
+    /// Not encrypted, as far as known.
     Http,
     /// Encrypted.
     Https,
 }
 
 impl Scheme {
-    /// As in a URL.
+    /// The name in a URL.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -36,7 +37,7 @@ impl Scheme {
         }
     }
 
-    /// Some proxies (Traefik) write the WebSocket schemes for requests that open a WebSocket.
+    /// Parses a scheme. Some proxies (Traefik) write WebSocket schemes for requests that open a WebSocket.
     fn parse(text: &str) -> Option<Self> {
         let is = |names: [&str; 2]| names.iter().any(|n| text.eq_ignore_ascii_case(n));
         match () {
@@ -47,28 +48,28 @@ impl Scheme {
     }
 }
 
-/// The way that a request took.
+/// The path of a request to the device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Via {
-    /// Straight from its client, as far as we know.
+    /// Directly from its client, as far as known.
     Direct,
     /// Through a trusted proxy.
     Proxy {
-        /// The path below which the proxy shows us, such as `/cam`; empty: none; `None`: it does not say.
+        /// The path under which the proxy serves the device, such as `/cam`; empty for none; `None` if not reported.
         prefix: Option<String>,
-        /// Whether it says that there is a client, but not at which address.
+        /// Whether the proxy reports a client without its address.
         hidden: bool,
     },
 }
 
-/// Who sent a request.
+/// The sender of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
-    /// The client's address, or that of the proxy in front of it where that does not tell it.
+    /// The client's address, or that of its proxy if the proxy does not report it.
     pub address: IpAddr,
-    /// How the client reached the outermost trusted proxy, or us.
+    /// The scheme between the client and the outermost trusted proxy, or this device.
     pub scheme: Scheme,
-    /// Whether a trusted proxy is between.
+    /// Whether there is a trusted proxy.
     pub via: Via,
 }
 
@@ -77,7 +78,7 @@ pub fn trusts(proxies: &[Network], address: IpAddr) -> bool {
     proxies.iter().any(|n| n.contains(address))
 }
 
-/// Who sent a request that came from `remote` by `scheme`.
+/// The sender of a request that came from `remote` with `scheme`.
 pub fn client(headers: &HeaderMap, web: &config::Web, remote: IpAddr, scheme: Scheme) -> Client {
     let mut client = Client { address: remote, scheme, via: Via::Direct };
     if !trusts(&web.trusted_proxies, remote) {
@@ -92,7 +93,7 @@ pub fn client(headers: &HeaderMap, web: &config::Web, remote: IpAddr, scheme: Sc
     client.via = Via::Proxy { prefix, hidden };
     for (address, proto) in hops.into_iter().rev() {
         client.scheme = proto.unwrap_or(client.scheme);
-        // What is no address ("unknown", an obfuscated name) hides whatever was before it.
+        // An entry that is not an address ("unknown", an obfuscated name) hides those before it.
         let Some(address) = address else { break };
         client.address = address;
         if !trusts(&web.trusted_proxies, address) {
@@ -104,16 +105,17 @@ pub fn client(headers: &HeaderMap, web: &config::Web, remote: IpAddr, scheme: Sc
 
 type Hop = (Option<IpAddr>, Option<Scheme>);
 
-/// Client first, then proxy by proxy.
+/// The hops of a request: the client first, then the proxies.
 fn hops(headers: &HeaderMap, written: ProxyHeader) -> Vec<Hop> {
     if written == ProxyHeader::Forwarded {
-        // A comma inside of quotes splits an element, too: who sends `for="x` must not swallow what a proxy adds behind it.
+        // A comma inside quotes splits an element, too: a client that sends `for="x` must not hide what a proxy adds
+        // after it.
         return list(headers, &FORWARDED).iter().map(|f| element(f)).collect();
     }
     let addresses = list(headers, &X_FORWARDED_FOR);
     let schemes = list(headers, &X_FORWARDED_PROTO);
-    // Proxies add to the list of addresses, but most write only one scheme: that by which the client came. Where the lists
-    // don't match, only the last scheme is certainly a proxy's.
+    // Proxies append to the list of addresses, but most write only one scheme: the client's. If the lists have
+    // different lengths, only the last scheme is certainly from a proxy.
     let one_each = schemes.len() == addresses.len();
     let last = schemes.last().and_then(|s| Scheme::parse(s));
     if addresses.is_empty() {
@@ -123,14 +125,15 @@ fn hops(headers: &HeaderMap, written: ProxyHeader) -> Vec<Hop> {
     addresses.iter().enumerate().map(|(i, a)| (node(a), scheme(i))).collect()
 }
 
-/// The elements of all lines of a header. Bytes that are no text don't hide the rest of their line, which may be a proxy's.
+/// The elements of all lines of a header. Invalid bytes don't hide the rest of their line, which a proxy may have
+/// added.
 fn list(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
     let lines = headers.get_all(name).iter().map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
     lines.flat_map(|line| line.split(',').map(|e| e.trim().to_owned()).collect::<Vec<_>>()).collect()
 }
 
-/// The path below which the proxy shows us, if it names one that can be put in front of a path of ours: one that begins with
-/// two slashes would lead to another host.
+/// The path under which the proxy serves the device, if it can be put in front of a path. A prefix that begins with two
+/// slashes would lead to a different host.
 fn prefix(headers: &HeaderMap) -> Option<String> {
     let told = list(headers, &X_FORWARDED_PREFIX);
     let [told] = told.as_slice() else { return None };
@@ -147,7 +150,7 @@ fn prefix(headers: &HeaderMap) -> Option<String> {
     fine.then(|| prefix.to_owned())
 }
 
-/// One element of `Forwarded`.
+/// Parses one element of `Forwarded`.
 fn element(text: &str) -> Hop {
     let mut hop = (None, None);
     for pair in text.split(';') {
@@ -162,7 +165,7 @@ fn element(text: &str) -> Hop {
     hop
 }
 
-/// An address, with or without port and brackets.
+/// Parses an address, with or without port and brackets.
 fn node(text: &str) -> Option<IpAddr> {
     let address = match text.strip_prefix('[') {
         Some(rest) => rest.split_once(']')?.0,

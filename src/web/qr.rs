@@ -1,4 +1,4 @@
-//! A text as a QR code that the page draws: a guest link, for a phone to take.
+//! QR codes for the page, so that a phone can scan a guest link.
 
 use qrcode::{Color, EcLevel, QrCode};
 use serde::Serialize;
@@ -6,16 +6,16 @@ use serde::Serialize;
 /// A QR code without its quiet zone.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Qr {
-    /// Modules each way.
+    /// Width and height in modules.
     pub size: usize,
-    /// The dark ones, as the `d` of an SVG path: a rectangle for each run of a row, a module being 1 wide and high.
+    /// The dark modules as the `d` of an SVG path: a rectangle for each run in a row, with modules of size 1.
     pub path: String,
 }
 
 impl Qr {
-    /// `None`: the text is too long for one.
+    /// Encodes a text; `None` if it is too long.
     pub fn of(text: &str) -> Option<Self> {
-        // From a clean screen, so the least correction does and keeps it small.
+        // A screen is clean, so the lowest error correction is enough and keeps the code small.
         let code = QrCode::with_error_correction_level(text, EcLevel::L).ok()?;
         let size = code.width();
         let mut path = String::new();

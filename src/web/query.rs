@@ -1,20 +1,20 @@
-//! The query of a request: `camera=front&quality=half`. Parts that we don't know are for others.
+//! Reads the query of a request, like `camera=front&quality=half`. Unknown keys are ignored.
 
 use warp::Filter;
 use warp::filters::BoxedFilter;
 
-/// As it came, or nothing.
+/// Extracts the raw query, or an empty string.
 pub fn raw() -> BoxedFilter<(String,)> {
     warp::query::raw().or(warp::any().map(String::new)).unify().boxed()
 }
 
-/// All values of a key, in their order.
+/// All values of a key, in order.
 pub fn all(query: &str, key: &str) -> Vec<String> {
     let pairs = form_urlencoded::parse(query.as_bytes());
     pairs.filter(|(name, _)| name == key).map(|(_, value)| value.into_owned()).collect()
 }
 
-/// The value that counts: the last.
+/// The last value of a key, which is the one that counts.
 pub fn last(query: &str, key: &str) -> Option<String> {
     all(query, key).pop()
 }

@@ -1,5 +1,5 @@
-//! Plain HTTP where HTTPS is meant: sent on by 308 (RFC 9110 section 15.4.9), which keeps method and body, and nothing
-//! else. Not to be cached: a browser that remembers it could not come back once `tls = "off"`.
+//! Redirects plain HTTP to HTTPS with 308 (RFC 9110 section 15.4.9), which keeps method and body. The response must not
+//! be cached: otherwise a browser could not return to plain HTTP after `tls = "off"`.
 
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, HOST, HeaderValue, LOCATION};
 use http::{Request, Response, StatusCode, Uri};
@@ -9,8 +9,8 @@ use super::guard::{self, Machine};
 use super::problem::Problem;
 use crate::config;
 
-/// Where `request` belongs: the same host, if it is us, so that this leads nobody astray. `port` is that of HTTPS,
-/// unless the request came to that very port.
+/// The redirect for `request`: to the same host, if that is this device, so that it leads nowhere else. `port` is the
+/// HTTPS port, unless the request came to that port.
 pub fn answer<B>(
     request: &Request<B>,
     web: &config::Web,
@@ -43,7 +43,7 @@ fn location<B>(
             "this port only redirects to HTTPS, and the request has no valid Host",
         )
     };
-    // In the guard's order: the target's own authority counts before Host.
+    // In the same order as the guard: the target's authority counts before Host.
     let authority = request.uri().authority().map(|a| a.as_str());
     let host = authority.or_else(|| request.headers().get(HOST)?.to_str().ok()).ok_or_else(nowhere)?;
     let path = request.uri().path_and_query().map(|p| p.as_str()).filter(|p| p.starts_with('/'));

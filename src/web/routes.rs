@@ -1,4 +1,4 @@
-//! All routes, and what every request and response passes on its way to them and back.
+//! All routes, and the steps that every request and response passes.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::actions::Action;
 use super::auth::Principal;
 use super::guard::{self, Area, Caller};
 use super::machine::Here;
-use super::peer::{Peer, State};
+use super::peer::{Connection, State};
 use super::problem::Problem;
 use super::problem_page::{self, Reached};
 use super::proxy;
@@ -23,7 +23,7 @@ use super::{api, cameras, page, query, signal, status, tls, whep};
 use crate::pipeline::snapshot;
 use crate::privacy::Private;
 
-/// The tree of routes. Whatever none of them takes is 404.
+/// The routes. A request that matches none gets 404.
 pub fn routes(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
     let with = |state: &Arc<State>| {
         let state = state.clone();
@@ -78,7 +78,7 @@ fn refuse(rejection: &Rejection) -> Problem {
     }
 }
 
-/// What is written at once of a picture: privacy ends it between two pieces.
+/// Size of the pieces in which a picture is sent, bytes: privacy stops it between two pieces.
 const PIECE: usize = 16 * 1024;
 
 async fn picture(state: Arc<State>, visitor: Visitor, query: String) -> reply::Response {
@@ -108,11 +108,11 @@ async fn picture(state: Arc<State>, visitor: Visitor, query: String) -> reply::R
     }
 }
 
-/// Answers one request: the guard and the table first, then the routes, then the headers that all responses carry.
+/// Answers one request: first the guard and the access table, then the routes, then the headers of all responses.
 pub async fn answer<S, B>(
     service: S,
     state: Arc<State>,
-    peer: Peer,
+    peer: Connection,
     mut request: Request<B>,
 ) -> reply::Response
 where
@@ -167,8 +167,8 @@ where
     response
 }
 
-/// A target in authority form (`CONNECT host:port`) has no path, and warp 0.4.3 panics where it looks for one
-/// (`http` 1.5 takes "" for no valid path).
+/// Refuses a target in authority form (`CONNECT host:port`). It has no path, and warp 0.4.3 panics when it reads the
+/// path (`http` 1.5 does not accept "" as a path).
 fn has_path(target: &Uri) -> Result<(), Problem> {
     match target.path_and_query() {
         Some(_) => Ok(()),
@@ -178,11 +178,11 @@ fn has_path(target: &Uri) -> Result<(), Problem> {
     }
 }
 
-/// What browsers must not do with our responses. `same-origin` keeps foreign pages from showing the snapshot, which
-/// needs no `Origin` to be fetched.
+/// Headers that restrict what browsers do with responses. `same-origin` keeps foreign pages from showing the snapshot,
+/// which can be fetched without `Origin`.
 fn protect(headers: &mut HeaderMap) {
     const ALWAYS: [(HeaderName, &str); 6] = [
-        (header::CONTENT_SECURITY_POLICY, page::POLICY), // the page itself has one of its own
+        (header::CONTENT_SECURITY_POLICY, page::POLICY), // the page itself has its own
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::X_FRAME_OPTIONS, "DENY"), // frame-ancestors, for old browsers
@@ -192,11 +192,11 @@ fn protect(headers: &mut HeaderMap) {
     for (name, value) in ALWAYS {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
-    // Whatever doesn't say otherwise (the page's files do) depends on who asks.
+    // By default responses depend on the user; the page's files set their own value.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
 }
 
-/// CORS (<https://fetch.spec.whatwg.org/#http-cors-protocol>) for a page of `web.origins`.
+/// Adds CORS headers (<https://fetch.spec.whatwg.org/#http-cors-protocol>) for a page of `web.origins`.
 fn share(headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     let further: &[_] = if preflight {

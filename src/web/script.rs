@@ -1,13 +1,15 @@
-//! The page's scripts, as they are served: modules that are needed together come as one file, joined when the daemon starts.
+//! Joins the page's scripts: modules that are needed together are served as one file, which is built when the daemon
+//! starts.
 //!
-//! A browser learns what a module imports only from the module itself, and asks for each file anew: with one file for each
-//! module the page took twenty requests over six connections before the first of them could run to its end. Joining needs no
-//! tools because all modules import in the same way, one line each (a unit test sees to that): these lines are taken out, and
-//! what comes from another file is imported once.
+//! A browser learns a module's imports only from the module itself, and then requests each file. With one file per
+//! module the page took twenty requests over six connections before the first module could finish. Joining needs no
+//! tools, because all modules import in the same way, one line each (a unit test checks that): these lines are removed,
+//! and imports from other files are written once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Modules that are served as one file: name and text of each, after those that it imports. The last one names the file.
+/// Modules that are served as one file: name and text of each, in the order of their imports. The last one names the
+/// file.
 pub struct Script(pub &'static [(&'static str, &'static str)]);
 
 impl Script {
@@ -20,7 +22,7 @@ impl Script {
         self.0.iter().any(|(name, _)| *name == module)
     }
 
-    /// The file; `all` are the files that there are.
+    /// The content of the file; `all` are all files.
     pub fn text(&self, all: &[Self]) -> String {
         let mut imports: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         let mut body = String::new();
@@ -43,7 +45,7 @@ impl Script {
     }
 }
 
-/// `import { a, b } from './c.js';`: "a, b" and "c.js".
+/// Parses `import { a, b } from './c.js';` into "a, b" and "c.js".
 fn import(line: &str) -> Option<(&str, &str)> {
     line.strip_prefix("import { ")?.strip_suffix("';")?.split_once(" } from './")
 }

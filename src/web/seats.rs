@@ -1,4 +1,4 @@
-//! The places of all connections as guards: one is taken until it is dropped. Who gets one is decided by [`places`].
+//! The slots of all connections, as guards: dropping a [`Place`] frees its slot. [`places`] decides who gets one.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -11,15 +11,15 @@ use crate::memory;
 use crate::net::Source;
 use crate::viewer::Holder;
 
-/// All places of the server.
+/// All connection slots of the server.
 #[derive(Debug)]
-pub struct Seats {
+pub struct Connections {
     places: Mutex<Places<DropGuard>>,
     left: Notify,
 }
 
-impl Seats {
-    /// As many as `limits` allow.
+impl Connections {
+    /// Creates as many slots as `limits` allow.
     pub fn new(limits: places::Limits) -> Arc<Self> {
         Arc::new(Self { places: Mutex::new(Places::new(limits)), left: Notify::new() })
     }
@@ -28,10 +28,10 @@ impl Seats {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes one.
+    /// Takes a slot.
     ///
     /// # Errors
-    /// There is none for that source.
+    /// If there is no slot for this source.
     pub fn take(self: &Arc<Self>, source: Source, phase: Phase) -> Result<Place, Refusal> {
         let end = CancellationToken::new();
         let guard = end.clone().drop_guard();
@@ -39,12 +39,12 @@ impl Seats {
         Ok(Place { seats: self.clone(), number, end })
     }
 
-    /// How many are taken.
+    /// The number of taken slots.
     pub fn count(&self) -> usize {
         self.places().count()
     }
 
-    /// Waits until all have left.
+    /// Waits until all slots are free.
     pub async fn empty(&self) {
         loop {
             let left = self.left.notified();
@@ -56,31 +56,31 @@ impl Seats {
     }
 }
 
-/// One place, until dropped.
+/// A taken slot; dropping it frees it.
 #[derive(Debug)]
 pub struct Place {
-    seats: Arc<Seats>,
+    seats: Arc<Connections>,
     number: u64,
-    /// Cancelled when it has to make room.
+    /// Cancelled when the connection has to be closed for another one.
     pub end: CancellationToken,
 }
 
 impl Place {
-    /// A request began (`busy`) or was answered.
+    /// Notes that a request began (`busy`) or was answered.
     pub fn progress(&self, busy: bool) {
         self.seats.places().progress(self.number, busy, Instant::now());
     }
 
-    /// A request on it showed a credential that is good, or none.
+    /// Notes the valid credential of a request, or that it had none.
     pub fn known(&self, holder: Option<Holder>) {
         self.seats.places().known(self.number, holder, Instant::now());
     }
 
-    /// Keeps it for a WebSocket of somebody who was let in, whose client is at `source`: it never makes room for others.
-    /// One credential may have `per_credential`.
+    /// Keeps the slot for a WebSocket of an authenticated user, whose client is at `source`; it is never closed for
+    /// others. One credential may have `per_credential` WebSockets.
     ///
     /// # Errors
-    /// There are too many, or they come too fast.
+    /// If there are too many, or they are opened too fast.
     pub fn keep(&self, holder: Holder, source: Source, per_credential: usize) -> Result<(), NotKept> {
         self.seats.places().keep(self.number, holder, source, per_credential, Instant::now())
     }

@@ -1,8 +1,8 @@
-//! The listeners and their limits: every connection ends by itself, whatever its other end does or doesn't.
+//! The listeners and their limits: every connection ends, regardless of what its client does.
 //!
-//! warp's own server has no TLS, no deadline for headers, no cap on connections and no end to its graceful shutdown, so
-//! warp's filters are served by hyper directly. A connection passes: a place ([`super::places`]), its first byte, which
-//! tells TLS from plain HTTP, the TLS handshake, then request after request.
+//! warp's own server has no TLS, no deadline for headers, no limit of connections and no deadline for a graceful
+//! shutdown, so hyper serves warp's filters directly. A connection gets a slot ([`super::places`]); its first byte
+//! distinguishes TLS from plain HTTP; then come the TLS handshake and the requests.
 
 use std::fmt;
 use std::io;
@@ -26,10 +26,10 @@ use warp::reply;
 
 use super::limits::Limits;
 use super::machine::Here;
-use super::peer::{Peer, State};
+use super::peer::{Connection, State};
 use super::places::{Phase, Refusal};
 use super::proxy::{self, Scheme, Via};
-use super::seats::Seats;
+use super::seats::Connections;
 use super::sessions::Sessions;
 use super::{Context, redirect, routes};
 use crate::clock::Pts;
@@ -37,12 +37,12 @@ use crate::hush::Hush;
 use crate::listen::{self, Protocol};
 use crate::net::{Source, descriptors};
 
-/// Pause after an accept that failed for want of resources (EMFILE, ENOMEM): some come back as connections end.
+/// Pause after an accept that failed for lack of resources (EMFILE, ENOMEM): some become free when connections end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// First byte of a TLS connection: the record of a handshake (RFC 8446 section 5.1). No HTTP method begins so.
+/// First byte of a TLS connection: a handshake record (RFC 8446 section 5.1). No HTTP method begins with it.
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// Why we can't listen.
+/// Why the server can't listen.
 #[derive(Debug)]
 pub struct Error {
     address: SocketAddr,
@@ -70,9 +70,8 @@ impl fmt::Display for Error {
     }
 }
 
-/// Takes the address. `[::]` takes IPv4 as well, whatever the system's default is (bindv6only), and is IPv4 alone where
-/// the kernel has no IPv6. Listeners of `ours` are not in the way: another address with the same port is taken beside
-/// them.
+/// Listens on `address`. `[::]` includes IPv4, regardless of the system's default (bindv6only), and means IPv4 only on
+/// a kernel without IPv6. The listeners `ours` don't conflict: a different address with the same port can be added.
 pub fn bind(address: SocketAddr, ours: &[&TcpListener]) -> Result<TcpListener, Error> {
     let all = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
     match take(address, ours) {
@@ -87,16 +86,16 @@ pub fn bind(address: SocketAddr, ours: &[&TcpListener]) -> Result<TcpListener, E
 
 fn take(address: SocketAddr, ours: &[&TcpListener]) -> io::Result<TcpListener> {
     use socket2::{Domain, SockRef, Socket, Type};
-    /// Connections that wait to be accepted; the kernel's own limit is what counts mostly.
+    /// Most connections that wait to be accepted; usually the kernel's own limit is lower.
     const BACKLOG: i32 = 1024;
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
-    // As std does: connections of the daemon before us, which linger in TIME_WAIT, don't keep us from starting.
+    // Like std: connections of a previous daemon in TIME_WAIT must not prevent the start.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
-    // SO_REUSEPORT must be set on both, and only now: nobody else is to share a port with us.
+    // SO_REUSEPORT must be set on both sockets, and only now: no other program may share the port.
     let sharing = |on| ours.iter().try_for_each(|l| SockRef::from(*l).set_reuse_port(on));
     socket.set_reuse_port(!ours.is_empty())?;
     sharing(true)?;
@@ -106,36 +105,36 @@ fn take(address: SocketAddr, ours: &[&TcpListener]) -> io::Result<TcpListener> {
     bound.map(|()| socket.into())
 }
 
-/// What is spoken at a listener.
+/// The protocol of a listener.
 #[derive(Clone, Debug)]
 pub enum Speaks {
-    /// HTTPS; plain HTTP is sent on to it.
+    /// HTTPS; plain HTTP is redirected to it.
     Tls(Arc<ServerConfig>),
     /// Plain HTTP.
     Plain,
-    /// Plain HTTP that is only sent on to HTTPS at this port.
+    /// Plain HTTP that is only redirected to HTTPS at this port.
     Redirect(u16),
 }
 
-/// A listener and what is spoken there.
+/// A listener and its protocol.
 #[derive(Debug)]
-pub struct Door {
-    /// Where.
+pub struct Listener {
+    /// The listener.
     pub listener: TcpListener,
-    /// What.
+    /// The protocol.
     pub speaks: Speaks,
 }
 
-/// The page's server; copies are the same one.
+/// The page's server; clones refer to the same one.
 #[derive(Clone)]
 pub struct Server {
     routes: BoxedFilter<(reply::Response,)>,
     state: Arc<State>,
-    seats: Arc<Seats>,
+    seats: Arc<Connections>,
     hush: Arc<Mutex<Hush<Source>>>,
 }
 
-/// A door that lets people in, until it is closed or dropped.
+/// A listener that accepts connections until it is closed or dropped.
 #[derive(Debug)]
 pub struct Open {
     door: DropGuard,
@@ -143,9 +142,9 @@ pub struct Open {
 }
 
 impl Open {
-    /// Lets nobody in any more; when this returns the listener is closed, but for copies of it. Connections that came
-    /// through it end after the request that they are at. WebSockets go on: who has one was let in, and a page can't
-    /// find a door that has moved.
+    /// Stops accepting connections. When this returns, the listener is closed, except for duplicates of it. Its
+    /// connections end after their current request. WebSockets stay open: their users are authenticated, and the page
+    /// does not know the new address.
     pub async fn close(self) {
         drop(self.door);
         let _ = self.accepting.await; // it can't panic
@@ -153,27 +152,27 @@ impl Open {
 }
 
 impl Server {
-    /// A server without doors, with as many places as there are descriptors for. Everything ends when `stop` is
-    /// cancelled.
+    /// A server without listeners, with as many slots as the limit of descriptors allows. All connections end when
+    /// `stop` is cancelled.
     pub fn new(context: Arc<Context>, stop: CancellationToken) -> Self {
         let places = Limits::STANDARD.places.within(descriptors::limit());
         Self::with(Limits { places, ..Limits::STANDARD }, context, stop)
     }
 
-    /// The same with limits of one's own.
+    /// Like [`Self::new`], with other limits.
     pub fn with(limits: Limits, context: Arc<Context>, stop: CancellationToken) -> Self {
         let sessions = Sessions::new(context.registry.clone(), context.auth.clone());
         let state = Arc::new(State { context, sessions, limits, stop });
-        let (routes, seats) = (routes::routes(&state), Seats::new(limits.places));
+        let (routes, seats) = (routes::routes(&state), Connections::new(limits.places));
         Self { routes, state, seats, hush: Arc::new(Mutex::new(Hush::strangers())) }
     }
 
-    /// Lets people in at `door`. Needs a tokio runtime.
+    /// Accepts connections at `door`. Needs a tokio runtime.
     ///
     /// # Errors
-    /// The listener can't be used at all.
-    pub fn open(&self, door: Door) -> Result<Open, Error> {
-        let Door { listener, speaks } = door;
+    /// If the listener can't be used.
+    pub fn open(&self, door: Listener) -> Result<Open, Error> {
+        let Listener { listener, speaks } = door;
         let address = listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
         let listener = listener
             .set_nonblocking(true)
@@ -184,7 +183,7 @@ impl Server {
         Ok(Open { door: door.drop_guard(), accepting })
     }
 
-    /// Waits until it is to stop and all connections have ended, or had to: at most 2 s later.
+    /// Waits until the server is stopped and all connections have ended; after at most 2 s they are cut off.
     pub async fn ended(&self) {
         self.state.stop.cancelled().await;
         if tokio::time::timeout(self.state.limits.stop, self.seats.empty()).await.is_err() {
@@ -201,7 +200,7 @@ impl Server {
             };
             match accepted {
                 Ok((stream, remote)) => self.admit(stream, remote, &speaks, &door),
-                // These are of the connection that was to be, and so past (accept(2)).
+                // These errors concern only the pending connection, which is gone (accept(2)).
                 Err(e)
                     if matches!(
                         e.kind(),
@@ -215,7 +214,7 @@ impl Server {
         }
     }
 
-    /// Gives a connection its place, or refuses it.
+    /// Gives a connection a slot, or refuses it.
     fn admit(&self, stream: TcpStream, remote: SocketAddr, speaks: &Speaks, door: &CancellationToken) {
         let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
         let context = &self.state.context;
@@ -237,14 +236,14 @@ impl Server {
         let local = stream.local_addr().map_or(remote.ip(), |a| a.ip());
         let scheme = if matches!(speaks, Speaks::Tls(_)) { Scheme::Https } else { Scheme::Http };
         let place = Arc::new(place);
-        let peer = Peer { remote, source, local, scheme, via: Via::Direct, place, door: door.clone() };
+        let peer = Connection { remote, source, local, scheme, via: Via::Direct, place, door: door.clone() };
         let (server, speaks) = (self.clone(), speaks.clone());
         tokio::spawn(async move {
             let (end, stop) = (peer.place.end.clone(), peer.door.clone());
             let asked = AtomicBool::new(false);
             tokio::select! {
                 () = server.connection(stream, peer, speaks, &asked) => {}
-                () = end.cancelled() => tracing::debug!("connection from {remote}: makes room for another"),
+                () = end.cancelled() => tracing::debug!("connection from {remote}: closed for another one"),
                 // hyper would wait for the request of a connection that a browser opened to have it ready
                 () = async { stop.cancelled().await; if asked.load(Ordering::Relaxed) { std::future::pending().await } } => {}
             }
@@ -268,10 +267,10 @@ impl Server {
         }
     }
 
-    /// One connection, from its first byte to its end or its upgrade.
-    async fn connection(&self, stream: TcpStream, peer: Peer, speaks: Speaks, asked: &AtomicBool) {
+    /// Serves one connection, from its first byte to its end or its upgrade.
+    async fn connection(&self, stream: TcpStream, peer: Connection, speaks: Speaks, asked: &AtomicBool) {
         let limits = self.state.limits;
-        // Neither can fail on a TCP socket; without them it is merely slower, or ends later.
+        // Neither can fail on a TCP socket; without them the connection is only slower, or ends later.
         let _ = stream.set_nodelay(true);
         let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(limits.stalled));
         let remote = peer.remote;
@@ -298,7 +297,7 @@ impl Server {
             }
             Ok(Ok(Shaken::Plain(stream))) => self.redirect(stream, peer, None, asked).await,
             Ok(Ok(Shaken::Nothing)) => tracing::debug!("connection from {remote}: neither TLS nor HTTP"),
-            // Also what a browser does that does not trust the certificate.
+            // Browsers that don't trust the certificate cause this, too.
             Ok(Err(e)) => tracing::debug!("connection from {remote}: no TLS: {e}"),
             Err(_) => tracing::debug!("connection from {remote}: no TLS in time"),
         }
@@ -307,7 +306,7 @@ impl Server {
     async fn routes(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        peer: Peer,
+        peer: Connection,
         asked: &AtomicBool,
     ) {
         self.http(stream, peer, asked, |server, peer, request| {
@@ -317,8 +316,8 @@ impl Server {
         .await;
     }
 
-    async fn redirect(&self, stream: TcpStream, peer: Peer, port: Option<u16>, asked: &AtomicBool) {
-        let peer = Peer { scheme: Scheme::Http, ..peer };
+    async fn redirect(&self, stream: TcpStream, peer: Connection, port: Option<u16>, asked: &AtomicBool) {
+        let peer = Connection { scheme: Scheme::Http, ..peer };
         peer.place.progress(false);
         self.http(stream, peer, asked, move |server, peer, request| async move {
             let machine = Here { local: peer.local, announced: server.state.context.announced.clone() };
@@ -327,11 +326,11 @@ impl Server {
         .await;
     }
 
-    /// Request after request.
-    async fn http<S, F, R>(&self, stream: S, peer: Peer, asked: &AtomicBool, answer: F)
+    /// Serves the requests of a connection.
+    async fn http<S, F, R>(&self, stream: S, peer: Connection, asked: &AtomicBool, answer: F)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        F: Fn(Self, Peer, http::Request<hyper::body::Incoming>) -> R,
+        F: Fn(Self, Connection, http::Request<hyper::body::Incoming>) -> R,
         R: Future<Output = reply::Response>,
     {
         let (limits, stop) = (self.state.limits, peer.door.clone());
@@ -356,7 +355,7 @@ impl Server {
             ended = connection.as_mut() => ended,
             () = stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
-                // What is not done by then is cut off by dropping it.
+                // Dropping the connection cuts off what is not done by then.
                 tokio::time::timeout(limits.stop, connection).await.unwrap_or(Ok(()))
             }
         };
@@ -373,8 +372,9 @@ enum Shaken {
     Nothing,
 }
 
-/// Says that there is no place. The socket's buffer is empty, so this never waits; a peer that is still sending may see
-/// the connection reset instead. Over TLS nothing could be said without the handshake that is to be saved.
+/// Answers that all slots are taken. The socket's buffer is empty, so this never waits; a client that is still sending
+/// may see a connection reset instead. Over TLS there is no answer, because it would need the handshake that should be
+/// saved.
 fn refuse(stream: &TcpStream) {
     const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n\
         Content-Length: 93\r\nRetry-After: 5\r\nConnection: close\r\n\r\n\

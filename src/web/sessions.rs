@@ -1,8 +1,8 @@
-//! What the web knows of each viewer besides the registry: its ICE session's entity-tag (WHEP), and which
-//! WebSocket hears of its events.
+//! What the web server knows about each viewer in addition to the registry: the entity-tag of its ICE session (WHEP),
+//! and the WebSocket that gets its events.
 //!
-//! A viewer outlives the socket that made it: while none is attached, events are kept for the next. One task
-//! a viewer carries them over, ends the viewer when who joined it loses access, and forgets it when the registry ends it.
+//! A viewer outlives its socket: while none is attached, events are kept for the next one. One task per viewer forwards
+//! the events, ends the viewer when its principal loses access, and forgets it when the registry ends it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,11 +13,11 @@ use super::auth::{Auth, Principal, Role};
 use crate::viewer::sdp::fragment::{self, Credentials, Skeleton};
 use crate::viewer::{Answer, Error, Event, Offer, Registry, ViewerId};
 
-/// Events that wait for a socket. More than an ICE gathering yields; when full the oldest goes, because the newest
-/// (that it ended) matters most.
+/// Most events that wait for a socket: more than ICE gathering causes. The oldest is dropped for a new one, because the
+/// last one (the viewer's end) matters most.
 const KEPT: usize = 32;
 
-/// All viewers that came through the web.
+/// All viewers that joined through the web server.
 pub struct Sessions {
     registry: Arc<Registry>,
     auth: Arc<Auth>,
@@ -26,12 +26,12 @@ pub struct Sessions {
 
 /// One viewer.
 pub struct Session {
-    /// Its name in the registry.
+    /// Its id in the registry.
     pub id: ViewerId,
-    /// Who joined: when they lose access, it ends.
+    /// The principal that joined; the viewer ends when it loses access.
     pub principal: Principal,
-    /// Its ICE session. Held while a PATCH or a new offer changes it, so that these take effect in the order in
-    /// which they arrived (tokio's mutex is fair) and a tag always names the session that the answer told of.
+    /// The ICE session. It is locked while a PATCH or a new offer changes it, so that these take effect in the order of
+    /// their arrival (tokio's mutex is fair), and an entity-tag always matches the session in the answer.
     pub ice: tokio::sync::Mutex<Ice>,
     ear: Mutex<Ear>,
 }
@@ -40,9 +40,9 @@ pub struct Session {
 #[derive(Debug)]
 pub struct Ice {
     generation: u64,
-    /// The viewer's credentials: others in a fragment mean a restart.
+    /// The viewer's ICE credentials; different ones in a fragment mean a restart.
     pub remote: Option<Credentials>,
-    /// What a restart's answer repeats.
+    /// The parts of the answer that the answer to a restart repeats.
     pub skeleton: Skeleton,
 }
 
@@ -51,48 +51,49 @@ impl Ice {
         Self { generation: 1, remote: fragment::credentials(offer), skeleton: Skeleton::of(answer) }
     }
 
-    /// The strong entity-tag that names it (RFC 9110 section 8.8.3): a number is unique enough within its resource.
+    /// The strong entity-tag of the session (RFC 9110 section 8.8.3): a number, which is unique within its resource.
     pub fn etag(&self) -> String {
         format!("\"{}\"", self.generation)
     }
 
-    /// The viewer's new credentials were accepted: a new ICE session.
+    /// Notes a new ICE session with the viewer's new credentials.
     pub fn restarted(&mut self, remote: Option<Credentials>) {
         self.generation += 1;
         self.remote = remote;
     }
 
-    /// The same by a whole new offer and answer.
+    /// Notes a new ICE session by a new offer and answer.
     pub fn renegotiated(&mut self, offer: &str, answer: &str) {
         *self = Self { generation: self.generation + 1, ..Self::new(offer, answer) };
     }
 }
 
-/// What an attached socket is told.
+/// A notice to an attached socket.
 #[derive(Debug)]
-pub enum Told {
-    /// Something happened to its viewer.
+pub enum Notice {
+    /// An event of the viewer.
     Event(Event),
-    /// Another socket took the viewer over.
+    /// Another socket has taken the viewer over.
     TakenOver,
 }
 
 #[derive(Default)]
 struct Ear {
-    socket: Option<mpsc::Sender<Told>>,
+    socket: Option<mpsc::Sender<Notice>>,
     kept: VecDeque<Event>,
 }
 
 impl Session {
-    /// Sends this viewer's events to the caller from now on, with what was missed; who heard them before is told.
-    pub fn attach(&self) -> mpsc::Receiver<Told> {
+    /// Attaches the caller: returns a receiver of this viewer's events, including missed ones. The socket that was
+    /// attached before is notified.
+    pub fn attach(&self) -> mpsc::Receiver<Notice> {
         let (socket, ear_end) = mpsc::channel(KEPT);
         let mut ear = lock(&self.ear);
         for event in ear.kept.drain(..) {
-            let _ = socket.try_send(Told::Event(event)); // has room: as many places as are kept
+            let _ = socket.try_send(Notice::Event(event)); // the queue has room for all kept events
         }
         if let Some(before) = ear.socket.replace(socket) {
-            let _ = before.try_send(Told::TakenOver); // if full, it is stuck and its write deadline ends it
+            let _ = before.try_send(Notice::TakenOver); // if full, it is stuck and its write deadline ends it
         }
         ear_end
     }
@@ -100,11 +101,11 @@ impl Session {
     fn tell(&self, event: Event) {
         let mut ear = lock(&self.ear);
         if let Some(Ok(place)) = ear.socket.as_ref().map(|s| s.try_reserve()) {
-            place.send(Told::Event(event));
+            place.send(Notice::Event(event));
             return;
         }
-        // It is gone, or stuck for as many events as are kept. Its end of the queue ends, and the one that resumes
-        // hears of this.
+        // The socket is gone or stuck, and its queue is full. The queue is closed, and the socket that resumes gets
+        // this event.
         ear.socket = None;
         if ear.kept.len() == KEPT {
             ear.kept.pop_front();
@@ -114,13 +115,13 @@ impl Session {
 }
 
 impl Sessions {
-    /// None yet.
+    /// Starts without viewers.
     pub fn new(registry: Arc<Registry>, auth: Arc<Auth>) -> Arc<Self> {
         Arc::new(Self { registry, auth, table: Mutex::default() })
     }
 
-    /// Joins a viewer to the registry. The work goes on if the caller is dropped meanwhile (its connection broke),
-    /// so that nothing half-made is left behind: the viewer is then ended at once.
+    /// Joins a viewer to the registry. The work continues if the caller is dropped (because its connection broke), so
+    /// that nothing is left half done: the viewer is then ended at once.
     pub async fn join(
         self: &Arc<Self>,
         principal: &Principal,
@@ -144,12 +145,12 @@ impl Sessions {
                 let _ = this.registry.leave(&session.id, "it went away before it was answered").await;
             }
         });
-        // The sender is lost only if that task panicked, which the log tells.
+        // The sender is lost only if that task panicked, which is logged.
         result.await.unwrap_or_else(|_| Err(Error::Internal("the offer could not be handled".into())))
     }
 
-    /// The viewer of that name, if it is there, for who joined it or the owner: others are told nothing. Who joined is known
-    /// by the credential, not by its name: two guest links may have the same label.
+    /// The viewer with this id, if the principal has joined it or is the owner; others don't learn whether it exists.
+    /// The principal is compared by its credential, not by its name, because two guest links may have the same label.
     pub fn get(&self, id: &str, principal: &Principal) -> Option<Arc<Session>> {
         let session = lock(&self.table).get(id).cloned();
         session.filter(|s| s.principal.key == principal.key || principal.role == Role::Owner)
@@ -172,7 +173,7 @@ impl Sessions {
                     }
                     why = &mut lost, if !ending => {
                         ending = true;
-                        let _ = this.registry.leave(&session.id, why).await; // gone already is as good
+                        let _ = this.registry.leave(&session.id, why).await; // it may be gone already
                     }
                 }
             }

@@ -18,10 +18,10 @@ use super::actions::Action;
 use super::auth::{Principal, Role};
 use super::messages::{CameraTerms, FromPage, Section, Terms, ToPage};
 use super::pace::{Pace, Verdict};
-use super::peer::{Peer, State};
+use super::peer::{Connection, State};
 use super::places::NotKept;
 use super::problem::{self, Problem};
-use super::sessions::{Session, Told};
+use super::sessions::{Notice, Session};
 use super::websocket::{Opening, WebSocket};
 use super::{Context, Settings, cameras, json, status};
 use crate::clock::{Clocks, Pts};
@@ -30,16 +30,17 @@ use crate::pipeline::camera::Camera;
 use crate::pipeline::quality::Quality;
 use crate::viewer::{self, Error, Event, Offer, Signaling, Wanted, ice_servers};
 
-/// At most five status messages a second, however often something changes.
+/// Shortest time between status messages: at most five per second.
 const STATUS_MIN: Duration = Duration::from_millis(200);
-/// And one after this time if nothing does: figures move, and it shows that we are alive.
+/// Longest time between status messages: figures change, and the message shows that the daemon is alive.
 const STATUS_MAX: Duration = Duration::from_secs(2);
-/// Half the life of TURN credentials: a page that stays open for days always has some that hold.
+/// How often TURN credentials are renewed: half of their validity, so that a page that stays open for days always has
+/// valid ones.
 const CREDENTIALS_RENEWED: Duration = Duration::from_secs(12 * 3600);
-/// So many messages that make no sense, and the socket is closed: whoever sends them isn't our page.
+/// Number of invalid messages after which the socket is closed: our page never sends any.
 const MAX_BAD: u32 = 3;
 
-/// WebSockets that one credential may have open beside those of its viewers.
+/// WebSockets that one credential may have open in addition to those of its viewers.
 const PAGES: usize = 16;
 
 /// Close codes of RFC 6455 section 7.4.1, and one of ours.
@@ -49,7 +50,7 @@ mod code {
     pub const PROTOCOL_ERROR: u16 = 1002;
     pub const POLICY: u16 = 1008;
     pub const TOO_BIG: u16 = 1009;
-    /// Of our own (section 7.4.2), after HTTP's 401.
+    /// Our own code (section 7.4.2), modelled on HTTP's 401.
     pub const SIGNED_OUT: u16 = 4401;
 }
 
@@ -59,7 +60,7 @@ pub fn route(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
     warp::path!("api" / "signal")
         .and(warp::header::headers_cloned())
         .and(warp::ext::optional::<OnUpgrade>())
-        .and(warp::ext::get::<Peer>())
+        .and(warp::ext::get::<Connection>())
         .and(warp::ext::get::<Visitor>())
         .map(move |headers, upgrade, peer, visitor| {
             open(&state, &headers, upgrade, peer, &visitor).unwrap_or_else(|problem| problem.response())
@@ -71,7 +72,7 @@ fn open(
     state: &Arc<State>,
     headers: &HeaderMap,
     upgrade: Option<OnUpgrade>,
-    peer: Peer,
+    peer: Connection,
     visitor: &Visitor,
 ) -> Result<reply::Response, Problem> {
     let opening = Opening::of(headers, upgrade).ok_or_else(|| {
@@ -80,7 +81,7 @@ fn open(
         problem.with(UPGRADE, HeaderValue::from_static("websocket"))
     })?;
     let principal = visitor.required()?.clone();
-    // As many as may watch by it, and some that only show the page.
+    // As many as may watch with it, and some that only show the page.
     let most = viewer::share(state.context.settings().web.max_viewers) + PAGES;
     peer.place.keep(principal.holder(), peer.source, most).map_err(|why| {
         let says = match why {
@@ -95,14 +96,14 @@ fn open(
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, says).with(RETRY_AFTER, HeaderValue::from_static("5"))
     })?;
     let state = state.clone();
-    // Twice the limit is read, so that what is over it gets its close code and not just a broken line.
+    // Twice the limit is read, so that a message over the limit gets its close code instead of a broken connection.
     Ok(opening.accept(state.limits.message_bytes * 2, move |ws| async move {
         let pace = Pace::new(std::time::Instant::now());
-        Line { ws, state, peer, principal, viewer: None, bad: 0, pace }.run().await;
+        Socket { ws, state, peer, principal, viewer: None, bad: 0, pace }.run().await;
     }))
 }
 
-/// `GET /api/hello`: the first message, for a page whose browser opens no WebSocket and that goes on by WHEP.
+/// `GET /api/hello`: the first message, for a page that can't open a WebSocket and continues with WHEP.
 pub fn greeting(context: &Context, visitor: &Visitor) -> reply::Response {
     let principal = match visitor.required() {
         Ok(principal) => principal,
@@ -114,15 +115,15 @@ pub fn greeting(context: &Context, visitor: &Visitor) -> reply::Response {
     }
 }
 
-/// What a page was told that may change.
+/// The facts sent to a page that may change.
 struct Given {
     settings: Arc<Settings>,
-    /// (port, whether it takes TCP)
+    /// The media port, and whether it accepts TCP.
     media: (u16, bool),
     cameras: Vec<CameraTerms>,
-    /// When credentials of TURN servers were made, Unix time.
+    /// When the TURN credentials were created, Unix time.
     made: Duration,
-    /// Guests are not told fixed passwords of servers.
+    /// Whether the user is a guest; guests don't get fixed passwords of servers.
     guest: bool,
 }
 
@@ -154,8 +155,7 @@ impl Given {
         Terms::new(servers, self.media, &self.cameras)
     }
 
-    /// Whether `now` is news: also when the credentials that were given have become old, or were made while the clock
-    /// was wrong.
+    /// Whether the page needs `now`: also if the credentials that it has are old, or were created with a wrong clock.
     fn is_outdated(&self, now: &Self) -> bool {
         self.media != now.media
             || self.cameras != now.cameras
@@ -165,12 +165,12 @@ impl Given {
 }
 
 /// One WebSocket.
-struct Line {
+struct Socket {
     ws: WebSocket,
     state: Arc<State>,
-    /// Also holds its place among the connections.
-    peer: Peer,
-    /// Who it is; when they lose access it is closed.
+    /// The connection, which also holds its slot.
+    peer: Connection,
+    /// The principal; the socket is closed when it loses access.
     principal: Principal,
     viewer: Option<Attached>,
     bad: u32,
@@ -180,21 +180,22 @@ struct Line {
 /// The viewer of a socket.
 struct Attached {
     session: Arc<Session>,
-    told: mpsc::Receiver<Told>,
+    told: mpsc::Receiver<Notice>,
 }
 
 /// Why a socket ends.
 enum End {
-    /// The other end went, or can't be written to.
+    /// The client is gone, or can't be written to.
     Gone,
-    /// We close it.
+    /// The daemon closes the socket.
     Close(u16, &'static str),
 }
 
-impl Line {
+impl Socket {
     async fn run(mut self) {
         let end = self.converse().await.err();
-        // What we close the other end may answer; what it closed it has answered already.
+        // If the daemon closes the socket, the client may still answer; if the client has closed it, that is done
+        // already.
         let Some(End::Close(code, reason)) = end else { return };
         let _ = timeout(self.state.limits.close, async {
             let frame = CloseFrame { code: code.into(), reason: Utf8Bytes::from_static(reason) };
@@ -231,7 +232,7 @@ impl Line {
                     self.send(&ToPage::Closed { reason }).await?;
                     return Err(End::Close(code::SIGNED_OUT, reason));
                 }
-                told = told(&mut self.viewer) => self.tell(told.ok_or(End::Gone)?).await?,
+                told = next_notice(&mut self.viewer) => self.tell(told.ok_or(End::Gone)?).await?,
                 () = sleep_until(status_at) => {
                     let now = Given::now(&context, &principal);
                     if given.is_outdated(&now) {
@@ -278,7 +279,7 @@ impl Line {
         let text = match message {
             Message::Text(text) => text,
             Message::Binary(_) => return self.bad("messages are JSON text").await,
-            _ => return Ok(()), // answered below us; after a close nothing more comes
+            _ => return Ok(()), // the WebSocket library answers these; nothing follows a close
         };
         match json::parse::<FromPage>(text) {
             Ok(message) => self.handle(message).await,
@@ -322,7 +323,8 @@ impl Line {
                 }
                 None => self.refuse(Error::Unknown).await,
             },
-            // The rest concerns a viewer. Without one it was sent before our refusal, or the viewer's end, was read.
+            // The other messages concern a viewer. Without one, the page sent them before it read of a refusal or of
+            // the viewer's end.
             FromPage::Candidate { candidate, mid } => {
                 let Some(session) = self.session() else { return Ok(()) };
                 let registry = &self.state.context.registry;
@@ -365,7 +367,7 @@ impl Line {
             }
             FromPage::Bye => {
                 if let Some(Attached { session, .. }) = self.viewer.take() {
-                    let _ = self.state.context.registry.leave(&session.id, "left").await; // gone already: as wished
+                    let _ = self.state.context.registry.leave(&session.id, "left").await; // it may be gone already
                 }
                 Ok(())
             }
@@ -384,7 +386,7 @@ impl Line {
         wanted.collect()
     }
 
-    /// The camera of that name, or the first, if this person may watch it.
+    /// The camera with this name, or the first one, if the principal may watch it.
     fn camera(&self, name: Option<&str>) -> Result<Arc<Camera>, Error> {
         let found = cameras::find(&self.state.context, &self.principal, Action::Watch, name);
         found.map_err(|problem| Error::BadOffer(problem.detail.into_owned()))
@@ -440,18 +442,18 @@ impl Line {
         }
     }
 
-    async fn tell(&mut self, told: Told) -> Result<(), End> {
+    async fn tell(&mut self, told: Notice) -> Result<(), End> {
         match told {
-            Told::Event(Event::Candidate { candidate, mid }) => {
+            Notice::Event(Event::Candidate { candidate, mid }) => {
                 self.send(&ToPage::Candidate { candidate: &candidate, mid: &mid }).await
             }
-            Told::Event(Event::Restart(why)) => self.send(&ToPage::Restart { why: &why }).await,
-            Told::Event(Event::Connected) => self.send(&ToPage::Connected).await,
-            Told::Event(Event::Closed(reason)) => {
+            Notice::Event(Event::Restart(why)) => self.send(&ToPage::Restart { why: &why }).await,
+            Notice::Event(Event::Connected) => self.send(&ToPage::Connected).await,
+            Notice::Event(Event::Closed(reason)) => {
                 self.viewer = None;
                 self.send(&ToPage::Closed { reason: &reason }).await
             }
-            Told::TakenOver => Err(End::Close(code::NORMAL, "another socket took the viewer over")),
+            Notice::TakenOver => Err(End::Close(code::NORMAL, "another socket took the viewer over")),
         }
     }
 
@@ -464,7 +466,7 @@ impl Line {
 
     async fn refuse(&mut self, error: Error) -> Result<(), End> {
         if matches!(error, Error::Unknown) {
-            self.viewer = None; // the next offer joins anew
+            self.viewer = None; // the next offer joins again
         }
         let status = problem::status(&error).as_u16();
         self.send(&ToPage::Error { status, message: &error.to_string() }).await
@@ -494,9 +496,9 @@ impl Line {
     }
 }
 
-/// What the viewer's socket is told next; waits for ever where there is no viewer. `None`: this socket was too slow
-/// to be told all, so another one has to ask.
-async fn told(viewer: &mut Option<Attached>) -> Option<Told> {
+/// The next notice of the viewer; waits forever without a viewer. `None`: this socket was too slow to get all notices,
+/// so a new one has to resume.
+async fn next_notice(viewer: &mut Option<Attached>) -> Option<Notice> {
     match viewer {
         Some(attached) => attached.told.recv().await,
         None => std::future::pending().await,

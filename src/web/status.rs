@@ -9,19 +9,20 @@
 //!  "viewers": {"count": 1, "max": 50, "list": [{"name": ..., "address": ..., "state": "live", ...}]}}
 //! ```
 //!
-//! `cameras` are those that one may watch, in the order of the configuration; `video` and `audio` are those of the first. The
-//! `state` of `video` and `audio` is `opening`, `starting` (the camera is open, but has given no picture yet), `live`, `idle`,
-//! `gone`, `private` or `off`. `viewers` of a camera counts those who get its pictures now. `video.rungs` are the sizes of
-//! pictures that there are, from large to small: `{"name": "half", "width": 640, "height": 360, "fps": 30.0, "viewers": 1}`.
-//! In `list`, `id` is how the id in a viewer's `answer` begins, and `cameras` are a viewer's: `{"camera": "front", "quality": ..., "rung": ..., "paused": false}`, what it wishes for
-//! and what it gets. `privacy` is whether all cameras and microphones are closed; `private` whether that camera is.
+//! `cameras` are those that the user may watch, in the order of the configuration; `video` and `audio` are those of the
+//! first. The `state` of `video` and `audio` is `opening`, `starting` (the camera is open, but has delivered no picture
+//! yet), `live`, `idle`, `gone`, `private` or `off`. `viewers` of a camera counts those who get its pictures now.
+//! `video.rungs` are the available sizes, from large to small: `{"name": "half", "width": 640, "height": 360, "fps":
+//! 30.0, "viewers": 1}`. In `list`, `id` is the beginning of the id in a viewer's `answer`, and `cameras` has the
+//! wanted quality and the current rung of each of its cameras: `{"camera": "front", "quality": ..., "rung": ...,
+//! "paused": false}`. `privacy`: whether all cameras and microphones are closed; `private`: whether that camera is.
 //!
-//! `list`, `configuration` and `state_problem` (why the state can't be written, and what follows from that) are for the
-//! owner only; `counters`, `process` and `media_port` (what it holds now) for viewers too; guests get the rest.
+//! `list`, `configuration` and `state_problem` (why the state can't be written, and the consequences) are for the owner
+//! only; `counters`, `process` and `media_port` (its current load) also for viewers; guests get the rest.
 //!
-//! `clock` relates the capture clock (microseconds of `CLOCK_MONOTONIC`) to Unix time at that moment. `/healthz`
-//! answers 200 while the daemon serves, also when a device is gone (that is retried, and restarting us won't
-//! bring it back; the text says so), and 503 once it stops.
+//! `clock` relates the capture clock (microseconds of `CLOCK_MONOTONIC`) to Unix time. `/healthz` answers 200 while the
+//! daemon serves, even if a device is gone (it is retried, a restart would not help, and the text says so), and 503
+//! during the shutdown.
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
@@ -37,7 +38,7 @@ use super::problem::Problem;
 use crate::clock::Pts;
 use crate::status::{CameraReport, Process, State};
 
-/// What `/api/status` tells somebody.
+/// The content of `/api/status` for `principal`.
 pub fn full(context: &Context, principal: &Principal) -> Map<String, Value> {
     let mut all = public(context, principal);
     if principal.role >= Role::Viewer {
@@ -48,7 +49,7 @@ pub fn full(context: &Context, principal: &Principal) -> Map<String, Value> {
     all
 }
 
-/// What somebody's page is told all the time: no counters, and who watches only to the owner.
+/// The status in messages to a page: without counters, and with the list of viewers only for the owner.
 pub fn public(context: &Context, principal: &Principal) -> Map<String, Value> {
     let mut report = context.status.report();
     let mut reports = std::mem::take(&mut report.cameras);
@@ -62,7 +63,7 @@ pub fn public(context: &Context, principal: &Principal) -> Map<String, Value> {
     };
     all.remove("counters");
     let privacy = context.auth.state().privacy().borrow().clone();
-    all.extend(cameras::told(&context.cameras, &privacy, reports));
+    all.extend(cameras::facts(&context.cameras, &privacy, reports));
     all.insert("privacy".into(), json!(privacy.all));
     let now = Pts::now();
     all.insert(
@@ -99,14 +100,14 @@ pub fn health(context: &Context, stopping: bool) -> reply::Response {
     let mut reasons = vec![];
     for CameraReport { video, audio, .. } in context.status.report().cameras {
         reasons.extend(gone(video.state, video.reason));
-        // Several cameras may have one microphone.
+        // Several cameras may share a microphone.
         reasons.extend(gone(audio.state, audio.reason).filter(|reason| !reasons.contains(reason)));
     }
     let text = if reasons.is_empty() { "ok\n".into() } else { format!("degraded: {}\n", reasons.join("; ")) };
     uncached("text/plain; charset=utf-8", text)
 }
 
-/// An answer that holds for this moment only.
+/// A response that must not be cached.
 pub fn uncached(kind: &'static str, text: String) -> reply::Response {
     let mut response = Response::new(text.into());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));

@@ -1,4 +1,4 @@
-//! What this room's tests share.
+//! Helpers for the tests of the web server.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use super::auth::{Auth, Key, Principal, Role};
 use super::limits::Limits;
 use super::places;
 use super::server;
-use super::{Context, Door, Settings, Speaks, bind};
+use super::{Context, Listener, Settings, Speaks, bind};
 use crate::clock::{Clocks, RtpClock};
 use crate::config;
 use crate::net::Links;
@@ -23,18 +23,18 @@ use crate::state::{Digest, Scope, Session, State};
 use crate::status::{self, Status};
 use crate::viewer::{Port, Registry};
 
-/// A folder of its own, removed when dropped.
+/// A temporary folder, removed when dropped.
 pub struct Dir(PathBuf);
 
 impl Dir {
-    /// Its name; nothing is there yet.
+    /// Chooses a name; the folder does not exist yet.
     pub fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
         Self(std::env::temp_dir().join(format!("peercam-web-{}-{n}", std::process::id())))
     }
 
-    /// Where it is.
+    /// The path.
     pub fn path(&self) -> &Path {
         &self.0
     }
@@ -46,23 +46,23 @@ impl Drop for Dir {
     }
 }
 
-/// A daemon without media that has an owner, and a token of the owner's.
+/// A daemon without media, with an owner and an owner's token.
 pub struct Daemon {
-    /// What the web reaches of it.
+    /// The parts that the web server uses.
     pub context: Arc<Context>,
-    /// Of the owner's.
+    /// The owner's token.
     pub token: String,
     _dir: Dir,
 }
 
 impl Daemon {
-    /// Its first camera.
+    /// The first camera.
     pub fn camera(&self) -> Arc<Camera> {
         self.context.cameras.all()[0].clone()
     }
 }
 
-/// Somebody of that role, who may watch these cameras.
+/// A principal with this role, which may watch these cameras.
 pub fn principal(role: Role, cameras: Scope) -> Principal {
     Principal { role, cameras, who: role.as_str().into(), key: Key::Token(Digest::of(role.as_str())) }
 }
@@ -74,7 +74,7 @@ impl std::ops::Deref for Daemon {
     }
 }
 
-/// A session of the owner's, as it is stored.
+/// A stored session of the owner.
 pub fn session(secret: &str) -> Session {
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
     Session { digest: Digest::of(secret), role: Role::Owner, created_unix: now, seen_unix: now }
@@ -85,12 +85,12 @@ pub fn context() -> Daemon {
     context_with(config::Web::default(), config::Ice::default())
 }
 
-/// The same, configured.
+/// A daemon without media, with this configuration.
 pub fn context_with(config: config::Web, ice: config::Ice) -> Daemon {
     context_for(&["camera"], config, ice)
 }
 
-/// The same with cameras of these names.
+/// A daemon without media, with cameras of these names.
 pub fn context_of(cameras: &[&str]) -> Daemon {
     context_for(cameras, config::Web::default(), config::Ice::default())
 }
@@ -123,11 +123,11 @@ fn context_for(cameras: &[&str], config: config::Web, ice: config::Ice) -> Daemo
     Daemon { context, token, _dir: dir }
 }
 
-/// A server on a port of its own, until dropped.
+/// A server on a free port, until dropped.
 pub struct Server {
-    /// Where it listens.
+    /// The address that it listens on.
     pub address: SocketAddr,
-    /// What it serves.
+    /// The daemon that it serves.
     pub context: Daemon,
     stop: CancellationToken,
     server: server::Server,
@@ -135,40 +135,40 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts one without TLS.
+    /// Starts a server without TLS.
     pub fn start(limits: Limits, context: Daemon) -> Self {
         Self::speaking(Speaks::Plain, limits, context)
     }
 
-    /// Starts one.
+    /// Starts a server.
     pub fn speaking(speaks: Speaks, limits: Limits, context: Daemon) -> Self {
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), &[]).unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let server = server::Server::with(limits, context.context.clone(), stop.clone());
-        let _door = server.open(Door { listener, speaks }).unwrap();
+        let _door = server.open(Listener { listener, speaks }).unwrap();
         Self { address, context, stop, server, _door }
     }
 
-    /// Stops it, and waits until it has.
+    /// Stops the server, and waits until it has ended.
     pub async fn stop(self) {
         self.stop.cancel();
         self.server.ended().await;
     }
 
-    /// Begins to stop it.
+    /// Begins to stop the server.
     pub fn cancel(&self) {
         self.stop.cancel();
     }
 }
 
-/// Longest that any test waits: far more than anything takes on a busy machine.
+/// Longest wait of any test: far more than needed on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An offer as Chromium makes it.
 pub const OFFER: &str = include_str!("../../tests/data/offer-chromium-156.sdp");
 
-/// Short enough for tests to wait for them; sizes are those of the daemon.
+/// Limits with times short enough for tests; sizes are those of the daemon.
 pub const QUICK: Limits = Limits {
     handshake: Duration::from_millis(300),
     header: Duration::from_millis(300),
@@ -177,7 +177,7 @@ pub const QUICK: Limits = Limits {
     ..Limits::STANDARD
 };
 
-/// [`QUICK`] with so few connections.
+/// [`QUICK`] with only this many connections.
 pub fn few(connections: usize) -> Limits {
     let places = places::Limits {
         connections,
@@ -201,7 +201,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Parses what came until the connection ended.
+    /// Parses everything received until the connection ended.
     pub fn parse(bytes: &[u8]) -> Self {
         let text = String::from_utf8_lossy(bytes);
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
@@ -222,24 +222,24 @@ impl Reply {
 }
 
 impl Server {
-    /// Sends `bytes` as they are and reads until the connection ends.
+    /// Sends `bytes` unchanged and reads until the connection ends.
     pub async fn raw(&self, bytes: impl AsRef<[u8]>) -> Reply {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let _ = stream.write_all(bytes.as_ref()).await; // may be refused before all is sent
+        let _ = stream.write_all(bytes.as_ref()).await; // it may be refused before all is sent
         Reply::parse(&rest(&mut stream).await)
     }
 
-    /// The header line by which the owner is known.
+    /// The header line with the owner's token.
     pub fn owner(&self) -> String {
         format!("Authorization: Bearer {}", self.context.token)
     }
 
-    /// One request of the owner's. `headers` are whole lines.
+    /// Sends a request as the owner. `headers` are whole lines.
     pub async fn ask(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Reply {
         self.ask_as(&[&[self.owner().as_str()], headers].concat(), method, path, body).await
     }
 
-    /// One request of anybody's. `headers` are whole lines.
+    /// Sends a request without a credential. `headers` are whole lines.
     pub async fn ask_as(&self, headers: &[&str], method: &str, path: &str, body: &str) -> Reply {
         let headers: String = headers.iter().map(|h| format!("{h}\r\n")).collect();
         let (address, length) = (self.address, body.len());
@@ -251,11 +251,11 @@ impl Server {
     }
 }
 
-/// What comes until the connection ends.
+/// Reads until the connection ends.
 pub async fn rest(stream: &mut TcpStream) -> Vec<u8> {
     let mut all = vec![];
     let read = stream.read_to_end(&mut all);
-    // A reset ends it too.
+    // A reset ends the connection, too.
     let _ = tokio::time::timeout(PATIENCE, read).await.expect("the connection ends in time");
     all
 }

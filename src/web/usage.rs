@@ -1,18 +1,17 @@
-//! How much each source has used lately: connections and requests, which are forgotten by half in `HALF`. Pure logic.
+//! The recent use of each source: its connections and requests, which decay by half in `HALF`. Pure logic.
 //!
-//! This tells those who ask for much from those who ask for little. It is no limit: while there is room for all, nobody is
-//! refused for asking for more than others.
+//! This distinguishes sources with high and low use. It is not a limit: while there is room for all, no source is
+//! refused because of its use.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::net::{Bucket, Rate, Source};
 
-/// Half of what a source has used is forgotten after this time: long enough that somebody who goes on for minutes is
-/// told from somebody who opens a page.
+/// Half-life of the use: long enough to distinguish minutes of use from opening a page.
 const HALF: Duration = Duration::from_secs(30);
-/// Sources remembered: about 400 KB. When there are more, those that used least are forgotten, a quarter at a time, so
-/// that it costs little for each; nothing is lost but what tells them from newcomers.
+/// Most sources that are remembered, which takes about 400 KB. After that, those with the lowest use are forgotten, a
+/// quarter at a time to keep the cost low; they then count as newcomers.
 const REMEMBERED: usize = 4096;
 
 /// All sources.
@@ -37,23 +36,23 @@ impl Used {
 }
 
 impl Usage {
-    /// Nothing yet. Each source may open connections at this rate.
+    /// Starts without any use. Each source may open connections at this rate.
     pub fn new(rate: Rate) -> Self {
         Self { rate, sources: HashMap::new() }
     }
 
-    /// One more connection or request.
+    /// Counts a connection or request.
     pub fn count(&mut self, source: Source, now: Instant) {
         let used = self.used(source, now);
         (used.count, used.at) = (used.now(now) + 1.0, used.at.max(now));
     }
 
-    /// Spends `cost` of the source's rate; false if it has no more.
+    /// Spends `cost` of the source's rate; false if not enough is left.
     pub fn spend(&mut self, source: Source, cost: f64, now: Instant) -> bool {
         self.used(source, now).rate.take(cost, now)
     }
 
-    /// What it has used lately.
+    /// The recent use of a source.
     pub fn of(&self, source: Source, now: Instant) -> f64 {
         self.sources.get(&source).map_or(0.0, |used| used.now(now))
     }
@@ -63,7 +62,7 @@ impl Usage {
             let mut all: Vec<f64> = self.sources.values().map(|u| u.now(now)).collect();
             let (_, quarter, _) = all.select_nth_unstable_by(REMEMBERED / 4, f64::total_cmp);
             let (quarter, mut left) = (*quarter, REMEMBERED / 4);
-            // Of those that used the same, as many as it takes.
+            // Of sources with equal use, as many as needed are forgotten.
             self.sources.retain(|_, u| {
                 let forget = left > 0 && u.now(now) <= quarter;
                 left -= usize::from(forget);

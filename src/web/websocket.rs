@@ -1,11 +1,11 @@
-//! The server's side of a WebSocket's opening handshake (RFC 6455 section 4.2), and the socket with buffers that fit
-//! what a page sends.
+//! The server's side of the opening handshake of WebSockets (RFC 6455 section 4.2), and sockets with buffers that fit
+//! the page's messages.
 //!
-//! warp 0.4 has a filter for this too, but its buffers can't be set: each socket takes 128 KiB for reading before anything is
-//! read, which let one guest take all the memory of a small board. This module goes when warp lets them be set.
+//! warp 0.4 has a filter for this, but its buffers can't be configured: each socket allocates 128 KiB for reading in
+//! advance, so one guest could take all the memory of a small board. This module can be removed when warp allows that.
 //!
-//! What is read is limited in bytes for each second, too ([`BYTES`]): frames that are not yet a message, such as empty
-//! pieces of one that never ends, cost time like any other, and no message ever comes of them that could be counted.
+//! Reading is also limited in bytes per second ([`BYTES`]): fragments that never complete a message, such as empty
+//! ones, cost time like any other frame, and can't be counted as messages.
 
 use std::io;
 use std::pin::Pin;
@@ -27,27 +27,28 @@ use warp::reply;
 
 use crate::net::{Bucket, Rate};
 
-/// Read and write buffer of each socket: a status fits. What is larger is read and written in pieces.
+/// Size of the read and write buffers of a socket, bytes: a status fits. Larger messages are read and written in
+/// pieces.
 const BUFFER: usize = 4 * 1024;
-/// The largest message that we write: a status with a thousand viewers. It is allocated only where there is one.
+/// Largest message that is written, bytes: a status with a thousand viewers. It is allocated only when needed.
 const LARGEST_WRITTEN: usize = 1024 * 1024;
-/// What a page may send: at once twice as much as is read of the largest message, and then a page's worth of candidates.
+/// Rate of bytes that a page may send. The burst is twice the largest message that is read.
 const BYTES: Rate = Rate { per_second: 32.0 * 1024.0, burst: 256.0 * 1024.0 };
 
-/// While fewer bytes than this may be read, reading waits.
+/// Reading waits while fewer bytes than this may be read.
 const WORTH_A_LOOK: f64 = 1024.0;
 
 /// A WebSocket of a page.
 pub type WebSocket = WebSocketStream<Paced<TokioIo<Upgraded>>>;
 
-/// A request that asks for one.
+/// A request for a WebSocket.
 pub struct Opening {
     key: HeaderValue,
     upgrade: OnUpgrade,
 }
 
 impl Opening {
-    /// Of a GET request; `None` if it asks for no WebSocket of the version that there is.
+    /// Reads a GET request; `None` if it does not request a WebSocket of version 13.
     pub fn of(headers: &HeaderMap, upgrade: Option<OnUpgrade>) -> Option<Self> {
         let says = |name, token: &str| {
             let values = headers.get_all(name).iter().filter_map(|v| v.to_str().ok());
@@ -59,8 +60,8 @@ impl Opening {
         Some(Self { key, upgrade: upgrade? })
     }
 
-    /// Answers, and hands the socket to `talk` once the answer is sent. A message of more than `message_bytes` is an
-    /// error.
+    /// Returns the response, and passes the socket to `talk` once it is sent. A message of more than `message_bytes` is
+    /// an error.
     pub fn accept<F>(
         self,
         message_bytes: usize,
@@ -97,7 +98,7 @@ impl Opening {
     }
 }
 
-/// A stream from which no more is read than [`BYTES`] allows; what the other end sends beyond that waits at its end.
+/// A stream that is read no faster than [`BYTES`] allows; further data waits at the sender.
 pub struct Paced<S> {
     stream: S,
     bucket: Bucket,
@@ -130,7 +131,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
         }
         let before = buffer.filled().len();
         std::task::ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
-        // What is over the rate, by a buffer at most, is waited for next time.
+        // The excess over the rate, at most one buffer, delays the next read.
         this.bucket.spend((buffer.filled().len() - before) as f64, f64::NEG_INFINITY, now);
         Poll::Ready(Ok(()))
     }

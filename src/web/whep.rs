@@ -14,7 +14,7 @@ use super::actions::Action;
 use super::auth::Role;
 use super::body::{self, Body};
 use super::json::{self, Expected};
-use super::peer::{Peer, State};
+use super::peer::{Connection, State};
 use super::problem::Problem;
 use super::proxy::Via;
 use super::sessions::Session;
@@ -27,7 +27,7 @@ use crate::viewer::{Error, Offer, Signaling, Wanted, ice_servers};
 const SDP: &str = "application/sdp";
 const SDPFRAG: &str = "application/trickle-ice-sdpfrag";
 const JSON: &str = "application/json";
-/// Not among the names that `http` knows.
+/// Headers that the `http` crate does not define.
 const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 
@@ -37,7 +37,7 @@ struct Request {
     path: FullPath,
     query: String,
     headers: HeaderMap,
-    peer: Peer,
+    peer: Connection,
     visitor: Visitor,
     body: Body,
 }
@@ -52,7 +52,7 @@ pub fn routes(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
         .and(warp::path::full())
         .and(query::raw())
         .and(warp::header::headers_cloned())
-        .and(warp::ext::get::<Peer>())
+        .and(warp::ext::get::<Connection>())
         .and(warp::ext::get::<Visitor>())
         .and(body::unread())
         .map(|method, path, query, headers, peer, visitor, body| Request {
@@ -76,7 +76,7 @@ async fn endpoint(state: Arc<State>, request: Request) -> reply::Response {
             StatusCode::OK,
             [(header::ALLOW, "GET, HEAD, OPTIONS, POST"), (ACCEPT_POST, SDP), (ACCEPT_PATCH, SDPFRAG)],
         )),
-        // GET and HEAD: nothing to see, but players recognise an endpoint by this.
+        // GET and HEAD have no content, but players recognise an endpoint by them.
         _ => Ok(empty(StatusCode::OK, [(header::CONTENT_TYPE, SDP), (ACCEPT_POST, SDP)])),
     };
     result.unwrap_or_else(|problem| problem.response())
@@ -84,7 +84,7 @@ async fn endpoint(state: Arc<State>, request: Request) -> reply::Response {
 
 async fn resource(id: String, state: Arc<State>, request: Request) -> reply::Response {
     let result = match request.method {
-        // Also for names that don't exist: a preflight must succeed, so that the page can read the 404 that follows.
+        // Unknown ids are included: a preflight must succeed, so that the page can read the 404 that follows.
         Method::OPTIONS => Ok(empty(
             StatusCode::OK,
             [
@@ -111,7 +111,7 @@ async fn join(state: &State, request: Request) -> Result<reply::Response, Proble
     let principal = request.visitor.required()?;
     let (who, holder) = (principal.who.clone(), principal.holder());
     let (from, to) = (request.peer.remote, Some(request.peer.local));
-    // A player that asks for sound will play it.
+    // A player that requests sound will play it.
     let offer =
         Offer { sdp, from, to, who, holder, via: Signaling::Whep, sound: true, cameras, listen: None };
     let (session, sdp) = state.sessions.join(principal, offer).await?;
@@ -130,8 +130,8 @@ async fn join(state: &State, request: Request) -> Result<reply::Response, Proble
     Ok(response)
 }
 
-/// Which cameras a player wishes for, and which pictures of them: `camera=front&quality=half`. With several, each is
-/// for the next of the offer's video sections.
+/// The wanted cameras and qualities of a player: `camera=front&quality=half`. Several cameras are assigned to the
+/// offer's video sections in order.
 fn wanted(state: &State, request: &Request) -> Result<Vec<Wanted>, Problem> {
     let quality = query::last(&request.query, "quality").map(|wish| wish.parse()).transpose();
     let quality: Quality =
@@ -157,16 +157,15 @@ async fn patch(state: &Arc<State>, id: &str, request: Request) -> Result<reply::
     let limits = &state.limits;
     let body = body::read(&request.headers, request.body, limits.body_bytes, limits.body).await?;
     let fragment = Fragment::parse(&body).map_err(|why| Problem::new(StatusCode::BAD_REQUEST, why))?;
-    // On its own task, so that a player whose connection breaks now doesn't leave a restart half done.
+    // In a separate task, so that a broken connection of the player doesn't leave a restart half done.
     let state = state.clone();
     tokio::spawn(async move { apply(&state, &session, &condition, fragment).await }).await.unwrap_or_else(
         |_| Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the fragment could not be handled")),
     )
 }
 
-/// What a viewer does besides ICE, which no draft has: whether it plays the sound, and of which camera; and for one
-/// media section, by default the first or all, which camera and which pictures it wishes for, and whether anybody sees
-/// it.
+/// A viewer's requests other than ICE, which are not in any draft: whether it plays sound, and of which camera; and,
+/// for one media section (by default the first or all), the wanted camera and quality, and whether it is paused.
 #[derive(Deserialize)]
 struct Plays {
     sound: Option<bool>,
@@ -233,7 +232,7 @@ async fn apply(
     let Some(remote) = restart else {
         for candidate in &fragment.candidates {
             match registry.add_candidate(&session.id, &candidate.value, candidate.mid.as_deref()).await {
-                // One that ICE can't use is discarded without a word (draft, "Trickle ICE").
+                // Candidates that ICE can't use are silently discarded (draft, "Trickle ICE").
                 Ok(()) | Err(Error::BadOffer(_) | Error::NotPlayable(_)) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -247,7 +246,7 @@ async fn apply(
         .collect();
     let ours = registry.restart_fragment(&session.id, &remote.ufrag, &remote.pwd, &candidates).await?;
     ice.restarted(Some(remote));
-    let mut values: Vec<&str> = vec![]; // all sections share a transport, which may have been listed for each
+    let mut values: Vec<&str> = vec![]; // all sections share a transport, which may be listed for each
     for (_, value) in &ours.candidates {
         if !value.is_empty() && !values.contains(&value.as_str()) {
             values.push(value);
@@ -270,9 +269,9 @@ fn session(state: &State, id: &str, visitor: &Visitor) -> Result<Arc<Session>, P
     state.sessions.get(id, visitor.required()?).ok_or_else(|| Error::Unknown.into())
 }
 
-/// A viewer's resource, for whoever asked at `path`, `/whep` or `/whep/`. An absolute path, which players understand
-/// best, where it is certain how the client finds us; else relative to the request's URL (RFC 9110 section 10.2.2),
-/// which holds below whatever a proxy puts in front.
+/// The `Location` of a viewer's resource, for a request to `path`, `/whep` or `/whep/`. It is an absolute path, which
+/// players understand best, if the client's view of the path is known; otherwise it is relative to the request's URL
+/// (RFC 9110 section 10.2.2), which works under any prefix of a proxy.
 fn location(via: &Via, path: &str, id: &str) -> String {
     match via {
         Via::Direct => format!("/whep/{id}"),
@@ -292,11 +291,11 @@ fn empty<const N: usize>(status: StatusCode, headers: [(HeaderName, &'static str
 }
 
 fn text(value: String) -> Result<HeaderValue, Problem> {
-    // Viewers' names and tags are ASCII; were they not, this is no reason to panic.
+    // Viewers' ids and tags are ASCII; if not, this must not panic.
     HeaderValue::try_from(value).map_err(|e| Error::Internal(e.to_string()).into())
 }
 
-/// `Link` headers that name the ICE servers (RFC 9725 section 4.6, which the draft refers to), one for each URL.
+/// `Link` headers for the ICE servers (RFC 9725 section 4.6, which the draft refers to), one for each URL.
 fn links(servers: &[config::IceServer]) -> Vec<HeaderValue> {
     let quoted = |s: &str| format!("\"{}\"", s.replace('\\', "\\\\").replace('"', "\\\""));
     let link = |url: &String, server: &config::IceServer| {
@@ -322,12 +321,13 @@ fn links(servers: &[config::IceServer]) -> Vec<HeaderValue> {
 enum IfMatch {
     /// `*`
     Any,
-    /// Entity-tags, with their quotes; none is weak.
+    /// Strong entity-tags, with their quotes.
     Tags(Vec<String>),
 }
 
 impl IfMatch {
-    /// 428 if there is none; 400 for what is no list of entity-tags; 412 if all are weak, which never match.
+    /// Parses the header: 428 if it is missing; 400 if it is not a list of entity-tags; 412 if all are weak, because
+    /// those never match.
     fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         let mut lines = headers.get_all(header::IF_MATCH).iter().peekable();
         if lines.peek().is_none() {
@@ -358,7 +358,7 @@ impl IfMatch {
         Ok(Self::Tags(strong))
     }
 
-    /// Strong comparison: `W/"1"` is not `"1"`.
+    /// Whether `etag` matches by strong comparison: `W/"1"` is not `"1"`.
     fn holds_for(&self, etag: &str) -> bool {
         match self {
             Self::Any => true,
@@ -367,7 +367,7 @@ impl IfMatch {
     }
 }
 
-/// The entity-tags of a line (RFC 9110 section 8.8.3), at least one, or stars; `None` for anything else.
+/// The entity-tags (RFC 9110 section 8.8.3) or stars of a line, at least one; `None` for anything else.
 fn tags(mut line: &str) -> Option<Vec<String>> {
     let mut tags = vec![];
     loop {

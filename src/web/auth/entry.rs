@@ -6,7 +6,7 @@ use super::guess::Source;
 use super::password::{Passwords, Who};
 use super::principal::{Key, holder};
 use super::{Auth, Browser, DEVICE_S, Error, LONG, Principal, Role, SignedIn, lock, secret};
-use crate::state::{Device, Digest, Scope, Session};
+use crate::state::{Digest, KnownBrowser, Scope, Session};
 
 const LINK_ENDED: &str =
     "this pairing link is no longer valid; `peercam pair` on the device prints a new one";
@@ -258,7 +258,7 @@ impl Auth {
             let ended = password.map(|(hash, keep)| l.new_password(Role::Owner, hash, None, keep));
             l.sessions.retain(|s| before != Some(Key::Session(s.digest)));
             l.add_session(Session { digest: of_session, role, created_unix: now, seen_unix: now });
-            l.add_device(Device { digest: of_device, role: known_as, seen_unix: now });
+            l.add_device(KnownBrowser { digest: of_device, role: known_as, seen_unix: now });
             ended.unwrap_or_default()
         });
         log_ended(&change.await?);

@@ -1,17 +1,18 @@
 //! The device's own certificate authority, and the certificates that it issues for the device.
 //!
-//! The owner may trust the authority once, and browsers are content from then on. What is trusted can be stolen with
-//! the board, so the authority is good for as little as possible: for servers only (extended key usage), for none
-//! below it (path length 0), and only for names that mean something in a local network, the host's own and those of
-//! `web.hosts` (critical name constraints, which Chromium from version 113 on, Firefox, Apple's and OpenSSL's
-//! verifiers follow in trusted roots too). Whoever has its key can't be anybody's bank. Addresses are not constrained:
-//! a device's change with its network, and hardly anything but devices is called by an address.
+//! The owner may trust the authority once; then browsers show no warning. A trusted authority can be stolen with the
+//! board, so it is restricted as far as possible: to servers (extended key usage), without further authorities (path
+//! length 0), and to names of local networks, the host's own name and those of `web.hosts` (critical name constraints,
+//! which Chromium from version 113 on, Firefox, Apple's and OpenSSL's verifiers also check for trusted roots). So its
+//! key can't be used to impersonate other sites. Addresses are not constrained: the device's change with its network,
+//! and hardly anything but devices is used by address.
 //!
-//! That is why a name new in `web.hosts` makes a new authority, which is to be trusted anew; a host name that changes
-//! does not, because DHCP may do that: its `.local` name is always covered.
+//! That is why a new name in `web.hosts` needs a new authority, which must be trusted again. A changed host name does
+//! not, because DHCP may change it: its `.local` name is always covered.
 //!
-//! The certificate is kept with its key (`certificate.pem`), and issued anew only when a name or address is missing in
-//! it or its end comes near: who has not trusted the authority has told the browser to accept exactly this one.
+//! The certificate is kept with its key (`certificate.pem`). It is replaced only if it lacks a name or address or is
+//! about to expire, because users who have not trusted the authority have made their browser accept exactly this
+//! certificate.
 
 use std::fs;
 use std::io;
@@ -32,32 +33,33 @@ use super::files::{self, Pair};
 use super::names::{self, Here, Name};
 use crate::wall::{self, DAY, Unix, believed};
 
-/// Longer than any board lives.
+/// Validity of the authority, days: longer than any board lives.
 const CA_DAYS: i64 = 25 * 365;
-/// Apple's systems refuse more than 825 days, also from authorities that the owner trusts (support.apple.com/103769);
-/// a year leaves room for wrong clocks.
+/// Validity of a certificate, days. Apple's systems refuse more than 825 days, even from authorities that the owner
+/// trusts (support.apple.com/103769); a year leaves room for wrong clocks.
 const LEAF_DAYS: i64 = 397;
-/// Renewed so long before its end: a device that is switched on once a month still serves a good one.
+/// Days before its end at which a certificate is renewed: a device that is switched on once a month still serves a
+/// valid one.
 const RENEW_DAYS: i64 = 60;
-/// Valid from a little earlier than now, for browsers whose clock is behind.
+/// Days before now from which a certificate is valid, for browsers whose clock is behind.
 const BACKDATED_DAYS: i64 = 2;
 
-/// The authority.
+/// The device's certificate authority.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
     der: CertificateDer<'static>,
-    /// Its own name, as encoded.
+    /// The encoded name of the authority.
     subject: Vec<u8>,
-    /// Those below which it may certify.
+    /// The domains that it may certify.
     domains: Vec<String>,
     not_before: Unix,
     not_after: Unix,
 }
 
 impl Authority {
-    /// Takes the one in `dir`, or makes it. What is there but can't be used is an error and never replaced: the owner
-    /// may have trusted it.
+    /// Loads the authority in `dir`, or creates it. An existing one that can't be used is an error and never replaced,
+    /// because the owner may have trusted it.
     pub fn open(dir: &Path, here: &Here, hosts: &[String], clock: Unix) -> Result<Self, Error> {
         let (pem, key) = paths(dir);
         let authority = match fs::metadata(&pem) {
@@ -93,9 +95,9 @@ impl Authority {
         let domains = names::domains(here, hosts);
         let mut params = CertificateParams::default();
         let label = here.hostname.as_deref().and_then(|h| h.split('.').next()).unwrap_or("device");
-        // The whole may have 64 characters (RFC 5280 appendix A.1, ub-common-name).
+        // The common name may have 64 characters (RFC 5280 appendix A.1, ub-common-name).
         let label: String = label.chars().take(32).collect();
-        // No two authorities may share a name: browsers would take one's certificates for forged ones of the other.
+        // Two authorities must not share a name: browsers would take certificates of one for forgeries of the other.
         let tag: String = random::<4>()?.iter().map(|b| format!("{b:02x}")).collect();
         params.distinguished_name = name(&format!("peercam {label} authority {tag}"));
         params.serial_number = Some(serial()?);
@@ -107,12 +109,12 @@ impl Authority {
         permitted.push(GeneralSubtree::IpAddress(CidrSubnet::V6([0; 16], [0; 16])));
         params.name_constraints =
             Some(NameConstraints { permitted_subtrees: permitted, excluded_subtrees: vec![] });
-        // From the program's date on, so that a clock that is ahead now and put right later does no harm.
+        // Valid from the program's release on, so that a clock that is ahead now and corrected later does no harm.
         params.not_before = date(wall::RELEASED - BACKDATED_DAYS * DAY)?;
         params.not_after = date(believed(at, None) + CA_DAYS * DAY)?;
         let pem = params.self_signed(&key)?.pem();
         let (pem_path, key_path) = paths(dir);
-        // The certificate last: while it is missing, there is no authority yet.
+        // The certificate is written last: without it there is no authority yet.
         let _ = fs::remove_file(&pem_path);
         let _ = fs::remove_file(leaf_path(dir));
         files::write(&key_path, 0o600, key.serialize_pem().as_bytes())
@@ -136,7 +138,7 @@ impl Authority {
             io::ErrorKind::NotFound => broken(key_path, "the certificate authority's key is missing"),
             _ => Error::io("read", key_path, e),
         })?;
-        // That the two belong together is seen here.
+        // This also checks that the certificate and the key belong together.
         Pair::new(pem.as_bytes(), &key, &pem_path.display().to_string(), &key_path.display().to_string())
             .map_err(|what| broken(pem_path, &what))?;
         let key = String::from_utf8_lossy(&key);
@@ -163,17 +165,17 @@ impl Authority {
         Ok(Self { issuer, pem, der, subject, domains, not_before, not_after })
     }
 
-    /// What the owner may trust.
+    /// The certificate that the owner may trust, PEM.
     pub fn pem(&self) -> &str {
         &self.pem
     }
 
-    /// By what the owner recognises it.
+    /// The fingerprint by which the owner recognises it.
     pub fn fingerprint(&self) -> String {
         files::fingerprint(&self.der)
     }
 
-    /// Those of `wanted` that it may certify.
+    /// The names of `wanted` that it may certify.
     pub fn permitted(&self, wanted: &[Name]) -> Vec<Name> {
         let permits = |name: &&Name| match name {
             Name::Dns(name) => names::permits(&self.domains, name),
@@ -186,7 +188,7 @@ impl Authority {
     pub fn issue(&self, dir: &Path, names: &[Name], now: Unix) -> Result<Pair, Error> {
         let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
         let mut params = CertificateParams::default();
-        // Nobody reads the name today; it must not look like a host's, which constraints could refuse.
+        // The common name is not used anymore; it must not look like a host name, which constraints could refuse.
         params.distinguished_name = name("peercam device");
         params.serial_number = Some(serial()?);
         params.use_authority_key_identifier_extension = true;
@@ -205,7 +207,7 @@ impl Authority {
         Pair::new(chain.as_bytes(), key.as_bytes(), &shown, &shown).map_err(Error::Broken)
     }
 
-    /// The certificate issued last, if it is ours and readable; whatever else it is, a new one is as good.
+    /// The certificate issued last, if this authority issued it and it is readable; otherwise a new one is needed.
     pub fn last_issued(&self, dir: &Path) -> Option<Pair> {
         let path = leaf_path(dir);
         let file = files::read(&path).ok()?;
@@ -214,12 +216,12 @@ impl Authority {
     }
 }
 
-/// When it was made, of a certificate of ours.
+/// When a certificate of the device's was created.
 pub fn made(leaf: &Pair) -> Unix {
     leaf.not_after - LEAF_DAYS * DAY
 }
 
-/// Why `leaf` has to be replaced, if it has to. A name too many is no reason: addresses come back.
+/// Why `leaf` has to be replaced, if so. An extra name is no reason, because addresses may return.
 pub fn renewal(leaf: &Pair, wanted: &[Name], clock: Unix) -> Option<String> {
     if let Some(missing) = wanted.iter().find(|n| !leaf.names.contains(n)) {
         return Some(format!("{missing} is new"));
@@ -228,7 +230,7 @@ pub fn renewal(leaf: &Pair, wanted: &[Name], clock: Unix) -> Option<String> {
     if now >= leaf.not_after - RENEW_DAYS * DAY {
         return Some(format!("the last one ends on {}", wall::date(leaf.not_after)));
     }
-    // Made while the clock was ahead.
+    // It was created while the clock was ahead.
     (now < leaf.not_before).then(|| format!("the last one is dated {}", wall::date(leaf.not_before)))
 }
 
@@ -257,7 +259,7 @@ fn date(at: Unix) -> Result<OffsetDateTime, Error> {
     OffsetDateTime::from_unix_timestamp(at).map_err(|e| Error::Broken(format!("no date: {e}")))
 }
 
-/// Firefox refuses two certificates of one issuer with the same number.
+/// A random serial number: Firefox refuses two certificates of one issuer with the same number.
 fn serial() -> Result<SerialNumber, Error> {
     let mut bytes = random::<16>()?;
     bytes[0] = bytes[0] & 0x7f | 0x40; // positive, and of constant length

@@ -1,4 +1,4 @@
-//! PEM files, read and written.
+//! Reads and writes PEM files.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -16,27 +16,27 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use super::names::Name;
 use crate::wall::Unix;
 
-/// No certificate file is as large.
+/// Largest file that is read, bytes: far more than certificate files have.
 const LARGEST: u64 = 256 * 1024;
 
-/// What can be served, and what its certificate says.
+/// A certificate with its key, and the facts of the certificate.
 #[derive(Debug, Clone)]
 pub struct Pair {
     /// The chain, and the key that signs.
     pub certified: Arc<CertifiedKey>,
     /// Names of the first certificate.
     pub names: Vec<Name>,
-    /// From when.
+    /// Begin of validity.
     pub not_before: Unix,
-    /// Until when.
+    /// End of validity.
     pub not_after: Unix,
-    /// Its issuer's name, as encoded.
+    /// The encoded name of the issuer.
     pub issuer: Vec<u8>,
 }
 
 impl Pair {
-    /// Puts together a certificate (PEM, with the chain behind it) and its key (PEM). The sentences name
-    /// `certificate_name` and `key_name`, the files they came from.
+    /// Combines a certificate (PEM, followed by its chain) and its key (PEM). Errors name the files by
+    /// `certificate_name` and `key_name`.
     pub fn new(
         certificate: &[u8],
         key: &[u8],
@@ -97,7 +97,7 @@ pub fn fingerprint(der: &[u8]) -> String {
     digest.as_ref().iter().map(|b| format!("{b:02X}")).collect::<Vec<_>>().join(":")
 }
 
-/// The whole file.
+/// Reads the whole file.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     if fs::metadata(path)?.len() > LARGEST {
         return Err(io::Error::other(format!(
@@ -107,7 +107,7 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     fs::read(path)
 }
 
-/// Writes the whole file or leaves what was there, also when the power goes.
+/// Replaces the whole file. A power cut leaves either the old or the new one.
 pub fn write(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("/"));
     let mut name = std::ffi::OsString::from(".");
@@ -125,13 +125,13 @@ pub fn write(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// By what a file that changed is known: whoever replaces it makes another one, and whoever writes into it changes its
-/// time or length.
+/// Identifies the content of a file: replacing the file changes its inode, and writing to it changes its time or
+/// length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp(u64, u64, i64, i64);
 
 impl Stamp {
-    /// Of the file now; `None` while there is none.
+    /// The current stamp of a file; `None` if there is none.
     pub fn of(path: &Path) -> Option<Self> {
         let m = fs::metadata(path).ok()?;
         Some(Self(m.ino(), m.len(), m.mtime(), m.mtime_nsec()))

@@ -1,10 +1,10 @@
-//! HTTPS: whose certificate is served, and keeping it current without a restart.
+//! HTTPS: which certificate is served, and its renewal without a restart.
 //!
-//! There is no HSTS. A browser that has once been told `Strict-Transport-Security` offers no way past a certificate
-//! that it does not trust: the owner of a self-made one would be locked out for a year, and so would whoever switches
-//! to `tls = "off"` behind a proxy, or reaches another device by the same name or address later. What HSTS is for is
-//! done otherwise: session cookies are `Secure` and `__Host-`, so they never travel by plain HTTP, and nothing but a
-//! redirect is served there.
+//! HSTS is not used. After `Strict-Transport-Security`, a browser offers no way past a certificate that it does not
+//! trust: an owner with a self-made one would be locked out for a year, and so would an owner who changes to `tls =
+//! "off"` behind a proxy, or who later reaches a different device by the same name or address. The purpose of HSTS is
+//! achieved in other ways: session cookies are `Secure` and `__Host-`, so they are never sent over plain HTTP, which
+//! serves only redirects.
 
 pub mod device;
 pub mod files;
@@ -39,28 +39,28 @@ use super::problem::Problem;
 use crate::config;
 use crate::wall::{Unix, believed, clock, date, plausible};
 
-/// Between two looks at the owner's files, which are taken at the second look that finds them the same.
+/// Time between checks of the owner's files, which are loaded when two checks in a row find them the same.
 const LOOK_AT_FILES: Duration = Duration::from_secs(10);
-/// Between two looks at what nobody tells of: the host's name, and the clock, which may jump by years.
+/// Time between checks of facts that must be polled: the host name, and the clock, which may jump by years.
 const LOOK_AROUND: Duration = Duration::from_secs(60);
 
-/// Why there is no HTTPS.
+/// Why HTTPS is not possible.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The kernel refused.
+    /// A file can't be read or written.
     #[error("can't {what} {}: {source}", path.display())]
     Io {
         /// "read" or "write".
         what: &'static str,
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What the kernel said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A file is there, but not what it should be; the sentence says what to do.
+    /// A file has unusable content; the sentence says what to do.
     #[error("{0}")]
     Broken(String),
-    /// Making a certificate failed.
+    /// Creating a certificate failed.
     #[error("creating a certificate: {0}")]
     Make(#[from] rcgen::Error),
     /// The TLS library refused its own defaults.
@@ -74,18 +74,18 @@ impl Error {
     }
 }
 
-/// Whose certificate is served.
+/// The kind of certificate that is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// One that the device made for itself.
+    /// A certificate that the device has made for itself.
     Device,
-    /// The owner's, from files.
+    /// The owner's certificate, from files.
     Files,
 }
 
 impl Kind {
-    /// Whose fingerprint people are told.
+    /// The certificate whose fingerprint is shown to people.
     pub fn fingerprint_of(self) -> &'static str {
         match self {
             Self::Device => "this device's authority",
@@ -94,24 +94,24 @@ impl Kind {
     }
 }
 
-/// What is served now, for people.
+/// Facts of the current certificate, for people.
 #[derive(Clone, Debug, Serialize)]
 pub struct Facts {
-    /// Whose it is.
+    /// The kind of certificate.
     pub kind: Kind,
-    /// SHA-256 of the authority, for the device's own; of the certificate, for the owner's.
+    /// SHA-256 of the authority for the device's own certificate, otherwise of the certificate.
     pub fingerprint: String,
-    /// For whom.
+    /// The names in the certificate.
     pub names: Vec<String>,
-    /// From when, seconds since 1970.
+    /// Begin of validity, seconds since 1970.
     pub not_before: Unix,
-    /// Until when, seconds since 1970.
+    /// End of validity, seconds since 1970.
     pub not_after: Unix,
-    /// What is wrong with it, if anything is.
+    /// What is wrong with it, if anything.
     pub problem: Option<String>,
 }
 
-/// What people are told before a browser shows the page for the first time; `certificate` is [`Facts`] as JSON, or
+/// A notice for people before their browser shows the page for the first time; `certificate` is [`Facts`] as JSON, or
 /// null.
 pub fn warning(certificate: &serde_json::Value) -> &'static str {
     match certificate["kind"].as_str() {
@@ -122,7 +122,7 @@ pub fn warning(certificate: &serde_json::Value) -> &'static str {
     }
 }
 
-/// The certificate being served, and where it comes from.
+/// The current certificate and its source.
 pub struct Tls {
     source: Source,
     served: Arc<Served>,
@@ -143,7 +143,7 @@ struct Files {
     seen: Mutex<Seen>,
 }
 
-/// Stamps of the owner's two files: those that are served or were refused, and those of the last look.
+/// Stamps of the owner's two files: of the ones that are served or were refused, and of the last check.
 struct Seen {
     taken: [Option<Stamp>; 2],
     last: [Option<Stamp>; 2],
@@ -151,8 +151,8 @@ struct Seen {
 }
 
 impl Tls {
-    /// Prepares what `web.tls` asks for; `None` for "off". The device's own authority is kept in `dir`. `announced` is
-    /// the name that mDNS announces, if any.
+    /// Prepares the certificate for `web.tls`; `None` for "off". The device's own authority is stored in `dir`.
+    /// `announced` is the name announced by mDNS, if any.
     pub fn open(
         web: &config::Web,
         dir: &Path,
@@ -193,12 +193,12 @@ impl Tls {
         })))
     }
 
-    /// For the listener. What it serves changes by itself.
+    /// The configuration for the listener, which always serves the current certificate.
     pub fn config(&self) -> Arc<ServerConfig> {
         self.config.clone()
     }
 
-    /// The device's own authority, PEM; `None` where the owner's files are served.
+    /// The device's own authority, PEM; `None` if the owner's files are served.
     pub fn authority_pem(&self) -> Option<&str> {
         match &self.source {
             Source::Device { authority, .. } => Some(authority.pem()),
@@ -206,7 +206,7 @@ impl Tls {
         }
     }
 
-    /// What is served now.
+    /// Facts of the current certificate.
     pub fn facts(&self) -> Facts {
         let pair = self.served.now();
         let (kind, fingerprint, problem) = match &self.source {
@@ -228,7 +228,7 @@ impl Tls {
         }
     }
 
-    /// Keeps what is served current until `stop`; a change of this machine's `addresses` is looked into at once.
+    /// Keeps the certificate current until `stop`; a change of this machine's `addresses` is checked at once.
     pub async fn keep_current(
         self: Arc<Self>,
         mut addresses: watch::Receiver<Vec<(String, IpAddr)>>,
@@ -258,7 +258,7 @@ impl Tls {
         }
     }
 
-    /// One look around.
+    /// Checks once whether the certificate is current.
     fn look(&self, now: Unix) -> Result<(), Error> {
         match &self.source {
             Source::Device { authority, dir } => {
@@ -274,7 +274,7 @@ impl Tls {
                 let Files { certificate, key, seen } = &**files;
                 let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
                 let stamps = [Stamp::of(certificate), Stamp::of(key)];
-                // The two are rarely replaced in the same moment: taken when they have been the same for one look.
+                // The two files are rarely replaced at the same moment, so they are loaded once they are stable.
                 let settled = stamps == seen.last;
                 seen.last = stamps;
                 if stamps == seen.taken || !settled {
@@ -305,8 +305,8 @@ impl Tls {
     }
 }
 
-/// `GET /api/ca.pem`: what the owner may tell browsers and phones to trust. Systems install what they know by this type
-/// and ending.
+/// `GET /api/ca.pem`: the authority that browsers and phones can trust. Systems recognise it by this type and file
+/// name.
 pub fn authority(tls: Option<&Tls>) -> reply::Response {
     let Some(pem) = tls.and_then(Tls::authority_pem) else {
         return Problem::new(StatusCode::NOT_FOUND, "this device has no certificate authority of its own")
@@ -330,7 +330,7 @@ fn here(announced: &watch::Receiver<Option<String>>) -> Here {
     }
 }
 
-/// The certificate issued last if it still does, or else a new one.
+/// The certificate issued last if it is still current, or else a new one.
 fn current(
     authority: &Authority,
     dir: &Path,
@@ -346,7 +346,7 @@ fn current(
     }
 }
 
-/// The owner's files, if they can be served.
+/// Loads the owner's files, if they can be served.
 pub fn owners(certificate: &Path, key: &Path) -> Result<Pair, Error> {
     let read = |path: &Path| files::read(path).map_err(|e| Error::io("read", path, e));
     let (certificate_pem, key_pem) = (read(certificate)?, read(key)?);
@@ -354,7 +354,7 @@ pub fn owners(certificate: &Path, key: &Path) -> Result<Pair, Error> {
     Pair::new(&certificate_pem, &key_pem, &names.0, &names.1).map_err(Error::Broken)
 }
 
-/// What every handshake asks.
+/// The certificate that every handshake uses.
 struct Served(RwLock<Pair>);
 
 impl Served {

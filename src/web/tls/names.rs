@@ -3,16 +3,16 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// So many a certificate holds at most: a host of many containers has dozens of addresses, and each name is sent in
-/// every handshake. The device's own names come first.
+/// Most names in a certificate: a host with many containers has dozens of addresses, and each name is sent in every
+/// handshake. The device's own names come first.
 const MOST: usize = 48;
 
 /// One name of a certificate (RFC 5280 section 4.2.1.6).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Name {
-    /// In lower case.
+    /// A DNS name in lower case.
     Dns(String),
-    /// Never IPv4 in IPv6 clothes.
+    /// An address; never IPv4-mapped.
     Ip(IpAddr),
 }
 
@@ -26,7 +26,7 @@ impl fmt::Display for Name {
 }
 
 impl Name {
-    /// An address, or a name that may stand in a certificate.
+    /// Parses an address, or a name that is allowed in a certificate.
     pub fn parse(text: &str) -> Option<Self> {
         if let Ok(ip) = text.parse::<IpAddr>() {
             return Some(Self::Ip(ip.to_canonical()));
@@ -42,18 +42,18 @@ impl Name {
     }
 }
 
-/// What is known of the machine at one moment.
+/// Names and addresses of the machine at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Here {
-    /// The host's name, with or without a domain.
+    /// The host name, with or without a domain.
     pub hostname: Option<String>,
-    /// The name announced by mDNS, if one is.
+    /// The name announced by mDNS, if any.
     pub announced: Option<String>,
-    /// Addresses at which it can be reached.
+    /// Addresses at which the machine can be reached.
     pub addresses: Vec<IpAddr>,
 }
 
-/// By what browsers call this device: its own names, those of `web.hosts`, its addresses.
+/// The names under which browsers reach this device: its own names, those of `web.hosts`, and its addresses.
 pub fn wanted(here: &Here, hosts: &[String]) -> Vec<Name> {
     let mut own = vec!["localhost".to_owned()];
     if let Some(hostname) = &here.hostname {
@@ -73,10 +73,10 @@ pub fn wanted(here: &Here, hosts: &[String]) -> Vec<Name> {
     wanted
 }
 
-/// The domains for which the device's authority may speak: names that mean something in a local network only, the
-/// host's own, and those of `web.hosts`.
+/// The domains that the device's authority may certify: names of local networks, the host's own name, and those of
+/// `web.hosts`.
 pub fn domains(here: &Here, hosts: &[String]) -> Vec<String> {
-    // RFC 6762, RFC 8375, ICANN's resolution on .internal, and what home routers use.
+    // RFC 6762, RFC 8375, ICANN's resolution on .internal, and names that home routers use.
     const LOCAL: [&str; 7] = ["local", "localhost", "home.arpa", "internal", "lan", "home", "fritz.box"];
     let own = here.hostname.iter().flat_map(|h| [h.split('.').next().unwrap_or_default(), h]);
     let mut domains: Vec<String> = LOCAL.map(String::from).into();
@@ -90,7 +90,7 @@ pub fn domains(here: &Here, hosts: &[String]) -> Vec<String> {
     domains
 }
 
-/// Whether one of `domains` is `name` or one above it (RFC 5280 section 4.2.1.10).
+/// Whether `name` is one of `domains` or below one (RFC 5280 section 4.2.1.10).
 pub fn permits(domains: &[String], name: &str) -> bool {
     domains.iter().any(|d| name == d || name.strip_suffix(d.as_str()).is_some_and(|rest| rest.ends_with('.')))
 }
