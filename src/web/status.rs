@@ -12,10 +12,11 @@
 //! `cameras` are those that the user may watch, in the order of the configuration; `video` and `audio` are those of the
 //! first. The `state` of `video` and `audio` is `opening`, `starting` (the camera is open, but has delivered no picture
 //! yet), `live`, `idle`, `gone`, `private` or `off`. `viewers` of a camera counts those who get its pictures now.
-//! `video.rungs` are the available sizes, from large to small: `{"name": "half", "width": 640, "height": 360, "fps":
-//! 30.0, "viewers": 1}`. In `list`, `id` is the beginning of the id in a viewer's `answer`, and `cameras` has the
-//! wanted quality and the current rung of each of its cameras: `{"camera": "front", "quality": ..., "rung": ...,
-//! "paused": false}`. `privacy`: whether all cameras and microphones are closed; `private`: whether that camera is.
+//! `video.rungs` are the available sizes, from large to small:
+//! `{"name": "half", "width": 640, "height": 360, "fps": 30.0, "viewers": 1}`. In `list`, `id` is the beginning of the
+//! id in a viewer's `answer`, and `cameras` has the wanted quality and the current rung of each of its cameras:
+//! `{"camera": "front", "quality": ..., "rung": ..., "paused": false}`. `privacy`: whether all cameras and microphones
+//! are closed; `private`: whether that camera is.
 //!
 //! `list`, `configuration` and `state_problem` (why the state can't be written, and the consequences) are for the owner
 //! only; `counters`, `process` and `media_port` (its current load) also for viewers; guests get the rest.

@@ -1,10 +1,10 @@
 //! HTTPS: which certificate is served, and its renewal without a restart.
 //!
 //! HSTS is not used. After `Strict-Transport-Security`, a browser offers no way past a certificate that it does not
-//! trust: an owner with a self-made one would be locked out for a year, and so would an owner who changes to `tls =
-//! "off"` behind a proxy, or who later reaches a different device by the same name or address. The purpose of HSTS is
-//! achieved in other ways: session cookies are `Secure` and `__Host-`, so they are never sent over plain HTTP, which
-//! serves only redirects.
+//! trust: an owner with a self-made one would be locked out for a year, and so would an owner who changes to
+//! `tls = "off"` behind a proxy, or who later reaches a different device by the same name or address. The purpose of
+//! HSTS is achieved in other ways: session cookies are `Secure` and `__Host-`, so they are never sent over plain HTTP,
+//! which serves only redirects.
 
 pub mod device;
 pub mod files;
