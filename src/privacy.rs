@@ -75,7 +75,7 @@ mod tests {
             let cameras = names.iter().map(|name| (*name).to_owned()).collect();
             privacy.send_replace(Privacy { all, cameras });
         };
-        assert!(!private.is_on(), "no camera uses it, and nobody asked for privacy");
+        assert!(!private.is_on(), "no camera uses it, and privacy is off");
         set(true, &[]);
         assert!(private.look());
         cameras.send_replace(Arc::from(["front".to_owned(), "back".to_owned()]));
@@ -85,7 +85,7 @@ mod tests {
             assert_eq!(private.is_on(), on, "{names:?}");
         }
         cameras.send_replace(Arc::from(["front".to_owned()]));
-        assert!(private.is_on(), "the other camera uses it no more");
+        assert!(private.is_on(), "the other camera no longer uses it");
         assert!(Private::of(privacy.subscribe(), "attic").is_on());
         assert!(!Private::of(privacy.subscribe(), "back").is_on());
     }

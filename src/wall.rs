@@ -49,7 +49,7 @@ mod tests {
     fn a_clock_that_may_be_right_is_believed() {
         let now = RELEASED + 400 * DAY;
         assert_eq!(believed(now, None), now);
-        assert_eq!(believed(now, Some(now + 9 * DAY)), now, "also when it was ahead before");
+        assert_eq!(believed(now, Some(now + 9 * DAY)), now, "even if the clock was ahead before");
     }
 
     #[test]

@@ -388,7 +388,7 @@ mod tests {
         }
         looked.await.unwrap();
         assert!(began.elapsed() < LOOKING / 2);
-        // A camera that takes its time.
+        // A slow camera.
         camera.video.change(|v| v.state = State::Opening);
         let began = tokio::time::Instant::now();
         looked_at(&status).await;

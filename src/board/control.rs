@@ -412,7 +412,7 @@ mod tests {
         let path = socket("nonsense");
         let stop = CancellationToken::new();
         let serving = tokio::spawn(Control::bind(path.clone()).unwrap().serve(handler, stop.clone()));
-        let long = "x".repeat(LINE_BYTES as usize); // and no end of the line
+        let long = "x".repeat(LINE_BYTES as usize); // without a line break
         for (line, says) in [
             ("\n", "does not know this request"),
             ("{\"do\":\"dance\"}\n", "does not know this request"),

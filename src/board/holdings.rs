@@ -85,7 +85,7 @@ mod tests {
         assert_eq!((&held.cameras, &held.microphones), (&vec![camera.clone()], &vec![]));
         assert!(held.has(Protocol::Tcp, port) && !held.has(Protocol::Udp, port));
         assert!(held.keeps_state_in(Path::new("/proc/")) && !held.keeps_state_in(Path::new("/")));
-        // Somebody else says that it has our port.
+        // A different process claims our port.
         let other = Holdings { id: 1, ..held.clone() };
         assert!(!other.has(Protocol::Tcp, port));
         let told: Holdings = serde_json::from_value(serde_json::to_value(&held).unwrap()).unwrap();

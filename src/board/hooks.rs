@@ -166,7 +166,7 @@ mod tests {
         assert_eq!(events, [(Event::First, 1), (Event::Last, 0), (Event::First, 3), (Event::Last, 0)]);
     }
 
-    /// Takes note when it is let to.
+    /// Handles an event when it is released.
     #[derive(Clone)]
     struct Slow {
         told: mpsc::UnboundedSender<(Event, usize)>,
@@ -200,13 +200,13 @@ mod tests {
             tokio::task::yield_now().await;
         }
         slow.go.add_permits(1);
-        viewers.send_replace(3); // still watched, as told
+        viewers.send_replace(3); // still watched, as reported
         tokio::task::yield_now().await;
         assert!(seen.try_recv().is_err());
         viewers.send_replace(0);
         assert_eq!(seen.recv().await, Some((Event::Last, 0)));
         viewers.send_replace(4);
-        stop.cancel(); // what there is to tell is told before the end
+        stop.cancel(); // the last change is reported before the end
         slow.go.add_permits(2);
         assert_eq!(seen.recv().await, Some((Event::First, 4)));
         task.await.expect("no panic");
@@ -242,7 +242,8 @@ mod tests {
         };
         assert_eq!(run("/bin/sh", "0").await, Ok(()));
         assert_eq!(run("/bin/sh", "3").await, Err("/bin/sh ended with exit status: 3".into()));
-        // QEMU's user emulation has a copy of us start programs (posix_spawn), and a copy can't tell us why it failed.
+        // In QEMU's user emulation a copy of this process starts programs (posix_spawn), and can't report why that
+        // failed.
         let told = std::process::Command::new("/no/such").spawn().is_err();
         let why =
             if told { ": No such file or directory (os error 2)" } else { " ended with exit status: 127" };

@@ -173,7 +173,7 @@ mod tests {
 
     use super::*;
 
-    /// A folder that plays `/dev`, and the changes told of it.
+    /// A folder that stands in for `/dev`, and its reported changes.
     struct Dev {
         path: PathBuf,
         told: watch::Receiver<u64>,
@@ -196,7 +196,7 @@ mod tests {
             path
         }
 
-        /// Changes told from now on, until there are no more of them.
+        /// The number of changes reported from now on, until there are no more.
         async fn told(&mut self) -> u64 {
             let before = *self.told.borrow_and_update();
             while let Ok(changed) = tokio::time::timeout(4 * SETTLE, self.told.changed()).await {
@@ -220,10 +220,10 @@ mod tests {
         dev.file("video1");
         fs::create_dir_all(dev.path.join("v4l/by-id")).unwrap();
         assert_eq!(dev.told().await, 1, "all of it at once");
-        // The permissions come last.
+        // The permissions are set last.
         fs::set_permissions(&node, fs::Permissions::from_mode(0o660)).unwrap();
         assert_eq!(dev.told().await, 1);
-        // Another number, the same name: as udev does it.
+        // A different number with the same name, as udev does.
         let link = dev.path.join("v4l/by-id/usb-Webcam-index0");
         symlink("../../video0", link.with_file_name(".#link")).unwrap();
         fs::rename(link.with_file_name(".#link"), &link).unwrap();
@@ -231,7 +231,7 @@ mod tests {
         fs::remove_dir_all(dev.path.join("v4l")).unwrap();
         fs::remove_file(node).unwrap();
         assert_eq!(dev.told().await, 1);
-        // The folders are new ones the second time.
+        // The second time, the folders are new.
         fs::create_dir_all(dev.path.join("v4l/by-id")).unwrap();
         dev.told().await;
         symlink("../../video2", &link).unwrap();
@@ -257,7 +257,7 @@ mod tests {
         for name in ["ttyUSB0", "videos", "video", "snd/pcmC0D0p", "snd/timer", "sda1", "v4l-subdev0"] {
             fs::remove_file(dev.file(name)).unwrap();
         }
-        // Nor is it a change that a camera is read and written.
+        // Reading and writing a camera is not a change.
         let node = dev.file("video7");
         assert_eq!(dev.told().await, 1);
         for _ in 0..3 {
@@ -275,7 +275,7 @@ mod tests {
             let change = std::time::Instant::now();
             fs::remove_file(dev.file("video0")).unwrap();
             tokio::time::sleep(SETTLE / 4).await;
-            // On a busy machine there are pauses in which all may have settled.
+            // On a busy machine there may be pauses long enough to settle.
             pauses += usize::from(change.elapsed() > SETTLE / 2);
             told = *dev.told.borrow_and_update();
         }

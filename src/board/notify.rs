@@ -235,7 +235,7 @@ mod tests {
         let later = now + WORK * 2;
         assert!(!silent.look(&heartbeats, later));
         assert_eq!(silent.0, ["video-capture".into()]);
-        assert!(!silent.look(&heartbeats, later), "told once, starved all the time");
+        assert!(!silent.look(&heartbeats, later), "reported once, but the watchdog is never fed");
         thread.asleep();
         assert!(silent.look(&heartbeats, later));
     }

@@ -149,7 +149,7 @@ mod tests {
     use super::*;
     use crate::board::indicator::tests::Fake;
 
-    /// A camera, as tests watch it and make it private.
+    /// A camera whose viewers and privacy the tests control.
     struct Camera {
         viewers: watch::Sender<usize>,
         private: watch::Sender<bool>,
@@ -165,7 +165,7 @@ mod tests {
         }
 
         fn lit(&self, camera: &str, light: &Fake) -> Lit {
-            // A full path stands for itself, wherever the kernel lists its lights.
+            // An absolute path is used as it is, instead of a name in the kernel's folder.
             let led = light.0.to_str().expect("a text").to_owned();
             Lit { key: format!("camera.{camera}.led"), led, watched: self.watched() }
         }
@@ -190,18 +190,18 @@ mod tests {
         red.becomes("brightness", "0").await;
         back.viewers.send_replace(2);
         green.becomes("brightness", "255").await;
-        // Each has the other's from now on.
+        // Both cameras swap their lights.
         hooks.change(config.clone(), vec![front.lit("front", &green), back.lit("back", &red)]);
         red.becomes("brightness", "255").await;
         green.becomes("brightness", "0").await;
-        // One that stays goes on, one that goes gives its light back.
+        // An unchanged light keeps running; a removed one is restored.
         hooks.change(config.clone(), vec![back.lit("back", &red)]);
         green.becomes("trigger", "mmc0").await;
         back.viewers.send_replace(0);
         red.becomes("brightness", "0").await;
         back.viewers.send_replace(1);
         red.becomes("brightness", "255").await;
-        // The light for all takes one that was a camera's.
+        // The light for all cameras takes the LED of a camera.
         let led = red.0.to_str().map(str::to_owned);
         hooks.change(config::Watching { led, ..config }, vec![back.lit("back", &green)]);
         red.becomes("brightness", "0").await;

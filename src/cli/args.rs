@@ -280,7 +280,7 @@ mod tests {
         parse(line).unwrap_or_else(|e| panic!("{line}: {e}")).command
     }
 
-    /// All commands with their own: "check", "token add".
+    /// All commands and subcommands: "check", "token add".
     fn commands() -> Vec<(String, clap::Command)> {
         let (mut all, mut waiting) = (vec![], vec![(String::new(), command_line())]);
         while let Some((path, command)) = waiting.pop() {
@@ -408,7 +408,7 @@ mod tests {
     #[test]
     fn the_man_page_names_every_command_and_option() {
         let page = include_str!("../../systemd/peercam.1").replace('\\', "");
-        // A command is named in its macro's arguments, quoted where it is several words.
+        // The man page names a command in a macro's arguments, in quotes if it has several words.
         let names: Vec<_> = page
             .lines()
             .filter_map(|l| l.strip_prefix('.')?.split_once(' '))

@@ -428,7 +428,7 @@ mod tests {
         assert_eq!(lines.len(), begin.len(), "{text}");
         assert!(lines.iter().zip(begin).all(|(line, begin)| line.starts_with(begin)), "{text}");
         assert_eq!(problems, 3);
-        // One alone needs no name.
+        // A single camera needs no name.
         let config =
             Config::parse("[[camera]]\nname = \"front\"\ndevice = \"pattern\"\nmicrophone = \"off\"", "d")
                 .unwrap();
@@ -506,7 +506,7 @@ mod tests {
             (text, problems),
             (format!("page   https://[::]:{port}\nmedia  any free port\nno problems\n"), 0)
         );
-        // Without the redirect from HTTP the page is there all the same.
+        // Without the HTTP redirect the page still works.
         (config.web.port, config.web.http_port) = (0, port);
         let (text, problems) = said(|r| network(r, &config, None));
         assert!(text.contains("no HTTP") && problems == 0, "{text}");

@@ -375,7 +375,7 @@ Microphones
         let all = [
             with("/dev/video0", Some("usb-C920-video-index0"), Some("usb-0:1-index0")),
             camera(Some("/dev/video9 is a codec")),
-            // Two equal ones, and one without udev.
+            // Two equal cameras, and one without udev names.
             with("/dev/video2", None, Some("usb-0:2-index0")),
             with("/dev/video4", None, Some("usb-0:3-index0")),
             with("/dev/video6", None, None),
@@ -435,7 +435,7 @@ Not used as cameras
             (marks.of("hw:1").as_str(), marks.of("hw:2").as_str()),
             (", chosen for front and back", "")
         );
-        // The camera that is chosen by itself is the one that is open (here are no others).
+        // The automatically chosen camera is the open one (there are no others).
         assert!(chosen_cameras(&config, &open[1..]).contains(&for_("/dev/video2", "back")));
     }
 }

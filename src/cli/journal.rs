@@ -219,7 +219,7 @@ mod tests {
 
     use super::*;
 
-    /// A socket that plays the journal's.
+    /// A socket that stands in for the journal's.
     struct Listener(UnixDatagram, PathBuf);
 
     impl Listener {
@@ -229,7 +229,7 @@ mod tests {
             Self(UnixDatagram::bind(&path).unwrap(), path)
         }
 
-        /// Until there is an empty one.
+        /// All entries until an empty datagram.
         fn entries(&self) -> Vec<BTreeMap<String, String>> {
             let mut buffer = [0; 100_000];
             let mut next = || self.0.recv(&mut buffer).map(|n| fields(&buffer[..n])).unwrap();
@@ -243,12 +243,12 @@ mod tests {
         }
     }
 
-    /// What the journal would have got of what `log` says.
+    /// The entries that the journal would get from `log`.
     fn logged(name: &str, log: impl FnOnce()) -> Vec<BTreeMap<String, String>> {
         let listener = Listener::new(name);
         let path = listener.1.clone();
         let journal = Journal::at(&path).unwrap();
-        assert_eq!(listener.entries(), [], "only whether it listens");
+        assert_eq!(listener.entries(), [], "only the test whether the journal listens");
         std::thread::scope(|scope| {
             let entries = scope.spawn(|| listener.entries());
             tracing::subscriber::with_default(tracing_subscriber::registry().with(journal), log);
@@ -283,7 +283,7 @@ mod tests {
         assert_eq!((line(0, "PRIORITY"), line(0, "SYSLOG_IDENTIFIER")), (Some("6"), Some("peercam")));
         assert_eq!(line(0, "TARGET"), Some("peercam::cli::journal::tests"));
         assert!(line(0, "CODE_FILE").unwrap().ends_with("journal.rs") && line(0, "CODE_LINE").is_some());
-        // What the message tells itself is not told twice.
+        // Fields that are part of the message are not repeated.
         assert_eq!(line(1, "MESSAGE"), Some("the C920\nhas gone: 84 temperature_c=84.0"));
         assert_eq!((line(1, "CAMERA"), line(1, "PRIORITY")), (Some("C920"), Some("3")));
         assert_eq!(entries.len(), 2);

@@ -91,12 +91,12 @@ mod tests {
         );
         let daemon = Holdings::of_this_process("/".as_ref(), None, None);
         assert_eq!(problem(&page, Some(&daemon)), None);
-        // It tells that it has the port, and another process has it.
+        // The daemon claims the port, but a different process has it.
         let liar = Holdings { id: 1, ..daemon.clone() };
         assert!(problem(&page, Some(&liar)).is_some());
         let another = Holdings { ports: vec![], ..daemon };
         assert!(problem(&page, Some(&another)).is_some());
-        // TEST-NET-1 (RFC 5737) is nobody's address.
+        // No machine has an address of TEST-NET-1 (RFC 5737).
         let foreign = Port { address: [192, 0, 2, 1].into(), ..page };
         assert!(problem(&foreign, None).unwrap().contains("192.0.2.1 is not an address of this machine"));
     }

@@ -268,19 +268,19 @@ mod tests {
         let small = "[video]\nsize = \"640x480\"\n";
         // Without sections.
         assert_eq!(told(small, ""), "video.size 640x480 -> 1280x720");
-        // With them [video] is told where it has an effect.
+        // With sections, changes of [video] are listed under each camera that they affect.
         let effect = "camera.front.size 640x480 -> 1280x720, camera.back.size 640x480 -> 1280x720";
         assert_eq!(told(&format!("{small}{both}"), &both), effect);
         let own = format!("{small}{front}size = \"320x240\"\n");
         assert_eq!(told(&own, &own.replace("640x480", "1280x720")), "");
-        // They come and go, also for the only one that there was, and in another order.
+        // Cameras are added, removed (also the only one) and reordered.
         assert_eq!(told(front, &both), "camera.back added");
         assert_eq!(told(&both, front), "camera.back removed");
         assert_eq!(told("", front), "camera.front added, camera.camera removed");
         assert_eq!(told(&both, &format!("{back}{front}")), "camera [front, back] -> [back, front]");
         let third = "[[camera]]\nname = \"third\"\ndevice = \"pattern\"\n";
         assert_eq!(told(&both, &format!("{third}{both}")), "camera.third added");
-        // The only one, with a section or without.
+        // The only camera, with or without a section.
         let only = "[[camera]]\nname = \"camera\"\n";
         assert_eq!(told("", only), "");
         let label = format!("{only}label = \"Hall\"\nmicrophone = \"off\"\n");

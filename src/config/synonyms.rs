@@ -134,7 +134,7 @@ mod tests {
                 assert!(keys.contains(&path(key)), "{section} has no {key}");
                 for word in *words {
                     assert!(!keys.contains(&path(word)), "{section}.{word} is a key");
-                    assert!(of(section, word).contains(key), "{word} is not found as it is written");
+                    assert!(of(section, word).contains(key), "{word} is not found in this spelling");
                 }
             }
         }
@@ -178,7 +178,7 @@ mod tests {
             ("[video]\ntitle = \"A\"", "`label` in [[camera]]"),
             ("[[camera]]\nname = \"a\"\nchannels = 2", "`channels` in [audio]"),
             ("[microphone]\n", "[audio]"),
-            // A key of another section, and keys above every section.
+            // A key of a different section, and keys before the first section.
             ("[video]\nprivacy = true", "`privacy` in [watching]"),
             ("[video]\nmax_clients = 3", "`max_viewers` in [web]"),
             ("fps = 30", "`frame_rate` in [video]"),

@@ -1,4 +1,4 @@
-//! Every mistake in a file, with the exact words for it; and the shipped file against the code.
+//! Every mistake in a file with its exact message, and the shipped file compared with the code.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn problems(text: &str) -> Vec<Problem> {
     }
 }
 
-/// What is said about `text`, all problems, without columns and source lines.
+/// All problems reported for `text`, without columns and source lines.
 pub(super) fn says(text: &str) -> String {
     let sentence = |Problem { file, line, key, says, .. }: &Problem| match key.is_empty() {
         true => format!("{file}:{line}: {says}"),
@@ -18,7 +18,7 @@ pub(super) fn says(text: &str) -> String {
     problems(text).iter().map(sentence).collect::<Vec<_>>().join("\n")
 }
 
-/// Each text is refused with that sentence.
+/// Checks that each text is refused with this sentence.
 pub(super) fn refuses(table: &[(&str, &str)]) {
     let wrong: Vec<_> = table
         .iter()
@@ -179,7 +179,7 @@ fn the_line_is_shown_with_carets() {
     assert!(error.to_string().ends_with("\n   2 | device = \"é\" \"\n     |              ^"), "{error}");
 }
 
-/// Found by fuzzing: the fault is the line's end, of two bytes.
+/// Found by fuzzing: the fault is at a line break of two bytes.
 #[test]
 fn a_text_left_open_in_a_file_of_windows() {
     let error = Config::parse("[web]\r\norigins = [\"p\r\n", "d").expect_err("no TOML").to_string();
@@ -472,7 +472,7 @@ fn the_shipped_file_has_every_key_and_its_examples_are_valid() {
     for key in &keys {
         let section = !key.contains('.') || key.starts_with("ice.servers.");
         let identity = key == "camera.name";
-        // Those of [video] are compared for each camera.
+        // Keys of [video] are compared for each camera.
         let of_camera = key.strip_prefix("video.").or(key.strip_prefix("camera."));
         let name = of_camera.map_or(key.clone(), |name| format!("camera.{}.{name}", camera.name));
         let is_compared = compared.iter().any(|(key, _)| *key == name);

@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(bucket.wait(1.0, at(0)), Duration::from_millis(500));
         assert!(!bucket.spend(1.0, 0.0, at(499)) && bucket.spend(1.0, 0.0, at(501)));
         assert!(!bucket.spend(1.0, 0.0, at(501)));
-        // However long it is left alone, it holds no more than the burst.
+        // Regardless of the time, a budget never exceeds its burst.
         let spent = (0..10).filter(|_| bucket.spend(1.0, 0.0, at(3_600_000))).count();
         assert_eq!(spent, 3);
         assert!(!bucket.is_full(at(3_601_000)) && bucket.is_full(at(3_602_000)));
@@ -120,7 +120,7 @@ mod tests {
         let now = Instant::now();
         let mut bucket = Bucket::full(RATE);
         assert!(bucket.spend(1.0, 2.0, now) && !bucket.spend(1.0, 2.0, now));
-        assert!(bucket.spend(1.0, 0.0, now), "others may have it");
+        assert!(bucket.spend(1.0, 0.0, now), "others may use the reserve");
         bucket.refill(100.0);
         assert!(bucket.is_full(now));
     }
@@ -145,6 +145,6 @@ mod tests {
         let mut bucket = Bucket::full(RATE);
         assert!((0..3).all(|_| bucket.spend(1.0, 0.0, now)));
         assert!(!bucket.spend(1.0, 0.0, now - Duration::from_secs(5)));
-        assert!(!bucket.spend(1.0, 0.0, now), "time that has passed once does not pass twice");
+        assert!(!bucket.spend(1.0, 0.0, now), "the same time refills only once");
     }
 }

@@ -117,6 +117,6 @@ mod tests {
         change.send_replace(ours());
         assert_eq!(links.clone().source(at_home), Source::Host(at_home));
         drop(change);
-        assert_eq!(links.source(at_home), Source::Host(at_home), "what was known last holds");
+        assert_eq!(links.source(at_home), Source::Host(at_home), "the last known addresses are used");
     }
 }

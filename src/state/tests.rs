@@ -1,4 +1,4 @@
-//! The file on a real disk, and what a crash, a careless hand or a second daemon do to it.
+//! The file on a real disk, and the effects of crashes, manual changes and a second daemon.
 
 #![allow(clippy::unwrap_used)]
 
@@ -14,7 +14,7 @@ use super::*;
 
 const NEW_FILE: &str = "state.json.new";
 
-/// A folder of its own, removed when dropped.
+/// A temporary folder, removed when dropped.
 struct Dir(PathBuf);
 
 impl Dir {
@@ -39,16 +39,16 @@ fn session(role: Role, seen_unix: u64) -> Session {
     Session { digest: Digest::of(&format!("{role:?} {seen_unix}")), role, created_unix: 1, seen_unix }
 }
 
-/// Makes a disk slow: each write says that it has begun, and waits for a word to go on.
+/// Makes a disk slow: each write reports that it has begun, and waits for permission to continue.
 #[derive(Debug, Default)]
 pub(super) struct SlowDisk(Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>>);
 
 impl SlowDisk {
-    /// In front of every write.
+    /// Called before every write.
     pub(super) fn wait(&self) {
         if let Some((begun, go_on)) = &*self.0.lock().unwrap() {
             let _ = begun.send(());
-            let _ = go_on.recv(); // at once when the test has ended
+            let _ = go_on.recv(); // returns at once when the test has ended
         }
     }
 
@@ -59,7 +59,7 @@ impl SlowDisk {
     }
 }
 
-/// Waits until that holds.
+/// Waits until `holds` is true.
 fn until(state: &State, holds: impl Fn(&Lasting) -> bool) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
@@ -117,7 +117,7 @@ fn only_we_may_read_it() {
     let state = State::open(&dir.0).unwrap();
     state.change(|l| l.privacy = true).unwrap();
     assert_eq!((mode(&dir.0), mode(&dir.file()), mode(&dir.0.join(LOCK))), (0o700, 0o600, 0o600));
-    // Somebody else's folder stays as it is, and our files are for us only all the same.
+    // A foreign folder keeps its permissions, but our files are still for our user only.
     drop(state);
     fs::remove_file(dir.file()).unwrap();
     fs::set_permissions(&dir.0, fs::Permissions::from_mode(0o755)).unwrap();
@@ -129,7 +129,7 @@ fn only_we_may_read_it() {
 fn a_crash_in_the_middle_of_a_change_leaves_the_state_before() {
     let dir = Dir::new();
     State::open(&dir.0).unwrap().change(|l| l.owner = Some("before".into())).unwrap();
-    // As a power cut between writing and renaming leaves it.
+    // The result of a power cut between writing and renaming.
     fs::write(dir.0.join(NEW_FILE), "{\"version\": 1, \"owner\": \"aft").unwrap();
     let state = State::open(&dir.0).unwrap();
     assert_eq!(state.read(|l| l.owner.clone()).as_deref(), Some("before"));
@@ -143,7 +143,7 @@ fn a_crash_in_the_middle_of_a_change_leaves_the_state_before() {
 fn a_change_that_cant_be_written_did_not_happen() {
     let dir = Dir::new();
     let state = State::open(&dir.0).unwrap();
-    // Not by permissions, which root ignores.
+    // Not done by permissions, which root ignores.
     fs::create_dir(dir.0.join(NEW_FILE)).unwrap();
     let error = state.change(|l| l.privacy = true).unwrap_err().to_string();
     assert!(error.contains(FILE), "{error}");
@@ -179,7 +179,7 @@ fn a_broken_file_stops_the_start() {
         let error = error.to_string();
         assert!(error.contains(says) && error.contains("state.json"), "{broken:?}: {error}");
         assert!(!["expected", "missing", "invalid"].iter().any(|parser| error.contains(parser)), "{error}");
-        assert_eq!(fs::read_to_string(dir.file()).unwrap(), broken, "it is left as it is");
+        assert_eq!(fs::read_to_string(dir.file()).unwrap(), broken, "the file is not changed");
     }
     let dir = Dir::new();
     fs::create_dir(&dir.0).unwrap();
@@ -222,13 +222,13 @@ fn full_lists_lose_who_was_away_longest_and_the_owner_last() {
         lasting.add_session(session(Role::Viewer, 100 + n));
     }
     assert_eq!(lasting.sessions.len(), Lasting::MOST_SESSIONS);
-    assert_eq!(lasting.sessions[0], session(Role::Owner, 1), "however many viewers there are");
+    assert_eq!(lasting.sessions[0], session(Role::Owner, 1), "regardless of the number of viewers");
     assert_eq!(lasting.sessions[1], session(Role::Viewer, 111));
     for n in 0..Lasting::MOST_DEVICES as u64 + 1 {
         let device =
             |n: u64| KnownBrowser { digest: Digest::of(&n.to_string()), role: Role::Owner, seen_unix: n };
         lasting.add_device(device(n));
-        lasting.add_device(device(n)); // the same again is no further one
+        lasting.add_device(device(n)); // the same browser is not added twice
     }
     assert_eq!(lasting.devices.len(), Lasting::MOST_DEVICES);
     assert_eq!(lasting.devices[0].seen_unix, 1);
@@ -247,7 +247,7 @@ fn the_usual_places() {
     assert_eq!(dir(false, &[("HOME", "/home/a"), ("XDG_STATE_HOME", "s")]), "/home/a/.local/state/peercam");
 }
 
-/// A state with one of each, on a disk that is full from then on; and the runtime folder.
+/// A state with one credential of each kind, on a disk that is then full; and the runtime folder.
 fn on_a_full_disk(dir: &Dir) -> (Arc<State>, PathBuf) {
     let opened = with_one_of_each(dir);
     fill(dir);
@@ -283,7 +283,7 @@ fn names(state: &State) -> String {
     state.read(|l| l.tokens.iter().map(|t| t.name.as_str()).collect())
 }
 
-/// Nothing can be written to the folder any more. Not by permissions, which root ignores.
+/// Makes the folder unwritable, but not by permissions, which root ignores.
 fn fill(dir: &Dir) {
     fs::create_dir(dir.0.join(NEW_FILE)).unwrap();
 }
@@ -302,16 +302,16 @@ fn restricted(l: &mut Lasting) {
 fn what_restricts_holds_without_a_disk_and_over_a_restart() {
     let dir = Dir::new();
     let (state, runtime) = on_a_full_disk(&dir);
-    assert_eq!(*state.unwritten().borrow(), None, "nobody has tried");
+    assert_eq!(*state.unwritten().borrow(), None, "nothing was written yet");
     state.catch_up();
-    assert!(state.unwritten().borrow().is_some(), "found by trying");
+    assert!(state.unwritten().borrow().is_some(), "the failed write was noticed");
     state.restrict(restricted).unwrap();
     assert!(state.privacy().borrow().all);
     let held = state.read(Lasting::clone);
     assert_eq!((held.sessions.len(), held.tokens.len(), held.household.as_ref()), (1, 1, None));
     let says = state.unwritten().borrow().as_ref().map(ToString::to_string).unwrap();
     assert!(says.contains("only until the board restarts"), "{says}");
-    // What grants fails, by either way, and changes nothing.
+    // Grants fail in both ways, and change nothing.
     for grant in [
         |l: &mut Lasting| l.add_session(session(Role::Owner, 9)),
         |l: &mut Lasting| l.household = Some("x".into()),
@@ -322,7 +322,7 @@ fn what_restricts_holds_without_a_disk_and_over_a_restart() {
     assert_eq!(state.read(Lasting::clone), held);
     drop(state);
 
-    // The daemon starts again; the disk still holds the old state.
+    // The daemon restarts; the disk still has the old state.
     let again = State::open_with(&dir.0, Some(runtime.clone())).unwrap();
     assert_eq!(again.read(Lasting::clone), held);
     assert!(again.unwritten().borrow().is_some() && again.privacy().borrow().all);
@@ -330,7 +330,7 @@ fn what_restricts_holds_without_a_disk_and_over_a_restart() {
     again.catch_up();
     assert_eq!(*again.unwritten().borrow(), None);
     drop(again);
-    assert_eq!(fs::read_dir(&runtime).unwrap().count(), 0, "the disk has it all");
+    assert_eq!(fs::read_dir(&runtime).unwrap().count(), 0, "everything is on the disk");
     assert_eq!(State::open(&dir.0).unwrap().read(Lasting::clone), held);
 }
 
@@ -343,13 +343,13 @@ fn without_a_runtime_folder_it_holds_in_memory_and_says_so() {
     assert!(state.privacy().borrow().all);
     let says = state.unwritten().borrow().as_ref().map(ToString::to_string).unwrap();
     assert!(says.contains("only until peercam restarts"), "{says}");
-    // The disk never learned of it, so it may go off again.
+    // Privacy was never written to the disk, so it can be turned off again.
     state.restrict(|l| l.privacy = false).unwrap();
     assert!(!state.privacy().borrow().all);
     make_room(&dir);
     state.change(|l| l.privacy = true).unwrap();
     fill(&dir);
-    assert!(state.restrict(|l| l.privacy = false).is_err(), "the disk says that it is on");
+    assert!(state.restrict(|l| l.privacy = false).is_err(), "privacy is on on the disk");
 }
 
 #[test]
@@ -360,7 +360,7 @@ fn the_runtime_folder_takes_away_and_never_gives() {
     let file = runtime.join(restrictions::FILE);
     let kept = fs::read(&file).unwrap();
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-    // What is made after there is room again is not touched by a file that a crash left behind.
+    // A file that a crash left behind does not affect credentials that are created later.
     make_room(&dir);
     state
         .change(|l| {
@@ -374,9 +374,9 @@ fn the_runtime_folder_takes_away_and_never_gives() {
     drop(state);
     fs::write(&file, &kept).unwrap();
     let state = State::open_with(&dir.0, Some(runtime.clone())).unwrap();
-    assert_eq!(state.read(Lasting::clone), Lasting { privacy: true, ..before }, "but for privacy");
+    assert_eq!(state.read(Lasting::clone), Lasting { privacy: true, ..before }, "except for privacy");
     drop(state);
-    // One that can't be read could have revoked anything.
+    // An unreadable file could have revoked anything.
     for broken in ["", "{}", "{\"version\":2,\"privacy\":false,\"ended\":[]}", "null"] {
         fs::write(&file, broken).unwrap();
         let error = State::open_with(&dir.0, Some(runtime.clone())).unwrap_err();
@@ -401,9 +401,9 @@ fn a_state_that_has_lost_its_owner_stops_the_start() {
         let error = State::open(&dir.0).unwrap_err();
         assert!(matches!(error, Error::Broken { .. }), "{lost}: {error}");
         assert!(error.to_string().contains("lost its owner"), "{error}");
-        assert_eq!(fs::read_to_string(dir.file()).unwrap(), lost, "it is left as it is");
+        assert_eq!(fs::read_to_string(dir.file()).unwrap(), lost, "the file is not changed");
     }
-    // One that never had an owner says so.
+    // A state that never had an owner says so.
     let dir = Dir::new();
     State::open(&dir.0).unwrap().change(|l| l.privacy = true).unwrap();
     let state = State::open(&dir.0).unwrap();
@@ -421,14 +421,14 @@ fn no_link_is_followed() {
     let error = State::open(&dir.0).unwrap_err();
     assert!(matches!(error, Error::Broken { .. }) && error.to_string().contains("symbolic link"), "{error}");
     fs::remove_file(dir.file()).unwrap();
-    // One that was planted where the new file is to be is replaced, and what it points to is not.
+    // A link that was planted in place of the new file is replaced, and its target is not.
     let other = dir.0.join("other");
     fs::write(&other, "somebody's").unwrap();
     link(&dir.0.join(NEW_FILE), &other);
     State::open(&dir.0).unwrap().change(|l| l.privacy = true).unwrap();
     assert_eq!(fs::read_to_string(&other).unwrap(), "somebody's");
     assert!(!dir.0.join(NEW_FILE).exists() && fs::symlink_metadata(dir.file()).unwrap().is_file());
-    // Nor does a hard link lend its content.
+    // The same for a hard link.
     fs::hard_link(&other, dir.0.join(NEW_FILE)).unwrap();
     State::open(&dir.0).unwrap().change(|l| l.privacy = false).unwrap();
     assert_eq!(fs::read_to_string(&other).unwrap(), "somebody's");
@@ -443,7 +443,7 @@ fn what_restricts_takes_effect_while_a_grant_is_being_written() {
         let grant = scope.spawn(|| {
             state.change(|l| {
                 l.tokens.push(token("c"));
-                l.sessions[1].seen_unix = 9; // of the viewer, whose session is about to end
+                l.sessions[1].seen_unix = 9; // the viewer's session, which is about to end
             })
         });
         begun.recv().unwrap();
@@ -451,13 +451,13 @@ fn what_restricts_takes_effect_while_a_grant_is_being_written() {
         until(&state, |l| l.privacy && l.household.is_none() && l.sessions.len() == 1);
         assert!(state.privacy().borrow().all && names(&state) == "b", "the grant is not written yet");
         assert!(!grant.is_finished());
-        // Nor do these wait for the disk: they are called here.
+        // These don't wait for the disk either, so they can be called here.
         state.hold_privacy(true);
         assert!(state.privacy_is_held());
         state.redate(|l| l.sessions[0].seen_unix = 70);
         go_on.send(()).unwrap();
         grant.join().unwrap().unwrap();
-        assert!(!restriction.is_finished(), "it answers when it outlasts a power cut");
+        assert!(!restriction.is_finished(), "it returns only when it survives a power cut");
         begun.recv().unwrap();
         go_on.send(()).unwrap();
         restriction.join().unwrap().unwrap();
@@ -486,13 +486,13 @@ fn what_is_being_granted_is_restricted_too() {
             restricted
         })
     };
-    // The disk says that it is on, so that off is a grant; whoever says on meanwhile has the last word.
+    // Privacy is on on the disk, so turning it off is a grant. Turning it on meanwhile wins.
     let on = || state.restrict_at_once(&|l: &mut Lasting| l.privacy = true).map_or(0, |()| 1);
     assert_eq!(at_once(&|| state.restrict(|l| l.privacy = false).unwrap(), &on), 1);
     assert!(state.privacy().borrow().all && state.read(|l| l.privacy));
     let revoke = || state.restrict_at_once(&|l: &mut Lasting| std::mem::take(&mut l.tokens).len()).unwrap();
     let revoked = at_once(&|| state.change(|l| l.tokens.push(token("c"))).unwrap(), &revoke);
-    assert_eq!((revoked, names(&state).as_str()), (3, ""), "also the one that was being made");
+    assert_eq!((revoked, names(&state).as_str()), (3, ""), "including the pending one");
 }
 
 #[test]
@@ -572,10 +572,10 @@ fn privacy_of_a_camera_holds_without_a_disk_and_over_a_restart() {
     drop(state);
     let state = State::open_with(&dir.0, Some(runtime)).unwrap();
     assert!(covers(&state));
-    // The disk never learned of it, so it can be undone without the disk.
+    // It was never written to the disk, so it can be undone without the disk.
     state.restrict(|l| l.private_cameras.clear()).unwrap();
     assert!(!covers(&state));
-    // Fewer cameras are a restriction, more are not.
+    // Fewer cameras are a restriction, more cameras are not.
     state.restrict(|l| l.tokens[0].cameras = Scope::only(["front".into()])).unwrap();
     assert!(state.restrict(|l| l.tokens[0].cameras = Scope::ALL).is_err());
     make_room(&dir);

@@ -309,7 +309,8 @@ mod tests {
         }
     }
 
-    /// What `admit` says of the owner's request with these headers more; `None`: let in, as nobody.
+    /// The result of `admit` for the owner's request with these additional headers; `None`: admitted without a
+    /// principal.
     fn admitted(
         shows: &'static str,
         method: Method,
@@ -327,7 +328,7 @@ mod tests {
         for (name, value) in more {
             headers.insert(*name, HeaderValue::from_static(value));
         }
-        // A route for anybody: whether a credential counts shows in who it is.
+        // A route for anybody: the principal shows whether a credential counts.
         let path = if method == Method::POST { "/api/login" } else { "/api/session" };
         admit(&method, path, &headers, caller, Scheme::Http, &daemon.auth)
             .map(|v| v.principal().map(|p| p.role))
@@ -374,7 +375,8 @@ mod tests {
         ] {
             assert_eq!(admitted("/whep", Caller::Own, &with(&wrong)), Err(401), "{wrong}");
         }
-        // Next to another credential, right or wrong, it is not looked at; nor where a foreign page may have caused it.
+        // Basic is ignored next to another credential, right or wrong, and if a foreign page may have caused the
+        // request.
         let right = || ("authorization", encoded(&format!("a:{token}")));
         let cookie = |secret| ("cookie", format!("peercam={secret}"));
         let owner = Ok(Some("owner".to_owned()));

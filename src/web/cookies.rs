@@ -104,7 +104,7 @@ mod tests {
         }
         let two: [&[u8]; 2] = [b"__Host-peercam=a_-9", b"__Host-peercam-device=d; peercam=no"];
         assert_eq!(read(&two, Scheme::Https), (some("a_-9"), some("d")));
-        // Over TLS those of the clear count for nothing: anybody in the network could have set them.
+        // Over TLS, cookies of plain HTTP are ignored: anybody in the network could have set them.
         assert_eq!(read(&[b"peercam=abc"], Scheme::Https), (None, None));
     }
 

@@ -296,7 +296,7 @@ mod tests {
         Client { address: IpAddr::from([192, 0, 2, 1]), scheme, via }
     }
 
-    /// What is said of a request of the page at `origin`.
+    /// The result for a request of the page at `origin`.
     fn says(client: &Client, host: &str, origin: &str) -> Result<Caller, String> {
         let mut headers = HeaderMap::new();
         headers.append(HOST, http::HeaderValue::from_bytes(host.as_bytes()).unwrap());

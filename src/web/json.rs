@@ -26,7 +26,7 @@ mod tests {
 
     #[derive(Debug, serde::Deserialize)]
     struct Age {
-        #[allow(dead_code)] // only what can't be read is of interest
+        #[allow(dead_code)] // only parsing is tested
         years: u8,
     }
 

@@ -68,9 +68,9 @@ mod tests {
         let (_, announced) = watch::channel(None);
         let here = Here { local: "::ffff:192.0.2.9".parse().unwrap(), announced };
         for (address, ours) in [
-            ("192.0.2.9", true), // the connection's
+            ("192.0.2.9", true), // the connection's address
             ("127.0.0.1", true),
-            ("192.0.2.8", false), // TEST-NET, nobody's
+            ("192.0.2.8", false), // TEST-NET, which no machine has
             ("2001:db8::1", false),
             ("0.0.0.0", false),
             ("::", false),

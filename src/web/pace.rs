@@ -58,7 +58,7 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// How many messages come before the socket is closed, at so many in a second, and how many of them are refused.
+    /// At a rate of messages per second: how many arrive before the socket is closed, and how many of them are refused.
     fn flood(per_second: u64, seconds: u64) -> (u64, u64, bool) {
         let start = Instant::now();
         let (mut pace, mut refused) = (Pace::new(start), 0);
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn a_page_is_never_too_fast() {
         assert_eq!(flood(19, 3600), (19 * 3600, 0, false));
-        // A page that joins again and again, each time with all that it has to say at once.
+        // A page that joins repeatedly, each time with all its messages at once.
         let start = Instant::now();
         let mut pace = Pace::new(start);
         for join in 0..100 {

@@ -316,7 +316,7 @@ mod tests {
         }
     }
 
-    /// What [`Script`] expects of the modules.
+    /// Checks what [`Script`] requires of the modules.
     #[test]
     fn modules_import_in_one_way_and_their_names_differ_within_a_file() {
         let files: BTreeSet<_> = SCRIPTS.iter().map(Script::name).collect();
@@ -388,7 +388,7 @@ mod tests {
         assert_ne!(changed[0].etag, ASSETS[0].etag);
     }
 
-    /// A browser resolves what the manifest names against the manifest's own address.
+    /// A browser resolves the manifest's URLs against the manifest's own address.
     #[test]
     fn the_manifest_leads_to_the_page_and_to_icons_that_are_there() {
         let (path, (_, text)) =

@@ -1,4 +1,4 @@
-//! The policy, on a clock of the tests' own.
+//! The policy, with a simulated clock.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -40,12 +40,12 @@ fn the_longest_idle_one_of_the_same_source_gives_way() {
     for n in 0..3 {
         assert_eq!(places.take(ip(1), Phase::Handshake, t + ms(n), n), Ok((n, vec![])));
     }
-    // Nobody has been idle for long.
+    // No connection has been idle for long.
     assert_eq!(places.take(ip(1), Phase::Handshake, t + ms(10), 9), Err(Refusal::TooMany));
-    // The first one speaks.
+    // The first connection makes progress.
     places.progress(0, false, t + ms(500));
     assert_eq!(places.take(ip(1), Phase::Handshake, t + ms(1000), 3), Ok((3, vec![1])));
-    // Others have their own.
+    // Other sources have their own slots.
     assert_eq!(places.take(ip(2), Phase::Handshake, t + ms(1000), 4), Ok((4, vec![])));
 }
 
@@ -68,7 +68,11 @@ fn when_all_is_taken_the_source_that_used_most_gives_way() {
     for (n, from) in [(0, 9), (1, 1), (2, 1), (3, 1), (4, 2), (5, 2)] {
         assert_eq!(places.take(ip(from), Phase::Handshake, t + ms(n), n), Ok((n, vec![])));
     }
-    assert_eq!(places.take(ip(3), Phase::Handshake, t + ms(10), 6), Err(Refusal::Full), "all are equal");
+    assert_eq!(
+        places.take(ip(3), Phase::Handshake, t + ms(10), 6),
+        Err(Refusal::Full),
+        "all have an equal claim"
+    );
     assert_eq!(
         places.take(ip(4), Phase::Handshake, t + ms(2000), 6),
         Ok((6, vec![1])),
@@ -90,8 +94,8 @@ fn a_thousand_silent_ones_keep_nobody_out() {
     }
 }
 
-/// A browser that opens `many` connections, takes `shake` for each handshake, and then makes a request on each; how
-/// many came through. Meanwhile `load` is called every millisecond.
+/// A browser opens `many` connections, takes `shake` for each handshake, and then makes a request on each. Returns how
+/// many succeeded. Meanwhile `load` is called every millisecond.
 fn browses(
     places: &mut Places<u64>,
     from: Source,
@@ -154,7 +158,7 @@ fn half_open_handshakes_from_many_sources_keep_nobody_out() {
 #[test]
 fn thousands_of_sources_that_ask_now_and_then_keep_no_new_phone_out() {
     let (mut places, start) = (Places::new(Limits::STANDARD), Instant::now());
-    // Each of 2,500 asks three times a second, and opens another connection when it has to.
+    // Each of 2,500 clients makes three requests per second, and opens a new connection when necessary.
     let mut open: HashMap<u32, u64> = HashMap::new();
     let mut step = 0;
     let mut attack = |places: &mut Places<u64>, now: Instant| {
@@ -204,13 +208,13 @@ fn whoever_has_signed_in_keeps_places_whatever_others_do() {
         })
         .collect();
     assert_eq!(order, [Ok(vec![3]), Ok(vec![4]), Ok(vec![5]), Ok(vec![10])]);
-    // From there, nobody has to be idle to give way.
+    // For this source, busy connections are closed, too.
     for n in 100..104 {
         let _ = places.take(ip(n), Phase::Http, t + ms(9000), 20);
     }
     places.leave(2);
     assert!(places.take(ip(1), Phase::Http, t + ms(9000), 30).is_ok());
-    // Not for ever.
+    // The preference ends.
     assert!(!places.is_preferred(ip(1), t + LATELY + ms(1)));
 }
 
@@ -256,15 +260,15 @@ fn sockets_never_give_way_and_have_their_own_limits() {
     let mut keep = |number, by: u8, owner, from| places.keep(number, holder(by, owner), ip(from), 2, t);
     assert_eq!(keep(0, 1, false, 1), Ok(()));
     assert_eq!(keep(1, 1, false, 2), Ok(()));
-    assert_eq!(keep(2, 1, false, 3), Err(NotKept::TooMany), "by this credential");
+    assert_eq!(keep(2, 1, false, 3), Err(NotKept::TooMany), "with this credential");
     assert_eq!(keep(2, 2, false, 1), Ok(()));
     assert_eq!(keep(3, 3, false, 1), Err(NotKept::TooMany), "from this source");
-    assert_eq!(keep(3, 3, false, 2), Err(NotKept::Full), "the last is the owner's");
+    assert_eq!(keep(3, 3, false, 2), Err(NotKept::Full), "the last slot is the owner's");
     assert_eq!(keep(3, 9, true, 1), Ok(()));
     assert_eq!(keep(4, 9, true, 1), Err(NotKept::Full));
     assert_eq!(keep(77, 9, true, 1), Err(NotKept::Full));
     assert_eq!(places.count(), 9);
-    // They are not counted among connections, and none of them makes room.
+    // WebSockets don't count as connections, and none is closed for others.
     for n in 10..14 {
         assert_eq!(places.take(ip(2), Phase::Http, t + ms(2), n).map(|(_, gone)| gone), Ok(vec![]));
     }
@@ -310,7 +314,7 @@ fn nobody_opens_connections_without_pause() {
         assert_eq!(take(&mut places, Source::Host([127, 0, 0, 1].into()), 600), Ok(()), "this machine's own");
         assert_eq!(take(&mut places, Source::Proxy([192, 0, 2, 9].into()), 600), Ok(()));
     }
-    // Whoever signed in from there shares an address with whoever uses up the rate.
+    // A signed-in user shares an address with clients that use up the rate.
     let (number, _) = places.take(ip(3), Phase::Http, t, ()).expect("room");
     places.known(number, Some(holder(1, false)), t);
     assert_eq!((0..20).filter(|_| take(&mut places, ip(3), 0).is_ok()).count(), 8);
@@ -324,7 +328,7 @@ fn handshakes_of_all_have_a_rate_with_a_reserve_for_newcomers() {
         let taken = places.take(from, Phase::Handshake, now, ());
         taken.map(|(number, _)| places.leave(number)).is_ok()
     };
-    // 100 sources, 10 handshakes a second each.
+    // 100 sources with 10 handshakes per second each.
     let mut done = 0;
     for n in 0..10_000 {
         done += u32::from(take(&mut places, one_of(n % 100), t + ms(u64::from(n))));
@@ -357,7 +361,7 @@ fn guests_addresses_take_neither_the_owners_handshakes_nor_all_of_newcomers() {
             new += u32::from(take(&mut places, ip(100), now));
         }
     }
-    assert!((1200..1600).contains(&theirs), "{theirs} in 10 s: the rate holds for them, too");
+    assert!((1200..1600).contains(&theirs), "{theirs} in 10 s: the rate applies to them, too");
     assert_eq!((owners, another, new), (20, 20, 10), "of the owner, another guest and a newcomer");
 }
 
@@ -400,7 +404,7 @@ fn safe_connections_leave_room_for_others() {
     (0..512u32).for_each(|n| show(&mut places, one_of(n / 8), holder(100 + (n / 8) as u8, false)));
     assert_eq!(safe(&places), limits.connections / 2);
     assert!(places.take(ip(2), Phase::Http, t + ms(5000), 0).is_ok());
-    // The owner's are safe all the same.
+    // The owner's connections are still safe.
     (0..9).for_each(|_| show(&mut places, ip(1), holder(1, true)));
     assert_eq!(safe(&places), limits.connections / 2 + limits.safe);
 }
@@ -429,7 +433,7 @@ fn new_sockets_have_a_rate_for_each_credential_but_the_owners() {
         });
         opens.count()
     };
-    assert_eq!(opened(1, false, 10), 41 + 19, "all pages at once, and then two in a second");
+    assert_eq!(opened(1, false, 10), 41 + 19, "all pages at once, and then two per second");
     assert_eq!(opened(2, false, 1), 41 + 1);
     assert_eq!(opened(3, true, 3), 300);
 }
@@ -443,7 +447,7 @@ fn a_proxy_is_counted_with_all_and_not_for_itself() {
         places.known(n, Some(holder(1, true)), t);
     }
     assert_eq!(places.take(proxy, Phase::Handshake, t, 6), Err(Refusal::Full));
-    assert!(places.preferred.is_empty(), "it brings others, too");
+    assert!(places.preferred.is_empty(), "a proxy has other clients, too");
     assert_eq!(places.take(ip(2), Phase::Handshake, t + ms(1000), 6), Ok((6, vec![0])));
 }
 

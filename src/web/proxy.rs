@@ -216,7 +216,7 @@ mod tests {
     fn only_the_header_that_the_proxy_writes_is_read() {
         assert_eq!(ask(XForwarded, "127.0.0.1", &BOTH), ("192.0.2.1".into(), Https));
         assert_eq!(ask(Forwarded, "127.0.0.1", &BOTH), ("192.0.2.2".into(), Http));
-        // Also where the proxy's own is not there: what is there is the client's.
+        // Even if the proxy's own header is missing: the others are the client's.
         assert_eq!(ask(XForwarded, "127.0.0.1", &BOTH[2..]), ("127.0.0.1".into(), Http));
         assert_eq!(ask(Forwarded, "127.0.0.1", &BOTH[..2]), ("127.0.0.1".into(), Http));
     }
@@ -242,7 +242,7 @@ mod tests {
         assert_eq!(ask(XForwarded, "::1", &twice).0, "192.0.2.2");
     }
 
-    /// What the client sends must not hide what the proxy adds to it.
+    /// A client's header must not hide what the proxy adds to it.
     #[test]
     fn a_client_cannot_hide_behind_what_is_malformed() {
         for begin in [&b"\xff\xfe"[..], b"\"", b"for=\"x", b";", b",,,", b"\xc3\xb6, \""] {
@@ -317,7 +317,7 @@ mod tests {
         let hidden = |lines: &[(&'static str, &[u8])]| {
             matches!(asked(XForwarded, "127.0.0.1", lines).via, Via::Proxy { hidden: true, .. })
         };
-        // Without a word it may as well be a browser on the proxy's machine.
+        // Without a header it may be a browser on the proxy's machine.
         assert!(!hidden(&[]) && !hidden(&[("forwarded", b"for=unknown")]));
         assert!(!hidden(&[("x-forwarded-for", b"127.0.0.1")]));
         assert!(hidden(&[("x-forwarded-for", b"unknown")]) && hidden(&[("x-forwarded-proto", b"http")]));

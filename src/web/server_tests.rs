@@ -26,7 +26,7 @@ fn an_address_that_cant_be_had_is_named_with_the_cause() {
 fn another_address_with_the_same_port_is_taken_beside_ours() {
     let ours = bind("127.0.0.1:0".parse().unwrap(), &[]).unwrap();
     let all = SocketAddr::from(([0, 0, 0, 0], ours.local_addr().unwrap().port()));
-    assert!(bind(all, &[]).is_err(), "it is nobody else's");
+    assert!(bind(all, &[]).is_err(), "nobody else may use the port");
     let both = bind(all, &[&ours]).unwrap();
     for taken in [all, ours.local_addr().unwrap()] {
         assert!(bind(taken, &[]).is_err(), "nor afterwards");
@@ -44,7 +44,7 @@ async fn who_sends_no_or_half_a_header_is_cut_off() {
         stream.write_all(start.as_bytes()).await.unwrap();
         assert_eq!(rest(&mut stream).await, b"", "{start}");
     }
-    // A byte now and then doesn't extend the deadline.
+    // Occasional bytes don't extend the deadline.
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nX-Slow: ").await.unwrap();
     let began = Instant::now();
@@ -52,7 +52,7 @@ async fn who_sends_no_or_half_a_header_is_cut_off() {
         assert!(began.elapsed() < PATIENCE);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    // Nor does a request before keep the next one's connection for ever.
+    // An earlier request does not keep the connection open forever either.
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     assert_eq!(Reply::parse(&rest(&mut stream).await).status, 200);
@@ -78,7 +78,7 @@ async fn bodies_are_bounded_however_they_are_framed() {
     let owner = server.owner();
     let head =
         format!("POST /whep HTTP/1.1\r\nHost: localhost\r\n{owner}\r\nContent-Type: application/sdp\r\n");
-    // Refused by its length, before any of it is sent.
+    // Refused by its length, before any of the body is sent.
     let reply = server.raw(format!("{head}Content-Length: 65537\r\n\r\n")).await;
     assert_eq!((reply.status, reply.header("content-type")), (413, "application/problem+json"));
     let chunk = format!("1000\r\n{}\r\n", "v".repeat(0x1000));
@@ -89,13 +89,13 @@ async fn bodies_are_bounded_however_they_are_framed() {
     assert_eq!(reply.status, 408);
     let reply = server.raw(format!("{head}Transfer-Encoding: chunked\r\n\r\n3\r\nv=0\r\n")).await;
     assert_eq!(reply.status, 408);
-    // Not a body at all.
+    // No body at all.
     let reply = server.raw(format!("{head}Transfer-Encoding: chunked\r\n\r\nzzz\r\n")).await;
     assert_eq!(reply.status, 400);
     let mut bytes = format!("{head}Content-Length: 4\r\n\r\n").into_bytes();
     bytes.extend([0xff, 0xfe, 0, 1]);
     assert_eq!(server.raw(bytes).await.status, 400);
-    // Exactly the limit is read, and then it is no SDP.
+    // A body of exactly the limit is read, but is not an SDP.
     let body = "v".repeat(65_536);
     let reply = server.ask("POST", "/whep", &["Content-Type: application/sdp"], &body).await;
     assert_eq!(reply.status, 400);
@@ -131,7 +131,7 @@ async fn silent_connections_make_room() {
     let mut first = TcpStream::connect(server.address).await.unwrap();
     let _second = TcpStream::connect(server.address).await.unwrap();
     served_in_time(&server).await;
-    assert_eq!(rest(&mut first).await, b"", "the one that was silent for longest");
+    assert_eq!(rest(&mut first).await, b"", "the one that was silent longest");
 }
 
 #[tokio::test]
@@ -145,7 +145,7 @@ async fn a_websocket_keeps_its_place() {
     );
     socket.write_all(upgrade.as_bytes()).await.unwrap();
     assert!(socket.read(&mut [0; 16]).await.unwrap() > 0);
-    // Others come and go as if it were not there, and it stays; only another one finds no place.
+    // Other connections come and go, and the WebSocket stays; only a second WebSocket gets no slot.
     for _ in 0..3 {
         served_in_time(&server).await;
     }
@@ -161,7 +161,7 @@ async fn who_stops_reading_is_cut_off() {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let mut stream = socket.connect(server.address).await.unwrap();
-    // Asks for far more than both sockets' buffers hold, and reads none of it.
+    // Requests far more than the buffers of both sockets hold, and reads nothing.
     let request = format!("GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n", page::path_of("page.css"));
     let request = request.as_bytes().repeat(20_000);
     let (_reader, mut writer) = stream.split();
@@ -169,7 +169,7 @@ async fn who_stops_reading_is_cut_off() {
     served_in_time(&server).await;
 }
 
-/// Waits until a connection is served again: places are freed a moment after their connections end.
+/// Waits until a connection is served again: slots are freed a moment after their connections end.
 async fn served_in_time(server: &Server) {
     let began = Instant::now();
     loop {
@@ -204,7 +204,7 @@ async fn stopping_waits_for_nobody_longer_than_its_deadline() {
 
 #[tokio::test]
 async fn stopping_waits_not_at_all_for_idle_connections() {
-    // No deadline of the server's would end this test in time.
+    // The server's deadlines would not end this test in time.
     let limits = Limits { header: PATIENCE * 2, stop: PATIENCE * 2, ..QUICK };
     let server = Server::start(limits, context());
     let _unused = TcpStream::connect(server.address).await.unwrap();
@@ -317,7 +317,7 @@ async fn only_listed_origins_see_whep() {
     assert_eq!((plain.status, plain.header("access-control-allow-origin")), (200, ""));
 }
 
-/// A server that speaks TLS with a certificate of nobody's.
+/// A TLS server with a self-signed certificate.
 fn tls(limits: Limits) -> Server {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::from(made.signing_key);
@@ -334,13 +334,13 @@ fn tls(limits: Limits) -> Server {
 #[tokio::test]
 async fn the_first_byte_tells_what_is_spoken() {
     let server = tls(QUICK);
-    // Plain HTTP is sent on, to the same port.
+    // Plain HTTP is redirected to the same port.
     let reply = server.ask("GET", "/api/session", &[], "").await;
     let there = format!("https://{}/api/session", server.address);
     assert_eq!((reply.status, reply.header("location")), (308, &*there));
     let astray = server.raw("GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n").await;
     assert_eq!((astray.status, astray.header("location")), (421, ""));
-    // What is neither, what stops in the middle of its handshake, and what says nothing at all is cut off.
+    // Connections that use neither, stop during the handshake or send nothing are cut off.
     for start in
         [&b"\0"[..], b"\x80\x2e\x01", b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03", b"\x16", b"G", b""]
     {

@@ -1,4 +1,4 @@
-//! The protocol, over real sockets and with real viewers (of whom no media comes).
+//! The protocol, over real sockets and with real viewers (without media).
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use crate::state::Scope;
 
 struct Page(WebSocketStream<TcpStream>);
 
-/// What a page gets.
+/// The page's side of a socket.
 #[derive(Debug, PartialEq)]
 enum Got {
     Text(Value),
@@ -55,7 +55,7 @@ impl Page {
         }
     }
 
-    /// The next message of that type; status and candidates come when they like.
+    /// The next message of this type; status and candidates may arrive at any time.
     async fn next(&mut self, kind: &str) -> Value {
         loop {
             match self.get().await {
@@ -168,10 +168,10 @@ async fn what_is_not_even_a_websocket_frame_ends_it() {
 
 #[tokio::test]
 async fn silence_is_pinged_and_then_ended() {
-    // Longer than a busy machine stands still.
+    // Longer than a busy machine pauses.
     let (ping, idle) = (Duration::from_millis(100), Duration::from_millis(1500));
     let server = Server::start(Limits { ping, idle, ..Limits::STANDARD }, context());
-    // One that reads answers our pings by itself.
+    // A client that reads answers our pings by itself.
     let mut alive = Page::open(&server).await;
     let began = Instant::now();
     while began.elapsed() < idle * 2 {
@@ -179,7 +179,7 @@ async fn silence_is_pinged_and_then_ended() {
     }
     alive.say(json!({"type": "clock", "t0": 1})).await;
     alive.next("clock").await;
-    // One that doesn't is gone.
+    // A client that does not read is closed.
     let mut page = Page::open(&server).await;
     tokio::time::sleep(idle * 2).await;
     while let Got::Text(_) = page.get().await {}
@@ -206,13 +206,13 @@ async fn a_viewer_joins_restarts_and_leaves() {
     page.say(json!({"type": "offer", "sdp": again})).await;
     let answer = page.next("answer").await;
     assert_eq!(answer["viewer"], viewer);
-    assert!(facts().sound && facts().cameras[0].quality == Quality::Half, "not told, so as before");
+    assert!(facts().sound && facts().cameras[0].quality == Quality::Half, "not stated, so as before");
 
     page.say(json!({"type": "bye"})).await;
     page.say(json!({"type": "clock", "t0": 2})).await;
     page.next("clock").await;
     assert_eq!(server.context.registry.count(), 0);
-    // The socket stays good for another.
+    // The socket can be used for another offer.
     assert_ne!(page.join().await, viewer);
 }
 
@@ -229,7 +229,7 @@ async fn refused_offers_are_told_and_leave_nothing_behind() {
         page.say(json!({"type": "offer", "sdp": sdp})).await;
         let error = page.next("error").await;
         assert_eq!(error["status"], status, "{error}");
-        // Candidates that were on their way are no offence.
+        // Candidates that were on their way are not counted as invalid.
         for _ in 0..5 {
             page.say(json!({"type": "candidate", "candidate": "", "mid": "0"})).await;
         }
@@ -291,7 +291,7 @@ async fn who_loses_access_is_told_and_the_viewer_ends() {
     assert_eq!(status["viewers"], json!({"count": 0, "max": 50}));
     let viewer = page.join().await;
     assert_eq!(server.context.registry.list()[0].who, "token: player");
-    // Nobody else takes the viewer over.
+    // Nobody else may take the viewer over.
     let other = auth.add_token("other", Role::Viewer, Scope::ALL).unwrap();
     let mut thief = Page::open_with(&server, &other).await;
     thief.say(json!({"type": "resume", "viewer": viewer})).await;

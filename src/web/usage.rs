@@ -110,7 +110,7 @@ mod tests {
             assert!(usage.sources.len() <= REMEMBERED);
         }
         assert_eq!(usage.of(host(0), now), 50.0);
-        assert!(usage.sources.len() > REMEMBERED / 2, "not more is forgotten than has to be");
+        assert!(usage.sources.len() > REMEMBERED / 2, "no more is forgotten than necessary");
     }
 
     #[test]

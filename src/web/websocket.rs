@@ -190,6 +190,6 @@ mod tests {
         assert!(at_once.await.is_ok_and(|r| r.is_ok()) && read.iter().all(|b| *b == 7));
         let mut more = vec![0; 64 * 1024];
         let too_soon = tokio::time::timeout(Duration::from_millis(500), ours.read_exact(&mut more));
-        assert!(too_soon.await.is_err(), "the bucket goes by the real clock, on which no time has passed");
+        assert!(too_soon.await.is_err(), "the bucket uses the real clock, which has not advanced");
     }
 }

@@ -1,4 +1,4 @@
-//! The resource's life, over real sockets and with real viewers (of whom no media comes).
+//! The life of a resource, over real sockets and with real viewers (without media).
 
 use super::super::testing::{OFFER, QUICK, Server, context, context_with};
 use super::*;
@@ -55,7 +55,7 @@ async fn from_post_to_delete() {
     assert_eq!(server.ask("GET", &at, &[], "").await.status, 204);
     assert_eq!(server.context.registry.list()[0].via, Signaling::Whep);
 
-    // Trickle: the offer's credentials.
+    // Trickle: with the offer's credentials.
     let theirs = fragment::credentials(OFFER).unwrap();
     let trickle = fragment(&theirs.ufrag, &theirs.pwd);
     let same = format!("If-Match: {first}");
@@ -76,7 +76,7 @@ async fn from_post_to_delete() {
         assert_eq!(reply.header("etag"), "");
     }
 
-    // Whether it plays the sound: no matter which ICE session.
+    // Whether it plays sound: independent of the ICE session.
     let sound = || server.context.registry.list()[0].sound;
     for (body, status, plays) in
         [(r#"{"sound":true}"#, 204, true), (r#"{"sound":false}"#, 204, false), ("{}", 400, false)]
@@ -89,7 +89,7 @@ async fn from_post_to_delete() {
         assert_eq!(sound(), plays, "{body}");
     }
 
-    // Which pictures it wishes for, beside the sound or alone.
+    // The wanted quality, with or without the sound.
     let wish = || server.context.registry.list()[0].cameras[0].quality.name();
     for (body, status, wishes) in [
         (r#"{"quality":"half"}"#, 204, "half"),
@@ -100,7 +100,7 @@ async fn from_post_to_delete() {
         assert_eq!((reply.status, wish()), (status, wishes), "{body}: {}", reply.body);
     }
 
-    // Restart: others.
+    // Restart: with new credentials.
     let restart = fragment("nEw1", "0123456789abcdefghijkLMN");
     let reply = server.ask("PATCH", &at, &[AS_FRAG, "If-Match: *"], &restart).await;
     assert_eq!((reply.status, reply.header("content-type")), (200, SDPFRAG), "{}", reply.body);
@@ -109,7 +109,7 @@ async fn from_post_to_delete() {
     let parsed = Fragment::parse(&reply.body).unwrap();
     assert_ne!(parsed.credentials, Some(answered));
     assert!(parsed.candidates.len() > 1 && parsed.candidates[0].mid.is_some(), "{}", reply.body);
-    // What was on its way for the session before comes too late.
+    // A fragment for the previous session is too late.
     assert_eq!(server.ask("PATCH", &at, &[AS_FRAG, &same], &trickle).await.status, 412);
     let second = format!("If-Match: {second}");
     assert_eq!(server.ask("PATCH", &at, &[AS_FRAG, &second], &restart).await.status, 204);
@@ -154,7 +154,7 @@ async fn refused_offers_are_told_and_leave_nothing_behind() {
 async fn no_place_left_is_503() {
     let web = config::Web { max_viewers: 1, ..Default::default() };
     let server = Server::start(QUICK, context_with(web, config::Ice::default()));
-    // The owner may have one beyond the limit, as after a reload.
+    // The owner may have one viewer over the limit, as after a reload.
     for _ in 0..2 {
         assert_eq!(server.ask("POST", "/whep", &[AS_SDP], OFFER).await.status, 201);
     }

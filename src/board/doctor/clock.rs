@@ -44,6 +44,6 @@ mod tests {
         assert_eq!(judge(true, "2027-01-01", false).level, Level::Warn);
         let bad = judge(false, "1970-01-01", true);
         assert_eq!((bad.level, bad.says.as_str()), (Level::Bad, "shows 1970-01-01, which can't be right"));
-        let _ = synchronised(); // whatever it says of this machine
+        let _ = synchronised(); // the result depends on this machine
     }
 }

@@ -98,7 +98,7 @@ mod tests {
             b"\x00\x20\x00\x14\x00\x02\xa1\x47\x01\x13\xa9\xfa\xa5\xd3\xf1\x79\xbc\x25\xf4\xb5\xbe\xd2\xb9\xd9",
         );
         assert_eq!(mapped(&v6, ID), Some("[2001:db8:1234:5678:11:2233:4455:6677]:32853".parse().unwrap()));
-        assert_eq!(mapped(&v4, [0; 12]), None, "an answer to somebody else");
+        assert_eq!(mapped(&v4, [0; 12]), None, "an answer to a different request");
         for length in 0..v6.len() {
             let _ = mapped(&v6[..length], ID); // cut anywhere
         }
@@ -114,7 +114,7 @@ mod tests {
             let mut answer = response(b"\x00\x01\x00\x08\x00\x01\x11\x22\xcb\x00\x71\x07");
             answer[8..20].copy_from_slice(&buffer[8..20]);
             server.send_to(&answer, from).unwrap();
-            server.recv_from(&mut buffer).unwrap(); // silent from now on
+            server.recv_from(&mut buffer).unwrap(); // does not answer
         });
         let found = look(&format!("stun:{address}"));
         assert_eq!(found.level, Level::Ok);

@@ -1,7 +1,7 @@
 use super::*;
 use crate::board::doctor::Level;
 
-/// A folder that plays `/sys`.
+/// A folder that stands in for `/sys`.
 struct Sys(PathBuf);
 
 impl Sys {
@@ -40,7 +40,7 @@ const PI_4: [(&str, &str); 6] = [
 #[test]
 fn a_raspberry_pi_4_tells_heat_by_its_zone_and_power_by_its_sensor() {
     let sys = Sys::new("pi4", &PI_4);
-    // It would have the kernel print a warning: not read.
+    // Reading this would make the kernel log a warning, so it must not be read.
     sys.write("devices/platform/soc/soc:firmware/get_throttled", "50005\n");
     let read = || read(&sys.0);
     let calm = Reading {
@@ -65,7 +65,7 @@ fn a_raspberry_pi_of_old_tells_both_by_its_firmware() {
         ("1\n", false, true),
         ("50005\n", true, true),
         ("e0008\n", true, false),
-        ("f0000\n", false, false), // all of it has been, nothing is
+        ("f0000\n", false, false), // all of it occurred in the past, nothing applies now
     ] {
         sys.write(file, bits);
         let reading = read(&sys.0);
@@ -78,7 +78,7 @@ fn a_raspberry_pi_of_old_tells_both_by_its_firmware() {
 
 #[test]
 fn zones_are_held_to_their_highest_passive_trip_point() {
-    // As a RK3399 has them.
+    // The zones of an RK3399.
     let sys = Sys::new(
         "rk3399",
         &[
@@ -100,7 +100,7 @@ fn zones_are_held_to_their_highest_passive_trip_point() {
     assert_eq!(reading.temperature, Some(66.0));
     assert!((reading.margin.unwrap() - (75.0 - 61.111)).abs() < 1e-9, "{reading:?}");
     assert_eq!(reading.under_voltage, None);
-    // As computers have them: limits that were never set, sensors that are off, and parts that may be hot.
+    // The zones of computers: limits that were never set, sensors that are off, and parts that may be hot.
     let sys = Sys::new(
         "pc",
         &[

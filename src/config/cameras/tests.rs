@@ -185,7 +185,7 @@ fn what_is_refused_and_how() {
             "[[camera]]\nname = \"a\"\n[[camera]]\nname = \"b\"\ndevice = \"auto\"",
             "5: camera.device: is \"auto\", which only one camera can use; `peercam devices` prints device names",
         ),
-        // Told once: a device that is refused is not missing.
+        // Reported once: a refused device is not also missing.
         (
             "[[camera]]\nname = \"a\"\n[[camera]]\nname = \"b\"\ndevice = \"\"",
             "5: camera.device: \"\" is empty; allowed: \"auto\", \"pattern\", a path like \"/dev/video0\", or a name in /dev/v4l/by-id or /dev/v4l/by-path",

@@ -241,7 +241,7 @@ mod tests {
         Source::stranger(address.parse().unwrap())
     }
 
-    /// Tries as fast as it is let, wrong each time; the times at which it was let.
+    /// Makes wrong attempts as fast as allowed; returns their times.
     fn tries(guesses: &mut Guesses, source: Source, start: Duration, many: usize) -> Vec<u64> {
         let mut now = start;
         let mut times = vec![];
@@ -299,7 +299,7 @@ mod tests {
         let known = Source::Known(Digest::of("cookie"));
         let mut let_in = 0;
         for n in 0..100_000u32 {
-            let now = start + Duration::from_millis(u64::from(n) * 10); // 1,000 s, each from another address
+            let now = start + Duration::from_millis(u64::from(n) * 10); // 1,000 s, each from a different address
             let_in += u32::from(guesses.begin(Source::stranger(IpAddr::V4(n.into())), now).is_ok());
         }
         assert!((30..60).contains(&let_in), "{let_in}");
@@ -307,7 +307,7 @@ mod tests {
         let now = start + Duration::from_secs(1000);
         guesses.begin(known, now).unwrap();
         guesses.right(known);
-        // Its own tries are slowed all the same, and cost strangers nothing.
+        // Its own attempts are still slowed, and don't affect strangers.
         assert_eq!(tries(&mut guesses, known, now, 7)[4..], [0, 1, 3]);
         let Err(wait) = guesses.begin(at("198.51.100.1"), now) else { panic!("let in") };
         assert!(wait <= LONGEST_OVERALL);
@@ -334,10 +334,10 @@ mod tests {
 
     const BOTH: [Role; 2] = [Role::Owner, Role::Viewer];
 
-    /// What happens between two guesses at the owner's password by somebody who knows the household's.
+    /// What an attacker who knows the household's password does between two guesses at the owner's.
     type Between = fn(&mut Accounts, &mut u32, Duration) -> [Source; 2];
 
-    /// Tries the owner's password as fast as it may, for so long; how often it was tried.
+    /// Guesses the owner's password as fast as allowed for some time; returns the number of guesses.
     fn guesses_at_the_owners(between: Between, seconds: u64) -> u32 {
         let (mut accounts, mut logins, mut tried) = (Accounts::default(), 0, 0);
         for ms in (0..seconds * 1000).step_by(50) {
@@ -370,7 +370,7 @@ mod tests {
             },
             3600,
         );
-        // A fresh cookie for each guess: known to the household's account, and a stranger to the owner's.
+        // A new cookie for each guess: known to the household's account, but a stranger to the owner's.
         let fresh_cookies = guesses_at_the_owners(
             |accounts, logins, now| {
                 *logins += 1;
@@ -387,7 +387,7 @@ mod tests {
     fn an_honest_household_never_waits_for_its_own_logins() {
         let (mut accounts, sources) = (Accounts::default(), [at("192.0.2.1"); 2]);
         for n in 0..100 {
-            // All at once after a new password, and then now and then.
+            // All at once after a new password, and then from time to time.
             let now = NOW + EACH * u32::saturating_sub(n, SIGN_INS - 1);
             let begun = accounts.begin(&[(BOTH[0], sources[0]), (BOTH[1], sources[1])], now).unwrap();
             assert_eq!((begun.roles().count(), begun.wait), (2, None));
@@ -408,10 +408,10 @@ mod tests {
                 accounts.right(&begun, Role::Viewer, now);
             }
         }
-        let guesses = FREE as usize + 5; // at the owner's password, as of any stranger in a minute
+        let guesses = FREE as usize + 5; // at the owner's password, as many as any stranger may make in a minute
         assert!((39..=40 + guesses).contains(&hashed), "{hashed}");
         let now = NOW + Duration::from_secs(60);
-        // The owner's new phone elsewhere, and one that was here.
+        // The owner's new phone at a different place, and a known one.
         for phone in [at("198.51.100.1"), Source::Known(Digest::of("owner's"))] {
             let begun = accounts.begin(&BOTH.map(|role| (role, phone)), now).unwrap();
             assert!(begun.roles().any(|role| role == Role::Owner));
@@ -433,9 +433,9 @@ mod tests {
         }
         let begun = accounts.begin(&[(Role::Owner, stranger), (Role::Viewer, household)], NOW).unwrap();
         assert_eq!(begun.roles().collect::<Vec<_>>(), [Role::Viewer]);
-        assert_eq!(begun.wait, Some(FIRST_WAIT), "a wrong one is told to wait, not that it was wrong");
+        assert_eq!(begun.wait, Some(FIRST_WAIT), "the answer is to wait, not that the password was wrong");
         accounts.right(&begun, Role::Viewer, NOW);
-        // Neither others' guesses nor the household's keep out a browser that the owner has used.
+        // Guesses by others or the household don't lock out a browser that the owner has used.
         let owner = Source::Known(Digest::of("owner's"));
         accounts.begin(&[(Role::Owner, owner), (Role::Viewer, owner)], NOW).unwrap();
     }

@@ -231,7 +231,7 @@ mod tests {
         {
             assert!(whose("x", broken).await.is_err(), "{broken}");
         }
-        // Made by another program from the same: `echo -n password | argon2 somesalt -id -t 2 -k 65536 -p 1`.
+        // Created by a different program: `echo -n password | argon2 somesalt -id -t 2 -k 65536 -p 1`.
         let foreign =
             "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
         assert_eq!(whose("password", foreign).await.unwrap(), Some(Role::Owner));
@@ -279,7 +279,7 @@ mod tests {
         let all = came.map(|who| {
             let (done, waits) = (done.clone(), waits.take());
             passwords.one(who, move || {
-                // The first one takes long.
+                // The first hash takes long.
                 if let Some(waits) = waits {
                     waits.recv().expect("the others come");
                 }

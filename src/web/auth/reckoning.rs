@@ -175,7 +175,7 @@ mod tests {
         let (mut r, correction) = start(look(NOW, 5), NOW - 90 * DAY_S, None);
         assert_eq!((correction, r.adrift()), (None, None));
         assert_eq!(r.look(look(NOW + 10, 15)), (NOW + 10, None));
-        assert_eq!(r.look(look(NOW + 40, 16)), (NOW + 40, None), "set a little");
+        assert_eq!(r.look(look(NOW + 40, 16)), (NOW + 40, None), "a small correction");
         assert_eq!(r.look(look(NOW + 39, 16)), (NOW + 39, None), "and back");
     }
 
@@ -188,7 +188,7 @@ mod tests {
                 assert_eq!(r.look(look(wall.saturating_add(second), 5 + second)), (NOW + second, None));
             }
         }
-        assert_eq!(start(look(0, 5), 0, None).0.look(look(0, 6)).0, R + 1, "the first start of all");
+        assert_eq!(start(look(0, 5), 0, None).0.look(look(0, 6)).0, R + 1, "the very first start");
     }
 
     #[test]
@@ -219,6 +219,6 @@ mod tests {
         assert_eq!(there, Some(Correction { from: NOW, by: year as i64 }));
         let (now, back) = r.look(look(NOW + 10, 15));
         assert_eq!((now, back), (NOW + 10, Some(Correction { from: NOW + year, by: -(year as i64) })));
-        assert_eq!(r.look(look(40, 20)), (NOW + 15, None), "1970 again: it goes on without");
+        assert_eq!(r.look(look(40, 20)), (NOW + 15, None), "1970 again: time continues without the clock");
     }
 }

@@ -1,4 +1,4 @@
-//! Each credential's life. Hashes are real; the clocks are ours, and stand unless a test moves them.
+//! The life of each credential. Hashes are real; the clocks are simulated, and stand still unless a test moves them.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const NOW: u64 = 1_800_000_000;
 const PASSWORD: &str = "correct horse";
 
 thread_local! {
-    /// What the clocks show to a test: the wall clock, and for how long the board runs.
+    /// The simulated clocks: the wall clock, and the time since the board started.
     static CLOCKS: std::cell::Cell<(u64, u64)> = const { std::cell::Cell::new((NOW, 100)) };
 }
 
@@ -22,7 +22,7 @@ fn clocks() -> reckoning::Look {
     reckoning::Look { wall, running: Duration::from_secs(running) }
 }
 
-/// So many seconds later.
+/// Advances the clocks by some seconds.
 fn pass(seconds: u64) {
     let (wall, running) = CLOCKS.get();
     CLOCKS.set((wall + seconds, running + seconds));
@@ -40,7 +40,7 @@ async fn paired() -> (Arc<Auth>, SignedIn, Dir) {
     (auth, owner, dir)
 }
 
-/// A browser that was never here, at an address of its own.
+/// A new browser, with its own address.
 fn stranger(n: u8) -> Browser<'static> {
     Browser { address: IpAddr::from([192, 0, 2, n]), device: None }
 }
@@ -57,7 +57,10 @@ fn role(auth: &Auth, cookie: &str) -> Option<Role> {
 async fn pairing_makes_an_owner_once() {
     let (auth, _dir) = auth();
     assert!(!auth.paired());
-    assert!(matches!(auth.pair_by("", PASSWORD, stranger(1)).await, Err(Error::Wrong(_))), "none was made");
+    assert!(
+        matches!(auth.pair_by("", PASSWORD, stranger(1)).await, Err(Error::Wrong(_))),
+        "there is no pairing link yet"
+    );
     let old = auth.pair().unwrap();
     let secret = auth.pair().unwrap();
     assert_eq!(secret.len(), 22, "128 bits");
@@ -68,7 +71,7 @@ async fn pairing_makes_an_owner_once() {
     assert!(matches!(auth.pair_by(&secret, "short", stranger(1)).await, Err(Error::Refused(_))));
     let asked = |secret| auth.may_pair(secret, stranger(1).address);
     assert!(matches!(asked(&old), Err(Error::Wrong(_))));
-    asked(&secret).expect("asking uses nothing up");
+    asked(&secret).expect("asking does not use the link up");
     assert!(!auth.paired());
     let owner = auth.pair_by(&secret, PASSWORD, stranger(2)).await.unwrap();
     assert!(auth.paired());
@@ -130,7 +133,7 @@ async fn one_field_takes_both_passwords() {
 async fn a_login_is_a_new_session_and_ends_the_one_before() {
     let (auth, first, _dir) = paired().await;
     let second = auth.login(PASSWORD, again(&first), Some(&first.principal)).await.unwrap();
-    assert_ne!(first.session, second.session, "no cookie that somebody planted becomes a session");
+    assert_ne!(first.session, second.session, "a planted cookie does not become a session");
     assert_eq!(first.device, second.device);
     assert_eq!((role(&auth, &first.session), role(&auth, &second.session)), (None, Some(Role::Owner)));
     let third = auth.login(PASSWORD, Browser { device: Some("planted"), ..stranger(1) }, None).await.unwrap();
@@ -152,11 +155,11 @@ async fn a_new_password_ends_the_sessions_of_the_old_one() {
     assert!(matches!(change(PASSWORD, "short", Role::Owner).await, Err(Error::Refused(_))));
     assert!(matches!(change(PASSWORD, "", Role::Owner).await, Err(Error::Refused(_))));
     change(PASSWORD, "battery staple", Role::Owner).await.unwrap();
-    assert_eq!(role(&auth, &here.session), Some(Role::Owner), "who changed it stays");
+    assert_eq!(role(&auth, &here.session), Some(Role::Owner), "the session that changed it stays");
     assert_eq!((role(&auth, &there.session), role(&auth, &viewer.session)), (None, Some(Role::Viewer)));
     change("battery staple", "", Role::Viewer).await.unwrap();
     assert_eq!(role(&auth, &viewer.session), None);
-    // By the command line everybody goes.
+    // A change on the command line ends all sessions.
     auth.set_password(Role::Owner, PASSWORD).await.unwrap();
     assert_eq!(role(&auth, &here.session), None);
 }
@@ -190,14 +193,14 @@ async fn nobody_can_lock_the_owner_out() {
         }
     }
     assert_eq!(refused, 970);
-    assert_eq!(role(&auth, &owner.session), Some(Role::Owner), "who is signed in stays so");
+    assert_eq!(role(&auth, &owner.session), Some(Role::Owner), "a signed-in browser stays signed in");
     auth.login(PASSWORD, again(&owner), None).await.unwrap();
-    // A device that somebody made up is a stranger.
+    // A made-up device cookie is a stranger's.
     let liar = Browser { device: Some("made up"), ..stranger(1) };
     assert!(matches!(auth.login(PASSWORD, liar, None).await, Err(Error::Wait(_))));
     pass(60);
     auth.login(PASSWORD, liar, None).await.unwrap();
-    // Nor does it help to guess on the owner's own device, or by a stolen session.
+    // Guessing on the owner's own device or with a stolen session does not help either.
     let tries = async |n| {
         let mut waits = 0;
         for _ in 0..n {
@@ -228,7 +231,7 @@ async fn the_household_that_signs_in_without_pause_keeps_no_owner_out() {
     );
     assert!(household.iter().any(|r| matches!(r, Err(Error::Busy))), "all their places were taken");
     assert_eq!([at_home, new_phone].map(|r| r.unwrap().principal.role), [Role::Owner; 2]);
-    // Later their password has to wait, and no place is taken at all.
+    // Later their account has to wait, and no place is taken.
     for _ in 0..20 {
         let _ = auth.login("tea for two", again(&devices[0]), None).await;
     }
@@ -237,7 +240,7 @@ async fn the_household_that_signs_in_without_pause_keeps_no_owner_out() {
     auth.login(PASSWORD, stranger(51), None).await.unwrap();
 }
 
-/// A state with one session and one guest link, made at [`NOW`].
+/// A state with one session and one guest link, created at [`NOW`].
 fn lasting() -> (Lasting, Key, Key) {
     let (session, guest) = (Digest::of("session"), Digest::of("guest"));
     let mut l = Lasting::default();
@@ -260,7 +263,7 @@ fn sessions_end_unused_after_two_weeks_and_in_any_case_after_ninety_days() {
     let good = |l: &Lasting, now| find(l, session, now).is_some();
     assert!(good(&l, NOW) && good(&l, NOW + IDLE_S - 1) && !good(&l, NOW + IDLE_S));
     let unseen = |l: &Lasting, now| find(l, session, now).unwrap().1;
-    assert!(!unseen(&l, NOW + SEEN_S - 1) && unseen(&l, NOW + SEEN_S), "written down once an hour");
+    assert!(!unseen(&l, NOW + SEEN_S - 1) && unseen(&l, NOW + SEEN_S), "written once an hour");
     for day in 1..=90 {
         assert_eq!(good(&l, NOW + day * DAY_S), day < 90);
         l.sessions[0].seen_unix = NOW + day * DAY_S;
@@ -288,7 +291,7 @@ async fn use_is_written_down_and_everything_outlasts_a_restart() {
     assert!(state.read(|l| l.sessions[0].seen_unix) >= now);
     assert_eq!(role(&auth, "cookie"), Some(Role::Owner));
     drop((auth, changes));
-    // The last write's thread lets go of it.
+    // The thread of the last write releases the state.
     let mut state = Some(state);
     while let Some(open) = state.take() {
         match Arc::try_unwrap(open) {
@@ -313,12 +316,12 @@ fn nothing_that_is_shown_has_a_secret_in_it() {
     assert!(!format!("{signed_in:?}").contains("s3cret"));
 }
 
-/// A board without a clock, on which somebody signs in and makes a link before the network tells the time.
+/// A board without a clock, on which somebody signs in and creates a link before the time is known from the network.
 #[tokio::test]
 async fn a_clock_that_jumps_by_years_ends_nothing_and_prolongs_nothing() {
     let dir = Dir::new();
     let start = || {
-        // Who was seen is being written down for a moment longer.
+        // The last use is still being written for a moment.
         let open = || {
             (0..500).find_map(|_| State::open(dir.path()).map_err(|_| std::thread::sleep(LOOK / 100)).ok())
         };
@@ -345,7 +348,7 @@ async fn a_clock_that_jumps_by_years_ends_nothing_and_prolongs_nothing() {
 
     CLOCKS.set((NOW, 20)); // the network tells the time
     assert_eq!(good(&auth), (Some(Role::Owner), Some(left - 10)));
-    assert!(auth.time() - made > DAY_S, "and it is another time");
+    assert!(auth.time() - made > DAY_S, "and the time has changed");
     CLOCKS.set((NOW + left - 11, 20 + left - 11));
     assert!(good(&auth).1.is_some());
     auth.state().catch_up(); // as `keep_tidy` does
@@ -353,15 +356,15 @@ async fn a_clock_that_jumps_by_years_ends_nothing_and_prolongs_nothing() {
     let auth = start();
     assert!(good(&auth).1.is_some());
     CLOCKS.set((NOW + left - 10, 20 + left - 10));
-    assert_eq!(good(&auth), (Some(Role::Owner), None), "the link has had its day");
-    auth.change(|_, _| ()).await.unwrap(); // known from here on
+    assert_eq!(good(&auth), (Some(Role::Owner), None), "the link has expired");
+    auth.change(|_, _| ()).await.unwrap(); // this time is known from now on
 
     CLOCKS.set((5, 5)); // 1970 again
     drop(auth);
     let auth = start();
-    assert_eq!(good(&auth), (Some(Role::Owner), None), "and has none more");
+    assert_eq!(good(&auth), (Some(Role::Owner), None), "and stays expired");
     CLOCKS.set((NOW + IDLE_S + 2 * DAY_S, 6));
-    assert_eq!(good(&auth).0, None, "nor has a session that was made by a clock");
+    assert_eq!(good(&auth).0, None, "a session that was dated by a clock has expired, too");
 }
 
 #[tokio::test]
@@ -370,7 +373,7 @@ async fn who_knows_the_households_password_gets_no_more_guesses_at_the_owners() 
     auth.set_password(Role::Viewer, "tea for two").await.unwrap();
     let (mut tried, mut waits) = (0, 0);
     for _ in 0..9 {
-        // A fresh cookie for each guess.
+        // A new cookie for each guess.
         let fresh = auth.login("tea for two", stranger(1), None).await.unwrap();
         let browser = Browser { device: Some(&fresh.device), ..stranger(1) };
         match auth.login("a guess at it", browser, None).await {
@@ -387,7 +390,7 @@ async fn who_knows_the_households_password_gets_no_more_guesses_at_the_owners() 
         matches!(auth.login(PASSWORD, browser, None).await, Err(Error::Wait(_))),
         "not even the right one"
     );
-    // The owner's browser stays the owner's, also when the household signs in on it.
+    // The owner's browser stays known as the owner's, even if the household signs in on it.
     auth.login("tea for two", again(&owner), None).await.unwrap();
     auth.login(PASSWORD, again(&owner), None).await.unwrap();
 }
@@ -401,7 +404,7 @@ async fn a_clock_that_is_set_back_revives_nothing() {
     let secret = auth.pair().unwrap();
     let owner = auth.pair_by(&secret, PASSWORD, stranger(1)).await.unwrap();
     let good = |auth: &Auth, secret: &str| auth.guest(secret, stranger(1).address).is_ok();
-    // By a little, by an hour, by two days; noticed before or not.
+    // Set back by a little, an hour or two days; noticed before or not.
     for (n, (back, noticed)) in
         [(11, true), (3000, false), (2 * DAY_S, true), (40, false)].into_iter().enumerate()
     {
@@ -414,10 +417,10 @@ async fn a_clock_that_is_set_back_revives_nothing() {
         assert!(!good(&auth, &link.secret), "{back} s back");
         assert!(auth.guests().is_empty());
     }
-    // Nor does a session that ended come back, or a link over a restart.
+    // Expired sessions don't return, and neither do links after a restart.
     let link = auth.add_guest("Ann", 1, Scope::ALL).await.unwrap();
     pass(HOUR_S + 5);
-    auth.restrict(|_, _| ()).await.unwrap(); // as is done when it ends
+    auth.restrict(|_, _| ()).await.unwrap(); // as is done when it expires
     let (wall, running) = CLOCKS.get();
     CLOCKS.set((wall - HOUR_S / 2, running + 1));
     drop(auth);

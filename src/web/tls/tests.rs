@@ -1,4 +1,4 @@
-//! The authority and what it issues, against the verifier that rustls' clients use; and the owner's files.
+//! The authority and its certificates, checked by the verifier of rustls' clients; and the owner's files.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,7 +10,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConnection};
 use super::*;
 use crate::wall::{DAY, RELEASED};
 
-/// A folder of its own, left to the system's cleaning if a test fails.
+/// A temporary folder, which stays behind if a test fails.
 struct Dir(PathBuf);
 
 impl Dir {
@@ -38,7 +38,7 @@ fn door() -> Here {
 
 const NOW: Unix = RELEASED + 100 * DAY;
 
-/// What a client that trusts only `authority` says to `pair` when it calls us `name`.
+/// The verdict on `pair` of a client that trusts only `authority` and connects to `name`.
 fn shake(authority: &str, pair: &Pair, name: &str) -> Result<(), String> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.as_bytes()).unwrap()).unwrap();
@@ -123,7 +123,7 @@ fn authority_and_certificate_outlast_a_restart() {
     assert_eq!(current(&again, &dir.0, &door(), &[], later).unwrap().fingerprint(), pair.fingerprint());
     let mode = |name: &str| fs::metadata(dir.0.join(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("ca.pem"), mode("ca.key"), mode("certificate.pem")), (0o644, 0o600, 0o600));
-    assert_eq!(fs::read_dir(&dir.0).unwrap().count(), 3, "nothing else is left behind");
+    assert_eq!(fs::read_dir(&dir.0).unwrap().count(), 3, "no other files are left behind");
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn a_certificate_is_replaced_when_something_is_missing_or_it_ends() {
     let why = renewal(&pair, &wanted(&moved, &[]), NOW).unwrap();
     assert_eq!(why, "10.0.0.7 is new");
     moved.addresses = vec![];
-    assert_eq!(renewal(&pair, &wanted(&moved, &[]), NOW), None, "one too many does no harm");
+    assert_eq!(renewal(&pair, &wanted(&moved, &[]), NOW), None, "an extra name does no harm");
     assert_eq!(renewal(&pair, &names, NOW + 336 * DAY), None);
     assert!(renewal(&pair, &names, NOW + 338 * DAY).unwrap().starts_with("the last one ends on"));
     // Browsers refuse more than 825 days.
@@ -152,13 +152,13 @@ fn a_board_without_a_clock_serves_something_valid() {
     let authority = Authority::open(&dir.0, &door(), &[], 1000).unwrap();
     let pair = current(&authority, &dir.0, &door(), &[], 1000).unwrap();
     assert!(pair.not_before < RELEASED && pair.not_after > RELEASED + 300 * DAY);
-    // The network tells the time.
+    // The time is known from the network.
     assert_eq!(shake(authority.pem(), &pair, "door.local"), Ok(()));
     assert!(renewal(&pair, &[], RELEASED + 390 * DAY).is_some());
     let pair = authority.issue(&dir.0, &[Name::Dns("door".into())], RELEASED + 390 * DAY).unwrap();
-    // And next time it starts in 1970 again: what was good stays.
+    // The next start is in 1970 again: a valid certificate stays.
     assert_eq!(renewal(&pair, &[], 1000), None);
-    // A clock that was far ahead, and is put right.
+    // A clock that was far ahead, and is corrected.
     let ahead = authority.issue(&dir.0, &[Name::Dns("door".into())], NOW + 3000 * DAY).unwrap();
     assert!(renewal(&ahead, &[], NOW).unwrap().starts_with("the last one is dated"));
 }
@@ -206,16 +206,16 @@ fn an_authority_that_cannot_be_used_is_never_replaced_silently() {
         fs::write(&pem, broken).unwrap();
         assert!(said().contains("or remove"), "{}", said());
     }
-    // What was begun and not finished is made anew.
+    // An incomplete authority is created again.
     fs::remove_file(&pem).unwrap();
     Authority::open(&dir.0, &door(), &[], NOW).unwrap();
-    // The certificate itself is nobody's loss.
+    // A lost certificate does no harm.
     fs::write(dir.0.join("certificate.pem"), "nonsense").unwrap();
     let authority = Authority::open(&dir.0, &door(), &[], NOW).unwrap();
     assert!(current(&authority, &dir.0, &door(), &[], NOW).is_ok());
 }
 
-/// A certificate and key in `dir`, made for `name`.
+/// A certificate and key in `dir` for `name`.
 fn owners_files(dir: &Path, name: &str) -> (PathBuf, PathBuf) {
     let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
     let (certificate, key) = (dir.join("cert.pem"), dir.join("key.pem"));
@@ -266,13 +266,13 @@ fn new_files_of_the_owner_are_taken_and_bad_ones_are_not() {
         (served(), tls.facts().kind, tls.authority_pem()),
         (vec!["one.example".into()], Kind::Files, None)
     );
-    // Both replaced, seen once while changing, taken at the second look.
+    // Both files are replaced: noticed by the first check, loaded by the second.
     owners_files(&dir.0, "two.example");
     tls.look(NOW).unwrap();
     assert_eq!(served(), ["one.example"]);
     tls.look(NOW).unwrap();
     assert_eq!(served(), ["two.example"]);
-    // A bad one: told, and the old one stays.
+    // A bad file is reported, and the old certificate stays.
     fs::write(&key, "oh").unwrap();
     for _ in 0..3 {
         tls.look(NOW).unwrap();
@@ -300,7 +300,7 @@ fn a_name_announced_later_is_in_the_certificate_at_the_next_look() {
     announce.send_replace(Some("peercam-door-2.local".into()));
     tls.look(clock()).unwrap();
     assert!(tls.facts().names.contains(&"peercam-door-2.local".into()));
-    assert_eq!(tls.facts().fingerprint, before.fingerprint, "of the authority");
+    assert_eq!(tls.facts().fingerprint, before.fingerprint, "the authority's fingerprint");
     let off = config::Web { tls: config::Tls::Off, ..Default::default() };
     assert!(Tls::open(&off, &dir.0, watch::channel(None).1).unwrap().is_none());
 }

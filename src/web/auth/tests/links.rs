@@ -1,4 +1,4 @@
-//! Guest links and tokens: made, limited, revoked, ended.
+//! Guest links and tokens: creation, limits, revocation, expiry.
 
 use super::*;
 
@@ -11,8 +11,8 @@ async fn revoking_a_guest_link_can_be_undone_for_some_seconds() {
     let ids = |auth: &Auth| auth.guests().into_iter().map(|g| g.id).collect::<Vec<_>>();
     let before = ids(&auth);
     auth.revoke_guest(&links[0].id).await.unwrap();
-    assert!(auth.by_cookie(&links[0].secret).is_none(), "it holds at once");
-    assert!(matches!(auth.restore_guest(&links[1].id).await, Err(Error::Unknown(_))), "that one is good");
+    assert!(auth.by_cookie(&links[0].secret).is_none(), "it takes effect at once");
+    assert!(matches!(auth.restore_guest(&links[1].id).await, Err(Error::Unknown(_))), "that link is valid");
     pass(UNDO.as_secs() - 1);
     auth.restore_guest(&links[0].id).await.unwrap();
     assert_eq!(role(&auth, &links[0].secret), Some(Role::Guest), "by the same link");
@@ -34,13 +34,13 @@ async fn a_credential_is_good_for_its_cameras_until_they_are_gone() {
         auth.add_token("door bell", Role::Viewer, Scope::only(["front".into(), "back".into()])).unwrap();
     let guest = auth.by_cookie(&link.secret).unwrap();
     assert_eq!((guest.cameras.clone(), auth.guests()[0].cameras.clone()), (front(), front()));
-    // The camera "front" is renamed, and later there is another one of that name.
+    // The camera "front" is renamed, and later a different camera gets that name.
     let mut lost = std::pin::pin!(auth.lost(&guest));
     assert!(futures_util::poll!(lost.as_mut()).is_pending());
     auth.keep_cameras(&["back".to_owned(), "porch".to_owned()]);
     assert!(lost.await.contains("which cameras"));
     auth.keep_cameras(&["back".to_owned(), "front".to_owned()]);
-    assert_eq!(auth.by_cookie(&link.secret).unwrap().cameras, Scope::only([]), "the link itself is good");
+    assert_eq!(auth.by_cookie(&link.secret).unwrap().cameras, Scope::only([]), "the link itself is valid");
     assert_eq!(auth.by_token(&token).unwrap().cameras, Scope::only(["back".into()]));
 
     auth.set_password(Role::Viewer, "tea for two").await.unwrap();
@@ -61,7 +61,7 @@ async fn tokens_have_names_and_are_not_to_be_had_again() {
     assert!(matches!(auth.add_token("keeper", Role::Owner, some), Err(Error::Refused(_))));
     let by = auth.by_token(&secret).unwrap();
     assert_eq!((by.role, by.who.as_str()), (Role::Viewer, "token: door bell"));
-    assert_eq!(auth.by_cookie(&secret), None, "it is no cookie");
+    assert_eq!(auth.by_cookie(&secret), None, "a token is not a cookie");
     assert!(matches!(auth.add_token("door bell", Role::Owner, Scope::ALL), Err(Error::Conflict(_))));
     for name in ["", "  ", "a\nb", "a\u{202e}b", "a\u{200b}", &"x".repeat(65)] {
         assert!(matches!(auth.add_token(name, Role::Owner, Scope::ALL), Err(Error::Refused(_))), "{name:?}");
@@ -93,7 +93,7 @@ async fn guests_come_by_links_that_end() {
     assert_eq!(auth.by_token(&link.secret), None);
     assert_eq!(auth.guests()[0].id, link.id);
     assert!(matches!(auth.revoke_guest("other").await, Err(Error::Unknown(_))));
-    // Whoever watches by it is told at once.
+    // Its viewers are notified at once.
     let lost = tokio::spawn({
         let auth = auth.clone();
         async move { auth.lost(&guest).await }
@@ -128,13 +128,13 @@ fn a_guest_link_is_good_between_its_beginning_and_its_end() {
     let (mut l, session, guest) = lasting();
     let good = |l: &Lasting, now| find(l, guest, now).is_some();
     assert!(good(&l, NOW) && good(&l, NOW + HOUR_S - 1) && !good(&l, NOW + HOUR_S));
-    // A board that starts in 1970: the link may long be over. The owner's session is the owner's.
+    // A board that starts in 1970: the link may have expired long ago. The owner's session stays valid.
     assert!(good(&l, NOW - SET_BACK_S) && !good(&l, NOW - SET_BACK_S - 1) && !good(&l, 0));
     assert!(find(&l, session, 0).is_some());
     sweep(&mut l, 0);
     assert_eq!((l.guests.len(), l.sessions.len()), (1, 1));
     sweep(&mut l, NOW + HOUR_S);
-    assert!(l.guests.is_empty(), "and stays ended, whatever the clock does");
+    assert!(l.guests.is_empty(), "and stays expired, regardless of the clock");
 }
 
 #[tokio::test]
@@ -153,7 +153,7 @@ async fn the_owners_new_password_ends_links_and_tokens_unless_they_are_kept() {
     assert_eq!(auth.issued(), issued(false));
     auth.set_password(Role::Viewer, "tea for two").await.unwrap();
     assert_eq!(auth.issued(), issued(true));
-    assert_eq!(good(&old), (true, true), "the household's ends none");
+    assert_eq!(good(&old), (true, true), "a new household password ends none");
     let keep = NewPassword { text: "battery staple", keep_links: true };
     auth.set_password(Role::Owner, keep).await.unwrap();
     assert_eq!(good(&old), (true, true));
