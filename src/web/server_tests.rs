@@ -89,7 +89,7 @@ async fn bodies_are_bounded_however_they_are_framed() {
     assert_eq!(reply.status, 408);
     let reply = server.raw(format!("{head}Transfer-Encoding: chunked\r\n\r\n3\r\nv=0\r\n")).await;
     assert_eq!(reply.status, 408);
-    // No body at all.
+    // Invalid bodies: a bad chunk, and bytes that are not UTF-8.
     let reply = server.raw(format!("{head}Transfer-Encoding: chunked\r\n\r\nzzz\r\n")).await;
     assert_eq!(reply.status, 400);
     let mut bytes = format!("{head}Content-Length: 4\r\n\r\n").into_bytes();
