@@ -142,7 +142,7 @@ pub async fn run(
     tokio::spawn(stop.clone().run_until_cancelled_owned(notify::feed(heartbeats)));
     notify::ready();
     if let Some(introduced) = stop.run_until_cancelled(controls.introduce()).await {
-        introduced.context("making a pairing link")?;
+        introduced.context("creating a pairing link")?;
     }
 
     let mut live = Live {

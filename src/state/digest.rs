@@ -54,6 +54,6 @@ impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let text = String::deserialize(d)?;
         let bytes = URL_SAFE_NO_PAD.decode(&text).ok().and_then(|b| b.try_into().ok());
-        bytes.map(Self).ok_or_else(|| de::Error::custom("a digest is 43 characters of base64url"))
+        bytes.map(Self).ok_or_else(|| de::Error::custom("a digest must be 43 characters of base64url"))
     }
 }

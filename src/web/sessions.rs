@@ -142,7 +142,7 @@ impl Sessions {
                 (session, sdp)
             });
             if let Err(Ok((session, _))) = done.send(joined) {
-                let _ = this.registry.leave(&session.id, "it went away before it was answered").await;
+                let _ = this.registry.leave(&session.id, "it disconnected before it was answered").await;
             }
         });
         // The sender is lost only if that task panicked, which is logged.

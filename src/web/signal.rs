@@ -278,7 +278,7 @@ impl Socket {
         }
         let text = match message {
             Message::Text(text) => text,
-            Message::Binary(_) => return self.bad("messages are JSON text").await,
+            Message::Binary(_) => return self.bad("messages must be JSON text").await,
             _ => return Ok(()), // the WebSocket library answers these; nothing follows a close
         };
         match json::parse::<FromPage>(text) {

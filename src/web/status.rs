@@ -58,7 +58,7 @@ pub fn public(context: &Context, principal: &Principal) -> Map<String, Value> {
     let mut all = match serde_json::to_value(report) {
         Ok(Value::Object(all)) => all,
         other => {
-            tracing::error!("the status is no JSON object: {other:?}");
+            tracing::error!("the status is not a JSON object: {other:?}");
             Map::new()
         }
     };

@@ -11,7 +11,7 @@ pub fn look(plausible: bool, shows: &str) -> Finding {
 
 fn judge(plausible: bool, shows: &str, synchronised: bool) -> Finding {
     const REMEDY: &str =
-        "let the device reach a time server (`timedatectl set-ntp true`, then `timedatectl` shows it)";
+        "let the device reach a time server (run `timedatectl set-ntp true`, then check with `timedatectl`)";
     match (plausible, synchronised) {
         (false, _) => Finding::bad(ABOUT, format!("shows {shows}, which can't be right"), REMEDY),
         (true, true) => Finding::ok(ABOUT, format!("{shows}, synchronized with a time server")),

@@ -22,9 +22,15 @@ pub fn look(dir: &Path) -> Finding {
             return Finding::ok(ABOUT, format!("{shown} does not exist yet; the first start creates it"));
         }
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return unseen(dir),
-        Err(e) => return Finding::bad(ABOUT, format!("{shown}: {e}"), "choose another by --state-dir"),
+        Err(e) => {
+            return Finding::bad(ABOUT, format!("{shown}: {e}"), "choose another folder with --state-dir");
+        }
         Ok(facts) if !facts.is_dir() => {
-            return Finding::bad(ABOUT, format!("{shown} is not a folder"), "choose another by --state-dir");
+            return Finding::bad(
+                ABOUT,
+                format!("{shown} is not a folder"),
+                "choose another folder with --state-dir",
+            );
         }
         Ok(_) => (),
     }
@@ -48,7 +54,7 @@ pub fn look(dir: &Path) -> Finding {
 }
 
 fn unseen(dir: &Path) -> Finding {
-    let says = format!("only root and the daemon's user can look into {}", dir.display());
+    let says = format!("only root and the daemon's user can read {}", dir.display());
     Finding::warn(ABOUT, says, "run `sudo peercam doctor` to check it")
 }
 

@@ -104,7 +104,7 @@ impl Auth {
             Ok(())
         })
         .await??;
-        tracing::info!(label = name, hours, "guest link made");
+        tracing::info!(label = name, hours, "guest link created");
         Ok(new)
     }
 
@@ -170,6 +170,6 @@ fn label(name: &str) -> Result<String, Error> {
     let name = name.trim();
     let fits = (1..=64).contains(&name.chars().count()) && text::is_plain(name);
     fits.then(|| name.to_owned()).ok_or(Error::Refused(
-        "a name has 1 to 64 characters, without line breaks, invisible characters or text direction marks",
+        "a name must have 1 to 64 characters, without line breaks, invisible characters or text direction marks",
     ))
 }

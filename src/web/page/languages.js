@@ -552,7 +552,7 @@ export const LANGUAGES = [
       // what the owner changes
       'owner and household need different passwords': 'Besitzer und Haushalt brauchen verschiedene Passwörter',
       'the password is too long': 'das Passwort ist zu lang',
-      'a name has 1 to 64 characters, without line breaks, invisible characters or text direction marks':
+      'a name must have 1 to 64 characters, without line breaks, invisible characters or text direction marks':
         'ein Name hat 1 bis 64 Zeichen, ohne Zeilenumbrüche, unsichtbare Zeichen und Zeichen, die die Schreibrichtung ändern',
       'there are 64 guest links already; revoke one first': 'es gibt schon 64 Gastlinks; widerrufen Sie zuerst einen',
       'there is no such guest link; it may have expired': 'es gibt keinen solchen Gastlink; vielleicht ist er abgelaufen',
@@ -1178,7 +1178,7 @@ export const LANGUAGES = [
       // what the owner changes
       'owner and household need different passwords': 'le propriétaire et le foyer doivent avoir des mots de passe différents',
       'the password is too long': 'le mot de passe est trop long',
-      'a name has 1 to 64 characters, without line breaks, invisible characters or text direction marks':
+      'a name must have 1 to 64 characters, without line breaks, invisible characters or text direction marks':
         'un nom a de 1 à 64 caractères, sans saut de ligne, caractère invisible ni marque qui change le sens du texte',
       'there are 64 guest links already; revoke one first': 'il y a déjà 64 liens d’invité ; révoquez-en un d’abord',
       'there is no such guest link; it may have expired': 'ce lien d’invité n’existe pas ; il a peut-être expiré',
