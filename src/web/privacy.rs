@@ -45,7 +45,7 @@ impl Of<'_> {
             };
             let (sent, open) = tokio::join!(concealed, self.closed(camera));
             if !sent {
-                warnings.push("some viewers may still receive video recorded before".to_owned());
+                warnings.push("some viewers may still receive video or sound from before".to_owned());
             }
             warnings.extend(open.into_iter().map(|device| {
                 format!(

@@ -559,7 +559,7 @@ export const LANGUAGES = [
       'too late to undo; create a new link': 'das lässt sich nicht mehr rückgängig machen; erstellen Sie einen neuen Link',
       'device.toml sets privacy = true in [watching]; change it there':
         'in device.toml steht privacy = true unter [watching]; das wird dort geändert',
-      'some viewers may still receive video recorded before': 'einige Zuschauer bekommen vielleicht noch, was vorher aufgenommen wurde',
+      'some viewers may still receive video or sound from before': 'einige Zuschauer bekommen vielleicht noch, was vorher aufgenommen wurde',
       'nothing is sent any more, but the {device} is not closed yet: its driver does not answer':
         'es wird nichts mehr gesendet, aber ein Gerät ({device}) ist noch nicht geschlossen: Sein Treiber antwortet nicht',
       "the state can't be written ({why}): restrictions apply at once, but only until peercam restarts, and nothing new can be granted":
@@ -1185,7 +1185,7 @@ export const LANGUAGES = [
       'too late to undo; create a new link': 'il est trop tard pour annuler ; créez un nouveau lien',
       'device.toml sets privacy = true in [watching]; change it there':
         'device.toml contient privacy = true sous [watching] ; cela se change là',
-      'some viewers may still receive video recorded before': 'certains spectateurs reçoivent peut-être encore ce qui a été enregistré avant',
+      'some viewers may still receive video or sound from before': 'certains spectateurs reçoivent peut-être encore ce qui a été enregistré avant',
       'nothing is sent any more, but the {device} is not closed yet: its driver does not answer':
         'plus rien n’est envoyé, mais un périphérique ({device}) n’est pas encore fermé : son pilote ne répond pas',
       "the state can't be written ({why}): restrictions apply at once, but only until peercam restarts, and nothing new can be granted":
