@@ -204,16 +204,17 @@ fn dated(sec: u64, nsec: u64) -> Pts {
 /// Opens a PCM for capture without waiting for whoever has it.
 pub(super) fn open_pcm(name: &str) -> Result<PCM, Error> {
     keep_quiet();
-    let c_name = CString::new(name).map_err(|_| Error::Unusable(format!("{name:?} is no ALSA name")))?;
+    let c_name =
+        CString::new(name).map_err(|_| Error::Unusable(format!("{name:?} is not a valid ALSA name")))?;
     PCM::open(&c_name, Direction::Capture, true).map_err(|e| match e.errno().abs() {
         libc::EBUSY | libc::EAGAIN => Error::busy(name),
         libc::EACCES | libc::EPERM => {
-            Error::denied(format_args!("{name} (is the user in the group \"audio\"?)"))
+            Error::denied(format_args!("{name} (add this user to the group `audio` and log in again)"))
         }
-        libc::ENOENT | libc::ENODEV | libc::ENXIO => Error::None(format!(
-            "there is no microphone {name}; `peercam devices` lists those that are there"
-        )),
-        libc::EINVAL => Error::Unusable(format!("{name:?} is no ALSA name for a microphone")),
+        libc::ENOENT | libc::ENODEV | libc::ENXIO => {
+            Error::None(format!("there is no microphone {name}; `peercam devices` lists all microphones"))
+        }
+        libc::EINVAL => Error::Unusable(format!("{name:?} is not a valid ALSA name for a microphone")),
         errno => Error::io(format_args!("opening {name}"), &io::Error::from_raw_os_error(errno)),
     })
 }
@@ -237,44 +238,44 @@ pub(super) fn keep_quiet() {
 /// The device as it is, with as little conversion by alsa-lib as the name allows.
 fn configure(pcm: &PCM, name: &str, channels: u32) -> Result<Spec, Error> {
     let failed = |what: &str| {
-        let what = format!("{what} of {name}");
+        let (device, what) = (name.to_owned(), format!("configuring {what} of {name}"));
         move |e: alsa::Error| match e.errno().abs() {
             libc::ENODEV => Error::unplugged(WHAT),
-            libc::EBUSY => Error::busy(what),
+            libc::EBUSY => Error::busy(device),
             errno => Error::io(what, &io::Error::from_raw_os_error(errno)),
         }
     };
-    let advice = if name.starts_with("hw:") { format!("; plug{name} may do") } else { String::new() };
+    let advice = if name.starts_with("hw:") { format!("; plug{name} may work") } else { String::new() };
     let unusable = |why: &str| Error::Unusable(format!("{name} {why}{advice}"));
 
-    let hw = HwParams::any(pcm).map_err(failed("the parameters"))?;
+    let hw = HwParams::any(pcm).map_err(failed("the hardware parameters"))?;
     let _ = hw.set_rate_resample(false); // our resampler is better than the one in alsa-lib's "plug"
-    hw.set_access(Access::RWInterleaved).map_err(|_| unusable("does not interleave its channels"))?;
+    hw.set_access(Access::RWInterleaved).map_err(|_| unusable("does not support interleaved channels"))?;
     let (format, alsa_format) =
-        formats(&hw).next().ok_or_else(|| unusable("has no sample format that peercam knows"))?;
+        formats(&hw).next().ok_or_else(|| unusable("has no sample format that peercam supports"))?;
     hw.set_format(alsa_format).map_err(failed("the format"))?;
     match [channels, 1, 2].into_iter().find(|c| hw.test_channels(*c).is_ok()) {
-        Some(c) => hw.set_channels(c).map_err(failed("the channels"))?,
-        None => drop(hw.set_channels_near(channels).map_err(failed("the channels"))?),
+        Some(c) => hw.set_channels(c).map_err(failed("the number of channels"))?,
+        None => drop(hw.set_channels_near(channels).map_err(failed("the number of channels"))?),
     }
     let rate = rates(&hw).next().unwrap_or(AUDIO_HZ);
     hw.set_rate_near(rate, ValueOr::Nearest).map_err(failed("the rate"))?;
     hw.set_period_time_near(PERIOD.as_micros() as u32, ValueOr::Nearest).map_err(failed("the period"))?;
     hw.set_buffer_time_near(BUFFER.as_micros() as u32, ValueOr::Nearest).map_err(failed("the buffer"))?;
-    pcm.hw_params(&hw).map_err(failed("the parameters"))?;
+    pcm.hw_params(&hw).map_err(failed("the hardware parameters"))?;
 
     let period = hw.get_period_size().map_err(failed("the period"))?;
     let buffer = hw.get_buffer_size().map_err(failed("the buffer"))?;
-    let sw = pcm.sw_params_current().map_err(failed("the parameters"))?;
+    let sw = pcm.sw_params_current().map_err(failed("the software parameters"))?;
     sw.set_avail_min(period).map_err(failed("the period"))?;
     let _ = sw.set_tstamp_mode(true); // PCMs that are no hardware may refuse these two:
     let _ = sw.set_tstamp_type(TstampType::Monotonic); // then the time of reading is taken
-    pcm.sw_params(&sw).map_err(failed("the parameters"))?;
+    pcm.sw_params(&sw).map_err(failed("the software parameters"))?;
 
     let rate_hz = hw.get_rate().map_err(failed("the rate"))?;
     let span =
         |frames: pcm::Frames| Duration::from_secs_f64(frames.max(0) as f64 / f64::from(rate_hz.max(1)));
-    let channels = hw.get_channels().map_err(failed("the channels"))?;
+    let channels = hw.get_channels().map_err(failed("the number of channels"))?;
     Ok(Spec { rate_hz, channels, format, period: span(period), buffer: span(buffer) })
 }
 
@@ -282,7 +283,7 @@ fn configure(pcm: &PCM, name: &str, channels: u32) -> Result<Spec, Error> {
 fn broken(e: alsa::Error) -> Error {
     match e.errno().abs() {
         libc::ENODEV | libc::ENXIO | libc::EBADFD => Error::unplugged(WHAT),
-        errno => Error::io(format_args!("reading the {WHAT}"), &io::Error::from_raw_os_error(errno)),
+        errno => Error::io(format_args!("reading from the {WHAT}"), &io::Error::from_raw_os_error(errno)),
     }
 }
 

@@ -70,7 +70,7 @@ fn unopened_too(listing: Result<Listing, (PathBuf, Error)>) -> Listing {
 pub fn choose(video: &config::Video) -> Result<Choice, Error> {
     match &video.device {
         config::CameraDevice::Pattern => {
-            Err(Error::None("the test picture is configured, not a camera".into()))
+            Err(Error::None("the test picture is configured instead of a camera".into()))
         }
         config::CameraDevice::Auto => choose_auto(video),
         config::CameraDevice::Device(name) => {
@@ -78,7 +78,7 @@ pub fn choose(video: &config::Video) -> Result<Choice, Error> {
             let controls = !video.controls.is_empty();
             let found = inspect(&path, video.size, controls).map_err(|(_, e)| e)?;
             let listing = found.ok_or_else(|| Error::Unusable(format!("{name} does not capture video")))?;
-            choice(listing, video, "it is the one in the configuration".into())
+            choice(listing, video, "it is set in the configuration".into())
         }
     }
 }
@@ -122,9 +122,7 @@ fn why_first(count: usize, at: usize, named: bool) -> String {
     match (count, at) {
         (1, _) => format!("it is the only camera{unnamed}"),
         (_, 0) => {
-            format!(
-                "it is the first of {count} cameras{unnamed}, those on USB and with colours before others"
-            )
+            format!("it is the first of {count} cameras{unnamed}, with USB and colour cameras first")
         }
         _ => {
             let and = if named { "and" } else { "that" };
@@ -170,13 +168,13 @@ fn choice(listing: Listing, video: &config::Video, why: String) -> Result<Choice
     }
     let modes = modes::rank(&listing.offered, wanted(video));
     if modes.is_empty() {
-        let format = video.pixel_format.map_or("any format we read", PixelFormat::fourcc);
+        let format = video.pixel_format.map_or("any supported format", PixelFormat::fourcc);
         let is_read = |offer: &Offered| match (offer.format.pixel_format(), video.pixel_format) {
             (Some(format), Some(only)) => format == only,
             (format, _) => format.is_some(),
         };
         let why = if listing.offered.iter().any(is_read) {
-            format!("offers only pictures of more than {LARGEST}, which can't be encoded")
+            format!("offers only frames larger than {LARGEST}, which can't be encoded")
         } else {
             format!("does not offer {format}; it offers {}", formats(&listing.offered))
         };
@@ -264,10 +262,10 @@ fn sentence(path: &Path, caps: &Caps, offered: &[Offered], why: Unfit) -> String
     match why {
         Unfit::Codec => format!("{shown} is a codec or image processor, not a camera"),
         Unfit::Sensor => format!(
-            "{shown} gives raw data of a camera sensor, which libcamera must process: \
+            "{shown} delivers raw sensor data, which libcamera must process: \
              install libcamera's V4L2 layer (package libcamera-v4l2) and start with `libcamerify peercam`"
         ),
-        Unfit::Formats => format!("{shown} offers no format we read, only {}", formats(offered)),
+        Unfit::Formats => format!("{shown} offers no supported format, only {}", formats(offered)),
     }
 }
 

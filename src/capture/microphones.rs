@@ -49,7 +49,7 @@ pub struct Found {
 }
 
 /// Why a microphone is taken that the configuration names.
-pub const NAMED: &str = "the configuration names it";
+pub const NAMED: &str = "it is named in the configuration";
 
 /// What was chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,7 +123,7 @@ pub fn open(config: &config::Audio, why: &str) -> Result<(Choice, Option<Microph
             Microphone::open(&f.alsa, config.channels)
         })),
         config::Microphone::Tone | config::Microphone::Off => {
-            Ok((tone("the configuration asks for it".into()), None))
+            Ok((tone("it is set in the configuration".into()), None))
         }
     }
 }
@@ -142,11 +142,11 @@ fn first_that_opens<M>(found: Vec<Found>, open: impl Fn(&Found) -> Result<M, Err
         match open(&f) {
             Ok(microphone) => {
                 let mut why = match f.place {
-                    _ if !many => "the only microphone there is".to_owned(),
+                    _ if !many => "it is the only microphone".to_owned(),
                     Place::Camera => "it is part of a camera".into(),
-                    Place::Usb => "the first on USB".into(),
-                    Place::Board => "the first there is".into(),
-                    Place::Virtual => "there is no real one".into(),
+                    Place::Usb => "it is the first microphone on USB".into(),
+                    Place::Board => "it is the first microphone found".into(),
+                    Place::Virtual => "there is no hardware microphone".into(),
                 };
                 for reason in refused {
                     why = format!("{why}; {reason}");
@@ -222,7 +222,7 @@ mod tests {
         let busy = |f: &Found| if f.name == "C920" { Err(Error::busy(&f.alsa)) } else { Ok(()) };
         let (choice, _) = first_that_opens(all, busy);
         assert_eq!(choice.name, "Yeti");
-        assert_eq!(choice.why, "the first on USB; hw:C920 is busy: another program uses it");
+        assert_eq!(choice.why, "it is the first microphone on USB; hw:C920 is in use by another program");
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub enum Error {
     #[error("{0}")]
     Unavailable(String),
     /// No frame or period came in time: its mode may be to blame.
-    #[error("{0} stopped delivering")]
+    #[error("{0} stopped sending data")]
     Stalled(&'static str),
     /// It can't do what we need, or its driver failed: its mode may be to blame.
     #[error("{0}")]
@@ -47,7 +47,7 @@ impl Error {
 
     /// Somebody else has `device` open.
     pub fn busy(device: impl fmt::Display) -> Self {
-        Self::Unavailable(format!("{device} is busy: another program uses it"))
+        Self::Unavailable(format!("{device} is in use by another program"))
     }
 
     /// We may not open `device`.

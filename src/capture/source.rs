@@ -111,8 +111,8 @@ impl Chooser {
             && let Some(times) = self.fallback.failed(&self.tried, how)
         {
             warn!(
-                "camera: {failed} has failed {times} times, the last time because: {error}; trying {next} \
-                 (`pixel_format = \"{next}\"` would choose it)"
+                "camera: {failed} failed {times} times, most recently: {error}; trying {next} \
+                 (to use it from the start, set `pixel_format = \"{next}\"`)"
             );
         }
     }
@@ -148,7 +148,7 @@ impl Chooser {
                 self.tried = choice.modes.iter().map(|mode| mode.format).collect();
                 if let (Some(best), Some(used)) = (given_up, self.tried.first()) {
                     choice.why += &format!(
-                        "; {best} does not work with it, so {used} is used (`pixel_format = \"{used}\"` chooses it at once)"
+                        "; {best} does not work with this camera, so {used} is used (to use it from the start, set `pixel_format = \"{used}\"`)"
                     );
                 }
                 Ok(Chosen::Camera(choice))
@@ -190,7 +190,7 @@ impl Chooser {
         let format = mode.format.map_or("", |f| f.fourcc());
         let says = format!("{name}{node}, {} {format} at {} frames per second ({why})", mode.size, mode.fps);
         if self.said != says {
-            info!(device = %name, "picture: {says}");
+            info!(device = %name, "video: {says}");
             self.said = says;
         }
         found

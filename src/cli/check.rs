@@ -148,7 +148,7 @@ fn picture(report: &mut Report, video: &config::Video, held: &[String]) -> Optio
     let wanted =
         Mode { size: video.size, fps: f64::from(video.frame_rate), format: video.pixel_format, range: None };
     let mode = if video.device == CameraDevice::Pattern {
-        report.line("camera", "the test picture: it is the one in the configuration");
+        report.line("camera", "the test picture: it is set in the configuration");
         wanted
     } else {
         let same = automatic(video, held)
@@ -247,7 +247,7 @@ fn first_that_works<T>(
             return (None, problems);
         };
         if let Some(times) = fallback.failed(&formats, how) {
-            problems.push(format!("{failed} has failed {times} times, the last time because: {error}"));
+            problems.push(format!("{failed} failed {times} times, most recently: {error}"));
             if problems.len() == formats.len() {
                 return (None, problems);
             }
@@ -367,7 +367,7 @@ mod tests {
     fn what_needs_no_device_is_always_well() {
         let video = Video { device: CameraDevice::Pattern, ..Video::default() };
         let (text, problems) = said(|r| drop(picture(r, &video, &[])));
-        assert!(text.contains("the test picture: it is the one in the configuration\n"), "{text}");
+        assert!(text.contains("the test picture: it is set in the configuration\n"), "{text}");
         assert!(text.contains("OpenH264, profile-level-id 42c01f, 2000 kbit/s\nno problems\n"), "{text}");
         assert_eq!(problems, 0);
         let (text, problems) =
@@ -476,8 +476,7 @@ mod tests {
             });
             (tries.join(" "), found.is_some(), problems)
         };
-        let why =
-            |mode| format!("{mode} has failed 2 times, the last time because: camera stopped delivering");
+        let why = |mode| format!("{mode} failed 2 times, most recently: camera stopped sending data");
         assert_eq!(tried(Some(PixelFormat::Yuyv), &modes), ("YUYV".into(), true, vec![]));
         assert_eq!(
             tried(Some(PixelFormat::Mjpg), &modes),
@@ -488,7 +487,7 @@ mod tests {
             ("YUYV YUYV MJPG MJPG".into(), false, vec![why("YUYV"), why("MJPG")])
         );
         let only = tried(None, &modes[..1]);
-        assert_eq!(only, ("YUYV".into(), false, vec!["camera stopped delivering".into()]));
+        assert_eq!(only, ("YUYV".into(), false, vec!["camera stopped sending data".into()]));
     }
 
     #[test]

@@ -324,7 +324,7 @@ Microphones
 
   Mic (on USB)
     device = \"hw:CARD=Yeti,DEV=0\"
-    hw:CARD=Yeti,DEV=0 is busy: another program uses it
+    hw:CARD=Yeti,DEV=0 is in use by another program
 ";
         assert_eq!(show_microphones(&all, &Marks::default()), expected);
         assert!(show_microphones(&[], &Marks::default()).contains("none: the built-in tone"));
@@ -352,7 +352,7 @@ Microphones
 
   Mic (on USB)
     device = \"hw:CARD=C920,DEV=0\"
-    hw:CARD=C920,DEV=0 is busy: another program uses it
+    hw:CARD=C920,DEV=0 is in use by another program
 ";
         assert_eq!(shown, expected);
         let named = |device: &str| {

@@ -394,15 +394,15 @@ impl Reason {
         let is = verb("is", "was");
         match self {
             Self::Slow { busy, interval } => {
-                let (takes, are) = (verb("takes", "took"), verb("are", "were"));
+                let takes = verb("takes", "took");
                 let of = if busy > interval { "more than" } else { "nearly all of" };
                 let [busy, interval] = [busy, interval].map(|d| (d.as_secs_f64() * 1e3).round());
-                format!("encoding {takes} {busy} ms for each picture, {of} the {interval} ms there {are}")
+                format!("encoding {takes} {busy} ms per picture, {of} the {interval} ms available")
             }
             Self::Board(Pressure::Heat) => format!("the board {is} too hot"),
             Self::Board(Pressure::UnderVoltage) => format!("the power supply {is} too weak"),
             Self::Others => {
-                format!("the board's processors {} too few for all cameras", verb("are", "were"))
+                format!("the board's CPU {is} too slow for all cameras")
             }
         }
     }

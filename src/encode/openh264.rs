@@ -66,7 +66,9 @@ impl OpenH264 {
             // What cameras give and `media::convert` makes: without it browsers assume BT.709.
             .vui(VuiConfig::bt601());
         if let Some(level) = settings.level {
-            config = config.level(known_level(level).ok_or_else(|| error(format!("no level {level}")))?);
+            config = config.level(
+                known_level(level).ok_or_else(|| error(format!("H.264 level {level} does not exist")))?,
+            );
         }
         let mut encoder = Encoder::with_api_config(OpenH264API::from_source(), config).map_err(error)?;
         quiet(&mut encoder);
@@ -75,7 +77,7 @@ impl OpenH264 {
         let mut this = Self { encoder, settings, most_fps, profile, coded: Vec::new() };
         let first = this.encode(&I420::new(settings.size), Pts::from_micros(0), true)?;
         let profile = first.nals.iter().find_map(|n| ProfileLevelId::of_sps(n));
-        this.profile = profile.ok_or_else(|| error("its first access unit has no SPS"))?;
+        this.profile = profile.ok_or_else(|| error("the first access unit has no SPS"))?;
         let [_, _, level] = this.profile.0;
         // The crate sets the maximum to the initial bitrate, and a target above the maximum breaks rate control.
         this.set_bitrate(ENCODER_OPTION_MAX_BITRATE, max_bitrate_bps(level))?;
@@ -104,7 +106,11 @@ impl OpenH264 {
 impl VideoEncoder for OpenH264 {
     fn encode(&mut self, picture: &I420, pts: Pts, idr: bool) -> Result<AccessUnit<'_>, Error> {
         if picture.size() != self.settings.size {
-            return Err(error(format!("made for {}, given {}", self.settings.size, picture.size())));
+            return Err(error(format!(
+                "expected a picture of {}, got {}",
+                self.settings.size,
+                picture.size()
+            )));
         }
         if idr {
             self.encoder.force_intra_frame();
@@ -124,7 +130,7 @@ impl VideoEncoder for OpenH264 {
         let nals: Vec<_> = starts.zip(&ends).map(|(start, end)| &self.coded[start..*end]).collect();
         let has = |kind| nals.iter().any(|n| nal_type(n) == kind);
         if nals.is_empty() || (idr && !(has(nal::SPS) && has(nal::PPS))) {
-            return Err(error(format!("an incomplete access unit ({} NAL units)", nals.len())));
+            return Err(error(format!("incomplete access unit ({} NAL units)", nals.len())));
         }
         Ok(AccessUnit { idr, nals })
     }
@@ -136,7 +142,10 @@ impl VideoEncoder for OpenH264 {
             return Err(error(format!("{bps} bit/s are more than level_idc {level} allows ({most})")));
         }
         if fps > self.most_fps {
-            return Err(error(format!("{fps} fps are more than it was made for ({})", self.most_fps)));
+            return Err(error(format!(
+                "{fps} fps are more than the encoder was created for ({})",
+                self.most_fps
+            )));
         }
         if fps != self.settings.fps {
             self.set_fps(fps)?;

@@ -66,7 +66,7 @@ impl Decoder {
             return Err(Error::Damaged(format!("colours are {:?}, not YCbCr", header.colorspace)));
         }
         if header.is_lossless || header.subsamp == Subsamp::Unknown {
-            return Err(Error::Damaged("its subsampling is none that is known".into()));
+            return Err(Error::Damaged("unknown subsampling".into()));
         }
         let length = yuv_pixels_len(header.width, 1, header.height, header.subsamp).map_err(damaged)?;
         self.scratch.resize(length, 0);

@@ -25,7 +25,7 @@ pub enum Error {
     #[error("damaged JPEG: {0}")]
     Damaged(String),
     /// The picture is of another size than was agreed.
-    #[error("a picture of {got} came where {expected} was agreed")]
+    #[error("got a picture of {got}, expected {expected}")]
     Size {
         /// Of the picture that came.
         got: Size,
@@ -33,6 +33,6 @@ pub enum Error {
         expected: Size,
     },
     /// Raw planes hold fewer bytes than their size and strides ask for.
-    #[error("{0} frame is shorter than its size and strides say")]
+    #[error("{0} frame is shorter than its size and strides require")]
     Short(PixelFormat),
 }

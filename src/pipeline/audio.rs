@@ -192,7 +192,7 @@ impl Sound {
             Some(_) => {}
             None => self.status.change(|a| {
                 if a.state != State::Idle {
-                    debug!("the microphone is closed: nobody listens");
+                    debug!("microphone closed: nobody is listening");
                 }
                 (a.state, a.reason, a.drift_ppm, a.offset_ms) = (State::Idle, None, None, None);
             }),
@@ -346,7 +346,7 @@ impl Sound {
         if self.said == said {
             return;
         }
-        warn!("{said}; looking for it every second while somebody listens");
+        warn!("{said}; trying again every second while somebody is listening");
         self.said = said;
         let named = match &self.config.device {
             Microphone::Device(alsa) => Some(alsa.clone()),

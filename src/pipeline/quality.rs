@@ -113,7 +113,7 @@ impl FromStr for Quality {
     fn from_str(text: &str) -> Result<Self, String> {
         let all = [Self::Auto, Self::Full, Self::Half, Self::Quarter];
         let named = all.into_iter().find(|q| q.name() == text);
-        named.ok_or_else(|| format!("there is no such quality; it is {}", Self::ALLOWED))
+        named.ok_or_else(|| format!("unknown quality; allowed: {}", Self::ALLOWED))
     }
 }
 

@@ -18,10 +18,10 @@ const PATIENCE: Duration = Duration::from_secs(12);
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The queue is full.
-    #[error("too many pictures are asked for at once; try again")]
+    #[error("too many snapshots are requested at once; try again")]
     Busy,
     /// The camera gave none in time.
-    #[error("no picture came within 12 s")]
+    #[error("no picture arrived within 12 s")]
     Timeout,
     /// Privacy is on.
     #[error("{PRIVATE}")]

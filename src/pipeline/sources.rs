@@ -264,7 +264,7 @@ impl Sources {
                 _ => Threads::Only,
             },
             why: if matches!(wish, Wish::Own(_)) {
-                "it is on the camera's USB device"
+                "it is part of the camera's USB device"
             } else {
                 microphones::NAMED
             },

@@ -135,7 +135,7 @@ impl Core {
         self.fed = true;
         let candidate = RTCIceCandidateInit { candidate: candidate.to_owned(), ..Default::default() };
         self.connection.add_remote_candidate(candidate).map_err(|error| {
-            tracing::debug!(%error, "a viewer's candidate was refused");
+            tracing::debug!(%error, "rejected a viewer's candidate");
             Error::BadOffer("the candidate does not follow RFC 8839".into())
         })
     }
@@ -160,7 +160,7 @@ impl Core {
         };
         let message = BytesMut::from(datagram);
         if let Err(error) = self.connection.handle_read(TaggedBytesMut { now, transport, message }) {
-            tracing::debug!(%error, "webrtc took no datagram");
+            tracing::debug!(%error, "webrtc rejected a datagram");
         }
         // Before the next one: a path that this one has chosen must be known to DTLS when that comes.
         self.events();
@@ -174,7 +174,7 @@ impl Core {
         }
         self.events();
         if let Err(error) = self.connection.handle_timeout(now) {
-            tracing::debug!(%error, "webrtc's timers");
+            tracing::debug!(%error, "webrtc's timers failed");
         }
         self.events();
         if !self.goodbye && self.is_closed_by_viewer() {

@@ -241,7 +241,7 @@ pub enum Error {
     #[error("too many people are watching (limit {0})")]
     Full(usize),
     /// 503
-    #[error("too many are watching by this link, token or password (limit {0})")]
+    #[error("too many viewers use this link, token or password (limit {0})")]
     Share(usize),
     /// 429
     #[error("too many offers in a short time; try again in {} s", .0.as_secs() + 1)]
@@ -250,7 +250,7 @@ pub enum Error {
     #[error("no such viewer; it may have left")]
     Unknown,
     /// 412: the ICE session named is not the current one (WHEP `If-Match`).
-    #[error("that ICE session is over")]
+    #[error("this ICE session has ended")]
     Stale,
     /// 500
     #[error("{0}")]

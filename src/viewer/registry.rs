@@ -140,7 +140,7 @@ impl Registry {
             let Viewer { name, from, who, via, .. } = &*viewer;
             tracing::info!(viewer = name, address = %from.ip(), who, via = via.as_str(), "viewer joined{left_out}");
             for what in goes_without {
-                tracing::info!(viewer = name, "the viewer goes without {what}");
+                tracing::info!(viewer = name, "not sent to this viewer: {what}");
             }
         }
         let task = Task {
@@ -174,7 +174,7 @@ impl Registry {
             return Ok(());
         }
         if !candidate.starts_with("candidate:") {
-            return Err(Error::BadOffer("an ICE candidate begins with \"candidate:\" (RFC 8839)".into()));
+            return Err(Error::BadOffer("an ICE candidate must begin with \"candidate:\" (RFC 8839)".into()));
         }
         viewer.named.fetch_add(1, Ordering::Relaxed);
         match sdp::usable_candidate(candidate) {
@@ -372,13 +372,13 @@ fn profile(cameras: &[Wanted]) -> Result<ProfileLevelId, Error> {
     let profiles = cameras.iter().map(|wanted| wanted.camera.video.profile());
     profiles
         .max_by_key(|profile| profile.0[2])
-        .ok_or_else(|| Error::BadOffer("no camera is asked for".into()))
+        .ok_or_else(|| Error::BadOffer("no camera is requested".into()))
 }
 
 /// Whether they are not too many for one viewer.
 fn count(cameras: &[Wanted]) -> Result<(), Error> {
     if cameras.len() > MOST_WANTED {
-        return Err(Error::BadOffer(format!("at most {MOST_WANTED} cameras go over one connection")));
+        return Err(Error::BadOffer(format!("a connection can have at most {MOST_WANTED} cameras")));
     }
     Ok(())
 }
@@ -395,7 +395,7 @@ async fn follow(shared: Arc<Shared>) {
         let viewers = shared.all();
         tracing::info!(
             viewers = viewers.len(),
-            "our addresses have changed; viewers are asked to look for new paths"
+            "this device's addresses have changed; asking viewers to restart ICE"
         );
         for viewer in viewers {
             // A queue that is full has a restart in it already, or a viewer that is lost.

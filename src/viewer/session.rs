@@ -160,7 +160,7 @@ impl Session {
         control.sort_by_key(|(_, datagram)| is_dtls(datagram));
         if let Some(keys) = core.keys() {
             if let Err(error) = wire.secure(&keys.ours, now) {
-                tracing::warn!(%error, "a viewer's packets can't be sealed");
+                tracing::warn!(%error, "can't encrypt a viewer's packets");
             }
             mailbox.gate().secure(keys.theirs);
             flight.complete();

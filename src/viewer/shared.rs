@@ -204,7 +204,7 @@ impl Viewer {
             self.gone.cancelled().await;
         };
         if tokio::time::timeout(LEAVE, ended).await.is_err() {
-            tracing::warn!(viewer = self.name, "viewer takes long to leave");
+            tracing::warn!(viewer = self.name, "viewer is slow to disconnect");
         }
     }
 

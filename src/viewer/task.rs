@@ -329,7 +329,7 @@ impl Task {
             tracing::info!(
                 viewer = name,
                 ms = since.elapsed().as_millis() as u64,
-                "viewer watches{left_out}"
+                "viewer is watching{left_out}"
             );
         }
     }
@@ -440,16 +440,16 @@ impl Task {
                 continue;
             };
             let what = if camera_before != *camera {
-                "another camera"
+                "a different camera"
             } else if rung_before != *rung {
-                "another size"
+                "a different size"
             } else {
                 continue;
             };
             if let Some(left_out) = self.shared.may_say(&self.viewer, Visit::Switched) {
                 let (viewer, wish) = (&self.viewer.name, section.quality.name());
                 let rung = rung.name();
-                tracing::info!(viewer, camera, rung, wish, "viewer gets pictures of {what}{left_out}");
+                tracing::info!(viewer, camera, rung, wish, "viewer switched to {what}{left_out}");
             }
         }
     }

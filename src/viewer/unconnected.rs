@@ -26,7 +26,7 @@ pub struct Attempt {
 pub fn why(attempt: &Attempt) -> String {
     let Attempt { port, waited, .. } = attempt;
     let (seconds, protocols) = (waited.as_secs(), if attempt.tcp { "UDP and TCP" } else { "UDP" });
-    let silent = format!("nothing came from the viewer to port {port} ({protocols}) within {seconds} s");
+    let silent = format!("nothing arrived from the viewer at port {port} ({protocols}) within {seconds} s");
     match (attempt.progress, attempt.failure) {
         // A forged alert can't come before a path.
         (Progress::Answered | Progress::Nominated, Some(alert)) => handshake(alert),
@@ -37,16 +37,16 @@ pub fn why(attempt: &Attempt) -> String {
             format!("packets go both ways, but the viewer has not chosen a path within {seconds} s")
         }
         (Progress::Heard, _) => format!(
-            "the viewer's packets reach port {port}, but ours do not reach the viewer: a firewall on the way lets none of them through"
+            "the viewer's packets reach port {port}, but ours do not reach the viewer: a firewall on the way blocks them"
         ),
         (Progress::Silent, _) if attempt.named == 0 => format!(
-            "the viewer named no address of its own, and {silent}: its browser may forbid WebRTC, or a firewall or NAT on the way lets nothing through"
+            "the viewer offered no address of its own, and {silent}: its browser may forbid WebRTC, or a firewall or NAT on the way blocks everything"
         ),
         (Progress::Silent, _) if attempt.usable == 0 => format!(
-            "the viewer named no address that this device can send to (only hidden names or TCP), and {silent}: a firewall or NAT on the way lets none of it through"
+            "the viewer offered no address that this device can send to (only mDNS names or TCP), and {silent}: a firewall or NAT on the way blocks it"
         ),
         (Progress::Silent, _) => {
-            format!("{silent}: a firewall or NAT on the way lets none of it through")
+            format!("{silent}: a firewall or NAT on the way blocks it")
         }
     }
 }
@@ -60,12 +60,12 @@ fn handshake(Alert { ours, description, .. }: Alert) -> String {
     };
     let what = match description {
         41..=46 | 48 | 49 | 116 => {
-            format!("{whose} certificate is missing or not the one that was named when the viewer joined")
+            format!("{whose} certificate is missing or does not match its fingerprint")
         }
         40 | 70 | 71 | 86 | 110 | 120 => {
-            format!("{other} offers no protocol version or cipher that both know")
+            format!("{other} offers no protocol version or cipher that both support")
         }
-        _ => format!("{other} sent something unexpected"),
+        _ => format!("{other} sent an unexpected message"),
     };
     format!("the encryption (DTLS) failed: {who} refused it, because {what} (alert {description})")
 }
@@ -92,7 +92,7 @@ mod tests {
     fn each_end_has_its_sentence() {
         use Progress::{Answered, Heard, Nominated, Silent};
         for (progress, words) in [
-            (Silent, "nothing came from the viewer to port 8189 (UDP and TCP) within 30 s: a firewall"),
+            (Silent, "nothing arrived from the viewer at port 8189 (UDP and TCP) within 30 s: a firewall"),
             (Heard, "the viewer's packets reach port 8189, but ours do not reach the viewer"),
             (Answered, "packets go both ways"),
             (Nominated, "a path was found, but the encryption (DTLS) was not set up within 30 s"),
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn a_viewer_without_a_usable_address_is_told_from_a_silent_one() {
         let none = Attempt { named: 0, usable: 0, ..attempt(Progress::Silent) };
-        assert!(why(&none).starts_with("the viewer named no address of its own, and nothing came"));
+        assert!(why(&none).starts_with("the viewer offered no address of its own, and nothing arrived"));
         let hidden = Attempt { named: 3, usable: 0, ..attempt(Progress::Silent) };
         assert!(why(&hidden).starts_with("the viewer named no address that this device can send to (only"));
         let heard = Attempt { named: 0, usable: 0, ..attempt(Progress::Heard) };
@@ -121,11 +121,13 @@ mod tests {
         };
         assert_eq!(
             failed(true, 42),
-            "the encryption (DTLS) failed: this device refused it, because the viewer's certificate is missing or not the one that was named when the viewer joined (alert 42)"
+            "the encryption (DTLS) failed: this device refused it, because the viewer's certificate is missing or does not match its fingerprint (alert 42)"
         );
         assert!(failed(false, 42).contains("the viewer refused it, because the device's certificate"));
-        assert!(failed(true, 71).contains("the viewer offers no protocol version or cipher that both know"));
-        assert!(failed(false, 10).contains("because the device sent something unexpected (alert 10)"));
+        assert!(
+            failed(true, 71).contains("the viewer offers no protocol version or cipher that both support")
+        );
+        assert!(failed(false, 10).contains("because the device sent an unexpected message (alert 10)"));
         let early = Attempt {
             failure: Some(Alert { ours: false, description: 40, at: Instant::now() }),
             ..attempt(Progress::Heard)

@@ -140,7 +140,7 @@ fn a_mode_that_does_not_work(board: &mut Board, address: SocketAddr) {
         println!("YUYV {how}: MJPG after {took:.1?}");
         let why = now["video"]["why"].as_str().unwrap_or_default();
         assert!(why.contains("YUYV") && why.contains("pixel_format = \"MJPG\""), "{why}");
-        assert_said(board, "trying MJPG (`pixel_format = \"MJPG\"` would choose it)");
+        assert_said(board, "trying MJPG (to use it from the start, set `pixel_format = \"MJPG\"`)");
         assert_picture(address, (320, 240));
     }
 }

@@ -360,9 +360,9 @@ fn a_slow_board_scales_its_pictures_down() {
         Some(1),
         "smaller rungs go first: {reduced:#}"
     );
-    assert!(board.daemon_log().contains("picture: reduced to "), "{}", board.daemon_log());
+    assert!(board.daemon_log().contains("video: reduced to "), "{}", board.daemon_log());
     assert_eq!(
-        board.daemon_log().matches("picture: vivid").count(),
+        board.daemon_log().matches("video: vivid").count(),
         1,
         "opened in one mode: {}",
         board.daemon_log()
@@ -373,7 +373,7 @@ fn a_slow_board_scales_its_pictures_down() {
         s["counters"]["encoded"].as_u64().unwrap() > before + 20
     });
     // A smaller picture loses no camera. The driver, which is starved too, may be late by itself.
-    let late = board.daemon_log().matches("camera stopped delivering; trying again").count();
+    let late = board.daemon_log().matches("camera stopped sending data; trying again").count();
     assert_eq!(status(address)["counters"]["camera_lost"], late);
     // The same connection has it.
     runtime.block_on(viewer.next("video", |p| matches!(p, Packet::Rtp(_)).then_some(())));

@@ -501,6 +501,6 @@ async fn a_viewer_without_an_address_is_told_so() {
     let mdns = "candidate:1 1 udp 2113937151 d8b46c57-0bda-413e-86dd-f791e2209737.local 47502 typ host";
     house.registry.add_candidate(&name.id, mdns, Some("0")).await.expect("ignored");
     let (none, name) = tokio::join!(ended(none), ended(name));
-    assert!(none.starts_with("the viewer named no address of its own, and nothing came"), "{none}");
+    assert!(none.starts_with("the viewer offered no address of its own, and nothing arrived"), "{none}");
     assert!(name.starts_with("the viewer named no address that this device can send to"), "{name}");
 }

@@ -352,7 +352,7 @@ fn the_first_and_the_last_viewer_are_told() {
     assert!(bodies.try_recv().is_err(), "told once each");
     let log = daemon.log();
     assert!(log.contains("there is no LED /sys/class/leds/no-such-light"), "{log}");
-    for line in ["viewer joined", "viewer watches", "viewer left"] {
+    for line in ["viewer joined", "viewer is watching", "viewer left"] {
         assert_eq!(log.matches(line).count(), 3, "{line}: {log}");
     }
     assert!(log.contains("megabytes="), "{log}");

@@ -101,10 +101,7 @@ fn a_camera_whose_pictures_are_too_large_is_told_apart_from_one_without_a_format
     let mut cam = listing("/dev/video0", "uvcvideo", "usb-1", &[b"NV12"]);
     cam.offered[0].sizes = Sizes::One(Size::new(4096, 2160));
     let error = choice(cam, &config::Video::default(), String::new()).expect_err("refused").to_string();
-    assert_eq!(
-        error,
-        "/dev/video0 (Cam) offers only pictures of more than 3840x2160, which can't be encoded"
-    );
+    assert_eq!(error, "/dev/video0 (Cam) offers only frames larger than 3840x2160, which can't be encoded");
 }
 
 #[test]
@@ -142,7 +139,7 @@ fn why_it_is_that_camera_is_said() {
     for (count, at, named, why) in [
         (1, 0, false, "only camera"),
         (1, 0, true, "only camera that no other [[camera]] names"),
-        (3, 0, false, "first of 3 cameras, those on USB and with colours before others"),
+        (3, 0, false, "first of 3 cameras, with USB and colour cameras first"),
         (3, 1, false, "first of 3 cameras that no other program uses"),
         (3, 1, true, "first of 3 cameras that no other [[camera]] names and no other program uses"),
     ] {

@@ -16,11 +16,11 @@ fn sentence(path: &str, bus: Option<&str>, others: &[String]) -> String {
     let bus = bus.map_or_else(|| "its USB bus".into(), |bus| format!("USB bus {bus}"));
     let others = match others {
         [] => String::new(),
-        [other] => format!(", which {other} uses too"),
-        [all @ .., last] => format!(", which {} and {last} use too", all.join(", ")),
+        [other] => format!(", which {other} also uses"),
+        [all @ .., last] => format!(", which {} and {last} also use", all.join(", ")),
     };
     format!(
-        "{path}: too little bandwidth left on {bus}{others}; use a port of another bus, a smaller size, or \
+        "{path}: not enough bandwidth left on {bus}{others}; use a port on a different bus, a smaller size, or \
          pixel_format = \"MJPG\""
     )
 }
@@ -65,13 +65,13 @@ mod tests {
             let others: Vec<_> = others.iter().map(|o| (*o).to_owned()).collect();
             sentence("/dev/video4", bus, &others)
         };
-        let none = "/dev/video4: too little bandwidth left on its USB bus; use a port of another bus, a smaller size, or \
+        let none = "/dev/video4: not enough bandwidth left on its USB bus; use a port on a different bus, a smaller size, or \
                     pixel_format = \"MJPG\"";
         assert_eq!(says(None, &[]), none);
         let two = says(Some("0000:01:00.0"), &["/dev/video0 (C920)", "/dev/video2 (C270)"]);
         assert!(two.contains(
-            "on USB bus 0000:01:00.0, which /dev/video0 (C920) and /dev/video2 (C270) use too; use"
+            "on USB bus 0000:01:00.0, which /dev/video0 (C920) and /dev/video2 (C270) also use; use"
         ));
-        assert!(says(Some("1"), &["/dev/video0 (C920)"]).contains(", which /dev/video0 (C920) uses too;"));
+        assert!(says(Some("1"), &["/dev/video0 (C920)"]).contains(", which /dev/video0 (C920) also uses;"));
     }
 }

@@ -82,14 +82,14 @@ fn find<'a>(controls: &'a [Control], name: &str, value: i64) -> Result<&'a Contr
         return Err(if settable.is_empty() {
             format!("control {name}: this camera has no controls")
         } else {
-            format!("control {name}: this camera has no such; it has {}", settable.join(", "))
+            format!("control {name}: this camera does not have it; it has {}", settable.join(", "))
         });
     };
     if control.read_only {
-        return Err(format!("control {name}: it can only be read"));
+        return Err(format!("control {name}: it is read-only"));
     }
     if !control.allowed.takes(value) {
-        return Err(format!("control {name} = {value}: allowed is {}", control.allowed));
+        return Err(format!("control {name} = {value}: allowed: {}", control.allowed));
     }
     Ok(control)
 }
@@ -180,7 +180,7 @@ impl Node {
         // One may have waited for another: an exposure time is refused until automatic exposure is off.
         for (control, value) in refused {
             if let Err(e) = self.set_control(control.id, value) {
-                problems.push(format!("control {} = {value}: the camera refuses it ({e})", control.name));
+                problems.push(format!("control {} = {value}: the camera rejects it ({e})", control.name));
             }
         }
         problems
@@ -206,7 +206,9 @@ impl Node {
         let controls = self.controls();
         let name = controls.iter().find(|c| c.id == V4L2_CID_EXPOSURE_AUTO_PRIORITY).map(|c| c.name.as_str());
         let name = name.unwrap_or("exposure_dynamic_framerate");
-        Some(format!("light: {name} is on, so the camera slows down in the dark; 0 keeps its rate"))
+        Some(format!(
+            "low light: {name} is on, so the camera lowers its frame rate in the dark; set it to 0 to keep the rate"
+        ))
     }
 }
 
@@ -273,12 +275,12 @@ mod tests {
             let problem = problem(name, value).expect("a problem");
             assert!(problem.contains(text), "{problem}");
         };
-        says("brightness", 65, "allowed is -64 to 64");
+        says("brightness", 65, "allowed: -64 to 64");
         says("focus_absolute", 7, "in steps of 5");
         says("power_line_frequency", 3, "0 (Disabled), 1 (50 Hz), 2 (60 Hz)");
         says("white_balance_automatic", 2, "0 (off) or 1 (on)");
         says("brigthness", 0, "brightness, focus_absolute, power_line_frequency, white_balance_automatic");
-        says("pixel_rate", 0, "only be read");
+        says("pixel_rate", 0, "read-only");
         assert!(problems(&[], &BTreeMap::from([("x".to_owned(), 1)]))[0].contains("no controls"));
     }
 }

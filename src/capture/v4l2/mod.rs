@@ -117,7 +117,7 @@ impl Camera {
         match self.unusable {
             Some(since) if Pts::now().since(since) > patience => {
                 let format = self.layout.format();
-                Err(unusable(&self.path, &format!("gives only damaged or short buffers in {format}")))
+                Err(unusable(&self.path, &format!("delivers only damaged or short buffers in {format}")))
             }
             _ => Ok(()),
         }
@@ -217,15 +217,19 @@ impl Negotiated {
     /// Sets format and rate on a node that does not stream.
     fn with(path: &Path, node: &Node, mode: Picked) -> Result<Self, Error> {
         let failed = |what| move |e| trouble::opening(what, path, e);
-        let caps = node.caps().map_err(failed("asking"))?;
+        let caps = node.caps().map_err(failed("querying"))?;
         let kind = caps.capture_kind().ok_or_else(|| unusable(path, "does not capture video"))?;
         let agreed =
             node.set_format(kind, mode.fourcc, mode.size).map_err(failed("setting the format of"))?;
         if agreed.format != mode.fourcc {
-            return Err(unusable(path, &format!("gives {} though it offers {}", agreed.format, mode.fourcc)));
+            return Err(unusable(
+                path,
+                &format!("delivers {} although it offers {}", agreed.format, mode.fourcc),
+            ));
         }
         if !agreed.size.fits(LARGEST) {
-            let why = format!("gives only {}, and more than {LARGEST} can't be encoded", agreed.size);
+            let why =
+                format!("delivers only {}, and frames larger than {LARGEST} can't be encoded", agreed.size);
             return Err(unusable(path, &why));
         }
         let separate = [
@@ -236,14 +240,14 @@ impl Negotiated {
             v4l2_field_V4L2_FIELD_BOTTOM,
         ];
         if separate.contains(&agreed.field) {
-            return Err(unusable(path, "delivers its two fields (interlaced) apart, which is not supported"));
+            return Err(unusable(
+                path,
+                "delivers its two interlaced fields separately, which is not supported",
+            ));
         }
         let interval = node.set_interval(kind, mode.interval).unwrap_or(mode.interval);
         let layout = Layout::new(mode.format, &agreed).ok_or_else(|| {
-            unusable(
-                path,
-                &format!("describes {} of {} in a way that makes no sense", mode.format, agreed.size),
-            )
+            unusable(path, &format!("reports an invalid layout of {} frames of {}", mode.format, agreed.size))
         })?;
         let range = if mode.format == PixelFormat::Mjpg { Range::Full } else { agreed.range };
         let mode =
@@ -270,7 +274,7 @@ fn unusable(path: &Path, why: &str) -> Error {
 }
 
 fn no_mode(choice: &Choice) -> Error {
-    unusable(&choice.path, "has no mode to use")
+    unusable(&choice.path, "has no usable mode")
 }
 
 /// Frames that the driver numbered but never delivered.

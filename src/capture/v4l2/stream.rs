@@ -146,7 +146,7 @@ impl Stream {
         };
         let Some(maps) = self.shared.buffers.get(buf.index as usize) else {
             return Err(io::Error::other(format!(
-                "the driver gave buffer {}, which there is not",
+                "the driver returned buffer {}, which does not exist",
                 buf.index
             )));
         };

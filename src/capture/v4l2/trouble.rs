@@ -17,14 +17,14 @@ const LOOKS: u32 = 5;
 pub fn opening(what: &str, path: &Path, source: io::Error) -> Error {
     let shown = path.display();
     match source.raw_os_error() {
-        Some(libc::ENOENT) => Error::None(format!("{shown} is not there")),
+        Some(libc::ENOENT) => Error::None(format!("{shown} does not exist")),
         Some(libc::ENODEV | libc::ENXIO) => Error::unplugged("camera"),
         Some(libc::EBUSY) => Error::busy(match holder(path) {
             Some(who) => format!("{shown} (open in {who})"),
             None => shown.to_string(),
         }),
         Some(libc::EACCES | libc::EPERM) => Error::denied(format!(
-            "{shown} (its group, mostly `video`, may: add this user to it and log in again)"
+            "{shown} (add this user to the device's group, usually `video`, and log in again)"
         )),
         Some(libc::ENOSPC) => Error::Unusable(bus::no_room(path)),
         Some(libc::EPIPE) => Error::Unusable(format!(
@@ -88,9 +88,9 @@ mod tests {
     #[test]
     fn each_says_what_to_do() {
         assert!(matches!(opened(libc::ENODEV), Error::Unavailable(why) if why == "camera unplugged"));
-        assert!(opened(libc::EACCES).to_string().contains("group, mostly `video`"));
-        assert!(opened(libc::ENOENT).to_string().contains("/dev/video9 is not there"));
-        assert!(opened(libc::EBUSY).to_string().contains("busy"));
+        assert!(opened(libc::EACCES).to_string().contains("group, usually `video`"));
+        assert!(opened(libc::ENOENT).to_string().contains("/dev/video9 does not exist"));
+        assert!(opened(libc::EBUSY).to_string().contains("in use by"));
         assert!(opened(libc::ENOSPC).to_string().contains("MJPG"));
         assert!(opened(libc::EINVAL).to_string().starts_with("opening /dev/video9: "));
     }

@@ -97,10 +97,10 @@ fn each_step_of_every_ladder_is_cheaper_and_of_even_size() {
 #[test]
 fn overload_is_seen_within_a_second_and_said_in_figures() {
     for (busy, step, why) in [
-        (41.0, (720, 20.0), "encoding takes 41 ms for each picture, more than the 33 ms there are"),
-        (32.0, (720, 20.0), "encoding takes 32 ms for each picture, nearly all of the 33 ms there are"),
-        (50.0, (720, 15.0), "encoding takes 50 ms for each picture, more than the 33 ms there are"),
-        (80.0, (720, 10.0), "encoding takes 80 ms for each picture, more than the 33 ms there are"),
+        (41.0, (720, 20.0), "encoding takes 41 ms per picture, more than the 33 ms available"),
+        (32.0, (720, 20.0), "encoding takes 32 ms per picture, nearly all of the 33 ms available"),
+        (50.0, (720, 15.0), "encoding takes 50 ms per picture, more than the 33 ms available"),
+        (80.0, (720, 10.0), "encoding takes 80 ms per picture, more than the 33 ms available"),
     ] {
         let mut board = Board::new(HD);
         board.run(20.0, |_, _| ms(busy), None);
@@ -167,7 +167,7 @@ fn it_comes_back_when_the_load_has_gone() {
     board.run(30.0, pixels(40.0), None);
     assert_eq!(board.steps()[1..], [(720, 15.0)], "{:?}", board.changes);
     let why = board.changes[1].1.why.as_deref();
-    assert_eq!(why, Some("encoding took 120 ms for each picture, more than the 33 ms there were"));
+    assert_eq!(why, Some("encoding took 120 ms per picture, more than the 33 ms available"));
     board.run(30.0, pixels(10.0), None);
     let (at, change) = board.changes.last().unwrap();
     assert_eq!(*change, Change { step: HD, why: None });

@@ -125,9 +125,9 @@ pub(super) fn tidy(from: &[u8], to: &mut Vec<u8>) -> Result<(), &'static str> {
         let (marker, segment) = match segments.next() {
             Some((EOI, _)) if scans > 0 => break,
             // Of a picture in many scans nobody knows how many there should be.
-            None if scans > 0 => return Err("it ends too early"),
+            None if scans > 0 => return Err("it is cut off"),
             None if to.is_empty() => return Err("it does not begin as a JPEG"),
-            None => return Err("it ends before the picture begins"),
+            None => return Err("it is cut off before the scan"),
             Some(next) => next,
         };
         match marker {
@@ -151,7 +151,7 @@ pub(super) fn tidy(from: &[u8], to: &mut Vec<u8>) -> Result<(), &'static str> {
                 write(to, marker, segment);
             }
             SOS => {
-                let Some((kind, components)) = frame else { return Err("its frame header is missing") };
+                let Some((kind, components)) = frame else { return Err("it has no frame header") };
                 write(to, marker, segment);
                 if is_sequential(kind) && segment.len() >= 4 {
                     // The only values that such a frame can have; some cameras leave them zero.

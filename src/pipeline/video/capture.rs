@@ -139,7 +139,7 @@ impl<'a> Capture<'a> {
                 if device.mode() != mode {
                     mode = device.mode();
                     info!(
-                        "camera: sends pictures of {}, another size than agreed; they are shown as they are",
+                        "camera: sends pictures of {} instead of the agreed size; they are shown as they arrive",
                         mode.size
                     );
                     status.change(|v| v.negotiated = Some(mode));
@@ -252,7 +252,7 @@ impl<'a> Capture<'a> {
     fn idle(&self) {
         self.context.status.change(|v| {
             if v.state != State::Idle {
-                debug!("the camera is closed: nobody watches");
+                debug!("camera closed: nobody is watching");
             }
             (v.state, v.reason, v.delivered_fps, v.rate_note) = (State::Idle, None, None, None);
         });
@@ -287,7 +287,7 @@ impl<'a> Capture<'a> {
         if self.told.as_ref() != Some(&reason)
             && let Some(more) = self.hush.may_say(reason.clone(), Pts::now())
         {
-            warn!("camera: {reason}; trying again every second while somebody watches{more}");
+            warn!("camera: {reason}; trying again every second while somebody is watching{more}");
         }
         self.search.missing(Pts::now());
         self.context.status.change(|v| {

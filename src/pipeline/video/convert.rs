@@ -178,10 +178,10 @@ impl<'a> Conversion<'a> {
         let is_news = reduced.as_ref().map(known) != told.as_ref().map(known);
         match (&reduced, smaller) {
             (Some(Reduced { size, fps, why }), _) if is_news => {
-                info!("picture: reduced to {size} at {fps} frames per second: {why}")
+                info!("video: reduced to {size} at {fps} frames per second: {why}")
             }
-            (None, Err(why)) if is_news || *told_smaller => info!("picture: in no smaller sizes: {why}"),
-            (None, Ok(())) if is_news || !*told_smaller => info!("picture: not reduced any more"),
+            (None, Err(why)) if is_news || *told_smaller => info!("video: no smaller sizes: {why}"),
+            (None, Ok(())) if is_news || !*told_smaller => info!("video: back to full size and rate"),
             _ => return,
         }
         let smaller = smaller.is_ok();
@@ -301,7 +301,7 @@ impl<'a> Conversion<'a> {
     fn damaged(&mut self, error: &str, now: Pts) {
         let count = &self.context.status.counters.damaged_jpeg;
         if count.get() == 0 {
-            info!("a damaged frame was dropped ({error}); from now on they are only counted");
+            info!("dropped a damaged frame ({error}); from now on, damaged frames are only counted");
         }
         count.count();
         if now.since(*self.unusable_since.get_or_insert(now)) > STALL {

@@ -87,13 +87,13 @@ impl Journal {
 fn line(useful: &Addresses) -> String {
     let named = |(interface, ip): &(String, IpAddr)| format!("{ip} ({interface})");
     match useful.len() {
-        0 => "this machine has no address that viewers elsewhere can use".into(),
+        0 => "this machine has no address that viewers on other machines can use".into(),
         n if n <= MOST => {
             format!("viewers are now offered {}", useful.iter().map(named).collect::<Vec<_>>().join(", "))
         }
         n => format!(
-            "of this machine's {n} addresses each viewer is offered {MOST}: the one at which it asks, one of each interface, \
-             then others; interfaces and exclude_interfaces under [ice] limit them to the useful ones"
+            "of this machine's {n} addresses each viewer is offered {MOST}: the one that it connected to, one of each interface, \
+             then others; set interfaces or exclude_interfaces under [ice] to offer only the useful ones"
         ),
     }
 }

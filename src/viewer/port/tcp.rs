@@ -56,7 +56,7 @@ pub(super) async fn accept(port: Arc<Inner>, listener: TcpListener) {
                 None => port.status.counters.stray_datagrams.count(),
             },
             Err(error) => {
-                tracing::debug!(%error, "cannot take a TCP connection for media");
+                tracing::debug!(%error, "cannot accept a TCP connection for media");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -84,7 +84,7 @@ async fn serve(port: Arc<Inner>, stream: TcpStream, remote: SocketAddr, mut plac
             why = reading => why,
             () = room.cancelled() => {
                 port.status.counters.stray_datagrams.count();
-                Err(io::Error::other("it makes room for another"))
+                Err(io::Error::other("closed to make room for a new connection"))
             }
             why = writing(write, queue, connection.over.clone()) => why,
         };
@@ -181,7 +181,7 @@ fn held(to: &OwnedWriteHalf) -> io::Result<libc::c_int> {
 /// Has the kernel throw away what it holds when the connection is closed, which is to follow.
 fn reset(to: &OwnedWriteHalf) -> io::Error {
     let _ = socket2::SockRef::from(to.as_ref()).set_linger(Some(Duration::ZERO)); // can't fail on a TCP socket
-    io::Error::other("privacy was switched on before everything that was sent had arrived")
+    io::Error::other("privacy was switched on before all sent data had arrived")
 }
 
 /// Frames out of a stream of bytes.

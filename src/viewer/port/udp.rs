@@ -222,7 +222,7 @@ impl Udp {
         let able = self.able(); // receiving needs nothing of it that changes
         loop {
             if let Err(error) = self.io.readable().await {
-                tracing::error!(%error, "the media port is lost");
+                tracing::error!(%error, "the media port failed");
                 return;
             }
             for _ in 0..ROUNDS {

@@ -156,7 +156,7 @@ impl Playable {
         complete: bool,
     ) -> Result<String, Error> {
         let lost = |what: &str| Error::Internal(format!("webrtc's answer {what}"));
-        let theirs = Description::parse(webrtc).map_err(|_| lost("is no session description"))?;
+        let theirs = Description::parse(webrtc).map_err(|_| lost("is not a session description"))?;
         let taken = |kind| theirs.sections.iter().find(|s| s.kind == kind && s.port != 0);
         let repeated = |l: &&&str| !l.starts_with("a=group:") && !l.starts_with("a=ice-options:");
         let mut answer: Vec<String> =
@@ -177,7 +177,7 @@ impl Playable {
                     place.leave(if at == self.carrier { 9 } else { 0 }, &transport, &mut answer);
                 }
                 (_, Some(section)) => place.take(section, self, sources, &mut answer),
-                (_, None) => return Err(lost("does not take what it was offered")),
+                (_, None) => return Err(lost("does not accept what was offered")),
             }
             if at == self.carrier {
                 answer.extend(candidates.iter().map(|c| format!("a={c}")));

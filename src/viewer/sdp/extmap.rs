@@ -93,7 +93,7 @@ impl Chosen {
         let others = self.video.iter().chain(&self.audio);
         if others.clone().any(|o| (o.id == id) != (o.uri == uri)) {
             self.left_out.push(format!(
-                "the header extension {name} of the {} section: its id {id} contradicts another section or extension",
+                "the header extension {name} of the {} section: its id {id} conflicts with another section or extension",
                 section.kind
             ));
             return None;

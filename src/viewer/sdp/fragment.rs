@@ -48,7 +48,7 @@ impl Fragment {
             if line.bytes().any(|b| b.is_ascii_control() && b != b'\t')
                 || line.as_bytes().get(1) != Some(&b'=')
             {
-                return Err("a line of the fragment is not of the form x=value");
+                return Err("a line of the fragment does not have the form x=value");
             }
             if line.starts_with("m=") {
                 attributes.end_section()?;

@@ -224,14 +224,14 @@ impl Playable {
         let same = || self.pictures.iter().filter(|p| p.wanted.is_some()).map(|p| p.mid.as_deref());
         let wanted = wanted.map_or_else(|| same().collect(), <[_]>::to_vec);
         if wanted.is_empty() {
-            return Err(bad("a later offer must be for one picture at least"));
+            return Err(bad("a later offer must have at least one video section"));
         }
         let later = read(sdp, self.own, &wanted, &self.pictures)?;
         let taken = later.pictures.iter().filter(|p| p.wanted.is_some()).count();
         if taken < wanted.len() {
             let why = later.left_out.join("; ");
             return Err(bad(format!(
-                "a later offer must not have less than what is wanted of it: without {why}"
+                "a later offer must have room for everything that is requested; missing: {why}"
             )));
         }
         renewed(self, later)
@@ -297,7 +297,7 @@ fn choose_audio(
     }
     if apart {
         left_out.push(
-            "the sound: the offer does not bundle it with the picture (a=group:BUNDLE), and this device sends all over one connection".into(),
+            "the sound: the offer does not bundle it with the video (a=group:BUNDLE), and this device sends everything over one connection".into(),
         );
     }
     None

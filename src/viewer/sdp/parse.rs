@@ -45,7 +45,7 @@ impl<'a> Description<'a> {
     pub fn parse(sdp: &'a str) -> Result<Self, Error> {
         let mut lines = sdp.lines().map(str::trim_end).filter(|l| !l.is_empty()).peekable();
         if lines.peek() != Some(&"v=0") {
-            return Err(bad("this is no session description: it does not begin with v=0"));
+            return Err(bad("this is not a session description (SDP): it does not begin with v=0"));
         }
         let (mut session, mut sections): (_, Vec<Section>) = (vec![], vec![]);
         for line in lines {
@@ -55,7 +55,9 @@ impl<'a> Description<'a> {
                 || !bytes[0].is_ascii_lowercase()
                 || line.chars().any(char::is_control)
             {
-                return Err(bad("this is no session description: a line is not of the form x=value"));
+                return Err(bad(
+                    "this is not a session description (SDP): a line does not have the form x=value",
+                ));
             }
             match (line.strip_prefix("m="), sections.last_mut()) {
                 (Some(media), _) => sections.push(Section::new(media)?),
@@ -101,7 +103,7 @@ impl<'a> Section<'a> {
     fn new(media: &'a str) -> Result<Self, Error> {
         let mut words = media.split_ascii_whitespace();
         let (Some(kind), Some(port), Some(protocol)) = (words.next(), words.next(), words.next()) else {
-            return Err(bad("a media line (m=) lacks its port or protocol"));
+            return Err(bad("a media line (m=) has no port or protocol"));
         };
         let port = port.split('/').next().and_then(|p| p.parse().ok());
         let port = port.ok_or_else(|| bad("a media line (m=) has no valid port"))?;

@@ -31,7 +31,7 @@ pub fn named(offer: &Description, wanted: &[Option<&str>]) -> Result<Vec<Option<
         };
         let at = mid.map(find).transpose()?;
         if at.is_some() && named.contains(&at) {
-            return Err(bad("two pictures are wanted in one media section"));
+            return Err(bad("two cameras are requested in the same media section"));
         }
         named.push(at);
     }
@@ -49,7 +49,7 @@ pub fn first(
     let sections = offer.sections.iter().enumerate();
     let video = sections.filter(|(at, s)| s.kind == "video" && may(*at)).collect::<Vec<_>>();
     if video.is_empty() {
-        return Err(not_playable("the offer has no video section, and this device sends video"));
+        return Err(not_playable("the offer has no video section, but this device sends video"));
     }
     let mut first_fault = None;
     for (at, section) in video.into_iter().filter(|(at, s)| receives(offer, *at, s)) {
@@ -87,14 +87,14 @@ pub fn all(
     let mut next = (0..offer.sections.len()).filter(free);
     for (wanted, named) in named.iter().enumerate().skip(1) {
         let Some(at) = named.or_else(|| next.next()) else {
-            left_out.push("one of the pictures: the offer has no further video section".into());
+            left_out.push("one of the cameras: the offer has no further video section".into());
             continue;
         };
         match first.fault_of(offer, at, own) {
             None => taken.push((at, wanted)),
             Some(why) => {
                 let name = offer.sections[at].mid().unwrap_or("without a name");
-                left_out.push(format!("the picture of the video section {name}: {why}"));
+                left_out.push(format!("the video section {name}: {why}"));
             }
         }
     }
@@ -145,15 +145,15 @@ impl First<'_> {
             return Some("it does not ask to receive video".into());
         }
         if !self.bundled.contains(&at) {
-            return Some("the offer does not bundle it with the first picture (a=group:BUNDLE), and this device sends all over one connection".into());
+            return Some("the offer does not bundle it with the first video section (a=group:BUNDLE), and this device sends everything over one connection".into());
         }
         match choose(section, own) {
             Err(fault) => Some(fault.to_string()),
             Ok(video) if video != *self.video => {
-                Some("its H.264 format is offered differently than that of the first picture".into())
+                Some("its H.264 format differs from that of the first video section".into())
             }
             Ok(_) if !self.extensions.iter().all(|e| extmap::offers(offer, section, e)) => {
-                Some("its header extensions are offered differently than those of the first picture".into())
+                Some("its header extensions differ from those of the first video section".into())
             }
             Ok(_) => None,
         }
@@ -164,5 +164,5 @@ fn choose(section: &Section, own: ProfileLevelId) -> Result<Video, Error> {
     if PROTOCOLS.contains(&section.protocol) {
         return Video::choose(section, own);
     }
-    Err(bad("the video section's protocol is none of WebRTC's (UDP/TLS/RTP/SAVPF and its relatives)"))
+    Err(bad("the video section's protocol is not one of WebRTC's (such as UDP/TLS/RTP/SAVPF)"))
 }

@@ -58,7 +58,7 @@ fn pictures_have_the_sections_that_they_name_and_the_others_in_order() {
         (&[Some("7")][..], "no video section named \"7\""),
         (&[Some("1")], "no video section named \"1\""),
         (&[None, Some("")], "no video section named \"\""),
-        (&[Some("2"), Some("2")], "two pictures"),
+        (&[Some("2"), Some("2")], "two cameras are requested"),
     ] {
         let told = refused(THREE, wanted);
         assert!(told.contains(why), "{wanted:?}: {told}");
@@ -103,7 +103,7 @@ fn a_section_that_differs_is_left_out_and_named() {
         for wanted in [&[Some("0"), Some("2"), Some("5")][..], &[None, Some("2"), None]] {
             let (pictures, left_out) = taken(&offer, wanted);
             assert_eq!(pictures, pairs(&[("0", 0), ("5", 2)]), "{name}");
-            let said = left_out.len() == 1 && left_out[0].starts_with("the picture of the video section 2: ");
+            let said = left_out.len() == 1 && left_out[0].starts_with("the video section 2: ");
             assert!(said, "{name}: {left_out:?}");
         }
     }

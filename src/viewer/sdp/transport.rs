@@ -96,11 +96,11 @@ impl Dtls {
         let mut fingerprints = speakers.lines().flat_map(|lines| values(lines, "fingerprint")).peekable();
         if fingerprints.peek().is_none() {
             return Err(bad(
-                "the offer has no certificate fingerprint (a=fingerprint), and this device sends nothing unencrypted",
+                "the offer has no certificate fingerprint (a=fingerprint), but this device sends nothing unencrypted",
             ));
         }
         let fingerprint = fingerprints.find_map(fingerprint).ok_or_else(|| {
-            not_playable("the offer's certificate fingerprints (a=fingerprint) have no valid one with the hash sha-256, the only one this device can check")
+            not_playable("the offer has no valid certificate fingerprint (a=fingerprint) with the hash sha-256, the only hash this device can check")
         })?;
         let lite = speakers.session.contains(&"a=ice-lite");
         let viewer_begins = match speakers.find("setup") {

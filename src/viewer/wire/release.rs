@@ -72,7 +72,7 @@ impl Release {
 
 fn said(written: Result<(), CryptoError>) -> bool {
     if let Err(error) = &written {
-        tracing::debug!(%error, "a packet can't be sealed");
+        tracing::debug!(%error, "can't encrypt a packet");
     }
     written.is_ok()
 }

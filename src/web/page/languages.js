@@ -525,7 +525,7 @@ export const LANGUAGES = [
       'There is no camera that you may watch': 'Es gibt keine Kamera, bei der Sie zusehen dürfen',
       // who may watch
       'too many people are watching (limit {limit})': 'es schauen zu viele Leute zu (höchstens {limit})',
-      'too many are watching by this link, token or password (limit {limit})':
+      'too many viewers use this link, token or password (limit {limit})':
         'mit diesem Link, Token oder Passwort schauen zu viele zu (höchstens {limit})',
       'too many offers in a short time; try again in {s} s': 'zu viele Versuche in kurzer Zeit; versuchen Sie es in {s} s wieder',
       'too many pages are open; try again later': 'es sind zu viele Seiten offen; versuchen Sie es später wieder',
@@ -575,9 +575,9 @@ export const LANGUAGES = [
       'the viewer closed the connection': 'der Zuschauer hat die Verbindung beendet',
       'it did not connect in time and made room for another viewer':
         'es kam nicht rechtzeitig zur Verbindung, und der Platz ging an einen anderen Zuschauer',
-      'nothing came from the viewer to port {port} ({protocols}) within {s} s: a firewall or NAT on the way lets none of it through':
+      'nothing arrived from the viewer at port {port} ({protocols}) within {s} s: a firewall or NAT on the way blocks it':
         'vom Zuschauer kam innerhalb von {s} s nichts an Port {port} ({protocols}) an: Eine Firewall oder ein NAT auf dem Weg lässt nichts davon durch',
-      "the viewer's packets reach port {port}, but ours do not reach the viewer: a firewall on the way lets none of them through":
+      "the viewer's packets reach port {port}, but ours do not reach the viewer: a firewall on the way blocks them":
         'die Pakete des Zuschauers erreichen Port {port}, aber unsere erreichen ihn nicht: Eine Firewall auf dem Weg lässt keines davon durch',
       'packets go both ways, but the viewer has not chosen a path within {s} s':
         'Pakete gehen in beide Richtungen, aber der Zuschauer hat innerhalb von {s} s keinen Weg gewählt',
@@ -586,47 +586,47 @@ export const LANGUAGES = [
       // cameras and microphones
       'camera unplugged': 'Kamera ausgesteckt',
       'microphone unplugged': 'Mikrofon ausgesteckt',
-      'camera stopped delivering': 'Kamera liefert nichts mehr',
-      'microphone stopped delivering': 'Mikrofon liefert nichts mehr',
+      'camera stopped sending data': 'Kamera liefert nichts mehr',
+      'microphone stopped sending data': 'Mikrofon liefert nichts mehr',
       'camera changed its format': 'Kamera hat ihr Format geändert',
       'the camera sends no usable picture: {why}': 'die Kamera sendet kein brauchbares Bild: {why}',
       'no camera is plugged in': 'es ist keine Kamera angeschlossen',
       'no other camera is plugged in': 'es ist keine andere Kamera angeschlossen',
       'there is no microphone': 'es gibt kein Mikrofon',
-      '{device} is busy: another program uses it': '{device} ist belegt: Ein anderes Programm benutzt es',
-      'no permission to open {device} (its group, mostly `video`, may: add this user to it and log in again)':
+      '{device} is in use by another program': '{device} ist belegt: Ein anderes Programm benutzt es',
+      "no permission to open {device} (add this user to the device's group, usually `video`, and log in again)":
         'keine Berechtigung, {device} zu öffnen (seine Gruppe, meist `video`, darf es: nehmen Sie diesen Benutzer darin auf und melden Sie sich neu an)',
       'no permission to open {device}': 'keine Berechtigung, {device} zu öffnen',
-      '{device} is not there': '{device} ist nicht da',
+      '{device} does not exist': '{device} ist nicht da',
       '{device} is not plugged in': '{device} ist nicht angeschlossen',
       'switched off in the configuration': 'in der Konfiguration ausgeschaltet',
-      'the configuration names it': 'die Konfiguration nennt es',
-      'the configuration asks for it': 'die Konfiguration verlangt es',
+      'it is named in the configuration': 'die Konfiguration nennt es',
+      'it is set in the configuration': 'die Konfiguration verlangt es',
       'configured: device = "pattern"': 'so eingestellt: device = "pattern"',
-      'it is the one in the configuration': 'sie steht in der Konfiguration',
+      'it is set in the configuration': 'sie steht in der Konfiguration',
       'it is the only camera': 'sie ist die einzige Kamera',
-      'it is the first of {count} cameras, those on USB and with colours before others':
+      'it is the first of {count} cameras, with USB and colour cameras first':
         'sie ist die erste von {count} Kameras, solche an USB und mit Farbe vor anderen',
       'it is the first of {count} cameras that no other program uses': 'sie ist die erste von {count} Kameras, die kein anderes Programm benutzt',
       'it is part of a camera': 'es gehört zu einer Kamera',
-      "it is on the camera's USB device": 'es ist am selben USB-Gerät wie die Kamera',
-      'the only microphone there is': 'das einzige Mikrofon',
-      'the first on USB': 'das erste an USB',
-      'the first there is': 'das erste, das es gibt',
-      'there is no real one': 'es gibt kein echtes',
+      "it is part of the camera's USB device": 'es ist am selben USB-Gerät wie die Kamera',
+      'it is the only microphone': 'das einzige Mikrofon',
+      'it is the first microphone on USB': 'das erste an USB',
+      'it is the first microphone found': 'das erste, das es gibt',
+      'there is no hardware microphone': 'es gibt kein echtes',
       // what a picture is reduced for
-      'encoding takes {busy} ms for each picture, more than the {interval} ms there are':
+      'encoding takes {busy} ms per picture, more than the {interval} ms available':
         'das Kodieren dauert {busy} ms je Bild, mehr als die {interval} ms, die es gibt',
-      'encoding takes {busy} ms for each picture, nearly all of the {interval} ms there are':
+      'encoding takes {busy} ms per picture, nearly all of the {interval} ms available':
         'das Kodieren dauert {busy} ms je Bild, fast die ganzen {interval} ms, die es gibt',
-      'encoding took {busy} ms for each picture, more than the {interval} ms there were':
+      'encoding took {busy} ms per picture, more than the {interval} ms available':
         'das Kodieren dauerte {busy} ms je Bild, mehr als die {interval} ms, die es gab',
-      'encoding took {busy} ms for each picture, nearly all of the {interval} ms there were':
+      'encoding took {busy} ms per picture, nearly all of the {interval} ms available':
         'das Kodieren dauerte {busy} ms je Bild, fast die ganzen {interval} ms, die es gab',
       'the board was too hot': 'die Platine war zu heiß',
       'the power supply is too weak': 'das Netzteil ist zu schwach',
       'the power supply was too weak': 'das Netzteil war zu schwach',
-      'light: {name} is on, so the camera slows down in the dark; 0 keeps its rate':
+      'low light: {name} is on, so the camera lowers its frame rate in the dark; set it to 0 to keep the rate':
         'Licht: {name} ist an, daher wird die Kamera im Dunkeln langsamer; 0 erhält ihre Rate',
     },
   },
@@ -1151,7 +1151,7 @@ export const LANGUAGES = [
       'There is no camera that you may watch': 'il n’y a aucune caméra que vous puissiez regarder',
       // who may watch
       'too many people are watching (limit {limit})': 'trop de personnes regardent ({limit} au plus)',
-      'too many are watching by this link, token or password (limit {limit})':
+      'too many viewers use this link, token or password (limit {limit})':
         'trop de personnes regardent par ce lien, jeton ou mot de passe ({limit} au plus)',
       'too many offers in a short time; try again in {s} s': 'trop d’essais en peu de temps ; réessayez dans {s} s',
       'too many pages are open; try again later': 'trop de pages sont ouvertes ; réessayez plus tard',
@@ -1201,9 +1201,9 @@ export const LANGUAGES = [
       'the viewer closed the connection': 'le spectateur a fermé la connexion',
       'it did not connect in time and made room for another viewer':
         'la connexion ne s’est pas faite à temps et a laissé la place à un autre spectateur',
-      'nothing came from the viewer to port {port} ({protocols}) within {s} s: a firewall or NAT on the way lets none of it through':
+      'nothing arrived from the viewer at port {port} ({protocols}) within {s} s: a firewall or NAT on the way blocks it':
         'rien n’est arrivé du spectateur au port {port} ({protocols}) en {s} s : un pare-feu ou un NAT sur le chemin ne laisse rien passer',
-      "the viewer's packets reach port {port}, but ours do not reach the viewer: a firewall on the way lets none of them through":
+      "the viewer's packets reach port {port}, but ours do not reach the viewer: a firewall on the way blocks them":
         'les paquets du spectateur atteignent le port {port}, mais les nôtres ne l’atteignent pas : un pare-feu sur le chemin n’en laisse passer aucun',
       'packets go both ways, but the viewer has not chosen a path within {s} s':
         'les paquets passent dans les deux sens, mais le spectateur n’a choisi aucun chemin en {s} s',
@@ -1212,47 +1212,47 @@ export const LANGUAGES = [
       // cameras and microphones
       'camera unplugged': 'caméra débranchée',
       'microphone unplugged': 'micro débranché',
-      'camera stopped delivering': 'la caméra n’envoie plus rien',
-      'microphone stopped delivering': 'le micro n’envoie plus rien',
+      'camera stopped sending data': 'la caméra n’envoie plus rien',
+      'microphone stopped sending data': 'le micro n’envoie plus rien',
       'camera changed its format': 'la caméra a changé de format',
       'the camera sends no usable picture: {why}': 'la caméra n’envoie aucune image utilisable : {why}',
       'no camera is plugged in': 'aucune caméra n’est branchée',
       'no other camera is plugged in': 'aucune autre caméra n’est branchée',
       'there is no microphone': 'il n’y a pas de micro',
-      '{device} is busy: another program uses it': '{device} est occupé : un autre programme l’utilise',
-      'no permission to open {device} (its group, mostly `video`, may: add this user to it and log in again)':
+      '{device} is in use by another program': '{device} est occupé : un autre programme l’utilise',
+      "no permission to open {device} (add this user to the device's group, usually `video`, and log in again)":
         'pas l’autorisation d’ouvrir {device} (son groupe, en général `video`, l’a : ajoutez-y cet utilisateur et reconnectez-vous)',
       'no permission to open {device}': 'pas l’autorisation d’ouvrir {device}',
-      '{device} is not there': '{device} est absent',
+      '{device} does not exist': '{device} est absent',
       '{device} is not plugged in': '{device} n’est pas branché',
       'switched off in the configuration': 'désactivé dans la configuration',
-      'the configuration names it': 'la configuration le nomme',
-      'the configuration asks for it': 'la configuration le demande',
+      'it is named in the configuration': 'la configuration le nomme',
+      'it is set in the configuration': 'la configuration le demande',
       'configured: device = "pattern"': 'réglé ainsi : device = "pattern"',
-      'it is the one in the configuration': 'c’est celle de la configuration',
+      'it is set in the configuration': 'c’est celle de la configuration',
       'it is the only camera': 'c’est la seule caméra',
-      'it is the first of {count} cameras, those on USB and with colours before others':
+      'it is the first of {count} cameras, with USB and colour cameras first':
         'c’est la première de {count} caméras, celles en USB et en couleurs avant les autres',
       'it is the first of {count} cameras that no other program uses': 'c’est la première de {count} caméras qu’aucun autre programme n’utilise',
       'it is part of a camera': 'il fait partie d’une caméra',
-      "it is on the camera's USB device": 'il est sur le périphérique USB de la caméra',
-      'the only microphone there is': 'c’est le seul micro',
-      'the first on USB': 'c’est le premier en USB',
-      'the first there is': 'c’est le premier qu’il y a',
-      'there is no real one': 'il n’y en a pas de vrai',
+      "it is part of the camera's USB device": 'il est sur le périphérique USB de la caméra',
+      'it is the only microphone': 'c’est le seul micro',
+      'it is the first microphone on USB': 'c’est le premier en USB',
+      'it is the first microphone found': 'c’est le premier qu’il y a',
+      'there is no hardware microphone': 'il n’y en a pas de vrai',
       // what a picture is reduced for
-      'encoding takes {busy} ms for each picture, more than the {interval} ms there are':
+      'encoding takes {busy} ms per picture, more than the {interval} ms available':
         'l’encodage prend {busy} ms par image, plus que les {interval} ms disponibles',
-      'encoding takes {busy} ms for each picture, nearly all of the {interval} ms there are':
+      'encoding takes {busy} ms per picture, nearly all of the {interval} ms available':
         'l’encodage prend {busy} ms par image, presque toutes les {interval} ms disponibles',
-      'encoding took {busy} ms for each picture, more than the {interval} ms there were':
+      'encoding took {busy} ms per picture, more than the {interval} ms available':
         'l’encodage prenait {busy} ms par image, plus que les {interval} ms disponibles',
-      'encoding took {busy} ms for each picture, nearly all of the {interval} ms there were':
+      'encoding took {busy} ms per picture, nearly all of the {interval} ms available':
         'l’encodage prenait {busy} ms par image, presque toutes les {interval} ms disponibles',
       'the board was too hot': 'la carte était trop chaude',
       'the power supply is too weak': 'l’alimentation est trop faible',
       'the power supply was too weak': 'l’alimentation était trop faible',
-      'light: {name} is on, so the camera slows down in the dark; 0 keeps its rate':
+      'low light: {name} is on, so the camera lowers its frame rate in the dark; set it to 0 to keep the rate':
         'lumière : {name} est activé, la caméra ralentit donc dans l’obscurité ; 0 garde sa cadence',
     },
   },

@@ -161,7 +161,7 @@ test('what the device says is known with and without a capital and a full stop, 
   const full = 'es schauen zu viele Leute zu (höchstens 3)';
   assert.equal(told('too many people are watching (limit 3)'), full);
   assert.equal(told('Too many people are watching (limit 3).'), `E${full.slice(1)}.`);
-  assert.equal(told('/dev/video0 is busy: another program uses it'), '/dev/video0 ist belegt: Ein anderes Programm benutzt es');
+  assert.equal(told('/dev/video0 is in use by another program'), '/dev/video0 ist belegt: Ein anderes Programm benutzt es');
   assert.equal(told('The device does not answer.'), 'Das Gerät antwortet nicht.');
   assert.equal(told('the board is too hot'), 'die Platine ist zu heiß', 'the page says the same');
   speaking('en');
@@ -172,7 +172,7 @@ test('several sentences are told each by itself, and what nobody knows as it is'
   const ended = 'Dieser Gastlink ist abgelaufen.';
   assert.equal(told('Camera unplugged. The flux is low. This guest link has ended.'), `Kamera ausgesteckt. The flux is low. ${ended}`);
   const busy = 'hw:C920 ist belegt: Ein anderes Programm benutzt es';
-  assert.equal(told('the first on USB; hw:C920 is busy: another program uses it'), `das erste an USB; ${busy}`);
+  assert.equal(told('it is the first microphone on USB; hw:C920 is in use by another program'), `das erste an USB; ${busy}`);
   for (const text of ['opening /dev/video9: Invalid argument (os error 22)', 'a; b. c', '', null, undefined]) assert.equal(told(text), text);
   speaking('en');
 });

@@ -45,7 +45,7 @@ test('a microphone that is gone is told with its reason', () => {
 });
 
 test('a reduced picture is live, and says to what and why', () => {
-  const why = 'encoding takes 41 ms for each picture, more than the 33 ms there are';
+  const why = 'encoding takes 41 ms per picture, more than the 33 ms available';
   const status = { ...camera, video: { ...camera.video, reduced: { width: 1280, height: 720, fps: 20, why } } };
   const said = at({ status });
   assert.equal(said.text, `Reduced to 1280×720, 20 fps: ${why}.`);
