@@ -1,9 +1,9 @@
-//! A microphone through ALSA: opened as the hardware is, read in periods of about 10 ms, with the time at which
-//! the driver says they were captured.
+//! A microphone, read through ALSA in periods of about 10 ms, with the driver's timestamp for each period.
+//! The hardware's own settings are used as far as possible.
 //!
-//! The device is opened non-blocking and waited for with a limit, so that the thread can always be stopped.
-//! While nobody listens the stream is stopped, not drained: that costs nothing, and what comes after a start is
-//! new by construction.
+//! The device is opened non-blocking, and each wait has a limit, so that the thread can always be stopped.
+//! While nobody is listening the stream is stopped, not drained: this costs nothing, and after a start only
+//! new sound arrives.
 
 use std::ffi::CString;
 use std::io;
@@ -18,9 +18,10 @@ use crate::clock::{AUDIO_HZ, Pts};
 use crate::media::pcm::Format;
 use crate::text::shown;
 
-/// The word in messages like "microphone unplugged".
+/// The device's name in error messages, as in "microphone unplugged".
 const WHAT: &str = "microphone";
-/// Sixteen bits first: 98 dB are more than a room has, and on USB 2 the camera needs the bandwidth.
+/// Sample formats in order of preference. 16 bits come first: their 98 dB are more than a room offers, and on
+/// USB 2 the camera needs the bandwidth.
 const FORMATS: [(Format, pcm::Format); 5] = [
     (Format::S16, pcm::Format::S16LE),
     (Format::S24In3, pcm::Format::S243LE),
@@ -28,30 +29,31 @@ const FORMATS: [(Format, pcm::Format); 5] = [
     (Format::S32, pcm::Format::S32LE),
     (Format::Float, pcm::Format::FloatLE),
 ];
-/// In order of preference: our own, then what loses least for least.
+/// Sample rates in order of preference: our own first, then those with the best ratio of quality to cost.
 const RATES: [u32; 12] =
     [AUDIO_HZ, 44_100, 96_000, 88_200, 192_000, 176_400, 32_000, 24_000, 22_050, 16_000, 11_025, 8_000];
-/// A short period keeps the delay low; at 100 wakeups a second the CPU does not notice.
+/// Wanted period. A short period keeps the delay low, and 100 wakeups a second cost next to no CPU time.
 const PERIOD: Duration = Duration::from_millis(10);
-/// What may pile up while the thread is held up. Longer would only keep sound that is too old to be sent.
+/// Wanted size of the driver's buffer: what may pile up while the thread is delayed. A longer buffer would
+/// only keep sound that is too old to be sent.
 const BUFFER: Duration = Duration::from_millis(200);
-/// A device that delivers nothing for this long has stopped doing so.
+/// A device that delivers nothing for this long is considered stalled.
 const STALLED: Duration = Duration::from_secs(2);
-/// A driver's timestamp older than this is none.
+/// A driver's timestamp older than this is considered invalid.
 const OLDEST_TIMESTAMP: Duration = Duration::from_secs(1);
 
-/// What the device was brought to deliver.
+/// The settings that the device accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spec {
-    /// Samples per second, by its own count.
+    /// Samples per second, by the device's own clock.
     pub rate_hz: u32,
-    /// Channels.
+    /// Number of channels.
     pub channels: u32,
-    /// Layout of a sample.
+    /// Sample format.
     pub format: Format,
-    /// How often it delivers.
+    /// Time between deliveries.
     pub period: Duration,
-    /// How much it keeps for us.
+    /// Length of the driver's buffer.
     pub buffer: Duration,
 }
 
@@ -60,34 +62,34 @@ pub struct Microphone {
     pcm: PCM,
     spec: Spec,
     running: bool,
-    /// When something was last delivered, or the stream was started.
+    /// When data last arrived, or the stream was started.
     alive: Pts,
     bytes: Vec<u8>,
 }
 
-/// What came of waiting for a period.
+/// The result of waiting for a period.
 #[derive(Debug)]
 pub enum Read<'a> {
-    /// Nothing yet.
+    /// No data yet.
     Nothing,
-    /// All that was waiting.
+    /// All samples that were waiting.
     Samples {
-        /// Interleaved, as [`Spec`] says.
+        /// Interleaved samples, in the format of [`Spec`].
         bytes: &'a [u8],
-        /// So many samples, counted from the first of these, had been captured ...
+        /// How many samples, counted from the first of these, had been captured at the time `at`.
         captured: u64,
-        /// ... by this time.
+        /// The time that belongs to `captured`.
         at: Pts,
     },
-    /// The stream was started, or broke off and was started again: samples count from zero.
+    /// The stream was started, or restarted after an interruption: samples count from zero.
     Started {
-        /// It broke off: samples were lost because they were not read in time, or the system slept.
+        /// Whether samples were lost, because they were not read in time or the system slept.
         lost: bool,
     },
 }
 
 impl Microphone {
-    /// Opens the PCM called `name`, wanting `channels`, but taking what there is.
+    /// Opens the PCM called `name`. Asks for `channels`, but takes what the device offers.
     pub fn open(name: &str, channels: u32) -> Result<Self, Error> {
         let pcm = open_pcm(name)?;
         let spec = configure(&pcm, name, channels)?;
@@ -96,18 +98,18 @@ impl Microphone {
         Ok(Self { pcm, spec, running: false, alive: Pts::now(), bytes: vec![0; frames * frame] })
     }
 
-    /// What its card calls itself; `None` where the name given leads to no card (a sound server, say).
+    /// The name of the card; `None` if the PCM belongs to no card (a sound server, for example).
     pub fn card(&self) -> Option<String> {
         let card = self.pcm.info().ok()?.get_card();
         (card >= 0).then(|| Card::new(card).get_name().ok()).flatten().map(|name| shown(&name))
     }
 
-    /// What it delivers.
+    /// The settings that the device accepted.
     pub fn spec(&self) -> Spec {
         self.spec
     }
 
-    /// The next samples, waiting for them at most `timeout`. Starts the stream if it rests.
+    /// Returns the next samples, and waits for them at most `timeout`. Starts the stream if it is stopped.
     pub fn read(&mut self, timeout: Duration) -> Result<Read<'_>, Error> {
         if !self.running {
             return self.start(false);
@@ -122,7 +124,8 @@ impl Microphone {
             Err(e) => return self.recover(e),
         };
         let now = Pts::now();
-        // `delay` reaches to the converter, `avail` only to the driver's buffer; not every driver fills it in.
+        // `delay` reaches back to the converter, `avail` only to the driver's buffer; not every driver fills
+        // in `delay`.
         let (avail, delay) = (status.get_avail().max(0) as u64, status.get_delay().max(0) as u64);
         let captured =
             if (avail..avail + u64::from(self.spec.rate_hz)).contains(&delay) { delay } else { avail };
@@ -142,8 +145,8 @@ impl Microphone {
         }
     }
 
-    /// Stops the stream until the next [`read`](Self::read); to be called now and then while nobody listens,
-    /// because it also notices when the device is gone.
+    /// Stops the stream until the next [`read`](Self::read). Call it now and then while nobody is listening:
+    /// it also notices when the device is gone.
     pub fn rest(&mut self) -> Result<(), Error> {
         if self.running {
             self.running = false;
@@ -167,20 +170,21 @@ impl Microphone {
         if Pts::now().since(self.alive) > STALLED { Err(Error::Stalled(WHAT)) } else { Ok(Read::Nothing) }
     }
 
-    /// Starts again after an overrun or a suspend; tells of anything else.
+    /// Restarts the stream after an overrun or a suspend; returns any other error.
     fn recover(&mut self, e: alsa::Error) -> Result<Read<'_>, Error> {
         match e.errno().abs() {
             libc::EAGAIN => {
-                // Said to be ready and was not. Not to spin on a driver that does that all the time:
+                // The device was reported ready, but was not. Don't spin on a driver that does this all the
+                // time:
                 std::thread::sleep(Duration::from_millis(1));
                 self.nothing()
             }
             libc::EINTR => self.nothing(),
             libc::EPIPE => self.start(true),
-            // Few drivers can resume, none need to: the sound of before the sleep is not wanted.
+            // Few drivers can resume, and it is not needed: sound from before the sleep is not wanted.
             libc::ESTRPIPE => self.start(true),
             _ => {
-                // While a card is being unplugged it first says EIO and only then what it is about.
+                // While a card is being unplugged, the first error is EIO; the state changes a little later.
                 std::thread::sleep(Duration::from_millis(50));
                 if self.unplugged() { Err(Error::unplugged(WHAT)) } else { Err(broken(e)) }
             }
@@ -188,20 +192,22 @@ impl Microphone {
     }
 }
 
-/// On 32-bit ARM the same package runs with either alsa-lib: that of Debian 12 and before writes a timespec of 8 bytes,
-/// that of Debian 13 one of 16 (its 64-bit time). Room for 16, all zero before, makes the call safe with both, and the
-/// shorter one is then recognised in it. So `.cargo/config.toml` has alsa-sys take the longer one, whatever it finds.
+/// On 32-bit ARM the same package runs with two versions of alsa-lib: Debian 12 and older write a timespec of
+/// 8 bytes, Debian 13 writes one of 16 bytes (64-bit time). A zeroed buffer of 16 bytes makes the call safe
+/// with both, and the shorter layout is then recognised in it. For this, `.cargo/config.toml` makes alsa-sys
+/// use the longer type, whatever version it finds.
 #[cfg(all(target_arch = "arm", target_env = "gnu"))]
 const _: () = assert!(size_of::<alsa::timespec>() == 16, "build with RUSTFLAGS='--cfg alsa_sys_time64'");
 
-/// The time in a timespec of alsa-lib's. Where the shorter one was written into the longer, its nanoseconds are the upper
-/// half of the seconds, and nothing is where nanoseconds belong; no true clock of seconds is past 32 bits.
+/// Converts a timespec of alsa-lib. Where the shorter layout was written into the longer one, its nanoseconds
+/// are in the upper half of the seconds, and the field for nanoseconds is zero; seconds never need more than
+/// 32 bits.
 fn dated(sec: u64, nsec: u64) -> Pts {
     let (sec, nsec) = if sec >> 32 == 0 { (sec, nsec) } else { (sec & u64::from(u32::MAX), sec >> 32) };
     Pts::from_micros(sec * 1_000_000 + nsec / 1_000)
 }
 
-/// Opens a PCM for capture without waiting for whoever has it.
+/// Opens a PCM for capture, without waiting for a program that has it open.
 pub(super) fn open_pcm(name: &str) -> Result<PCM, Error> {
     keep_quiet();
     let c_name =
@@ -219,23 +225,23 @@ pub(super) fn open_pcm(name: &str) -> Result<PCM, Error> {
     })
 }
 
-/// The formats we can read of those that `hw` allows, the preferred first.
+/// The supported formats among those that `hw` allows, in order of preference.
 pub(super) fn formats(hw: &HwParams<'_>) -> impl Iterator<Item = (Format, pcm::Format)> {
     FORMATS.into_iter().filter(|(_, f)| hw.test_format(*f).is_ok())
 }
 
-/// The usual rates of those that `hw` allows, the preferred first.
+/// The usual rates among those that `hw` allows, in order of preference.
 pub(super) fn rates(hw: &HwParams<'_>) -> impl Iterator<Item = u32> {
     RATES.into_iter().filter(|r| hw.test_rate(*r).is_ok())
 }
 
-/// Has alsa-lib's own messages, which go to stderr at every attempt to open, go nowhere: what matters of them
-/// comes back as an error. It holds for this thread; called again it empties what has gathered.
+/// Discards alsa-lib's own messages, which go to stderr at every attempt to open a device; what matters comes
+/// back as an error. This applies to the calling thread; calling it again discards what was collected.
 pub(super) fn keep_quiet() {
     let _ = Output::local_error_handler();
 }
 
-/// The device as it is, with as little conversion by alsa-lib as the name allows.
+/// Configures the device with as little conversion by alsa-lib as its name allows.
 fn configure(pcm: &PCM, name: &str, channels: u32) -> Result<Spec, Error> {
     let failed = |what: &str| {
         let (device, what) = (name.to_owned(), format!("configuring {what} of {name}"));
@@ -268,8 +274,8 @@ fn configure(pcm: &PCM, name: &str, channels: u32) -> Result<Spec, Error> {
     let buffer = hw.get_buffer_size().map_err(failed("the buffer"))?;
     let sw = pcm.sw_params_current().map_err(failed("the software parameters"))?;
     sw.set_avail_min(period).map_err(failed("the period"))?;
-    let _ = sw.set_tstamp_mode(true); // PCMs that are no hardware may refuse these two:
-    let _ = sw.set_tstamp_type(TstampType::Monotonic); // then the time of reading is taken
+    let _ = sw.set_tstamp_mode(true); // PCMs without hardware may refuse these two calls;
+    let _ = sw.set_tstamp_type(TstampType::Monotonic); // the time of reading is used then
     pcm.sw_params(&sw).map_err(failed("the software parameters"))?;
 
     let rate_hz = hw.get_rate().map_err(failed("the rate"))?;
@@ -279,7 +285,7 @@ fn configure(pcm: &PCM, name: &str, channels: u32) -> Result<Spec, Error> {
     Ok(Spec { rate_hz, channels, format, period: span(period), buffer: span(buffer) })
 }
 
-/// What an error in mid-stream means.
+/// Converts an error of a running stream.
 fn broken(e: alsa::Error) -> Error {
     match e.errno().abs() {
         libc::ENODEV | libc::ENXIO | libc::EBADFD => Error::unplugged(WHAT),
@@ -291,7 +297,8 @@ fn broken(e: alsa::Error) -> Error {
 mod tests {
     use super::*;
 
-    /// The two layouts of a timespec, little-endian: (i32, i32), and (i64, i32, padding).
+    /// Writes `bytes` as alsa-lib would. The two layouts of a timespec, little-endian, are (i32, i32) and
+    /// (i64, i32, padding).
     fn written(bytes: &[u8]) -> Pts {
         let mut room = [0; 16];
         room[..bytes.len()].copy_from_slice(bytes);
@@ -309,7 +316,7 @@ mod tests {
             assert_eq!(written(&short), expected);
             assert_eq!(written(&long), expected);
         }
-        // Nonsense is nonsense, and no overflow.
+        // Invalid values must not overflow.
         let nonsense = dated(u64::MAX, u64::MAX);
         assert!(nonsense > Pts::from_micros(1 << 50));
     }

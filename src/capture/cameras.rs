@@ -1,4 +1,4 @@
-//! The cameras of this machine: what there is, and which one to use in which mode.
+//! The cameras of this machine: lists them and chooses one, with its modes.
 
 use std::path::{Path, PathBuf};
 
@@ -14,31 +14,31 @@ use super::v4l2::{self, Node};
 use crate::config;
 use crate::media::frame::{LARGEST, PixelFormat, Size};
 
-/// One capture node and all it can do.
+/// A capture node and its abilities.
 #[derive(Debug)]
 pub struct Listing {
-    /// Its node, as "/dev/video0".
+    /// Path of the node, such as "/dev/video0".
     pub path: PathBuf,
-    /// What the device calls itself.
+    /// Name of the device.
     pub name: String,
-    /// Driver, as "uvcvideo".
+    /// Name of the driver, such as "uvcvideo".
     pub driver: String,
-    /// Where it is, as "usb-0000:01:00.0-1.2".
+    /// Bus and port, such as "usb-0000:01:00.0-1.2".
     pub bus: String,
-    /// Its names that last; looked up for lists alone.
+    /// Its persistent names; filled in for lists only.
     pub names: Names,
-    /// Formats, sizes and rates.
+    /// Formats, sizes and frame rates.
     pub offered: Vec<Offered>,
-    /// Controls.
+    /// The camera's controls.
     pub controls: Vec<Control>,
-    /// Why it is no camera that we can use, in one sentence.
+    /// Why the node can't be used as a camera, in one sentence.
     pub unfit: Option<String>,
-    /// Whether that is because libcamera must process what it gives.
+    /// Whether it can't be used because libcamera must process its data.
     pub is_sensor: bool,
 }
 
-/// All capture nodes, by number. Ranges of sizes are shown with the rates near `size`. A node that can't be opened is
-/// listed with the reason.
+/// Lists all capture nodes by number. Size ranges are listed with the frame rates near `size`. A node that
+/// can't be opened is listed with the reason.
 pub fn list(size: Size) -> Vec<Listing> {
     let mut names = names::all();
     let mut all: Vec<_> = node::all()
@@ -66,7 +66,7 @@ fn unopened_too(listing: Result<Listing, (PathBuf, Error)>) -> Listing {
     })
 }
 
-/// The camera that `video` means and the modes to try. [`config::CameraDevice::Pattern`] means none.
+/// Chooses the camera for `video` and the modes to try. [`config::CameraDevice::Pattern`] is an error here.
 pub fn choose(video: &config::Video) -> Result<Choice, Error> {
     match &video.device {
         config::CameraDevice::Pattern => {
@@ -83,7 +83,7 @@ pub fn choose(video: &config::Video) -> Result<Choice, Error> {
     }
 }
 
-/// Those of `nodes` that "auto" may take: others of the configuration's cameras do not name them.
+/// Removes from `nodes` those that other cameras of the configuration name: "auto" must not take them.
 pub fn unnamed(video: &config::Video, mut nodes: Vec<PathBuf>) -> Vec<PathBuf> {
     let named: Vec<_> = video.others.iter().filter_map(|name| resolve(name).ok()).collect();
     nodes.retain(|node| !named.contains(node));
@@ -107,7 +107,8 @@ fn choose_auto(video: &config::Video) -> Result<Choice, Error> {
     }
     fit.sort_by_key(preference);
     let count = fit.len();
-    // A camera that somebody else uses comes last: if all are in use, opening it will say by whom.
+    // A camera that another program uses comes last: if all are in use, the error on opening names the
+    // program.
     let at = fit.iter().position(|listing| !is_busy(&listing.path)).unwrap_or(0);
     if at < count {
         let why = why_first(count, at, named);
@@ -116,7 +117,8 @@ fn choose_auto(video: &config::Video) -> Result<Choice, Error> {
     Err(closed.unwrap_or_else(|| no_camera(&unfit, named)))
 }
 
-/// Why the camera at place `at` of `count` is taken; with `named` there are others, which the configuration names.
+/// Why the camera at position `at` of `count` was chosen; `named` says that the configuration names other
+/// cameras.
 fn why_first(count: usize, at: usize, named: bool) -> String {
     let unnamed = if named { " that no other [[camera]] names" } else { "" };
     match (count, at) {
@@ -131,7 +133,7 @@ fn why_first(count: usize, at: usize, named: bool) -> String {
     }
 }
 
-/// Why there is no camera. A sensor that needs libcamera is worth telling; codecs and the like are not.
+/// Why there is no camera. A sensor that needs libcamera is worth a message; codecs and the like are not.
 fn no_camera(unfit: &[Listing], named: bool) -> Error {
     match unfit.iter().find(|listing| listing.is_sensor) {
         Some(Listing { unfit: Some(why), .. }) => Error::Unusable(why.clone()),
@@ -140,7 +142,7 @@ fn no_camera(unfit: &[Listing], named: bool) -> Error {
     }
 }
 
-/// Smaller is better.
+/// Sort key of a camera; the smallest is preferred.
 fn preference(listing: &Listing) -> (bool, u8) {
     let colours =
         listing.offered.iter().filter_map(|o| o.format.pixel_format()).any(|f| f != PixelFormat::Grey);
@@ -191,14 +193,14 @@ fn choice(listing: Listing, video: &config::Video, why: String) -> Result<Choice
     })
 }
 
-/// What a node says of itself, and its `controls` if wanted; `None` if it doesn't capture video.
+/// Queries a node, and its `controls` if asked; `None` if it doesn't capture video.
 fn inspect(path: &Path, size: Size, controls: bool) -> Result<Option<Listing>, (PathBuf, Error)> {
     let node = v4l2::open(path).map_err(|e| (path.to_owned(), e))?;
-    // Not a V4L2 node at all, or just unplugged.
+    // Not a V4L2 node, or just unplugged.
     let Ok(caps) = node.caps() else { return Ok(None) };
     let Some(kind) = caps.capture_kind() else { return Ok(None) };
-    // Those that are no cameras by their nature are asked for no more: a Pi has a dozen of them, and a daemon that
-    // waits for a camera looks every second.
+    // Nodes that are clearly not cameras are not queried further: a Raspberry Pi has a dozen of them, and a
+    // daemon that waits for a camera looks every second.
     let nature = fitness_of(&caps);
     let offered = if nature.is_ok() { node.offered(kind, size) } else { vec![] };
     let unfit = nature.and_then(|()| fitness(&offered)).err();
@@ -217,14 +219,14 @@ fn inspect(path: &Path, size: Size, controls: bool) -> Result<Option<Listing>, (
     }))
 }
 
-/// Why a capture node is no camera for us.
+/// Why a capture node can't be used as a camera.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unfit {
-    /// It converts or codes pictures from memory.
+    /// A codec or converter that works on pictures from memory.
     Codec,
-    /// It gives what a sensor sees; libcamera makes pictures of that.
+    /// It delivers raw sensor data, which libcamera must process.
     Sensor,
-    /// It offers nothing we read.
+    /// It offers no supported format.
     Formats,
 }
 
@@ -234,7 +236,7 @@ const PROCESSORS: [&str; 4] = ["bcm2835-isp", "bcm2835-codec", "pispbe", "rpivid
 fn fitness_of(caps: &Caps) -> Result<(), Unfit> {
     let output = V4L2_CAP_VIDEO_OUTPUT | V4L2_CAP_VIDEO_OUTPUT_MPLANE;
     let codec = V4L2_CAP_VIDEO_M2M | V4L2_CAP_VIDEO_M2M_MPLANE;
-    // A loopback takes pictures from a program and gives them to another: for us a camera.
+    // A loopback passes pictures from one program to another, so here it counts as a camera.
     let loopback = caps.driver == "v4l2 loopback";
     if caps.flags & codec != 0
         || caps.flags & output != 0 && !loopback
@@ -242,7 +244,7 @@ fn fitness_of(caps: &Caps) -> Result<(), Unfit> {
     {
         return Err(Unfit::Codec);
     }
-    // Nodes of a pipeline list all formats there are, whatever sensor is at its other end.
+    // Nodes of a pipeline list all possible formats, whichever sensor is attached.
     if caps.flags & V4L2_CAP_IO_MC != 0 {
         return Err(Unfit::Sensor);
     }
@@ -269,7 +271,7 @@ fn sentence(path: &Path, caps: &Caps, offered: &[Offered], why: Unfit) -> String
     }
 }
 
-/// The formats offered, each once.
+/// The offered formats, without duplicates.
 fn formats(offered: &[Offered]) -> String {
     let mut all: Vec<FourCc> = vec![];
     for offer in offered {

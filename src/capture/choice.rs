@@ -1,23 +1,24 @@
-//! Which camera to open, and how: what looking for cameras ends with, and opening one begins with.
+//! The chosen camera and its modes: the result of looking for cameras, and the input for opening one.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::modes::Picked;
 
-/// The camera to open, and how.
+/// The camera to open, and its modes.
 #[derive(Clone, Debug)]
 pub struct Choice {
-    /// Its node.
+    /// Path of the node.
     pub path: PathBuf,
-    /// What the device calls itself.
+    /// Name of the device.
     pub name: String,
-    /// Why this one, in one sentence.
+    /// Why this camera was chosen, in one sentence.
     pub why: String,
-    /// Modes to try in this order; there is at least one.
+    /// Modes in the order in which to try them; at least one.
     pub modes: Vec<Picked>,
     /// Controls to set.
     pub controls: BTreeMap<String, i64>,
-    /// What is wrong with those, one sentence each. They are left out then; `peercam check` calls it a failure.
+    /// Problems with the configured controls, one sentence each. The daemon skips these controls; `peercam
+    /// check` reports a failure.
     pub problems: Vec<String>,
 }

@@ -1,7 +1,8 @@
-//! Which modes of a camera have shown that they do not work, so that the next one is tried. Pure policy.
+//! Remembers which modes of a camera do not work, so that the next one is tried. Pure policy.
 //!
-//! Some webcams offer YUYV and stall in it, or fill its buffers only in part, and work in MJPG. What was found out holds
-//! for this device until it is plugged in again, which [`Fallback::about`] sees, or until another mode is configured.
+//! Some webcams offer YUYV but stall in it, or fill its buffers only in part, and work in MJPG. The result is
+//! kept for this device until it is plugged in again, which [`Fallback::about`] notices, or until a different
+//! mode is configured.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -11,12 +12,13 @@ use super::Error;
 use super::modes::Picked;
 use crate::media::frame::PixelFormat;
 
-/// A mode that failed this many times in a row is given up ...
+/// A mode that failed this many times in a row is given up.
 const FAILURES: u32 = 3;
-/// ... or this many times by staying silent for as long as a slow camera may: that has taken long enough.
+/// A mode that delivered nothing this many times, each for as long as a slow camera may take, is given up:
+/// more attempts would take too long.
 const SILENCES: u32 = 2;
 
-/// A device node as it is now: one that is unplugged and plugged in again has another inode.
+/// The identity of a device node: after unplugging and plugging in again its inode is different.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
     path: PathBuf,
@@ -24,7 +26,7 @@ pub struct Device {
 }
 
 impl Device {
-    /// The one at `path`.
+    /// The device node at `path`.
     pub fn at(path: &Path) -> Self {
         Self { path: path.to_owned(), inode: fs::metadata(path).map_or(0, |node| node.ino()) }
     }
@@ -33,14 +35,14 @@ impl Device {
 /// How a mode failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// It gave no frame for as long as a slow camera may need.
+    /// No frame arrived for as long as a slow camera may need.
     Silent,
-    /// An error, or buffers without a picture.
+    /// An error occurred, or the buffers contained no picture.
     Broken,
 }
 
 impl Failure {
-    /// What a camera's error says of its mode; `None` if that is not to blame.
+    /// What a camera's error says about its mode; `None` if the mode is not to blame.
     pub fn of(error: &Error) -> Option<Self> {
         match error {
             Error::Stalled(_) => Some(Self::Silent),
@@ -60,22 +62,22 @@ pub struct Fallback {
 }
 
 impl Fallback {
-    /// The camera is `device` now; what is known about another one is forgotten.
+    /// Sets the current camera; what is known about any other one is forgotten.
     pub fn about(&mut self, device: Device) {
         if self.device.as_ref() != Some(&device) {
             *self = Self { device: Some(device), ..Self::default() };
         }
     }
 
-    /// Moves modes that were given up behind the others. Returns the best mode, if it is tried only later.
+    /// Moves modes that were given up to the end. Returns the best mode if it was moved.
     pub fn order(&self, modes: &mut [Picked]) -> Option<PixelFormat> {
         let best = modes.first()?.format;
         modes.sort_by_key(|mode| self.given_up.contains(&mode.format)); // stable
         (modes.first()?.format != best).then_some(best)
     }
 
-    /// The first of `modes` (as [`Fallback::order`] left them) failed. Returns how often it did, if the next mode is tried
-    /// now. When none is left, all of them are tried once more.
+    /// Records that the first of `modes`, as sorted by [`Fallback::order`], failed. Returns the number of
+    /// failures if the next mode is tried now. When no mode is left, all are tried again.
     pub fn failed(&mut self, modes: &[PixelFormat], how: Failure) -> Option<u32> {
         self.failures += 1;
         self.silences += u32::from(how == Failure::Silent);
@@ -91,7 +93,7 @@ impl Fallback {
         (modes.len() > 1).then_some(failures)
     }
 
-    /// The mode in use works: earlier failures were of another kind.
+    /// Records that the current mode works: its earlier failures had other causes.
     pub fn worked(&mut self) {
         (self.failures, self.silences) = (0, 0);
     }

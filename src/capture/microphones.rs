@@ -1,4 +1,4 @@
-//! Which microphones there are, and which of them is taken.
+//! The microphones of this machine: lists them and chooses one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,64 +13,65 @@ use super::alsa::{self as capture, Microphone};
 use crate::config;
 use crate::text::shown;
 
-/// What a microphone is attached to; the lower, the likelier it is the one meant.
+/// What a microphone is attached to, the most likely choice first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
-    /// On a USB device that is a camera as well.
+    /// A USB device that is also a camera.
     Camera,
-    /// On another USB device.
+    /// Any other USB device.
     Usb,
-    /// On the board or its bus.
+    /// The board or its bus.
     Board,
-    /// Made of software: the kernel's loopback and dummy cards.
+    /// Software: the kernel's loopback and dummy cards.
     Virtual,
 }
 
-/// What a microphone can do.
+/// What a microphone supports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Abilities {
-    /// The usual rates among those it has, in hertz, the one that would be taken first.
+    /// The usual rates that it supports, in hertz; the first is preferred.
     pub rates_hz: Vec<u32>,
-    /// Least and most channels.
+    /// Smallest and largest number of channels.
     pub channels: (u32, u32),
-    /// The sample formats it has that we read, as ALSA writes them, the one that would be taken first.
+    /// The supported sample formats that it offers, in ALSA's notation; the first is preferred.
     pub formats: Vec<String>,
 }
 
 /// A capture device of a sound card.
 #[derive(Debug)]
 pub struct Found {
-    /// The name to give in the configuration; does not change when other cards come and go.
+    /// The name for the configuration; it does not change when other cards come and go.
     pub alsa: String,
-    /// What it calls itself.
+    /// Name of the device.
     pub name: String,
     /// What it is attached to.
     pub place: Place,
 }
 
-/// Why a microphone is taken that the configuration names.
+/// The reason given for a microphone that the configuration names.
 pub const NAMED: &str = "it is named in the configuration";
 
-/// What was chosen.
+/// The chosen microphone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
-    /// Its ALSA name; `None` is the tone.
+    /// Its ALSA name; `None` for the tone.
     pub alsa: Option<String>,
-    /// What it calls itself.
+    /// Name of the device.
     pub name: String,
-    /// Why this one, in a sentence.
+    /// Why it was chosen, in one sentence.
     pub why: String,
 }
 
-/// All of them, the preferred first.
+/// All microphones, the preferred one first.
 pub fn list() -> Vec<Found> {
     capture::keep_quiet();
     let mut found: Vec<Found> = card::Iter::new().flatten().flat_map(|card| of_card(&card)).collect();
-    found.sort_by_key(|f| f.place); // stable: else in the kernel's order
+    found.sort_by_key(|f| f.place); // stable: otherwise in the kernel's order
     found
 }
 
-/// The microphone on the same USB device as a camera's node ("/dev/video0"), if it has one: its ALSA name.
+/// The ALSA name of the microphone on the same USB device as a camera's node ("/dev/video0"), if there is
+/// one.
 pub fn of_camera(node: &Path) -> Option<String> {
     of_camera_below(Path::new("/sys/class"), node)
 }
@@ -85,19 +86,19 @@ fn of_camera_below(class: &Path, node: &Path) -> Option<String> {
     Some(format!("hw:CARD={},DEV=0", id.trim()))
 }
 
-/// The USB device that an interface, to which `device` leads, belongs to.
+/// The USB device that owns the interface at the sysfs path `device`.
 fn usb_device(device: &Path) -> Option<PathBuf> {
     let interface = device.canonicalize().ok()?;
     let on_usb = fs::read_link(interface.join("subsystem")).is_ok_and(|s| s.ends_with("usb"));
     interface.parent().filter(|_| on_usb).map(Path::to_owned)
 }
 
-/// Whether the kernel has any capture device at all, for the price of reading one small file.
+/// Whether the kernel has any capture device; costs reading one small file.
 pub fn any() -> bool {
     fs::read_to_string("/proc/asound/pcm").is_ok_and(|pcms| pcms.contains(": capture"))
 }
 
-/// Asks a microphone what it can do, which needs it to be free.
+/// Queries what a microphone supports; it must not be in use.
 pub fn abilities(alsa: &str) -> Result<Abilities, Error> {
     let pcm = capture::open_pcm(alsa)?;
     let unusable = |e: alsa::Error| Error::Unusable(format!("{alsa}: {e}"));
@@ -109,9 +110,9 @@ pub fn abilities(alsa: &str) -> Result<Abilities, Error> {
     })
 }
 
-/// Opens what the configuration asks for; `None` beside the choice is the tone. "auto" takes the first that
-/// opens and never fails: where none does, it is the tone. "off" is not asked here. `why` is why a device is taken that has a
-/// name.
+/// Opens the configured microphone; `None` beside the choice means the tone. "auto" takes the first
+/// microphone that opens, or the tone, and never fails. "off" is not handled here. `why` is the reason to
+/// report for a named device.
 pub fn open(config: &config::Audio, why: &str) -> Result<(Choice, Option<Microphone>), Error> {
     match &config.device {
         config::Microphone::Device(alsa) => {
@@ -128,7 +129,8 @@ pub fn open(config: &config::Audio, why: &str) -> Result<(Choice, Option<Microph
     }
 }
 
-/// Those that belong to no single camera: `others` are names of such, also with "plug" in front.
+/// Removes microphones that belong to a single camera: `others` are their names, possibly with "plug" in
+/// front.
 fn unclaimed(found: Vec<Found>, others: &[String]) -> Vec<Found> {
     let is_claimed =
         |f: &Found| others.iter().any(|name| name.strip_prefix("plug").unwrap_or(name) == f.alsa);
@@ -165,7 +167,7 @@ fn tone(why: String) -> Choice {
 }
 
 fn of_card(card: &alsa::Card) -> Vec<Found> {
-    // Non-blocking; a card that goes away while we look has no microphones.
+    // Non-blocking. A card that is unplugged meanwhile has no microphones.
     let Ok(ctl) = Ctl::from_card(card, true) else { return vec![] };
     let Ok(info) = ctl.card_info() else { return vec![] };
     let (Ok(id), Ok(driver)) = (info.get_id(), info.get_driver()) else { return vec![] };
@@ -183,13 +185,14 @@ fn of_card(card: &alsa::Card) -> Vec<Found> {
         })
         .collect();
     if driver == "Loopback" {
-        // Programs play to its first device by default, which is heard on its second.
+        // By default, programs play to the card's first device; what they play is captured on its second.
         found.sort_by_key(|(device, _)| std::cmp::Reverse(*device));
     }
     found.into_iter().map(|(_, f)| f).collect()
 }
 
-/// Judges by the driver's name and the sysfs path of the card's device, which on USB is one of the interfaces.
+/// Decides by the driver's name and the sysfs path of the card's device, which on USB is one of the
+/// interfaces.
 fn place(driver: &str, device: &Path) -> Place {
     if matches!(driver, "Loopback" | "Dummy") {
         return Place::Virtual;

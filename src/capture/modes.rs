@@ -1,11 +1,12 @@
-//! Which of a camera's modes to take: the wanted size and rate for the least CPU. Pure policy, no device here.
+//! Chooses a camera's mode: the wanted size and frame rate for the least CPU. Pure policy without device
+//! access.
 
 use std::cmp::Ordering;
 use std::fmt;
 
 use crate::media::frame::{LARGEST, PixelFormat, Size};
 
-/// A pixel format as the kernel codes it (`V4L2_PIX_FMT_*`).
+/// A pixel format code of the kernel (`V4L2_PIX_FMT_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FourCc(pub u32);
 
@@ -15,7 +16,7 @@ impl FourCc {
         Self(u32::from_le_bytes(*text))
     }
 
-    /// The layout it stands for, if it is one we read.
+    /// The layout that the code stands for, if it is supported.
     pub fn pixel_format(self) -> Option<PixelFormat> {
         Some(match &self.0.to_le_bytes() {
             b"YUYV" => PixelFormat::Yuyv,
@@ -29,7 +30,7 @@ impl FourCc {
         })
     }
 
-    /// Whether it is what a sensor sees before any image processing: a Bayer mosaic, or grey of more than 8 bits.
+    /// Whether it is raw sensor data: a Bayer mosaic, or grey with more than 8 bits.
     pub fn is_raw_sensor(self) -> bool {
         let code = self.0.to_le_bytes();
         let bayer8 = [*b"BA81", *b"GBRG", *b"GRBG", *b"RGGB", *b"BYR2"];
@@ -51,7 +52,7 @@ impl fmt::Display for FourCc {
     }
 }
 
-/// Seconds from frame to frame.
+/// Frame interval in seconds, as a fraction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interval {
     /// Numerator; not zero.
@@ -61,7 +62,7 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// `fps` frames per second.
+    /// The interval for `fps` frames per second.
     pub const fn of_rate(fps: u32) -> Self {
         Self { num: 1, den: fps }
     }
@@ -72,24 +73,24 @@ impl Interval {
     }
 }
 
-/// One size, or a range of them, in which a format is offered.
+/// The sizes in which a format is offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sizes {
-    /// Just this.
+    /// A single size.
     One(Size),
-    /// Any from `min` to `max`, in steps from `min`. (Continuous sizes have a step of 1.)
+    /// Any size from `min` to `max`, in steps from `min`. (Continuous sizes have a step of 1.)
     Range {
-        /// Smallest.
+        /// Smallest size.
         min: Size,
-        /// Largest.
+        /// Largest size.
         max: Size,
-        /// From one to the next; not zero.
+        /// Step between sizes; not zero.
         step: Size,
     },
 }
 
 impl Sizes {
-    /// The size among these that is nearest to `wanted`, not above it if there is one.
+    /// The size nearest to `wanted`, not above it if there is such a size.
     pub fn nearest(self, wanted: Size) -> Size {
         let fit = |wanted: u32, min: u32, max: u32, step: u32| {
             let clamped = wanted.clamp(min, max.max(min));
@@ -117,11 +118,11 @@ impl fmt::Display for Sizes {
 /// Frame rates at one size.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rates {
-    /// The driver doesn't say.
+    /// The driver doesn't report them.
     Unknown,
-    /// Just these.
+    /// A list of intervals.
     List(Vec<Interval>),
-    /// Any between the two.
+    /// Any interval between the two.
     Range {
         /// Shortest interval.
         fastest: Interval,
@@ -131,7 +132,7 @@ pub enum Rates {
 }
 
 impl Rates {
-    /// The interval that comes nearest to `fps`.
+    /// The interval nearest to `fps`.
     fn nearest(&self, fps: f64) -> Option<Interval> {
         let wanted = Interval { num: 1000, den: (fps * 1000.0).round().clamp(1.0, 1e9) as u32 };
         match self {
@@ -159,47 +160,47 @@ impl fmt::Display for Rates {
     }
 }
 
-/// What a camera can do: one format in one size or range of sizes.
+/// What a camera offers: a format in one size or a range of sizes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offered {
-    /// Format.
+    /// Pixel format.
     pub format: FourCc,
-    /// Sizes.
+    /// Sizes of the frames.
     pub sizes: Sizes,
-    /// Frame rates at these sizes (for a range: at the one nearest to what is wanted).
+    /// Frame rates at these sizes; for a range, those at the size nearest to the wanted one.
     pub rates: Rates,
 }
 
-/// What the configuration asks for.
+/// The mode that the configuration asks for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Wanted {
-    /// Pixels.
+    /// Size in pixels.
     pub size: Size,
     /// Frames per second.
     pub fps: f64,
-    /// Only this layout.
+    /// The only layout to use, if the configuration names one.
     pub format: Option<PixelFormat>,
 }
 
-/// A mode to ask the driver for.
+/// A mode to request from the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Picked {
-    /// The kernel's code.
+    /// The kernel's code of the format.
     pub fourcc: FourCc,
-    /// The layout it stands for.
+    /// The layout that the code stands for.
     pub format: PixelFormat,
-    /// Pixels.
+    /// Size in pixels.
     pub size: Size,
-    /// Time from frame to frame.
+    /// Frame interval.
     pub interval: Interval,
 }
 
-/// The mode that gives the wanted size and rate for the least CPU, or what comes nearest.
+/// The mode with the wanted size and rate for the least CPU, or the nearest one.
 pub fn pick(offered: &[Offered], wanted: Wanted) -> Option<Picked> {
     rank(offered, wanted).into_iter().next()
 }
 
-/// The best mode of each layout, best first: what to try when a driver refuses the first after all.
+/// The best mode of each layout, best first: modes to try when a driver refuses the first one.
 pub fn rank(offered: &[Offered], wanted: Wanted) -> Vec<Picked> {
     let mut all: Vec<(Distance, Picked)> = offered.iter().filter_map(|offer| rate(offer, wanted)).collect();
     all.sort_by(|(a, x), (b, y)| a.cmp(b).then_with(|| by_cost(x, y)));
@@ -213,26 +214,29 @@ pub fn rank(offered: &[Offered], wanted: Wanted) -> Vec<Picked> {
 }
 
 fn by_cost(x: &Picked, y: &Picked) -> Ordering {
-    // Where a driver has both, `JPEG` is for single pictures: bcm2835-v4l2 makes them by its encoder of stills.
+    // Where a driver offers both, `JPEG` is for single pictures: bcm2835-v4l2 makes them with its still
+    // encoder.
     let for_stills = |mode: &Picked| mode.fourcc == FourCc::new(b"JPEG");
     cost(x).total_cmp(&cost(y)).then(for_stills(x).cmp(&for_stills(y)))
 }
 
-/// How far a mode is from what is wanted, in the order in which it counts. All zero: it is that.
+/// How far a mode is from the wanted one, in order of importance. All zero means that it is the wanted one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Distance {
-    /// A picture without colours comes after any with them.
+    /// A picture without colours comes after any with colours.
     colourless: bool,
-    /// Size and rate together, in units of [`STEP`].
+    /// Distance of size and rate together, in units of [`STEP`].
     steps: u32,
-    /// The size alone. Of 1280x720 at 30 frames per second and 1360x768 at 25, the former is nearer to 1280x720 at 25.
+    /// Distance of the size alone. Of 1280x720 at 30 fps and 1360x768 at 25 fps, the former is nearer to
+    /// 1280x720 at 25 fps.
     size_steps: u32,
 }
 
-/// Modes nearer to each other than this are as good: 29.97 for 30 frames per second, 1280x716 for 1280x720.
+/// Modes nearer to each other than this count as equal: 29.97 and 30 frames per second, 1280x716 and
+/// 1280x720.
 const STEP: f64 = 0.05;
 
-/// The mode of `offer` nearest to what is wanted, and how far it is from that.
+/// The mode of `offer` nearest to the wanted one, and its distance.
 fn rate(offer: &Offered, wanted: Wanted) -> Option<(Distance, Picked)> {
     let format = offer.format.pixel_format()?;
     if wanted.format.is_some_and(|only| only != format) {
@@ -253,8 +257,8 @@ fn rate(offer: &Offered, wanted: Wanted) -> Option<(Distance, Picked)> {
     Some((distance, Picked { fourcc: offer.format, format, size, interval }))
 }
 
-/// Distances are of logarithms, so that half is as far as double. A larger picture costs CPU and bits that nobody
-/// asked for: it counts half as far again.
+/// Distances are differences of logarithms, so that half is as far away as double. A larger picture costs CPU
+/// time and bits that nobody asked for, so its distance counts one and a half times.
 fn size_distance(size: Size, wanted: Size) -> f64 {
     let side = |got: u32, wanted: u32| (f64::from(got) / f64::from(wanted.max(1))).ln();
     let (w, h) = (side(size.width, wanted.width), side(size.height, wanted.height));
@@ -262,14 +266,15 @@ fn size_distance(size: Size, wanted: Size) -> f64 {
     if w + h > 0.0 { far * 1.5 } else { far }
 }
 
-/// As for sizes, but it is the slower rate that counts half as far again: stutter is what people see.
+/// Like [`size_distance`], but here the slower rate counts one and a half times: people notice stutter.
 fn rate_distance(fps: f64, wanted: f64) -> f64 {
     let far = (fps / wanted).ln();
     if far < 0.0 { far * -1.5 } else { far }
 }
 
-/// CPU per second to get I420 of it, in arbitrary units. The figures are milliseconds per megapixel measured on one
-/// core, times 20: copying rows, splitting chroma, unpacking, and for JPEG decoding.
+/// CPU time per second to convert the mode to I420, in arbitrary units. The figures are milliseconds per
+/// megapixel, measured on one core, times 20: for copying rows, splitting chroma, unpacking, and decoding
+/// JPEG.
 fn cost(mode: &Picked) -> f64 {
     let per_pixel = match mode.format {
         PixelFormat::Yu12 | PixelFormat::Grey => 1.0,

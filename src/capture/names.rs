@@ -1,4 +1,4 @@
-//! The names of cameras that last, which udev makes links of: below `/dev/v4l/by-id` by what a camera is, and below
+//! Persistent names of cameras. udev creates them as links: in `/dev/v4l/by-id` by the camera's identity, in
 //! `/dev/v4l/by-path` by the port that it is plugged into.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,22 +12,22 @@ use super::Error;
 use super::v4l2::node;
 use crate::text::is_plain;
 
-/// Where the links are.
+/// Directory of the links.
 const LINKS: &str = "/dev/v4l";
-/// What udev knows of each node, one file each.
+/// Directory of udev's database, with one file for each device.
 const DATABASE: &str = "/run/udev/data";
 
-/// The names of one camera that stay when its node gets another number.
+/// The names of a camera that stay the same when its node gets a different number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
-    /// Its name below `/dev/v4l/by-id`. `None` also where another camera has it as well: equal ones without serial numbers
-    /// have one link, which leads to either of them.
+    /// Name in `/dev/v4l/by-id`. `None` if another camera has the same one: identical cameras without serial
+    /// numbers share one link, which leads to either of them.
     pub by_id: Option<String>,
-    /// Its name below `/dev/v4l/by-path`.
+    /// Name in `/dev/v4l/by-path`.
     pub by_path: Option<String>,
 }
 
-/// The node that a configured name means.
+/// The node that a configured name leads to.
 pub fn resolve(name: &str) -> Result<PathBuf, Error> {
     resolve_below(Path::new(LINKS), name)
 }
@@ -37,7 +37,8 @@ fn resolve_below(links: &Path, name: &str) -> Result<PathBuf, Error> {
         true => vec![PathBuf::from(name)],
         false => ["by-id", "by-path"].map(|folder| links.join(folder).join(name)).into(),
     };
-    // Links of udev go away with their camera, so what isn't there isn't plugged in.
+    // udev removes the links of a camera that is unplugged, so a missing link means that it is not plugged
+    // in.
     let found = paths.iter().find_map(|path| fs::canonicalize(path).ok());
     found.ok_or_else(|| Error::None(format!("{name} is not plugged in")))
 }
@@ -48,14 +49,15 @@ pub fn all() -> BTreeMap<PathBuf, Names> {
     names_below(Path::new(LINKS), &shared(&known))
 }
 
-/// What udev knows of a node (`sd-device` keeps it in a file that is named after the device's numbers).
+/// What udev knows about a node (`sd-device` keeps it in a file named after the device's numbers).
 fn known(node: &Path) -> Option<String> {
     let device = fs::metadata(node).ok()?.rdev();
     let file = format!("c{}:{}", major(device), minor(device));
     fs::read_to_string(Path::new(DATABASE).join(file)).ok()
 }
 
-/// The names below `by-id` that more than one node asks for, by what udev knows of each. Links are its lines with an S.
+/// The names in `by-id` that more than one node claims, according to udev's database. Its lines with an S are
+/// links.
 fn shared(known: &[String]) -> BTreeSet<String> {
     let mut seen = BTreeSet::new();
     let names = known.iter().flat_map(|known| known.lines()).filter_map(|l| l.strip_prefix("S:v4l/by-id/"));
@@ -75,7 +77,8 @@ fn names_below(links: &Path, shared: &BTreeSet<String>) -> BTreeMap<PathBuf, Nam
     all
 }
 
-/// Nodes and names, by name, but for names that can't be shown, and so not be copied either.
+/// The nodes and names in `folder`, by name. Names that can't be displayed are left out, as nobody could copy
+/// them.
 fn links_in(folder: &Path) -> Vec<(PathBuf, String)> {
     let links = fs::read_dir(folder).into_iter().flatten().flatten();
     let name = |link: &fs::DirEntry| link.file_name().into_string().ok().filter(|name| is_plain(name));
@@ -90,7 +93,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
-    /// A folder like `/dev`, removed in the end.
+    /// A directory like `/dev`, removed on drop.
     struct Dev(PathBuf);
 
     impl Dev {
@@ -156,13 +159,13 @@ mod tests {
         let port = |n| format!("pci-0000:00:14.0-usb-0:{n}:1.0-video-index0");
         let database =
             |name: &str, n| format!("S:v4l/by-path/{}\nS:v4l/by-id/{name}\nE:ID_BUS=usb\n", port(n));
-        // One link, for which both have asked.
+        // One link that both cameras claim.
         dev.link(&format!("by-id/{equal}"), "video2");
         dev.link(&format!("by-id/{unlike}"), "video4");
         for (n, node) in [(1, "video0"), (2, "video2"), (3, "video4")] {
             dev.link(&format!("by-path/{}", port(n)), node);
         }
-        // Newer systemd has the revision of USB in another name.
+        // Newer versions of systemd include the USB revision in a second name.
         dev.link("by-path/pci-0000:00:14.0-usbv2-0:1:1.0-video-index0", "video0");
         let shared = shared(&[database(equal, 1), database(equal, 2), database(unlike, 3)]);
         let names = |by_id: Option<&str>, n| Names { by_id: by_id.map(String::from), by_path: Some(port(n)) };

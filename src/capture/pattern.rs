@@ -1,5 +1,5 @@
-//! The built-in test picture: moving, with a readable clock and frame number, colour bars, a flash once a second
-//! that starts together with the tone's beep (`capture::tone`), and a [stamp].
+//! The built-in test picture: a moving box, a readable clock and frame number, colour bars, a flash once a
+//! second that starts together with the beep of the tone (`capture::tone`), and a [stamp].
 //!
 //! | rows, of the height | what |
 //! |---|---|
@@ -35,13 +35,13 @@ const BARS: [[u8; 3]; 8] = [
     [0, 0, 191],
     [0, 0, 0],
 ];
-/// Pictures kept for reuse: one drawn, one waiting, one being encoded.
+/// Number of pictures kept for reuse: one being drawn, one waiting, one being encoded.
 const POOL: usize = 3;
 
 /// The test picture as a camera.
 pub struct Pattern {
     mode: Mode,
-    /// All that does not move.
+    /// The parts that do not move.
     still: I420,
     pool: Arc<Pool>,
     last: Option<u64>,
@@ -72,7 +72,7 @@ impl Drop for Lent {
 }
 
 impl Pattern {
-    /// A test picture of `size` (made even) at `fps` frames a second.
+    /// Creates a test picture of `size` (rounded to even) with `fps` frames per second.
     pub fn new(size: Size, fps: u32) -> Self {
         let still = still(size);
         let mode = Mode {
@@ -107,8 +107,8 @@ impl VideoSource for Pattern {
         self.mode
     }
 
-    /// Frame `n` belongs to the time `n / fps` of the monotonic clock, so one falls on each whole second. When called
-    /// late, the frames in between are left out.
+    /// Frame `n` belongs to the time `n / fps` of the monotonic clock, so one frame falls on each full
+    /// second. If the call is late, the frames in between are skipped.
     fn next(&mut self, timeout: Duration) -> Result<Option<Frame>, Error> {
         let fps = self.mode.fps as u64;
         let now = Pts::now();
@@ -153,7 +153,7 @@ fn still(size: Size) -> I420 {
         fill(u, half, from, to, cb);
         fill(v, half, from, to, cr);
     }
-    // The stamp's chroma stays neutral, also where a very wide picture lets it reach into the bars.
+    // The stamp's chroma stays neutral, even where a very wide picture makes it overlap the bars.
     let covered = stamp::top(size) / 2 * half.width as usize;
     u[covered..].fill(128);
     v[covered..].fill(128);
@@ -168,7 +168,7 @@ fn write_line(luma: &mut [u8], size: Size, line: u32, text: &str) {
     text::draw_centred(luma, size, scale, size.height * 18 / 100 + line * text::LINE * scale, text);
 }
 
-/// Fills a rectangle given in parts of the plane's size.
+/// Fills a rectangle given in fractions of the plane's size.
 fn fill(plane: &mut [u8], size: Size, from: (f64, f64), to: (f64, f64), value: u8) {
     let x = |part: f64| ((part * f64::from(size.width)) as usize).min(size.width as usize);
     let y = |part: f64| ((part * f64::from(size.height)) as usize).min(size.height as usize);
@@ -177,7 +177,7 @@ fn fill(plane: &mut [u8], size: Size, from: (f64, f64), to: (f64, f64), value: u
     }
 }
 
-/// Y, Cb, Cr of an RGB colour, BT.601 limited range.
+/// Converts an RGB colour to Y, Cb, Cr (BT.601, limited range).
 fn bt601([r, g, b]: [u8; 3]) -> [u8; 3] {
     let (r, g, b) = (f64::from(r) / 255.0, f64::from(g) / 255.0, f64::from(b) / 255.0);
     let y = 0.299 * r + 0.587 * g + 0.114 * b;

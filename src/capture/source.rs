@@ -1,4 +1,4 @@
-//! Which source of pictures to use now: the configured camera, the best of those found, or the test picture.
+//! Chooses the video source: the configured camera, the best camera found, or the test picture.
 
 use std::time::Duration;
 
@@ -15,28 +15,28 @@ use crate::config;
 use crate::media::frame::PixelFormat;
 use crate::media::mode::Mode;
 
-/// While the test picture stands in, a camera is looked for so often.
+/// How often to look for a camera while the test picture replaces it.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
-/// Chooses and opens the right source, again and again.
+/// Chooses and opens the video source, each time that one is needed.
 pub struct Chooser {
     config: config::Video,
-    /// What was opened or looked at last, as it calls itself.
+    /// Name of the source that was last opened or looked at.
     last: Option<String>,
     fallback: Fallback,
-    /// The layouts that are tried, in this order; empty while there is no camera.
+    /// The layouts to try, in this order; empty while there is no camera.
     tried: Vec<PixelFormat>,
-    /// Once "auto" has found a camera, its absence is a fault and no reason for the test picture.
+    /// Once "auto" has found a camera, its absence is a fault, and the test picture no longer replaces it.
     seen_camera: bool,
-    /// The test picture is only a stand-in; since when nobody looked for a camera.
+    /// Set while the test picture replaces a camera: when a camera was last looked for.
     stand_in: Option<Pts>,
-    /// What the log was told last.
+    /// The last message that was logged.
     said: String,
     warned: Vec<String>,
 }
 
 impl Chooser {
-    /// For `[video]`.
+    /// Creates a chooser for `[video]`.
     pub fn new(config: &config::Video) -> Self {
         Self {
             config: config.clone(),
@@ -50,13 +50,13 @@ impl Chooser {
         }
     }
 
-    /// What it goes by.
+    /// The configuration in use.
     pub fn config(&self) -> &config::Video {
         &self.config
     }
 
-    /// Goes by another configuration. Says whether that may mean another device or mode. If not, and `open` is what
-    /// [`Chooser::open`] gave, its controls are set: that needs no new opening.
+    /// Changes the configuration. Returns whether this may require a different device or mode. If not, and
+    /// `open` is the source that [`Chooser::open`] returned, its controls are set without reopening it.
     pub fn configure(&mut self, config: config::Video, open: Option<&mut dyn VideoSource>) -> bool {
         let old = std::mem::replace(&mut self.config, config);
         let new = &self.config;
@@ -74,7 +74,8 @@ impl Chooser {
         false
     }
 
-    /// Opens what is right now and starts it; the log is told what it is and why. Whether it delivers is for others to tell.
+    /// Opens and starts the source to use now, and logs what it is and why. Whether it delivers frames is not
+    /// checked here.
     pub fn open(&mut self) -> Result<(Box<dyn VideoSource>, Found), Error> {
         match self.choose()? {
             Chosen::Pattern(why) => {
@@ -91,7 +92,8 @@ impl Chooser {
         }
     }
 
-    /// Chooses what would be opened now and agrees with its driver on a mode, without starting it; the log is told likewise.
+    /// Chooses the source to use now and negotiates a mode with its driver, without starting it; logs it like
+    /// [`Chooser::open`].
     pub fn look(&mut self) -> Result<Found, Error> {
         let found = match self.choose()? {
             Chosen::Pattern(why) => Found::pattern(why, self.pattern().mode()),
@@ -103,8 +105,8 @@ impl Chooser {
         Ok(self.found(found))
     }
 
-    /// What was opened last failed with `error` before it had worked for a while. If that was the fault of its mode, and not
-    /// for the first time, the next one is tried when it is opened again.
+    /// Records that the source opened last failed with `error` before it had worked for a while. If its mode
+    /// is to blame, and not for the first time, the next mode is tried at the next opening.
     pub fn failed(&mut self, error: &Error) {
         let Some(how) = Failure::of(error) else { return };
         if let [failed, next, ..] = self.tried[..]
@@ -117,12 +119,12 @@ impl Chooser {
         }
     }
 
-    /// What was opened last works.
+    /// Records that the source opened last works.
     pub fn worked(&mut self) {
         self.fallback.worked();
     }
 
-    /// What was opened or looked at last, as it calls itself.
+    /// Name of the source that was last opened or looked at.
     pub fn name(&self) -> &str {
         self.last.as_deref().unwrap_or_default()
     }
@@ -160,7 +162,8 @@ impl Chooser {
         Pattern::new(self.config.size, self.config.frame_rate)
     }
 
-    /// Whether the test picture stands in for a camera that is there by now. It is looked for now and then, or `at_once`.
+    /// Whether the test picture replaces a camera that is now available. Looks for a camera now and then, or
+    /// immediately if `at_once`.
     pub fn better_than_stand_in(&mut self, at_once: bool) -> bool {
         let now = Pts::now();
         match self.stand_in {
@@ -172,7 +175,7 @@ impl Chooser {
         }
     }
 
-    /// Tells the log what is new: a camera is opened for each viewer.
+    /// Logs warnings that are new: a camera may be opened for each viewer.
     fn warn(&mut self, name: &str, warnings: &[String]) {
         if self.warned != warnings {
             self.warned = warnings.to_vec();
@@ -182,7 +185,7 @@ impl Chooser {
         }
     }
 
-    /// Takes note of what was found, and logs it if it is new.
+    /// Remembers what was found, and logs it if it changed.
     fn found(&mut self, found: Found) -> Found {
         let Found { name, node, why, mode, .. } = &found;
         self.last = Some(name.clone());
@@ -198,22 +201,22 @@ impl Chooser {
 }
 
 enum Chosen {
-    /// The test picture, and why.
+    /// The test picture, and why it is used.
     Pattern(String),
     Camera(Choice),
 }
 
-/// What was chosen, and how it delivers.
+/// The chosen source and its mode.
 pub struct Found {
     /// "camera" or "pattern".
     pub source: &'static str,
-    /// What it calls itself.
+    /// Name of the device.
     pub name: String,
-    /// Its node, if it has one.
+    /// Path of its node, if it has one.
     pub node: Option<String>,
-    /// Why this one, in one sentence.
+    /// Why it was chosen, in one sentence.
     pub why: String,
-    /// What it delivers, as far as its driver says.
+    /// Its mode, as far as the driver reports it.
     pub mode: Mode,
 }
 

@@ -1,26 +1,27 @@
-//! The tone that stands in for a microphone: 1 kHz throughout, and a 3 kHz beep on every full second.
+//! The test tone, used instead of a microphone: 1 kHz throughout, and a 3 kHz beep on every full second.
 //!
-//! A sample depends on nothing but its number since `CLOCK_MONOTONIC` zero, so the tone can't drift, has no
-//! seam between packets and needs no state. The beep lasts while `pts % 1 s < 100 ms`; the test picture flashes
+//! A sample depends only on its number since `CLOCK_MONOTONIC` zero, so the tone can't drift, has no seams
+//! between packets and needs no state. The beep lasts while `pts % 1 s < 100 ms`; the test picture flashes
 //! white by the same rule, which makes lip sync measurable.
 
 use std::f64::consts::TAU;
 
 use crate::clock::AUDIO_HZ;
 
-/// The steady tone, hertz. Both divide [`AUDIO_HZ`], so a period is a whole number of samples.
+/// Frequency of the steady tone, in hertz. Both frequencies divide [`AUDIO_HZ`], so a period is a whole
+/// number of samples.
 pub const TONE_HZ: u32 = 1_000;
-/// The beep, hertz.
+/// Frequency of the beep, in hertz.
 pub const BEEP_HZ: u32 = 3_000;
-/// How long the beep lasts from the start of each second.
+/// Length of the beep from the start of each second, in samples.
 pub const BEEP_FRAMES: u64 = AUDIO_HZ as u64 / 10;
-/// Each of the two at -12 dBFS: together they stay 6 dB below full scale.
+/// Amplitude of each of the two, -12 dBFS: together they stay 6 dB below full scale.
 const AMPLITUDE: f64 = 0.25;
 
 const TONE_PERIOD: usize = (AUDIO_HZ / TONE_HZ) as usize;
 const BEEP_PERIOD: usize = (AUDIO_HZ / BEEP_HZ) as usize;
 
-/// One period of each, ready to be copied.
+/// One period of each frequency, ready to be copied.
 pub struct Tone {
     tone: [f32; TONE_PERIOD],
     beep: [f32; BEEP_PERIOD],
@@ -37,7 +38,7 @@ impl Default for Tone {
 }
 
 impl Tone {
-    /// Fills `out` (interleaved, `channels` alike) beginning with sample number `first`.
+    /// Fills `out` (interleaved, all `channels` alike), starting with sample number `first`.
     pub fn fill(&self, first: u64, channels: usize, out: &mut [f32]) {
         for (n, frame) in (first..).zip(out.chunks_exact_mut(channels)) {
             frame.fill(self.at(n));
@@ -86,10 +87,10 @@ pub(crate) mod tests {
     #[test]
     fn the_beep_starts_and_ends_on_the_very_sample() {
         let around = |n: u64| sound(n - 2, 5).iter().zip(2..).map(|(x, _)| *x).collect::<Vec<_>>();
-        let second = 86_400 * 400 * 48_000; // more than a year up
+        let second = 86_400 * 400 * 48_000; // more than a year of uptime
         let only_tone = |n: u64| Tone::default().tone[(n % 48) as usize];
         let onset = around(second);
-        // Both sines begin at zero: the first sample that differs is the one after the full second.
+        // Both sines begin at zero, so the first sample that differs is the one after the full second.
         assert_eq!(onset[..3], [only_tone(second - 2), only_tone(second - 1), 0.0]);
         assert!(onset[3] > only_tone(1) + 0.05);
         let end = around(second + BEEP_FRAMES);

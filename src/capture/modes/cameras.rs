@@ -1,4 +1,5 @@
-//! Real cameras' offers, read from `tests/data/cameras` (see its README.md), and what is to be chosen of them.
+//! Tests with the modes of real cameras, read from `tests/data/cameras` (see its README.md), and the modes
+//! expected for them.
 
 use std::fs;
 use std::path::Path;
@@ -6,12 +7,12 @@ use std::path::Path;
 use super::*;
 use crate::capture::v4l2::controls::{Allowed, Control, problems};
 
-/// One file.
+/// The contents of one file.
 struct Camera {
     name: String,
     offered: Vec<Offered>,
     controls: Vec<Control>,
-    /// A configuration, and the mode as "YUYV 640x480@7.5".
+    /// Configurations, each with the expected mode, such as "YUYV 640x480@7.5".
     wanted: Vec<(Wanted, String)>,
 }
 
@@ -56,7 +57,7 @@ fn read_sizes(text: &str) -> Sizes {
     Sizes::Range { min: read_size(min), max: read_size(max), step: read_size(&step.replace('/', "x")) }
 }
 
-/// "7.5" as 10/75.
+/// Reads "7.5" as 10/75.
 fn read_interval(fps: &str) -> Interval {
     Interval { num: 10, den: (fps.parse::<f64>().expect("a rate") * 10.0).round() as u32 }
 }
@@ -115,7 +116,7 @@ fn the_mode_that_a_real_camera_is_asked_for() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Whatever a person writes into the file, there is a mode of each real camera, it can be encoded, and it was offered.
+/// For every possible configuration, each real camera has a mode that it offers and that can be encoded.
 #[test]
 fn each_real_camera_has_a_mode_for_every_configuration() {
     let sizes =

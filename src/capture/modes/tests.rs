@@ -16,7 +16,7 @@ fn wanted(size: Size, fps: f64) -> Wanted {
     Wanted { size, fps, format: None }
 }
 
-/// "YUYV 1280x720 10.00"
+/// The chosen mode as text, such as "YUYV 1280x720 10.00".
 fn picked(offered: &[Offered], wanted: Wanted) -> String {
     let mode = pick(offered, wanted).expect("a mode");
     format!("{} {} {:.2}", mode.fourcc, mode.size, mode.interval.fps())
@@ -41,7 +41,7 @@ fn c920() -> Vec<Offered> {
     ]
 }
 
-/// vivid as a webcam: each format in each size, slower the larger.
+/// vivid as a webcam: each format in each size, larger sizes with lower rates.
 fn vivid() -> Vec<Offered> {
     let mut all = vec![];
     for format in [b"YUYV", b"UYVY", b"NV12", b"NV21", b"YU12", b"GREY", b"RGB3", b"BA81"] {
@@ -73,7 +73,7 @@ fn mjpeg_where_only_it_gives_the_rate() {
 #[test]
 fn a_wanted_format_is_kept_to() {
     let only = |format| Wanted { format: Some(format), ..wanted(HD, 30.0) };
-    // At 10 frames per second in full size, YUYV would stutter: the smaller size has nearly the rate.
+    // At 10 frames per second in full size, YUYV would stutter: the smaller size has nearly the wanted rate.
     assert_eq!(picked(&c920(), only(PixelFormat::Yuyv)), "YUYV 800x600 24.00");
     assert_eq!(picked(&vivid(), only(PixelFormat::Nv21)), "NV21 1280x720 30.00");
     assert_eq!(pick(&c920(), only(PixelFormat::Nv12)), None);
@@ -94,7 +94,7 @@ fn the_nearest_rate_and_rather_a_higher_one() {
     assert_eq!(rate(&[60.0, 29.97, 15.0]), "MJPG 1280x720 29.97");
     assert_eq!(rate(&[60.0, 25.0]), "MJPG 1280x720 25.00");
     assert_eq!(rate(&[60.0, 15.0]), "MJPG 1280x720 60.00");
-    // NTSC's thirty is as good as thirty, so the cheaper layout wins.
+    // NTSC's 29.97 is as good as 30, so the cheaper layout wins.
     let close = [offer(b"MJPG", HD, &[30.0]), offer(b"YUYV", HD, &[29.97])];
     assert_eq!(picked(&close, wanted(HD, 30.0)), "YUYV 1280x720 29.97");
 }
@@ -110,7 +110,7 @@ fn colours_before_anything_else() {
 fn ranges_of_sizes_and_rates() {
     let range = |step, max| Sizes::Range { min: Size::new(32, 32), max, step };
     let any = Rates::Range { fastest: Interval::of_rate(90), slowest: Interval { num: 1, den: 1 } };
-    // bcm2835-v4l2 (the Pi's legacy camera stack).
+    // bcm2835-v4l2, the legacy camera stack of the Raspberry Pi.
     let legacy = |rates: &Rates| {
         let sizes = range(Size::new(2, 2), Size::new(2592, 1944));
         vec![

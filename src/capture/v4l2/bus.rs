@@ -1,11 +1,12 @@
-//! Cameras that share a USB bus. Each reserves its part of it when it starts, and often there is not enough for two.
+//! Cameras that share a USB bus. Each camera reserves bandwidth when it starts, and often there is not enough
+//! for two.
 
 use std::path::Path;
 
 use super::node;
 use super::raw::Node;
 
-/// Why there is no room for the camera at `path`, and what to do, in one sentence.
+/// Explains in one sentence why the bus has no bandwidth for the camera at `path`, and what to do.
 pub fn no_room(path: &Path) -> String {
     let bus = bus_of(path);
     let others = bus.as_deref().map(|bus| users(bus, path)).unwrap_or_default();
@@ -25,7 +26,8 @@ fn sentence(path: &str, bus: Option<&str>, others: &[String]) -> String {
     )
 }
 
-/// The bus of a driver's `bus_info`: "0000:01:00.0" of "usb-0000:01:00.0-1.2", which names the host controller and the port.
+/// The bus in a driver's `bus_info`: "0000:01:00.0" in "usb-0000:01:00.0-1.2", which names the host
+/// controller and the port.
 fn controller(bus_info: &str) -> Option<&str> {
     bus_info.strip_prefix("usb-")?.rsplit_once('-').map(|(controller, _)| controller)
 }
@@ -35,7 +37,7 @@ fn bus_of(path: &Path) -> Option<String> {
     controller(&caps.bus).map(Into::into)
 }
 
-/// The other cameras on `bus` that are in use, by whatever program, as "/dev/video2 (HD Webcam)".
+/// The other cameras on `bus` that any program uses, as "/dev/video2 (HD Webcam)".
 fn users(bus: &str, path: &Path) -> Vec<String> {
     let user = |other: std::path::PathBuf| {
         let node = Node::open(&other).ok()?;

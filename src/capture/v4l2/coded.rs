@@ -1,31 +1,32 @@
-//! The size of the JPEGs that a camera sends, where it is not the one that was agreed on. Pure policy.
+//! Determines the size of a camera's JPEGs where it differs from the negotiated size. Pure policy.
 
 use crate::media::frame::{LARGEST, Size};
 use crate::media::mjpeg;
 
-/// How many frames in a row must have another size before it is believed: one may be damaged in its header.
+/// How many frames in a row must have a new size before it is believed: a single frame may have a damaged
+/// header.
 const SURE: u32 = 3;
-/// What the configuration allows, too.
+/// Smallest size; the configuration has the same limit.
 const SMALLEST: Size = Size::new(64, 64);
 
-/// The size to show.
+/// The size of the frames.
 #[derive(Debug)]
 pub struct Coded {
     agreed: Size,
     shown: Size,
-    /// Another size, and how many frames had it.
+    /// A different size, and how many frames in a row had it.
     other: Option<(Size, u32)>,
 }
 
 impl Coded {
-    /// For a camera that agreed on this size.
+    /// Creates the state for a camera that agreed to this size.
     pub fn new(agreed: Size) -> Self {
         Self { agreed, shown: agreed, other: None }
     }
 
-    /// A frame says that it has this size. Returns the size to show from now on, if that is a new one.
+    /// Records the size in a frame's header. Returns the size of the frames from now on, if it has changed.
     pub fn observe(&mut self, says: Option<Size>) -> Option<Size> {
-        let says = says?; // no header: the decoder will complain
+        let says = says?; // no header: the decoder will report an error
         let fits = |size| mjpeg::is_cropped_to(says, size);
         if fits(self.shown) {
             self.other = None;

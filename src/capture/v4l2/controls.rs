@@ -1,4 +1,4 @@
-//! A camera's controls (brightness, exposure, ...): listing, checking and setting them.
+//! A camera's controls (brightness, exposure, ...): lists, checks and sets them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,38 +8,38 @@ use v4l::v4l_sys::*;
 use super::node::{raw_text, text};
 use super::raw::{self, Node, zeroed};
 
-/// More controls, or entries of a menu, than any camera has.
+/// Limit for the numbers of controls and of menu entries; no camera has more.
 const MOST: usize = 512;
 
-/// One control that holds a number.
+/// A control with a numeric value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Control {
     /// `V4L2_CID_*`
     pub id: u32,
-    /// Its name as `v4l2-ctl` prints it, as "exposure_time_absolute".
+    /// Name as printed by `v4l2-ctl`, such as "exposure_time_absolute".
     pub name: String,
-    /// What numbers it takes.
+    /// The allowed values.
     pub allowed: Allowed,
-    /// What it is without being set.
+    /// Default value.
     pub default: i64,
-    /// What it is now, if it can be read.
+    /// Current value, if it can be read.
     pub value: Option<i64>,
-    /// Whether it can only be read.
+    /// Whether it is read-only.
     pub read_only: bool,
-    /// Whether another control keeps it from having effect (as automatic exposure does to the exposure time).
+    /// Whether another control disables it (as automatic exposure disables the exposure time).
     pub inactive: bool,
 }
 
-/// The numbers that a control takes.
+/// The allowed values of a control.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Allowed {
-    /// From the first to the second in steps of the third.
+    /// From the first to the second, in steps of the third.
     Range(i64, i64, u64),
     /// 0 (off) or 1 (on).
     Switch,
-    /// These, each with its meaning.
+    /// A list of values, each with its meaning.
     Menu(Vec<(i64, String)>),
-    /// Any of these bits.
+    /// Any combination of these bits.
     Bits(i64),
 }
 
@@ -71,7 +71,7 @@ impl fmt::Display for Allowed {
     }
 }
 
-/// What is wrong with `wanted` for a camera that has these controls: one sentence each, none if all is well.
+/// The problems with `wanted` for a camera with these controls, one sentence each; empty if there are none.
 pub fn problems(controls: &[Control], wanted: &BTreeMap<String, i64>) -> Vec<String> {
     wanted.iter().filter_map(|(name, value)| find(controls, name, *value).err()).collect()
 }
@@ -95,7 +95,7 @@ fn find<'a>(controls: &'a [Control], name: &str, value: i64) -> Result<&'a Contr
 }
 
 impl Node {
-    /// All controls that hold a number of at most 32 bits.
+    /// Lists all controls with values of at most 32 bits.
     pub fn controls(&self) -> Vec<Control> {
         let mut all = vec![];
         let mut query: v4l2_query_ext_ctrl = zeroed();
@@ -143,9 +143,9 @@ impl Node {
             .filter_map(|number| {
                 let mut entry: v4l2_querymenu = zeroed();
                 (entry.id, entry.index) = (query.id, u32::try_from(number).ok()?);
-                // Numbers between the least and the greatest may mean nothing to this camera.
+                // Values between the smallest and the largest may have no meaning for this camera.
                 self.call(raw::QUERYMENU, &mut entry).ok()?;
-                // SAFETY: bytes and an integer; the control's type says which is meant.
+                // SAFETY: bytes and an integer; the control's type says which member is valid.
                 let (name, value) = unsafe { (entry.__bindgen_anon_1.name, entry.__bindgen_anon_1.value) };
                 let is_text = query.type_ == v4l2_ctrl_type_V4L2_CTRL_TYPE_MENU;
                 Some((number, if is_text { text(&name) } else { value.to_string() }))
@@ -153,7 +153,7 @@ impl Node {
             .collect()
     }
 
-    /// What control `id` is now.
+    /// The current value of control `id`.
     pub fn control_value(&self, id: u32) -> Option<i64> {
         let mut control: v4l2_control = zeroed();
         control.id = id;
@@ -161,7 +161,7 @@ impl Node {
         Some(i64::from(control.value))
     }
 
-    /// Sets what is wanted and returns what went wrong, a sentence each.
+    /// Sets the wanted controls and returns the problems, one sentence each.
     pub fn set_controls(&self, wanted: &BTreeMap<String, i64>) -> Vec<String> {
         if wanted.is_empty() {
             return vec![];
@@ -177,7 +177,8 @@ impl Node {
                 Err(problem) => problems.push(problem),
             }
         }
-        // One may have waited for another: an exposure time is refused until automatic exposure is off.
+        // A control may have depended on another: an exposure time is refused until automatic exposure is
+        // off.
         for (control, value) in refused {
             if let Err(e) = self.set_control(control.id, value) {
                 problems.push(format!("control {} = {value}: the camera rejects it ({e})", control.name));
@@ -188,18 +189,18 @@ impl Node {
 
     fn set_control(&self, id: u32, value: i64) -> std::io::Result<()> {
         let mut control: v4l2_control = zeroed();
-        // Checked against the control's range, which is of 32 bits (a bit mask's as an unsigned number).
+        // The value was checked against the control's range, which is of 32 bits (unsigned for a bit mask).
         (control.id, control.value) = (id, value as i32);
         self.call(raw::S_CTRL, &mut control)
     }
 
-    /// Why this camera may deliver fewer frames than agreed: it exposes longer when it is dark.
+    /// Why this camera may deliver fewer frames than negotiated: it exposes longer in the dark.
     pub fn rate_note(&self) -> Option<String> {
         const APERTURE_PRIORITY: i64 = v4l2_exposure_auto_type_V4L2_EXPOSURE_APERTURE_PRIORITY as i64;
         if self.control_value(V4L2_CID_EXPOSURE_AUTO_PRIORITY)? == 0 {
             return None;
         }
-        // In manual mode nothing is prolonged.
+        // Manual mode never prolongs the exposure.
         if !matches!(self.control_value(V4L2_CID_EXPOSURE_AUTO), None | Some(0 | APERTURE_PRIORITY)) {
             return None;
         }
@@ -212,7 +213,8 @@ impl Node {
     }
 }
 
-/// A control's name as `v4l2-ctl` writes it: in lower case, an underscore for whatever is between letters and digits.
+/// A control's name as `v4l2-ctl` writes it: in lower case, with an underscore for each run of other
+/// characters.
 fn ctl_name(name: &str) -> String {
     let words = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join("_").to_ascii_lowercase()

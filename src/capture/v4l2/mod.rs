@@ -1,4 +1,4 @@
-//! A V4L2 camera: opened in the mode that was chosen, its frames lent out without a copy.
+//! A V4L2 camera, opened in the chosen mode; its frames are lent out without a copy.
 
 mod bus;
 mod coded;
@@ -31,16 +31,17 @@ use stream::{Filled, Layout, Stream};
 pub use raw::Node;
 pub(super) use stream::open;
 
-/// A gap in a driver's frame numbers longer than this is a counter that began anew, not frames that were lost.
+/// A gap in the driver's frame numbers longer than this means that the counter restarted, not that frames
+/// were lost.
 const LONGEST_GAP: u32 = 1_000;
-/// A camera is given up when for this time, or for this many frame intervals if that is longer, nothing came but buffers
-/// that are damaged or too short. After a transfer error some drivers give these back, and nothing more.
+/// A camera is given up if only damaged or short buffers arrive for this long, or for [`UNUSABLE_INTERVALS`]
+/// frame intervals if that is longer. After a transfer error some drivers return nothing else.
 const UNUSABLE: Duration = Duration::from_secs(2);
 const UNUSABLE_INTERVALS: f64 = 4.0;
 
-/// A camera that streams. Dropping it stops it at once; its memory goes with the last frame it lent. Until then the
-/// kernel keeps the number of its node taken: whoever loses a camera must drop its frames too, or it comes back as
-/// another `/dev/videoN`.
+/// A streaming camera. Dropping it stops the stream immediately; its memory is freed with the last lent
+/// frame. Until then the kernel keeps the number of its node in use: code that loses a camera must also drop
+/// its frames, or the camera comes back with a different `/dev/videoN`.
 pub struct Camera {
     stream: Stream,
     path: PathBuf,
@@ -48,7 +49,7 @@ pub struct Camera {
     agreed: Agreed,
     layout: Layout,
     coded: Coded,
-    /// Since when nothing came but buffers that are damaged or too short.
+    /// Since when only damaged or short buffers have arrived.
     unusable: Option<Pts>,
     watches_source: bool,
     warnings: Vec<String>,
@@ -58,9 +59,9 @@ pub struct Camera {
 }
 
 impl Camera {
-    /// Opens the chosen camera and starts it.
+    /// Opens and starts the chosen camera.
     ///
-    /// Modes are tried in the order of choice while the driver says that the bus has no room for them.
+    /// Tries its modes in order for as long as the driver reports a lack of bus bandwidth.
     pub fn open(choice: &Choice) -> Result<Self, Error> {
         let mut refused = None;
         for mode in &choice.modes {
@@ -73,7 +74,8 @@ impl Camera {
         Err(refused.unwrap_or_else(|| no_mode(choice)))
     }
 
-    /// What [`Camera::open`] would deliver, as far as the driver says without starting: the camera's light stays off.
+    /// The mode that [`Camera::open`] would use, as far as the driver reports it without starting: the
+    /// camera's light stays off.
     pub fn negotiate(choice: &Choice) -> Result<Mode, Error> {
         let mode = choice.modes.first().ok_or_else(|| no_mode(choice))?;
         Ok(Negotiated::with(&choice.path, &open(&choice.path)?, *mode)?.mode)
@@ -106,12 +108,12 @@ impl Camera {
         })
     }
 
-    /// What was wrong with the controls asked for, one sentence each.
+    /// Problems with the requested controls, one sentence each.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// An error if there have been only damaged buffers for too long.
+    /// Returns an error if only damaged buffers have arrived for too long.
     fn check_usable(&self) -> Result<(), Error> {
         let patience = UNUSABLE.max(Duration::from_secs_f64(UNUSABLE_INTERVALS / self.mode.fps.max(0.1)));
         match self.unusable {
@@ -123,7 +125,7 @@ impl Camera {
         }
     }
 
-    /// Takes one buffer, if one is filled.
+    /// Takes a buffer, if one is filled.
     fn take(&mut self) -> Result<Option<Frame>, Error> {
         let filled =
             self.stream.dequeue().map_err(|e| trouble::streaming(self.stream.node(), &self.path, e))?;
@@ -191,7 +193,7 @@ impl VideoSource for Camera {
                     return Ok(Some(frame));
                 }
                 if ready.broken && !ready.frame {
-                    // Broken, and yet dequeueing gives no reason.
+                    // The stream is broken, but dequeueing gives no reason.
                     let stopped = std::io::Error::other("the driver stopped the stream");
                     return Err(trouble::streaming(self.stream.node(), &self.path, stopped));
                 }
@@ -214,7 +216,7 @@ struct Negotiated {
 }
 
 impl Negotiated {
-    /// Sets format and rate on a node that does not stream.
+    /// Sets format and rate of a node that is not streaming.
     fn with(path: &Path, node: &Node, mode: Picked) -> Result<Self, Error> {
         let failed = |what| move |e| trouble::opening(what, path, e);
         let caps = node.caps().map_err(failed("querying"))?;
@@ -258,7 +260,7 @@ impl Negotiated {
 
 /// Why a mode could not be started.
 enum Refusal {
-    /// Too little bandwidth on the bus: another layout may fit.
+    /// The bus has too little bandwidth: a different layout may fit.
     NoRoom(Error),
     Failed(Error),
 }
@@ -277,7 +279,7 @@ fn no_mode(choice: &Choice) -> Error {
     unusable(&choice.path, "has no usable mode")
 }
 
-/// Frames that the driver numbered but never delivered.
+/// Number of frames that the driver counted but never delivered.
 fn gap(last: Option<u32>, sequence: u32) -> u32 {
     let missing = last.map_or(0, |last| sequence.wrapping_sub(last).saturating_sub(1));
     if missing <= LONGEST_GAP { missing } else { 0 }

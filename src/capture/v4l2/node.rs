@@ -1,4 +1,4 @@
-//! What a device node is and can do, asked of its driver.
+//! Queries the driver about a device node: its identity, formats, sizes and rates.
 
 use std::path::PathBuf;
 use std::{fs, io};
@@ -10,23 +10,23 @@ use crate::capture::modes::{FourCc, Interval, Offered, Rates, Sizes};
 use crate::media::frame::{Matrix, Range, Size};
 use crate::text::shown;
 
-/// Enumerations end by `EINVAL`; a broken driver must not keep us for ever.
+/// Limit for enumerations: they end with `EINVAL`, but a broken driver must not loop for ever.
 const MOST: u32 = 256;
 
 /// `VIDIOC_QUERYCAP`
 #[derive(Clone, Debug)]
 pub struct Caps {
-    /// Driver, as "uvcvideo".
+    /// Name of the driver, such as "uvcvideo".
     pub driver: String,
-    /// What the device calls itself.
+    /// Name of the device.
     pub card: String,
-    /// Where it is, as "usb-0000:01:00.0-1.2".
+    /// Bus and port, such as "usb-0000:01:00.0-1.2".
     pub bus: String,
-    /// `V4L2_CAP_*` of this very node.
+    /// `V4L2_CAP_*` flags of this node.
     pub flags: u32,
 }
 
-/// All nodes, `/dev/video*`, by number.
+/// All nodes (`/dev/video*`), by number.
 pub fn all() -> Vec<PathBuf> {
     let entries = fs::read_dir("/dev").into_iter().flatten().flatten();
     let number = |name: &str| name.strip_prefix("video")?.parse::<u32>().ok();
@@ -37,7 +37,7 @@ pub fn all() -> Vec<PathBuf> {
 }
 
 impl Caps {
-    /// The type of buffers it captures to, if it does.
+    /// The buffer type for capturing, if the node captures.
     pub fn capture_kind(&self) -> Option<u32> {
         if self.flags & V4L2_CAP_VIDEO_CAPTURE != 0 {
             Some(v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE)
@@ -52,24 +52,24 @@ impl Caps {
 /// The format a driver agreed to.
 #[derive(Clone, Copy, Debug)]
 pub struct Agreed {
-    /// Format.
+    /// Pixel format.
     pub format: FourCc,
-    /// Pixels.
+    /// Size in pixels.
     pub size: Size,
     /// `V4L2_FIELD_*`
     pub field: u32,
     /// Memory planes per buffer.
     pub planes: usize,
-    /// Bytes from row to row, per memory plane.
+    /// Bytes per row, for each memory plane.
     pub strides: [usize; 3],
-    /// Range of raw samples.
+    /// Range of the samples.
     pub range: Range,
-    /// Weights of raw samples.
+    /// YCbCr matrix of the samples.
     pub matrix: Matrix,
 }
 
 impl Node {
-    /// Who and what it is.
+    /// Queries the driver and device.
     pub fn caps(&self) -> io::Result<Caps> {
         let mut caps: v4l2_capability = zeroed();
         self.call(raw::QUERYCAP, &mut caps)?;
@@ -82,7 +82,8 @@ impl Node {
         })
     }
 
-    /// All it offers. Where sizes are a range, the rates are those of the size nearest to `wanted`.
+    /// Lists everything that the node offers. For a range of sizes, lists the rates at the size nearest to
+    /// `wanted`.
     pub fn offered(&self, kind: u32, wanted: Size) -> Vec<Offered> {
         let mut all = vec![];
         for format in self.formats(kind) {
@@ -108,7 +109,7 @@ impl Node {
             let mut each: v4l2_frmsizeenum = zeroed();
             (each.index, each.pixel_format) = (index, format.0);
             self.call(raw::ENUM_FRAMESIZES, &mut each).ok()?;
-            // SAFETY: both members of the union are integers; `type_` says which is meant.
+            // SAFETY: both members of the union are integers; `type_` says which is valid.
             let (one, range) = unsafe { (each.__bindgen_anon_1.discrete, each.__bindgen_anon_1.stepwise) };
             Some(if each.type_ == v4l2_frmsizetypes_V4L2_FRMSIZE_TYPE_DISCRETE {
                 Sizes::One(Size::new(one.width, one.height))
@@ -121,7 +122,7 @@ impl Node {
             })
         });
         if sizes.is_empty() {
-            // Some drivers enumerate none: any may be asked for, and S_FMT gives the nearest.
+            // Some drivers list no sizes: any size may be requested, and S_FMT returns the nearest.
             let (min, step) = (Size::new(16, 16), Size::new(2, 2));
             sizes.push(Sizes::Range { min, max: Size::new(8192, 8192), step });
         }
@@ -136,7 +137,7 @@ impl Node {
             (each.index, each.pixel_format) = (index, format.0);
             (each.width, each.height) = (size.width, size.height);
             self.call(raw::ENUM_FRAMEINTERVALS, &mut each).ok()?;
-            // SAFETY: both members of the union are integers; `type_` says which is meant.
+            // SAFETY: both members of the union are integers; `type_` says which is valid.
             let (one, steps) = unsafe { (each.__bindgen_anon_1.discrete, each.__bindgen_anon_1.stepwise) };
             if each.type_ == v4l2_frmivaltypes_V4L2_FRMIVAL_TYPE_DISCRETE {
                 return Some(valid(one));
@@ -152,7 +153,7 @@ impl Node {
         }
     }
 
-    /// Sets format and size; the driver gives the nearest it can.
+    /// Sets format and size; the driver uses the nearest that it supports.
     pub fn set_format(&self, kind: u32, format: FourCc, size: Size) -> io::Result<Agreed> {
         let mplane = kind == v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE;
         let mut fmt: v4l2_format = zeroed();
@@ -170,7 +171,7 @@ impl Node {
         }
         self.call(raw::S_FMT, &mut fmt)?;
         if mplane {
-            // SAFETY: `type_` says that this member is meant; it is all integers.
+            // SAFETY: `type_` says that this member is valid; it consists of integers.
             let (pix, ycbcr) = unsafe { (fmt.fmt.pix_mp, fmt.fmt.pix_mp.__bindgen_anon_1.ycbcr_enc) };
             let formats = pix.plane_fmt; // copied out: the struct is packed
             let got = FourCc(pix.pixelformat);
@@ -199,7 +200,7 @@ impl Node {
         }
     }
 
-    /// Asks for a frame interval and returns what the driver then says it is, if it says anything.
+    /// Requests a frame interval and returns the one that the driver reports, if it reports any.
     pub fn set_interval(&self, kind: u32, wanted: Interval) -> Option<Interval> {
         let mut parm: v4l2_streamparm = zeroed();
         parm.type_ = kind;
@@ -210,12 +211,12 @@ impl Node {
             parm.type_ = kind;
             self.call(raw::G_PARM, &mut parm).ok()?;
         }
-        // SAFETY: the type is one of capture, so this member is meant; it is all integers.
+        // SAFETY: the type is a capture type, so this member is valid; it consists of integers.
         let got = unsafe { parm.parm.capture.timeperframe };
         (got.numerator > 0 && got.denominator > 0).then_some(interval(got))
     }
 
-    /// Asks for `count` buffers and returns how many there are. 0 gives them back.
+    /// Requests `count` buffers and returns how many there are. 0 frees them.
     pub fn request_buffers(&self, kind: u32, count: u32) -> io::Result<u32> {
         let mut request: v4l2_requestbuffers = zeroed();
         (request.count, request.type_, request.memory) = (count, kind, v4l2_memory_V4L2_MEMORY_MMAP);
@@ -223,19 +224,20 @@ impl Node {
         Ok(request.count)
     }
 
-    /// Whether somebody else streams from it.
+    /// Whether another program is streaming from it.
     pub fn is_busy(&self, kind: u32) -> bool {
         self.request_buffers(kind, 0).is_err_and(|e| e.raw_os_error() == Some(libc::EBUSY))
     }
 
-    /// Subscribes to changes of the source (an HDMI input's new resolution); whether the driver has such.
+    /// Subscribes to changes of the source (such as an HDMI input's new resolution). Returns whether the
+    /// driver supports this.
     pub fn watch_source(&self) -> bool {
         let mut subscription: v4l2_event_subscription = zeroed();
         subscription.type_ = V4L2_EVENT_SOURCE_CHANGE;
         self.call(raw::SUBSCRIBE_EVENT, &mut subscription).is_ok()
     }
 
-    /// Takes all waiting events; whether one of them said that the source changed.
+    /// Takes all waiting events. Returns whether one of them reported a change of the source.
     pub fn source_changed(&self) -> bool {
         let mut changed = false;
         for _ in 0..MOST {
@@ -257,19 +259,20 @@ fn interval(f: v4l2_fract) -> Interval {
     Interval { num: f.numerator, den: f.denominator }
 }
 
-/// Text of a fixed length, ended by a zero if it is shorter.
+/// Text of a fixed length; a zero ends it early.
 pub(super) fn raw_text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).trim().to_owned()
 }
 
-/// The same, made safe to show: the device chose it.
+/// The same, made safe to display: the device chose the text.
 pub(super) fn text(bytes: &[u8]) -> String {
     shown(&raw_text(bytes))
 }
 
-/// `V4L2_MAP_QUANTIZATION_DEFAULT` of videodev2.h: limited, but for the colour space JPEG and for what isn't YCbCr.
-/// Grey counts as the latter: it is what a sensor gives (infrared cameras), and the kernel's vivid fills 0 to 255.
+/// `V4L2_MAP_QUANTIZATION_DEFAULT` of videodev2.h: limited range, except for the colour space JPEG and for
+/// formats other than YCbCr. Grey counts as one of the latter: it comes from sensors (infrared cameras), and
+/// the kernel's vivid fills 0 to 255.
 fn range(format: FourCc, quantization: u32, colorspace: u32) -> Range {
     let full = colorspace == v4l2_colorspace_V4L2_COLORSPACE_JPEG || format == FourCc::new(b"GREY");
     match quantization {
@@ -280,8 +283,8 @@ fn range(format: FourCc, quantization: u32, colorspace: u32) -> Range {
     }
 }
 
-/// `V4L2_MAP_YCBCR_ENC_DEFAULT` of videodev2.h. BT.2020 and SMPTE 240M are far nearer to BT.709 than to BT.601, and
-/// no camera we know gives them: they count as that.
+/// `V4L2_MAP_YCBCR_ENC_DEFAULT` of videodev2.h. BT.2020 and SMPTE 240M count as BT.709: they are far nearer
+/// to it than to BT.601, and no known camera uses them.
 fn matrix(ycbcr_enc: u32, colorspace: u32) -> Matrix {
     match ycbcr_enc {
         v4l2_ycbcr_encoding_V4L2_YCBCR_ENC_DEFAULT => match colorspace {

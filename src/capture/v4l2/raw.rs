@@ -1,8 +1,9 @@
-//! The kernel's V4L2 calls, each with the struct that belongs to it.
+//! The kernel's V4L2 calls, each with its struct.
 //!
-//! Structs and request numbers are those of the `v4l` crate. The rest of it falls short here: its stream panics when
-//! a camera is unplugged, it knows no multi-planar devices, it unwraps text that drivers give, and its `ioctl` goes
-//! through `syscall(2)`, where `libcamerify` can't step in (that replaces libc's `open`, `ioctl`, `mmap`, `close`).
+//! Structs and request numbers come from the `v4l` crate. The rest of that crate is not used: its stream
+//! panics when a camera is unplugged, it does not support multi-planar devices, it unwraps text from drivers,
+//! and its `ioctl` goes through `syscall(2)`, which `libcamerify` can't intercept (it replaces libc's `open`,
+//! `ioctl`, `mmap` and `close`).
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;
@@ -14,19 +15,19 @@ use std::{io, mem, ptr, slice};
 use v4l::v4l_sys::*;
 use v4l::v4l2::vidioc;
 
-/// A struct of the kernel's that may be all zeros.
+/// A kernel struct that may be all zeros.
 ///
 /// # Safety
-/// It is plain data, valid for any bytes.
+/// The type is plain data, valid for any bytes.
 pub unsafe trait Plain {}
 
-/// A fresh one.
+/// A zeroed struct.
 pub fn zeroed<T: Plain>() -> T {
-    // SAFETY: `Plain` says that any bytes are valid, so zeros are.
+    // SAFETY: any bytes are valid for `Plain`, so zeros are.
     unsafe { mem::zeroed() }
 }
 
-/// A request number and the struct that goes with it.
+/// A request number and its struct.
 pub struct Request<T>(vidioc::_IOC_TYPE, std::marker::PhantomData<T>);
 
 macro_rules! requests {
@@ -35,7 +36,8 @@ macro_rules! requests {
     };
 }
 
-/// Requests that the crate doesn't name (`_IOR` is 2, `_IOW` is 1, as on all but a few dead architectures).
+/// Requests that the crate doesn't define (`_IOR` is 2, `_IOW` is 1, as on all but a few obsolete
+/// architectures).
 const fn number<T>(direction: vidioc::_IOC_TYPE, nr: u8) -> vidioc::_IOC_TYPE {
     direction << 30
         | (mem::size_of::<T>() as vidioc::_IOC_TYPE) << 16
@@ -64,8 +66,8 @@ requests! {
 
 macro_rules! plain {
     ($($name:ty),*) => { $(
-        // SAFETY: integers, arrays and unions of them, as videodev2.h declares it (and in v4l2_format a raw pointer
-        // that means something only to overlays).
+        // SAFETY: integers, arrays and unions of them, as declared in videodev2.h (and in v4l2_format a raw
+        // pointer that is used for overlays only).
         unsafe impl Plain for $name {}
     )* };
 }
@@ -87,7 +89,7 @@ plain!(
     v4l2_event
 );
 
-/// What `poll(2)` says of a node.
+/// The result of `poll(2)` on a node.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ready {
     /// A buffer can be dequeued.
@@ -107,9 +109,10 @@ impl Node {
         OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path).map(Self)
     }
 
-    /// Makes `request` with `arg`, again while a signal interrupts it.
+    /// Makes `request` with `arg`; repeats it when a signal interrupts it.
     pub fn call<T: Plain>(&self, request: Request<T>, arg: &mut T) -> io::Result<()> {
-        // SAFETY: a `Plain` struct holds no pointer that the kernel follows, and `Request` pairs the number with its struct.
+        // SAFETY: a `Plain` struct contains no pointer that the kernel follows, and `Request` pairs the
+        // number with its struct.
         unsafe { self.ioctl(request.0, ptr::from_mut(arg).cast()) }
     }
 
@@ -121,12 +124,12 @@ impl Node {
         unsafe { self.ioctl(request.0, ptr::from_mut(&mut kind).cast()) }
     }
 
-    /// `QUERYBUF`: where the planes of buffer `index` can be mapped.
+    /// `QUERYBUF`: returns where the planes of buffer `index` can be mapped.
     pub fn query_buffer(&self, kind: u32, index: u32) -> io::Result<Buf> {
         self.buffer(vidioc::VIDIOC_QUERYBUF, kind, index)
     }
 
-    /// `QBUF`: gives buffer `index` to the driver.
+    /// `QBUF`: passes buffer `index` to the driver.
     pub fn queue(&self, kind: u32, index: u32) -> io::Result<()> {
         self.buffer(vidioc::VIDIOC_QBUF, kind, index).map(drop)
     }
@@ -138,7 +141,8 @@ impl Node {
 
     fn buffer(&self, request: vidioc::_IOC_TYPE, kind: u32, index: u32) -> io::Result<Buf> {
         let mplane = kind == v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE;
-        // SAFETY: both structs are plain data but for the pointer to planes, which is null in a single-planar one.
+        // SAFETY: both structs are plain data except for the pointer to planes, which is null for a
+        // single-planar device.
         let (mut buf, mut planes): (v4l2_buffer, [v4l2_plane; PLANES]) =
             unsafe { (mem::zeroed(), mem::zeroed()) };
         buf.index = index;
@@ -153,7 +157,7 @@ impl Node {
         let mut parts = [Part::default(); PLANES];
         if mplane {
             for (part, plane) in parts.iter_mut().zip(planes).take(buf.length as usize) {
-                // SAFETY: all members of the union are integers; for MMAP it is the offset that is meant.
+                // SAFETY: all members of the union are integers; for MMAP the offset is the valid one.
                 let offset = unsafe { plane.m.mem_offset };
                 *part =
                     Part { length: plane.length, offset, used: plane.bytesused, start: plane.data_offset };
@@ -193,7 +197,7 @@ impl Node {
         }
     }
 
-    /// Waits at most `timeout` for a frame, or an event if `events`.
+    /// Waits at most `timeout` for a frame, or also for an event if `events`.
     pub fn poll(&self, timeout: Duration, events: bool) -> io::Result<Ready> {
         let wanted = if events { libc::POLLIN | libc::POLLPRI } else { libc::POLLIN };
         let mut fd = libc::pollfd { fd: self.0.as_raw_fd(), events: wanted, revents: 0 };
@@ -232,22 +236,22 @@ impl Node {
 /// `VIDEO_MAX_PLANES`
 pub const PLANES: usize = 8;
 
-/// One memory plane of a buffer.
+/// A memory plane of a buffer.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Part {
-    /// Bytes that can be mapped.
+    /// Number of bytes that can be mapped.
     pub length: u32,
-    /// Where to map them.
+    /// Offset for mapping.
     pub offset: u32,
-    /// Bytes filled, counted from the start of the plane.
+    /// Number of bytes filled, from the start of the plane.
     pub used: u32,
-    /// Where the picture begins.
+    /// Offset of the picture in the plane.
     pub start: u32,
 }
 
 /// A buffer as the driver describes it.
 pub struct Buf {
-    /// Which one.
+    /// Index of the buffer.
     pub index: u32,
     /// `V4L2_BUF_FLAG_*`
     pub flags: u32,
@@ -255,23 +259,23 @@ pub struct Buf {
     pub sequence: u32,
     /// When it was filled, on the clock that `flags` names.
     pub timestamp: timeval,
-    /// Its memory planes; those that it has not are empty.
+    /// Its memory planes; those that do not exist are empty.
     pub parts: [Part; PLANES],
 }
 
-/// Memory of a driver's, mapped for reading.
+/// A driver's memory, mapped for reading.
 pub struct Map {
     at: *const u8,
     length: usize,
 }
 
-// SAFETY: it is memory of this process until dropped, the same for every thread.
+// SAFETY: the memory belongs to this process until dropped, and is the same for every thread.
 unsafe impl Send for Map {}
-// SAFETY: as above; it is only read.
+// SAFETY: as above; the memory is only read.
 unsafe impl Sync for Map {}
 
 impl Map {
-    /// How many bytes.
+    /// Length in bytes.
     pub fn len(&self) -> usize {
         self.length
     }
@@ -279,16 +283,16 @@ impl Map {
     /// The bytes.
     ///
     /// # Safety
-    /// The buffer is not queued while the result is used: else the driver writes to it.
+    /// The buffer must not be queued while the result is used, because the driver would write to it.
     pub unsafe fn bytes(&self) -> &[u8] {
-        // SAFETY: mapped by `Node::map` with this length; nobody writes, by the caller's promise.
+        // SAFETY: mapped by `Node::map` with this length; the caller guarantees that nobody writes.
         unsafe { slice::from_raw_parts(self.at, self.length) }
     }
 }
 
 impl Drop for Map {
     fn drop(&mut self) {
-        // SAFETY: this very mapping, which nothing borrows any more.
+        // SAFETY: this is the mapping itself, and nothing borrows it any more.
         unsafe { libc::munmap(self.at.cast_mut().cast(), self.length) };
     }
 }

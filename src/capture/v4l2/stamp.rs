@@ -1,4 +1,4 @@
-//! When a buffer was captured: by its driver if that can be believed.
+//! The capture time of a buffer: the driver's timestamp if it is plausible.
 
 use std::time::Duration;
 
@@ -6,13 +6,14 @@ use v4l::v4l_sys::{V4L2_BUF_FLAG_TIMESTAMP_MASK, V4L2_BUF_FLAG_TIMESTAMP_MONOTON
 
 use crate::clock::Pts;
 
-/// A driver's time may be this far ahead of ours: it is rounded, and some count from the middle of the exposure.
+/// How far a driver's timestamp may be ahead of our clock: it is rounded, and some drivers use the middle of
+/// the exposure.
 const AHEAD: Duration = Duration::from_millis(1);
-/// A frame older than this is no camera's delay but a wrong clock.
+/// A frame older than this means a wrong clock, not a delay of the camera.
 const OLDEST: Duration = Duration::from_secs(1);
 
-/// The capture time of a buffer dequeued at `now`: the driver's `stamp` if its `flags` say that it is monotonic and it
-/// is plausible, else `now`. Always later than the `last` one given out.
+/// The capture time of a buffer dequeued at `now`: the driver's `stamp` if it is plausible and monotonic
+/// according to `flags`, otherwise `now`. Always later than `last`, the previous capture time.
 pub fn capture_time(flags: u32, stamp: Pts, now: Pts, last: Option<Pts>) -> Pts {
     let monotonic = flags & V4L2_BUF_FLAG_TIMESTAMP_MASK == V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC;
     let plausible =
@@ -24,7 +25,7 @@ pub fn capture_time(flags: u32, stamp: Pts, now: Pts, last: Option<Pts>) -> Pts 
     }
 }
 
-/// A kernel's time as ours; what is before zero is zero.
+/// Converts the kernel's time; negative times become zero.
 pub fn pts(time: timeval) -> Pts {
     let whole = u64::try_from(time.tv_sec).unwrap_or(0);
     let micros = u64::try_from(time.tv_usec).unwrap_or(0);
@@ -48,7 +49,7 @@ mod tests {
         let stamp = at(100 * SECOND - 30_000);
         assert_eq!(capture_time(MONOTONIC, stamp, now, None), stamp);
         assert_eq!(capture_time(MONOTONIC, stamp, now, Some(at(99 * SECOND))), stamp);
-        // A tick ahead is rounding.
+        // A timestamp slightly ahead is due to rounding.
         assert_eq!(capture_time(MONOTONIC, at(100 * SECOND + 900), now, None), at(100 * SECOND + 900));
     }
 

@@ -1,4 +1,4 @@
-//! Buffers shared with a driver: mapped, queued, lent out as frames and queued again when those are dropped.
+//! Buffers shared with a driver: mapped, queued, lent out as frames, and queued again when those are dropped.
 
 use std::io;
 use std::path::Path;
@@ -10,13 +10,14 @@ use super::raw::{Buf, Map, Node};
 use crate::media::convert::plane_size;
 use crate::media::frame::{Buffer, PixelFormat};
 
-/// One with the driver, one waiting in the slot, one being converted, one to spare.
+/// Number of buffers: one with the driver, one waiting in the slot, one being converted, one spare.
 const BUFFERS: u32 = 4;
 
-/// Where each plane of a picture lies: memory plane, first byte, bytes.
+/// The position of each plane of a picture: memory plane, first byte, number of bytes.
 type Planes = [(usize, usize, usize); 3];
 
-/// A running stream. Dropping it stops the camera; memory and node stay until the last lent frame is dropped.
+/// A running stream. Dropping it stops the camera; its memory and node are kept until the last lent frame is
+/// dropped.
 pub struct Stream {
     shared: Arc<Shared>,
     kind: u32,
@@ -24,31 +25,31 @@ pub struct Stream {
 }
 
 struct Shared {
-    // Before the node: a mapping outlives nothing it needs.
+    // Dropped before the node, which the mappings need.
     buffers: Vec<Vec<Map>>,
     node: Node,
     kind: u32,
     running: AtomicBool,
 }
 
-/// How a picture lies in a buffer's memory planes.
+/// The layout of a picture in a buffer's memory planes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     format: PixelFormat,
-    /// Bytes from row to row, per plane of the picture.
+    /// Bytes per row, for each plane of the picture.
     pub strides: [usize; 3],
-    /// Memory plane, first byte after the driver's own offset, bytes.
+    /// Memory plane, first byte after the driver's own offset, number of bytes.
     planes: Planes,
 }
 
 impl Layout {
-    /// How `format` lies in what the driver agreed to; `None` if that makes no sense.
+    /// The layout of `format` in what the driver agreed to; `None` if that is invalid.
     pub fn new(format: PixelFormat, agreed: &Agreed) -> Option<Self> {
         let mut layout = Self { format, strides: [0; 3], planes: [(0, 0, 0); 3] };
         if format == PixelFormat::Mjpg {
             return Some(layout);
         }
-        // Pictures past this are no camera's; sums of their planes stay far below 2^31.
+        // No camera has larger pictures; sums of their planes stay far below 2^31.
         let sane = |n: u32| (2..=16_384).contains(&n);
         if !sane(agreed.size.width)
             || !sane(agreed.size.height)
@@ -65,7 +66,8 @@ impl Layout {
             let (row, rows) = plane_size(format, agreed.size, index);
             let stride = match (apart, format, index) {
                 (true, _, _) => agreed.strides[index],
-                // The kernel's rule for planes in one piece: chroma rows of YU12 have half the stride of luma's.
+                // The kernel's rule for planes in one block: the stride of YU12's chroma is half that of its
+                // luma.
                 (false, PixelFormat::Yu12, 1 | 2) => agreed.strides[0] / 2,
                 (false, _, _) => agreed.strides[0],
             };
@@ -80,13 +82,13 @@ impl Layout {
         Some(layout)
     }
 
-    /// How pictures are laid out.
+    /// Pixel format of the pictures.
     pub fn format(&self) -> PixelFormat {
         self.format
     }
 
-    /// Where the planes lie in a filled buffer whose memory planes are `mapped` bytes long; `None` if it holds less
-    /// than a picture.
+    /// The positions of the planes in a filled buffer whose memory planes are `mapped` bytes long; `None` if
+    /// it contains less than a picture.
     fn place(&self, buf: &Buf, mapped: impl Fn(usize) -> usize) -> Option<Planes> {
         let mut planes = self.planes;
         for plane in planes.iter_mut().take(self.format.planes()) {
@@ -105,14 +107,15 @@ impl Layout {
 
 /// A filled buffer.
 pub enum Filled {
-    /// With a picture.
+    /// A buffer with a picture.
     Picture(Buf, Lent),
-    /// The driver says that it is damaged, or there is less in it than a picture. It is queued again already.
+    /// A buffer that the driver marked as damaged, or that contains less than a picture. It has been queued
+    /// again.
     Damaged(Buf),
 }
 
 impl Stream {
-    /// Maps and queues buffers of `node`, whose format is set, and starts it.
+    /// Maps and queues buffers of `node`, whose format is set, and starts streaming.
     pub fn start(node: Node, kind: u32, planes: usize, layout: Layout) -> io::Result<Self> {
         let count = node.request_buffers(kind, BUFFERS)?;
         let mut buffers = vec![];
@@ -122,7 +125,7 @@ impl Stream {
             buffers.push(maps.collect::<io::Result<Vec<_>>>()?);
         }
         let shared = Arc::new(Shared { buffers, node, kind, running: AtomicBool::new(true) });
-        // From here on dropping it stops and frees all.
+        // From here on, dropping `stream` stops the camera and frees everything.
         let stream = Self { shared, kind, layout };
         for index in 0..count {
             stream.shared.node.queue(kind, index)?;
@@ -131,7 +134,7 @@ impl Stream {
         Ok(stream)
     }
 
-    /// The node it runs on.
+    /// The node of the stream.
     pub fn node(&self) -> &Node {
         &self.shared.node
     }
@@ -150,7 +153,7 @@ impl Stream {
                 buf.index
             )));
         };
-        // From here on dropping it queues the buffer again.
+        // From here on, dropping `lent` queues the buffer again.
         let mut lent = Lent { shared: self.shared.clone(), index: buf.index, planes: [(0, 0, 0); 3] };
         let placed = self.layout.place(&buf, |plane| maps.get(plane).map_or(0, Map::len));
         Ok(Some(match placed {
@@ -166,14 +169,14 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.shared.running.store(false, Ordering::Release);
-        // Neither can be helped if the camera is gone. Giving the buffers back lets another open of the node have it
-        // even while a frame is still lent; the memory of that stays mapped.
+        // Both calls fail if the camera is gone, which does no harm. Freeing the buffers lets another open of
+        // the node use it even while a frame is still lent; the memory of that frame stays mapped.
         let _ = self.shared.node.stream(false, self.kind);
         let _ = self.shared.node.request_buffers(self.kind, 0);
     }
 }
 
-/// A buffer lent out of a stream, which gets it back when this is dropped.
+/// A lent buffer; dropping it returns it to the stream.
 pub struct Lent {
     shared: Arc<Shared>,
     index: u32,
@@ -184,7 +187,8 @@ impl Buffer for Lent {
     fn plane(&self, index: usize) -> &[u8] {
         let Some((plane, start, length)) = self.planes.get(index).copied() else { return &[] };
         let map = self.shared.buffers.get(self.index as usize).and_then(|maps| maps.get(plane));
-        // SAFETY: this buffer was dequeued and is queued again only when `self` is dropped, after the result's end.
+        // SAFETY: this buffer was dequeued, and it is queued again only when `self` is dropped, after the
+        // result's lifetime.
         let bytes = map.map(|map| unsafe { map.bytes() });
         bytes.and_then(|bytes| bytes.get(start..start + length)).unwrap_or(&[])
     }
@@ -193,13 +197,13 @@ impl Buffer for Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         if self.shared.running.load(Ordering::Acquire) {
-            // It fails when the camera is gone, which the next dequeue tells.
+            // This fails if the camera is gone, which the next dequeue reports.
             let _ = self.shared.node.queue(self.shared.kind, self.index);
         }
     }
 }
 
-/// Opens `path`, saying what went wrong in a sentence.
+/// Opens `path`; the error explains in a sentence what went wrong.
 pub fn open(path: &Path) -> Result<Node, crate::capture::Error> {
     Node::open(path).map_err(|e| super::trouble::opening("opening", path, e))
 }

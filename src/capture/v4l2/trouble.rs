@@ -1,4 +1,4 @@
-//! What the kernel's errors mean to a viewer.
+//! Turns the kernel's errors into sentences for viewers.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,11 +9,12 @@ use super::raw::{self, Node, zeroed};
 use crate::capture::Error;
 use crate::text::shown;
 
-/// How long a driver may take from stopping a stream to taking its node away, and how often we look.
+/// How long a driver may take to remove a node after stopping the stream.
 const VANISHING: Duration = Duration::from_millis(100);
+/// How often to check during that time.
 const LOOKS: u32 = 5;
 
-/// An error from opening or setting up `path`.
+/// Converts an error from opening or setting up `path`.
 pub fn opening(what: &str, path: &Path, source: io::Error) -> Error {
     let shown = path.display();
     match source.raw_os_error() {
@@ -34,7 +35,7 @@ pub fn opening(what: &str, path: &Path, source: io::Error) -> Error {
     }
 }
 
-/// An error while streaming from `path`, open as `node`: unplugged, or something else.
+/// Converts an error while streaming from `path`, which is open as `node`: unplugged, or something else.
 pub fn streaming(node: &Node, path: &Path, source: io::Error) -> Error {
     match source.raw_os_error() {
         Some(libc::ENODEV | libc::ENXIO) => return Error::unplugged("camera"),
@@ -58,7 +59,7 @@ fn is_gone(node: &Node, path: &Path) -> bool {
     alive.is_err_and(|e| e.raw_os_error() == Some(libc::ENODEV)) || !path.exists()
 }
 
-/// Another program that has `path` open, as far as we may see: "ffmpeg, process 812".
+/// A different program that has `path` open, if we may see it, such as "ffmpeg, process 812".
 fn holder(path: &Path) -> Option<String> {
     let path = fs::canonicalize(path).ok()?;
     let processes = fs::read_dir("/proc").ok()?.flatten();
