@@ -1,29 +1,31 @@
-//! What all cameras of a board give up together where its processors are too few: first the smaller rungs of all of them, then
-//! frames, then size. No camera stands more than one tier above what another needs.
+//! Shares the load among all cameras of a board where its CPU is too slow: first the smaller rungs of all
+//! cameras are stopped, then frame rates are reduced, then sizes. No camera stays more than one tier above
+//! what another one needs.
 //!
-//! Each camera's [governor](super::governor) tells where it stands and what it needs, and asks what the others do. A camera that
-//! is slow by itself, because a single picture takes too long for its thread, needs nothing of the others.
+//! Each camera's [governor](super::governor) reports its tier and what it needs, and asks for the state of
+//! the others. A camera that is slow by itself, because a single picture takes too long on its thread, needs
+//! nothing from the others.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::clock::Pts;
 
-/// What is given up, from nothing on.
+/// What a camera gives up; each tier includes the ones before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tier {
-    /// Nothing.
+    /// Nothing is given up.
     #[default]
     All,
-    /// The smaller rungs.
+    /// The smaller rungs are stopped.
     Rungs,
-    /// And frames.
+    /// The frame rate is reduced.
     Frames,
-    /// And size.
+    /// The size is reduced.
     Size,
 }
 
 impl Tier {
-    /// What another camera gives up that must not stand more than one tier above this one.
+    /// The tier that any other camera must have reached before this one may go further down.
     pub fn above(self) -> Self {
         match self {
             Self::All | Self::Rungs => Self::All,
@@ -33,46 +35,46 @@ impl Tier {
     }
 }
 
-/// Where a camera stands.
+/// The state of a camera.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stand {
-    /// What it gives up.
+    /// The current tier.
     pub at: Tier,
-    /// What it has to, because the board's processors are too few, or too hot.
+    /// The tier that it needs because the board's CPU is too slow, or too hot.
     pub needs: Tier,
-    /// When it gave up or took back something for the last time.
+    /// When the tier last changed.
     pub changed: Option<Pts>,
 }
 
-/// The other cameras that are being encoded.
+/// The state of the other cameras that are being encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Others {
-    /// What the one gives up that gives the least.
+    /// The lowest tier of any of them.
     pub least: Tier,
-    /// What the one needs that needs the most.
+    /// The highest tier that any of them needs.
     pub needs: Tier,
-    /// When any of them gave up or took back something for the last time.
+    /// When the tier of any of them last changed.
     pub changed: Option<Pts>,
 }
 
 impl Others {
-    /// There are none.
+    /// There are no other cameras.
     pub const NONE: Self = Self { least: Tier::Size, needs: Tier::All, changed: None };
 }
 
-/// All cameras of a board.
+/// The state of all cameras of a board.
 #[derive(Debug, Default)]
 pub struct Budget(Mutex<Cameras>);
 
 #[derive(Debug, Default)]
 struct Cameras {
-    /// How many there ever were: the next one's number.
+    /// Number of cameras ever opened; the number of the next one.
     count: u64,
-    /// Those that are being encoded.
+    /// The cameras that are being encoded.
     encoded: Vec<(u64, Stand)>,
 }
 
-/// A camera among all. Dropped, it needs nothing any more.
+/// One camera's account; dropping it removes the camera.
 #[derive(Debug)]
 pub struct Account {
     budget: Arc<Budget>,
@@ -80,7 +82,7 @@ pub struct Account {
 }
 
 impl Budget {
-    /// One more camera. It is not being encoded yet.
+    /// Adds a camera, which is not being encoded yet.
     pub fn open(self: &Arc<Self>) -> Account {
         let mut cameras = self.lock();
         cameras.count += 1;
@@ -93,7 +95,7 @@ impl Budget {
 }
 
 impl Account {
-    /// It is being encoded, and stands there.
+    /// Reports that this camera is being encoded, and its state.
     pub fn tell(&self, stand: Stand) {
         let encoded = &mut self.budget.lock().encoded;
         match encoded.iter_mut().find(|(number, _)| *number == self.number) {
@@ -102,12 +104,12 @@ impl Account {
         }
     }
 
-    /// It is not being encoded now.
+    /// Reports that this camera is not being encoded now.
     pub fn rest(&self) {
         self.budget.lock().encoded.retain(|(number, _)| *number != self.number);
     }
 
-    /// The others.
+    /// The state of the other cameras.
     pub fn others(&self) -> Others {
         let cameras = self.budget.lock();
         let others = cameras.encoded.iter().filter(|(number, _)| *number != self.number);

@@ -1,4 +1,4 @@
-//! Which encoder to take: the first of a list, and the next one when it fails again and again. Pure policy.
+//! Chooses the encoder: the first of a list, and the next one when it fails repeatedly. Pure policy.
 
 use std::time::Duration;
 
@@ -6,20 +6,20 @@ use super::openh264::OpenH264;
 use super::video::{Error, Settings, VideoEncoder};
 use crate::clock::Pts;
 
-/// How many failures within [`PATIENCE`] mean that a new encoder of the same kind does not help.
+/// After this many failures within [`PATIENCE`], a new encoder of the same kind is not expected to help.
 const FAILURES: usize = 5;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Makes one encoder.
+/// Creates an encoder.
 type Make = fn(Settings) -> Result<Box<dyn VideoEncoder>, Error>;
 
-/// The kinds of encoders that there are, best first.
+/// All kinds of encoders, best first.
 const KINDS: &[Make] = &[|settings| Ok(Box::new(OpenH264::new(settings)?))];
 
 /// The encoders that are left to try.
 pub struct Candidates {
     kinds: &'static [Make],
-    /// Failures of the first of them, at most [`FAILURES`].
+    /// Recent failures of the first one, at most [`FAILURES`].
     failures: Vec<Pts>,
 }
 
@@ -30,10 +30,10 @@ impl Default for Candidates {
 }
 
 impl Candidates {
-    /// A new encoder of the kind that is to be used now.
+    /// Creates an encoder of the current kind.
     ///
     /// # Errors
-    /// It can't be made; [`Self::failed`] is to be told.
+    /// The encoder can't be created; call [`Self::failed`] then.
     pub fn make(&self, settings: Settings) -> Result<Box<dyn VideoEncoder>, Error> {
         match self.kinds.first() {
             Some(make) => make(settings),
@@ -41,7 +41,8 @@ impl Candidates {
         }
     }
 
-    /// An encoder failed, or could not be made. The next that is made is of the next kind if that happened too often.
+    /// Records that an encoder failed or could not be created. After too many failures, the next kind is
+    /// used.
     ///
     /// # Errors
     /// The failure, if no kind is left.
@@ -74,7 +75,7 @@ mod tests {
         Pts::from_micros(seconds * 1_000_000)
     }
 
-    /// Which kind is taken, by the reason that it gives.
+    /// The kind in use, identified by its error message.
     fn taken(candidates: &Candidates) -> String {
         candidates.make(SETTINGS).err().expect("no encoder is made here").to_string()
     }

@@ -1,14 +1,16 @@
-//! How much picture the board carries: when encoding does not keep up, or the board is too hot or short of power, the smaller
-//! rungs are left out, then fewer pictures are taken, then smaller ones, and more again once that is sure to go well. Pure
-//! policy.
+//! Decides how much video the board can encode. When encoding does not keep up, or the board is too hot or
+//! short of power, the smaller rungs are stopped, then the frame rate is reduced, then the size; all of it
+//! comes back once it is sure to fit. Pure policy.
 //!
-//! All that can be asked for is a list of [`Step`]s: all rungs, then the full one alone, each step cheaper than the one before:
-//! at each size the rates from high to low, at smaller sizes only what is cheaper than the slowest of the larger size. A step down goes as
-//! far as what was measured says is needed, and a step up waits until what was measured says that it fits, with a margin.
-//! One that failed makes the next one wait twice as long.
+//! The choices are a list of [`Step`]s, each cheaper than the one before: all rungs, the full rung alone,
+//! then at each size the frame rates from high to low, at smaller sizes only those that are cheaper than the
+//! slowest rate of the larger size. A step down goes as far as the measurements say is needed; a step up
+//! waits until the measurements say that it fits, with a margin. After a step up that failed, the next one
+//! waits twice as long.
 //!
-//! Where it is the processors that are too few, all cameras give up together ([`super::budget`]): none goes down to fewer frames
-//! while another has its smaller rungs, and none to smaller pictures while another has all its frames.
+//! Where the CPU is too slow for all cameras, they step down together ([`super::budget`]): none reduces its
+//! frame rate while another still has its smaller rungs, and none reduces its size while another still has
+//! its full frame rate.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -18,68 +20,70 @@ use crate::clock::Pts;
 use crate::media::frame::Size;
 use crate::pressure::Pressure;
 
-/// Load is measured over this time: a real overload is seen within it, before anybody calls it a delay.
+/// Time over which the load is measured: a real overload is noticed before it is seen as delay.
 const WINDOW: Duration = Duration::from_secs(1);
-/// And over so many pictures at least, because the slowest tenth of them, but one in any case, does not count: a single
-/// picture that took long (a page fault, another program) says nothing.
+/// Fewest pictures to measure. The slowest tenth of them, but at least one, is ignored: a single slow picture
+/// (a page fault, another program) means nothing.
 const FEWEST: usize = 4;
-/// Over this time all count: where other programs want the processors too, it is few pictures that take nearly all the time.
+/// Time over which no picture is ignored: where other programs compete for the CPU, few pictures take nearly
+/// all the time.
 const LONG: Duration = Duration::from_secs(8);
-/// The part of the time between two pictures that encoding may take. More is too much: nothing is left for what else runs.
+/// The largest share of the frame interval that encoding may take. Above it, nothing is left for the rest of
+/// the system.
 const OVERLOAD: f64 = 0.9;
-/// A step down leads to where less than this is expected.
+/// The load expected after a step down must be below this share.
 const RELIEF: f64 = 0.85;
-/// A step up leads to where less than this is expected.
+/// The load expected after a step up must be below this share.
 const COMFORT: f64 = 0.62;
-/// Who encodes for less than this part of the time is not what heats the board: smaller pictures would not help it.
+/// A camera whose load is below this share is not what heats the board, so smaller pictures would not help.
 const LITTLE: f64 = 0.2;
-/// A step up has to fit for so long before it is taken; twice as long after each one that failed.
+/// How long a step up must fit before it is taken; the time doubles after each one that failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 const MOST_PATIENCE: Duration = Duration::from_secs(15 * 60);
-/// A step down within this time after a step up means that the latter failed.
+/// A step down within this time after a step up means that the step up failed.
 const MEMORY: Duration = Duration::from_secs(30 * 60);
-/// While the board is under pressure, a step down is taken so often: it needs time to show its effect.
+/// Time between steps down while the board is under pressure: each needs time to show its effect.
 const PRESSURE_PAUSE: Duration = Duration::from_secs(20);
-/// No step up before pressure has been gone for so long, and one at a time.
+/// How long the pressure must be gone before a step up, and the time between such steps.
 const PRESSURE_GONE: Duration = Duration::from_secs(60);
-/// Who has not encoded for so long was asleep: what was measured before says nothing.
+/// After this long without encoding, the earlier measurements no longer count.
 const ASLEEP: Duration = Duration::from_secs(2);
-/// Viewers may take so long to leave a rung: it ends with a keyframe of another, and those have their limits. Other cameras have
-/// as long to give up what they are asked for.
+/// How long viewers may take to leave a rung: it ends with a keyframe of another rung, and keyframes are
+/// limited. Other cameras have as long to step down when asked.
 const MOVING: Duration = Duration::from_secs(3);
-/// No step up so soon after another camera's step: what that one takes now is not measured yet.
+/// Time without a step up after a step of another camera, whose new load is not measured yet.
 const ONE_AT_A_TIME: Duration = Duration::from_secs(2);
-/// Threads that wait for a processor for more than this part of their work's time: the processors are too few, and what another
-/// camera gives up helps this one.
+/// If threads wait for a CPU core for more than this share of their working time, the CPU is too slow for
+/// all, and a step down of another camera helps this one.
 const SHORT: f64 = 0.2;
-/// The rates on the way down, pictures per second.
+/// The frame rates on the way down, in pictures per second.
 const RATES: [f64; 4] = [30.0, 20.0, 15.0, 10.0];
-/// No smaller pictures than these: less can't be recognised.
+/// The smallest size: in anything smaller nothing can be recognised.
 const SMALLEST: Size = Size::new(320, 180);
-/// What costs more than this part of another is no relief worth a change.
+/// A step must cost less than this share of the one before, or it is not worth a change.
 const CHEAPER: f64 = 0.9;
 
-/// What may be asked of the board.
+/// The limits for encoding.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
-    /// At most so large.
+    /// Largest size.
     pub size: Size,
-    /// At most so many pictures per second.
+    /// Highest frame rate, in pictures per second.
     pub fps: f64,
     /// Whether smaller rungs may run beside the full one.
     pub smaller: bool,
 }
 
-/// What one picture took.
+/// The time that one picture took.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Spent {
-    /// Whatever sizes are made of it: until it was converted.
+    /// Time until the picture was converted, which does not depend on the rungs.
     pub fixed: Duration,
-    /// From then on until the last rung was ready.
+    /// Time from then until the last rung was ready.
     pub encoding: Duration,
-    /// How much of both a thread was ready to run and had no processor.
+    /// How much of both a thread was ready to run and waited for a CPU core.
     pub waited: Duration,
-    /// The pixels that were encoded, as a part of those of a full picture: 1.25 are a full and a half one.
+    /// The encoded pixels as a share of a full picture: 1.25 means a full one and one of half size.
     pub share: f64,
 }
 
@@ -88,7 +92,7 @@ impl Spent {
         self.fixed + self.encoding
     }
 
-    /// Whether it took so long because the processors are too few.
+    /// Whether it took long because the CPU is too slow for all threads.
     fn is_short(&self) -> bool {
         self.waited > self.busy().mul_f64(SHORT)
     }
@@ -101,47 +105,48 @@ impl Step {
     }
 }
 
-/// Another step from now on.
+/// A change to a different step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
-    /// The one to take.
+    /// The new step.
     pub step: Step,
-    /// Why it is less than all, in words for the viewer; `None`: it is all again.
+    /// Why the video is reduced, in words for the viewer; `None` if it is not reduced any more.
     pub why: Option<String>,
 }
 
-/// Decides which step to take, by what encoding took.
+/// Decides which step to use, from the time that encoding takes.
 ///
-/// It is made for what the source gives, and lives as long as that does, also while the source is closed.
+/// It is created for the source's format and lives as long as that stays the same, also while the source is
+/// closed.
 #[derive(Debug)]
 pub struct Governor {
     /// All steps, each cheaper than the one before.
     ladder: Vec<Step>,
     at: usize,
-    /// What it gives up because the processors are too few, or too hot.
+    /// The tier that it needs because the CPU is too slow, or too hot.
     needs: Tier,
-    /// Since when the others are to give up as much before it goes further down.
+    /// Since when the other cameras are asked to step down before this one goes further.
     asked: Option<Pts>,
-    /// [`Spent::share`] where all rungs may run, as it was last: what viewers wish for.
+    /// The last [`Spent::share`] while all rungs could run: what viewers want.
     wished: f64,
-    /// The pictures of late: when each was done, and what it took.
+    /// Recent pictures: when each was done, and what it took.
     window: VecDeque<(Pts, Spent)>,
-    /// Why it is not all; of the last step down.
+    /// The reason for the last step down, while the video is reduced.
     reason: Option<Reason>,
     /// Since when a step up fits.
     fits: Option<Pts>,
-    /// The last step of any kind.
+    /// Time of the last step.
     changed: Option<Pts>,
     patience: Duration,
-    /// The last step up, until the next step down.
+    /// Time of the last step up, until the next step down.
     up: Option<Pts>,
-    /// When the board was under pressure for the last time, and when that led to a step for the last time.
+    /// When the board was last under pressure, and when that last led to a step.
     pressed: Option<Pts>,
     relieved: Option<Pts>,
 }
 
 impl Governor {
-    /// For a source that gives this, with which it begins.
+    /// Creates a governor for a source of this size and rate, starting without reductions.
     pub fn new(size: Size, fps: f64) -> Self {
         Self {
             ladder: ladder(size, fps),
@@ -160,17 +165,17 @@ impl Governor {
         }
     }
 
-    /// The step to take now.
+    /// The step to use now.
     pub fn step(&self) -> Step {
         self.ladder[self.at]
     }
 
-    /// Where it stands, for the other cameras.
+    /// The state to report to the other cameras.
     pub fn stand(&self) -> Stand {
         Stand { at: self.tier(self.at), needs: self.needs, changed: self.changed }
     }
 
-    /// To be called once for each encoded picture.
+    /// Call this once for each encoded picture.
     pub fn observe(
         &mut self,
         now: Pts,
@@ -192,7 +197,7 @@ impl Governor {
         }
         if self.tier(self.at) < others.needs.above() {
             let to = (self.at..self.ladder.len()).find(|n| self.tier(*n) == others.needs.above());
-            // One that has nothing of the kind has nothing to give.
+            // A camera without anything of this tier has nothing to give up.
             if let Some(to) = to {
                 return self.step_down(now, to, Reason::Others);
             }
@@ -202,7 +207,8 @@ impl Governor {
             self.wished = spent.share;
         }
         if load > OVERLOAD {
-            // Viewers that leave the smaller rungs take a moment; what will be well then needs no further step.
+            // Viewers take a moment to leave the smaller rungs; if the load fits after that, no further step
+            // is needed.
             let moving = self.changed.is_some_and(|at| now.since(at) < MOVING);
             if moving && self.expected(self.at, &spent) <= RELIEF {
                 return None;
@@ -245,8 +251,8 @@ impl Governor {
         }
     }
 
-    /// It needs the `n`th step, and all others are asked to give up nearly as much. The step to take: until they have, it gives
-    /// up no more than they are asked for.
+    /// Asks the other cameras to give up nearly as much as the `n`th step does. Returns the step to take:
+    /// until they have done so, it gives up no more than they are asked for.
     fn with_others(&mut self, now: Pts, n: usize, others: Others) -> usize {
         let needs = self.tier(n);
         if self.needs < needs {
@@ -257,18 +263,18 @@ impl Governor {
         if others.least >= needs.above() || now.since(asked) >= MOVING {
             return n;
         }
-        self.forget(); // what it takes until then is no measure
+        self.forget(); // what is measured until then does not count
         (self.at..n).find(|n| self.tier(*n) == needs.above()).unwrap_or(self.at)
     }
 
-    /// What was measured before is no measure of what comes.
+    /// Discards the measurements: they don't apply to what comes next.
     fn forget(&mut self) {
         self.window.clear();
         self.fits = None;
     }
 
-    /// What a picture takes, and which part of the time between two that is; `None` before enough was seen. It is of late, or
-    /// for longer where only that is too much.
+    /// The time that a picture takes, and its share of the frame interval; `None` before there are enough
+    /// measurements. Uses the recent pictures, or a longer time if only that shows an overload.
     fn load(&mut self) -> Option<(Spent, f64)> {
         let pictures = &*self.window.make_contiguous();
         let (now, _) = pictures.last()?;
@@ -279,8 +285,8 @@ impl Governor {
         Some(long.unwrap_or(late))
     }
 
-    /// The load expected at the `n`th step, from what a picture takes at this one. Where there are no smaller rungs, all
-    /// viewers have the full one, also those who had nothing but a smaller one.
+    /// The load expected at the `n`th step, from the cost of a picture at the current one. Without smaller
+    /// rungs all viewers get the full one, also those who had only a smaller one.
     fn expected(&self, n: usize, spent: &Spent) -> f64 {
         let (here, there) = (&self.ladder[self.at], &self.ladder[n]);
         let share = if there.smaller { self.wished } else { 1.0 };
@@ -288,13 +294,13 @@ impl Governor {
         (spent.fixed.as_secs_f64() + spent.encoding.as_secs_f64() * pixels) * there.fps
     }
 
-    /// The nearest step down that is expected to be one.
+    /// The nearest step down that is expected to be enough.
     fn relief(&self, spent: &Spent) -> usize {
         let mut below = self.at + 1..self.ladder.len();
         below.find(|n| self.expected(*n, spent) <= RELIEF).unwrap_or(self.ladder.len())
     }
 
-    /// What the others have given up was enough: once there is room for it, they may have it back.
+    /// The other cameras have given up enough: once there is room, they may have it back.
     fn release(&mut self, now: Pts, spent: &Spent) {
         if self.expected(self.at, spent) > COMFORT {
             self.fits = None;
@@ -304,7 +310,7 @@ impl Governor {
         }
     }
 
-    /// If there was one.
+    /// If there was a step up, it failed.
     fn step_up_failed(&mut self, now: Pts) {
         if let Some(up) = self.up.take() {
             let failed = now.since(up) < MEMORY;
@@ -314,7 +320,7 @@ impl Governor {
 
     fn step_down(&mut self, now: Pts, to: usize, reason: Reason) -> Option<Change> {
         if to == self.at {
-            return None; // there is nothing less
+            return None; // there is no lower step
         }
         self.step_up_failed(now);
         self.forget();
@@ -333,9 +339,9 @@ impl Governor {
         }
         let careful = pressed(MEMORY);
         let patience = if careful { self.patience.max(PRESSURE_GONE) } else { self.patience };
-        // What a picture takes can be told before; how hot the board gets can't.
+        // The time for a picture can be predicted; the board's temperature can't.
         let mut to = if careful { next } else { (0..next).find(|n| fits(*n)).unwrap_or(next) };
-        // What costs no more is given as well.
+        // Also take what costs nothing more.
         while to > 0 && self.expected(to - 1, spent) <= self.expected(to, spent) && fits(to - 1) {
             to -= 1;
         }
@@ -350,17 +356,17 @@ impl Governor {
     }
 
     fn change(&self) -> Change {
-        // After a step up it is better by now, but still why there was not more of them.
-        let why = |reason: Reason| reason.tell(self.up.is_some());
+        // After a step up the situation is better, but this is still why the video is reduced.
+        let why = |reason: Reason| reason.describe(self.up.is_some());
         Change { step: self.step(), why: self.reason.filter(|_| self.at > 0).map(why) }
     }
 }
 
-/// What each of these pictures takes but the `slowest`, and which part of the time between two that is; `None` where they are
-/// too few, or of much less than `time`. It goes by the pictures that came, not by those agreed with the camera: in the dark
-/// it may give fewer.
+/// The mean time of these pictures without the `slowest` ones, and its share of the frame interval; `None` if
+/// there are too few, or they span much less than `time`. Uses the interval of the pictures that arrived, not
+/// the negotiated one: in the dark a camera may deliver fewer.
 fn measure(pictures: &[(Pts, Spent)], time: Duration, slowest: usize) -> Option<(Spent, f64)> {
-    // The first only says since when.
+    // The first one only marks the start.
     let ((first, _), pictures) = pictures.split_first()?;
     let passed = pictures.last()?.0.since(*first);
     if pictures.len() < FEWEST || passed < time * 3 / 4 {
@@ -380,7 +386,7 @@ fn measure(pictures: &[(Pts, Spent)], time: Duration, slowest: usize) -> Option<
     Some((mean, mean.busy().as_secs_f64() / spacing))
 }
 
-/// What led to a step down.
+/// The reason for a step down.
 #[derive(Clone, Copy, Debug)]
 enum Reason {
     Slow { busy: Duration, interval: Duration },
@@ -389,7 +395,7 @@ enum Reason {
 }
 
 impl Reason {
-    fn tell(self, past: bool) -> String {
+    fn describe(self, past: bool) -> String {
         let verb = |now: &'static str, then: &'static str| if past { then } else { now };
         let is = verb("is", "was");
         match self {
@@ -408,7 +414,7 @@ impl Reason {
     }
 }
 
-/// Everything from full pictures in all rungs down.
+/// All steps, from full pictures in all rungs down.
 fn ladder(full: Size, fps: f64) -> Vec<Step> {
     let mut all = vec![Step { size: full, fps, smaller: true }, Step { size: full, fps, smaller: false }];
     let lower = RATES.into_iter().filter(|rate| *rate < CHEAPER * fps);
@@ -424,7 +430,7 @@ fn ladder(full: Size, fps: f64) -> Vec<Step> {
     all
 }
 
-/// `full`, and 3/4, 1/2, 3/8, 1/4 of it and so on, in even numbers.
+/// `full`, then 3/4, 1/2, 3/8, 1/4 of it and so on, rounded to even numbers.
 fn sizes(full: Size) -> impl Iterator<Item = Size> {
     let parts = (0..).flat_map(|n| [(1, 1 << n), (3, 4 << n)]);
     let share = |pixels: u32, (part, of): (u64, u64)| (u64::from(pixels) * part / of) as u32;

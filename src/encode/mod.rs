@@ -1,4 +1,4 @@
-//! Raw pictures and sound to what travels: H.264 and Opus, and how much of it the board carries.
+//! Encodes raw pictures and sound as H.264 and Opus, and decides how much the board can encode.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))] // tests may; the lint still sees everything else when it isn't a test
 

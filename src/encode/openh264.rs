@@ -1,4 +1,4 @@
-//! H.264 in software: OpenH264, constrained baseline, one slice, IDRs only when asked for.
+//! Software H.264 encoding with OpenH264: constrained baseline, one slice, IDRs only when requested.
 
 use openh264::OpenH264API;
 use openh264::Timestamp;
@@ -18,7 +18,7 @@ use crate::media::frame::Size;
 use crate::media::h264::{ProfileLevelId, max_bitrate_bps, nal, nal_type, strip_start_code};
 use crate::media::i420::I420;
 
-/// OpenH264 refuses smaller pictures.
+/// Smallest picture that OpenH264 accepts.
 pub const SMALLEST: Size = Size::new(16, 16);
 
 const NAME: &str = "OpenH264";
@@ -31,19 +31,19 @@ fn error(reason: impl ToString) -> Error {
 pub struct OpenH264 {
     encoder: Encoder,
     settings: Settings,
-    /// Frames per second that its level was chosen for.
+    /// The highest frame rate that its level allows.
     most_fps: f32,
     profile: ProfileLevelId,
-    /// The NAL units of the last access unit, one after the other.
+    /// The NAL units of the last access unit, concatenated.
     coded: Vec<u8>,
 }
 
 impl OpenH264 {
-    /// Starts an encoder, and encodes one black picture to learn which SPS it really emits.
+    /// Starts an encoder, and encodes one black picture to learn the SPS that it emits.
     ///
     /// # Errors
-    /// The settings are not to be had (as pictures below [`SMALLEST`] or above [`LARGEST`](crate::media::frame::LARGEST)), or
-    /// memory is short.
+    /// The settings are not supported (such as pictures below [`SMALLEST`] or above
+    /// [`LARGEST`](crate::media::frame::LARGEST)), or there is too little memory.
     pub fn new(settings: Settings) -> Result<Self, Error> {
         let mut config = EncoderConfig::new()
             .profile(Profile::Baseline)
@@ -56,14 +56,15 @@ impl OpenH264 {
                 Effort::Medium => Complexity::Medium,
                 Effort::High => Complexity::High,
             })
-            // An access unit for every frame: a skipped one is a stutter, and the queue it spares is not ours.
+            // An access unit for every frame: a skipped frame is a stutter, and peercam has no encoder queue
+            // to relieve.
             .skip_frames(false)
-            // IDRs only by wish: a scene change is coded in intra macroblocks as needed.
+            // IDRs only on request: scene changes are coded in intra macroblocks as needed.
             .scene_change_detect(false)
             .intra_frame_period(IntraFramePeriod::from_num_frames(0))
             .sps_pps_strategy(SpsPpsStrategy::ConstantId)
             .num_threads(1)
-            // What cameras give and `media::convert` makes: without it browsers assume BT.709.
+            // What cameras deliver and `media::convert` produces; without it browsers assume BT.709.
             .vui(VuiConfig::bt601());
         if let Some(level) = settings.level {
             config = config.level(
@@ -79,25 +80,26 @@ impl OpenH264 {
         let profile = first.nals.iter().find_map(|n| ProfileLevelId::of_sps(n));
         this.profile = profile.ok_or_else(|| error("the first access unit has no SPS"))?;
         let [_, _, level] = this.profile.0;
-        // The crate sets the maximum to the initial bitrate, and a target above the maximum breaks rate control.
+        // The crate sets the maximum to the initial bitrate, and a target above the maximum breaks the rate
+        // control.
         this.set_bitrate(ENCODER_OPTION_MAX_BITRATE, max_bitrate_bps(level))?;
         Ok(this)
     }
 
-    /// Sets the frame rate that rate control reckons with.
+    /// Sets the frame rate for the rate control.
     fn set_fps(&mut self, mut fps: f32) -> Result<(), Error> {
-        // SAFETY: the encoder is initialised (it has encoded a picture), and the option takes a pointer to a float and copies
-        // it before it returns; the crate does not rely on it.
+        // SAFETY: the encoder is initialised (it has encoded a picture), and the option takes a pointer to a
+        // float and copies it before returning; the crate does not rely on the value.
         let result =
             unsafe { self.encoder.raw_api().set_option(ENCODER_OPTION_FRAME_RATE, (&raw mut fps).cast()) };
         if result == 0 { Ok(()) } else { Err(error(format!("{fps} fps refused (error {result})"))) }
     }
 
-    /// Sets the target or the maximum of the only spatial layer.
+    /// Sets the target or maximum bitrate of the only spatial layer.
     fn set_bitrate(&mut self, option: ENCODER_OPTION, bps: u32) -> Result<(), Error> {
         let mut info = SBitrateInfo { iLayer: SPATIAL_LAYER_0, iBitrate: bps.try_into().map_err(error)? };
-        // SAFETY: the encoder is initialised (it has encoded a picture), both options take a pointer to this struct and
-        // copy what they need of it before they return, and the crate relies on neither of the values.
+        // SAFETY: the encoder is initialised (it has encoded a picture), both options take a pointer to this
+        // struct and copy what they need before returning, and the crate relies on neither of the values.
         let result = unsafe { self.encoder.raw_api().set_option(option, (&raw mut info).cast()) };
         if result == 0 { Ok(()) } else { Err(error(format!("{bps} bit/s refused (error {result})"))) }
     }
@@ -169,7 +171,7 @@ impl VideoEncoder for OpenH264 {
     }
 }
 
-/// The crate's name of a `level_idc`.
+/// The crate's name for a `level_idc`.
 fn known_level(level_idc: u8) -> Option<Level> {
     Some(match level_idc {
         10 => Level::Level_1_0,
@@ -192,10 +194,11 @@ fn known_level(level_idc: u8) -> Option<Level> {
     })
 }
 
-/// OpenH264 prints warnings to stderr; the crate silences it only after the first of them.
+/// Silences OpenH264's warnings on stderr; the crate does so only after the first of them.
 fn quiet(encoder: &mut Encoder) {
     let mut level = WELS_LOG_QUIET;
-    // SAFETY: the trace level takes a pointer to an int, may be set before initialisation, and nothing depends on it.
+    // SAFETY: the trace level takes a pointer to an int and may be set before initialisation; nothing depends
+    // on it.
     unsafe { encoder.raw_api().set_option(ENCODER_OPTION_TRACE_LEVEL, (&raw mut level).cast()) };
 }
 

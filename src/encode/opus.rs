@@ -1,4 +1,4 @@
-//! Opus (RFC 6716) as WebRTC wants it (RFC 7587): 48 kHz, packets of 20 ms, in-band FEC.
+//! Opus encoding (RFC 6716) as WebRTC needs it (RFC 7587): 48 kHz, packets of 20 ms, in-band FEC.
 
 use std::time::Duration;
 
@@ -8,22 +8,24 @@ use bytes::Bytes;
 use crate::clock::AUDIO_HZ;
 use crate::media::pcm::PACKET_FRAMES;
 
-/// Loss, in per cent, that the in-band FEC is dimensioned for. Zero would switch it off; more takes bits from
-/// the sound itself. A lone lost packet, which is what Wi-Fi loses most, is then repaired.
+/// Packet loss, in per cent, for which the in-band FEC is dimensioned. Zero would switch it off; more takes
+/// bits from the sound itself. With this value a single lost packet, the most common loss on Wi-Fi, is
+/// repaired.
 const EXPECTED_LOSS: i32 = 5;
-/// Of ten. Above it the CPU time still grows while at our bitrates the ear gains nothing.
+/// Encoder complexity, of ten. Above this value the CPU time still grows, but at our bitrates the sound does
+/// not improve.
 const COMPLEXITY: i32 = 5;
-/// RFC 6716 section 3.2.1: the longest possible coded frame of 20 ms.
+/// Longest possible Opus frame of 20 ms (RFC 6716 section 3.2.1).
 const MAX_PACKET: usize = 1_275;
-/// Opus spends one or two bytes on a packet that says "nothing" (DTX), and that need not be sent.
+/// Packets of at most this size mean silence (DTX) and need not be sent.
 const DTX_BYTES: usize = 2;
 
-/// libopus refused; with our fixed settings that is a fault of the library or its build.
+/// An error of libopus; with our fixed settings this is a fault of the library or its build.
 #[derive(Debug, thiserror::Error)]
 #[error("opus: {0}")]
 pub struct Error(#[from] ::opus::Error);
 
-/// One encoder, for one stream.
+/// An encoder for one stream.
 pub struct Encoder {
     inner: ::opus::Encoder,
     lookahead: Duration,
@@ -31,10 +33,11 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// An encoder for `channels` (1 or 2) interleaved channels at `bitrate_bps`.
+    /// Creates an encoder for `channels` (1 or 2) interleaved channels at `bitrate_bps`.
     ///
-    /// The application is VoIP, not audio: only the SILK layer carries in-band FEC, and in the audio application
-    /// libopus leaves that layer at about 18 kbps, so FEC would be on in the SDP and absent on the wire.
+    /// The application is VoIP, not audio: only the SILK layer carries in-band FEC, and in the audio
+    /// application libopus stops using that layer above about 18 kbps, so FEC would be announced in the SDP
+    /// but absent from the packets.
     pub fn new(channels: u32, bitrate_bps: u32, dtx: bool) -> Result<Self, Error> {
         let layout = if channels == 1 { Channels::Mono } else { Channels::Stereo };
         let mut inner = ::opus::Encoder::new(AUDIO_HZ, layout, Application::Voip)?;
@@ -48,13 +51,14 @@ impl Encoder {
         Ok(Self { inner, lookahead, packet: [0; MAX_PACKET] })
     }
 
-    /// How much later than it went in a sample comes out of a decoder: the first sample decoded from a packet
-    /// was captured this long before the first sample that was encoded into it.
+    /// The codec's delay: the first sample decoded from a packet was captured this long before the first
+    /// sample that was encoded into it.
     pub fn lookahead(&self) -> Duration {
         self.lookahead
     }
 
-    /// Encodes 20 ms, [`PACKET_FRAMES`] of each channel, interleaved. `None`: silence, nothing to send.
+    /// Encodes 20 ms: [`PACKET_FRAMES`] samples of each channel, interleaved. `None` means silence: nothing
+    /// to send.
     pub fn encode(&mut self, samples: &[f32]) -> Result<Option<Bytes>, Error> {
         debug_assert_eq!(samples.len() % PACKET_FRAMES, 0);
         let len = self.inner.encode_float(samples, &mut self.packet)?;
@@ -73,7 +77,7 @@ mod tests {
         samples
     }
 
-    /// Encodes `packets` of the tone and decodes them, losing those for which `lost` says so.
+    /// Encodes `packets` packets of the tone and decodes them, except those for which `lost` returns true.
     fn round_trip(channels: u32, packets: u64, lost: impl Fn(u64) -> bool) -> Vec<f32> {
         let mut encoder = Encoder::new(channels, 48_000, false).expect("encoder");
         let layout = if channels == 1 { Channels::Mono } else { Channels::Stereo };
@@ -117,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_lost_packet_is_repaired_from_the_next() {
-        // The one in which the beep begins: nothing heard before could be prolonged into it.
+        // The packet in which the beep begins: nothing heard before could be extended into it.
         let heard = round_trip(1, 60, |n| n == 50);
         let repaired = &heard[50 * PACKET_FRAMES + 480..51 * PACKET_FRAMES];
         assert!(level(repaired, 3e3) > 0.1, "{}", level(repaired, 3e3));

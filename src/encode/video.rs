@@ -1,4 +1,4 @@
-//! What every video encoder is: pictures in, access units out, and a bitrate that follows what the network carries.
+//! The interface of video encoders: pictures in, access units out, and a bitrate that follows the network.
 
 use crate::clock::Pts;
 use crate::config::Effort;
@@ -6,7 +6,7 @@ use crate::media::frame::Size;
 use crate::media::h264::ProfileLevelId;
 use crate::media::i420::I420;
 
-/// The encoder failed. Only a new one helps.
+/// A failure of the encoder; a new encoder is needed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{encoder}: {reason}")]
 pub struct Error {
@@ -15,59 +15,60 @@ pub struct Error {
 }
 
 impl Error {
-    /// A failure of the encoder of this [name](VideoEncoder::name).
+    /// A failure of the encoder with this [name](VideoEncoder::name).
     pub fn new(encoder: &'static str, reason: impl ToString) -> Self {
         Self { encoder, reason: reason.to_string() }
     }
 }
 
-/// What an encoder is made for. Of these only the rates can change later.
+/// Settings of an encoder. Only the rates can change later.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
     /// Size of every picture; even in both directions.
     pub size: Size,
-    /// Frames per second at most: rate control reckons with it.
+    /// Highest frame rate, in frames per second; used by the rate control.
     pub fps: f32,
-    /// Bits per second to aim at.
+    /// Target bitrate, in bits per second.
     pub bitrate_bps: u32,
-    /// CPU against quality.
+    /// How much CPU time to spend on quality.
     pub effort: Effort,
-    /// `level_idc` of the stream (31 is level 3.1): encoders of several sizes that feed one track need the same. A level
-    /// that is too low for the other settings is raised. `None`: the lowest that holds them.
+    /// `level_idc` of the stream (31 is level 3.1): encoders of different sizes that feed one track need the
+    /// same level. A level too low for the other settings is raised. `None` means the lowest level that
+    /// allows them.
     pub level: Option<u8>,
 }
 
-/// One coded picture, in memory of the encoder.
+/// A coded picture, in the encoder's memory.
 pub struct AccessUnit<'a> {
-    /// Whether decoding can start here; then SPS and PPS come first.
+    /// Whether decoding can start here; if so, the SPS and PPS come first.
     pub idr: bool,
-    /// NAL units in order, without start codes. Never empty.
+    /// NAL units in order, without start codes; never empty.
     pub nals: Vec<&'a [u8]>,
 }
 
-/// An H.264 encoder: constrained baseline, one reference frame, BT.601 in its VUI, whatever the size. It emits one access
-/// unit for each picture, and IDRs only where they are asked for, beside the first.
+/// An H.264 encoder: constrained baseline, one reference frame, BT.601 in its VUI for all sizes. It emits one
+/// access unit for each picture. The first one is an IDR, others only on request.
 pub trait VideoEncoder: Send {
-    /// Encodes one picture, as an IDR if `idr`. Its time must be later than that of the one before.
+    /// Encodes a picture, as an IDR if `idr`. Its time must be later than that of the previous one.
     ///
     /// # Errors
-    /// A picture of another size than the encoder was made for, or a failure of the encoder.
+    /// The picture has a different size than the encoder's, or the encoder failed.
     fn encode(&mut self, picture: &I420, pts: Pts, idr: bool) -> Result<AccessUnit<'_>, Error>;
 
-    /// Aims at another bitrate, in bits per second, and reckons with `fps` frames per second, from the next picture on. Makes
+    /// Changes the target bitrate, in bits per second, and the frame rate, from the next picture on. Causes
     /// no IDR.
     ///
     /// # Errors
-    /// The level of the stream does not allow that bitrate, or `fps` is more than it was made for: only a new encoder can do
-    /// that. Or the encoder refuses it. It aims at the former rates then.
+    /// The stream's level does not allow that bitrate, `fps` is more than the encoder was created for (a new
+    /// encoder is needed then), or the encoder rejects it. The previous rates stay in effect.
     fn set_rates(&mut self, bps: u32, fps: f32) -> Result<(), Error>;
 
-    /// What it was made for, with the rates that it aims at now.
+    /// The settings of the encoder, with its current rates.
     fn settings(&self) -> Settings;
 
-    /// Profile, constraints and level of the SPS that it emits.
+    /// Profile, constraints and level in its SPS.
     fn profile(&self) -> ProfileLevelId;
 
-    /// What status and logs call it, e.g. "OpenH264".
+    /// Its name in status and logs, such as "OpenH264".
     fn name(&self) -> &'static str;
 }

@@ -1,4 +1,4 @@
-//! Scenarios on virtual time: a board that takes so long for each picture, and a camera before it.
+//! Scenarios on virtual time: a board with a given encoding time per picture, and a camera.
 
 use std::sync::Arc;
 
@@ -11,16 +11,16 @@ fn ms(ms: f64) -> Duration {
     Duration::from_secs_f64(ms / 1e3)
 }
 
-/// The board's work: it takes the newest picture, at the rate of the step, as soon as it is done with the last.
+/// The board's work: as soon as it is done with a picture, it takes the newest one, at the rate of the step.
 struct Board {
     governor: Governor,
     start: Pts,
     now: Pts,
-    /// What the camera gives.
+    /// Frame rate of the camera.
     camera: f64,
-    /// The pixels that viewers wish for, as a part of those of the full rung.
+    /// The pixels that viewers want, as a share of those of the full rung.
     wished: f64,
-    /// What each picture takes before it is encoded.
+    /// Time for each picture before it is encoded.
     fixed: Duration,
     changes: Vec<(f64, Change)>,
 }
@@ -37,7 +37,8 @@ impl Board {
         self.now.since(self.start).as_secs_f64()
     }
 
-    /// For `seconds`, with full pictures that take `busy(size, seconds since the start)`, and others as much less.
+    /// Runs for `seconds`, with full pictures that take `busy(size, seconds since the start)`, and others
+    /// proportionally less.
     fn run(&mut self, seconds: f64, busy: impl Fn(Size, f64) -> Duration, pressure: Option<Pressure>) {
         let end = self.seconds() + seconds;
         while self.seconds() < end {
@@ -59,7 +60,7 @@ impl Board {
     }
 }
 
-/// A board of so many nanoseconds for each pixel.
+/// A board that takes `ns` nanoseconds per pixel.
 fn pixels(ns: f64) -> impl Fn(Size, f64) -> Duration {
     move |size, _| ms(size.area() as f64 * ns / 1e6)
 }
@@ -106,7 +107,7 @@ fn overload_is_seen_within_a_second_and_said_in_figures() {
         board.run(20.0, |_, _| ms(busy), None);
         assert_eq!(board.steps(), [step], "{busy}");
         assert_eq!(board.changes[0].1.why.as_deref(), Some(why));
-        // Also when all was well before.
+        // Also after a time without load.
         let mut board = Board::new(HD);
         board.run(60.0, |_, _| ms(10.0), None);
         board.run(20.0, |_, _| ms(busy), None);
@@ -117,7 +118,7 @@ fn overload_is_seen_within_a_second_and_said_in_figures() {
 
 #[test]
 fn a_board_of_any_speed_finds_what_it_carries_and_stays_there() {
-    // Nanoseconds for each pixel of the whole way; a Raspberry Pi 4 takes about 15.
+    // Nanoseconds per pixel for everything; a Raspberry Pi 4 takes about 15.
     for (ns, step) in [
         (15.0, (720, 30.0)),
         (32.0, (720, 30.0)),
@@ -136,7 +137,7 @@ fn a_board_of_any_speed_finds_what_it_carries_and_stays_there() {
         let at = board.governor.step();
         assert_eq!((at.size.height, at.fps), step, "{ns} ns: {:?}", board.changes);
         assert!(board.changes.len() <= 2, "{ns} ns: {:?}", board.changes);
-        // Four pictures of a very slow board take their time.
+        // A very slow board needs some time for four pictures.
         let found = board.changes.last().map_or(0.0, |(at, _)| *at);
         assert!(found < 1.1 || found * 1e3 < 6.0 * ns * HD.size.area() as f64 / 1e6, "{ns} ns: {found} s");
     }
@@ -148,12 +149,12 @@ fn slow_pictures_now_and_then_are_no_overload() {
     let spikes = |_, at: f64| if at % 1.7 < 0.03 { ms(900.0) } else { ms(15.0) };
     board.run(3_600.0, spikes, None);
     assert_eq!(board.steps(), []);
-    // But they are where nothing is left between them.
+    // But they are found where no time is left between them.
     let mut starved = Board::new(HD);
     starved.run(20.0, |_, at| if at % 1.2 < 0.2 { ms(700.0) } else { ms(50.0) }, None);
     let (at, _) = starved.changes.first().expect("a step down");
     assert!((5.0..9.0).contains(at), "{:?}", starved.changes);
-    // A camera in the dark gives half the rate, and there is twice the time.
+    // A camera in the dark delivers half the rate, so there is twice the time.
     board.camera = 15.0;
     board.run(600.0, |_, _| ms(45.0), None);
     assert_eq!(board.steps(), []);
@@ -176,7 +177,7 @@ fn it_comes_back_when_the_load_has_gone() {
 
 #[test]
 fn it_never_swings() {
-    // More pictures in a second make each of them slower: what is expected of a step up is always wrong.
+    // A higher rate makes each picture slower: the prediction for a step up is always wrong.
     let mut board = Board::new(HD);
     board.run(60.0, |_, _| ms(45.0), None);
     let (mut hours, mut before) = (vec![], board.changes.len());
@@ -190,7 +191,7 @@ fn it_never_swings() {
     }
     assert!(hours[0] <= 20, "{hours:?}");
     assert!(hours[1..].iter().all(|changes| *changes <= 10), "{hours:?}");
-    // And a load that is right at the limit, with noise.
+    // A load right at the limit, with noise.
     let mut board = Board::new(HD);
     let noise = |n: f64| (n * 12.9898).sin() * 43_758.545 % 1.0;
     board.run(6.0 * 3_600.0, |_, at| ms(29.0 + 6.0 * noise(at)), None);
@@ -222,7 +223,7 @@ fn pressure_takes_a_step_every_so_often_and_gives_back_with_care() {
     assert!(up[0] > 60.0 && up.windows(2).all(|pair| pair[1] - pair[0] >= 60.0), "{up:?}");
     assert_eq!(board.changes[3].1.why.as_deref(), Some("the board was too hot"));
     assert_eq!(board.changes[5].1.why, None);
-    // It comes back each time: the pauses grow.
+    // The pressure comes back each time: the pauses grow.
     for _ in 0..6 {
         board.run(5.0, pixels(20.0), Some(Pressure::UnderVoltage));
         board.run(20.0 * 60.0, pixels(20.0), None);
@@ -243,14 +244,14 @@ fn a_board_that_is_hot_for_other_reasons_keeps_its_picture() {
 
 #[test]
 fn smaller_rungs_go_first_and_come_back_last() {
-    // A full and a half picture: 26 ms and 6.5 ms.
+    // A picture of full size and one of half size: 26 ms and 6.5 ms.
     let mut board = Board::new(HD);
     board.wished = 1.25;
     board.run(30.0, |_, _| ms(26.0), None);
     let [(at, change)] = &board.changes[..] else { panic!("{:?}", board.changes) };
     assert_eq!(change.step, Step { smaller: false, ..HD });
     assert!(*at < 1.1 && change.why.as_deref().is_some_and(|why| why.contains("33 ms")), "{change:?}");
-    // Slower, and then as it was: the full rate fits again, the half one would not.
+    // Slower, and then as before: the full rate fits again, the half rung would not.
     board.run(30.0, |_, _| ms(41.0), None);
     assert_eq!(board.governor.step(), Step { fps: 20.0, smaller: false, ..HD });
     board.run(600.0, |_, _| ms(20.0), None);
@@ -264,7 +265,7 @@ fn smaller_rungs_go_first_and_come_back_last() {
 fn where_all_see_the_half_one_the_full_one_is_no_relief() {
     let mut board = Board::new(HD);
     board.wished = 0.25;
-    // 129 ms for a full picture, 32 ms for a half one: nothing is to be gained by full ones.
+    // 129 ms for full size, 32 ms for half size: full pictures gain nothing.
     board.run(30.0, pixels(140.0), None);
     assert_eq!(board.steps(), [(540, 10.0)], "{:?}", board.changes);
 }
@@ -275,7 +276,7 @@ fn who_takes_a_moment_to_leave_a_rung_costs_no_further_step() {
     for n in 0..900u32 {
         let step = board.governor.step();
         left = left.or((!step.smaller).then_some(n));
-        // For a second the half rung is still encoded.
+        // The half rung is still encoded for a second.
         let share = if left.is_some_and(|at| n > at + 30) { 1.0 } else { 1.25 };
         let spent = Spent { encoding: ms(26.0 * share), share, ..Default::default() };
         board.now = board.now + ms(33.3);
@@ -287,7 +288,7 @@ fn who_takes_a_moment_to_leave_a_rung_costs_no_further_step() {
 
 #[test]
 fn what_conversion_takes_is_the_same_at_any_size() {
-    // 12 ms for each picture, and 50 for a full one: at half the size it is 24.5, not 15.5.
+    // 12 ms fixed per picture, and 50 ms in full size: in half size it is 24.5 ms, not 15.5.
     let mut board = Board::new(HD);
     board.fixed = ms(12.0);
     board.run(60.0, pixels(54.25), None);
@@ -301,7 +302,7 @@ fn sleep_is_no_measure() {
     let mut board = Board::new(HD);
     board.run(20.0, |_, _| ms(41.0), None);
     assert_eq!(board.steps(), [(720, 20.0)]);
-    // Nobody watches for an hour; then again, for a few seconds each.
+    // Nobody watches for an hour; then somebody does for a few seconds at a time.
     for _ in 0..10 {
         board.now = board.now + Duration::from_secs(3_600);
         board.run(8.0, |_, _| ms(10.0), None);
@@ -311,23 +312,23 @@ fn sleep_is_no_measure() {
     assert_eq!(board.governor.step(), HD);
 }
 
-/// Two cameras on one board. A picture takes its time by itself; where more threads run at a time than there are processors, it
-/// takes longer, and its threads wait.
+/// Two cameras on one board. A picture takes a given time alone; where more threads run at once than there
+/// are CPU cores, it takes longer and its threads wait.
 struct Two {
     cameras: [Camera; 2],
     now: Pts,
     processors: f64,
-    /// When which camera went to which tier.
+    /// Times at which each camera changed its tier.
     steps: Vec<(f64, usize, Tier)>,
 }
 
 struct Camera {
     governor: Governor,
     account: Account,
-    /// What a full picture takes alone, and what viewers wish for.
+    /// Time for a full picture alone, and the pixels that viewers want.
     alone: Duration,
     wished: f64,
-    /// The part of the time that its threads run or wait.
+    /// The share of the time that its threads run or wait.
     load: f64,
     due: Pts,
 }
@@ -337,7 +338,7 @@ impl Camera {
         if self.governor.step().smaller { self.wished } else { 1.0 }
     }
 
-    /// What a picture of the present step takes alone.
+    /// Time for a picture of the current step alone.
     fn alone(&self) -> Duration {
         let pixels = self.governor.step().size.area() as f64 / HD.size.area() as f64;
         self.alone.mul_f64(self.share() * pixels)
@@ -387,24 +388,24 @@ impl Two {
 
 #[test]
 fn cameras_that_share_processors_give_up_together() {
-    // The smaller rungs of both are enough.
+    // Stopping the smaller rungs of both is enough.
     let mut two = Two::new(1.0, [14.0, 14.0]);
     two.cameras.iter_mut().for_each(|camera| camera.wished = 1.5);
     two.run(30.0);
     assert_eq!(two.tiers(), [Tier::Rungs; 2], "{:?}", two.steps);
-    // One needs fewer frames; the other gives its smaller rungs.
+    // One needs a lower frame rate; the other stops its smaller rungs.
     let mut two = Two::new(1.0, [26.0, 8.0]);
     two.run(60.0);
     assert_eq!(two.tiers(), [Tier::Frames, Tier::Rungs], "{:?}", two.steps);
     let mut two = Two::new(0.15, [16.0, 16.0]);
     two.run(60.0);
     assert_eq!(two.tiers(), [Tier::Size; 2], "{:?}", two.steps);
-    // All comes back, size first; and it does not go to and fro.
+    // Everything comes back, size first, without flipping to and fro.
     two.processors = 4.0;
     two.run(300.0);
     assert_eq!(two.tiers(), [Tier::All; 2], "{:?}", two.steps);
     assert!(two.steps.len() <= 16, "{:?}", two.steps);
-    // They were never further apart than a tier for longer than one may take to follow the other.
+    // They were never more than a tier apart for longer than it may take one to follow the other.
     let (mut at, mut apart) = ([Tier::All; 2], None);
     for (when, camera, tier) in two.steps {
         assert!(apart.is_none_or(|since| when - since < 3.0), "since {apart:?}");

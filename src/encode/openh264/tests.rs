@@ -6,13 +6,13 @@ use openh264::formats::YUVSource;
 const SETTINGS: Settings =
     Settings { size: Size::new(320, 240), fps: 30.0, bitrate_bps: 500_000, effort: Effort::Low, level: None };
 
-/// When frame `n` is captured at 30 frames per second.
+/// Capture time of frame `n` at 30 frames per second.
 fn at(n: u64) -> Pts {
     Pts::from_micros(n * 1_000_000 / 30)
 }
 
-/// A picture that is never still: noise that moves sideways below noise that is always new. It can be coded at any of the
-/// bitrates that are asked for here, and needs all of the highest.
+/// A picture that always changes: noise that moves sideways, below noise that is new in each picture. It can
+/// be coded at all of the bitrates that are tested here, and uses up the highest.
 struct Moving {
     texture: Vec<u8>,
     seed: u32,
@@ -74,7 +74,7 @@ fn the_bitrate_follows_within_two_seconds_without_an_idr() {
         println!("{wanted} bit/s: {parts:.3?} of it in each second from the change on");
         (parts[2] + parts[3]) / 2.0
     });
-    // The first picture is an IDR of several times its share, which the first seconds make up for.
+    // The first picture is an IDR of several times its share, which the next seconds make up for.
     assert!(measured[1..].iter().all(|part| (0.85..1.15).contains(part)), "{measured:.3?}");
 }
 
@@ -119,7 +119,7 @@ fn idrs_come_by_wish_only_and_with_parameter_sets() {
     let mut encoder = OpenH264::new(SETTINGS).expect("an encoder");
     let mut picture = I420::new(SETTINGS.size);
     for n in 0u64..60 {
-        // A scene change every ten frames must not make an IDR.
+        // A scene change every ten frames must not cause an IDR.
         picture.planes_mut().y.fill(if n / 10 % 2 == 0 { 40 } else { 200 });
         let unit = encoder.encode(&picture, at(n), n == 30).expect("encoded");
         assert_eq!(unit.idr, n == 30, "frame {n}");
@@ -138,7 +138,7 @@ fn the_level_follows_size_and_rate_and_the_profile_is_constrained_baseline() {
     }
 }
 
-/// Bits of a NAL unit, without the bytes that prevent start codes.
+/// The bits of a NAL unit, without emulation prevention bytes.
 struct Bits {
     bits: Vec<bool>,
     at: usize,
@@ -161,7 +161,7 @@ impl Bits {
         self.bits[self.at - count..self.at].iter().fold(0, |value, bit| value * 2 + u32::from(*bit))
     }
 
-    /// Exp-Golomb.
+    /// Exp-Golomb code.
     fn ue(&mut self) -> u32 {
         let zeros = self.bits[self.at..].iter().take_while(|bit| !**bit).count();
         self.read(zeros);
@@ -169,11 +169,11 @@ impl Bits {
     }
 }
 
-/// What an SPS of the baseline profile says beside the size: the first part, and all from the VUI on.
+/// The contents of a baseline SPS except for the size: the first part, and everything from the VUI on.
 fn beside_size(sps: &[u8]) -> (Vec<u32>, Vec<bool>) {
     let mut bits = Bits::of(&sps[1..]);
     let mut facts = vec![bits.read(8), bits.read(8), bits.read(8)];
-    facts.extend([bits.ue(), bits.ue(), bits.ue()]); // id, frame_num bits, order of pictures
+    facts.extend([bits.ue(), bits.ue(), bits.ue()]); // id, frame_num bits, picture order
     assert_eq!(facts[5], 2, "pictures are in order");
     facts.extend([bits.ue(), bits.read(1)]); // reference frames, gaps
     let (_width, _height) = (bits.ue(), bits.ue());
