@@ -1,8 +1,9 @@
-//! Any captured frame to the one layout that encoders take: I420, limited-range BT.601.
+//! Converts any captured frame to the layout of the encoders: I420, limited-range BT.601.
 //!
-//! All memory is reused: nothing is allocated once a size has been seen. The `yuv` crate unpacks 4:2:2 (YUYV to
-//! I420 at 720p on plain x86-64: 0.13 ms in all, against 0.52 with plain loops). Its way straight to 4:2:0 is not
-//! taken: it keeps the chroma of one row of two, where the mean belongs. Plain loops are as good for all the rest.
+//! All memory is reused: nothing is allocated once a size has been seen. The `yuv` crate unpacks 4:2:2 (YUYV
+//! to I420 at 720p on plain x86-64: 0.13 ms in all, against 0.52 ms with plain loops). Its direct conversion
+//! to 4:2:0 is not used: it keeps the chroma of one row of two instead of their mean. For everything else
+//! plain loops are as fast.
 
 use super::Error;
 use super::frame::{Frame, Matrix, PixelFormat, Range, Size};
@@ -20,8 +21,8 @@ pub struct Converter {
 }
 
 impl Converter {
-    /// Fills `out` from `frame`, whose size must be that of `out` (but for an odd last row or column, which is
-    /// cropped). On error `out` is unchanged.
+    /// Fills `out` from `frame`, which must have the same size (except for an odd last row or column, which
+    /// is cropped). On error `out` is unchanged.
     pub fn convert(&mut self, frame: &Frame, out: &mut I420) -> Result<(), Error> {
         let even = frame.size.even();
         if even != out.size() || even.area() == 0 {
@@ -41,7 +42,7 @@ impl Converter {
         Ok(())
     }
 
-    /// Raw layouts, every luma and chroma sample passed through `luma` and `chroma`.
+    /// Converts raw layouts, passing every luma and chroma sample through `luma` and `chroma`.
     fn raw(
         &mut self,
         format: PixelFormat,
@@ -79,7 +80,7 @@ impl Converter {
         Ok(())
     }
 
-    /// Packed 4:2:2.
+    /// Converts packed 4:2:2.
     fn packed(
         &mut self,
         format: PixelFormat,
@@ -108,7 +109,7 @@ impl Converter {
         let packed = YuvPackedImage { yuy: &from.data[0][..stride * h], yuy_stride, width, height };
         let unpack =
             if format == PixelFormat::Yuyv { yuv::yuyv422_to_yuv422 } else { yuv::uyvy422_to_yuv422 };
-        // It refuses only planes that are too short, which these are not.
+        // It fails only if planes are too short, which these are not.
         unpack(&mut planar, &packed).map_err(|_| Error::Short(format))?;
         to.y.iter_mut().for_each(|y| *y = luma(*y));
         for (full, half) in [(u, to.u), (v, to.v)] {
@@ -123,7 +124,7 @@ impl Converter {
     }
 }
 
-/// The planes of a raw frame, known to be long enough.
+/// The planes of a raw frame, checked to be long enough.
 struct Planes<'a> {
     data: [&'a [u8]; 3],
     strides: [usize; 3],
@@ -149,7 +150,7 @@ impl<'a> Planes<'a> {
     }
 }
 
-/// Bytes of one row, and rows, of a raw layout's plane. Odd sizes round up, as the kernel's do.
+/// Bytes per row, and number of rows, of a plane. Odd sizes are rounded up, as by the kernel.
 pub fn plane_size(format: PixelFormat, size: Size, index: usize) -> (usize, usize) {
     let (w, h) = (size.width as usize, size.height as usize);
     match (format, index) {
@@ -160,7 +161,7 @@ pub fn plane_size(format: PixelFormat, size: Size, index: usize) -> (usize, usiz
     }
 }
 
-/// Interleaved pairs into two rows.
+/// Splits interleaved pairs into two rows.
 fn split(pairs: &[u8], first: &mut [u8], second: &mut [u8], map: impl Fn(u8) -> u8) {
     for ((pair, a), b) in pairs.chunks_exact(2).zip(first).zip(second) {
         *a = map(pair[0]);
@@ -168,8 +169,8 @@ fn split(pairs: &[u8], first: &mut [u8], second: &mut [u8], map: impl Fn(u8) -> 
     }
 }
 
-/// Rewrites a limited-range BT.709 picture as BT.601. The matrix is that of RGB from BT.709 times that of BT.601
-/// from RGB, in 1/65536; luma takes the chroma of its own 2x2 block.
+/// Converts a limited-range BT.709 picture to BT.601. The matrix is that of BT.709 to RGB times that of RGB
+/// to BT.601, in 1/65536; luma uses the chroma of its own 2x2 block.
 fn bt601_from_bt709(picture: &mut I420) {
     let width = picture.size().width as usize;
     let to = picture.planes_mut();

@@ -1,4 +1,4 @@
-//! One raw (or MJPEG) picture as a camera delivers it, in memory that may belong to a driver.
+//! A raw (or MJPEG) picture as delivered by a camera, in memory that may belong to a driver.
 
 use std::fmt;
 
@@ -6,37 +6,37 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Pts;
 
-/// The largest picture that is captured and encoded, either way up: more than level 5.2 of H.264 holds is refused by
-/// OpenH264.
+/// The largest picture that is captured and encoded, in either orientation: OpenH264 refuses more than level
+/// 5.2 of H.264 allows.
 pub const LARGEST: Size = Size::new(3840, 2160);
 
 /// Width and height in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Size {
-    /// Pixels in a row.
+    /// Width.
     pub width: u32,
-    /// Rows.
+    /// Height.
     pub height: u32,
 }
 
 impl Size {
-    /// A size from its two numbers.
+    /// Creates a size from its two numbers.
     pub const fn new(width: u32, height: u32) -> Self {
         Self { width, height }
     }
 
-    /// Whether it is within `most`, either way up.
+    /// Whether it is within `most`, in either orientation.
     pub const fn fits(self, most: Self) -> bool {
         self.width <= most.width && self.height <= most.height
             || self.width <= most.height && self.height <= most.width
     }
 
-    /// The same without an odd last column or row, as I420 needs it: colour is stored once for two by two pixels.
+    /// The size without an odd last column or row: I420 stores colour once for two by two pixels.
     pub const fn even(self) -> Self {
         Self::new(self.width & !1, self.height & !1)
     }
 
-    /// Pixels in all.
+    /// Number of pixels.
     pub const fn area(self) -> u64 {
         self.width as u64 * self.height as u64
     }
@@ -48,8 +48,8 @@ impl fmt::Display for Size {
     }
 }
 
-/// The pixel layouts we read, named by the kernel's FourCC.
-/// The multi-planar variants (`NM12`, `NM21`, `YM12`) differ only in where planes live, so they count as the plain one.
+/// The supported pixel layouts, named by the kernel's FourCC. The multi-planar variants (`NM12`, `NM21`,
+/// `YM12`) differ only in the location of their planes, so each counts as the plain layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum PixelFormat {
@@ -57,9 +57,9 @@ pub enum PixelFormat {
     Yuyv,
     /// Packed 4:2:2, Cb Y0 Cr Y1.
     Uyvy,
-    /// 4:2:0, a luma plane and one of interleaved Cb Cr.
+    /// 4:2:0, with a luma plane and a plane of interleaved Cb Cr.
     Nv12,
-    /// 4:2:0, a luma plane and one of interleaved Cr Cb.
+    /// 4:2:0, with a luma plane and a plane of interleaved Cr Cb.
     Nv21,
     /// 4:2:0, three planes (I420).
     Yu12,
@@ -70,7 +70,7 @@ pub enum PixelFormat {
 }
 
 impl PixelFormat {
-    /// Every layout there is.
+    /// All layouts.
     pub const ALL: [Self; 7] =
         [Self::Yuyv, Self::Uyvy, Self::Nv12, Self::Nv21, Self::Yu12, Self::Grey, Self::Mjpg];
 
@@ -87,7 +87,7 @@ impl PixelFormat {
         }
     }
 
-    /// How many planes a frame of this layout has.
+    /// Number of planes in a frame of this layout.
     pub const fn planes(self) -> usize {
         match self {
             Self::Yuyv | Self::Uyvy | Self::Grey | Self::Mjpg => 1,
@@ -103,7 +103,7 @@ impl fmt::Display for PixelFormat {
     }
 }
 
-/// Which numbers mean black and white.
+/// The sample values of black and white.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Range {
@@ -113,36 +113,37 @@ pub enum Range {
     Full,
 }
 
-/// Which weights of red, green and blue make luma.
+/// The weights of red, green and blue in luma.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Matrix {
-    /// ITU-R BT.601: webcams, and JPEG always.
+    /// ITU-R BT.601: used by webcams, and always by JPEG.
     Bt601,
-    /// ITU-R BT.709: HDMI capture of HD pictures.
+    /// ITU-R BT.709: used for HDMI capture in HD.
     Bt709,
 }
 
-/// Memory lent for one frame; dropping it gives it back to whoever owns it.
+/// Memory lent for one frame; dropping it returns it to its owner.
 pub trait Buffer: Send {
-    /// Bytes of plane `index`, which is below the layout's `planes()`. An MJPEG frame has just the bytes used.
+    /// The bytes of plane `index`, which must be below the layout's `planes()`. For MJPEG, only the bytes in
+    /// use.
     fn plane(&self, index: usize) -> &[u8];
 }
 
-/// One picture as captured.
+/// A captured picture.
 pub struct Frame {
-    /// When it was captured.
+    /// Capture time.
     pub pts: Pts,
-    /// Visible pixels.
+    /// Size of the visible picture.
     pub size: Size,
-    /// Layout of the planes.
+    /// Pixel layout.
     pub format: PixelFormat,
-    /// Range of raw samples (MJPEG is always full).
+    /// Range of the samples (MJPEG is always full range).
     pub range: Range,
-    /// Weights of raw samples (MJPEG is always BT.601).
+    /// Matrix of the samples (MJPEG is always BT.601).
     pub matrix: Matrix,
-    /// Bytes from row to row, per plane; unused for MJPEG.
+    /// Bytes per row, for each plane; unused for MJPEG.
     pub strides: [usize; 3],
-    /// The bytes.
+    /// The pixel data.
     pub buffer: Box<dyn Buffer>,
 }

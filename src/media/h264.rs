@@ -1,4 +1,4 @@
-//! H.264 as it travels: NAL units, and the few facts of an SPS that signaling needs (ITU-T H.264, RFC 6184).
+//! H.264 bitstreams: NAL units, and the parts of an SPS that signaling needs (ITU-T H.264, RFC 6184).
 
 use std::fmt;
 
@@ -16,12 +16,12 @@ pub mod nal {
     pub const FILLER: u8 = 12;
 }
 
-/// `nal_unit_type` of a NAL unit given without start code.
+/// `nal_unit_type` of a NAL unit without start code.
 pub fn nal_type(nal: &[u8]) -> u8 {
     nal.first().map_or(0, |b| b & 0x1f)
 }
 
-/// A NAL unit without the Annex B start code that encoders put before it.
+/// The NAL unit without the Annex B start code that encoders put before it.
 pub fn strip_start_code(nal: &[u8]) -> &[u8] {
     nal.strip_prefix(&[0, 0, 0, 1]).or_else(|| nal.strip_prefix(&[0, 0, 1])).unwrap_or(nal)
 }
@@ -31,15 +31,16 @@ pub fn strip_start_code(nal: &[u8]) -> &[u8] {
 pub struct ProfileLevelId(pub [u8; 3]);
 
 impl ProfileLevelId {
-    /// Reads it from an SPS given without start code; `None` when this is no SPS.
+    /// Reads it from an SPS without start code; `None` if it is not an SPS.
     pub fn of_sps(sps: &[u8]) -> Option<Self> {
         (nal_type(sps) == nal::SPS).then_some(())?;
         Some(Self(sps.get(1..4)?.try_into().ok()?))
     }
 }
 
-/// The most bits per second that a stream of this `level_idc` may have as NAL units (`MaxBR` of table A-1, in units of 1,200
-/// bits per second for the baseline and main profiles). An unknown level has that of the next lower one.
+/// The highest bitrate, in bits per second, that this `level_idc` allows for NAL units (`MaxBR` of table A-1,
+/// in units of 1,200 bits per second for the baseline and main profiles). An unknown level counts as the next
+/// lower one.
 pub fn max_bitrate_bps(level_idc: u8) -> u32 {
     const UNITS: [(u8, u32); 16] = [
         (10, 64),

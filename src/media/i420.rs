@@ -1,8 +1,8 @@
-//! The one layout that encoders take: three planes, 4:2:0, limited-range BT.601.
+//! The layout of the encoders: three planes, 4:2:0, limited-range BT.601.
 
 use super::frame::Size;
 
-/// A picture in I420, its memory reused from frame to frame. Size is even in both directions.
+/// An I420 picture; its memory is reused from frame to frame. Its size is even in both directions.
 #[derive(Debug)]
 pub struct I420 {
     size: Size,
@@ -14,14 +14,14 @@ impl Clone for I420 {
         Self { size: self.size, data: self.data.clone() }
     }
 
-    /// Reuses this one's memory.
+    /// Reuses the memory of `self`.
     fn clone_from(&mut self, source: &Self) {
         self.size = source.size;
         self.data.clone_from(&source.data);
     }
 }
 
-/// The three planes of an [`I420`], without padding: strides are `width`, `width/2`, `width/2`.
+/// The three planes of an [`I420`], without padding: the strides are `width`, `width/2`, `width/2`.
 pub struct PlanesMut<'a> {
     /// Luma.
     pub y: &'a mut [u8],
@@ -32,7 +32,7 @@ pub struct PlanesMut<'a> {
 }
 
 impl I420 {
-    /// A black picture. An odd width or height loses its last column or row.
+    /// Creates a black picture. An odd last column or row is dropped.
     pub fn new(size: Size) -> Self {
         let size = size.even();
         let luma = size.area() as usize;
@@ -41,12 +41,12 @@ impl I420 {
         Self { size, data }
     }
 
-    /// Its (even) size.
+    /// Its size, which is even.
     pub fn size(&self) -> Size {
         self.size
     }
 
-    /// Luma, Cb and Cr, rows without padding.
+    /// The luma, Cb and Cr planes, with rows without padding.
     pub fn planes(&self) -> (&[u8], &[u8], &[u8]) {
         let luma = self.size.area() as usize;
         let (y, c) = self.data.split_at(luma);
@@ -54,7 +54,7 @@ impl I420 {
         (y, u, v)
     }
 
-    /// The same, to write.
+    /// The planes for writing.
     pub fn planes_mut(&mut self) -> PlanesMut<'_> {
         let luma = self.size.area() as usize;
         let (y, c) = self.data.split_at_mut(luma);

@@ -1,11 +1,11 @@
-//! JPEG pictures: a camera's MJPEG frames in, snapshots out.
+//! JPEG pictures: decodes a camera's MJPEG frames and encodes snapshots.
 //!
-//! JPEG is full-range BT.601 (JFIF 1.02), our pictures are limited range: both ways convert. Cameras may leave out
-//! the Huffman tables (as AVI's MJPEG does); libjpeg-turbo then takes the standard ones.
+//! JPEG is full-range BT.601 (JFIF 1.02), our pictures are limited range, so both directions convert. Cameras
+//! may leave out the Huffman tables (as AVI's MJPEG does); libjpeg-turbo then uses the standard ones.
 //!
-//! A picture is shown if all of it is there. So a frame is tidied (`segments`) before it is decoded, which leaves the
-//! decoder nothing harmless to complain about but bytes between two parts of the picture; then the codes (`entropy`) say
-//! whether the parts are whole.
+//! A picture is shown only if it is complete. So a frame is tidied (`segments`) before it is decoded; after
+//! that, the only harmless fault the decoder may report is extra bytes between two parts of the picture, and
+//! the Huffman codes (`entropy`) decide whether the parts are complete.
 
 mod entropy;
 mod segments;
@@ -19,10 +19,11 @@ use super::samples::{copy_plane, full_chroma, full_luma, limited_chroma, limited
 
 pub use segments::size;
 
-/// Coded pictures are whole blocks: a camera may send 1088 rows for 1080. A picture that is larger by less than this is
-/// cropped.
+/// Height and width of a block. Coded pictures consist of whole blocks, so a camera may send 1088 rows for
+/// 1080. A picture that is larger by less than a block is cropped.
 const BLOCK: u32 = 16;
-/// A progressive picture has ten scans or so. Each costs as much as a picture, so a limit is needed.
+/// Largest number of scans of a progressive picture, which usually has about ten. Each costs as much as a
+/// picture, so there must be a limit.
 const MOST_SCANS: u32 = 100;
 
 /// Decodes MJPEG frames, keeping its memory between them.
@@ -30,17 +31,17 @@ const MOST_SCANS: u32 = 100;
 pub struct Decoder {
     turbo: Option<Decompressor>,
     tidy: Vec<u8>,
-    /// The picture as JPEG has it: in its own subsampling, full range.
+    /// The decoded picture before conversion: in its own subsampling, full range.
     scratch: Vec<u8>,
 }
 
 impl Decoder {
-    /// Fills `out` with the picture in `jpeg`, which must be `size`, or larger by less than a block: then it is cropped.
-    /// A picture that is not whole is an error and leaves `out` alone.
+    /// Fills `out` with the picture in `jpeg`, which must have the size `size`, or be larger by less than a
+    /// block: then it is cropped. An incomplete picture is an error and leaves `out` unchanged.
     pub fn decode(&mut self, jpeg: &[u8], size: Size, out: &mut I420) -> Result<(), Error> {
         let result = self.try_decode(jpeg, size, out);
         if result.is_err() {
-            // It keeps tables from frame to frame, for frames that bring none, and these may be rubbish now.
+            // The decoder keeps tables for frames without tables, and these may be damaged now.
             self.turbo = None;
         }
         result
@@ -86,13 +87,13 @@ impl Decoder {
     }
 }
 
-/// Whether a camera that sends pictures of `got` means them to be `size`.
+/// Whether a camera that sends pictures of size `got` means them to be cropped to `size`.
 pub fn is_cropped_to(got: Size, size: Size) -> bool {
     let fits = |got: u32, size: u32| (size..size.saturating_add(BLOCK)).contains(&got);
     fits(got.width, size.width) && fits(got.height, size.height)
 }
 
-/// Whether libjpeg complains only about bytes between two parts of the picture.
+/// Whether libjpeg reports only extra bytes between two parts of the picture.
 fn found_padding(error: &turbojpeg::Error) -> bool {
     error.to_string().contains(" extraneous bytes before marker")
 }
@@ -101,7 +102,7 @@ fn damaged(error: turbojpeg::Error) -> Error {
     Error::Damaged(error.to_string())
 }
 
-/// JPEG planes (`luma` and `chroma` are their widths and heights) to 4:2:0 in limited range.
+/// Converts JPEG planes (`luma` and `chroma` are their widths and heights) to 4:2:0 in limited range.
 fn limit(planes: &[u8], luma: (usize, usize), chroma: (usize, usize), subsamp: Subsamp, out: &mut I420) {
     let width = out.size().width as usize;
     let (y, c) = planes.split_at(luma.0 * luma.1);
@@ -130,7 +131,7 @@ fn limit(planes: &[u8], luma: (usize, usize), chroma: (usize, usize), subsamp: S
     }
 }
 
-/// Chroma of the subsamplings that hardly any camera sends (4:4:4, 4:4:0, 4:1:1, 4:4:1): plain, not quick.
+/// Converts chroma in rare subsamplings (4:4:4, 4:4:0, 4:1:1, 4:4:1): simple, not fast.
 fn resample(from: &[u8], (stride, height): (usize, usize), subsamp: Subsamp, to: &mut [u8], width: usize) {
     let at = |x: usize, y: usize| {
         let (x, y) = ((x / subsamp.width()).min(stride - 1), (y / subsamp.height()).min(height - 1));
@@ -145,7 +146,7 @@ fn resample(from: &[u8], (stride, height): (usize, usize), subsamp: Subsamp, to:
     }
 }
 
-/// `picture` as a JPEG file, `quality` from 1 to 100.
+/// Encodes `picture` as a JPEG file; `quality` is from 1 to 100.
 pub fn encode(picture: &I420, quality: u8) -> Result<Vec<u8>, turbojpeg::Error> {
     let (y, u, v) = picture.planes();
     let full = |plane: &[u8], map: fn(u8) -> u8| plane.iter().map(|s| map(*s)).collect::<Vec<u8>>();

@@ -1,4 +1,4 @@
-//! Pure data of the media path: frames, access units, packets. Nothing here knows of devices or networks.
+//! Pure data of the media path: frames, access units, packets. Nothing here knows about devices or networks.
 
 pub mod convert;
 pub mod frame;
@@ -18,21 +18,21 @@ pub mod unit;
 
 use frame::{PixelFormat, Size};
 
-/// Why a frame could not be converted; the picture it was meant for is left as it was.
+/// Why a frame could not be converted; the target picture is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A JPEG that is cut short or otherwise broken.
+    /// A JPEG that is cut off or damaged.
     #[error("damaged JPEG: {0}")]
     Damaged(String),
-    /// The picture is of another size than was agreed.
+    /// The picture has a different size than expected.
     #[error("got a picture of {got}, expected {expected}")]
     Size {
-        /// Of the picture that came.
+        /// Size of the picture.
         got: Size,
-        /// Of the picture to fill.
+        /// Size of the target.
         expected: Size,
     },
-    /// Raw planes hold fewer bytes than their size and strides ask for.
+    /// Raw planes are shorter than their size and strides require.
     #[error("{0} frame is shorter than its size and strides require")]
     Short(PixelFormat),
 }

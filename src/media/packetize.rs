@@ -1,19 +1,19 @@
-//! H.264 access units to RTP payloads (RFC 6184, packetization-mode 1): single NAL units, STAP-A and FU-A.
+//! Packetizes H.264 access units for RTP (RFC 6184, packetization-mode 1): single NAL units, STAP-A and FU-A.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::h264::{nal, nal_type};
 
-/// Bytes of one RTP payload. With the largest header and seal, as a repetition, over UDP and IPv6, it fits 1,280, IPv6's
-/// smallest MTU, so it passes every link that carries IPv6, and tunnels over 1,500 as well.
+/// Size of an RTP payload, in bytes. With the largest header and authentication tag, as a retransmission,
+/// over UDP and IPv6, it fits into 1,280 bytes, IPv6's smallest MTU. So it passes every link that carries
+/// IPv6, and tunnels over links with 1,500.
 pub const MAX_PAYLOAD: usize = 1_180;
 
 const STAP_A: u8 = 24;
 const FU_A: u8 = 28;
 
-/// Cuts one access unit, given as NAL units without start codes, into RTP payloads in order.
-/// One allocation and one copy for all of it: the payloads are slices of the same memory.
-/// Delimiters, filler and empty NAL units are left out.
+/// Splits an access unit, given as NAL units without start codes, into RTP payloads in order. All payloads
+/// are slices of one allocation, filled by one copy. Delimiters, filler and empty NAL units are left out.
 pub fn packetize(nals: &[&[u8]]) -> Vec<Bytes> {
     let nals: Vec<&[u8]> = nals
         .iter()
@@ -41,7 +41,7 @@ pub fn packetize(nals: &[&[u8]]) -> Vec<Bytes> {
     payloads
 }
 
-/// How many of the first NAL units fit one STAP-A; at least 1.
+/// How many of the first NAL units fit into one STAP-A; at least 1.
 fn aggregated(nals: &[&[u8]]) -> usize {
     let mut size = 1;
     let fit = nals.iter().take_while(|n| {
@@ -61,7 +61,8 @@ fn stap_a(nals: &[&[u8]], out: &mut BytesMut) {
     }
 }
 
-/// Section 5.8: fragments of about equal size, the NAL unit's own header spread over FU indicator and FU header.
+/// Section 5.8: fragments of about equal size; the NAL unit's own header is split between FU indicator and FU
+/// header.
 fn fu_a(nal: &[u8], out: &mut BytesMut, payloads: &mut Vec<Bytes>) {
     let (header, body) = (nal[0], &nal[1..]);
     let count = body.len().div_ceil(MAX_PAYLOAD - 2);
@@ -79,7 +80,7 @@ fn fu_a(nal: &[u8], out: &mut BytesMut, payloads: &mut Vec<Bytes>) {
 mod tests {
     use super::*;
 
-    /// What a receiver makes of the payloads, by the RFC.
+    /// What a receiver reassembles from the payloads, according to the RFC.
     fn depacketize(payloads: &[Bytes]) -> Vec<Vec<u8>> {
         let mut nals: Vec<Vec<u8>> = vec![];
         for p in payloads {

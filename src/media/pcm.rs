@@ -1,32 +1,32 @@
-//! Sound before coding: 48 kHz interleaved `f32`, cut into packets of 20 ms that lie on a fixed grid.
+//! Sound before encoding: 48 kHz interleaved `f32`, cut into packets of 20 ms on a fixed grid.
 //!
-//! Packet `n` holds the sound of `CLOCK_MONOTONIC` from `n * 20 ms` to `(n + 1) * 20 ms`, whatever the source.
-//! So there is no anchor to carry around: a source that stops, restarts or is replaced by another goes on at
-//! the next packet that it can fill, and RTP time is right by construction.
+//! Packet `n` contains the sound of `CLOCK_MONOTONIC` from `n * 20 ms` to `(n + 1) * 20 ms`, whatever the
+//! source. So no anchor needs to be carried around: a source that stops, restarts or is replaced continues
+//! with the next packet that it can fill, and its RTP time is right.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::clock::{AUDIO_HZ, Pts};
 
-/// Length of a packet: Opus' usual compromise of delay and overhead (RFC 7587 section 4.2).
+/// Length of a packet: the usual compromise between delay and overhead for Opus (RFC 7587 section 4.2).
 pub const PACKET: Duration = Duration::from_millis(20);
 /// Samples of each channel in a packet.
 pub const PACKET_FRAMES: usize = AUDIO_HZ as usize / 50;
 
 const PACKET_US: u64 = PACKET.as_micros() as u64;
 
-/// The number of the packet in which `at` lies.
+/// The number of the packet that contains `at`.
 pub const fn packet_at(at: Pts) -> u64 {
     at.as_micros() / PACKET_US
 }
 
-/// When packet `n` begins.
+/// The start time of packet `n`.
 pub const fn packet_start(n: u64) -> Pts {
     Pts::from_micros(n * PACKET_US)
 }
 
-/// How a device lays out a sample. All are little endian; big endian machines with a microphone are not ours.
+/// A device's sample format. All are little endian; peercam does not support big-endian machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// 16 bits.
@@ -51,11 +51,12 @@ impl Format {
         }
     }
 
-    /// Appends interleaved samples of `from` channels, found in `bytes`, to `out` as interleaved samples of `to`
+    /// Appends interleaved samples of `from` channels in `bytes` to `out`, as interleaved samples of `to`
     /// channels (1 or 2).
     ///
-    /// A pair is averaged to one. Of more than two channels the first are taken as they are: the further ones
-    /// of microphone arrays and interfaces are raw capsules, playback echoes or unused inputs, not a room's sound.
+    /// Stereo is averaged to mono. Of more than two channels the first are used unchanged: the others of
+    /// microphone arrays and interfaces are raw capsules, playback echoes or unused inputs, not a room's
+    /// sound.
     pub fn decode(self, bytes: &[u8], from: usize, to: usize, out: &mut Vec<f32>) {
         let size = self.bytes();
         let frames = bytes.chunks_exact(size * from);
@@ -83,7 +84,7 @@ impl Format {
     }
 }
 
-/// As ALSA writes it.
+/// In ALSA's notation.
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -1,8 +1,9 @@
-//! Samples of a device's clock in, packets of the monotonic clock out.
+//! Converts samples of a device's clock to packets of the monotonic clock.
 //!
-//! The [`Timeline`] says when each sample was captured; an asynchronous resampler is steered so that packet `n`
-//! of the grid ([`pcm`]) holds what was captured during its 20 ms. It also converts the rate: one path for every
-//! device, because with the filter below even a 48 kHz device costs a fifth of what Opus does.
+//! The [`Timeline`] says when each sample was captured; an asynchronous resampler is steered so that packet
+//! `n` of the grid ([`pcm`]) contains what was captured during its 20 ms. It also converts the rate: all
+//! devices take the same path, because with the filter below even a 48 kHz device costs only a fifth of what
+//! Opus does.
 //!
 //! Steering is inaudible: the pitch never moves by more than a cent in a second.
 
@@ -18,32 +19,33 @@ use super::pcm::{self, PACKET_FRAMES};
 use super::timeline::{Jumped, MAX_DRIFT, Timeline};
 use crate::clock::{AUDIO_HZ, Pts};
 
-/// Taps. With the values below aliases and images stay 80 dB down, and 18 of 24 kHz pass at less than 1 dB of
-/// loss; twice the taps would cost half as much again and gain 2 kHz that nobody misses.
+/// Number of filter taps. With these values aliases and images stay 80 dB down, and 18 of 24 kHz pass with
+/// less than 1 dB of loss; twice the taps would cost half as much again and gain 2 kHz that nobody misses.
 const TAPS: usize = 32;
-/// Of the lower of both Nyquist frequencies.
+/// Cutoff frequency, as a fraction of the lower of both Nyquist frequencies.
 const CUTOFF: f32 = 0.9;
-/// Time in which an offset is worked off, seconds.
+/// Time constant for correcting an offset, in seconds.
 const SETTLING: f64 = 8.0;
-/// Most that working off an offset may add to the drift, so that 1 s of sound moves by 1 ms at most.
+/// Largest correction for an offset, besides the drift: it moves 1 s of sound by at most 1 ms.
 const MAX_PULL: f64 = 1e-3;
-/// Most that the correction may change in one packet: 500 ppm, 0.9 cents, in a second.
+/// Largest change of the correction in one packet: 500 ppm, or 0.9 cents, in a second.
 const MAX_SLEW: f64 = 10e-6;
-/// An offset larger than this, seconds, is not worked off, which would take its time, but ended by one jump. It
+/// An offset above this, in seconds, is not corrected gradually, which would take long, but by one jump. This
 /// happens when the very first positions were very late.
 const MAX_OFFSET: f64 = 8e-3;
-/// A packet this much later than its period makes it is old sound: newest wins. Up to here a burst is the lesser
-/// evil: a browser's jitter buffer stretches over it, while what we leave out is heard as a hole every time.
+/// A packet that is this much later than its period makes it is old sound: the newest wins. Below this, a
+/// burst is the lesser evil: a browser's jitter buffer stretches over it, while sound that is left out is
+/// heard as a gap every time.
 const MAX_BEHIND: Duration = Duration::from_millis(100);
-/// Input kept at most, seconds; more than any buffer that we ask ALSA for.
+/// Most input that is kept, in seconds; more than any buffer that is requested from ALSA.
 const MAX_KEPT: usize = 1;
 
-/// A device's rate is outside what a resampler can be made for.
+/// The device's rate is outside the range of the resampler.
 #[derive(Debug, thiserror::Error)]
 #[error("no resampler from {0} Hz to {AUDIO_HZ} Hz")]
 pub struct BadRate(u32);
 
-/// See the head of the module.
+/// See the module's description.
 pub struct Retimer {
     rate_hz: u32,
     channels: usize,
@@ -51,11 +53,11 @@ pub struct Retimer {
     patience: Duration,
     timeline: Timeline,
     resampler: Async<f32>,
-    /// Interleaved samples not yet consumed; the first is number `first` of this run of the device.
+    /// Interleaved samples not yet consumed; the first one has the number `first` in this run of the device.
     kept: Vec<f32>,
     first: u64,
     next: Next,
-    /// Input consumed per output, relative to nominal, less one.
+    /// Input consumed per output, relative to the nominal ratio, minus one.
     correction: f64,
     offset: Option<f64>,
     packet: Vec<f32>,
@@ -63,16 +65,17 @@ pub struct Retimer {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
-    /// Where to begin is still to be found; not before this packet.
+    /// The start is still to be found; it is not before this packet.
     Seek(u64),
-    /// This packet fills the resampler's memory and is not given out.
+    /// This packet fills the resampler's memory and is not returned.
     Prime(u64),
     /// This packet is next.
     Packet(u64),
 }
 
 impl Retimer {
-    /// For a device that claims `rate_hz` and delivers every `period`; samples are interleaved in `channels`.
+    /// Creates a retimer for a device with the nominal rate `rate_hz` that delivers every `period`; samples
+    /// are interleaved in `channels`.
     pub fn new(rate_hz: u32, channels: usize, period: Duration) -> Result<Self, BadRate> {
         let parameters = SincInterpolationParameters {
             sinc_len: TAPS,
@@ -106,8 +109,8 @@ impl Retimer {
         self.begin(self.timeline.again());
     }
 
-    /// By `at` the device had captured `ahead` samples more than have been pushed. False: these and the timeline
-    /// have parted, samples were lost somewhere, and it begins anew.
+    /// Records that by `at` the device had captured `ahead` samples more than were pushed. Returns false if
+    /// this contradicts the timeline: samples were lost, and it starts over.
     pub fn observe(&mut self, ahead: u64, at: Pts) -> bool {
         let seen = self.timeline.observe(self.first + self.kept_frames() as u64 + ahead, at);
         if seen == Err(Jumped) {
@@ -124,7 +127,7 @@ impl Retimer {
         self.offset = None;
     }
 
-    /// Room for the next samples (interleaved) to be appended to.
+    /// The buffer to which the next (interleaved) samples must be appended.
     pub fn input(&mut self) -> &mut Vec<f32> {
         let too_many = self.kept_frames().saturating_sub(self.rate_hz as usize * MAX_KEPT);
         if too_many > 0 {
@@ -134,19 +137,20 @@ impl Retimer {
         &mut self.kept
     }
 
-    /// The next packet of the grid, if it is complete: its number, and its samples, interleaved.
+    /// The next packet of the grid, if it is complete: its number, and its interleaved samples.
     pub fn next(&mut self, now: Pts) -> Option<(u64, &[f32])> {
         if let Next::Packet(n) = self.next
             && now.since(pcm::packet_start(n + 1)) > self.patience
         {
-            // Held up. The last complete one comes next; what is lost is not worth the delay.
+            // The thread was delayed. The last complete packet comes next; the lost ones are not worth the
+            // delay.
             self.next = Next::Seek(pcm::packet_at(now).saturating_sub(1));
         }
         if let Next::Seek(earliest) = self.next {
             self.seek(earliest);
         }
         loop {
-            // One more than needed by now, because steering may move what is needed by one.
+            // One more than needed by now, because steering may change the number by one.
             if self.kept_frames() <= self.resampler.input_frames_next() {
                 return None;
             }
@@ -166,12 +170,12 @@ impl Retimer {
         }
     }
 
-    /// How much faster than it claims the device runs, parts per million.
+    /// How much faster than nominal the device runs, in parts per million.
     pub fn drift_ppm(&self) -> Option<f64> {
         self.timeline.known().then(|| self.timeline.drift_ppm())
     }
 
-    /// How much later than its capture a sample of the last packet is dated, milliseconds.
+    /// How much later than its capture the last packet is dated, in milliseconds.
     pub fn offset_ms(&self) -> Option<f64> {
         self.offset.map(|s| s * 1e3)
     }
@@ -190,20 +194,20 @@ impl Retimer {
         f64::from(self.rate_hz) / f64::from(AUDIO_HZ) * (1.0 + self.correction)
     }
 
-    /// How many input samples ahead of the next output's place the next input must be: half the filter, and
-    /// what the resampler has already stepped over (half a sample on average).
+    /// How many input samples ahead of the next output's position the next input must be: half the filter,
+    /// and the part that the resampler has already stepped over (half a sample on average).
     fn lead(&self) -> f64 {
         (TAPS / 2) as f64 + 0.5 - self.step()
     }
 
-    /// Finds the first packet, not before `earliest`, that the kept or coming samples can fill, and drops what
-    /// comes before it.
+    /// Finds the first packet, not before `earliest`, that the present or future samples can fill, and drops
+    /// the samples before it.
     fn seek(&mut self, earliest: u64) {
         if !self.timeline.known() {
             return;
         }
         let begin = |n: u64| self.timeline.frame_at(pcm::packet_start(n)) + self.lead();
-        // One earlier than is given out fills the filter's memory.
+        // One packet before the first returned one fills the filter's memory.
         let first_time = self.timeline.time_of(self.first as f64 - self.lead()).max(0.0) as u64;
         let mut n = earliest.saturating_sub(1).max(pcm::packet_at(Pts::from_micros(first_time)));
         while begin(n) < self.first as f64 {
@@ -221,7 +225,7 @@ impl Retimer {
         }
     }
 
-    /// Steers the resampler for packet `n`. False: it is no use, the samples of that time are elsewhere.
+    /// Steers the resampler for packet `n`. Returns false if the samples of that time are not there.
     fn steer(&mut self, n: u64) -> bool {
         let place = self.first as f64 - self.lead();
         let wanted = self.timeline.frame_at(pcm::packet_start(n));
@@ -237,14 +241,14 @@ impl Retimer {
         true
     }
 
-    /// Hands the correction to the resampler, which changes over in the course of a packet or at once.
+    /// Passes the correction to the resampler, which applies it gradually during a packet or immediately.
     fn set_ratio(&mut self, gently: bool) {
-        // Within range by construction: |correction| < MAX_DRIFT + MAX_PULL. Were it not, the old ratio stays.
+        // In range by construction: |correction| < MAX_DRIFT + MAX_PULL. Otherwise the old ratio stays.
         let _ = self.resampler.set_resample_ratio_relative(1.0 / (1.0 + self.correction), gently);
     }
 
-    /// Makes one packet of what is kept; false if the resampler refuses, as it would if its buffers were too
-    /// small, which they are not.
+    /// Makes one packet from the kept samples. Returns false if the resampler fails, as it would if its
+    /// buffers were too small, which they are not.
     fn resample(&mut self) -> bool {
         let frames = self.kept_frames();
         let Ok(input) = InterleavedSlice::new(&self.kept, self.channels, frames) else { return false };
@@ -268,16 +272,16 @@ mod tests {
     const HZ: f64 = 440.0;
     const PERIOD: f64 = 0.01;
 
-    /// A microphone in a room where a sine of [`HZ`] sounds whose phase is zero at monotonic zero.
+    /// A microphone in a room with a sine of [`HZ`] whose phase is zero at monotonic time zero.
     struct Room {
         retimer: Retimer,
         rate_hz: f64,
         channels: usize,
-        /// Samples captured since the start of this run, with fraction, and pushed.
+        /// Samples captured since the start of this run, including fractions, and samples pushed.
         position: f64,
         pushed: u64,
         now: f64,
-        /// How late the positions are told, seconds.
+        /// How late the positions are reported, in seconds.
         late: f64,
         heard: Vec<(u64, Vec<f32>)>,
     }
@@ -302,7 +306,7 @@ mod tests {
             Pts::from_micros((self.now * 1e6) as u64)
         }
 
-        /// Lets the device, `ppm` fast, deliver its periods for `seconds`.
+        /// Lets the device, which is `ppm` fast, deliver its periods for `seconds`.
         fn run(&mut self, ppm: f64, seconds: f64) {
             let (until, rate) = (self.now + seconds, self.rate_hz * (1.0 + ppm * 1e-6));
             while self.now < until {
@@ -324,7 +328,7 @@ mod tests {
             }
         }
 
-        /// Of the packets heard: how late the sine in them is (ms), and how far above its residue (dB).
+        /// For these packets: how late the sine in them is (in ms), and how far above the residue (in dB).
         fn judge(&self, packets: std::ops::Range<usize>) -> (f64, f64) {
             let (mut late, mut snr) = (0.0, f64::MAX);
             for (n, samples) in &self.heard[packets] {
@@ -382,7 +386,8 @@ mod tests {
         room.run(0.0, 30.0);
         room.run(500.0, 60.0);
         let (late, snr) = room.judge(100..room.heard.len());
-        // While the rate is off by 500 ppm the pitch is, and the residue 43 dB down. A click would leave 0 dB.
+        // While the rate is off by 500 ppm so is the pitch, and the residue is 43 dB down. A click would
+        // leave 0 dB.
         assert!(late < 1.5 && snr > 40.0, "{late} ms {snr} dB");
     }
 
@@ -407,7 +412,7 @@ mod tests {
         let mut room = Room::new(48_000, 1);
         room.run(0.0, 1.0);
         let last = room.heard.last().expect("some").0;
-        // The thread was held up for 150 ms, ALSA's buffer kept everything.
+        // The thread was delayed for 150 ms; ALSA's buffer kept everything.
         room.now += 0.15;
         room.position += 0.15 * room.rate_hz;
         room.run(0.0, 0.5);

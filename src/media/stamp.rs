@@ -1,4 +1,4 @@
-//! The test picture's stamp: a frame number and a capture time that any program can read back from the pixels.
+//! The test picture's stamp: a frame number and a capture time that any program can read from the pixels.
 //!
 //! Two rows of 32 cells at the bottom of the picture, cells `floor(W/32)` wide and twice as high, counted from
 //! the left edge; the rest of the rows is black. A cell is black (0) or white (1). Most significant bit first, the
@@ -13,7 +13,7 @@ const CELLS: usize = 32;
 const BLACK: u8 = 16;
 const WHITE: u8 = 235;
 
-/// What a stamp says.
+/// The contents of a stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     /// Frame number modulo 2^16.
@@ -23,7 +23,7 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// A stamp of frame `number`, captured at `unix`.
+    /// Creates the stamp of frame `number`, captured at `unix`.
     pub fn new(number: u64, unix: Duration) -> Self {
         Self { frame: number as u16, unix_ms: unix.as_millis() as u64 & ((1 << 40) - 1) }
     }
@@ -33,7 +33,7 @@ impl Stamp {
         bits | u64::from(checksum(bits))
     }
 
-    /// Draws it into the luma plane of a picture of `size`; chroma below must be neutral.
+    /// Draws it into the luma plane of a picture of `size`; its chroma must be neutral.
     pub fn draw(self, luma: &mut [u8], size: Size) {
         let (width, height) = (size.width as usize, size.height as usize);
         let cell = width / CELLS;
@@ -47,7 +47,7 @@ impl Stamp {
         }
     }
 
-    /// Reads it back from a luma plane, sampling each cell's centre; `None` when the checksum is wrong.
+    /// Reads it from a luma plane, sampling the centre of each cell; `None` if the checksum is wrong.
     pub fn read(luma: &[u8], size: Size) -> Option<Self> {
         let (width, height) = (size.width as usize, size.height as usize);
         let cell = width / CELLS;
@@ -63,7 +63,7 @@ impl Stamp {
     }
 }
 
-/// First row of pixels that the stamp covers.
+/// First row of pixels of the stamp.
 pub fn top(size: Size) -> usize {
     (size.height as usize).saturating_sub(4 * (size.width as usize / CELLS))
 }

@@ -1,4 +1,4 @@
-//! Text in a picture: white letters on whatever is there.
+//! Draws text into a picture: white letters on the existing background.
 
 use embedded_graphics::Pixel;
 use embedded_graphics::draw_target::DrawTarget;
@@ -10,13 +10,13 @@ use embedded_graphics::text::{Alignment, Baseline, Text, TextStyleBuilder};
 
 use super::frame::Size;
 
-/// Letters are this high at scale 1, in pixels.
+/// Height of a line at scale 1, in pixels.
 pub const LINE: u32 = 20;
-/// Letters are this wide at scale 1, in pixels.
+/// Width of a letter at scale 1, in pixels.
 pub const ADVANCE: u32 = 10;
 const WHITE: u8 = 235;
 
-/// A luma plane without padding, drawn on in blocks of `scale` by `scale` pixels.
+/// A luma plane without padding, drawn in blocks of `scale` by `scale` pixels.
 struct Canvas<'a> {
     luma: &'a mut [u8],
     size: Size,
@@ -51,8 +51,8 @@ impl DrawTarget for Canvas<'_> {
     }
 }
 
-/// Writes one line, centred at the middle of the picture, its top at row `y`. What does not fit is cut off, what is
-/// not ASCII shows as "?".
+/// Draws one line of text, centred in the picture, with its top at row `y`. Text that does not fit is cut
+/// off; a character outside ASCII becomes "?".
 pub fn draw_centred(luma: &mut [u8], size: Size, scale: u32, y: u32, text: &str) {
     let scale = scale.max(1);
     let mut canvas = Canvas { luma, size, scale };
@@ -63,7 +63,7 @@ pub fn draw_centred(luma: &mut [u8], size: Size, scale: u32, y: u32, text: &str)
         embedded_graphics::Drawable::draw(&Text::with_text_style(text, at, style, placed), &mut canvas);
 }
 
-/// The largest scale at which `text` is at most nine tenths of the picture's width, and at least 1.
+/// The largest scale at which `text` takes at most nine tenths of the picture's width; at least 1.
 pub fn scale_to_fit(size: Size, text: &str) -> u32 {
     (size.width * 9 / 10 / (ADVANCE * text.chars().count().max(1) as u32)).clamp(1, size.height / 120 + 1)
 }

@@ -1,45 +1,49 @@
-//! When was sample number `n` captured? A sound card counts samples by a crystal of its own, some hundred parts
-//! per million off; this estimates, from what the driver says now and then, the line that ties its sample
-//! numbers to `CLOCK_MONOTONIC`.
+//! Estimates when sample number `n` was captured. A sound card counts samples by its own crystal, some
+//! hundred parts per million off; from the positions that the driver reports, this estimates the line between
+//! sample numbers and `CLOCK_MONOTONIC`.
 //!
-//! What the driver says is late by up to some milliseconds and unevenly so: a USB card's position moves with
-//! every transfer, some drivers' only with every period, and a thread may be held up between looking at the
-//! position and at the clock. A Kalman filter of two states, time and rate, weighs it: at first quick to follow,
-//! then ever calmer, and never so calm that it could not follow a crystal that warms up. Since a position can be
-//! late but never early, one that seems early is believed more: the estimate settles near the least lateness.
+//! The reported positions are late by up to some milliseconds, and unevenly: a USB card's position moves with
+//! every transfer, that of some drivers only with every period, and a thread may be delayed between reading
+//! the position and the clock. A Kalman filter with two states, time and rate, weighs them: it follows fast
+//! at first, then more slowly, but never too slowly to follow a crystal that warms up. Since a position can
+//! be late but never early, one that seems early gets more weight: the estimate settles near the smallest
+//! lateness.
 
 use crate::clock::Pts;
 
-/// How far off a position may be that seems late, seconds: the granularity of drivers (USB 1 ms, jiffies 4 ms).
+/// Assumed error of a position that seems late, in seconds: the granularity of drivers (USB 1 ms, jiffies 4
+/// ms).
 const LATE_NOISE: f64 = 4e-3;
-/// And one that seems early.
+/// Assumed error of a position that seems early, in seconds.
 const EARLY_NOISE: f64 = 1e-3;
-/// How fast a rate may wander, per square root of a second. Crystals are a hundred times calmer; this makes the
-/// filter follow even a sudden change of 500 ppm with less than 5 ms of error.
+/// How fast a rate may wander, per square root of a second. Crystals are a hundred times steadier; this lets
+/// the filter follow even a sudden change of 500 ppm with an error below 5 ms.
 const RATE_WANDER: f64 = 1e-6;
-/// Before anything is known of it: cheap crystals are within 100 ppm, odd clock dividers within 1000.
+/// Assumed error of an unknown rate: cheap crystals are within 100 ppm, odd clock dividers within 1000.
 const RATE_UNKNOWN: f64 = 150e-6;
-/// At best, when the same device starts again.
+/// Smallest assumed error of the rate when the same device starts again.
 const RATE_KNOWN: f64 = 20e-6;
-/// After a jump, which a device causes too that is further off than expected.
+/// Assumed error of the rate after a jump, which may also come from a device that is further off than
+/// expected.
 const RATE_DOUBTFUL: f64 = 2e-3;
-/// At first, for a quarter of a second, the earliest position alone counts: one that was very late would teach
-/// the filter a wrong rate.
+/// Number of observations at the start, a quarter of a second, of which only the earliest position counts: a
+/// very late one would teach the filter a wrong rate.
 const FIRST: u32 = 25;
-/// A position this far off is an outlier; it may pull no harder than this, seconds.
+/// A position this far off, in seconds, is an outlier; it counts as this far off at most.
 const OUTLIER: f64 = 8e-3;
-/// A position this far off, seconds, is not late but says that samples were lost.
+/// A position this far off, in seconds, is not late but means that samples were lost.
 const JUMP: f64 = 25e-3;
-/// So many of those in succession are needed to believe it.
+/// Number of such positions in a row that it takes to believe it.
 const JUMPS_BELIEVED: u32 = 30;
-/// No device that works is further off than this.
+/// Largest possible drift of a device that works.
 pub const MAX_DRIFT: f64 = 5e-3;
 
-/// Sample numbers and time have parted: samples were lost, or the rate is far off. Begin [anew](Timeline::anew).
+/// Sample numbers and time do not match any more: samples were lost, or the rate is far off. Start
+/// [again](Timeline::anew).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Jumped;
 
-/// The estimate for one run of a device; a new run (after an overrun, say) has a new timeline.
+/// The estimate for one run of a device; a new run (after an overrun, for example) needs a new timeline.
 #[derive(Clone, Debug)]
 pub struct Timeline {
     rate_hz: f64,
@@ -47,29 +51,29 @@ pub struct Timeline {
     epoch: Option<Pts>,
     /// Number of the sample that the estimate is for.
     frame: u64,
-    /// When it was captured, seconds since `epoch`.
+    /// Its capture time, in seconds since `epoch`.
     time: f64,
-    /// Seconds that a nominal second of samples takes, less one. Negative: the device runs fast.
+    /// Seconds that a nominal second of samples takes, minus one. Negative if the device runs fast.
     stretch: f64,
     /// Covariance of `time` and `stretch`.
     p: [[f64; 2]; 2],
-    /// Observations still to come in which the earliest counts.
+    /// Remaining observations of which only the earliest counts.
     first: u32,
     jumps: u32,
 }
 
 impl Timeline {
-    /// A timeline for a device that claims `rate_hz`.
+    /// Creates a timeline for a device with the nominal rate `rate_hz`.
     pub fn new(rate_hz: u32) -> Self {
         Self::begin(f64::from(rate_hz), 0.0, RATE_UNKNOWN)
     }
 
-    /// A timeline for another run of the same device, whose rate is known by now.
+    /// Creates a timeline for a new run of the same device, whose rate is known by now.
     pub fn again(&self) -> Self {
         Self::begin(self.rate_hz, self.stretch, self.p[1][1].sqrt().max(RATE_KNOWN))
     }
 
-    /// A timeline for the rest of this run, which has [`Jumped`].
+    /// Creates a timeline for the rest of this run, after [`Jumped`].
     pub fn anew(&self) -> Self {
         Self::begin(self.rate_hz, self.stretch, RATE_DOUBTFUL)
     }
@@ -79,7 +83,7 @@ impl Timeline {
         Self { rate_hz, epoch: None, frame: 0, time: 0.0, stretch, p, first: FIRST, jumps: 0 }
     }
 
-    /// Learns that by `at` samples up to number `frame` had been captured since the start of this run.
+    /// Records that by `at` the samples up to number `frame` had been captured since the start of this run.
     pub fn observe(&mut self, frame: u64, at: Pts) -> Result<(), Jumped> {
         let Some(epoch) = self.epoch else {
             (self.epoch, self.frame) = (Some(at), frame);
@@ -105,31 +109,32 @@ impl Timeline {
         Ok(())
     }
 
-    /// Whether anything was observed, so that the rest makes sense.
+    /// Whether there was an observation; the estimates are valid only then.
     pub fn known(&self) -> bool {
         self.epoch.is_some()
     }
 
-    /// When sample `frame` (fractions count) was or will be captured, in microseconds of `CLOCK_MONOTONIC`.
+    /// Capture time of sample `frame` (including fractions), past or future, in microseconds of
+    /// `CLOCK_MONOTONIC`.
     pub fn time_of(&self, frame: f64) -> f64 {
         let epoch = self.epoch.map_or(0.0, |e| e.as_micros() as f64);
         let seconds = self.time + (frame - self.frame as f64) / self.rate_hz * (1.0 + self.stretch);
         epoch + seconds * 1e6
     }
 
-    /// The sample captured at `at`, with fraction; negative before the run began.
+    /// The sample captured at `at`, with fraction; negative before the start of the run.
     pub fn frame_at(&self, at: Pts) -> f64 {
         let epoch = self.epoch.map_or(0.0, |e| e.as_micros() as f64);
         let seconds = (at.as_micros() as f64 - epoch) * 1e-6 - self.time;
         self.frame as f64 + seconds * self.rate_hz / (1.0 + self.stretch)
     }
 
-    /// How much faster than it claims the device runs, parts per million of `CLOCK_MONOTONIC`.
+    /// How much faster than nominal the device runs, in parts per million of `CLOCK_MONOTONIC`.
     pub fn drift_ppm(&self) -> f64 {
         (1.0 / (1.0 + self.stretch) - 1.0) * 1e6
     }
 
-    /// How much less is known after another `dt` seconds.
+    /// Increases the uncertainty by that of another `dt` seconds.
     fn spread(&mut self, dt: f64) {
         let [[tt, ts], [_, ss]] = self.p;
         let q = RATE_WANDER * RATE_WANDER;
@@ -156,7 +161,8 @@ mod tests {
 
     const START: u64 = 5_000_000_000;
 
-    /// A device that runs `ppm(t)` fast, seen every 10 ms by a driver whose position moves in steps of `step_s`.
+    /// A device that runs `ppm(t)` fast, observed every 10 ms through a driver whose position moves in steps
+    /// of `step_s`.
     struct Device {
         captured: f64,
         seconds: f64,
@@ -169,7 +175,7 @@ mod tests {
             Self { captured: 0.0, seconds: 0.0, step_s, random: 1 }
         }
 
-        /// Ten milliseconds on: the position, and when it was asked for.
+        /// Advances by 10 ms; returns the position and the time at which it was read.
         fn tick(&mut self, ppm: f64) -> (u64, Pts) {
             self.random = self.random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let wait = 0.009 + 0.002 * f64::from(self.random >> 8) / f64::from(1 << 24);
@@ -180,13 +186,13 @@ mod tests {
             (position as u64, Pts::from_micros(START + (self.seconds * 1e6) as u64))
         }
 
-        /// How much later the timeline dates the present sample than it was captured, milliseconds.
+        /// How much later than its capture the timeline dates the current sample, in milliseconds.
         fn late_ms(&self, line: &Timeline) -> f64 {
             (line.time_of(self.captured) - START as f64 - self.seconds * 1e6) / 1e3
         }
     }
 
-    /// Lets the device run for `seconds` and tells the extremes: how late the timeline was, and its drift.
+    /// Runs the device for `seconds` and returns the extremes of the timeline's lateness and drift.
     fn run(
         device: &mut Device,
         line: &mut Timeline,
@@ -244,7 +250,7 @@ mod tests {
     fn late_positions_are_outvoted_and_lost_samples_are_told() {
         let (mut device, mut line) = (Device::new(1e-3), Timeline::new(48_000));
         run(&mut device, &mut line, 0.0, 30.0, undisturbed).expect("no jump");
-        // A busy machine: most positions are some milliseconds late, some very much so.
+        // A busy machine: most positions are some milliseconds late, some very late.
         let busy = |random: u32, frame, at: Pts| {
             let late_us = if random.is_multiple_of(50) { 90_000 } else { random % 8_000 };
             (frame, at + std::time::Duration::from_micros(late_us.into()))

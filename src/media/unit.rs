@@ -1,33 +1,33 @@
-//! What fans out to viewers: one coded picture or one Opus packet, already cut for the wire.
+//! The units that are sent to all viewers: a coded picture or an Opus packet, already packetized.
 
 use bytes::Bytes;
 
 use crate::clock::Pts;
 
-/// One access unit, packetized once for all viewers.
+/// An access unit, packetized once for all viewers.
 #[derive(Debug)]
 pub struct VideoUnit {
-    /// When its frame was captured.
+    /// Capture time of its frame.
     pub pts: Pts,
-    /// When its frame was taken for conversion, and when its packets were ready: the stages of delay.
+    /// When the conversion of its frame began, for measuring delay.
     pub taken: Pts,
-    /// See `taken`.
+    /// When its packets were ready, for measuring delay.
     pub ready: Pts,
     /// RTP timestamp of all its packets.
     pub rtp_time: u32,
     /// Whether a viewer may start here (parameter sets and an IDR).
     pub idr: bool,
-    /// RTP payloads in order; the marker bit goes on the last.
+    /// RTP payloads in order; the last one gets the marker bit.
     pub payloads: Vec<Bytes>,
 }
 
-/// One Opus packet of 20 ms.
+/// An Opus packet of 20 ms.
 #[derive(Debug)]
 pub struct AudioUnit {
-    /// When its first sample was captured.
+    /// Capture time of its first sample.
     pub pts: Pts,
     /// RTP timestamp.
     pub rtp_time: u32,
-    /// RTP payload. Empty never: DTX sends nothing instead.
+    /// RTP payload; never empty, because DTX sends no packet at all.
     pub payload: Bytes,
 }

@@ -24,8 +24,8 @@ pub fn frame(format: PixelFormat, size: Size, strides: [usize; 3], planes: Vec<V
     }
 }
 
-/// The test picture: eight bars, then the same in reverse, so that left, right, upper and lower are told apart.
-/// BT.601 limited, from the RGB values of 100 % bars.
+/// The test picture: eight bars, then the same in reverse, so that left, right, top and bottom differ. BT.601
+/// limited range, from the RGB values of 100 % bars.
 const BARS: [(u8, u8, u8); 8] = [
     (235, 128, 128), // white
     (210, 16, 146),  // yellow
@@ -38,12 +38,12 @@ const BARS: [(u8, u8, u8); 8] = [
 ];
 
 fn colour(size: Size, x: u32, y: u32) -> (u8, u8, u8) {
-    // Edges on even columns and rows, so that halved chroma is exact.
+    // Edges are on even columns and rows, so that halved chroma is exact.
     let bar = (x / 2 * 2 * 8 / size.width.max(1)).min(7) as usize;
     if y / 2 * 2 < size.height / 2 { BARS[bar] } else { BARS[7 - bar] }
 }
 
-/// The picture in `format`, rows `pad` bytes longer than they need, the padding full of rubbish.
+/// The picture in `format`, with rows `pad` bytes longer than needed and arbitrary bytes in the padding.
 fn picture(format: PixelFormat, size: Size, pad: usize) -> Frame {
     let (mut strides, mut planes) = ([0; 3], vec![]);
     for (index, padded) in strides.iter_mut().enumerate().take(format.planes()) {
@@ -163,7 +163,7 @@ fn full_range_becomes_limited() {
 
 #[test]
 fn bt709_bars_become_bt601_bars() {
-    // The same colours in BT.709 limited range, as BT.709 table values.
+    // The same colours in limited-range BT.709, from the standard's table.
     let bars = [
         (235, 128, 128),
         (219, 16, 138),

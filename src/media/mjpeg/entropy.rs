@@ -1,48 +1,48 @@
-//! Whether every block of a picture is there, told by its Huffman codes alone.
+//! Checks by the Huffman codes alone whether all blocks of a picture are there.
 //!
-//! The decoder names only the first thing that it dislikes, so one that has found a few bytes too many before a restart
-//! marker says nothing about what is missing behind it. For such pictures the codes are read once more, without making
-//! samples of them, and more strictly: no code that there is not, no block with more than 64 coefficients, and no more
-//! bytes behind the last block than cameras add. (Where a piece is missing in the middle, codes are read from the wrong bit
-//! on. They seem to make shorter blocks, and much is left over.) This is not done for pictures that decode without
-//! complaint: it takes 0.7 times as long as decoding.
+//! The decoder reports only the first fault, so after a few extra bytes before a restart marker it says
+//! nothing about missing data behind them. For such pictures the codes are read once more, without decoding
+//! samples, and more strictly: no undefined codes, no block with more than 64 coefficients, and no more bytes
+//! behind the last block than cameras add. (Where a piece is missing in the middle, codes are read from the
+//! wrong bit on. They seem to form shorter blocks, and much data is left over.) Pictures that decode without
+//! any report are not checked: it takes 0.7 times as long as decoding.
 
 use std::sync::LazyLock;
 
 use super::segments::{DHT, DRI, RST0, SOS, Segments, is_frame, is_restart, is_sequential};
 
-/// Whether the only scan of this tidy JPEG has all of its blocks. False for pictures of other kinds than cameras send:
-/// of those it can't be told.
+/// Whether the only scan of this tidied JPEG has all of its blocks. False for kinds of pictures that cameras
+/// don't send: this check can't handle them.
 pub(super) fn is_complete(tidy: &[u8]) -> bool {
     read(tidy).is_some_and(|complete| complete)
 }
 
-/// Coefficients of a block.
+/// Number of coefficients in a block.
 const BLOCK: u32 = 64;
-/// The largest size of a difference between two DC coefficients of 8-bit samples.
+/// Largest bit size of a difference between two DC coefficients of 8-bit samples.
 const MOST_DC_BITS: u8 = 11;
 
-/// The most bytes of any kind that a camera adds before a restart marker, and at the end of the picture. Behind these, any
-/// number that are all the same.
+/// The most extra bytes, of any value, that a camera adds before a restart marker, and at the end of the
+/// picture. Behind these, any number of equal bytes may follow.
 const BEFORE_RESTART: usize = 16;
 const AT_END: usize = 64;
-/// The one value that stands for zeros alone.
+/// The only value that stands for zeros alone.
 const SIXTEEN_ZEROS: u8 = 0xf0;
 
-/// One Huffman table (T.81, annex C), for codes that begin anywhere in 16 bits.
+/// A Huffman table (T.81, annex C), for codes at the top of 16 bits.
 #[derive(Clone)]
 struct Table {
-    /// By the first 8 bits: the code's length and value; length 0 where it is longer.
+    /// By the first 8 bits: the length and value of the code; length 0 if the code is longer.
     short: [(u8, u8); 256],
-    /// By length: one more than the greatest code of this length, at the top of 16 bits.
+    /// By length: one more than the largest code of this length, at the top of 16 bits.
     limits: [u32; 17],
-    /// By length: what to add to a code to find its value.
+    /// By length: what to add to a code to get the index of its value.
     offsets: [i32; 17],
     values: Vec<u8>,
 }
 
 impl Table {
-    /// From `counts[n]` codes of `n + 1` bits. `None` if these are too many.
+    /// Creates a table with `counts[n]` codes of `n + 1` bits. `None` if there are too many.
     fn new(counts: &[u8], values: &[u8]) -> Option<Self> {
         let mut table =
             Self { short: [(0, 0); 256], limits: [0; 17], offsets: [0; 17], values: values.to_vec() };
@@ -66,7 +66,7 @@ impl Table {
         Some(table)
     }
 
-    /// Length and value of the code that `bits`, 16 of them, begin with.
+    /// Length and value of the code at the start of `bits`, which are 16 bits.
     fn find(&self, bits: u32) -> Option<(u32, u8)> {
         let (length, value) = self.short[(bits >> 8) as usize];
         if length > 0 {
@@ -83,7 +83,7 @@ impl Table {
 struct Tables([[Option<Table>; 4]; 2]);
 
 impl Tables {
-    /// Takes over what a `DHT` segment defines.
+    /// Adds the tables that a `DHT` segment defines.
     fn define(&mut self, mut segment: &[u8]) -> Option<()> {
         while let [which, rest @ ..] = segment {
             let (counts, rest) = rest.split_at_checked(16)?;
@@ -96,7 +96,7 @@ impl Tables {
     }
 }
 
-/// The tables of T.81's annex K, which a JPEG without any means: the encoder writes them into every picture.
+/// The tables of T.81's annex K, used for a JPEG without tables: the encoder writes them into every picture.
 static STANDARD: LazyLock<Tables> = LazyLock::new(|| {
     let (width, height, pitch, format) = (1, 1, 3, turbojpeg::PixelFormat::RGB);
     let pixel = turbojpeg::Image { pixels: &[0u8; 3][..], width, pitch, height, format };
@@ -134,14 +134,15 @@ fn read(tidy: &[u8]) -> Option<bool> {
     None
 }
 
-/// Where the bytes begin that are all the same at the end. Such are codes as well, often of a whole grey picture, so one
-/// that was cut off, and its buffer filled up, ends in the midst of them. A byte of the picture may look like them.
+/// The start of the equal bytes at the end of `data`. Such bytes are codes too, often of a whole grey
+/// picture, so a picture that was cut off in a buffer filled up with them ends among them. A byte of the
+/// picture may look like them.
 fn filled_up_from(data: &[u8]) -> usize {
     let Some(last) = data.last() else { return 0 };
     data.iter().rposition(|byte| byte != last).map_or(0, |different| different + 1)
 }
 
-/// The DC and AC table of each block of one MCU, and how many MCUs there are.
+/// The DC and AC tables of each block of an MCU, and the number of MCUs.
 fn mcus<'a>(frame: &[u8], scan: &[u8], tables: &'a Tables) -> Option<(Vec<[&'a Table; 2]>, u32)> {
     let [8, h1, h0, w1, w0, count, components @ ..] = frame else { return None };
     let [scanned, selectors @ ..] = scan else { return None };
@@ -149,7 +150,7 @@ fn mcus<'a>(frame: &[u8], scan: &[u8], tables: &'a Tables) -> Option<(Vec<[&'a T
     if usize::from(*scanned) != count || components.len() != count * 3 {
         return None;
     }
-    // Blocks of a component in one MCU. Of a scan with one component alone, blocks come one by one.
+    // Blocks of a component in one MCU. In a scan with a single component, an MCU is one block.
     let factor =
         |n: u8| Some(u32::from(n)).filter(|n| (1..=4).contains(n)).map(|n| if count == 1 { 1 } else { n });
     let (mut most_wide, mut most_high, mut blocks) = (1, 1, vec![]);
@@ -164,7 +165,7 @@ fn mcus<'a>(frame: &[u8], scan: &[u8], tables: &'a Tables) -> Option<(Vec<[&'a T
     Some((blocks, size(w1, w0).div_ceil(8 * most_wide) * size(h1, h0).div_ceil(8 * most_high)))
 }
 
-/// Entropy-coded data, bit by bit.
+/// Entropy-coded data, read bit by bit.
 struct Bits<'a> {
     data: &'a [u8],
     /// The next `count` bits, at the bottom.
@@ -173,11 +174,11 @@ struct Bits<'a> {
 }
 
 impl Bits<'_> {
-    /// Holds at least 32 bits, if there are so many before the next marker. To be called with fewer than that.
+    /// Buffers at least 32 bits, if there are that many before the next marker. Call it with fewer than 32.
     fn fill(&mut self) {
         if let Some((four, rest)) = self.data.split_first_chunk() {
             let word = u32::from_be_bytes(*four);
-            // No byte of it is 0xff.
+            // No byte of the word is 0xff.
             if (!word).wrapping_sub(0x0101_0101) & word & 0x8080_8080 == 0 {
                 self.held = self.held << 32 | u64::from(word);
                 self.count += 32;
@@ -206,12 +207,12 @@ impl Bits<'_> {
         }
     }
 
-    /// Reads the code that comes next, and skips as many bits behind it as the lower half of its value says.
+    /// Reads the next code, and skips as many bits behind it as the lower half of its value says.
     fn code(&mut self, table: &Table) -> Option<u8> {
         if self.count < 32 {
             self.fill();
         }
-        // Behind the end there are zeros, which must not be needed.
+        // Zeros follow the end of the data; they must not be needed.
         let next =
             if self.count >= 16 { self.held >> (self.count - 16) } else { self.held << (16 - self.count) };
         let (length, value) = table.find(next as u32 & 0xffff)?;
@@ -219,7 +220,7 @@ impl Bits<'_> {
         Some(value)
     }
 
-    /// Skips all MCUs, with a restart marker after each `interval` of them unless that is 0.
+    /// Skips all MCUs, with a restart marker after every `interval` of them unless it is 0.
     fn skip_mcus(&mut self, blocks: &[[&Table; 2]], mcus: u32, interval: u32) -> Option<()> {
         for mcu in 0..mcus {
             if interval > 0 && mcu > 0 && mcu.is_multiple_of(interval) {
@@ -248,7 +249,7 @@ impl Bits<'_> {
         (at == BLOCK).then_some(())
     }
 
-    /// Takes the next restart marker, if there is nothing but padding before it.
+    /// Takes the next restart marker, if there is only padding before it.
     fn restart(&mut self) -> Option<u8> {
         let at = self.data.windows(2).position(|pair| pair[0] == 0xff && is_restart(pair[1]))?;
         let (rest, marker) = (&self.data[at + 2..], self.data[at + 1]);
@@ -258,7 +259,7 @@ impl Bits<'_> {
         padding.then_some(marker)
     }
 
-    /// Whether what is left is no more than padding, with at most this many bytes before those that are all the same.
+    /// Whether only padding is left: at most `most` bytes before a run of equal ones.
     fn leaves_padding(&self, most: usize) -> bool {
         filled_up_from(self.data) + (self.count / 8) as usize <= most
     }

@@ -3,7 +3,7 @@ use turbojpeg::{Image, PixelFormat as Rgb};
 
 const SIZE: Size = Size::new(128, 64);
 
-/// 100 % colour bars, 16 pixels wide each: RGB, and BT.601 limited.
+/// 100 % colour bars, 16 pixels wide each: in RGB and in limited-range BT.601.
 const BARS: [([u8; 3], [u8; 3]); 8] = [
     ([255, 255, 255], [235, 128, 128]),
     ([255, 255, 0], [210, 16, 146]),
@@ -15,7 +15,7 @@ const BARS: [([u8; 3], [u8; 3]); 8] = [
     ([0, 0, 0], [16, 128, 128]),
 ];
 
-/// The bars as JPEG.
+/// The bars as a JPEG.
 fn bars(subsamp: Subsamp, size: Size) -> Vec<u8> {
     let mut pixels = vec![];
     for _ in 0..size.height {
@@ -28,7 +28,7 @@ fn bars(subsamp: Subsamp, size: Size) -> Vec<u8> {
     turbojpeg::compress(image, 95, subsamp).expect("compressed").to_vec()
 }
 
-/// The bars with restart markers off and some noise, so that most bytes are entropy-coded data.
+/// The bars with some noise and without restart markers, so that most bytes are entropy-coded data.
 fn noisy() -> Vec<u8> {
     let mut random = Random(7);
     let pixels: Vec<u8> = (0..SIZE.area() * 3).map(|_| random.next() as u8).collect();
@@ -46,7 +46,7 @@ fn assert_bars(out: &I420) {
     let (y, u, v) = out.planes();
     let width = out.size().width as usize;
     for bar in 0..width / 16 {
-        // In the middle of each bar, away from the edges that halved chroma smears.
+        // In the middle of each bar, away from the edges, which halved chroma blurs.
         for row in [2, out.size().height as usize - 2] {
             let (x, c) = (bar * 16 + 8, (row / 2) * (width / 2) + bar * 8 + 4);
             let got = [y[row * width + x], u[c], v[c]];
@@ -108,7 +108,8 @@ fn without_tables(whole: &[u8]) -> Vec<u8> {
     bare
 }
 
-/// The pictures of `tests/data/mjpeg`, as cameras send them: bars with noise in the middle, of [`SIZE`] or a little larger.
+/// The pictures of `tests/data/mjpeg`, as sent by cameras: bars with noise in the middle, of [`SIZE`] or a
+/// little larger.
 fn recorded() -> Vec<(String, Vec<u8>)> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/mjpeg");
     let files = std::fs::read_dir(folder).expect("the folder").map(|f| f.expect("a file").path());
@@ -123,7 +124,7 @@ fn recording(name: &str) -> Vec<u8> {
     recorded().into_iter().find(|(n, _)| n == name).expect("it is there").1
 }
 
-/// Where the entropy-coded data begin.
+/// The start of the entropy-coded data.
 fn data_of(jpeg: &[u8]) -> usize {
     let scan = jpeg.windows(2).rposition(|pair| pair == [0xff, segments::SOS]).expect("a scan");
     scan + 2 + usize::from(jpeg[scan + 3])
@@ -151,7 +152,7 @@ fn what_one_camera_does_another_does_together() {
     ]
     .concat();
     assert_bars(&decode(&all, SIZE).expect("decoded"));
-    // The standard tables may be left out of it, too.
+    // The standard tables may also be missing from it.
     let bare = without_tables(&recording("bytes-before-restarts"));
     assert_bars(&decode(&bare, SIZE).expect("decoded"));
 }
@@ -162,7 +163,7 @@ fn a_frame_cut_anywhere_is_damaged_and_not_shown() {
     let pictures = names.map(recording).into_iter().chain([noisy()]);
     let mut decoder = Decoder::default();
     for whole in pictures {
-        // All but the end marker, which may be missing.
+        // Everything except the end marker, which may be missing.
         for cut in 0..whole.len() - 2 {
             let mut out = I420::new(SIZE);
             assert!(
@@ -184,7 +185,7 @@ fn a_buffer_filled_up_behind_a_cut_is_no_picture() {
         let fills = [0, 0xff, 0x5a, 0x80].map(|byte| vec![byte; 3000]);
         let stale = recording("rubbish-behind-end").split_off(2944);
         for cut in (data_of(&whole)..whole.len() - 6).step_by(7) {
-            // What is by chance a code for the last blocks can't be told from them.
+            // Bytes that happen to be codes for the last blocks can't be told from them.
             let stale = Some(&stale).filter(|_| cut < whole.len() - 100);
             for fill in fills.iter().chain(stale) {
                 for end in [&[][..], &[0xff, 0xd9]] {
@@ -204,7 +205,8 @@ fn a_lost_packet_in_the_middle_is_damage() {
         torn.drain(from..from + 1024);
         assert!(decode(&torn, SIZE).is_err(), "1024 bytes lost at {from}");
     }
-    // Bytes before markers are not all that is wrong with these: pieces of one interval, and of many with their markers.
+    // Extra bytes before markers are not the only fault of these: parts of one interval are missing, or
+    // several intervals with their markers.
     let whole = recording("bytes-before-restarts");
     for (lost, most_shown) in [(24, 0.5), (100, 0.05), (400, 0.0), (1024, 0.0)] {
         let places = (data_of(&whole)..whole.len() - 2 - lost).step_by(7);
@@ -270,7 +272,7 @@ fn rubbish_never_panics() {
         }
         let _ = decoder.decode(&bytes, SIZE, &mut out);
     }
-    // Of pictures that need all of the tidying, every byte is changed, and runs of them lost.
+    // In pictures that need all of the tidying, every byte is changed, and runs of bytes are removed.
     for (_, jpeg) in recorded() {
         for at in (0..jpeg.len()).step_by(5) {
             let mut bytes = jpeg.clone();

@@ -16,7 +16,7 @@ fn picture(size: Size, f: impl Fn(usize, usize, usize) -> u8) -> I420 {
 }
 
 fn scaled(from: &I420, size: Size) -> I420 {
-    let mut to = picture(size, |_, x, y| (x * 7 + y * 13) as u8); // what was there before must not matter
+    let mut to = picture(size, |_, x, y| (x * 7 + y * 13) as u8); // the previous contents must not matter
     scale(from, &mut to);
     to
 }
@@ -39,7 +39,8 @@ fn mean(samples: &[u8]) -> f64 {
     samples.iter().map(|s| f64::from(*s)).sum::<f64>() / samples.len() as f64
 }
 
-/// Halves, quarters, three quarters, sizes whose halves are odd, hardly smaller, much smaller, the same, other shapes.
+/// Halves, quarters, three quarters, sizes with odd halves, slightly smaller, much smaller, equal, different
+/// shapes.
 const SIZES: [((u32, u32), (u32, u32)); 16] = [
     ((128, 72), (64, 36)),
     ((128, 72), (32, 18)),
@@ -85,7 +86,7 @@ fn gradients_stay_gradients() {
         let (w, h) = (from.width as usize, from.height as usize);
         for sideways in [true, false] {
             let value = |part: f64| 20.0 + 200.0 * part;
-            // A sample counts as the same colour all over, so a part of a steep one is off by a part of the step.
+            // A sample has one colour all over, so a part of a steep edge is off by a part of the step.
             let step = 200.0 / (if sideways { w } else { h } / 2) as f64;
             let allowed = 1.0 + 0.1 * step;
             let ramp = picture(from, |plane, x, y| {
@@ -131,7 +132,7 @@ fn noise_keeps_its_mean() {
         let noisy = picture(from, noise);
         for ((before, _), (after, _)) in planes(&noisy).into_iter().zip(planes(&scaled(&noisy, to))) {
             let off = mean(after) - mean(before);
-            // Of more than 256 samples in a direction not all are counted.
+            // With more than 256 samples in a direction not all are counted.
             let allowed = if from.width.max(from.height) > 1024 { 3.0 } else { 1.0 };
             assert!(off.abs() <= allowed, "{from} to {to}: {off}");
         }
@@ -169,7 +170,7 @@ fn nothing_moves_to_a_side_and_colours_stay_with_their_shapes() {
             assert!(alike, "{from} to {to}");
         }
     }
-    // An edge of light and colour in the middle is there afterwards too, as sharp, in all planes.
+    // An edge of luma and chroma in the middle stays there, equally sharp in all planes.
     let edge = picture(Size::new(128, 72), |plane, x, _| if x < [64, 32, 32][plane] { 40 } else { 200 });
     for to in [Size::new(64, 36), Size::new(32, 18), Size::new(96, 54)] {
         for (samples, width) in planes(&scaled(&edge, to)) {
