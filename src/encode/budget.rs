@@ -96,7 +96,7 @@ impl Budget {
 
 impl Account {
     /// Reports that this camera is being encoded, and its state.
-    pub fn tell(&self, stand: Stand) {
+    pub fn report(&self, stand: Stand) {
         let encoded = &mut self.budget.lock().encoded;
         match encoded.iter_mut().find(|(number, _)| *number == self.number) {
             Some((_, known)) => *known = stand,
@@ -137,11 +137,11 @@ mod tests {
         let [front, back, yard] = [(); 3].map(|()| budget.open());
         assert_eq!(front.others(), Others::NONE);
         let at = |us| Some(Pts::from_micros(us));
-        back.tell(Stand { at: Tier::Rungs, needs: Tier::Rungs, changed: at(7) });
-        yard.tell(Stand { at: Tier::Size, needs: Tier::All, changed: at(5) });
+        back.report(Stand { at: Tier::Rungs, needs: Tier::Rungs, changed: at(7) });
+        yard.report(Stand { at: Tier::Size, needs: Tier::All, changed: at(5) });
         assert_eq!(front.others(), Others { least: Tier::Rungs, needs: Tier::Rungs, changed: at(7) });
         assert_eq!(back.others(), Others { least: Tier::Size, needs: Tier::All, changed: at(5) });
-        back.tell(Stand { at: Tier::All, needs: Tier::Frames, changed: at(8) });
+        back.report(Stand { at: Tier::All, needs: Tier::Frames, changed: at(8) });
         assert_eq!(front.others(), Others { least: Tier::All, needs: Tier::Frames, changed: at(8) });
         back.rest();
         drop(yard);

@@ -1,5 +1,5 @@
-//! The sound: a microphone, or the tone, to Opus packets for the hub. One thread, which opens and closes the microphone as
-//! its [orders](super::orders) say, and retries it in one place.
+//! Encodes the sound of a microphone, or the test tone, as Opus packets for the hub. One thread opens and
+//! closes the microphone as its [orders](super::orders) say, and retries it in one place.
 
 use std::io;
 use std::sync::Arc;
@@ -29,43 +29,44 @@ use crate::media::unit::AudioUnit;
 use crate::privacy::Private;
 use crate::status::{self, Source, State};
 
-/// Packets of the tone that are sent late, in a burst, after the thread was held up. Older sound is left out:
-/// newest wins.
+/// Largest number of late packets of the tone that are sent in a burst after the thread was delayed. Older
+/// sound is left out: the newest wins.
 const MAX_BEHIND: u64 = 3;
-/// How often a microphone that is not there is looked for while somebody listens, whether one that rests is still there,
-/// and how often measured figures are told.
+/// How often to look for a missing microphone while somebody is listening, to check that a resting one is
+/// still there, and to report measured figures.
 const SECOND: Duration = Duration::from_secs(1);
 
 /// What the thread shares with others.
 pub struct Context {
-    /// Its name.
+    /// The owner of the thread, for its name.
     pub threads: Threads,
-    /// Why a device is taken that has a name.
+    /// The reason to report for a device that has a name.
     pub why: &'static str,
-    /// `[audio]`; changes are taken over at once.
+    /// `[audio]`; changes take effect immediately.
     pub config: watch::Receiver<config::Audio>,
-    /// Where demand comes from and packets go.
+    /// Source of the demand and destination of the packets.
     pub stream: Arc<AudioStream>,
-    /// Told of every change.
+    /// Receives every change of state.
     pub status: Arc<Source<status::Audio>>,
-    /// RTP time of the streams.
+    /// RTP clocks of the streams.
     pub clocks: Clocks,
-    /// While true the microphone stays closed, whoever listens.
+    /// While true the microphone stays closed, even with listeners.
     pub private: Private,
-    /// Counts microphones plugged in and out: one that is missing is looked for at once.
+    /// Counts microphones that are plugged in or out: a missing one is then looked for immediately.
     pub hotplug: watch::Receiver<u64>,
-    /// Where the thread tells that it is alive.
+    /// Where the thread reports that it is alive.
     pub heartbeats: Arc<Heartbeats>,
-    /// Ends it.
+    /// Ends the thread.
     pub stop: CancellationToken,
 }
 
-/// Starts the thread "audio", within a runtime. It sleeps while the configuration switches sound off.
+/// Starts the thread "audio"; call it in a runtime. It sleeps while the configuration switches sound off.
 pub fn spawn(context: Context) -> io::Result<Worker> {
     let Context { threads, why, config: live, stream, status, clocks, private, hotplug, heartbeats, stop } =
         context;
     let config = live.borrow().clone();
-    let sender = Sender::new(&config, stream.hub.clone(), status.clone(), clocks.audio, private.clone())?;
+    let publisher =
+        Publisher::new(&config, stream.hub.clone(), status.clone(), clocks.audio, private.clone())?;
     let runtime = Handle::current();
     Worker::spawn(&threads.clone(), "audio", &stop, move |stop| {
         let _entered = runtime.enter();
@@ -73,24 +74,34 @@ pub fn spawn(context: Context) -> io::Result<Worker> {
         let heartbeat = heartbeats.thread(&threads.name("audio"));
         let orders = Orders::new(&stream.demand, |config| config.keep_open, signals, heartbeat);
         let search = Search::new(Pts::now());
-        Sound { config, why, status, sender, orders, search, said: String::new(), gone: false, heard: false }
-            .run();
+        Sound {
+            config,
+            why,
+            status,
+            publisher,
+            orders,
+            search,
+            said: String::new(),
+            gone: false,
+            heard: false,
+        }
+        .run();
     })
 }
 
-/// All that the thread owns.
+/// The state of the thread.
 struct Sound {
     config: config::Audio,
     why: &'static str,
     status: Arc<Source<status::Audio>>,
-    sender: Sender,
+    publisher: Publisher,
     orders: Orders<config::Audio>,
     search: Search,
-    /// What the log was told last; it is told changes only.
+    /// The last message that was logged; only changes are logged.
     said: String,
-    /// And that was that there is no sound.
+    /// Whether that message said that there is no sound.
     gone: bool,
-    /// A microphone has been open. From then on the tone is no stand-in: silence is what a viewer expects.
+    /// Whether a microphone has been open. From then on the tone does not replace it: viewers expect silence.
     heard: bool,
 }
 
@@ -113,7 +124,7 @@ impl Sound {
         }
     }
 
-    /// Takes over the configuration, if it has changed. Says whether the microphone has to be opened anew for it.
+    /// Applies the configuration, if it has changed. Returns whether the microphone must be reopened for it.
     fn reconfigured(&mut self) -> bool {
         if *self.orders.config() == self.config {
             return false;
@@ -122,7 +133,7 @@ impl Sound {
         let old = std::mem::replace(&mut self.config, new);
         let new = &self.config;
         if (old.channels, old.bitrate_bps, old.dtx) != (new.channels, new.bitrate_bps, new.dtx) {
-            self.sender.encode_as(new);
+            self.publisher.encode_as(new);
         }
         let anew = (&old.device, &old.others, old.channels) != (&new.device, &new.others, new.channels);
         if anew {
@@ -132,7 +143,7 @@ impl Sound {
         anew
     }
 
-    /// There is to be no sound.
+    /// Switches the sound off.
     fn off(&mut self) {
         self.status.change(|a| {
             if a.state != State::Off {
@@ -146,7 +157,8 @@ impl Sound {
         self.orders.wait(None);
     }
 
-    /// Opens what the configuration asks for and runs it while it is to be open, or until it is better to open anew.
+    /// Opens the configured microphone and runs it for as long as it should be open, or until it must be
+    /// reopened.
     fn open(&mut self) -> Result<(), Error> {
         self.status.change(status::Audio::opening);
         self.orders.to_device();
@@ -157,7 +169,7 @@ impl Sound {
                 result
             }
             (choice, None) => {
-                self.tell(State::Live, choice, None);
+                self.report(State::Live, choice, None);
                 self.tone();
                 Ok(())
             }
@@ -171,19 +183,19 @@ impl Sound {
         }
     }
 
-    /// Nobody listens: the microphone is closed. At first it is looked which one that is; likewise now and then while it
-    /// is missing, and when something was plugged in or out.
+    /// Nobody is listening: keeps the microphone closed. Looks for it at first, when something was plugged in
+    /// or out, and now and then while it is missing.
     fn rest(&mut self) {
         if self.orders.plugged() {
             self.search = Search::new(Pts::now());
         }
         match self.search.due_in(Pts::now()) {
             Some(Duration::ZERO) => {
-                self.status.change(status::Audio::uncovered); // a look opens it for a moment
+                self.status.change(status::Audio::uncovered); // looking opens it for a moment
                 self.orders.to_device();
                 match self.choose() {
                     Ok((choice, microphone)) => {
-                        self.tell(State::Idle, choice, microphone.map(|m| m.spec()));
+                        self.report(State::Idle, choice, microphone.map(|m| m.spec()));
                         self.search.found();
                     }
                     Err(e) => self.gone(&e),
@@ -215,7 +227,7 @@ impl Sound {
         self.orders.wait(None);
     }
 
-    /// Encodes what the microphone hears while somebody listens.
+    /// Encodes the microphone's sound while somebody is listening.
     fn microphone(&mut self, choice: Choice, mut microphone: alsa::Microphone) -> Result<(), Error> {
         let result = self.listen(choice, &mut microphone);
         self.orders.to_device(); // it will be closed
@@ -228,13 +240,13 @@ impl Sound {
         let mut retimer = Retimer::new(spec.rate_hz, to, spec.period)
             .map_err(|e| Error::Unusable(format!("the microphone: {e}")))?;
         let mut told = Pts::now();
-        // It is told to be live when it has delivered, or when nobody wants it to: one that opens and then stays
-        // mute remains "gone".
+        // It is reported as live when it has delivered sound, or when nobody wants it to: a microphone that
+        // opens but stays mute remains "gone".
         let mut choice = Some(choice);
         while self.orders.now() == Order::Open && !self.reconfigured() {
             if self.orders.wants().viewers == 0 {
                 microphone.rest()?;
-                choice.take().into_iter().for_each(|choice| self.tell(State::Live, choice, Some(spec)));
+                choice.take().into_iter().for_each(|choice| self.report(State::Live, choice, Some(spec)));
                 self.orders.wait(Some(SECOND));
                 continue;
             }
@@ -246,12 +258,12 @@ impl Sound {
                 }
                 Read::Samples { bytes, captured, at } => {
                     self.status.counters.periods.count();
-                    choice.take().into_iter().for_each(|choice| self.tell(State::Live, choice, Some(spec)));
+                    choice.take().into_iter().for_each(|choice| self.report(State::Live, choice, Some(spec)));
                     let jumped = !retimer.observe(captured, at);
                     self.status.counters.sound_jumps.add(jumped.into());
                     spec.format.decode(bytes, from, to, retimer.input());
                     while let Some((n, samples)) = retimer.next(Pts::now()) {
-                        self.sender.send(n, samples);
+                        self.publisher.send(n, samples);
                     }
                 }
             }
@@ -266,8 +278,8 @@ impl Sound {
         Ok(())
     }
 
-    /// Plays the tone while somebody listens. Where it only stands in for a microphone, returns as soon as there
-    /// might be one; if that can't be opened we are back before anybody hears a gap.
+    /// Plays the tone while somebody is listening. If the tone only replaces a microphone, returns as soon as
+    /// there may be one; if that can't be opened, the tone resumes before anybody hears a gap.
     fn tone(&mut self) {
         let tone = Tone::default();
         let channels = self.config.channels as usize;
@@ -287,19 +299,19 @@ impl Sound {
                 self.orders.wait(stands_in.then_some(SECOND));
                 continue;
             }
-            // A packet is due when its last sample has "been captured", as with a microphone.
+            // A packet is due when its last sample has "been captured", as for a microphone.
             if pcm::packet_at(now).saturating_sub(next) > MAX_BEHIND {
-                next = pcm::packet_at(now); // after a rest, or when held up
+                next = pcm::packet_at(now); // after a rest or a delay
             }
             thread::sleep(pcm::packet_start(next + 1).since(now));
             tone.fill(next * PACKET_FRAMES as u64, channels, &mut samples);
-            self.sender.send(next, &samples);
+            self.publisher.send(next, &samples);
             next += 1;
         }
     }
 
-    /// Tells that `choice` is there, and whether it delivers.
-    fn tell(&mut self, state: State, choice: Choice, spec: Option<Spec>) {
+    /// Reports that `choice` is there, and its state.
+    fn report(&mut self, state: State, choice: Choice, spec: Option<Spec>) {
         self.search.found();
         self.heard |= spec.is_some();
         let source = if choice.alsa.is_some() { "microphone" } else { "tone" };
@@ -334,10 +346,10 @@ impl Sound {
         });
     }
 
-    /// Tells that there is no sound, and why.
+    /// Reports that there is no sound, and why.
     fn gone(&mut self, e: &Error) {
         self.search.missing(Pts::now());
-        // Of one that was unplugged, "unplugged" says more than that it can't be found now.
+        // If it was unplugged, "unplugged" says more than the present error that it can't be found.
         if self.heard && matches!(e, Error::None(_)) && self.gone {
             return;
         }
@@ -364,20 +376,20 @@ impl Sound {
     }
 }
 
-/// Encodes packets of the grid and hands them to the hub.
-struct Sender {
-    /// None if it could not be made.
+/// Encodes packets of the grid and publishes them.
+struct Publisher {
+    /// `None` if it could not be created.
     encoder: Option<Encoder>,
     hub: Arc<Hub<AudioUnit>>,
     status: Arc<Source<status::Audio>>,
     clock: RtpClock,
     private: Private,
-    /// Packets before this one have been sent, or are too late to be.
+    /// Packets before this number have been sent, or are too late to send.
     next: u64,
     failing: bool,
 }
 
-impl Sender {
+impl Publisher {
     fn new(
         config: &config::Audio,
         hub: Arc<Hub<AudioUnit>>,
@@ -390,17 +402,17 @@ impl Sender {
         Ok(Self { encoder: Some(encoder), hub, status, clock, private, next: 0, failing: false })
     }
 
-    /// Encodes by another configuration from now on.
+    /// Creates an encoder for the new configuration.
     fn encode_as(&mut self, config: &config::Audio) {
         let encoder = Encoder::new(config.channels, config.bitrate_bps, config.dtx);
         self.encoder = encoder.inspect_err(|e| warn!("no sound: {e}")).ok();
     }
 
-    /// Sends packet number `packet`. Its RTP time follows from the number, so whatever is left out leaves a gap
-    /// in RTP time, and a browser's jitter buffer goes on in time.
+    /// Sends packet number `packet`. Its RTP time follows from the number, so a packet that is left out
+    /// leaves a gap in RTP time, and a browser's jitter buffer continues at the right time.
     fn send(&mut self, packet: u64, samples: &[f32]) {
         if packet < self.next {
-            return; // a new source may start within the packet that the old one ended with
+            return; // a new source may start within the last packet of the old one
         }
         self.next = packet + 1;
         let Some(encoder) = &mut self.encoder else { return };
@@ -437,7 +449,7 @@ mod tests {
         Clocks { video: clock(VIDEO_HZ), audio: clock(AUDIO_HZ) }
     }
 
-    /// The thread, and what it is told by.
+    /// The thread, and its inputs.
     struct Running {
         stream: Arc<AudioStream>,
         status: Arc<Source<status::Audio>>,
@@ -472,9 +484,9 @@ mod tests {
         let (_claim, mut listener) = (stream.demand.watch(), stream.hub.subscribe());
         let mut decoder = ::opus::Decoder::new(AUDIO_HZ, ::opus::Channels::Mono).expect("decoder");
         let (mut out, mut last, mut beeps) = ([0.0; PACKET_FRAMES], None, 0);
-        // Packets in a row: in the first of them the decoder still rings of what came before.
+        // Packets in a row: in the first one the decoder still produces some of the previous sound.
         let mut row = 0;
-        // Some 60; more where a busy machine left beeps out.
+        // About 60; more if a busy machine missed some beeps.
         for n in 0.. {
             if beeps >= 2 {
                 break;
@@ -500,7 +512,7 @@ mod tests {
         }
     }
 
-    /// The channels of the next packets.
+    /// The numbers of channels of the next packets.
     async fn heard(listener: &mut Subscription<AudioUnit>, packets: usize) -> Vec<::opus::Channels> {
         let mut channels = vec![];
         while channels.len() < packets {
@@ -511,7 +523,7 @@ mod tests {
         channels
     }
 
-    /// Whether nothing comes for a while. What waits already is not looked at.
+    /// Whether nothing arrives for a while. Packets that are already waiting are ignored.
     async fn is_silent(listener: &mut Subscription<AudioUnit>) -> bool {
         let wait = async |listener: &mut Subscription<AudioUnit>, ms| {
             tokio::time::timeout(Duration::from_millis(ms), listener.recv()).await

@@ -9,28 +9,28 @@ use super::snapshot::Snapshots;
 use super::stream::{AudioStream, VideoStream};
 use crate::privacy::Privacy;
 
-/// A camera, as viewers find it.
+/// A camera from the viewers' point of view.
 #[derive(Clone)]
 pub struct Camera {
-    /// Its identity, by configuration: a to z, 0 to 9 and hyphens.
+    /// Its identity, from the configuration: a to z, 0 to 9 and hyphens.
     pub name: String,
-    /// What people read.
+    /// Its name for people.
     pub label: String,
-    /// Its pictures.
+    /// Its video.
     pub video: Arc<VideoStream>,
     /// The microphone that belongs to it.
     pub microphone: Arc<AudioStream>,
-    /// The sound that its viewers hear: that of its microphone, or none while the camera is private. Another one after a
-    /// reload, or when another microphone is found to belong to it.
+    /// The sound for its viewers: that of its microphone, or none while the camera is private. It changes
+    /// when a reload, or a camera found on the same USB device, assigns a different microphone.
     pub audio: Arc<AudioStream>,
-    /// Its single pictures.
+    /// Its snapshots.
     pub snapshots: Arc<Snapshots>,
     /// Whether it is private.
     private: Arc<watch::Sender<bool>>,
 }
 
 impl Camera {
-    /// One of that name, with nothing in its streams yet.
+    /// Creates a camera of that name, with empty streams.
     pub fn new(name: &str, label: &str) -> Self {
         let video = Arc::<VideoStream>::default();
         let snapshots = Arc::new(Snapshots::new(video.demand.clone()));
@@ -39,18 +39,18 @@ impl Camera {
         Self { name, label, video, microphone: audio.clone(), audio, snapshots, private }
     }
 
-    /// Whether it is private, at every change.
+    /// Watches whether it is private.
     pub fn private(&self) -> watch::Receiver<bool> {
         self.private.subscribe()
     }
 
-    /// There is privacy: what waits in any of its queues goes no further.
+    /// Discards everything in its queues; call it when privacy is switched on.
     pub fn conceal(&self) {
         self.video.conceal();
         self.microphone.hub.conceal();
     }
 
-    /// With the sound of its microphone, or without.
+    /// The same camera with the sound of its microphone, or without sound if `private`.
     fn heard(&self, private: bool) -> Self {
         set(&self.private, private);
         let silent = !Arc::ptr_eq(&self.audio, &self.microphone);
@@ -66,43 +66,43 @@ impl Camera {
 /// All cameras, in the order of the configuration; at least one.
 pub type List = Arc<[Arc<Camera>]>;
 
-/// The cameras that there are now. A reload adds, changes and removes some.
+/// The current cameras. A reload adds, changes and removes some.
 pub struct Cameras {
     list: watch::Sender<List>,
     /// Whether all are private.
     hidden: watch::Sender<bool>,
-    /// Who watches, whichever of them: a viewer of several counts once.
+    /// The demand of all viewers of any camera: a viewer of several counts once.
     pub audience: Arc<Demand>,
 }
 
 impl Cameras {
-    /// These.
+    /// Creates a list of these cameras.
     pub fn new(cameras: impl IntoIterator<Item = Camera>) -> Arc<Self> {
         Self::with(cameras, Arc::default())
     }
 
-    /// These, and who watches them.
+    /// Creates a list of these cameras with an existing audience.
     pub fn with(cameras: impl IntoIterator<Item = Camera>, audience: Arc<Demand>) -> Arc<Self> {
         let list = watch::Sender::new(cameras.into_iter().map(Arc::new).collect());
         Arc::new(Self { list, hidden: watch::Sender::new(false), audience })
     }
 
-    /// All.
+    /// All cameras.
     pub fn all(&self) -> List {
         self.list.borrow().clone()
     }
 
-    /// The one of that name.
+    /// The camera of that name.
     pub fn find(&self, name: &str) -> Option<Arc<Camera>> {
         self.list.borrow().iter().find(|camera| camera.name == name).cloned()
     }
 
-    /// From now on these.
+    /// Replaces the list.
     pub fn set(&self, cameras: List) {
         self.list.send_replace(cameras);
     }
 
-    /// From now on these, of which those that are private are not heard.
+    /// Replaces the list; cameras that are private have no sound.
     pub fn set_private(&self, cameras: impl IntoIterator<Item = Camera>, privacy: &Privacy) {
         let heard = |camera: Camera| Arc::new(camera.heard(privacy.covers(&camera.name)));
         let list: List = cameras.into_iter().map(heard).collect();
@@ -111,31 +111,32 @@ impl Cameras {
         set(&self.hidden, hidden);
     }
 
-    /// Whether nobody sees anything, because all are private.
+    /// Watches whether all cameras are private, so that nobody sees anything.
     pub fn hidden(&self) -> watch::Receiver<bool> {
         self.hidden.subscribe()
     }
 
-    /// Viewers of a private camera hear nothing more of it, also where another camera still uses its microphone.
+    /// Applies a change of privacy: viewers of a private camera don't hear it any more, even where another
+    /// camera still uses its microphone.
     pub fn follow(&self, privacy: &Privacy) {
         let all = self.all();
         self.set_private(all.iter().map(|camera| Camera::clone(camera)), privacy);
     }
 
-    /// Their names, for people.
+    /// The names of all cameras, for people.
     pub fn names(&self) -> String {
         let all = self.all();
         let names: Vec<_> = all.iter().map(|camera| camera.name.as_str()).collect();
         names.join(", ")
     }
 
-    /// Wakes its receiver when there are others.
+    /// Wakes its receiver when the list changes.
     pub fn changes(&self) -> watch::Receiver<List> {
         self.list.subscribe()
     }
 }
 
-/// Wakes receivers where it is news.
+/// Sets the flag, and wakes its receivers if it changed.
 fn set(flag: &watch::Sender<bool>, new: bool) {
     flag.send_if_modified(|now| std::mem::replace(now, new) != new);
 }

@@ -1,63 +1,64 @@
-//! Who wants what of one source, a camera or a microphone. Its thread opens the device by it ([`super::orders`]), and whoever
-//! shows that somebody watches follows it.
+//! The demand for a source (a camera or a microphone). Its thread opens the device accordingly
+//! ([`super::orders`]), and indicators show it.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// How many want what now.
+/// How many want what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wants {
-    /// Viewers that media flows to.
+    /// Viewers that receive media.
     pub viewers: usize,
-    /// Viewers on their way: offered, but not connected yet.
+    /// Viewers that have sent an offer, but are not connected yet.
     pub expected: usize,
-    /// Single pictures asked for.
+    /// Snapshots that are requested.
     pub pictures: usize,
 }
 
 impl Wants {
-    /// Whether the device is to be open.
+    /// Whether the device should be open.
     pub fn device(&self) -> bool {
         self.viewers + self.expected + self.pictures > 0
     }
 
-    /// Whether what it captures is used, and it is not only warmed up.
+    /// Whether what it captures is used, as opposed to warming up.
     pub fn capture(&self) -> bool {
         self.viewers + self.pictures > 0
     }
 }
 
-/// What is wanted of one source, in whatever rung of it.
+/// The demand for a source, in any of its rungs.
 #[derive(Debug, Default)]
 pub struct Demand {
     wants: watch::Sender<Wants>,
-    /// The viewers of `wants`, for those who only count them.
+    /// The viewers in `wants`, for users that need only their number.
     viewers: watch::Sender<usize>,
 }
 
 impl Demand {
-    /// A viewer is on its way: the device is opened meanwhile. To be dropped when it watches, or won't.
+    /// A viewer is about to connect: the device is opened meanwhile. Drop the claim when the viewer watches,
+    /// or will not.
     pub fn expect(self: &Arc<Self>) -> Claim {
         self.claim(|wants| &mut wants.expected)
     }
 
-    /// Media flows to a viewer from now on.
+    /// A viewer receives media from now on.
     pub fn watch(self: &Arc<Self>) -> Claim {
         self.claim(|wants| &mut wants.viewers)
     }
 
-    /// A single picture is asked for.
+    /// A snapshot is requested.
     pub fn picture(self: &Arc<Self>) -> Claim {
         self.claim(|wants| &mut wants.pictures)
     }
 
-    /// What is wanted, at every change.
+    /// Watches the demand.
     pub fn wants(&self) -> watch::Receiver<Wants> {
         self.wants.subscribe()
     }
 
-    /// How many viewers media flows to, at every change.
+    /// Watches the number of viewers that receive media.
     pub fn viewers(&self) -> watch::Receiver<usize> {
         self.viewers.subscribe()
     }
@@ -79,7 +80,7 @@ impl Demand {
 
 type Part = fn(&mut Wants) -> &mut usize;
 
-/// Demand as long as it lives.
+/// A share of the demand; dropping it ends that.
 #[derive(Debug)]
 pub struct Claim {
     demand: Arc<Demand>,

@@ -1,12 +1,12 @@
-//! Fan-out of one kind of unit: each goes, by reference, to every subscriber's bounded queue.
+//! Distributes units of one kind: each goes, by reference, to every subscriber's bounded queue.
 //!
-//! Publishing never waits. A subscriber whose queue is full is *lagging*: what it has not read yet is worthless by then, so
-//! its queue is declared stale, and it goes on at the next unit that a receiver may start with. For pictures that is an IDR,
-//! which is wished for (within its own limit) once it reads again: one that came before would find no room. For sound it is
-//! the next packet. Nobody else notices.
+//! Publishing never waits. A subscriber whose queue is full is *lagging*: its unread units would be too old,
+//! so its queue is declared stale, and it continues at the next unit with which a receiver may start. For
+//! video that is an IDR, which is requested (within its own limit) once the subscriber reads again: an
+//! earlier one would find no room. For sound it is the next packet. Other subscribers are not affected.
 //!
-//! What a device captured stops here when privacy is switched on ([`Hub::publish_captured`]), and what waits in a queue by
-//! then goes no further ([`Hub::conceal`]).
+//! Captured media stops here when privacy is switched on ([`Hub::publish_captured`]), and what is waiting in
+//! a queue then is discarded ([`Hub::conceal`]).
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -20,12 +20,12 @@ use crate::clock::Pts;
 use crate::media::unit::{AudioUnit, VideoUnit};
 use crate::privacy::Private;
 
-/// What a hub hands out.
+/// A unit that a hub distributes.
 pub trait Unit: fmt::Debug + Send + Sync + 'static {
-    /// Units that a subscriber may be behind.
+    /// Capacity of a subscriber's queue, in units.
     const QUEUE: usize;
 
-    /// Whether a receiver may start here.
+    /// Whether a receiver may start with this unit.
     fn starts(&self) -> bool;
 
     /// When it was made.
@@ -33,7 +33,7 @@ pub trait Unit: fmt::Debug + Send + Sync + 'static {
 }
 
 impl Unit for VideoUnit {
-    /// A quarter of a second at 30 fps, which a task that is alive never needs.
+    /// A quarter of a second at 30 fps; a task that runs normally never needs it all.
     const QUEUE: usize = 8;
 
     fn starts(&self) -> bool {
@@ -58,11 +58,11 @@ impl Unit for AudioUnit {
     }
 }
 
-/// The meeting point of a thread that makes units and the viewers.
+/// Connects a thread that makes units with the viewers.
 pub struct Hub<U> {
     state: Mutex<State<U>>,
     next_id: AtomicU64,
-    /// When the picture was captured that was last decided to become an IDR; microseconds.
+    /// Capture time of the last picture that was chosen to become an IDR, in microseconds.
     agreed: AtomicU64,
 }
 
@@ -71,23 +71,24 @@ struct State<U> {
     keyframes: Keyframes,
 }
 
-/// The publishing end of one subscription.
+/// The publishing end of a subscription.
 struct Outlet<U> {
     id: SubscriberId,
     queue: mpsc::Sender<(u32, Arc<U>)>,
-    /// Raised whenever the queue overflows or all is concealed; units of an older epoch are stale.
+    /// Increased whenever the queue overflows or everything is concealed; units of an older epoch are stale.
     epoch: AtomicU32,
-    /// Units may be sent only after one of this epoch that a receiver may start with.
+    /// Whether a unit with which a receiver may start has been sent in this epoch; other units may follow
+    /// only then.
     flowing: AtomicBool,
     lagged: AtomicU64,
 }
 
-/// The receiving end, held by one viewer's task.
+/// The receiving end, owned by a viewer's task.
 pub struct Subscription<U: Unit> {
     hub: Arc<Hub<U>>,
     outlet: Arc<Outlet<U>>,
     queue: mpsc::Receiver<(u32, Arc<U>)>,
-    /// What was agreed before it began.
+    /// The value of `agreed` before the subscription began.
     agreed_before: u64,
 }
 
@@ -99,7 +100,7 @@ impl<U> Default for Hub<U> {
 }
 
 impl<U: Unit> Hub<U> {
-    /// Joins: it begins with a keyframe that is not held back.
+    /// Subscribes; the subscription starts with a keyframe, which is not delayed.
     pub fn subscribe(self: &Arc<Self>) -> Subscription<U> {
         self.enter(Keyframes::join)
     }
@@ -122,19 +123,20 @@ impl<U: Unit> Hub<U> {
         Subscription { hub: self.clone(), outlet, queue, agreed_before }
     }
 
-    /// How many there are. None: nothing needs to be made.
+    /// Number of subscribers. With none, no units need to be made.
     pub fn subscribers(&self) -> usize {
         self.lock().subscribers.len()
     }
 
-    /// Hands a unit to everybody.
+    /// Publishes a unit to all subscribers.
     pub fn publish(&self, unit: &Arc<U>) {
         self.lock().publish(unit);
     }
 
-    /// Hands out what a device captured, unless there is privacy by now.
+    /// Publishes captured media, unless privacy is on.
     pub fn publish_captured(&self, unit: &Arc<U>, private: &Private) {
-        // Looked at under the lock: after `conceal`, which takes it, nothing gets past that was captured before.
+        // Checked under the lock: after `conceal`, which takes it, nothing that was captured earlier gets
+        // past.
         let mut state = self.lock();
         if private.is_on() {
             state.keyframes.missed();
@@ -143,7 +145,7 @@ impl<U: Unit> Hub<U> {
         }
     }
 
-    /// Drops what waits in every queue. To be called once there is privacy.
+    /// Discards what is waiting in all queues. Call it once privacy is on.
     pub fn conceal(&self) {
         for s in &self.lock().subscribers {
             s.epoch.fetch_add(1, Ordering::Relaxed);
@@ -157,13 +159,13 @@ impl<U: Unit> Hub<U> {
 }
 
 impl Hub<VideoUnit> {
-    /// Joins for a viewer that sees another rung meanwhile: the keyframe that it begins with may wait its turn.
+    /// Subscribes for a viewer that sees a different rung meanwhile: the first keyframe may be delayed.
     pub fn subscribe_next(self: &Arc<Self>) -> Subscription<VideoUnit> {
         self.enter(Keyframes::turn)
     }
 
-    /// Decides whether the picture captured at `pts`, which is about to be encoded, is to become an IDR: if it is `forced` to,
-    /// or if one is due. Subscribers learn of it by [`Subscription::agreed`].
+    /// Decides whether the picture captured at `pts`, which is about to be encoded, becomes an IDR: because
+    /// it is `forced` to, or because one is due. Subscribers learn this from [`Subscription::agreed`].
     pub fn begin(&self, pts: Pts, forced: bool, now: Pts) -> bool {
         let mut state = self.lock();
         let idr = forced || state.keyframes.due(now);
@@ -179,7 +181,7 @@ impl Hub<VideoUnit> {
         self.lock().keyframes.due(now)
     }
 
-    /// A picture that was to become an IDR did not.
+    /// A picture that should have become an IDR did not.
     pub fn missed(&self) {
         self.lock().keyframes.missed();
     }
@@ -196,7 +198,7 @@ impl<U: Unit> State<U> {
             let flowing = s.flowing.load(Ordering::Relaxed);
             if !starts && !flowing {
                 if s.queue.capacity() > 0 {
-                    keyframes.wish(s.id, now); // until its IDR comes it keeps wishing, within its limit
+                    keyframes.wish(s.id, now); // until its IDR arrives it repeats the request, within its limit
                 }
                 continue;
             }
@@ -212,23 +214,23 @@ impl<U: Unit> State<U> {
 }
 
 impl<U: Unit> Subscription<U> {
-    /// The next unit. Never ends by itself, and nothing is lost when it is dropped while waiting.
+    /// Returns the next unit. It never ends by itself, and dropping the future loses nothing.
     pub async fn recv(&mut self) -> Arc<U> {
         std::future::poll_fn(|cx| self.poll_recv(cx)).await
     }
 
-    /// The same for a task that waits for several subscriptions.
+    /// Like [`recv`](Self::recv), for a task that waits for several subscriptions.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Arc<U>> {
         loop {
             match std::task::ready!(self.queue.poll_recv(cx)) {
                 Some((epoch, unit)) if self.is_current(epoch) => return Poll::Ready(unit),
                 Some(_) => {}
-                None => return Poll::Pending, // unreachable: `outlet` holds the sender
+                None => return Poll::Pending, // unreachable: `outlet` owns the sender
             }
         }
     }
 
-    /// The next unit that is there already.
+    /// The next unit, if it is already there.
     pub fn try_recv(&mut self) -> Option<Arc<U>> {
         while let Ok((epoch, unit)) = self.queue.try_recv() {
             if self.is_current(epoch) {
@@ -238,7 +240,7 @@ impl<U: Unit> Subscription<U> {
         None
     }
 
-    /// How often it fell behind and skipped units.
+    /// How often the subscriber lagged and skipped units.
     pub fn lagged(&self) -> u64 {
         self.outlet.lagged.load(Ordering::Relaxed)
     }
@@ -249,18 +251,20 @@ impl<U: Unit> Subscription<U> {
 }
 
 impl Subscription<VideoUnit> {
-    /// Its viewer lost pictures (PLI, FIR): wishes for a keyframe, within the limits of [`Keyframes`]. False: over them.
+    /// Its viewer lost pictures (PLI, FIR): requests a keyframe, within the limits of [`Keyframes`]. Returns
+    /// false above the limits.
     pub fn wish_keyframe(&self, now: Pts) -> bool {
         self.hub.lock().keyframes.wish(self.outlet.id, now)
     }
 
-    /// Asks for another keyframe to begin with, because it could not begin with the last.
+    /// Requests a new first keyframe, because the subscriber could not start with the last one.
     pub fn ask_again(&self) {
         self.hub.lock().keyframes.turn();
     }
 
-    /// When the picture was captured that was last decided to become an IDR, if that was since this began. Whoever has a
-    /// picture of that time from another rung, or a later one, knows of this.
+    /// Capture time of the last picture chosen to become an IDR, if that was after the start of this
+    /// subscription. A viewer that has a picture of that time or later from another rung knows about this
+    /// IDR.
     pub fn agreed(&self) -> Option<Pts> {
         let agreed = self.hub.agreed.load(Ordering::Relaxed);
         (agreed != self.agreed_before).then(|| Pts::from_micros(agreed))

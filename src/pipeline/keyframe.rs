@@ -1,45 +1,47 @@
-//! When to spend a keyframe: wishes of all viewers become few IDRs. Pure policy; time is an argument.
+//! Decides when to send a keyframe: requests of all viewers become few IDRs. Pure policy; time is an
+//! argument.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::clock::Pts;
 
-/// PLI and FIR of all viewers together cause at most one keyframe in this time: an IDR is some ten times
-/// the size of another frame, and one serves everybody.
+/// Shortest time between keyframes for PLI and FIR of all viewers together: an IDR is some ten times as large
+/// as another frame, and one serves everybody.
 const MIN_INTERVAL: Duration = Duration::from_millis(500);
-/// One viewer causes at most one keyframe in this time, so that a bad link costs the others little.
+/// Shortest time between keyframes for one viewer, so that a bad link costs the others little.
 const MIN_INTERVAL_PER_VIEWER: Duration = Duration::from_secs(3);
 
-/// Who wishes: a number that the hub gives each subscriber.
+/// A subscriber's number, assigned by the hub.
 pub type SubscriberId = u64;
 
-/// Gathers wishes and grants them by the limits above.
+/// Collects requests and grants them within the limits above.
 #[derive(Debug, Default)]
 pub struct Keyframes {
     wished: bool,
     at_once: bool,
-    /// A picture is on its way that is to become one: it answers every wish there is, if it does.
+    /// Whether a picture that should become a keyframe is on its way; if it does, it answers all requests.
     coming: bool,
     last: Option<Pts>,
     caused: HashMap<SubscriberId, Pts>,
 }
 
 impl Keyframes {
-    /// A viewer joined: it sees nothing before a keyframe, so this one is not held back. Nor does it count as a wish: a
-    /// busy browser may begin to listen only after it has passed, and then its first wish must not wait.
+    /// A viewer joined: it sees nothing before a keyframe, so this one is not delayed. It does not count as a
+    /// request: a busy browser may start to listen only after it has passed, and its first request must not
+    /// wait.
     pub fn join(&mut self) {
         self.at_once = true;
     }
 
-    /// A viewer comes from another rung, which it sees meanwhile: this one can wait its turn, so that going to and fro costs
-    /// the others no more than wishes do.
+    /// A viewer comes from another rung, which it sees meanwhile: this keyframe can be delayed, so that
+    /// repeated changes cost the others no more than requests do.
     pub fn turn(&mut self) {
         self.wished = true;
     }
 
-    /// A viewer lost something (PLI, FIR, or it lagged). A wish over its own limit is dropped: browsers repeat theirs.
-    /// Returns whether it was taken.
+    /// A viewer lost something (PLI, FIR, or it lagged). A request above its own limit is dropped: browsers
+    /// repeat theirs. Returns whether it was accepted.
     pub fn wish(&mut self, who: SubscriberId, now: Pts) -> bool {
         if self.at_once || self.coming {
             return true; // the next picture answers it
@@ -68,12 +70,12 @@ impl Keyframes {
         self.coming = true;
     }
 
-    /// It did not: all wishes stand.
+    /// It did not: all requests remain.
     pub fn missed(&mut self) {
         self.coming = false;
     }
 
-    /// An IDR was encoded, asked for or not: it answers every wish there is.
+    /// An IDR was encoded, whether requested or not: it answers all requests.
     pub fn sent(&mut self, now: Pts) {
         self.wished = false;
         self.at_once = false;
@@ -92,7 +94,7 @@ mod tests {
         Pts::from_micros(1_000_000_000 + ms * 1000)
     }
 
-    /// When keyframes are sent, in ms, while each of some viewers wishes for one every 20 ms.
+    /// The times of keyframes, in ms, while each of some viewers requests one every 20 ms.
     fn sent(k: &mut Keyframes, viewers: Range<SubscriberId>, ms: Range<u64>) -> Vec<u64> {
         let wish = |ms: &u64| {
             for who in viewers.clone() {

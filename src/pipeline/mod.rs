@@ -1,4 +1,5 @@
-//! From devices to viewers: the video and audio threads, each retried in one place, and the hub they publish to.
+//! From devices to viewers: the video and audio threads, each retried in one place, and the hubs that they
+//! publish to.
 
 pub mod audio;
 pub mod camera;

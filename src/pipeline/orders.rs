@@ -1,7 +1,9 @@
-//! Whether a device is to be open: while somebody watches or is about to, a little longer, and never in privacy.
+//! Decides whether a device should be open: while somebody is watching or about to, a little longer, and
+//! never in privacy.
 //!
-//! Each device's thread goes by its own [`Orders`], and sleeps on them without a tick while its device is closed. They
-//! also wake it for what changes the device itself: another configuration, or something plugged in or out.
+//! Each device's thread follows its own [`Orders`], and sleeps on them without a tick while its device is
+//! closed. They also wake it when the device may change: on a new configuration, or when something is plugged
+//! in or out.
 
 use std::time::Duration;
 
@@ -14,11 +16,11 @@ use crate::clock::Pts;
 use crate::heartbeat::{DEVICE, Heartbeat, WORK};
 use crate::privacy::Private;
 
-/// A device stays open for this long after the last viewer: reloading the page, or changing networks, is no reason to
-/// close and open it, which takes a camera up to seconds.
+/// How long a device stays open after the last viewer: reloading the page or changing networks should not
+/// close and reopen it, which may take a camera seconds.
 pub const LINGER: Duration = Duration::from_secs(10);
-/// While nobody watches, a device that was not there is looked for so often, so that whoever reads the status
-/// learns that it is back. Looking does not start it.
+/// How often to look for a missing device while nobody is watching, so that the status shows when it is back.
+/// Looking does not start it.
 const LOOK: Duration = Duration::from_secs(30);
 /// What viewers are told while privacy is on.
 pub const PRIVATE: &str = "Privacy is on: camera and microphone are closed";
@@ -26,13 +28,13 @@ pub const PRIVATE: &str = "Privacy is on: camera and microphone are closed";
 /// What a device's thread has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Have the device open.
+    /// Keep the device open.
     Open,
-    /// Have it closed: nobody wants it.
+    /// Keep it closed: nobody wants it.
     Closed,
-    /// Have it closed, whoever wants it.
+    /// Keep it closed, even if somebody wants it.
     Private,
-    /// End.
+    /// End the thread.
     Stop,
 }
 
@@ -40,7 +42,7 @@ pub enum Order {
 #[derive(Debug, Default)]
 struct Policy {
     wanted: bool,
-    /// Open until then, though nobody wants it.
+    /// Until when the device stays open although nobody wants it.
     lingers: Option<Pts>,
 }
 
@@ -59,34 +61,34 @@ impl Policy {
     }
 }
 
-/// What a device's thread listens to beside its demand.
+/// What a device's thread follows besides its demand.
 pub struct Signals<C> {
     /// Its section of the configuration.
     pub config: watch::Receiver<C>,
     /// While true the device stays closed.
     pub private: Private,
-    /// Counts what is plugged in and out.
+    /// Counts devices that are plugged in or out.
     pub hotplug: watch::Receiver<u64>,
     /// Ends the thread.
     pub stop: CancellationToken,
 }
 
-/// The orders to one device's thread, configured by `C`. They keep its heartbeat as well: it works from one look at its
-/// orders to the next, and sleeps in between if it waits for them.
+/// The orders for a device's thread, configured by `C`. They also keep its heartbeat: the thread is at work
+/// from one look at its orders to the next, and asleep while it waits for them.
 pub struct Orders<C> {
     policy: Policy,
     keeps_open: fn(&C) -> bool,
     wants: watch::Receiver<Wants>,
     signals: Signals<C>,
-    /// The count when the thread asked last.
+    /// The count when the thread last asked.
     plugged: u64,
     heartbeat: Heartbeat,
     runtime: Handle,
 }
 
 impl<C> Orders<C> {
-    /// For a device of which something is wanted by `demand`, or that is kept open if `keeps_open` says so of its
-    /// configuration. To be called in a runtime, whose timers it uses.
+    /// Creates the orders for a device with this `demand`, which is also kept open if `keeps_open` returns
+    /// true for its configuration. Call it in a runtime, whose timers it uses.
     pub fn new(
         demand: &Demand,
         keeps_open: fn(&C) -> bool,
@@ -98,7 +100,7 @@ impl<C> Orders<C> {
         Self { policy, keeps_open, wants, signals, plugged, heartbeat, runtime }
     }
 
-    /// The order now.
+    /// The current order.
     pub fn now(&mut self) -> Order {
         self.heartbeat.within(WORK);
         if self.signals.stop.is_cancelled() {
@@ -110,29 +112,29 @@ impl<C> Orders<C> {
         self.policy.order(wanted, keep_open, private, Pts::now())
     }
 
-    /// What is wanted now.
+    /// The current demand.
     pub fn wants(&self) -> Wants {
         *self.wants.borrow()
     }
 
-    /// The configuration now. It is locked while this is looked at.
+    /// The current configuration, which stays locked while the result exists.
     pub fn config(&self) -> watch::Ref<'_, C> {
         self.signals.config.borrow()
     }
 
-    /// Whether something was plugged in or out since this was asked last.
+    /// Whether something was plugged in or out since the previous call.
     pub fn plugged(&mut self) -> bool {
         let count = *self.signals.hotplug.borrow();
         std::mem::replace(&mut self.plugged, count) != count
     }
 
-    /// The thread is about to do what takes a driver its time: it will be heard of within [`DEVICE`].
+    /// The thread is about to wait for a driver: its next heartbeat is due within [`DEVICE`].
     pub fn to_device(&self) {
         self.heartbeat.within(DEVICE);
     }
 
-    /// Sleeps until the order, or the demand, may have changed since [`Orders::now`], or something else that it
-    /// listens to since the last sleep; at most for `most`. Says whether it was woken by what changes the device.
+    /// Sleeps until the order or the demand may have changed since [`Orders::now`], or something else since
+    /// the last sleep; at most for `most`. Returns whether the device may have changed.
     pub fn wait(&mut self, most: Option<Duration>) -> bool {
         let now = Pts::now();
         let most = [most, self.policy.lingers.map(|until| until.since(now))].into_iter().flatten().min();
@@ -153,7 +155,7 @@ impl<C> Orders<C> {
         })
     }
 
-    /// Sleeps for `time`, or until the order is another than [`Order::Open`], or it may be another device.
+    /// Sleeps for `time`, or until the order is not [`Order::Open`] any more, or the device may have changed.
     pub fn pause(&mut self, time: Duration) {
         let until = Pts::now() + time;
         loop {
@@ -165,7 +167,7 @@ impl<C> Orders<C> {
     }
 }
 
-/// Sleeps for ever if there is no limit.
+/// Sleeps; for ever if there is no limit.
 pub(super) async fn sleep(time: Option<Duration>) {
     match time {
         Some(time) => tokio::time::sleep(time).await,
@@ -173,27 +175,27 @@ pub(super) async fn sleep(time: Option<Duration>) {
     }
 }
 
-/// When a device that is closed has to be looked for: at first, and again and again while it is missing.
+/// When to look for a closed device: at first, and repeatedly while it is missing.
 #[derive(Debug)]
 pub struct Search(Option<Pts>);
 
 impl Search {
-    /// Nothing is known yet.
+    /// Creates a search that is due immediately.
     pub fn new(now: Pts) -> Self {
         Self(Some(now))
     }
 
-    /// How long until it is due; `None` when it is not.
+    /// Time until the next look; `None` if none is due.
     pub fn due_in(&self, now: Pts) -> Option<Duration> {
         self.0.map(|at| at.since(now))
     }
 
-    /// It was there.
+    /// The device was found.
     pub fn found(&mut self) {
         self.0 = None;
     }
 
-    /// It was not.
+    /// The device was not found.
     pub fn missing(&mut self, now: Pts) {
         self.0 = Some(now + LOOK);
     }
@@ -254,7 +256,7 @@ mod tests {
         assert_eq!(search.due_in(at(99)), None);
     }
 
-    /// Orders of a device that is kept open if its configuration is true, and all that moves them.
+    /// Orders of a device that is kept open if its configuration is true, and everything that changes them.
     struct Moved {
         orders: Orders<bool>,
         demand: Arc<Demand>,
@@ -308,7 +310,7 @@ mod tests {
         assert_eq!(seen.recv().await, Some((Order::Open, false)));
         private.send_replace(Privacy { all: true, ..Privacy::default() });
         assert_eq!(seen.recv().await, Some((Order::Private, false)));
-        drop((private, config, hotplug)); // whoever changes them has gone: all stays as it was
+        drop((private, config, hotplug)); // with their senders gone, everything stays as it was
         drop(expected);
         assert_eq!(seen.recv().await, Some((Order::Private, false)));
         tokio::time::sleep(Duration::from_millis(50)).await;

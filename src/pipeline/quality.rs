@@ -1,4 +1,4 @@
-//! Which sizes of a stream there are, and which of them a viewer gets. Pure policy.
+//! Chooses which sizes of a stream exist, and which of them a viewer gets. Pure policy.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,31 +7,31 @@ use serde::{Deserialize, Serialize};
 
 use crate::media::frame::Size;
 
-/// A rung is offered only where its pictures are at least this large: less can't be recognised.
+/// Smallest size of a rung: in anything smaller nothing can be recognised.
 const SMALLEST: Size = Size::new(160, 90);
 
-/// The size of a rung's pictures, as a part of the stream's; from large to small.
+/// The size of a rung's pictures as a share of the stream's, from large to small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Share {
-    /// All of it.
+    /// The full size.
     Full,
-    /// Half of its width and height.
+    /// Half of the width and height.
     Half,
-    /// A quarter of its width and height.
+    /// A quarter of the width and height.
     Quarter,
 }
 
 impl Share {
-    /// All, from large to small.
+    /// All shares, from large to small.
     pub const ALL: [Self; 3] = [Self::Full, Self::Half, Self::Quarter];
 
-    /// Its place in [`Share::ALL`].
+    /// Its index in [`Share::ALL`].
     pub const fn index(self) -> usize {
         self as usize
     }
 
-    /// As people read and write it.
+    /// Its name for people.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Full => "full",
@@ -40,18 +40,19 @@ impl Share {
         }
     }
 
-    /// This part of a picture's size, in even numbers.
+    /// This share of a size, rounded to even numbers.
     pub const fn of(self, full: Size) -> Size {
         let shift = self as u32;
         Size::new(full.width >> shift, full.height >> shift).even()
     }
 
-    /// What pictures of that size take of the pixels of full ones.
+    /// Its share of the pixels of a full picture.
     pub fn pixels(self) -> f64 {
         0.25f64.powi(self as i32)
     }
 
-    /// Bits per second for it, of those for full pictures. Small pictures take more bits for each pixel to look as good.
+    /// Its bitrate in bits per second, from that of full pictures. Small pictures need more bits per pixel to
+    /// look as good.
     pub const fn bitrate_bps(self, full_bps: u32) -> u32 {
         let percent = match self {
             Self::Full => 100,
@@ -68,11 +69,11 @@ impl fmt::Display for Share {
     }
 }
 
-/// What a viewer wishes to see.
+/// The quality that a viewer requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Quality {
-    /// Whatever is best for it.
+    /// The best for this viewer.
     #[default]
     Auto,
     /// Always [`Share::Full`].
@@ -84,10 +85,10 @@ pub enum Quality {
 }
 
 impl Quality {
-    /// What may be asked for, in words.
+    /// The allowed values, in words.
     pub const ALLOWED: &'static str = "\"auto\", \"full\", \"half\" or \"quarter\"";
 
-    /// As it is written.
+    /// Its name as it is written.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
@@ -97,7 +98,7 @@ impl Quality {
         }
     }
 
-    /// The share wished for.
+    /// The requested share.
     fn share(self) -> Share {
         match self {
             Self::Auto | Self::Full => Share::Full,
@@ -120,11 +121,11 @@ impl FromStr for Quality {
 /// The rungs that viewers may have now.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Offered {
-    /// Of full pictures; `None`: not known yet.
+    /// Size of full pictures; `None` if it is not known yet.
     pub size: Option<Size>,
     /// Pictures per second.
     pub fps: f64,
-    /// Whether the board carries smaller rungs beside the full one.
+    /// Whether the board can encode smaller rungs beside the full one.
     pub smaller: bool,
 }
 
@@ -135,7 +136,7 @@ impl Default for Offered {
 }
 
 impl Offered {
-    /// From large to small. The full one is always there.
+    /// The shares from large to small; always includes the full one.
     pub fn shares(self) -> impl Iterator<Item = Share> {
         let large = move |share: Share| {
             let size = share.of(self.size.unwrap_or(Size::new(0, 0)));
@@ -144,7 +145,7 @@ impl Offered {
         Share::ALL.into_iter().filter(move |share| *share == Share::Full || large(*share))
     }
 
-    /// The one for a viewer with this wish: the nearest that is not smaller than what it wishes for.
+    /// The rung for a viewer with this request: the nearest one that is not smaller.
     pub fn nearest(self, wish: Quality) -> Share {
         self.shares().filter(|share| *share <= wish.share()).last().unwrap_or(Share::Full)
     }

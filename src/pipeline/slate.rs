@@ -1,15 +1,15 @@
-//! What viewers see while there is no camera picture: a card that says why.
+//! The slate that viewers see while there is no camera picture: a card with the reason.
 
 use std::time::Duration;
 
 use crate::media::i420::I420;
 use crate::media::text;
 
-/// Two cards a second: enough for browsers not to call the stream frozen, next to nothing on the wire.
+/// Time between two slates: often enough that browsers do not call the stream frozen, at next to no bitrate.
 pub const INTERVAL: Duration = Duration::from_millis(500);
 const DARK: u8 = 32;
 
-/// Draws the card over `picture`.
+/// Draws the slate over `picture`.
 pub fn draw(picture: &mut I420, reason: &str) {
     let size = picture.size();
     let planes = picture.planes_mut();
@@ -26,7 +26,7 @@ pub fn draw(picture: &mut I420, reason: &str) {
     }
 }
 
-/// Breaks a sentence into lines of at most `width` letters, at spaces where there are any.
+/// Breaks a sentence into lines of at most `width` letters, at spaces if possible.
 fn wrap(sentence: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = vec![];
     for word in sentence.split_whitespace() {

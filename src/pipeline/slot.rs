@@ -1,4 +1,4 @@
-//! One waiting frame: a newer one replaces it, so that delay is bounded by construction.
+//! A place for one waiting frame: a newer one replaces it, so that the delay is bounded.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -23,7 +23,7 @@ impl<T> Slot<T> {
         self.put_after(|_| value)
     }
 
-    /// The same, with a value that may depend on the one that nobody took.
+    /// Like [`put`](Self::put), with a value that may depend on the one that nobody took.
     pub fn put_after(&self, value: impl FnOnce(Option<&T>) -> T) -> Option<T> {
         let mut place = self.lock();
         let value = value(place.as_ref());
@@ -33,17 +33,17 @@ impl<T> Slot<T> {
         old
     }
 
-    /// Looks at what is there.
+    /// Looks at the value.
     pub fn look<R>(&self, look: impl FnOnce(Option<&T>) -> R) -> R {
         look(self.lock().as_ref())
     }
 
-    /// Takes what is there.
+    /// Takes the value, if there is one.
     pub fn try_take(&self) -> Option<T> {
         self.lock().take()
     }
 
-    /// Takes the newest, waiting until there is one. Nothing is lost when it is dropped while waiting.
+    /// Takes the newest value, waiting until there is one. Dropping the future loses nothing.
     pub async fn take(&self) -> T {
         loop {
             if let Some(value) = self.try_take() {

@@ -1,4 +1,4 @@
-//! One JPEG picture on request: demand for one frame, served from the picture that is converted anyway.
+//! Single JPEG pictures on request, made from a picture that is converted anyway.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,18 +9,19 @@ use tokio::sync::oneshot;
 use super::demand::Demand;
 use super::orders::PRIVATE;
 
-/// Requests that may wait at a time; all are served by the same picture.
+/// Largest number of requests that may wait at once; the same picture serves them all.
 const WAITING: usize = 32;
-/// How long a request waits: a camera that is closed has to be opened first, and a slow one takes 5 s to its first frame.
+/// How long a request waits: a closed camera has to be opened first, and a slow one takes 5 s to its first
+/// frame.
 const PATIENCE: Duration = Duration::from_secs(12);
 
 /// Why there is no picture.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// The queue is full.
+    /// Too many requests are waiting.
     #[error("too many snapshots are requested at once; try again")]
     Busy,
-    /// The camera gave none in time.
+    /// The camera delivered no picture in time.
     #[error("no picture arrived within 12 s")]
     Timeout,
     /// Privacy is on.
@@ -40,12 +41,12 @@ pub struct Snapshots {
 }
 
 impl Snapshots {
-    /// Those whose requests count as `demand`.
+    /// Creates an empty queue whose requests count as `demand`.
     pub fn new(demand: Arc<Demand>) -> Self {
         Self { demand, waiting: Mutex::default() }
     }
 
-    /// The next picture as JPEG.
+    /// Returns the next picture as JPEG.
     pub async fn take(&self) -> Reply {
         let (tx, rx) = oneshot::channel();
         {
@@ -63,13 +64,13 @@ impl Snapshots {
         }
     }
 
-    /// Answers everybody who waits with what `make` makes; it is not called when nobody does.
+    /// Answers all waiting requests with the result of `make`, which is called only if there are any.
     pub(super) fn serve(&self, make: impl FnOnce() -> Reply) {
         let waiting = std::mem::take(&mut *self.lock());
         if waiting.iter().any(|w| !w.is_closed()) {
             let reply = make();
             for w in waiting {
-                let _ = w.send(reply.clone()); // gone meanwhile
+                let _ = w.send(reply.clone()); // the request may have gone
             }
         }
     }

@@ -1,7 +1,8 @@
-//! All cameras and microphones: their threads are started, changed and ended as the configuration says.
+//! Starts, changes and ends the threads of all cameras and microphones according to the configuration.
 //!
-//! A microphone is opened once, however many cameras it is heard with. Which one a camera has: the one that it names; else,
-//! where `[audio]` leaves the choice to us and there are several cameras, that of the same USB device; else that of `[audio]`.
+//! A microphone is opened once, even if several cameras use it. A camera's microphone is the one that it
+//! names; otherwise, if `[audio]` leaves the choice open and there are several cameras, the one on the same
+//! USB device; otherwise that of `[audio]`.
 
 use std::io;
 use std::path::Path;
@@ -29,33 +30,33 @@ use crate::status::{self, Source, Status};
 
 /// What all sources share.
 pub struct Common {
-    /// Told of every change.
+    /// Receives every change of state.
     pub status: Arc<Status>,
-    /// RTP time of all streams.
+    /// RTP clocks of all streams.
     pub clocks: Clocks,
-    /// Which cameras stay closed, whoever watches.
+    /// Which cameras stay closed, even with viewers.
     pub privacy: watch::Receiver<Privacy>,
-    /// Counts what is plugged in and out.
+    /// Counts devices that are plugged in or out.
     pub hotplug: watch::Receiver<u64>,
-    /// Whether the board is slowing itself down.
+    /// Whether the board is throttling itself.
     pub pressure: watch::Receiver<Option<Pressure>>,
-    /// Where the threads tell that they are alive.
+    /// Where the threads report that they are alive.
     pub heartbeats: Arc<Heartbeats>,
-    /// Ends all.
+    /// Ends everything.
     pub stop: CancellationToken,
 }
 
-/// All that run.
+/// All running sources.
 pub struct Sources {
     common: Common,
     budget: Arc<Budget>,
     audio: config::Audio,
-    cameras: Vec<Film>,
-    microphones: Vec<Sound>,
+    cameras: Vec<RunningCamera>,
+    microphones: Vec<RunningMicrophone>,
     told: Arc<Cameras>,
 }
 
-/// Which microphone a camera has.
+/// Which microphone a camera uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Wish {
     /// That of `[audio]`.
@@ -66,23 +67,23 @@ enum Wish {
     Own(String),
 }
 
-/// A camera that runs.
-struct Film {
+/// A running camera.
+struct RunningCamera {
     config: config::Camera,
     threads: Video,
     change: watch::Sender<config::Video>,
     status: Arc<Source<status::Video>>,
-    /// The node that it was found at last, and the microphone on the same USB device.
+    /// The node at which it was last found, and the microphone on the same USB device.
     own: (Option<String>, Option<String>),
     camera: Camera,
 }
 
-/// A microphone that runs.
-struct Sound {
+/// A running microphone.
+struct RunningMicrophone {
     /// What it was started for.
     wish: Wish,
     change: watch::Sender<config::Audio>,
-    /// Those that it is heard with.
+    /// The names of the cameras that use it.
     cameras: watch::Sender<Arc<[String]>>,
     status: Arc<Source<status::Audio>>,
     stream: Arc<AudioStream>,
@@ -90,46 +91,47 @@ struct Sound {
 }
 
 impl Sources {
-    /// Starts all that `config` names, within a runtime. `audience` is who watches any of them.
+    /// Starts all sources in `config`; call it in a runtime. `audience` is the demand for any of them.
     ///
     /// # Errors
-    /// The system has no more threads.
+    /// The system can't start more threads.
     pub fn start(config: &Config, audience: Arc<Demand>, common: Common) -> io::Result<Self> {
         let (audio, told) = (config.audio.clone(), Cameras::with([], audience));
         let budget = Arc::default();
         let mut all = Self { common, budget, audio, cameras: vec![], microphones: vec![], told };
         for camera in &config.cameras {
-            all.cameras.push(all.film(camera, only(config))?);
+            all.cameras.push(all.start_camera(camera, only(config))?);
         }
         all.wire()?;
         Ok(all)
     }
 
-    /// The cameras, as viewers find them.
+    /// The cameras from the viewers' point of view.
     pub fn cameras(&self) -> Arc<Cameras> {
         self.told.clone()
     }
 
-    /// From now on `config` holds. Cameras that stay go on; what can't be started is told in the log.
+    /// Applies `config`. Cameras that remain keep running; what can't be started is logged.
     pub fn configure(&mut self, config: &Config) {
         self.audio = config.audio.clone();
         let before = std::mem::take(&mut self.cameras);
-        let (mut kept, gone): (Vec<_>, Vec<_>) =
-            before.into_iter().partition(|film| config.cameras.iter().any(|c| c.name == film.config.name));
+        let (mut kept, gone): (Vec<_>, Vec<_>) = before
+            .into_iter()
+            .partition(|running| config.cameras.iter().any(|c| c.name == running.config.name));
         end(gone);
         for camera in &config.cameras {
-            let at = kept.iter().position(|film| film.config.name == camera.name);
-            let film = match at.map(|at| kept.swap_remove(at)) {
-                Some(film) => film.configured(camera),
-                None => match self.film(camera, only(config)) {
-                    Ok(film) => film,
+            let at = kept.iter().position(|running| running.config.name == camera.name);
+            let running = match at.map(|at| kept.swap_remove(at)) {
+                Some(running) => running.configured(camera),
+                None => match self.start_camera(camera, only(config)) {
+                    Ok(running) => running,
                     Err(e) => {
                         error!("the camera {} can't be started: {e}", camera.name);
                         continue;
                     }
                 },
             };
-            self.cameras.push(film);
+            self.cameras.push(running);
         }
         self.rewire();
     }
@@ -140,38 +142,38 @@ impl Sources {
         }
     }
 
-    /// The nodes of cameras that are at another one than when they were looked at last: which microphone belongs to them is to
-    /// be looked up ([`microphones::of_camera`]), and told by [`Self::found`].
+    /// The cameras whose node has changed since the last look, and their nodes: the caller looks up their
+    /// microphones ([`microphones::of_camera`]) and reports them to [`Self::found`].
     fn moved(&self) -> Vec<(String, Option<String>)> {
-        let moved = self.cameras.iter().filter_map(|film| {
-            let node = film.status.now().device;
-            // One that is unplugged keeps its microphone: that comes back with it.
-            (node.is_some() && node != film.own.0).then(|| (film.config.name.clone(), node))
+        let moved = self.cameras.iter().filter_map(|running| {
+            let node = running.status.now().device;
+            // An unplugged camera keeps its microphone, which comes back with it.
+            (node.is_some() && node != running.own.0).then(|| (running.config.name.clone(), node))
         });
         moved.collect()
     }
 
-    /// The camera of that name is at `node`, and this microphone is on the same USB device.
+    /// The camera of that name is at `node`, and `microphone` is on the same USB device.
     fn found(&mut self, camera: &str, node: Option<String>, microphone: Option<String>) {
-        if let Some(film) = self.cameras.iter_mut().find(|film| film.config.name == camera) {
-            film.own = (node, microphone);
+        if let Some(running) = self.cameras.iter_mut().find(|running| running.config.name == camera) {
+            running.own = (node, microphone);
         }
         self.rewire();
     }
 
-    /// Ends all, and says whether encoding had become impossible.
+    /// Ends everything, and reports whether encoding became impossible.
     ///
     /// # Errors
-    /// The failure of the last encoder that there was to try.
+    /// The failure of the last encoder that was tried.
     pub fn join(&mut self) -> Result<(), Error> {
-        self.common.stop.cancel(); // all begin to end before any is waited for
+        self.common.stop.cancel(); // all begin to end before the first one is waited for
         self.microphones.clear();
-        let results: Vec<_> = self.cameras.drain(..).map(|film| film.threads.join()).collect();
+        let results: Vec<_> = self.cameras.drain(..).map(|running| running.threads.join()).collect();
         results.into_iter().collect()
     }
 
-    /// Starts a camera. The `only` one gives its threads no name.
-    fn film(&self, config: &config::Camera, only: bool) -> io::Result<Film> {
+    /// Starts a camera. An `only` camera gives its threads no name.
+    fn start_camera(&self, config: &config::Camera, only: bool) -> io::Result<RunningCamera> {
         let Common { status, clocks, privacy, hotplug, pressure, heartbeats, stop } = &self.common;
         let (camera, source) = (Camera::new(&config.name, &config.label), status.source());
         let change = watch::Sender::new(config.video.clone());
@@ -189,12 +191,19 @@ impl Sources {
             heartbeats: heartbeats.clone(),
             stop: stop.clone(),
         })?;
-        Ok(Film { config: config.clone(), threads, change, status: source, own: (None, None), camera })
+        Ok(RunningCamera {
+            config: config.clone(),
+            threads,
+            change,
+            status: source,
+            own: (None, None),
+            camera,
+        })
     }
 
-    /// Gives each camera its microphone, ends those that none has any more, and tells of all.
+    /// Assigns each camera its microphone, ends unused microphones, and publishes the result.
     fn wire(&mut self) -> io::Result<()> {
-        let wishes: Vec<_> = self.cameras.iter().map(|film| self.wish(film)).collect();
+        let wishes: Vec<_> = self.cameras.iter().map(|running| self.wish(running)).collect();
         let before = std::mem::take(&mut self.microphones);
         let (kept, gone): (Vec<_>, Vec<_>) =
             before.into_iter().partition(|sound| wishes.contains(&sound.wish));
@@ -203,7 +212,7 @@ impl Sources {
         let mut started = Ok(());
         for wish in &wishes {
             if !self.microphones.iter().any(|sound| sound.wish == *wish) {
-                match self.sound(wish, &wishes) {
+                match self.start_microphone(wish, &wishes) {
                     Ok(sound) => self.microphones.push(sound),
                     Err(e) => started = Err(e),
                 }
@@ -211,33 +220,33 @@ impl Sources {
         }
         for sound in &self.microphones {
             let with = self.cameras.iter().zip(&wishes).filter(|(_, wish)| **wish == sound.wish);
-            let names: Arc<[String]> = with.map(|(film, _)| film.config.name.clone()).collect();
+            let names: Arc<[String]> = with.map(|(running, _)| running.config.name.clone()).collect();
             sound.cameras.send_if_modified(|now| std::mem::replace(now, names.clone()) != names);
             let config = self.audio(&sound.wish, &wishes);
             sound.change.send_if_modified(|now| std::mem::replace(now, config.clone()) != config);
         }
         let mut told = vec![];
-        for (film, wish) in self.cameras.iter_mut().zip(&wishes) {
+        for (running, wish) in self.cameras.iter_mut().zip(&wishes) {
             let Some(sound) = self.microphones.iter().find(|sound| sound.wish == *wish) else { continue };
-            film.camera.microphone = sound.stream.clone();
+            running.camera.microphone = sound.stream.clone();
             told.push(status::Camera {
-                name: film.config.name.clone(),
-                label: film.config.label.clone(),
-                video: film.status.clone(),
+                name: running.config.name.clone(),
+                label: running.config.label.clone(),
+                video: running.status.clone(),
                 audio: sound.status.clone(),
             });
         }
         self.common.status.set_cameras(told);
-        let cameras = self.cameras.iter().map(|film| film.camera.clone());
+        let cameras = self.cameras.iter().map(|running| running.camera.clone());
         self.told.set_private(cameras, &self.common.privacy.borrow());
         started
     }
 
-    fn wish(&self, film: &Film) -> Wish {
-        match &film.config.microphone {
+    fn wish(&self, running: &RunningCamera) -> Wish {
+        match &running.config.microphone {
             Some(device) if *device != self.audio.device => Wish::Named(device.clone()),
             None if self.audio.device == Microphone::Auto && self.cameras.len() > 1 => {
-                film.own.1.clone().map_or(Wish::Configured, Wish::Own)
+                running.own.1.clone().map_or(Wish::Configured, Wish::Own)
             }
             _ => Wish::Configured,
         }
@@ -253,7 +262,7 @@ impl Sources {
         config::Audio { device, others, ..self.audio.clone() }
     }
 
-    fn sound(&self, wish: &Wish, wishes: &[Wish]) -> io::Result<Sound> {
+    fn start_microphone(&self, wish: &Wish, wishes: &[Wish]) -> io::Result<RunningMicrophone> {
         let Common { status, clocks, privacy, hotplug, heartbeats, stop, .. } = &self.common;
         let (stream, source) = (Arc::<AudioStream>::default(), status.source());
         let change = watch::Sender::new(self.audio(wish, wishes));
@@ -277,23 +286,23 @@ impl Sources {
             heartbeats: heartbeats.clone(),
             stop: stop.clone(),
         })?;
-        Ok(Sound { wish: wish.clone(), change, cameras, status: source, stream, _thread: thread })
+        Ok(RunningMicrophone { wish: wish.clone(), change, cameras, status: source, stream, _thread: thread })
     }
 }
 
-/// Whether there is one camera, without a section of its own: its threads and lines in the log need no name.
+/// Whether there is one camera, without a section of its own: its threads and log lines then need no name.
 fn only(config: &Config) -> bool {
     config.cameras[..] == [config::Camera::only(config.video.clone())]
 }
 
-/// Looks up, for ever, which microphones belong to cameras that were found or have moved.
+/// Looks up, for ever, the microphones of cameras that were found or have moved.
 pub async fn follow(sources: Arc<Mutex<Sources>>) {
     let mut changes = lock(&sources).common.status.changes();
     while changes.changed().await.is_ok() {
         let moved = lock(&sources).moved();
         for (camera, node) in moved {
             let at = node.clone();
-            // A look into the kernel's folders, which may take its time.
+            // This reads the kernel's directories, which may take time.
             let look = move || at.as_deref().and_then(|node| microphones::of_camera(Path::new(node)));
             let own = tokio::task::spawn_blocking(look).await.unwrap_or_default();
             lock(&sources).found(&camera, node, own);
@@ -301,13 +310,13 @@ pub async fn follow(sources: Arc<Mutex<Sources>>) {
     }
 }
 
-/// Ends threads elsewhere: one that hangs in its driver would hold us up.
+/// Ends threads on a separate thread: one that hangs in its driver would block the caller.
 fn end(threads: impl Send + 'static) {
     tokio::task::spawn_blocking(move || drop(threads));
 }
 
 impl Wish {
-    /// The ALSA name of one that belongs to a single camera.
+    /// The ALSA name, if the microphone belongs to a single camera.
     fn alsa(&self) -> Option<String> {
         match self {
             Self::Named(Microphone::Device(alsa)) | Self::Own(alsa) => Some(alsa.clone()),
@@ -316,8 +325,8 @@ impl Wish {
     }
 }
 
-impl Film {
-    /// The same camera, by another section of the configuration.
+impl RunningCamera {
+    /// The same camera with a different section of the configuration.
     fn configured(mut self, config: &config::Camera) -> Self {
         let video = &config.video;
         self.change.send_if_modified(|now| std::mem::replace(now, video.clone()) != *video);
@@ -327,7 +336,7 @@ impl Film {
     }
 }
 
-/// The sources, for whoever changes them.
+/// Locks the sources for a change.
 pub fn lock(sources: &Mutex<Sources>) -> MutexGuard<'_, Sources> {
     sources.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -12,12 +12,12 @@ use crate::media::frame::Size;
 use crate::media::h264::ProfileLevelId;
 use crate::media::unit::{AudioUnit, VideoUnit};
 
-/// Answered to offers in the moment before the first encoder has shown its SPS: constrained baseline, level 3.1.
+/// The profile in answers before the first encoder has produced its SPS: constrained baseline, level 3.1.
 const PROFILE_AT_START: ProfileLevelId = ProfileLevelId([0x42, 0xc0, 0x1f]);
 
-/// A camera, in several sizes.
+/// A camera's video in several sizes.
 pub struct VideoStream {
-    /// What is wanted of the camera, in whatever size.
+    /// The demand for the camera, in any size.
     pub demand: Arc<Demand>,
     hubs: [Arc<Hub<VideoUnit>>; Share::ALL.len()],
     offered: watch::Sender<Offered>,
@@ -36,7 +36,7 @@ impl Default for VideoStream {
 }
 
 impl VideoStream {
-    /// Where a rung's units go.
+    /// The hub of a rung.
     pub fn hub(&self, share: Share) -> &Arc<Hub<VideoUnit>> {
         &self.hubs[share.index()]
     }
@@ -46,17 +46,17 @@ impl VideoStream {
         self.hub(Share::Full).subscribe()
     }
 
-    /// The rungs that viewers may have, at every change.
+    /// Watches the rungs that viewers may have.
     pub fn offered(&self) -> watch::Receiver<Offered> {
         self.offered.subscribe()
     }
 
-    /// From now on these. Those who are on another one leave it by themselves.
+    /// Changes the rungs that viewers may have. Viewers of another rung leave it by themselves.
     pub fn offer(&self, offered: Offered) {
         self.offered.send_if_modified(|now| std::mem::replace(now, offered) != offered);
     }
 
-    /// The rungs that there are, for status.
+    /// The present rungs, for status.
     pub fn rungs(&self) -> Vec<Rung> {
         let offered = *self.offered.borrow();
         let Some(full) = offered.size else { return vec![] };
@@ -67,41 +67,41 @@ impl VideoStream {
         offered.shares().map(rung).collect()
     }
 
-    /// Profile and level of all rungs, as the encoder of the full one emits them.
+    /// Profile and level of all rungs, as emitted by the encoder of the full one.
     pub fn profile(&self) -> ProfileLevelId {
         *self.profile.borrow()
     }
 
-    /// The encoder of the full rung emits this.
+    /// Sets the profile that the encoder of the full rung emits.
     pub fn set_profile(&self, profile: ProfileLevelId) {
         self.profile.send_replace(profile);
     }
 
-    /// There is privacy: what waits in any queue goes no further.
+    /// Discards everything in its queues; call it when privacy is switched on.
     pub fn conceal(&self) {
         self.hubs.iter().for_each(|hub| hub.conceal());
     }
 }
 
-/// One rung, as status tells it.
+/// A rung in the status.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Rung {
-    /// Which.
+    /// Its share of the full size.
     pub name: Share,
-    /// Of its pictures.
+    /// Size of its pictures.
     #[serde(flatten)]
     pub size: Size,
     /// Frames per second.
     pub fps: f64,
-    /// How many are on it, or are about to be.
+    /// Number of viewers that are on it, or about to be.
     pub viewers: usize,
 }
 
-/// A microphone.
+/// A microphone's sound.
 #[derive(Default)]
 pub struct AudioStream {
-    /// What is wanted of it.
+    /// The demand for it.
     pub demand: Arc<Demand>,
-    /// Where its packets go.
+    /// The hub of its packets.
     pub hub: Arc<Hub<AudioUnit>>,
 }

@@ -7,23 +7,24 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, info_span};
 
-/// No thread waits for a device longer than this before it looks at its orders: so soon a device is closed.
+/// Longest time that a thread waits for a device before it looks at its orders; a device is closed within
+/// this time.
 pub const TICK: Duration = Duration::from_millis(100);
 
-/// Whose threads they are: in their names, and in the lines that they log.
+/// The owner of threads, used in their names and log lines.
 #[derive(Clone, Debug)]
 pub enum Threads {
-    /// Of the only camera, or the only microphone.
+    /// The only camera, or the only microphone.
     Only,
-    /// Of the camera of that name.
+    /// The camera of that name.
     Camera(String),
-    /// Of the microphone of that name.
+    /// The microphone of that name.
     Microphone(String),
 }
 
 impl Threads {
-    /// What the one that does `part` ("video-capture") is called; that of a camera called "front" is "capture-front". The
-    /// kernel keeps the first 15 bytes.
+    /// The name of the thread that does `part` ("video-capture"); for a camera called "front" it is
+    /// "capture-front". The kernel keeps the first 15 bytes.
     pub fn name(&self, part: &str) -> String {
         match self {
             Self::Only => part.to_owned(),
@@ -42,15 +43,15 @@ impl Threads {
     }
 }
 
-/// A running thread that ends with a `T`. Dropping it tells the thread to stop and waits until it has.
+/// A running thread that returns a `T`. Dropping it tells the thread to stop and waits until it has.
 pub struct Worker<T = ()> {
     stop: CancellationToken,
     thread: Option<JoinHandle<T>>,
 }
 
 impl<T: Send + 'static> Worker<T> {
-    /// Starts `run` on the one of `threads` that does `part`. It must return soon (200 ms) after its token is cancelled, which
-    /// happens when `stop` is or when the worker is dropped.
+    /// Starts `run` on the thread of `threads` that does `part`. It must return soon (within 200 ms) after
+    /// its token is cancelled, which happens when `stop` is cancelled or the worker is dropped.
     pub fn spawn(
         threads: &Threads,
         part: &str,
@@ -64,7 +65,7 @@ impl<T: Send + 'static> Worker<T> {
         Ok(Self { stop, thread: Some(thread) })
     }
 
-    /// Stops it and returns what it ended with; `None` if it panicked, which its hook has reported.
+    /// Stops the thread and returns its result; `None` if it panicked, which the panic hook has reported.
     pub fn join(mut self) -> Option<T> {
         self.end()
     }

@@ -372,7 +372,7 @@ impl Two {
                 camera.due = self.now + encoding.max(interval);
                 let spent = Spent { fixed: Duration::ZERO, encoding, waited, share };
                 let change = camera.governor.observe(self.now, spent, None, camera.account.others());
-                camera.account.tell(camera.governor.stand());
+                camera.account.report(camera.governor.stand());
                 if change.is_some() {
                     let at = self.now.since(Pts::from_micros(5_000_000_000)).as_secs_f64();
                     self.steps.push((at, n, camera.governor.stand().at));

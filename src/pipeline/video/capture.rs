@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::{Context, Input, Passage, STALL};
+use super::{Context, Input, Link, STALL};
 use crate::capture::source::{Chooser, Found};
 use crate::capture::{self, Counted, FIRST_FRAME, VideoSource};
 use crate::clock::Pts;
@@ -16,34 +16,35 @@ use crate::pipeline::orders::{Order, Orders, PRIVATE, Search, Signals};
 use crate::pipeline::worker::TICK;
 use crate::status::{self, State};
 
-/// Between attempts to open the camera.
+/// Time between attempts to open the camera.
 const RETRY: Duration = Duration::from_secs(1);
-/// A camera is given up when no frame came for [`STALL`], or for this many frame intervals if that is longer.
+/// A camera is given up if no frame arrives for [`STALL`], or for this many frame intervals if that is
+/// longer.
 const STALL_INTERVALS: f64 = 4.0;
-/// A camera without a frame for this long after it was started is reported as starting. Most are quicker.
+/// A camera without a frame for this long after its start is reported as starting. Most are faster.
 const SLOW_START: Duration = Duration::from_millis(500);
-/// A camera that delivered for this long works in its mode, whatever happens to it later.
+/// A camera that delivered frames for this long works in its mode, whatever happens later.
 const WORKS: Duration = Duration::from_secs(10);
-/// The delivered rate is measured over this time.
+/// Time over which the delivered rate is measured.
 const RATE_WINDOW: Duration = Duration::from_secs(2);
-/// Below this part of the agreed rate the camera is asked why.
+/// Below this share of the negotiated rate the camera is asked for the reason.
 const SLOW: f64 = 0.75;
 
-/// The capture thread's belongings.
+/// The state of the capture thread.
 pub(super) struct Capture<'a> {
     context: &'a Context,
-    passage: &'a Passage,
+    link: &'a Link,
     orders: Orders<config::Video>,
     chooser: Chooser,
     search: Search,
-    /// Why there is no camera, as the journal was told; `None` while there is one.
+    /// The logged reason why there is no camera; `None` while there is one.
     told: Option<String>,
-    /// Keeps a camera that comes and goes from filling the journal.
+    /// Keeps a camera that comes and goes from filling the log.
     hush: Hush<String>,
 }
 
 impl<'a> Capture<'a> {
-    pub(super) fn new(context: &'a Context, passage: &'a Passage, stop: CancellationToken) -> Self {
+    pub(super) fn new(context: &'a Context, link: &'a Link, stop: CancellationToken) -> Self {
         let Context { config, stream, private, hotplug, heartbeats, .. } = context;
         let chooser = Chooser::new(&config.borrow());
         let (config, private, hotplug) = (config.clone(), private.clone(), hotplug.clone());
@@ -51,7 +52,7 @@ impl<'a> Capture<'a> {
         let heartbeat = heartbeats.thread(&context.threads.name("video-capture"));
         let orders = Orders::new(&stream.demand, |config| config.keep_open, signals, heartbeat);
         let search = Search::new(Pts::now());
-        Self { context, passage, orders, chooser, search, told: None, hush: Hush::faults() }
+        Self { context, link, orders, chooser, search, told: None, hush: Hush::faults() }
     }
 
     pub(super) fn run(mut self) {
@@ -66,8 +67,8 @@ impl<'a> Capture<'a> {
         }
     }
 
-    /// Takes over what is asked of the camera, if that has changed. Says whether it has to be opened anew for it, where
-    /// `open` is.
+    /// Applies a changed configuration. Returns whether the camera must be reopened for it; `open` is the
+    /// camera if it is open.
     fn changed(&mut self, open: Option<&mut dyn VideoSource>) -> bool {
         let mut anew = false;
         if *self.orders.config() != *self.chooser.config() {
@@ -81,7 +82,7 @@ impl<'a> Capture<'a> {
         anew
     }
 
-    /// Runs the camera while it is to be open. The one place that retries it.
+    /// Runs the camera for as long as it should be open. This is the one place that retries it.
     fn open(&mut self) {
         self.context.status.change(status::Video::opening);
         let mut first = None;
@@ -103,13 +104,13 @@ impl<'a> Capture<'a> {
             self.chooser.failed(&error);
         }
         let reason = self.gone(&error);
-        self.passage.input.put(Input::Gone(reason));
-        drop(broken); // only now: a driver may take its time to close what is dead, and viewers know already
+        self.link.input.put(Input::Gone(reason));
+        drop(broken); // only now: a driver may take long to close a dead device, and viewers have been told already
         self.orders.pause(RETRY);
     }
 
-    /// Passes frames on until the source fails (`Err`), or until it has to be closed or another one is to be opened
-    /// (`Ok`). Notes when the `first` one came.
+    /// Passes frames on until the source fails (`Err`), or until it must be closed or a different one opened
+    /// (`Ok`). Sets `first` to the time of the first frame.
     fn pass_on(
         &mut self,
         device: &mut dyn VideoSource,
@@ -117,8 +118,8 @@ impl<'a> Capture<'a> {
     ) -> Result<(), capture::Error> {
         let Context { status, .. } = self.context;
         let mut mode = device.mode();
-        self.passage.complaint.try_take(); // it was about another opening
-        self.passage.input.put(Input::Expected(mode));
+        self.link.complaint.try_take(); // it was about an earlier opening
+        self.link.input.put(Input::Expected(mode));
         let stall = STALL.max(Duration::from_secs_f64(STALL_INTERVALS / mode.fps.max(0.1)));
         let started = Pts::now();
         let (mut last, mut rate, mut starting, mut slow) = (started, Rate::new(started), false, false);
@@ -153,13 +154,13 @@ impl<'a> Capture<'a> {
                     self.search.found();
                     self.back();
                 }
-                // The first one also ends a slate that nobody watches.
+                // The first one also ends a slate, even if nobody watches it.
                 if is_first || self.orders.wants().capture() {
                     let input = |waiting: Option<&Input>| match waiting {
                         Some(Input::Frame(_, _, since)) => Input::Frame(frame, mode, *since),
                         _ => Input::Frame(frame, mode, now),
                     };
-                    if let Some(Input::Frame(..)) = self.passage.input.put_after(input) {
+                    if let Some(Input::Frame(..)) = self.link.input.put_after(input) {
                         status.counters.superseded.count();
                     }
                 }
@@ -168,9 +169,9 @@ impl<'a> Capture<'a> {
             } else if first.is_none() && !starting && now.since(started) > SLOW_START {
                 starting = true;
                 status.change(|v| (v.state, v.reason) = (State::Starting, None));
-                self.passage.input.put(Input::Starting);
+                self.link.input.put(Input::Starting);
             }
-            if let Some(complaint) = self.passage.complaint.try_take() {
+            if let Some(complaint) = self.link.complaint.try_take() {
                 let why = format!("the camera sends no usable picture: {complaint}");
                 return Err(capture::Error::Unusable(why));
             }
@@ -184,7 +185,8 @@ impl<'a> Capture<'a> {
                     (v.delivered_fps, v.rate_note) = (Some(fps), v.rate_note.take().filter(|_| slow))
                 });
             }
-            // One that gives no more frames may not answer either, and would hold us up until its driver gives up.
+            // A camera that delivers no more frames may not answer either, and would block us until its
+            // driver gives up.
             if slow && now == last {
                 slow = false;
                 self.orders.to_device();
@@ -198,9 +200,9 @@ impl<'a> Capture<'a> {
         Ok(())
     }
 
-    /// Nobody watches: the camera is closed. At first it is looked which one that is, and its mode negotiated, so that
-    /// viewers can be answered before it is open; likewise when something was plugged in or out, and now and then
-    /// while it is missing.
+    /// Nobody is watching: keeps the camera closed. At first it looks for the camera and negotiates its mode,
+    /// so that viewers can be answered before it is open; also when something was plugged in or out, and now
+    /// and then while it is missing.
     fn rest(&mut self) {
         let Context { status, .. } = self.context;
         if self.orders.plugged() {
@@ -208,25 +210,25 @@ impl<'a> Capture<'a> {
         }
         match self.search.due_in(Pts::now()) {
             Some(Duration::ZERO) => {
-                status.change(status::Video::uncovered); // a look opens it for a moment
+                status.change(status::Video::uncovered); // looking opens it for a moment
                 self.orders.to_device();
                 match self.chooser.look() {
                     Ok(found) => {
-                        self.passage.input.put(Input::Expected(found.mode));
+                        self.link.input.put(Input::Expected(found.mode));
                         self.found(found);
                         self.search.found();
                         self.back();
                         self.idle();
                     }
                     Err(e) => {
-                        self.passage.input.put(Input::Closed);
+                        self.link.input.put(Input::Closed);
                         self.gone(&e);
                     }
                 }
             }
-            Some(_) => drop(self.passage.input.put(Input::Closed)),
+            Some(_) => drop(self.link.input.put(Input::Closed)),
             None => {
-                self.passage.input.put(Input::Closed);
+                self.link.input.put(Input::Closed);
                 self.idle();
             }
         }
@@ -234,7 +236,7 @@ impl<'a> Capture<'a> {
         self.orders.wait(due);
     }
 
-    /// Tells what was found.
+    /// Reports the source that was found.
     fn found(&self, found: Found) {
         let config = self.chooser.config();
         let wanted = Mode {
@@ -258,9 +260,9 @@ impl<'a> Capture<'a> {
         });
     }
 
-    /// Privacy: the camera is closed, and the frame that may wait is dropped with its buffer.
+    /// Privacy: closes the camera, and drops a waiting frame with its buffer.
     fn hide(&mut self) {
-        self.passage.input.put(Input::Private);
+        self.link.input.put(Input::Private);
         self.context.status.change(|v| {
             if v.state != State::Private {
                 info!("camera: closed, because privacy is on");
@@ -272,7 +274,7 @@ impl<'a> Capture<'a> {
         self.orders.wait(None);
     }
 
-    /// Logs that there is a camera again, if there was none.
+    /// Logs that the camera is back, if it was gone.
     fn back(&mut self) {
         if self.told.take().is_some()
             && let Some(more) = self.hush.may_say("back".into(), Pts::now())
@@ -281,7 +283,7 @@ impl<'a> Capture<'a> {
         }
     }
 
-    /// Reports that there is no camera, and why; to the journal only what is new.
+    /// Reports that there is no camera, and why; logs only what is new.
     fn gone(&mut self, error: &capture::Error) -> String {
         let reason = error.to_string();
         if self.told.as_ref() != Some(&reason)
@@ -299,7 +301,7 @@ impl<'a> Capture<'a> {
     }
 }
 
-/// Frames per second over [`RATE_WINDOW`].
+/// Measures frames per second over [`RATE_WINDOW`].
 struct Rate {
     since: Pts,
     frames: u32,
@@ -314,7 +316,7 @@ impl Rate {
         self.frames += 1;
     }
 
-    /// The rate, once each window.
+    /// The rate, once per window.
     fn measured(&mut self, now: Pts) -> Option<f64> {
         let passed = now.since(self.since);
         (passed >= RATE_WINDOW).then(|| {

@@ -1,4 +1,5 @@
-//! The thread `video-convert`: takes the newest frame, converts it once, and hands it to the rungs that somebody is on.
+//! The thread `video-convert`: takes the newest frame, converts it once, and passes it to the rungs that have
+//! viewers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use tracing::info;
 
 use super::picture::{Job, Plan, Pool};
 use super::reduction::Reduction;
-use super::{Context, Input, Passage, STALL};
+use super::{Context, Input, Link, STALL};
 use crate::clock::Pts;
 use crate::config;
 use crate::encode::budget::Account;
@@ -23,55 +24,55 @@ use crate::pipeline::quality::{Offered, Share};
 use crate::pipeline::{orders, slate, snapshot};
 use crate::status::Reduced;
 
-/// A camera that was just opened finds its exposure first: what it sees before is too dark for a snapshot.
+/// Time for a camera's exposure to settle after opening: until then pictures are too dark for a snapshot.
 const SETTLING: Duration = Duration::from_millis(500);
 /// JPEG quality of snapshots.
 const SNAPSHOT_QUALITY: u8 = 85;
 
-/// What is in the stream now.
+/// What the stream shows now.
 enum Showing {
     Nothing,
     Camera,
     Slate {
         why: snapshot::Error,
         last: Pts,
-        /// A camera is open again, so pictures that are asked for may still come.
+        /// A camera is open again, so requested snapshots may still be answered.
         waits: bool,
     },
 }
 
-/// The thread's belongings.
+/// The state of the thread.
 pub(super) struct Conversion<'a> {
     context: &'a Context,
-    passage: &'a Passage,
+    link: &'a Link,
     heartbeat: Heartbeat,
     config: config::Video,
     converter: Converter,
     pool: Arc<Pool>,
     /// How pictures are encoded now.
     plan: Option<Plan>,
-    /// When the camera that shows was opened.
+    /// When the current camera was opened.
     opened: Pts,
     /// Since when no frame of the camera could be converted.
     unusable_since: Option<Pts>,
     showing: Showing,
     reduction: Reduction,
-    /// Among the board's cameras.
+    /// This camera's account in the board's budget.
     account: Account,
     /// When the last frame had been encoded in all rungs.
     ready: Pts,
-    /// What status and log were told of the reduction last, and whether there are smaller rungs.
+    /// The reduction that was last reported to status and log, and whether there are smaller rungs.
     told: (Option<Reduced>, bool),
-    /// The next picture must be an IDR whatever the hubs say.
+    /// Whether the next picture must be an IDR, whatever the hubs say.
     fresh: bool,
     last_pts: Pts,
 }
 
 impl<'a> Conversion<'a> {
-    pub(super) fn new(context: &'a Context, passage: &'a Passage) -> Self {
+    pub(super) fn new(context: &'a Context, link: &'a Link) -> Self {
         Self {
             context,
-            passage,
+            link,
             heartbeat: context.heartbeats.thread(&context.threads.name("video-convert")),
             config: context.config.borrow().clone(),
             converter: Converter::default(),
@@ -93,8 +94,9 @@ impl<'a> Conversion<'a> {
         let mut wants = self.context.stream.demand.wants();
         let mut config = self.context.config.clone();
         while !stop.is_cancelled() {
-            // A slate has its own pace, and whoever joins or asks for a picture while it shows is not kept waiting. While
-            // pictures are wanted it says that it is there: a thread that stands still is noticed also where it waits.
+            // A slate has its own pace, so that somebody who joins or requests a snapshot while it is shown
+            // does not wait. The heartbeat continues while pictures are wanted: a thread that hangs is
+            // noticed even while it waits.
             let wanted = wants.borrow_and_update().viewers > 0;
             let slate = match self.showing {
                 Showing::Slate { last, .. } => Some(last + slate::INTERVAL),
@@ -110,7 +112,7 @@ impl<'a> Conversion<'a> {
                     biased;
                     () = stop.cancelled() => None,
                     Ok(()) = config.changed() => None,
-                    input = self.passage.input.take() => Some(input),
+                    input = self.link.input.take() => Some(input),
                     Ok(()) = wants.changed(), if slate.is_some() => None,
                     () = orders::sleep(due) => None,
                 }
@@ -130,16 +132,16 @@ impl<'a> Conversion<'a> {
                     self.opened = Pts::now();
                     self.expect(mode);
                     match &mut self.showing {
-                        // No longer true.
+                        // The reason does not apply any more.
                         Showing::Slate { why: snapshot::Error::Private, .. } => self.show(Showing::Nothing),
                         Showing::Slate { waits, .. } => *waits = true,
                         _ => {}
                     }
                     self.plan();
-                    self.prepare(); // also where it was planned before: the encoder may have gone meanwhile
+                    self.prepare(); // even if it was planned before: the encoder may be gone
                 }
                 Some(Input::Frame(frame, mode, put)) => {
-                    self.expect(mode); // the slot may have lost that it was to be expected
+                    self.expect(mode); // the slot may have lost that the camera was expected
                     self.show(Showing::Camera);
                     self.frame(frame, put);
                 }
@@ -154,7 +156,7 @@ impl<'a> Conversion<'a> {
         }
     }
 
-    /// Another configuration: no reduction that was found out for the old one.
+    /// Applies a new configuration: a reduction for the old one no longer applies.
     fn reconfigured(&mut self) {
         self.reduction.reset();
         self.reduce();
@@ -170,7 +172,7 @@ impl<'a> Conversion<'a> {
         }
     }
 
-    /// Tells what the reduction says now, where that is news.
+    /// Reports the reduction, if it has changed.
     fn reduce(&mut self) {
         let (reduced, smaller) = (self.reduction.reduced(), self.reduction.smaller());
         let known = |r: &Reduced| (r.size, r.fps);
@@ -189,11 +191,11 @@ impl<'a> Conversion<'a> {
         self.told = (reduced, smaller);
     }
 
-    /// From now on a slate that says why. If it `waits`, pictures that are asked for may still come.
+    /// Shows a slate with this reason. If it `waits`, requested snapshots may still be answered.
     fn no_picture(&mut self, why: snapshot::Error, waits: bool) {
         self.account.rest();
         self.plan_anything();
-        // Keep the pace of a slate that is shown already: a camera is found gone once a second.
+        // Keep the pace of a slate that is already shown: a missing camera is reported once a second.
         let last = match self.showing {
             Showing::Slate { last, .. } => last,
             _ => Pts::from_micros(0),
@@ -201,15 +203,15 @@ impl<'a> Conversion<'a> {
         self.show(Showing::Slate { why, last, waits });
     }
 
-    /// Where no camera was seen yet, encoders for what the configuration wants: viewers can be answered, and most cameras
-    /// will give just that.
+    /// Before any camera was seen, plans encoders for the configured mode: viewers can be answered, and most
+    /// cameras will deliver that mode.
     fn plan_anything(&mut self) {
         if self.plan.is_none() {
             self.plan();
         }
     }
 
-    /// Makes the plan by what is captured, configured and carried now.
+    /// Makes the plan from the camera's mode, the configuration and the reduction.
     fn plan(&mut self) {
         let config = &self.config;
         let (size, fps) = match self.reduction.size() {
@@ -233,16 +235,16 @@ impl<'a> Conversion<'a> {
         }
     }
 
-    /// Has the full rung make its encoder, by which viewers are answered, whether anybody is on it or not.
+    /// Makes the full rung create its encoder, whose profile goes into answers, even without viewers.
     fn prepare(&self) {
         let Some(plan) = &self.plan else { return };
         let job = |old: Option<&Job>| Job {
             plan: plan.clone(),
-            // One that waits for another encoder is of no use to this one.
+            // A picture that waits for a different encoder is of no use to this one.
             picture: old.filter(|old| old.plan.fits(plan)).and_then(|old| old.picture.clone()),
             idr: old.is_some_and(|old| old.idr),
         };
-        self.passage.jobs[Share::Full.index()].put_after(job);
+        self.link.jobs[Share::Full.index()].put_after(job);
     }
 
     fn show(&mut self, what: Showing) {
@@ -266,12 +268,12 @@ impl<'a> Conversion<'a> {
         }
         self.unusable_since = None;
         let pts = frame.pts;
-        drop(frame); // its buffer is the driver's again while we encode
+        drop(frame); // returns its buffer to the driver while we encode
         if taken.since(self.opened) >= SETTLING {
             snapshots.serve(|| {
                 let jpeg = mjpeg::encode(&image, SNAPSHOT_QUALITY);
                 if private.is_on() {
-                    return Err(snapshot::Error::Private); // switched on since the frame was taken
+                    return Err(snapshot::Error::Private); // switched on after the frame was taken
                 }
                 jpeg.map(Into::into).map_err(|e| snapshot::Error::Gone(e.to_string()))
             });
@@ -279,25 +281,25 @@ impl<'a> Conversion<'a> {
         self.hand_out(image, pts, [put, taken], true);
     }
 
-    /// Takes note of what the last pictures took.
+    /// Records what the last pictures took.
     fn measure(&mut self) {
         let pressure = *self.context.pressure.borrow();
         for finished in self.pool.finished() {
             let spent = finished.spent(self.ready);
             self.ready = self.ready.max(finished.ready);
-            // What was still made by another plan is no measure.
+            // Pictures made with a different plan don't count.
             let planned = self.plan.as_ref().is_some_and(|plan| plan.size == finished.size);
             if planned {
                 if self.reduction.encoded(finished.ready, spent, pressure, self.account.others()) {
                     self.reduce();
                     self.plan();
                 }
-                self.account.tell(self.reduction.stand());
+                self.account.report(self.reduction.stand());
             }
         }
     }
 
-    /// Counts a frame that is no picture; when there have been no others for a while, has the camera opened anew.
+    /// Counts a damaged frame; if only such frames arrive for a while, has the camera reopened.
     fn damaged(&mut self, error: &str, now: Pts) {
         let count = &self.context.status.counters.damaged_jpeg;
         if count.get() == 0 {
@@ -306,7 +308,7 @@ impl<'a> Conversion<'a> {
         count.count();
         if now.since(*self.unusable_since.get_or_insert(now)) > STALL {
             self.unusable_since = None;
-            self.passage.complaint.put(error.to_owned());
+            self.link.complaint.put(error.to_owned());
         }
     }
 
@@ -330,24 +332,25 @@ impl<'a> Conversion<'a> {
         self.hand_out(image, now, [now, now], false);
     }
 
-    /// The rungs that somebody is on.
+    /// The rungs that have viewers.
     fn watched(&self) -> [bool; Share::ALL.len()] {
         Share::ALL.map(|share| self.context.stream.hub(share).subscribers() > 0)
     }
 
-    /// Gives a picture, `captured` or drawn by us, to the rungs that somebody is on.
+    /// Passes a picture, `captured` or drawn by us, to the rungs that have viewers.
     fn hand_out(&mut self, image: I420, pts: Pts, [put, taken]: [Pts; 2], captured: bool) {
         let watched = self.watched();
         let Some(plan) = self.plan.as_ref().filter(|_| watched.contains(&true) && pts > self.last_pts) else {
-            self.pool.keep(image); // nobody is there, or a slate was newer: RTP time never goes back
+            self.pool.keep(image); // nobody is watching, or a slate was newer: RTP time never goes back
             return;
         };
         self.last_pts = pts;
         let now = Pts::now();
         let picture = Arc::new(self.pool.picture(image, pts, [put, taken, now], captured, plan.size));
-        // For all rungs before any of them has the picture: who changes to one must know at which picture it begins.
+        // For all rungs before any of them has the picture: a viewer that changes to a rung must know where
+        // it begins.
         let idrs = Share::ALL.map(|share| {
-            let waiting = || self.passage.jobs[share.index()].look(|job| job.is_some_and(|job| job.idr));
+            let waiting = || self.link.jobs[share.index()].look(|job| job.is_some_and(|job| job.idr));
             watched[share.index()] && self.context.stream.hub(share).begin(pts, self.fresh || waiting(), now)
         });
         self.fresh = false;
@@ -358,7 +361,7 @@ impl<'a> Conversion<'a> {
                 picture: Some(picture.clone()),
                 idr: idr || old.is_some_and(|old| old.idr),
             };
-            let old = self.passage.jobs[share.index()].put_after(job);
+            let old = self.link.jobs[share.index()].put_after(job);
             let superseded = old.is_some_and(|old| old.picture.is_some());
             self.context.status.counters.superseded.add(superseded.into());
         }

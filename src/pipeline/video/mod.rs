@@ -1,6 +1,6 @@
-//! A camera's threads. `video-capture` opens and closes the camera as its [orders](super::orders) say, and retries it in
-//! one place; `video-convert` takes the newest frame and converts it once; each rung's thread takes the newest picture, scales,
-//! encodes and packetizes it once for all who are on that rung.
+//! A camera's threads. `video-capture` opens and closes the camera as its [orders](super::orders) say, and
+//! retries it in one place; `video-convert` takes the newest frame and converts it once; each rung's thread
+//! takes the newest picture, and scales, encodes and packetizes it once for all viewers of that rung.
 //!
 //! ```text
 //!  video-capture ─► slot ─► video-convert ─┬─► slot ─► video-full ────► its hub
@@ -8,10 +8,11 @@
 //!                                          └─► slot ─► video-quarter ─► its hub
 //! ```
 //!
-//! Nobody watching: the camera is closed and all threads sleep. On its way there, for a viewer that is expected or has just
-//! left, its buffers go straight back to its driver. A rung that nobody is on encodes nothing. No camera, or privacy: the
-//! convert thread shows a [slate](super::slate). Another configuration is taken over in mid-stream, and when the board does not
-//! carry all of it, the convert thread takes less (`reduction`).
+//! While nobody is watching, the camera is closed and all threads sleep. While the camera is open only
+//! because a viewer is expected or has just left, its buffers go straight back to its driver. A rung without
+//! viewers encodes nothing. Without a camera, or in privacy, the convert thread shows a
+//! [slate](super::slate). A new configuration is applied while streaming, and when the board can't encode
+//! everything, the convert thread takes less (`reduction`).
 
 mod capture;
 mod convert;
@@ -48,63 +49,63 @@ use convert::Conversion;
 use picture::Job;
 use rung::Rung;
 
-/// A camera is given up when nothing of use came from it for this time.
+/// A camera is given up if nothing useful arrives from it for this long.
 const STALL: Duration = Duration::from_secs(2);
 
-/// Between the threads.
+/// The connections between the threads.
 #[derive(Default)]
-struct Passage {
-    /// To the convert thread; only the newest waits.
+struct Link {
+    /// Input of the convert thread; only the newest waits.
     input: Slot<Input>,
-    /// Back: the camera delivers, but for [`STALL`] nothing that is a picture.
+    /// A report to the capture thread: the camera delivers, but no usable picture for [`STALL`].
     complaint: Slot<String>,
-    /// To each rung's thread; only the newest waits.
+    /// Input of each rung's thread; only the newest waits.
     jobs: [Slot<Job>; Share::ALL.len()],
 }
 
 /// What all threads share.
 pub struct Context {
-    /// Their names.
+    /// The owner of the threads, for their names.
     pub threads: Threads,
-    /// `[video]`; changes are taken over at once.
+    /// `[video]`; changes take effect immediately.
     pub config: watch::Receiver<config::Video>,
-    /// Where demand comes from and units go.
+    /// Source of the demand and destination of the units.
     pub stream: Arc<VideoStream>,
-    /// Told of every change.
+    /// Receives every change of state.
     pub status: Arc<Source<status::Video>>,
-    /// Served from the pictures on their way to the encoders.
+    /// The snapshot requests, answered from pictures on their way to the encoders.
     pub snapshots: Arc<Snapshots>,
-    /// RTP time of the stream.
+    /// RTP clock of the stream.
     pub clock: RtpClock,
-    /// While true the camera stays closed, whoever watches.
+    /// While true the camera stays closed, even with viewers.
     pub private: Private,
-    /// Counts cameras plugged in and out: what is missing is looked for at once.
+    /// Counts cameras that are plugged in or out: a missing one is then looked for immediately.
     pub hotplug: watch::Receiver<u64>,
-    /// Whether the board is slowing itself down: it gets less to encode then.
+    /// Whether the board is throttling itself, so that less is encoded.
     pub pressure: watch::Receiver<Option<Pressure>>,
-    /// What all cameras give up together.
+    /// The load that all cameras share.
     pub budget: Arc<Budget>,
-    /// Where the threads tell that they are alive.
+    /// Where the threads report that they are alive.
     pub heartbeats: Arc<Heartbeats>,
     /// Ends all threads; cancelled by them when encoding is impossible.
     pub stop: CancellationToken,
 }
 
-/// From the capture thread to the convert thread.
+/// A message from the capture thread to the convert thread.
 enum Input {
-    /// Nobody watches.
+    /// Nobody is watching.
     Closed,
-    /// A camera is open; frames will be of this mode.
+    /// A camera is open; its frames will have this mode.
     Expected(Mode),
-    /// It takes its time to the first one.
+    /// The camera takes long until its first frame.
     Starting,
-    /// The newest. Since this time there has been one.
+    /// The newest frame, its mode, and since when a frame has been waiting.
     Frame(Frame, Mode, Pts),
     Gone(String),
     Private,
 }
 
-/// The threads. Dropping it ends them.
+/// The threads; dropping it ends them.
 pub struct Video {
     _capture: Worker,
     _convert: Worker,
@@ -112,18 +113,18 @@ pub struct Video {
 }
 
 impl Video {
-    /// Starts all, within a runtime.
+    /// Starts all threads; call it in a runtime.
     ///
     /// # Errors
-    /// The system has no more threads.
+    /// The system can't start more threads.
     pub fn spawn(context: Context) -> io::Result<Self> {
         let (all, runtime) = (context.stop.clone(), Handle::current());
-        let (context, passage) = (Arc::new(context), Arc::new(Passage::default()));
+        let (context, link) = (Arc::new(context), Arc::new(Link::default()));
         let mut rungs = vec![];
         for share in Share::ALL {
-            let (context, passage, runtime) = (context.clone(), passage.clone(), runtime.clone());
+            let (context, link, runtime) = (context.clone(), link.clone(), runtime.clone());
             rungs.push(Worker::spawn(&context.threads.clone(), rung::name(share), &all, move |stop| {
-                let result = Rung::new(&context, &passage.jobs[share.index()], share).run(&runtime, &stop);
+                let result = Rung::new(&context, &link.jobs[share.index()], share).run(&runtime, &stop);
                 if let Err(e) = &result {
                     error!("encoding is impossible: {e}");
                     context.stop.cancel();
@@ -132,22 +133,22 @@ impl Video {
             })?);
         }
         let convert = {
-            let (context, passage, runtime) = (context.clone(), passage.clone(), runtime.clone());
+            let (context, link, runtime) = (context.clone(), link.clone(), runtime.clone());
             Worker::spawn(&context.threads.clone(), "video-convert", &all, move |stop| {
-                Conversion::new(&context, &passage).run(&runtime, &stop);
+                Conversion::new(&context, &link).run(&runtime, &stop);
             })?
         };
         let capture = Worker::spawn(&context.threads.clone(), "video-capture", &all, move |stop| {
             let _entered = runtime.enter();
-            Capture::new(&context, &passage, stop).run();
+            Capture::new(&context, &link, stop).run();
         })?;
         Ok(Self { _capture: capture, _convert: convert, rungs })
     }
 
-    /// Ends all, and says whether encoding had become impossible.
+    /// Ends all threads, and reports whether encoding became impossible.
     ///
     /// # Errors
-    /// The failure of the last encoder that there was to try.
+    /// The failure of the last encoder that was tried.
     pub fn join(self) -> Result<(), video::Error> {
         let Self { _capture, _convert, rungs } = self;
         drop((_capture, _convert));

@@ -1,4 +1,4 @@
-//! What goes from the convert thread to the rungs' threads: a picture that all of them share, and how it is to be encoded.
+//! What the convert thread passes to the rungs' threads: a shared picture, and how to encode it.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -11,66 +11,67 @@ use crate::media::frame::Size;
 use crate::media::i420::I420;
 use crate::pipeline::quality::Share;
 
-/// Pictures kept for reuse: what two rungs hold while one is being converted.
+/// Number of pictures kept for reuse: two rungs use one each while another is being converted.
 const KEPT: usize = 4;
-/// Pictures that nobody has asked about yet: more than come between two looks.
+/// Largest number of finished pictures that nobody has collected yet.
 const FINISHED: usize = 8;
 
-/// How pictures are encoded: the same for all rungs, but for their share of the size.
+/// How pictures are encoded: the same for all rungs, except for their share of the size.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
-    /// Of full pictures; even.
+    /// Size of full pictures; even.
     pub size: Size,
     /// Pictures per second.
     pub fps: f64,
-    /// Pictures per second that encoders are made for, and their level is chosen for: fewer need no others.
+    /// The frame rate for which encoders are created and their level is chosen; lower rates need no new
+    /// encoder.
     pub most_fps: f64,
-    /// For full pictures.
+    /// Bitrate for full pictures, in bits per second.
     pub bitrate_bps: u32,
-    /// CPU against quality.
+    /// How much CPU time to spend on quality.
     pub effort: Effort,
-    /// `level_idc` of all rungs: known when the full rung's encoder was made.
+    /// `level_idc` of all rungs; known once the full rung's encoder exists.
     pub level: Arc<OnceLock<u8>>,
 }
 
 impl Plan {
-    /// Whether encoders for one can go on with the other.
+    /// Whether encoders for one plan can be used for the other.
     pub fn fits(&self, other: &Self) -> bool {
         (self.size, self.effort) == (other.size, other.effort) && other.fps <= self.most_fps
     }
 }
 
-/// What a rung's thread is to do. Only the newest waits.
+/// A job for a rung's thread. Only the newest waits.
 pub(super) struct Job {
     pub plan: Plan,
-    /// The picture to encode; `None`: see to it that there is an encoder.
+    /// The picture to encode; `None` only ensures that there is an encoder.
     pub picture: Option<Arc<Picture>>,
-    /// Whether it is to become an IDR.
+    /// Whether the picture is to become an IDR.
     pub idr: bool,
 }
 
-/// A converted picture. When the last rung has dropped it, its memory is used again.
+/// A converted picture. Its memory is reused once the last rung has dropped it.
 pub(super) struct Picture {
     pub image: I420,
     pub pts: Pts,
-    /// When its frame was taken for conversion.
+    /// When the conversion of its frame began.
     pub taken: Pts,
     /// Since when there was a frame to take.
     pub put: Pts,
     pub converted: Pts,
-    /// Captured, or drawn by us.
+    /// Whether it was captured, as opposed to drawn by us.
     pub captured: bool,
-    /// Of the full pictures that are made of it.
+    /// Size of the full picture.
     pub size: Size,
-    /// The rungs that have encoded it, a bit each.
+    /// The rungs that have encoded it, one bit each.
     encoded: AtomicU8,
-    /// The longest that any of their threads waited for a processor, microseconds.
+    /// The longest time that any of their threads waited for a CPU core, in microseconds.
     waited_us: AtomicU64,
     pool: Arc<Pool>,
 }
 
 impl Picture {
-    /// Notes that this rung has encoded it, and how long its thread waited for a processor meanwhile.
+    /// Records that this rung has encoded it, and how long its thread waited for a CPU core meanwhile.
     pub fn encoded(&self, share: Share, waited: Duration) {
         self.encoded.fetch_or(1 << share.index(), Ordering::Relaxed);
         self.waited_us.fetch_max(waited.as_micros() as u64, Ordering::Relaxed);
@@ -99,18 +100,18 @@ pub(super) struct Finished {
     converted: Pts,
     /// When the last rung had encoded it.
     pub ready: Pts,
-    /// The longest that any of their threads waited for a processor.
+    /// The longest time that any of their threads waited for a CPU core.
     waited: Duration,
-    /// What was encoded of it, as a part of a full picture's pixels.
+    /// The encoded pixels as a share of a full picture's.
     share: f64,
-    /// Of full pictures.
+    /// Size of the full picture.
     pub size: Size,
 }
 
 impl Finished {
-    /// What it took, where the one before was ready `before`. What can't be encoded before the next one comes is too much:
-    /// its time runs from when it, or one that it replaced, was put where it is taken, or from the end of the one before, so
-    /// that waiting for the processor counts as well.
+    /// The time that it took, if the previous picture was ready at `before`. The measure is whether it is
+    /// encoded before the next one arrives. So the time starts when it, or a frame that it replaced, was put
+    /// into the slot, or when the previous picture was done, and includes waiting for the CPU.
     pub fn spent(&self, before: Pts) -> Spent {
         let begun = self.put.max(before);
         let encoding = self.ready.since(begun.max(self.converted));
@@ -119,7 +120,7 @@ impl Finished {
     }
 }
 
-/// Memory of pictures, and how those went that came back.
+/// Memory for pictures, and the results of those that came back.
 #[derive(Default)]
 pub(super) struct Pool(Mutex<Returned>);
 
@@ -138,7 +139,7 @@ impl Returned {
 }
 
 impl Pool {
-    /// Memory for a picture of (even) `size`; what it shows is undefined.
+    /// Memory for a picture of the (even) `size`; its contents are undefined.
     pub fn image(&self, size: Size) -> I420 {
         let mut pool = self.lock();
         pool.images.retain(|image| image.size() == size);
@@ -147,17 +148,17 @@ impl Pool {
         image.unwrap_or_else(|| I420::new(size))
     }
 
-    /// Takes back what was not used.
+    /// Takes back unused memory.
     pub fn keep(&self, image: I420) {
         self.lock().keep(image);
     }
 
-    /// Those that came back since this was asked last, in the order of their coming.
+    /// The pictures that came back since the previous call, in order.
     pub fn finished(&self) -> Vec<Finished> {
         std::mem::take(&mut self.lock().finished)
     }
 
-    /// A picture of memory that was taken here.
+    /// Creates a picture from memory of this pool.
     pub fn picture(
         self: &Arc<Self>,
         image: I420,

@@ -1,5 +1,6 @@
-//! What of the source's pictures is encoded: all of it, or what the [governor](crate::encode::governor) says that the
-//! board carries. Frames that are too many are left out before they are converted; smaller pictures are scaled. Pure policy.
+//! Selects which of the source's pictures are encoded: all of them, or what the
+//! [governor](crate::encode::governor) says that the board can encode. Excess frames are left out before
+//! conversion; smaller pictures are scaled. Pure policy.
 
 use std::time::Duration;
 
@@ -11,17 +12,17 @@ use crate::media::mode::Mode;
 use crate::pressure::Pressure;
 use crate::status::Reduced;
 
-/// The governor, and what came of its word.
+/// The governor, and the resulting reduction.
 #[derive(Default)]
 pub(super) struct Reduction {
-    /// What the source gives, and who decides how much of that is taken.
+    /// The source's mode, and the governor for it.
     source: Option<(Mode, Governor)>,
     why: Option<String>,
     pace: Pace,
 }
 
 impl Reduction {
-    /// Frames come from a source of this mode from now on. Says whether that is another one.
+    /// Sets the mode of the source. Returns whether it has changed.
     pub(super) fn opened(&mut self, mode: Mode) -> bool {
         if self.source.as_ref().is_some_and(|(known, _)| *known == mode) {
             return false;
@@ -30,7 +31,7 @@ impl Reduction {
         true
     }
 
-    /// Begins again with all of it: what was measured was of something else.
+    /// Starts over without a reduction: the earlier measurements do not apply any more.
     pub(super) fn reset(&mut self) {
         if let Some((mode, _)) = self.source {
             self.begin(mode);
@@ -42,7 +43,7 @@ impl Reduction {
         self.take(None);
     }
 
-    /// To be called once for each frame that was encoded. Says whether anything is different.
+    /// Call this once for each encoded frame. Returns whether anything has changed.
     pub(super) fn encoded(
         &mut self,
         now: Pts,
@@ -59,7 +60,7 @@ impl Reduction {
         changed
     }
 
-    /// Where it stands, for the other cameras of the board.
+    /// The state to report to the board's other cameras.
     pub(super) fn stand(&self) -> Stand {
         self.source.as_ref().map(|(_, governor)| governor.stand()).unwrap_or_default()
     }
@@ -75,28 +76,28 @@ impl Reduction {
         self.source.as_ref().map(|(_, governor)| governor.step())
     }
 
-    /// The size of full pictures; `None` before any source was seen.
+    /// Size of full pictures; `None` before any source was seen.
     pub(super) fn size(&self) -> Option<Size> {
         self.step().map(|step| step.size)
     }
 
-    /// Whether a frame captured at `pts` is to be encoded.
+    /// Whether to encode a frame captured at `pts`.
     pub(super) fn takes(&mut self, pts: Pts) -> bool {
         self.pace.takes(pts)
     }
 
-    /// So many frames per second are encoded.
+    /// Encoded frames per second.
     pub(super) fn fps(&self) -> f64 {
         self.pace.fps
     }
 
-    /// Whether smaller rungs may run; else why not.
+    /// Whether smaller rungs may run; otherwise the reason.
     pub(super) fn smaller(&self) -> Result<(), &str> {
         let may = self.step().is_none_or(|step| step.smaller);
         if may { Ok(()) } else { Err(self.why.as_deref().unwrap_or_default()) }
     }
 
-    /// What viewers are told.
+    /// The reduction as reported to viewers.
     pub(super) fn reduced(&self) -> Option<Reduced> {
         let ((mode, governor), fps) = (self.source.as_ref()?, self.pace.fps);
         let size = governor.step().size;
@@ -105,10 +106,10 @@ impl Reduction {
     }
 }
 
-/// Leaves out frames, evenly.
+/// Leaves out frames evenly.
 #[derive(Default)]
 struct Pace {
-    /// Frames per second of the source, and those to take of it.
+    /// Frame rate of the source, and the rate to keep.
     from: f64,
     fps: f64,
     due: Option<Pts>,
@@ -122,8 +123,8 @@ impl Pace {
         }
     }
 
-    /// Goes by the time between frames, because some are lost and a camera in the dark gives fewer anyway. No frame is
-    /// on time to the microsecond: up to a quarter of their distance too early is as good as due.
+    /// Uses the time between frames, because some are lost, and a camera in the dark delivers fewer anyway.
+    /// No frame is exactly on time: up to a quarter of their distance too early counts as due.
     fn takes(&mut self, pts: Pts) -> bool {
         if self.fps >= self.from {
             return true;
@@ -133,7 +134,8 @@ impl Pace {
         if pts + apart / 4 < due {
             return false;
         }
-        // Where the source's clock runs a little differently from what was agreed, the next one follows this one.
+        // If the source's clock differs a little from the nominal one, the next frame is counted from this
+        // one.
         self.due = Some((due + wanted).clamp(pts + wanted - apart * 3 / 5, pts + wanted));
         true
     }
@@ -153,7 +155,8 @@ mod tests {
         Pts::from_micros(1_000_000_000 + us)
     }
 
-    /// The distances, in frames of the source, of those taken for 10 s; frames come up to `jitter_us` early or late.
+    /// The distances, in frames of the source, between the frames kept during 10 s; frames arrive up to
+    /// `jitter_us` early or late.
     fn distances(from: f64, fps: f64, jitter_us: u64) -> Vec<u64> {
         let mut pace = Pace::default();
         pace.set(30.0, fps);
@@ -165,12 +168,12 @@ mod tests {
     #[test]
     fn frames_are_left_out_evenly() {
         for jitter_us in [0, 500, 3_000] {
-            // Nominally 30 frames per second, as clocks have it.
+            // Nominally 30 frames per second, as real clocks have it.
             for from in [29.97, 30.0] {
                 assert!(distances(from, 15.0, jitter_us).iter().all(|d| *d == 2), "{from} {jitter_us}");
                 assert!(distances(from, 10.0, jitter_us).iter().all(|d| *d == 3), "{from} {jitter_us}");
             }
-            // A faster one has one too many now and then.
+            // A faster one has an extra frame now and then.
             let fast = distances(30.03, 15.0, jitter_us);
             assert!(fast.iter().filter(|d| **d != 2).count() <= 2, "{fast:?}");
             let two_of_three = distances(30.0, 20.0, jitter_us);
@@ -180,7 +183,7 @@ mod tests {
         assert_eq!(distances(30.0, 30.0, 16_000), [1; 299]);
     }
 
-    /// A board that takes so many nanoseconds for each pixel, and a camera before it.
+    /// A board that takes a given time per pixel, and a camera.
     struct Bench {
         reduction: Reduction,
         mode: Mode,
@@ -192,7 +195,7 @@ mod tests {
             Self { reduction: Reduction::default(), mode: mode(HD, 30.0), now: at(0) }
         }
 
-        /// What is told after `seconds` of frames that take `pixel_ns`.
+        /// The reduction after `seconds` of frames that take `pixel_ns` per pixel.
         fn run(&mut self, seconds: u64, pixel_ns: u64) -> Option<Reduced> {
             let end = self.now + Duration::from_secs(seconds);
             while self.now < end {

@@ -1,4 +1,5 @@
-//! A rung's thread: takes the newest picture, scales it to the rung's size, encodes and packetizes it once for all its viewers.
+//! A rung's thread: takes the newest picture, scales it to the rung's size, and encodes and packetizes it
+//! once for all its viewers.
 
 use std::sync::Arc;
 
@@ -32,7 +33,7 @@ pub(super) const fn name(share: Share) -> &'static str {
     }
 }
 
-/// The thread's belongings.
+/// The state of the thread.
 pub(super) struct Rung<'a> {
     share: Share,
     context: &'a Context,
@@ -41,9 +42,9 @@ pub(super) struct Rung<'a> {
     heartbeat: Heartbeat,
     candidates: Candidates,
     encoder: Option<Box<dyn VideoEncoder>>,
-    /// What was told of the encoder last: its profile and its bitrate.
+    /// The last reported profile and bitrate of the encoder.
     told: Option<(ProfileLevelId, u32)>,
-    /// Where pictures of another size are scaled to.
+    /// Memory for scaled pictures.
     scaled: I420,
 }
 
@@ -62,10 +63,11 @@ impl<'a> Rung<'a> {
         }
     }
 
-    /// Until `stop`; with an error when no encoder works any more.
+    /// Runs until `stop`; returns an error when no encoder works any more.
     pub(super) fn run(mut self, runtime: &Handle, stop: &CancellationToken) -> Result<(), Error> {
         while !stop.is_cancelled() {
-            // While pictures are wanted it says that it is there: a thread that stands still is noticed also where it waits.
+            // The heartbeat continues while pictures are wanted: a thread that hangs is noticed even while it
+            // waits.
             let wanted = self.hub.subscribers() > 0;
             let rest = match &self.encoder {
                 _ if wanted => Some(STALL),
@@ -88,7 +90,7 @@ impl<'a> Rung<'a> {
             match job {
                 Some(job) => self.work(job)?,
                 None if wanted => {}
-                // What nobody has used for as long as devices linger is not kept.
+                // Frees what nobody has used for as long as devices linger.
                 None => (self.encoder, self.scaled) = (None, I420::new(Size::new(0, 0))),
             }
         }
@@ -111,8 +113,8 @@ impl<'a> Rung<'a> {
         self.candidates.failed(e, Pts::now())
     }
 
-    /// Sees to it that there is an encoder for this plan. False where its level is not known yet, which takes the full rung a
-    /// moment: the next picture has one.
+    /// Ensures that there is an encoder for this plan. Returns false if its level is not known yet, which
+    /// takes the full rung a moment: the next picture will have one.
     fn prepare(&mut self, plan: &Plan) -> Result<bool, Error> {
         let level = match (self.share, plan.level.get()) {
             (Share::Full, _) => None,
@@ -137,15 +139,15 @@ impl<'a> Rung<'a> {
             }
         };
         if self.share == Share::Full {
-            self.tell(&*encoder);
-            let _ = plan.level.set(encoder.profile().0[2]); // by an earlier job of this plan, mostly
+            self.report(&*encoder);
+            let _ = plan.level.set(encoder.profile().0[2]); // usually set by an earlier job of this plan
         }
         self.encoder = Some(encoder);
         Ok(true)
     }
 
-    /// Tells by which encoder viewers are answered, where that is news.
-    fn tell(&mut self, encoder: &dyn VideoEncoder) {
+    /// Reports the encoder whose profile goes into answers, if it has changed.
+    fn report(&mut self, encoder: &dyn VideoEncoder) {
         let (profile, bitrate_bps) = (encoder.profile(), encoder.settings().bitrate_bps);
         if self.told == Some((profile, bitrate_bps)) {
             return;
@@ -159,7 +161,7 @@ impl<'a> Rung<'a> {
         });
     }
 
-    /// Encodes a picture and hands it to everybody. Says whether it has become an IDR.
+    /// Encodes a picture and publishes it. Returns whether it became an IDR.
     fn encode(&mut self, picture: &Arc<Picture>, idr: bool) -> Result<bool, Error> {
         let Context { status, clock, private, .. } = self.context;
         let Some(encoder) = &mut self.encoder else { return Ok(false) };
@@ -195,13 +197,13 @@ impl<'a> Rung<'a> {
     }
 }
 
-/// Whether an encoder is one that these settings ask for, but for its rates.
+/// Whether an encoder has these settings, apart from its rates.
 fn serves(encoder: &dyn VideoEncoder, settings: Settings) -> bool {
     let now = encoder.settings();
     Settings { bitrate_bps: now.bitrate_bps, fps: now.fps, ..settings } == now
 }
 
-/// Has an encoder aim at the bitrate of these settings, and at `fps`.
+/// Sets an encoder's bitrate from these settings, and its frame rate to `fps`.
 fn aim(encoder: &mut dyn VideoEncoder, settings: Settings, fps: f64) -> Result<(), Error> {
     let (now, bitrate_bps, fps) = (encoder.settings(), settings.bitrate_bps, fps as f32);
     if (now.bitrate_bps, now.fps) == (bitrate_bps, fps) {
@@ -224,14 +226,14 @@ mod tests {
 
     const FULL: Size = Size::new(640, 360);
 
-    /// Settings of a rung, as the thread makes them.
+    /// Settings of a rung, as its thread creates them.
     fn settings(share: Share, level: Option<u8>) -> Settings {
         let bitrate_bps = share.bitrate_bps(1_000_000);
         Settings { size: share.of(FULL), fps: 60.0, bitrate_bps, effort: Effort::Low, level }
     }
 
-    /// What a viewer gets that goes from one rung to the other and back: one decoder takes all of it, and shows what was
-    /// captured in the size of the rung.
+    /// A viewer may move from one rung to another and back: a single decoder decodes the whole stream, and
+    /// shows the captured pictures in the size of the rung.
     #[test]
     fn one_decoder_shows_a_walk_over_two_rungs() {
         let candidates = Candidates::default();
@@ -247,7 +249,7 @@ mod tests {
             let frame = pattern.next(std::time::Duration::from_secs(1)).expect("no error").expect("a frame");
             converter.convert(&frame, &mut image).expect("converted");
             scale(&image, &mut scaled);
-            // Runs of 1 to 9 pictures, each of which begins with an IDR.
+            // Runs of 1 to 9 pictures, each starting with an IDR.
             let begins = left == 0;
             if begins {
                 run += 1;
