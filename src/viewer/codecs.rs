@@ -1,4 +1,4 @@
-//! What webrtc is told of the formats that an offer and we have in common.
+//! Configures webrtc with the formats that an offer and this device have in common.
 
 use rtc::peer_connection::configuration::media_engine::{MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX};
 use rtc::rtp_transceiver::rtp_sender::{
@@ -16,7 +16,7 @@ use crate::clock::{AUDIO_HZ, VIDEO_HZ};
 /// All formats and header extensions of an offer.
 ///
 /// # Errors
-/// webrtc refuses one.
+/// webrtc refuses one of them.
 pub fn media_engine(playable: &Playable) -> Result<MediaEngine, Error> {
     let mut media = MediaEngine::default();
     media.register_codec(h264(&playable.video), RtpCodecKind::Video)?;
@@ -30,17 +30,17 @@ pub fn media_engine(playable: &Playable) -> Result<MediaEngine, Error> {
     }
     let delay = RTCRtpHeaderExtensionCapability { uri: delay::URI.to_owned() };
     media.register_header_extension(delay, RtpCodecKind::Video, None)?;
-    // The numbers themselves are ours: what it would have added to the packets is thrown away.
+    // Only the extension is registered: the packet numbers are ours, and those of webrtc are discarded.
     let _ = configure_twcc_sender_only(Registry::new(), &mut media)?;
     Ok(media)
 }
 
-/// A picture, whichever: what the answer says of sources is ours ([`super::sdp`]).
+/// The track of any picture: the sources in the answer are ours ([`super::sdp`]).
 pub fn video_track(playable: &Playable, ssrc: u32) -> MediaStreamTrack {
     track(RtpCodecKind::Video, h264(&playable.video).rtp_codec, ssrc)
 }
 
-/// The sound.
+/// The track of the sound.
 pub fn audio_track(audio: &sdp::Audio, ssrc: u32) -> MediaStreamTrack {
     track(RtpCodecKind::Audio, opus(audio).rtp_codec, ssrc)
 }

@@ -1,8 +1,9 @@
-//! webrtc's core for one viewer: SDP, ICE and DTLS. It does no I/O and keeps no time: whoever holds it hands it what has
-//! arrived and the present, and sends what comes out. Media does not pass here (see [`super::wire`]).
+//! webrtc's core for one viewer: SDP, ICE and DTLS. It does no I/O and has no clock: its owner passes in what
+//! has arrived and the current time, and sends what comes out. Media does not pass through it (see
+//! [`super::wire`]).
 //!
-//! The order within [`Core::pass`] matters: the core queues things while it tells events, and hands them out only after its
-//! next read or timeout.
+//! The order within [`Core::pass`] matters: the core queues data while it reports events, and returns them
+//! only after its next read or timeout.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -26,55 +27,56 @@ use super::nomination::Nomination;
 use super::sdp::Playable;
 use super::sources::Sources;
 
-/// Between connectivity checks. webrtc's own 200 ms would cost that much of the time to the first picture.
+/// Time between connectivity checks. webrtc's own 200 ms would add as much to the time until the first
+/// picture.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
-/// Silence after which ICE says disconnected, and failed, and how often it asks (RFC 7675 wants a consent check
-/// every 5 s at least; media itself does not count as consent). By such a question a browser learns of an address of ours
-/// that is new, where the socket to it is gone with the old one.
+/// Silence after which ICE reports the viewer as disconnected, and as failed, and the time between consent
+/// checks (RFC 7675 requires one every 5 s; media does not count as consent). From such a check a browser
+/// learns a new address of this device, when the socket for the old one is gone.
 const ICE_DISCONNECTED: Duration = Duration::from_secs(5);
 const ICE_FAILED: Duration = Duration::from_secs(25);
 const ICE_KEEPALIVE: Duration = Duration::from_secs(1);
-/// How often the core is woken at least while a connection just goes on. It asks for it every 200 ms (`rtc_ice` 0.21), and has
-/// something to do each [`ICE_KEEPALIVE`].
+/// Longest time between two passes while a connection is stable. The core asks to be called every 200 ms
+/// (`rtc_ice` 0.21), but has something to do only every [`ICE_KEEPALIVE`].
 const CALM: Duration = Duration::from_millis(500);
-/// Our sockets as the core knows them. What a viewer is told are the port's candidates.
+/// Our sockets as the core knows them. The viewer is told the port's candidates.
 const SOCKETS: [SocketAddr; 2] = [
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9),
     SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 9),
 ];
 
-/// What has happened to a connection.
+/// An event of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// ICE has chosen a path: media goes to this address.
     Selected(SocketAddr),
-    /// Another state of the connection as a whole.
+    /// The state of the connection has changed.
     State(RTCPeerConnectionState),
-    /// The viewer has said goodbye (DTLS close_notify, RFC 5246 section 7.2.1).
+    /// The viewer has closed the connection (DTLS close_notify, RFC 5246 section 7.2.1).
     Goodbye,
 }
 
-/// One connection.
+/// A viewer's connection.
 pub struct Core {
     connection: RTCPeerConnection,
     learned: Learned,
-    /// By whose transport the connection is asked how it is.
+    /// The sender whose transport tells the state of the connection.
     sender: RTCRtpSenderId,
-    /// It just goes on: nothing is being looked for.
+    /// Whether the connection is stable: no path is being looked for.
     calm: bool,
     goodbye: bool,
     nomination: Nomination,
-    /// Something has come in since the last pass.
+    /// Whether anything has arrived since the last pass.
     fed: bool,
     due: Option<Instant>,
     changes: Vec<Change>,
 }
 
 impl Core {
-    /// Answers an offer, on a port that has these families (IPv4, IPv6). Returns the answer as webrtc has it.
+    /// Answers an offer, on a port that has these families (IPv4, IPv6). Returns webrtc's answer.
     ///
     /// # Errors
-    /// webrtc refuses what we wrote ourselves.
+    /// webrtc refuses the offer that we wrote for it.
     pub fn answer(
         playable: &Playable,
         sources: Sources,
@@ -85,12 +87,13 @@ impl Core {
         let mut connection = RTCPeerConnectionBuilder::new()
             .with_media_engine(codecs::media_engine(playable).map_err(internal)?)
             .with_setting_engine(settings(crypto))
-            // Empty, and it must stay so: what seals RTCP beside us would use each number for two packets.
+            // Empty, and it must stay so: a second sealer of RTCP beside ours would use each packet number
+            // twice.
             .with_interceptor_registry(Registry::new())
             .build(now)
             .map_err(internal)?;
         offer(&mut connection, playable, now)?;
-        // Only now: a track added before gets the extension identifiers of a default, not those of the offer.
+        // Only now: a track added earlier gets default extension identifiers, not those of the offer.
         let video = codecs::video_track(playable, sources.picture(0).video);
         let sender = connection.add_track(video).map_err(internal)?;
         if let Some(audio) = &playable.audio {
@@ -117,20 +120,20 @@ impl Core {
         Ok((core, answer))
     }
 
-    /// Answers a later offer on the same connection, which [`Playable::later`] made and which restarts ICE.
+    /// Answers a later offer on the same connection, which comes from [`Playable::later`] and restarts ICE.
     ///
     /// # Errors
-    /// As [`Self::answer`]; the connection is lost then, for webrtc has no way back from an offer that it has half applied.
+    /// As for [`Self::answer`]; the connection is lost then, because webrtc can't undo a half-applied offer.
     pub fn renegotiate(&mut self, playable: &Playable, now: Instant) -> Result<String, Error> {
         (self.calm, self.fed) = (false, true);
         offer(&mut self.connection, playable, now)?;
         accept(&mut self.connection, now)
     }
 
-    /// One of the viewer's candidates, which [`super::sdp::usable_candidate`] found usable.
+    /// Adds a candidate of the viewer that [`super::sdp::usable_candidate`] accepted.
     ///
     /// # Errors
-    /// It is none to webrtc.
+    /// webrtc does not accept it.
     pub fn add_candidate(&mut self, candidate: &str) -> Result<(), Error> {
         self.fed = true;
         let candidate = RTCIceCandidateInit { candidate: candidate.to_owned(), ..Default::default() };
@@ -140,7 +143,7 @@ impl Core {
         })
     }
 
-    /// STUN or DTLS has arrived from there.
+    /// STUN or DTLS has arrived from this address.
     pub fn read(&mut self, from: SocketAddr, datagram: &Bytes, now: Instant) {
         self.fed = true;
         self.hand(from, datagram, now);
@@ -162,12 +165,12 @@ impl Core {
         if let Err(error) = self.connection.handle_read(TaggedBytesMut { now, transport, message }) {
             tracing::debug!(%error, "webrtc rejected a datagram");
         }
-        // Before the next one: a path that this one has chosen must be known to DTLS when that comes.
+        // Before the next datagram: DTLS must know a path that this one has chosen.
         self.events();
     }
 
-    /// Draws all conclusions from what was read and what time it is, if there are any to draw. What is to be sent is handed to
-    /// `send`.
+    /// Processes what was read and the passing of time, if there is anything to do. Calls `send` for each
+    /// datagram to send.
     pub fn pass(&mut self, now: Instant, mut send: impl FnMut(SocketAddr, Bytes)) -> Vec<Change> {
         if !std::mem::take(&mut self.fed) && self.due.is_none_or(|due| now < due) {
             return vec![];
@@ -211,23 +214,23 @@ impl Core {
         Some(SocketAddr::new(remote.address.parse().ok()?, remote.port))
     }
 
-    /// webrtc makes no event of it, and its connection state stays as it was.
+    /// webrtc reports no event for this, and its connection state does not change.
     fn is_closed_by_viewer(&mut self) -> bool {
         let sender = self.connection.rtp_sender(self.sender);
         sender.is_some_and(|s| s.transport().is_some_and(|t| t.state() == RTCDtlsTransportState::Closed))
     }
 
-    /// The keys, once, after the pass in which the DTLS handshake became complete.
+    /// The keys, once, after the pass that completed the DTLS handshake.
     pub fn keys(&self) -> Option<Keys> {
         self.learned.take()
     }
 
-    /// When to pass again at the latest.
+    /// The latest time for the next pass.
     pub fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// Says goodbye. Nothing may be done with it afterwards.
+    /// Closes the connection; it must not be used afterwards.
     pub fn close(&mut self, mut send: impl FnMut(SocketAddr, Bytes)) {
         if let Err(error) = self.connection.close() {
             tracing::debug!(%error, "a connection did not close");
@@ -243,13 +246,13 @@ impl Core {
 }
 
 fn offer(connection: &mut RTCPeerConnection, playable: &Playable, now: Instant) -> Result<(), Error> {
-    // The offer is one that we wrote: no error in it is the viewer's.
+    // We wrote this offer, so an error in it is not the viewer's.
     let offer = RTCSessionDescription::offer(playable.offer()).map_err(internal)?;
     connection.set_remote_description(now, offer).map_err(internal)
 }
 
 fn accept(connection: &mut RTCPeerConnection, now: Instant) -> Result<String, Error> {
-    // We never receive.
+    // We never receive media.
     for id in connection.get_transceivers().collect::<Vec<_>>() {
         if let Some(mut transceiver) = connection.rtp_transceiver(id) {
             transceiver.set_direction(RTCRtpTransceiverDirection::Sendonly);
@@ -264,14 +267,14 @@ fn accept(connection: &mut RTCPeerConnection, now: Instant) -> Result<String, Er
 fn settings(crypto: std::sync::Arc<dyn rtc::crypto::RTCCryptoProvider>) -> SettingEngine {
     SettingEngineBuilder::new()
         .with_crypto_provider(crypto)
-        // Queries would need a socket on port 5353 for each viewer, and a multicast route.
+        // mDNS queries would need a socket on port 5353 for each viewer, and a multicast route.
         .with_multicast_dns_mode(rtc::ice::mdns::MulticastDnsMode::Disabled)
         .with_ice_connection_attempts(Some(CHECK_INTERVAL), None)
         .with_ice_timeouts(Some(ICE_DISCONNECTED), Some(ICE_FAILED), Some(ICE_KEEPALIVE))
         .build()
 }
 
-/// The journal gets what webrtc says, and people something that they understand.
+/// Logs webrtc's error, and returns one that people understand.
 fn internal(error: impl std::fmt::Display) -> Error {
     tracing::warn!(%error, "a viewer's connection could not be set up");
     Error::Internal("the connection could not be set up; the device's journal says why".into())

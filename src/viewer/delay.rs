@@ -1,17 +1,19 @@
-//! How long a browser may hold pictures back (the `playout-delay` RTP header extension).
+//! How long a browser may delay pictures (the `playout-delay` RTP header extension).
 //!
-//! A browser's jitter buffer otherwise adds some 30 ms that a still network does not need. Minimum and maximum
-//! both 0 ask for each frame to be shown as it is complete. That also forbids the browser to delay the picture
-//! until its sound is there, so a viewer that listens gets a range instead, within which lip sync decides.
+//! Otherwise a browser's jitter buffer adds about 30 ms that an even network does not need. With minimum and
+//! maximum 0, each frame is shown as soon as it is complete. That also keeps the browser from delaying the
+//! picture until its sound is there, so a viewer with sound gets a range instead, within which lip sync
+//! decides.
 //!
-//! The newest value received holds, so it is sent only around changes and keyframes.
+//! The newest value that arrived applies, so it is sent only around changes and keyframes.
 //!
-//! A minimum of 0 also switches browsers to showing frames without a time of their own. Back from a range to that, Firefox
-//! drops all further frames as older than those it has shown with a time: it decodes on, and shows nothing more. So with
-//! sound the minimum is 10 ms, and stays that for a viewer who mutes again: Firefox then shows pictures within 5-7 ms.
+//! A minimum of 0 also makes browsers show frames without a presentation time. After a change from a range to
+//! that, Firefox drops all further frames as older than those it has shown with a time: it continues to
+//! decode, but shows nothing. So with sound the minimum is 10 ms, and it stays so for a viewer that mutes
+//! again: Firefox then shows pictures within 5-7 ms.
 //!
-//! Measured in November 2026, test picture of 640x480 and tone over loopback, a busy two-core machine: median of capture
-//! to shown, and by how much the sound comes after the picture.
+//! Measured in November 2026 with the test picture in 640x480 and the tone, over loopback, on a busy two-core
+//! machine: the median time from capture to display, and how much later than the picture the sound is.
 //!
 //! | asked for | Chromium 156 | Firefox 153 |
 //! |---|---|---|
@@ -22,20 +24,22 @@
 //! | 0 to 200 ms, with sound | 117 ms, sound -13 ms | 112-197 ms, sound -46 to -12 ms |
 //! | 0 to 400 ms, with sound | 55-57 ms, sound +16 to +23 ms | 84-200 ms, sound -32 to +24 ms |
 //!
-//! The delay with sound is thus the browser's own for sound, within any range that is wide enough. Starved of CPU (load 9
-//! on two cores) Firefox once held the picture back by 340 ms, 245 ms too long; Chromium did not.
+//! So the delay with sound is the browser's own for sound, in any range that is wide enough. Short of CPU
+//! (load 9 on two cores), Firefox once delayed the picture by 340 ms, 245 ms too long; Chromium did not.
 
-/// The extension's name in SDP.
+/// The extension's URI in SDP.
 pub const URI: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
 
-/// Asked of a viewer that plays no sound: show at once.
+/// Value for a viewer without sound: show pictures immediately.
 const MUTED: [u8; 3] = pack(0, 0);
-/// Asked of a viewer that has turned its sound off again; see above.
+/// Value for a viewer that has muted again; see above.
 const MUTED_AGAIN: [u8; 3] = pack(1, 1);
-/// Asked of a viewer with sound: from 10 up to 400 ms. A browser holds sound back by 50 to 200 ms on a still network, and by
-/// more where packets come irregularly; beyond the limit the sound would come after the picture by as much.
+/// Value for a viewer with sound: from 10 to 400 ms. A browser delays sound by 50 to 200 ms on an even
+/// network, and by more where packets arrive unevenly; above the limit the sound would come later than the
+/// picture.
 const WITH_SOUND: [u8; 3] = pack(1, 40);
-/// Pictures that carry a new value: more than a second of them, so that a lossy start does not miss it.
+/// Number of pictures that carry a new value: more than a second of them, so that a lossy start does not miss
+/// it.
 const REPEATS: u8 = 40;
 
 /// Minimum and maximum delay in units of 10 ms, 12 bits each.
@@ -43,7 +47,7 @@ const fn pack(min: u16, max: u16) -> [u8; 3] {
     [(min >> 4) as u8, ((min << 4) | (max >> 8)) as u8, max as u8]
 }
 
-/// Which pictures carry which value, for one viewer.
+/// Decides which pictures carry which value, for one viewer.
 #[derive(Debug)]
 pub struct PlayoutDelay {
     sound: bool,
@@ -52,12 +56,12 @@ pub struct PlayoutDelay {
 }
 
 impl PlayoutDelay {
-    /// For a viewer that starts with sound, or muted.
+    /// Creates the state for a viewer that starts with sound, or muted.
     pub fn new(sound: bool) -> Self {
         Self { sound, asked: if sound { &WITH_SOUND } else { &MUTED }, left: REPEATS }
     }
 
-    /// The extension's content for all packets of the next picture, if they need one.
+    /// The extension's value for all packets of the next picture, if they need one.
     pub fn next(&mut self, sound: bool, idr: bool) -> Option<&'static [u8; 3]> {
         if sound != self.sound {
             let asked = if sound { &WITH_SOUND } else { &MUTED_AGAIN };

@@ -1,11 +1,12 @@
-//! How we learn the keys of SRTP, ours and the viewer's: webrtc derives them and shows them to nobody.
+//! Obtains the SRTP keys of both directions, which webrtc derives but does not expose.
 //!
-//! webrtc does all cryptography through a provider that the application may supply. Ours is webrtc's own, and looks at one
-//! thing on its way: when the DTLS handshake is complete, webrtc derives the session keys of SRTP from a master key and a
-//! salt for each direction (RFC 3711 section 4.3), ours first, then the viewer's. Each derivation begins with one AES block
-//! under the master key that contains the salt alone, and ends with a cipher, which names the protection profile.
+//! webrtc does all cryptography through a provider that the application may supply. Ours is webrtc's own and
+//! observes one thing: when the DTLS handshake is complete, webrtc derives the session keys of SRTP from a
+//! master key and a salt for each direction (RFC 3711 section 4.3), ours first, then the viewer's. Each
+//! derivation begins with an AES block under the master key that contains only the salt, and ends with a
+//! cipher, which identifies the protection profile.
 //!
-//! `rtc` 0.21 has no way to ask for them. Once it has, this goes.
+//! `rtc` 0.21 has no API for the keys. Once it has one, this module goes.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,38 +21,38 @@ use rtc::srtp::protection_profile::ProtectionProfile;
 /// The master key and salt of one direction.
 #[derive(Debug)]
 pub struct Master {
-    /// What they are for.
+    /// Protection profile.
     pub profile: ProtectionProfile,
-    /// As long as the profile says.
+    /// Master key; its length depends on the profile.
     pub key: SecretVec,
-    /// As long as the profile says.
+    /// Master salt; its length depends on the profile.
     pub salt: SecretVec,
 }
 
-/// Of both directions.
+/// The keys of both directions.
 #[derive(Debug)]
 pub struct Keys {
-    /// What we seal with.
+    /// The keys for packets to the viewer.
     pub ours: Master,
-    /// What the viewer seals with.
+    /// The keys of packets from the viewer.
     pub theirs: Master,
 }
 
-/// The keys of one connection, once there are any.
+/// The keys of a connection, once they are known.
 #[derive(Clone, Debug, Default)]
 pub struct Learned(Arc<Mutex<Option<Keys>>>);
 
 impl Learned {
-    /// The keys, once: they are there from the moment on in which the handshake is complete.
+    /// Takes the keys, which are available once the handshake is complete.
     pub fn take(&self) -> Option<Keys> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
-/// webrtc's provider of cryptography for one connection, and what will be learned of it.
+/// webrtc's cryptography provider for one connection, and the keys that will be learned from it.
 ///
 /// # Errors
-/// webrtc has none.
+/// webrtc has no provider.
 pub fn provider() -> Result<(Arc<dyn RTCCryptoProvider>, Learned), CryptoError> {
     let (inner, learned) = (rtc::crypto::default_provider()?, Learned::default());
     let crypto = Watched { inner: inner.clone(), seen: Mutex::default(), learned: learned.clone() };
@@ -69,13 +70,13 @@ struct Watched {
     learned: Learned,
 }
 
-/// Derivations so far.
+/// The derivations so far.
 #[derive(Default)]
 struct Seen {
     key: Option<SecretVec>,
-    /// The first block of the present direction, until its profile is known.
+    /// The first block of the current direction, until its profile is known.
     first: Option<SecretVec>,
-    /// The first direction.
+    /// The keys of the first direction.
     ours: Option<Master>,
 }
 
@@ -87,7 +88,7 @@ impl Seen {
         }
     }
 
-    /// A cipher was made. The viewer's direction is the second.
+    /// A cipher was created. The second direction is the viewer's.
     fn cipher(&mut self, profile: ProtectionProfile) -> Option<Keys> {
         let first = self.first.take()?;
         let salt = SecretVec::new(first.as_ref().get(..profile.salt_len())?.to_vec());
@@ -169,7 +170,7 @@ impl RTCCrypto for Watched {
         match algorithm {
             AeadAlgorithm::Aes128Gcm => self.cipher(ProtectionProfile::AeadAes128Gcm),
             AeadAlgorithm::Aes256Gcm => self.cipher(ProtectionProfile::AeadAes256Gcm),
-            _ => {} // not of SRTP
+            _ => {} // not SRTP
         }
         self.crypto().new_aead(algorithm, key)
     }
@@ -214,10 +215,10 @@ mod tests {
 
     use super::*;
 
-    /// Derives the keys of both directions as webrtc does; what was learned.
+    /// Derives the keys of both directions as webrtc does; returns what was learned.
     fn derive(profile: ProtectionProfile) -> Learned {
         let (provider, learned) = provider().expect("a provider");
-        // The record layer of DTLS has ciphers too, made before.
+        // DTLS records also use ciphers, created earlier.
         provider.crypto().new_aead(AeadAlgorithm::Aes128Gcm, &[9; 16]).expect("a cipher");
         for n in [1, 2] {
             assert!(learned.take().is_none());

@@ -1,4 +1,4 @@
-//! What one viewer takes of the streams: the pictures of each of its sections, and the sound of one camera.
+//! What a viewer receives: the pictures for each of its video sections, and the sound of one camera.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,27 +13,27 @@ use crate::pipeline::hub::Subscription;
 use crate::pipeline::quality::Share;
 use crate::pipeline::stream::AudioStream;
 
-/// One unit for one viewer.
+/// A unit for a viewer.
 #[derive(Clone, Debug)]
 pub enum Unit {
-    /// One coded picture, for the section of this number.
+    /// A coded picture, for the section with this number.
     Video(usize, Arc<VideoUnit>),
-    /// One Opus packet.
+    /// An Opus packet.
     Audio(Arc<AudioUnit>),
 }
 
-/// One viewer's subscriptions.
+/// A viewer's subscriptions.
 pub struct Media {
-    /// The pictures of each section.
+    /// The tracks of the video sections.
     pub tracks: Vec<Track>,
-    /// Whether it takes sound.
+    /// Whether it receives sound.
     sounds: bool,
     sound: Option<Sound>,
-    /// When the newest sound that was sent was captured.
+    /// Capture time of the newest sound that was sent.
     heard: Option<Pts>,
-    /// Cameras whose sound it was ever sent.
+    /// Cameras whose sound was ever sent to it.
     heard_of: Vec<String>,
-    /// The section whose turn it is.
+    /// The section that is served next.
     turn: usize,
 }
 
@@ -45,13 +45,14 @@ struct Sound {
 }
 
 impl Media {
-    /// Takes nothing yet. It has so many video sections, and one for sound or not.
+    /// Creates the subscriptions of a viewer with this many video sections, and with sound or not; none is
+    /// active yet.
     pub fn new(sections: usize, sounds: bool) -> Self {
         let tracks = (0..sections).map(|_| Track::default()).collect();
         Self { tracks, sounds, sound: None, heard: None, heard_of: vec![], turn: 0 }
     }
 
-    /// From now on there is demand for what the viewer wishes for, of the cameras that there are.
+    /// Changes the subscriptions and the demand to what the viewer wants of these cameras.
     pub fn tune(&mut self, wishes: &Wishes, cameras: &List) {
         for (track, section) in self.tracks.iter_mut().zip(&wishes.sections) {
             let camera = section.camera.as_deref().and_then(|name| find(cameras, name));
@@ -59,7 +60,7 @@ impl Media {
                 Some(camera) => track.show(camera, section.quality),
                 None => track.stop(),
             }
-            // On its way to another one it is still sent pictures of the one before.
+            // While it switches cameras it still receives pictures of the old one.
             if track.gets().is_some_and(|(camera, _)| find(cameras, camera).is_none()) {
                 track.leave();
             }
@@ -73,12 +74,12 @@ impl Media {
         self.heard_of.extend(name.cloned());
     }
 
-    /// Whether somebody sees or hears any of it: not all of it is paused.
+    /// Whether anything of it is seen or heard, that is, not everything is paused.
     pub fn is_watched(&self) -> bool {
         self.sound.is_some() || self.tracks.iter().any(Track::wants)
     }
 
-    /// The next unit, sound first and then of each section in turn. Nothing is lost when it is dropped while waiting.
+    /// Returns the next unit: sound first, then each section in turn. Dropping the future loses nothing.
     pub async fn recv(&mut self) -> Unit {
         std::future::poll_fn(|cx| {
             let mut others = Context::from_waker(cx.waker());
@@ -89,7 +90,7 @@ impl Media {
         .await
     }
 
-    /// The next unit that is there already, in the same order.
+    /// The next unit that is already there, in the same order.
     pub fn try_recv(&mut self) -> Option<Unit> {
         self.next(Subscription::try_recv, Track::try_recv)
     }
@@ -100,7 +101,7 @@ impl Media {
         mut picture: impl FnMut(&mut Track) -> Option<Arc<VideoUnit>>,
     ) -> Option<Unit> {
         while let Some(unit) = self.sound.as_mut().and_then(|s| sound(&mut s.units)) {
-            // Another microphone may be behind the one before: time must not go back.
+            // A different microphone may be behind the previous one: time must not go back.
             if self.heard.is_none_or(|heard| heard < unit.pts) {
                 self.heard = Some(unit.pts);
                 return Some(Unit::Audio(unit));
@@ -115,20 +116,20 @@ impl Media {
         Some(Unit::Video(section, unit))
     }
 
-    /// What lists tell of each section that gets something else since this was asked last: the camera and the rung.
+    /// The sections whose camera or rung changed since the previous call, each with the new camera and rung.
     pub fn changed(&mut self) -> impl Iterator<Item = (usize, Option<(String, Share)>)> {
         self.tracks.iter_mut().enumerate().filter_map(|(section, track)| {
             track.changed().then(|| (section, track.gets().map(|(camera, rung)| (camera.to_owned(), rung))))
         })
     }
 
-    /// How often it fell behind in any section.
+    /// How often it lagged, over all sections.
     pub fn lagged(&self) -> u64 {
         self.tracks.iter().map(Track::lagged).sum()
     }
 
-    /// There is privacy for this camera, or for all: what is held back of it is dropped. The sections that were sent any of
-    /// it; `None`: nothing was, not even its sound.
+    /// Privacy was switched on for this camera, or for all: discards its pictures that are held back. Returns
+    /// the sections that were sent any of it; `None` if nothing was, not even its sound.
     pub fn conceal(&mut self, camera: Option<&str>) -> Option<Vec<usize>> {
         let tracks = self.tracks.iter_mut().enumerate();
         let sections: Vec<_> = tracks.filter_map(|(n, track)| track.conceal(camera).then_some(n)).collect();
@@ -139,12 +140,13 @@ impl Media {
 
 impl Sound {
     fn of(audio: &Arc<AudioStream>) -> Self {
-        // Demand for the new one comes before the old one's ends.
+        // The new demand begins before the old one ends.
         Self { _claim: audio.demand.watch(), units: audio.hub.subscribe(), audio: audio.clone() }
     }
 }
 
-/// Claims for a viewer that is on its way, on the cameras that it wishes for and, if it takes `sound`, on a microphone.
+/// Demand for a viewer that is connecting: for the cameras that it wants and, if it receives `sound`, for a
+/// microphone.
 pub fn expect(wishes: &Wishes, cameras: &List, sound: bool) -> Vec<Claim> {
     let wanted = wishes.sections.iter().filter(|section| !section.paused);
     let video = wanted.filter_map(|section| find(cameras, section.camera.as_deref()?));

@@ -1,22 +1,23 @@
-//! How fast something grows.
+//! Measures how fast a total grows.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::Pts;
 
-/// The time over which is measured, when it is looked at often enough.
+/// Time over which the rate is measured, if it is read often enough.
 const WINDOW: Duration = Duration::from_secs(2);
 
-/// Makes a rate of a total that is looked at once in a while.
+/// Computes a rate from a total that is read now and then.
 #[derive(Debug, Default)]
 pub struct Meter {
-    /// What it was, the oldest first: one of at least [`WINDOW`] ago and all since.
+    /// Earlier totals, oldest first: one from at least [`WINDOW`] ago, and all since.
     seen: VecDeque<(Pts, u64)>,
 }
 
 impl Meter {
-    /// Bits per second over the last two seconds, or since it was last looked at if that is longer; `bytes` is the total.
+    /// Bits per second over the last two seconds, or since the last call if that is longer; `bytes` is the
+    /// total.
     pub fn bps(&mut self, bytes: u64, now: Pts) -> u64 {
         self.seen.push_back((now, bytes));
         while self.seen.get(1).is_some_and(|(then, _)| now.since(*then) >= WINDOW) {

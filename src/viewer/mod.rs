@@ -1,4 +1,4 @@
-//! The people watching: one WebRTC connection each, all known to one registry. The only room that names webrtc.
+//! The viewers: one WebRTC connection each, all known to one registry. The only module that uses webrtc.
 //!
 //! ```text
 //!  web ──offer──► registry ──► sdp (is it playable?) ──► session ──► task (one per viewer, holds it)
@@ -8,10 +8,12 @@
 //!         port (one for all) ◄══ a line for each ══► task ─────────┘ units of its tracks (which camera, which rung), and sound
 //! ```
 //!
-//! A viewer's task drives webrtc's core, which does no I/O, and sends its media past it (`wire`); all of it happens in the
-//! task's own turns. A data channel would come out of the core and go in there; `sdp` and the port's gate let none through yet.
+//! A viewer's task drives webrtc's core, which does no I/O, and sends its media past it (`wire`); everything
+//! happens in the task's own turns. A data channel would pass through the core; `sdp` and the port's gate
+//! don't allow one yet.
 //!
-//! webrtc's log lines are silenced by default (`cli::logging`): `rtc_ice` warns every 20 ms until the browser's first
+//! webrtc's log lines are silenced by default (`cli::logging`): `rtc_ice` warns every 20 ms until the
+//! browser's first packet.
 //! packet.
 
 mod codecs;
@@ -55,26 +57,27 @@ use tokio::sync::mpsc;
 use crate::pipeline::camera::Camera;
 use crate::pipeline::quality::{Quality, Share};
 
-/// Names one viewer; unguessable, because whoever knows it may end or change the connection (a WHEP resource).
+/// Identifies a viewer. It is unguessable, because whoever knows it may end or change the connection (a WHEP
+/// resource).
 #[derive(Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct ViewerId(String);
 
 impl ViewerId {
-    /// A new one: 128 random bits in hexadecimal.
+    /// Creates an id: 128 random bits in hexadecimal.
     fn random() -> Result<Self, Error> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).map_err(|e| Error::Internal(format!("no random numbers: {e}")))?;
         Ok(Self(format!("{:032x}", u128::from_be_bytes(bytes))))
     }
 
-    /// As it stands in a URL.
+    /// The id as it appears in a URL.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 impl From<&str> for ViewerId {
-    /// A name that somebody claims; whether it exists, the registry says.
+    /// An id from a request; the registry knows whether it exists.
     fn from(claimed: &str) -> Self {
         Self(claimed.to_owned())
     }
@@ -87,21 +90,22 @@ impl fmt::Display for ViewerId {
 }
 
 impl fmt::Debug for ViewerId {
-    /// Not the id itself: it is a capability and must not come into a log by accident.
+    /// Does not print the id itself: it is a capability and must not get into a log by accident.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ViewerId(..)")
     }
 }
 
-/// The credential that somebody was let in by, as limits tell it apart: not its name, which several may share.
+/// The credential that admitted somebody, for limits. Unlike its name, it is unique.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Credential([u8; 32]);
 
 impl Credential {
-    /// So many are remembered by rates: more than there are links, tokens and sessions of one household.
+    /// Number of credentials whose rates are remembered: more than a household has links, tokens and
+    /// sessions.
     pub const REMEMBERED: usize = 512;
 
-    /// By its digest.
+    /// Creates it from the credential's digest.
     pub const fn new(digest: [u8; 32]) -> Self {
         Self(digest)
     }
@@ -113,51 +117,52 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// Who makes a request, as limits count it.
+/// Who makes a request, for limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Holder {
-    /// What they were let in by.
+    /// The credential that admitted them.
     pub credential: Credential,
-    /// Whether it is the owner's.
+    /// Whether it belongs to the owner.
     pub owner: bool,
-    /// Whether it is a sign-in by the household's password, which may have any number of them.
+    /// Whether it is a sign-in with the household's password, which may have any number of them.
     pub household: bool,
 }
 
-/// A browser's or player's wish to watch.
+/// A browser's or player's request to watch.
 pub struct Offer {
-    /// Session description (RFC 8866, RFC 9429), with candidates or without.
+    /// Session description (RFC 8866, RFC 9429), with or without candidates.
     pub sdp: String,
-    /// Where it asks from.
+    /// Address that the request came from.
     pub from: SocketAddr,
-    /// Our address that the request came to, where that is known: viewers are offered it first.
+    /// Our address that the request came to, if known: it is the first one offered to the viewer.
     pub to: Option<IpAddr>,
-    /// Who asks: "owner", "household", "guest: LABEL", "token: NAME".
+    /// Who asks: "owner", "household", "guest: LABEL" or "token: NAME".
     pub who: String,
     /// The same for limits.
     pub holder: Holder,
-    /// By which way it asks.
+    /// How the viewer is connected for signaling.
     pub via: Signaling,
-    /// Whether it plays the sound now: decides the playout delay asked for.
+    /// Whether it plays the sound now, which decides the requested playout delay.
     pub sound: bool,
-    /// What it wishes to see, at least one; that it may was decided before.
+    /// The cameras that it wants, at least one; the caller has checked that it may.
     pub cameras: Vec<Wanted>,
-    /// The camera whose sound it hears; `None`: the first of `cameras`.
+    /// The camera whose sound it wants; `None` means the first of `cameras`.
     pub listen: Option<String>,
 }
 
-/// A camera that a viewer wishes to see.
+/// A camera that a viewer wants to see.
 #[derive(Clone)]
 pub struct Wanted {
-    /// The video section for it (`a=mid`); `None`: the next in the order of the offer that no other one names.
+    /// The video section for it (`a=mid`); `None` means the next section of the offer that no other camera
+    /// names.
     pub mid: Option<String>,
-    /// Which camera.
+    /// The camera.
     pub camera: Arc<Camera>,
-    /// Which pictures of it.
+    /// The requested quality.
     pub quality: Quality,
 }
 
-/// The way by which a viewer asks, and is told what happens later.
+/// How a viewer sends requests and receives events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Signaling {
@@ -168,7 +173,7 @@ pub enum Signaling {
 }
 
 impl Signaling {
-    /// As lists and the journal have it.
+    /// Its name in lists and logs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Page => "page",
@@ -177,41 +182,42 @@ impl Signaling {
     }
 }
 
-/// How far a viewer has come.
+/// The progress of a viewer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
     /// Its offer was answered.
     Connecting,
-    /// Media flows, or did.
+    /// Media is or was flowing.
     Live,
 }
 
-/// What an accepted viewer gets back.
+/// The answer to an accepted viewer.
 pub struct Answer {
-    /// Its name from now on.
+    /// Its id.
     pub id: ViewerId,
     /// Session description with our candidates.
     pub sdp: String,
-    /// What happens to it later. Closed when it is gone.
+    /// Later events; closed when the viewer is gone.
     pub events: mpsc::Receiver<Event>,
 }
 
-/// What a viewer's signaling channel must tell it.
+/// An event for a viewer's signaling channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// One more local candidate (RFC 8839 `candidate:...`, without `a=`); empty: there are no more.
+    /// Another local candidate (RFC 8839 `candidate:...`, without `a=`); an empty one means that there are no
+    /// more.
     Candidate {
-        /// The candidate attribute's value.
+        /// The value of the candidate attribute.
         candidate: String,
-        /// Media section.
+        /// Media section (`a=mid`).
         mid: String,
     },
-    /// Media flows.
+    /// Media is flowing.
     Connected,
-    /// It should restart ICE, and why: our addresses, or its own, have changed.
+    /// The viewer should restart ICE for this reason: our addresses, or its own, have changed.
     Restart(String),
-    /// It ended, and why, in one sentence.
+    /// The connection ended, with the reason in one sentence.
     Closed(String),
 }
 
@@ -222,19 +228,19 @@ pub struct Fragment {
     pub ufrag: String,
     /// `a=ice-pwd`
     pub pwd: String,
-    /// The media section that it belongs to, for all.
+    /// The media section that carries all of the transport.
     pub mid: String,
-    /// Media section and candidate (`candidate:...`, without `a=`). All there are.
+    /// All candidates, each with its media section (`candidate:...`, without `a=`).
     pub candidates: Vec<(String, String)>,
 }
 
-/// Why a request about a viewer is refused: each variant is another HTTP status.
+/// Why a request about a viewer is refused: each variant has a different HTTP status.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// 400
     #[error("{0}")]
     BadOffer(String),
-    /// 406: nothing we can send that it can play.
+    /// 406: it can't play anything that we can send.
     #[error("{0}")]
     NotPlayable(String),
     /// 503
@@ -249,7 +255,7 @@ pub enum Error {
     /// 404
     #[error("no such viewer; it may have left")]
     Unknown,
-    /// 412: the ICE session named is not the current one (WHEP `If-Match`).
+    /// 412: the ICE session in the request is not the current one (WHEP `If-Match`).
     #[error("this ICE session has ended")]
     Stale,
     /// 500
@@ -257,42 +263,42 @@ pub enum Error {
     Internal(String),
 }
 
-/// One viewer's facts, for `/api/status`.
+/// A viewer in `/api/status`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Facts {
     /// A short public name; not the id, which is a capability.
     pub name: String,
-    /// How its id begins: enough for its own page to find itself in a list, and too little to command it.
+    /// The start of its id: enough for its own page to find itself in a list, too little to control it.
     pub id: String,
-    /// Who watches, as in [`Offer::who`].
+    /// Who is watching, as in [`Offer::who`].
     pub who: String,
-    /// Address it came from.
+    /// The address that it came from.
     pub address: String,
-    /// By which way it asked.
+    /// How it is connected for signaling.
     pub via: Signaling,
-    /// How far it has come.
+    /// Its progress.
     pub state: Stage,
     /// Seconds since the offer.
     pub since_s: u64,
     /// Whether it plays the sound.
     pub sound: bool,
-    /// What it sees, by its video sections.
+    /// What it sees, for each of its video sections.
     pub cameras: Vec<TrackFacts>,
-    /// Times it fell behind and skipped to a keyframe, in any section.
+    /// How often it lagged and skipped to a keyframe, over all sections.
     pub lagged: u64,
-    /// What was sent to it over the last two seconds, repetitions not counted, bits per second of RTP.
+    /// Bitrate sent to it over the last two seconds, in bits per second of RTP without retransmissions.
     pub rate_bps: u64,
 }
 
-/// The facts of one video section of a viewer.
+/// A video section of a viewer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TrackFacts {
-    /// The camera that it is to show.
+    /// The camera that it should show.
     pub camera: String,
-    /// Which pictures of it are wished for...
+    /// The requested quality.
     pub quality: Quality,
-    /// ... and which it gets, once they come.
+    /// The rung that it receives, once pictures arrive.
     pub rung: Option<Share>,
-    /// Whether it is sent nothing now, because it asked for that.
+    /// Whether the viewer has paused it.
     pub paused: bool,
 }

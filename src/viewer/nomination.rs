@@ -1,8 +1,9 @@
-//! Makes good what webrtc's core omits where a viewer nominates its path already with the first check, as Chromium does: the core
-//! neither answers that check nor remembers the nomination for when its own check has succeeded (RFC 8445 sections 7.3.1.4 and
-//! 7.3.1.5; `rtc_ice` 0.21, `ControlledSelector::handle_binding_request`), so that all waits for the viewer's next check, 50 ms
-//! later. Here that check is kept, and handed to the core once more after the response to the core's own. This goes when the core
-//! does so itself.
+//! Works around an omission in webrtc's core for viewers that nominate a path with their first check, as
+//! Chromium does: the core neither answers that check nor remembers the nomination until its own check has
+//! succeeded (RFC 8445 sections 7.3.1.4 and 7.3.1.5; `rtc_ice` 0.21,
+//! `ControlledSelector::handle_binding_request`), so everything waits for the viewer's next check, 50 ms
+//! later. Here that check is kept, and passed to the core again after the response to the core's own check.
+//! This goes when the core handles it.
 
 use std::net::SocketAddr;
 
@@ -10,12 +11,12 @@ use bytes::Bytes;
 
 use crate::net::stun::{Class, Message};
 
-/// The last check of the viewer's that nominated a path, until the core's own check of that path is answered.
+/// The viewer's last check that nominated a path, until the core's own check of that path is answered.
 #[derive(Debug, Default)]
 pub struct Nomination(Option<(SocketAddr, Bytes)>);
 
 impl Nomination {
-    /// The core has read this message; what it is to read now, once more.
+    /// Records a message that the core has read; returns a message that it must read again now.
     pub fn read(&mut self, from: SocketAddr, datagram: &Bytes) -> Option<Bytes> {
         let message = Message::parse(datagram)?;
         match message.class {

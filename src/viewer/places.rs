@@ -1,15 +1,16 @@
-//! How many may watch, and who.
+//! Limits how many may watch, and who.
 //!
-//! A viewer has a place from its offer on. So that nobody takes all of them:
+//! A viewer has a place from its offer on. So that nobody takes all places:
 //!
-//! - each credential but the owner's has a share of the places, and all of the household's together leave some to guest
-//!   links and tokens: whoever knows its password signs in as often as they like;
-//! - viewers that are still connecting give way to newcomers: offers that are not followed up keep nobody out;
-//! - a place that a connected viewer leaves is kept for its credential for [`RETURNS`]: a page that is loaded anew, or goes
-//!   on in another tab, is not overtaken by who waits for a place;
-//! - where no place is left, each of the owner's credentials may have two, beyond the limit too, [`FOR_OWNER`] at most;
-//! - offers have a rate for each credential but the owner's: each costs the set-up of a connection, and may start camera
-//!   and encoder; a bad one has to be read before it is refused.
+//! - Each credential except the owner's has a share of the places, and all sign-ins of the household together
+//!   leave some for guest links and tokens: whoever knows its password can sign in any number of times.
+//! - Viewers that are still connecting give way to newcomers, so unused offers keep nobody out.
+//! - After a connected viewer leaves, its place is kept for its credential for [`RETURNS`], so that nobody
+//!   who waits gets ahead of a page that is reloaded or continues in a different tab.
+//! - Where no place is left, each of the owner's credentials may have two, even beyond the limit, up to
+//!   [`FOR_OWNER`].
+//! - Offers are rate-limited for each credential except the owner's: each costs the set-up of a connection,
+//!   and may start camera and encoder; a bad one has to be parsed before it is refused.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,24 +22,25 @@ use super::{Credential, Holder};
 use crate::memory;
 use crate::net::{Buckets, Rate};
 
-/// Joins by one credential. All pages of a shared link come back at once after a restart of the daemon; the burst is the
-/// share of the places where that is larger.
+/// Rate of joins by one credential. After a restart of the daemon all pages of a shared link come back at
+/// once; the burst is raised to the share of the places where that is larger.
 const JOINS: Rate = Rate { per_second: 4.0, burst: 32.0 };
-/// How long a viewer may take to connect before it gives way to a newcomer: genuine ones are quicker.
+/// How long a viewer may take to connect before it gives way to a newcomer; genuine viewers are faster.
 const CONNECTS: Duration = Duration::from_secs(3);
-/// How long a place that a connected viewer left is kept for its credential.
+/// How long the place of a connected viewer that left is kept for its credential.
 const RETURNS: Duration = Duration::from_secs(1);
 /// Places beyond the limit for the owner: phone, desk, a player, and one more.
 const FOR_OWNER: usize = 4;
-/// Of one of his credentials: after a reload, the viewer from before is there until it has been silent for seconds.
+/// Such places for one of the owner's credentials: after a reload, the earlier viewer remains until it has
+/// been silent for seconds.
 const FOR_OWNER_EACH: usize = 2;
 
-/// How many of `most` places one credential may have, if it is not the owner's.
+/// How many of `most` places one credential may have, unless it is the owner's.
 pub fn share(most: usize) -> usize {
     most.div_ceil(2)
 }
 
-/// How many of `most` places the household may have, by however many sign-ins.
+/// How many of `most` places all sign-ins of the household may have together.
 fn household(most: usize) -> usize {
     (most - most.div_ceil(8)).max(1)
 }
@@ -46,15 +48,15 @@ fn household(most: usize) -> usize {
 /// Why there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// All places are taken; how many there are.
+    /// All places are taken; their number.
     Full(usize),
-    /// This credential has its share, or the household; how many that is.
+    /// This credential, or the household, has its share; the size of the share.
     Share(usize),
-    /// This credential joins too fast; when it may again.
+    /// This credential joins too fast; the time until it may again.
     TooFast(Duration),
 }
 
-/// The policy, by a clock of the caller's. A viewer whose `T` is returned has to make room.
+/// The policy, with a clock of the caller's. A viewer whose `T` is returned must make room.
 #[derive(Debug)]
 struct Seats<T> {
     most: usize,
@@ -69,7 +71,7 @@ struct Taken<T> {
     holder: Holder,
     since: Instant,
     live: bool,
-    /// When its viewer left: it is kept for the next one of its credential.
+    /// When its viewer left: the place is kept for the next one with its credential.
     left: Option<Instant>,
     end: T,
 }
@@ -85,12 +87,13 @@ impl<T> Seats<T> {
         }
     }
 
-    /// Whether somebody may make an offer now; it counts as one.
+    /// Whether somebody may make an offer now; counts it.
     fn ask(&mut self, holder: Holder, now: Instant) -> Result<(), Refusal> {
         if holder.owner { Ok(()) } else { self.in_time(holder.credential, now) }
     }
 
-    /// Takes a place for an offer that was asked for: its number, and who makes room for it.
+    /// Takes a place for an offer that was admitted by `ask`. Returns its number, and the viewer that must
+    /// make room.
     fn take(&mut self, holder: Holder, now: Instant, end: T) -> Result<(u64, Option<T>), Refusal> {
         if self.closed {
             return Err(Refusal::Full(self.most));
@@ -111,7 +114,7 @@ impl<T> Seats<T> {
             let own = self.oldest_connecting(|t| slow(t) && ours(t));
             victim = Some(own.ok_or(Refusal::Share(of_household))?);
         } else if self.taken.len() >= self.most {
-            // Each has a moment to connect; the owner need not wait for that.
+            // Each viewer has a moment to connect; the owner need not wait for that.
             victim = self.oldest_connecting(|t| slow(t) || (holder.owner && !t.holder.owner));
             let few = self.count(mine) < FOR_OWNER_EACH && self.taken.len() < self.most + FOR_OWNER;
             let beyond = holder.owner && few;
@@ -140,7 +143,7 @@ impl<T> Seats<T> {
         if bucket.take(1.0, now) { Ok(()) } else { Err(Refusal::TooFast(bucket.wait(1.0, now))) }
     }
 
-    /// The one that has been connecting longest, of those that `may` give way.
+    /// The viewer that has been connecting longest, among those that `may` give way.
     fn oldest_connecting(&self, may: impl Fn(&Taken<T>) -> bool) -> Option<u64> {
         let connecting = self.taken.iter().filter(|(_, t)| !t.live && may(t));
         connecting.min_by_key(|(number, t)| (t.since, **number)).map(|(number, _)| *number)
@@ -155,36 +158,36 @@ impl<T> Seats<T> {
 #[derive(Clone)]
 pub struct Places(Arc<Mutex<Seats<CancellationToken>>>);
 
-/// A taken place; dropping it leaves it.
+/// A taken place; dropping it frees it.
 pub struct Place {
     places: Places,
     number: u64,
-    /// Cancelled when it has to make room.
+    /// Cancelled when the viewer must make room.
     pub end: CancellationToken,
 }
 
 impl Places {
-    /// `most` places.
+    /// Creates `most` places.
     pub fn new(most: usize) -> Self {
         Self(Arc::new(Mutex::new(Seats::new(most))))
     }
 
-    /// From now on there are `most`. Taken places are kept.
+    /// Changes the number of places to `most`. Taken places are kept.
     pub fn set(&self, most: usize) {
         self.seats().most = most;
     }
 
-    /// From now on there are no places.
+    /// Closes all free places.
     pub fn close(&self) {
         self.seats().closed = true;
     }
 
-    /// Asks whether somebody may make an offer now. It counts as one, also if it turns out to be a bad one.
+    /// Asks whether somebody may make an offer now. It counts, even if it turns out to be a bad one.
     pub fn ask(&self, holder: Holder) -> Result<(), Refusal> {
         self.seats().ask(holder, Instant::now())
     }
 
-    /// Takes a place for an offer that was asked for.
+    /// Takes a place for an offer that was admitted by [`ask`](Self::ask).
     pub fn take(&self, holder: Holder) -> Result<Place, Refusal> {
         let end = CancellationToken::new();
         let (number, ended) = self.seats().take(holder, Instant::now(), end.clone())?;
@@ -200,7 +203,7 @@ impl Places {
 }
 
 impl Place {
-    /// Its viewer is connected, and gives way to nobody any more.
+    /// The viewer is connected, and does not give way any more.
     pub fn live(&self) {
         if let Some(taken) = self.places.seats().taken.get_mut(&self.number) {
             taken.live = true;
@@ -265,7 +268,7 @@ mod tests {
         assert_eq!((few.len(), more[0]), (25, Err(Refusal::Share(25))), "no more than its share");
         let later = seats.take(guest(1), now + ms(3100), 100);
         assert_eq!(later.map(|(_, gone)| gone), Ok(Some(0)), "the oldest gives way to the next");
-        // Others have places at once, and when all are taken those that never connect give way.
+        // Others get places immediately, and when all are taken, those that never connect give way.
         for by in 2..27 {
             assert!(seats.take(guest(by), now + ms(3300), 100).is_ok_and(|(_, gone)| gone.is_none()), "{by}");
         }
@@ -282,12 +285,12 @@ mod tests {
         let later = now + ms(60_000);
         assert_eq!(seats.take(guest(1), later, ()), Err(Refusal::Share(2)));
         assert_eq!(seats.take(guest(3), later, ()), Err(Refusal::Full(4)));
-        // One for each of the owner's.
+        // One for each of the owner's credentials.
         for by in 10..10 + FOR_OWNER as u8 {
             assert!(seats.take(owner(by), later, ()).is_ok_and(|(_, gone)| gone.is_none()));
         }
         assert_eq!(seats.take(owner(20), later, ()), Err(Refusal::Full(4)));
-        // Their own that never connected give way.
+        // The owner's own viewers that never connected give way.
         assert!(seats.take(owner(20), later + CONNECTS, ()).is_ok_and(|(_, gone)| gone.is_some()));
         assert_eq!(seats.taken.len(), 4 + FOR_OWNER);
     }
@@ -300,7 +303,8 @@ mod tests {
         seats.leave(first, now);
         assert_eq!(seats.take(guest(2), now + ms(900), ()), Err(Refusal::Full(1)), "the first may be back");
         let (second, _) = seats.take(guest(1), now + ms(900), ()).expect("its own");
-        // One that never connected is nobody's, and one that does not come back keeps nobody out for longer.
+        // A place that never connected is not kept, and a viewer that does not come back keeps nobody out for
+        // longer.
         seats.leave(second, now + ms(950));
         let (third, _) = seats.take(guest(2), now + ms(960), ()).expect("free");
         seats.taken.get_mut(&third).expect("it is there").live = true;
@@ -309,7 +313,8 @@ mod tests {
         assert_eq!(seats.taken.len(), 1);
     }
 
-    /// Whoever comes back in time finds the place that they left, whatever others do meanwhile, and there are never too many.
+    /// Viewers that come back in time find their place, whatever others do meanwhile, and there are never too
+    /// many.
     #[test]
     fn nobody_overtakes_who_comes_back() {
         for seed in 1..200_u64 {
@@ -367,7 +372,7 @@ mod tests {
             assert_eq!(come(household, now), theirs, "of {most}");
             assert_eq!(come(guest, now), most - theirs);
         }
-        // Of theirs, those give way that never connect.
+        // Among the owner's viewers, those that never connect give way.
         let (mut seats, now) = (Seats::new(4), Instant::now());
         assert!((0..3).all(|n| seats.take(household(n), now, n).is_ok()));
         assert_eq!(seats.take(household(9), now, 9), Err(Refusal::Share(3)));
@@ -387,7 +392,7 @@ mod tests {
     #[test]
     fn offers_have_a_rate_for_each_credential() {
         let (mut seats, now) = (Seats::<()>::new(50), Instant::now());
-        // 427 a second, good or bad.
+        // 427 offers a second, good or bad.
         let may = (0..4270).filter(|n| seats.ask(guest(1), now + Duration::from_micros(n * 2342)).is_ok());
         assert_eq!(may.count(), 32 + 4 * 10 - 1);
         let Err(Refusal::TooFast(wait)) = seats.ask(guest(1), now + ms(10_000)) else { panic!("it may") };
@@ -395,7 +400,7 @@ mod tests {
         assert!(seats.ask(guest(2), now + ms(10_000)).is_ok());
         assert!((0..500).all(|_| seats.ask(owner(1), now).is_ok()));
         assert!(seats.taken.is_empty(), "no place is taken by asking");
-        // A large place, where many come by one link at once.
+        // Many places, and many viewers of one link at once.
         let mut seats = Seats::<()>::new(1000);
         assert!((0..500).all(|_| seats.ask(guest(1), now).is_ok()));
     }

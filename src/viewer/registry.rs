@@ -1,4 +1,4 @@
-//! All viewers: who may come, and what is asked of those who are there.
+//! The registry of all viewers: admits new ones, and passes requests on to existing ones.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,39 +23,40 @@ use crate::pipeline::camera::{Camera, Cameras};
 use crate::pipeline::quality::Quality;
 use crate::status::Status;
 
-/// Commands waiting for one viewer's task, which reads them at once: a caller waits when it is full.
+/// Capacity of a viewer's command queue, which its task reads immediately: a caller waits when it is full.
 const COMMANDS: usize = 16;
-/// Events waiting for one viewer's signaling channel: a connection's worth of candidates and two more.
+/// Capacity of a viewer's event queue: the candidates of a connection and two more events.
 const EVENTS: usize = 32;
-/// How long an answer waits for STUN servers, where the player cannot be told later (WHEP)...
+/// How long an answer waits for STUN servers where the player can't be told candidates later (WHEP).
 const PATIENCE: Duration = Duration::from_secs(1);
-/// ... and where it can.
+/// How long an answer waits for STUN servers where candidates can follow.
 const PATIENCE_PAGE: Duration = Duration::ZERO;
 
-/// How long all viewers' tasks may take to send what they hold when privacy is switched on.
+/// How long the tasks of all viewers may take to send what they hold when privacy is switched on.
 const CONCEAL: Duration = Duration::from_secs(1);
-/// Video sections of one viewer: more cameras than one board carries. Each costs the uplink as much as a viewer.
+/// Most video sections of one viewer: more cameras than a board can run. Each costs the uplink as much as a
+/// viewer.
 const MOST_WANTED: usize = 16;
-/// New offers of one viewer: a few ICE restarts when its network changes, and one now and then.
+/// Rate of new offers by one viewer: a few ICE restarts when its network changes, and one now and then.
 const RESTARTS: Rate = Rate { per_second: 0.5, burst: 10.0 };
 
-/// So many of the 32 digits of a viewer's id are told to the owner.
+/// How many of the 32 digits of a viewer's id the owner is shown.
 const SHOWN: usize = 8;
 
-/// All viewers.
+/// The registry of all viewers.
 pub struct Registry {
     shared: Arc<Shared>,
     _stop: DropGuard,
-    /// A place is taken from the offer on, and given back when the viewer's line is closed.
+    /// A place is taken from the offer on, and freed when the viewer's line is closed.
     places: Places,
     joined: AtomicU64,
-    /// Refused offers, by who makes them.
+    /// Limits log lines about refused offers, by source.
     refused: Mutex<Hush<Source>>,
 }
 
 impl Registry {
-    /// Nobody yet. Media comes from `cameras`, which are found again by their names whenever there are others, and goes through
-    /// `port`. Needs a tokio runtime.
+    /// Creates an empty registry. Media comes from `cameras`, which are looked up again by name whenever the
+    /// list changes, and goes through `port`. Needs a tokio runtime.
     pub fn new(cameras: Arc<Cameras>, status: Arc<Status>, port: Arc<Port>, max_viewers: usize) -> Arc<Self> {
         let shared = Arc::new(Shared::new(cameras, status, port));
         let stop = CancellationToken::new();
@@ -69,7 +70,7 @@ impl Registry {
         })
     }
 
-    /// Answers an offer. Media flows, and is asked for, once the connection is up.
+    /// Answers an offer. Media flows, and counts as demand, once the connection is up.
     pub async fn join(&self, offer: Offer) -> Result<Answer, Error> {
         let (address, via) = (offer.from.ip(), offer.via);
         let source = self.port().source(address);
@@ -91,7 +92,7 @@ impl Registry {
             Refusal::Share(share) => Error::Share(share),
             Refusal::TooFast(wait) => Error::TooFast(wait),
         };
-        // Before the offer is read: that costs something, too.
+        // Before the offer is parsed, because that has a cost, too.
         self.places.ask(offer.holder).map_err(refused)?;
         let mids: Vec<_> = offer.cameras.iter().map(|wanted| wanted.mid.as_deref()).collect();
         let own = profile(&offer.cameras)?;
@@ -162,7 +163,8 @@ impl Registry {
         Ok(Answer { id, sdp, events })
     }
 
-    /// One of the viewer's candidates (RFC 8839 `candidate:...`). An empty one, that there are no more, needs nothing.
+    /// Adds a candidate of the viewer (RFC 8839 `candidate:...`). An empty one, which means that there are no
+    /// more, is ignored.
     pub async fn add_candidate(
         &self,
         id: &ViewerId,
@@ -182,12 +184,12 @@ impl Registry {
                 viewer.usable.fetch_add(1, Ordering::Relaxed);
                 viewer.command(Command::Candidate(usable)).await
             }
-            None => Ok(()), // TCP, a name, a second component: no use, no fault
+            None => Ok(()), // TCP, a name, a second component: of no use, but no error
         }
     }
 
-    /// A new offer from a viewer: an ICE restart, and where it tells which `cameras` it wishes to see, other media sections.
-    /// Returns the answer. What was sent before, and is still wished for, is sent on.
+    /// Handles a new offer from a viewer: an ICE restart and, if it lists the `cameras` that it wants,
+    /// different media sections. Returns the answer. What is sent now and still wanted continues.
     pub async fn renegotiate(
         &self,
         id: &ViewerId,
@@ -201,7 +203,8 @@ impl Registry {
         answer.await.map_err(|_| Error::Unknown)?
     }
 
-    /// An ICE restart by new credentials and candidates alone (WHEP's PATCH, RFC 8840): (media section, candidate).
+    /// Restarts ICE with new credentials and candidates alone (WHEP's PATCH, RFC 8840): (media section,
+    /// candidate).
     pub async fn restart_fragment(
         &self,
         id: &ViewerId,
@@ -215,13 +218,13 @@ impl Registry {
         answer.await.map_err(|_| Error::Unknown)?
     }
 
-    /// The viewer turns its sound on or off: another playout delay is asked for.
+    /// The viewer switches its sound on or off, which changes the playout delay that is requested.
     pub fn set_sound(&self, id: &ViewerId, on: bool) -> Result<(), Error> {
         self.shared.find(id)?.sound.store(on, Ordering::Relaxed);
         Ok(())
     }
 
-    /// In the video section of that name, or in all, the viewer wishes for these pictures from now on.
+    /// Changes the requested quality of the video section of that name, or of all.
     pub async fn set_quality(&self, id: &ViewerId, mid: Option<&str>, wish: Quality) -> Result<(), Error> {
         self.tune(id, |wishes| {
             wishes.sections(mid)?.iter_mut().for_each(|section| section.quality = wish);
@@ -230,7 +233,7 @@ impl Registry {
         .await
     }
 
-    /// The video section of that name, or the first, goes over to another camera, without a gap.
+    /// Switches the video section of that name, or the first one, to a different camera without a gap.
     pub async fn set_camera(&self, id: &ViewerId, mid: Option<&str>, camera: &str) -> Result<(), Error> {
         let camera = self.camera(camera)?;
         self.tune(id, |wishes| {
@@ -242,7 +245,7 @@ impl Registry {
         .await
     }
 
-    /// The viewer hears the sound of this camera from now on.
+    /// Switches the viewer to the sound of this camera.
     pub async fn listen(&self, id: &ViewerId, camera: &str) -> Result<(), Error> {
         let camera = self.camera(camera)?;
         self.tune(id, |wishes| {
@@ -252,7 +255,7 @@ impl Registry {
         .await
     }
 
-    /// The video section of that name is sent nothing from now on, or something again: that begins with a keyframe.
+    /// Pauses or resumes the video section of that name; it resumes with a keyframe.
     pub async fn set_paused(&self, id: &ViewerId, mid: &str, on: bool) -> Result<(), Error> {
         self.tune(id, |wishes| {
             wishes.section(mid)?.paused = on;
@@ -261,7 +264,7 @@ impl Registry {
         .await
     }
 
-    /// The names of the cameras that the viewer may get pictures or sound of now.
+    /// The names of the cameras from which the viewer may receive pictures or sound now.
     pub fn cameras_of(&self, id: &ViewerId) -> Result<Vec<String>, Error> {
         Ok(self.shared.find(id)?.wishes().cameras())
     }
@@ -272,14 +275,14 @@ impl Registry {
         Ok(())
     }
 
-    /// There is privacy: nothing that was captured before waits for any viewer when this returns, or false if that took
-    /// too long.
+    /// Privacy was switched on: returns once nothing that was captured before is waiting for any viewer, or
+    /// false if that takes too long.
     pub async fn conceal(&self) -> bool {
         self.shared.cameras.all().iter().for_each(|camera| camera.conceal());
         self.concealed(None).await
     }
 
-    /// The same for what one camera captured.
+    /// Like [`conceal`](Self::conceal), for one camera.
     pub async fn conceal_camera(&self, camera: &str) -> bool {
         if let Some(camera) = self.shared.cameras.find(camera) {
             camera.conceal();
@@ -287,34 +290,34 @@ impl Registry {
         self.concealed(Some(camera)).await
     }
 
-    /// Everybody's facts, the longest there first.
+    /// The facts of all viewers, oldest first.
     pub fn list(&self) -> Vec<Facts> {
         let mut viewers = self.shared.all();
         viewers.sort_by_key(|v| v.since);
         viewers.iter().map(|v| v.facts()).collect()
     }
 
-    /// How many are there, connecting ones too.
+    /// Number of viewers, including those that are connecting.
     pub fn count(&self) -> usize {
         self.shared.count()
     }
 
-    /// The port that media goes through.
+    /// The port for media.
     pub fn port(&self) -> Arc<Port> {
         self.shared.port.borrow().clone()
     }
 
-    /// From now on media goes through `port`. Viewers by the one before end; their pages come back by themselves.
+    /// Moves media to `port`. Viewers on the old port end; their pages reconnect by themselves.
     pub fn move_to(&self, port: Arc<Port>) {
         self.shared.port.send_replace(port).retire();
     }
 
-    /// So many may watch from now on; those who do stay.
+    /// Changes the maximum number of viewers; present viewers stay.
     pub fn set_max_viewers(&self, most: usize) {
         self.places.set(most);
     }
 
-    /// Ends all viewers, and lets no more in.
+    /// Ends all viewers, and admits no more.
     pub async fn close_all(&self, why: &str) {
         self.places.close();
         let viewers = self.shared.all();
@@ -327,7 +330,7 @@ impl Registry {
         tokio::time::timeout(CONCEAL, concealed).await.is_ok()
     }
 
-    /// Changes what a viewer wishes for, and has its task see to it.
+    /// Changes what a viewer wants, and tells its task.
     async fn tune(
         &self,
         id: &ViewerId,
@@ -343,7 +346,7 @@ impl Registry {
         camera.ok_or_else(|| Error::BadOffer(format!("there is no camera named {name:?}")))
     }
 
-    /// What an offer wishes for in the sections that are taken.
+    /// What an offer wants in the accepted sections.
     fn wishes(&self, offer: &Offer, pictures: &[sdp::Picture]) -> Result<Wishes, Error> {
         let section = |picture: &sdp::Picture| {
             let wanted = offer.cameras.get(picture.wanted?)?;
@@ -356,7 +359,7 @@ impl Registry {
         Ok(Wishes { sections: pictures.iter().filter_map(section).collect(), listen })
     }
 
-    /// The viewer, if it may restart once more: each restart costs about as much as a join.
+    /// The viewer, if it may restart again now: each restart costs about as much as a join.
     fn restarting(&self, id: &ViewerId) -> Result<Arc<Viewer>, Error> {
         let (viewer, now) = (self.shared.find(id)?, Instant::now());
         let mut restarts = viewer.restarts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -366,7 +369,8 @@ impl Registry {
     }
 }
 
-/// What is answered to a viewer of these: of the profiles that their encoders emit, the one of the highest level.
+/// The profile in the answer to a viewer of these cameras: of the profiles that their encoders emit, the one
+/// with the highest level.
 fn profile(cameras: &[Wanted]) -> Result<ProfileLevelId, Error> {
     count(cameras)?;
     let profiles = cameras.iter().map(|wanted| wanted.camera.video.profile());
@@ -375,7 +379,7 @@ fn profile(cameras: &[Wanted]) -> Result<ProfileLevelId, Error> {
         .ok_or_else(|| Error::BadOffer("no camera is requested".into()))
 }
 
-/// Whether they are not too many for one viewer.
+/// Checks that there are not too many for one viewer.
 fn count(cameras: &[Wanted]) -> Result<(), Error> {
     if cameras.len() > MOST_WANTED {
         return Err(Error::BadOffer(format!("a connection can have at most {MOST_WANTED} cameras")));
@@ -383,7 +387,8 @@ fn count(cameras: &[Wanted]) -> Result<(), Error> {
     Ok(())
 }
 
-/// When our addresses change, whoever watches on the page is asked for an ICE restart, by which it learns the new ones.
+/// When our addresses change, asks all viewers on the page for an ICE restart, by which they learn the new
+/// ones.
 async fn follow(shared: Arc<Shared>) {
     let mut ports = shared.port.subscribe();
     loop {
@@ -398,7 +403,7 @@ async fn follow(shared: Arc<Shared>) {
             "this device's addresses have changed; asking viewers to restart ICE"
         );
         for viewer in viewers {
-            // A queue that is full has a restart in it already, or a viewer that is lost.
+            // A full queue already contains a restart, or belongs to a lost viewer.
             let _ =
                 viewer.commands.try_send(Command::AskRestart("the device's addresses have changed".into()));
         }

@@ -1,7 +1,7 @@
-//! One viewer's connection as a whole, without I/O and without a clock: what has arrived, what is to be shown and the time go
-//! in, datagrams and changes come out. Whoever holds it ([`super::task`], or a test on virtual time) calls [`Session::pass`]
-//! after everything that it has handed in, sends what is in [`Session::control`] and [`Session::media`], and comes back when it
-//! is [`Session::due`].
+//! A viewer's whole connection, without I/O and clock: what has arrived, what is to be shown and the time go
+//! in, datagrams and changes come out. Its owner ([`super::task`], or a test on virtual time) calls
+//! [`Session::pass`] after everything that it has passed in, sends what is in [`Session::control`] and
+//! [`Session::media`], and comes back at [`Session::due`].
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,20 +18,20 @@ use super::sources::Sources;
 use super::wire::{Batch, Extensions, NtpClock, Picture, Sent, Stream, Wire};
 use super::{Error, sdp};
 
-/// One viewer's.
+/// A viewer's session.
 pub struct Session {
     core: Core,
     wire: Wire,
     flight: Flight,
     mailbox: Arc<Mailbox>,
     playable: Playable,
-    /// Of its streams.
+    /// The SSRCs of its streams.
     sources: Sources,
-    /// webrtc's answer to the offer in effect.
+    /// webrtc's answer to the current offer.
     answer: String,
-    /// ICE and DTLS that is to be sent, and to whom as the core has it.
+    /// ICE and DTLS datagrams to send, with the destinations that the core knows.
     control: Vec<(SocketAddr, Bytes)>,
-    /// Of each video section, whether the viewer wishes for a keyframe.
+    /// For each video section, whether the viewer has requested a keyframe.
     wishes: Vec<bool>,
 }
 
@@ -39,7 +39,7 @@ impl Session {
     /// Takes an offer, which [`Self::description`] answers.
     ///
     /// # Errors
-    /// webrtc refuses what we wrote ourselves, or the system has no random numbers.
+    /// webrtc refuses the offer that we wrote for it, or the system has no random numbers.
     pub fn answer(
         playable: Playable,
         mailbox: Arc<Mailbox>,
@@ -60,8 +60,8 @@ impl Session {
         Ok(session)
     }
 
-    /// Takes a later offer, which [`Playable::later`] or [`Playable::restarted`] made: an ICE restart, or other sections. What is
-    /// sent goes on as it is. `sound` as in [`Self::answer`].
+    /// Takes a later offer, from [`Playable::later`] or [`Playable::restarted`]: an ICE restart, or different
+    /// sections. Present streams continue. `sound` is as for [`Self::answer`].
     ///
     /// # Errors
     /// webrtc refuses it; the connection is lost.
@@ -75,15 +75,15 @@ impl Session {
         Ok(())
     }
 
-    /// The answer to the offer in effect, with our candidates; `complete` if there will be no more.
+    /// The answer to the current offer, with our candidates; `complete` if there will be no more.
     ///
     /// # Errors
-    /// webrtc's lacks something.
+    /// webrtc's answer lacks something.
     pub fn description(&self, candidates: &[String], complete: bool) -> Result<String, Error> {
         self.playable.answer(&self.answer, &self.sources, candidates, complete)
     }
 
-    /// Streams for the pictures that `before` had not, or by another source.
+    /// Begins streams for pictures that are not in `before`, or had a different source there.
     fn begin_pictures(&mut self, before: &[sdp::Picture], sound: bool) {
         for (number, picture) in self.playable.pictures.iter().enumerate() {
             if before.get(number).is_none_or(|before| before.source != picture.source) {
@@ -106,12 +106,12 @@ impl Session {
         }
     }
 
-    /// The offer in effect.
+    /// The current offer.
     pub fn offer(&self) -> &Playable {
         &self.playable
     }
 
-    /// One of the viewer's candidates, a usable one.
+    /// Adds a usable candidate of the viewer.
     ///
     /// # Errors
     /// It does not follow RFC 8839.
@@ -119,7 +119,7 @@ impl Session {
         self.core.add_candidate(candidate)
     }
 
-    /// Takes all that has arrived.
+    /// Processes everything that has arrived.
     pub fn receive(&mut self, now: Instant) {
         for mail in self.mailbox.clone().take() {
             match mail {
@@ -133,18 +133,19 @@ impl Session {
                 Mail::Report(compound) => {
                     self.wire.feedback(&compound, now, |section| self.wishes[section] = true);
                 }
-                // While it did not hear us, its own wishes did not reach us either.
+                // While the viewer did not receive our packets, its own keyframe requests did not reach us
+                // either.
                 Mail::Mended => self.wishes.fill(true),
             }
         }
     }
 
-    /// Sends a picture or a sound.
+    /// Sends a picture or a sound packet.
     pub fn send(&mut self, unit: &Unit, sound: bool) -> Sent {
         self.wire.unit(unit, sound)
     }
 
-    /// Draws all conclusions from what was handed in and what time it is; what has happened.
+    /// Processes everything that was passed in and the passing of time; returns what has happened.
     pub fn pass(&mut self, now: Instant) -> Vec<Change> {
         let Self { core, wire, flight, mailbox, control, .. } = self;
         let changes = core.pass(now, |to, datagram| {
@@ -155,8 +156,9 @@ impl Session {
             control.push((to, datagram));
         });
         control.extend(flight.timeout(now));
-        // The answer to the check that chose a path goes before what is sent by that path: else the other side may not know
-        // of it yet, and drop the first flight of DTLS, which then comes again after a second.
+        // The answer to the check that chose a path must be sent before other data on that path: otherwise
+        // the other side may not know the path yet and drop the first flight of DTLS, which is repeated only
+        // after a second.
         control.sort_by_key(|(_, datagram)| is_dtls(datagram));
         if let Some(keys) = core.keys() {
             if let Err(error) = wire.secure(&keys.ours, now) {
@@ -169,37 +171,37 @@ impl Session {
         changes
     }
 
-    /// Whether the viewer wishes for a keyframe in this video section since this was asked last.
+    /// Whether the viewer has requested a keyframe in this video section since the previous call.
     pub fn wishes_keyframe(&mut self, section: usize) -> bool {
         self.wishes.get_mut(section).is_some_and(std::mem::take)
     }
 
-    /// What of ICE and DTLS is to be sent now, and to whom as webrtc has it.
+    /// The ICE and DTLS datagrams to send now, with the destinations that webrtc knows.
     pub fn control(&mut self) -> std::vec::Drain<'_, (SocketAddr, Bytes)> {
         self.control.drain(..)
     }
 
-    /// What of media is to be sent now; whoever has sent it clears it.
+    /// The media to send now; the caller clears it after sending.
     pub fn media(&mut self) -> &mut Batch {
         self.wire.batch()
     }
 
-    /// When to pass again at the latest, if nothing comes before.
+    /// The latest time for the next pass, if nothing arrives before.
     pub fn due(&self) -> Option<Instant> {
         [self.core.due(), self.flight.due(), self.wire.due()].into_iter().flatten().min()
     }
 
-    /// What the DTLS handshake failed by, if a side has said so.
+    /// The alert by which the DTLS handshake failed, if either side has sent one.
     pub fn handshake_failure(&self) -> Option<Alert> {
         self.mailbox.gate().failed()
     }
 
-    /// There is privacy: what was sent in this video section is not sent again.
+    /// Privacy was switched on: packets of this video section are not retransmitted any more.
     pub fn forget(&mut self, section: usize) {
         self.wire.forget(section);
     }
 
-    /// Says goodbye. Nothing may be done with it afterwards but to send what is left.
+    /// Closes the connection. After that, only what is left may be sent.
     pub fn close(&mut self) {
         let control = &mut self.control;
         self.core.close(|to, datagram| control.push((to, datagram)));

@@ -1,4 +1,4 @@
-//! What the registry and the viewers' tasks have in common: who is there, and the way to each one's task.
+//! What the registry and the viewers' tasks share: the list of viewers, and access to each one's task.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -19,80 +19,81 @@ use crate::net::Bucket;
 use crate::pipeline::camera::Cameras;
 use crate::status::Status;
 
-/// How long one leave may take: its task sends a goodbye.
+/// How long a viewer's end may take: its task sends a goodbye.
 const LEAVE: Duration = Duration::from_secs(1);
 
-/// What the registry and the viewers' tasks have in common.
+/// What the registry and the viewers' tasks share.
 pub struct Shared {
-    /// Where media comes from.
+    /// Source of the media.
     pub cameras: Arc<Cameras>,
-    /// Where counters go.
+    /// Destination of the counters.
     pub status: Arc<Status>,
-    /// The wall clock of sender reports.
+    /// The wall clock for sender reports.
     pub ntp: NtpClock,
-    /// Through which the media of new viewers goes.
+    /// The port for the media of new viewers.
     pub port: watch::Sender<Arc<Port>>,
     viewers: Mutex<HashMap<ViewerId, Arc<Viewer>>>,
-    /// Lines about viewers that come and go, by what was let in and what happened.
+    /// Limits log lines about viewers that come and go, by credential and event.
     visits: Mutex<Hush<(Credential, Visit)>>,
 }
 
-/// What happens to a viewer, as a line in the journal.
+/// An event of a viewer that is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Visit {
     /// Its offer was answered.
     Joined,
     /// It is connected.
     Watches,
-    /// It gets other pictures: of another size, or of another camera.
+    /// It switched to a different size or camera.
     Switched,
     /// It ended.
     Left,
 }
 
-/// The public side of one viewer.
+/// The public side of a viewer.
 pub struct Viewer {
-    /// Short, for lists and logs.
+    /// Short name for lists and logs.
     pub name: String,
-    /// How its id begins.
+    /// The start of its id.
     pub id: String,
-    /// When it offered.
+    /// Time of its offer.
     pub since: Instant,
     /// Whether it plays the sound.
     pub sound: AtomicBool,
-    /// What it wishes for, and what it gets of it.
+    /// What it wants, and what it receives.
     pub wishes: Mutex<Wishes>,
     /// Whether it ever connected.
     pub live: AtomicBool,
-    /// Times it fell behind.
+    /// How often it lagged.
     pub lagged: AtomicU64,
-    /// What it was sent, bytes of RTP.
+    /// Bytes of RTP that it was sent.
     pub sent_bytes: AtomicU64,
-    /// What it is being sent.
+    /// Bitrate that it is being sent, in bits per second.
     pub rate_bps: AtomicU64,
-    /// Addresses that it named (candidates).
+    /// Number of addresses that it offered (candidates).
     pub named: AtomicUsize,
-    /// Those of them that we can send to.
+    /// Number of those to which we can send.
     pub usable: AtomicUsize,
     /// Cancelled when its line is closed.
     pub gone: CancellationToken,
-    /// Where its offer came from.
+    /// Address that its offer came from.
     pub from: SocketAddr,
-    /// The address of ours at which it asked.
+    /// Our address that its offer came to.
     pub to: Option<IpAddr>,
-    /// By what it was let in.
+    /// Who is watching, by the credential that admitted them.
     pub who: String,
     /// The same for limits.
     pub holder: Holder,
-    /// Further restarts.
+    /// Limits its restarts.
     pub restarts: Mutex<Bucket>,
-    /// By which way it asked.
+    /// How it is connected for signaling.
     pub via: Signaling,
-    /// To its task.
+    /// The command queue of its task.
     pub commands: mpsc::Sender<Command>,
 }
 
-/// A viewer's entry among all viewers. Dropped, it is gone, and requests about the viewer are answered with [`Error::Unknown`].
+/// A viewer's entry in the list of viewers. Once it is dropped, requests about the viewer are answered with
+/// [`Error::Unknown`].
 pub struct Entry {
     shared: Arc<Shared>,
     id: ViewerId,
@@ -104,17 +105,17 @@ impl Drop for Entry {
     }
 }
 
-/// What the registry asks of a viewer's task.
+/// A command of the registry to a viewer's task.
 pub enum Command {
-    /// One of its candidates, usable.
+    /// A usable candidate of the viewer.
     Candidate(String),
     /// A new offer.
     Offer {
         /// Its session description.
         sdp: String,
-        /// What it wishes to see from now on; `None`: as before.
+        /// What it wants to see from now on; `None` if that does not change.
         cameras: Option<Vec<Wanted>>,
-        /// For our answer.
+        /// Receives our answer.
         reply: oneshot::Sender<Result<String, Error>>,
     },
     /// New ICE credentials and candidates.
@@ -125,21 +126,22 @@ pub enum Command {
         pwd: String,
         /// Media section and candidate.
         candidates: Vec<(String, String)>,
-        /// For ours.
+        /// Receives our side of the session.
         reply: oneshot::Sender<Result<Fragment, Error>>,
     },
-    /// It wishes for something else.
+    /// What it wants has changed.
     Tune,
-    /// It is to be asked for an ICE restart, and why.
+    /// Ask the viewer for an ICE restart, for this reason.
     AskRestart(String),
-    /// What waited for it of this camera, or of all, was dropped; to be answered when nothing from before is in hand.
+    /// Whatever waited for it from this camera, or from all, was discarded. To be answered when the task has
+    /// nothing from before any more.
     Concealed(Option<String>, oneshot::Sender<()>),
-    /// The end, and why.
+    /// End the viewer, for this reason.
     Leave(String),
 }
 
 impl Shared {
-    /// Nobody yet. Media comes from `cameras` and goes through `port`.
+    /// Creates an empty list. Media comes from `cameras` and goes through `port`.
     pub fn new(cameras: Arc<Cameras>, status: Arc<Status>, port: Arc<Port>) -> Self {
         Self {
             cameras,
@@ -151,29 +153,29 @@ impl Shared {
         }
     }
 
-    /// Whether the journal gets a line about a viewer, with what was left out before.
+    /// Whether to log a line about a viewer, with the number of lines left out before.
     pub fn may_say(&self, viewer: &Viewer, visit: Visit) -> Option<LeftOut> {
         let mut visits = self.visits.lock().unwrap_or_else(PoisonError::into_inner);
         visits.may_say((viewer.holder.credential, visit), Pts::now())
     }
 
-    /// Enters a viewer, who is known by `id` until the entry is dropped.
+    /// Adds a viewer, which is known by `id` until the entry is dropped.
     pub fn enter(self: &Arc<Self>, id: ViewerId, viewer: Arc<Viewer>) -> Entry {
         self.lock().insert(id.clone(), viewer);
         Entry { shared: self.clone(), id }
     }
 
-    /// The viewer known by `id`.
+    /// The viewer with this `id`.
     pub fn find(&self, id: &ViewerId) -> Result<Arc<Viewer>, Error> {
         self.lock().get(id).cloned().ok_or(Error::Unknown)
     }
 
-    /// All viewers, in no order.
+    /// All viewers, in no particular order.
     pub fn all(&self) -> Vec<Arc<Viewer>> {
         self.lock().values().cloned().collect()
     }
 
-    /// How many there are.
+    /// Number of viewers.
     pub fn count(&self) -> usize {
         self.lock().len()
     }
@@ -184,23 +186,23 @@ impl Shared {
 }
 
 impl Viewer {
-    /// Hands its task a command.
+    /// Sends a command to its task.
     pub async fn command(&self, command: Command) -> Result<(), Error> {
         self.commands.send(command).await.map_err(|_| Error::Unknown)
     }
 
-    /// Waits until its task has nothing of this camera in hand, or of any.
+    /// Waits until its task has nothing left from this camera, or from any.
     pub async fn conceal(&self, camera: Option<&str>) {
         let (done, sent) = oneshot::channel();
         if self.command(Command::Concealed(camera.map(str::to_owned), done)).await.is_ok() {
-            let _ = sent.await; // it has ended instead
+            let _ = sent.await; // fails if the task has ended instead
         }
     }
 
-    /// Ends it; returns when its line is closed, or that takes too long.
+    /// Ends the viewer; returns when its line is closed, or when that takes too long.
     pub async fn end(&self, why: &str) {
         let ended = async {
-            let _ = self.command(Command::Leave(why.to_owned())).await; // it may be ending by itself
+            let _ = self.command(Command::Leave(why.to_owned())).await; // fails if it is ending by itself
             self.gone.cancelled().await;
         };
         if tokio::time::timeout(LEAVE, ended).await.is_err() {
@@ -208,12 +210,12 @@ impl Viewer {
         }
     }
 
-    /// What it wishes for, and what it gets of it.
+    /// What it wants, and what it receives.
     pub fn wishes(&self) -> MutexGuard<'_, Wishes> {
         self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What lists tell of it.
+    /// Its facts for lists.
     pub fn facts(&self) -> Facts {
         Facts {
             name: self.name.clone(),

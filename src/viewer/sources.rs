@@ -1,22 +1,22 @@
-//! From which sources (SSRC, RFC 3550 section 5.1) a viewer's streams are sent.
+//! The sources (SSRC, RFC 3550 section 5.1) of a viewer's streams.
 
 use super::Error;
 
-/// The sources of one viewer: the sound's is a random number, and those of pictures follow it.
+/// The sources of a viewer: a random number for the sound, and the following numbers for pictures.
 #[derive(Clone, Copy, Debug)]
 pub struct Sources(u32);
 
-/// The sources of one picture.
+/// The sources of a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// Of the picture.
+    /// SSRC of the picture.
     pub video: u32,
-    /// Of its repetitions.
+    /// SSRC of its retransmissions.
     pub rtx: u32,
 }
 
 impl Sources {
-    /// New ones.
+    /// Creates random sources.
     ///
     /// # Errors
     /// The system has no random numbers.
@@ -26,12 +26,12 @@ impl Sources {
         Ok(Self(u32::from_ne_bytes(bytes)))
     }
 
-    /// Of the sound.
+    /// SSRC of the sound.
     pub fn audio(self) -> u32 {
         self.0
     }
 
-    /// The one of this number for pictures.
+    /// The sources of the picture with this number.
     pub fn picture(self, number: usize) -> Source {
         let video = self.0.wrapping_add(1 + 2 * number as u32);
         Source { video, rtx: video.wrapping_add(1) }

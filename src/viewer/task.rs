@@ -1,6 +1,7 @@
-//! One viewer's task: from its answer to its end, it alone holds the connection.
+//! A viewer's task: from its answer to its end, it alone owns the connection.
 //!
-//! Each turn of its loop is one pass: all that has come is taken, all that follows from it is sent.
+//! Each turn of its loop is one pass: it takes everything that has arrived, and sends everything that follows
+//! from it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,51 +26,54 @@ use crate::clock::Pts;
 use crate::pipeline::camera::List;
 use crate::pipeline::demand::Claim;
 
-/// From the offer, or a restart, to a connection. Browsers give up after as long.
+/// Longest time from the offer, or from a restart, to a connection. Browsers give up after the same time.
 const CONNECT: Duration = Duration::from_secs(30);
-/// How long a viewer of which no packet has arrived yet may stay after its offer, or after its last request: browsers send
-/// their first packets within a moment of the answer. Whoever only offers takes a place no longer than this.
+/// How long a viewer that has sent no packet may stay after its offer, or after its last request: browsers
+/// send their first packets within a moment of the answer. An offer without packets takes a place no longer
+/// than this.
 const SILENT: Duration = Duration::from_secs(8);
-/// From losing the path (5 s of silence by then) to the end. A browser that changes networks notices within that
-/// and restarts ICE; one that is gone without a word costs a place, and uplink, for 10 s in all.
+/// How long a disconnected viewer (already silent for 5 s) may take to come back. A browser that changes
+/// networks notices within that time and restarts ICE; one that vanished costs a place, and uplink, for 10 s
+/// in all.
 const GRACE: Duration = Duration::from_secs(5);
-/// How often to see how it goes.
+/// Time between checks of the connection.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a DTLS handshake may still succeed after an alert that it has failed: the alert may be forged.
 const HANDSHAKE_FAILED: Duration = Duration::from_secs(3);
-/// A wish for a keyframe that comes too soon after the last waits in steps of this: a viewer that moves asks for two in a
-/// row, and the second is the one that counts.
+/// A keyframe request that comes too soon after the last one is repeated after this time: a viewer that moves
+/// to a different network sends two in a row, and the second one counts.
 const WISH_AGAIN: Duration = Duration::from_millis(200);
-/// Candidates a viewer may trickle in one ICE session; each is pinged from each of our sockets.
+/// Candidates that a viewer may add in one ICE session; each is pinged from each of our sockets.
 const MOST_CANDIDATES: usize = 32;
-/// How long a restarted answer waits for STUN servers: only the page can be told later.
+/// How long the answer to a restart waits for STUN servers: only the page can be told candidates later.
 const RESTART_PATIENCE: Duration = Duration::from_millis(200);
 
-/// Everything the task owns.
+/// The state of the task.
 pub struct Task {
-    /// Its entry among all viewers, until its line is closed...
+    /// Its entry in the list of viewers, until its line is closed.
     pub entry: Entry,
-    /// ... and its public side.
+    /// Its public side.
     pub viewer: Arc<Viewer>,
     /// What all viewers share.
     pub shared: Arc<Shared>,
-    /// Through which its media goes.
+    /// The port for its media.
     pub port: Arc<Port>,
-    /// Its connection...
+    /// Its connection.
     pub session: Session,
-    /// ... and the way to it.
+    /// Its line through the port.
     pub line: Line,
-    /// The media section that our candidates belong to.
+    /// The media section of our candidates.
     pub mid: String,
     /// Our candidates for it.
     pub gathered: Gathered,
-    /// From the registry.
+    /// Commands of the registry.
     pub commands: mpsc::Receiver<Command>,
-    /// To its signaling channel; what does not fit is dropped, because that channel does not read.
+    /// Events for its signaling channel; one that does not fit is dropped, because that channel is not
+    /// reading.
     pub events: mpsc::Sender<Event>,
-    /// Wakes when there are other cameras.
+    /// Wakes when the list of cameras changes.
     pub changes: watch::Receiver<List>,
-    /// Until it is live: devices are opened for it.
+    /// Demand until it is live: devices are opened for it.
     pub expected: Vec<Claim>,
     /// Its place among `max_viewers`, until its line is closed.
     pub place: Place,
@@ -77,35 +81,35 @@ pub struct Task {
 
 /// How a viewer ended.
 enum End {
-    /// It left, or was told to.
+    /// It left, or was ended.
     Left(String),
-    /// No connection came about.
+    /// It never connected.
     Unconnected(String),
 }
 
-/// What changes while a viewer is served.
+/// State that changes while a viewer is served.
 struct Course {
-    /// Once it is connected.
+    /// Its media, once it is connected.
     media: Option<Media>,
-    /// It counts among those who watch.
+    /// Counts it as watching.
     audience: Option<Claim>,
-    /// The way of its media.
+    /// The route of its media.
     route: Route,
-    /// When it has to be connected again at the latest.
+    /// The latest time by which it must be connected again.
     deadline: Option<Instant>,
-    /// For each video section, when to wish for a keyframe again.
+    /// For each video section, when to request a keyframe again.
     owed: Vec<Option<Instant>>,
-    /// When to see how it goes.
+    /// Time of the next check of the connection.
     look: Instant,
-    /// The last request of its.
+    /// Time of its last request.
     last_sign: Instant,
-    /// Candidates in this ICE session.
+    /// Number of candidates added in this ICE session.
     trickled: usize,
     meter: Meter,
 }
 
 impl Task {
-    /// Until the viewer is gone.
+    /// Runs until the viewer is gone.
     pub async fn run(mut self) {
         let end = self.watch().await;
         self.session.close();
@@ -144,7 +148,7 @@ impl Task {
             meter: Meter::default(),
         };
         let mailbox = self.line.mailbox().clone();
-        // All but units is rare, so these wait all the time instead of anew for each unit.
+        // Everything except units is rare, so these futures are kept, not created for each unit.
         let (room, retired) = (self.place.end.clone(), self.port.retired());
         let (mut room, mut retired) = (std::pin::pin!(room.cancelled()), std::pin::pin!(retired.cancelled()));
         let mut others = std::pin::pin!(changed(self.changes.clone()));
@@ -162,7 +166,7 @@ impl Task {
             loop {
                 tokio::select! {
                     biased;
-                    // Nothing follows from units but media, so there is nothing else to do after them.
+                    // Units lead to media only, so nothing else is to be done after them.
                     unit = next(&mut course.media) => {
                         self.show(unit, &mut course);
                         continue;
@@ -196,7 +200,8 @@ impl Task {
         }
     }
 
-    /// Takes what has arrived, does what is due and sends what follows from it. The end, if it is there.
+    /// Takes what has arrived, does what is due and sends the result. Returns how the viewer ended, if it
+    /// did.
     fn pass(&mut self, course: &mut Course, now: Instant) -> Option<End> {
         self.session.receive(now);
         for change in self.session.pass(now) {
@@ -257,7 +262,7 @@ impl Task {
         None
     }
 
-    /// Once in a while.
+    /// Regular checks.
     fn look(&mut self, course: &mut Course, now: Instant) -> Option<End> {
         let rate = course.meter.bps(self.viewer.sent_bytes.load(Ordering::Relaxed), Pts::now());
         self.viewer.rate_bps.store(rate, Ordering::Relaxed);
@@ -278,7 +283,7 @@ impl Task {
         }
     }
 
-    /// Sends a unit, and all others that are there by now.
+    /// Sends a unit, and all others that are available by now.
     fn show(&mut self, unit: Unit, course: &mut Course) {
         let sound = self.viewer.sound.load(Ordering::Relaxed);
         let mut unit = Some(unit);
@@ -312,7 +317,7 @@ impl Task {
     fn connected(&mut self, course: &mut Course) {
         if let Some(media) = &course.media {
             for track in &media.tracks {
-                let _ = track.wish_keyframe(Pts::now()); // what was sent meanwhile is lost; it repeats its own wish
+                let _ = track.wish_keyframe(Pts::now()); // what was sent meanwhile is lost; the track repeats its own request
             }
             return;
         }
@@ -334,7 +339,7 @@ impl Task {
         }
     }
 
-    /// An error is why the viewer ends.
+    /// Executes a command. An error is the reason why the viewer ends.
     async fn obey(&mut self, command: Command, course: &mut Course) -> Result<(), String> {
         match command {
             Command::Leave(why) => return Err(why),
@@ -345,11 +350,11 @@ impl Task {
                     sections.into_iter().for_each(|section| self.session.forget(section));
                     self.line.conceal().await;
                 }
-                let _ = done.send(()); // whoever asked may have waited long enough
+                let _ = done.send(()); // the caller may have stopped waiting
             }
             Command::Tune => self.tune(course),
             Command::AskRestart(why) => {
-                let _ = self.events.try_send(Event::Restart(why)); // full: that channel does not read
+                let _ = self.events.try_send(Event::Restart(why)); // full if that channel does not read
             }
             Command::Candidate(candidate) => {
                 course.trickled += 1;
@@ -378,8 +383,8 @@ impl Task {
         Ok(())
     }
 
-    /// Answers a new offer, which differs from the one in effect in its ICE session and in its sections for pictures, if at
-    /// all. With an error: whether the connection is lost by it.
+    /// Answers a new offer, which may differ from the current one only in its ICE session and its video
+    /// sections. The error says whether the connection is lost.
     async fn renegotiate(
         &mut self,
         offer: Result<Playable, Error>,
@@ -393,7 +398,7 @@ impl Task {
             self.gathered = Gathered::new(&self.port, from.ip(), *to, RESTART_PATIENCE).await;
         }
         let sound = self.viewer.sound.load(Ordering::Relaxed);
-        // webrtc has no way back from an offer that it has half applied.
+        // webrtc can't undo a half-applied offer.
         self.session.renegotiate(offer, sound, Instant::now()).map_err(|e| (e, true))?;
         let pictures = self.session.offer().pictures.len();
         course.owed.resize(pictures, None);
@@ -408,8 +413,8 @@ impl Task {
         Ok((answer, ice))
     }
 
-    /// Takes what the viewer wishes for of the cameras that there are. There is demand for it from now on, or the devices are
-    /// opened for it until it is connected.
+    /// Applies what the viewer wants of the current cameras. It counts as demand from now on, or, until the
+    /// viewer is connected, opens the devices.
     fn tune(&mut self, course: &mut Course) {
         let (wishes, cameras) = (self.viewer.wishes().clone(), self.shared.cameras.all());
         match &mut course.media {
@@ -427,7 +432,7 @@ impl Task {
         }
     }
 
-    /// Tells how it goes with what it gets, as far as that is new.
+    /// Reports changes in what it receives.
     fn tell(&self, media: &mut Media) {
         let lagged = media.lagged();
         let known = self.viewer.lagged.swap(lagged, Ordering::Relaxed);
@@ -455,7 +460,7 @@ impl Task {
     }
 }
 
-/// Passes the result on. An error returned is why the viewer ends.
+/// Passes the result on. An error is the reason why the viewer ends.
 fn answered<T>(
     result: Result<T, (Error, bool)>,
     reply: oneshot::Sender<Result<T, Error>>,
@@ -468,11 +473,11 @@ fn answered<T>(
             (Err(error), Err(why))
         }
     };
-    let _ = reply.send(result); // whoever asked may be gone
+    let _ = reply.send(result); // the caller may be gone
     end
 }
 
-/// Our answer as it goes out, and our side of the ICE session in it.
+/// Our complete answer, and our side of the ICE session in it.
 pub fn complete(session: &Session, gathered: &Gathered) -> Result<(String, Fragment), Error> {
     let answer = session.description(&gathered.lines(), gathered.complete())?;
     let ice = session.offer().ice_of(&answer);
@@ -480,10 +485,10 @@ pub fn complete(session: &Session, gathered: &Gathered) -> Result<(String, Fragm
     Ok((answer, ice))
 }
 
-/// Sets a timer that is over, or too late. One that is early is left: setting it takes a lock that all tasks share, and it
-/// would be taken for each picture.
+/// Sets a timer if it has expired or is too late. An early one is left: setting it takes a lock that all
+/// tasks share, for each picture.
 fn set(mut timer: Pin<&mut Sleep>, due: Instant, now: Instant) {
-    /// As tokio's own timers have it: what is due earlier waits for the next turn.
+    /// Resolution of tokio's timers: what is due earlier waits for the next turn.
     const TICK: Duration = Duration::from_millis(1);
     let due = due.max(now + TICK);
     let armed = timer.deadline().into_std();
@@ -492,11 +497,11 @@ fn set(mut timer: Pin<&mut Sleep>, due: Instant, now: Instant) {
     }
 }
 
-/// Waits until there are other cameras.
+/// Waits until the list of cameras changes.
 async fn changed(mut changes: watch::Receiver<List>) -> watch::Receiver<List> {
     match changes.changed().await {
         Ok(()) => changes,
-        Err(_) => std::future::pending().await, // all ends
+        Err(_) => std::future::pending().await, // everything is ending
     }
 }
 

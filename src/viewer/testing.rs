@@ -1,4 +1,4 @@
-//! A daemon's viewers for unit tests, with three cameras that give nothing.
+//! A registry of viewers for unit tests, with three cameras that deliver nothing.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -11,16 +11,16 @@ use crate::pipeline::camera::{Camera, Cameras};
 use crate::pipeline::quality::Quality;
 use crate::status::Status;
 
-/// Viewers, and what they may watch: "front", "back" and "garage".
+/// A registry, with the cameras "front", "back" and "garage".
 pub struct House {
-    /// The viewers.
+    /// The registry of viewers.
     pub registry: Arc<Registry>,
     /// The cameras.
     pub cameras: Arc<Cameras>,
 }
 
 impl House {
-    /// With room for so many viewers.
+    /// Creates one with room for `most` viewers.
     pub fn new(most: usize) -> Self {
         let status = Arc::new(Status::default());
         let addresses = watch::channel(vec![("lo".to_owned(), Ipv4Addr::LOCALHOST.into())]).1;
@@ -30,12 +30,12 @@ impl House {
         Self { registry: Registry::new(cameras.clone(), status, port, most), cameras }
     }
 
-    /// A camera by its name, for a video section or for the next one that has none.
+    /// A request for a camera, for the named video section or for the next unnamed one.
     pub fn wanted(&self, mid: Option<&str>, camera: &str, quality: Quality) -> Wanted {
         Wanted { mid: mid.map(str::to_owned), camera: self.cameras.find(camera).expect("there"), quality }
     }
 
-    /// An offer of the owner's page.
+    /// Joins with an offer of the owner's page.
     pub async fn join(&self, sdp: &str, cameras: Vec<Wanted>, listen: Option<&str>) -> Result<Answer, Error> {
         let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
         let holder = Holder { credential: Credential::new([0; 32]), owner: true, household: false };

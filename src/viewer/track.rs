@@ -1,17 +1,19 @@
-//! What one video section of a viewer is sent: which camera and which rung of it, and how it goes from one to another without
-//! a gap.
+//! What a video section of a viewer receives: a camera and a rung of it, and how it switches from one to
+//! another without a gap.
 //!
-//! It subscribes to the target as well. Before a picture goes to any rung it is decided whether the target begins with an IDR
-//! at it, and the target's hub tells when that picture was captured ([`Subscription::agreed`]). Pictures of the old rung from
-//! then on are held back, two at most. When the target's IDR comes, they are dropped and it is sent; when it does not (its
-//! encoder failed, or it took too long), they are sent, and the next agreed time is waited for. So capture times strictly
-//! rise, each run of pictures begins with an IDR, and few pictures are left out.
+//! The track also subscribes to the target. Before a picture goes to any rung, it is decided whether the
+//! target begins with an IDR at that picture, and the target's hub reports its capture time
+//! ([`Subscription::agreed`]). Pictures of the old rung from that time on are held back, at most two. When
+//! the target's IDR arrives, they are dropped and the IDR is sent; if it does not arrive (its encoder failed,
+//! or took too long), they are sent, and the track waits for the next agreed time. So capture times always
+//! increase, each run of pictures begins with an IDR, and few pictures are left out.
 //!
-//! Another camera is a target like any other: all capture times are of one clock. But it may take longer to decide than the
-//! old one takes to deliver, and then pictures are sent that were captured after its IDR. Where that happens, the newest
-//! pictures of the old camera are kept back before anything is agreed.
+//! A different camera is a target like any other: all capture times are of one clock. But it may take longer
+//! to decide than the old one takes to deliver, and then pictures are sent that were captured after its IDR.
+//! Where that happens, the newest pictures of the old camera are held back before anything is agreed.
 //!
-//! Who is on a camera, or about to be, has a claim on it from before its first picture is awaited until after its last.
+//! A track on a camera, or about to be, has a claim on it from before its first picture is awaited until
+//! after its last.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,35 +28,35 @@ use crate::pipeline::demand::Claim;
 use crate::pipeline::hub::Subscription;
 use crate::pipeline::quality::{Offered, Quality, Share};
 
-/// Pictures of the old rung that are held back.
+/// Number of pictures of the old rung that are held back.
 const HELD: usize = 2;
-/// After each agreed time that was not met twice as many, but not more: where an IDR takes longer than two pictures, a short
-/// stillness is better than to stay on a rung for ever.
+/// Upper limit of that number, which doubles after each agreed time that was missed: where an IDR takes
+/// longer than two pictures, a short freeze is better than staying on a rung for ever.
 const MOST_HELD: usize = 8;
-/// So many IDRs of the target may come too late; then it is gone over to it though nothing is shown until its next one.
+/// After this many late IDRs of the target, the track switches although nothing is shown until the next IDR.
 const MOST_LATE: u32 = 3;
 
-/// One section's pictures.
+/// The pictures of a video section.
 #[derive(Default)]
 pub struct Track {
     wish: Quality,
-    /// Where it is or goes to; `None`: it is sent nothing.
+    /// The current or next camera and rung; `None`: nothing is sent.
     target: Option<Target>,
-    /// What it is sent; `None`: nothing yet.
+    /// The rung that is sent now; `None`: nothing yet.
     at: Option<Rung>,
-    /// What it is sent from the next IDR on.
+    /// The rung that is sent from the next IDR on.
     next: Option<Rung>,
     switch: Switch,
-    /// To be sent now.
+    /// Pictures to send now.
     ready: VecDeque<Arc<VideoUnit>>,
-    /// How often it fell behind on rungs that it has left.
+    /// How often it lagged on rungs that it has left.
     lagged: u64,
     /// Cameras whose pictures it was sent since it was last concealed.
     shown: Vec<String>,
     changed: bool,
 }
 
-/// A camera, for as long as something is wanted of it.
+/// A camera, for as long as something is wanted from it.
 struct Source {
     camera: Arc<Camera>,
     _claim: Claim,
@@ -86,7 +88,7 @@ impl Rung {
 }
 
 impl Track {
-    /// From now on it is sent these pictures of that camera. Nothing happens where that is so already.
+    /// Switches to that camera in this quality. Does nothing if that is already so.
     pub fn show(&mut self, camera: &Arc<Camera>, wish: Quality) {
         self.wish = wish;
         if self.target.as_ref().is_none_or(|target| !target.source.is(camera)) {
@@ -99,13 +101,13 @@ impl Track {
         self.follow();
     }
 
-    /// From now on it is sent nothing, and wants nothing of any camera.
+    /// Stops sending, and ends all demand for cameras.
     pub fn stop(&mut self) {
         (self.target, self.next) = (None, None);
         self.leave();
     }
 
-    /// What it is sent ends now; the target, if it is another one, is still waited for.
+    /// Stops sending the current rung; the target, if different, is still waited for.
     pub fn leave(&mut self) {
         if let Some(at) = self.at.take() {
             self.lagged += at.pictures.lagged();
@@ -120,17 +122,17 @@ impl Track {
         self.target.is_some()
     }
 
-    /// The camera and the rung that it is sent pictures of.
+    /// The camera and rung that it is sending.
     pub fn gets(&self) -> Option<(&str, Share)> {
         self.at.as_ref().map(|at| (&*at.source.camera.name, at.share))
     }
 
-    /// Whether that is another one since this was asked last.
+    /// Whether these changed since the previous call.
     pub fn changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
     }
 
-    /// Goes where its wish is met best by what is offered now.
+    /// Switches to the rung that fits the requested quality best among those offered now.
     pub fn follow(&mut self) {
         let Some(Target { source, offered }) = &mut self.target else { return };
         let share = offered.borrow_and_update().nearest(self.wish);
@@ -141,7 +143,7 @@ impl Track {
         let hub = source.camera.video.hub(share);
         self.next = match &self.at {
             Some(at) if at.is(source, share) => None,
-            // It sees pictures meanwhile.
+            // It shows pictures meanwhile.
             Some(_) => Some(hub.subscribe_next()),
             None => Some(hub.subscribe()),
         }
@@ -157,12 +159,12 @@ impl Track {
         .map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// The next picture to send, of those that are there already.
+    /// The next picture to send that is already there.
     pub fn try_recv(&mut self) -> Option<Arc<VideoUnit>> {
         self.advance(Subscription::try_recv)
     }
 
-    /// Takes pictures by `take` until there is one to send, or none any more.
+    /// Takes pictures by `take` until there is one to send, or no more.
     fn advance(
         &mut self,
         mut take: impl FnMut(&mut Subscription<VideoUnit>) -> Option<Arc<VideoUnit>>,
@@ -171,7 +173,7 @@ impl Track {
             if let Some(unit) = self.ready.pop_front() {
                 return Some(unit);
             }
-            // Of two that are there, the older one is the old rung's.
+            // If both are there, the one of the old rung is older.
             if let Some(unit) = self.at.as_mut().and_then(|at| take(&mut at.pictures)) {
                 self.old(unit);
             } else {
@@ -181,17 +183,18 @@ impl Track {
         }
     }
 
-    /// Its viewer lost pictures. False: it wishes for keyframes too often.
+    /// Its viewer lost pictures: requests a keyframe. Returns false if it does so too often.
     pub fn wish_keyframe(&self, now: Pts) -> bool {
         self.at.as_ref().is_none_or(|at| at.pictures.wish_keyframe(now)) // it begins with one
     }
 
-    /// How often it fell behind and skipped to a keyframe.
+    /// How often it lagged and skipped to a keyframe.
     pub fn lagged(&self) -> u64 {
         self.lagged + self.at.as_ref().map_or(0, |at| at.pictures.lagged())
     }
 
-    /// There is privacy for this camera, or for all: what is held back of it is dropped. Whether it was sent any of it.
+    /// Privacy was switched on for this camera, or for all: discards its pictures that are held back. Returns
+    /// whether any of it was sent.
     pub fn conceal(&mut self, camera: Option<&str>) -> bool {
         let sent = !self.shown.is_empty() && camera.is_none_or(|c| self.shown.iter().any(|s| s == c));
         if sent {
@@ -207,7 +210,7 @@ impl Track {
         self.ready.clear();
     }
 
-    /// Looked at for each picture, because to wait for it would take a lock.
+    /// Checked for each picture, because waiting for it would take a lock.
     fn look(&mut self) {
         if self.target.as_ref().is_some_and(|target| target.offered.has_changed().unwrap_or_default()) {
             self.follow();
@@ -253,35 +256,37 @@ impl Track {
     }
 }
 
-/// What a picture of the target is good for.
+/// What to do with a picture of the target.
 #[derive(Debug, PartialEq, Eq)]
 enum Arrival {
-    /// It is sent, and all that follow it.
+    /// Send it, and all that follow it.
     Switched,
-    /// It would have been, but a later one of the old rung was sent.
+    /// It would have been sent, but a later one of the old rung was.
     TooLate,
-    /// It can't be shown without what came before it.
+    /// It can't be shown without the pictures before it.
     Useless,
 }
 
-/// Decides what is sent of which rung.
+/// Decides which pictures of which rung are sent.
 #[derive(Debug, Default)]
 struct Switch {
-    /// When the newest picture that was sent was captured.
+    /// Capture time of the newest picture that was sent.
     last: Option<Pts>,
     held: VecDeque<Arc<VideoUnit>>,
     /// An agreed time that is not waited for any more.
     given_up: Option<Pts>,
-    /// How many agreed times were not met.
+    /// Number of agreed times that were missed.
     failures: u32,
-    /// How many IDRs came too late.
+    /// Number of IDRs that came too late.
     late: u32,
-    /// So many of the newest pictures are kept back though no time is agreed: they may turn out to be later than it.
+    /// How many of the newest pictures are held back while no time is agreed: they may turn out to be later
+    /// than it.
     kept: usize,
 }
 
 impl Switch {
-    /// A picture of the old rung, where the target begins at `agreed` if that is known. False: the target did not keep to it.
+    /// Takes a picture of the old rung; the target begins at `agreed` if that is known. Returns false if the
+    /// target missed it.
     fn old(&mut self, unit: Arc<VideoUnit>, agreed: Option<Pts>, out: &mut VecDeque<Arc<VideoUnit>>) -> bool {
         self.held.push_back(unit);
         let agreed = agreed.filter(|at| self.given_up != Some(*at));
@@ -298,7 +303,7 @@ impl Switch {
         false
     }
 
-    /// A picture of the target, which begins at `agreed` if that is known.
+    /// Takes a picture of the target, which begins at `agreed` if that is known.
     fn next(
         &mut self,
         unit: &Arc<VideoUnit>,
@@ -309,7 +314,7 @@ impl Switch {
             return Arrival::Useless;
         }
         if self.last.is_some_and(|last| unit.pts <= last) {
-            // It was agreed and not given up: a later picture of the old rung had been sent before that was known.
+            // It was agreed and not given up: a later picture of the old rung was sent before that was known.
             if agreed == Some(unit.pts) && self.given_up != agreed {
                 self.kept = (self.kept * 4).clamp(HELD, MOST_HELD);
             }
@@ -323,13 +328,13 @@ impl Switch {
         Arrival::Switched
     }
 
-    /// The old rung goes on.
+    /// Continues with the old rung.
     fn cancel(&mut self, out: &mut VecDeque<Arc<VideoUnit>>) {
         self.send(self.held.len(), out);
         *self = Self { last: self.last, ..Self::default() };
     }
 
-    /// Sends the first `count` of those that are held.
+    /// Sends the first `count` of the pictures that are held back.
     fn send(&mut self, count: usize, out: &mut VecDeque<Arc<VideoUnit>>) {
         out.extend(self.held.drain(..count).inspect(|unit| self.last = Some(unit.pts)));
     }

@@ -1,5 +1,5 @@
 //! Credentials for TURN servers that share a secret with us (draft-uberti-behave-turn-rest-00, coturn's
-//! `use-auth-secret`): the username is when they expire, the credential proves that we made it.
+//! `use-auth-secret`): the username contains the expiry, and the credential proves that we made it.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use ring::hmac;
 
 use crate::config::{Ice, IceServer};
 
-/// A relay refuses to go on after this, so it is longer than anybody watches without a break; and whoever was a guest
-/// cannot use the relay for much longer.
+/// Lifetime of a credential. A relay refuses to continue after it, so it is longer than anybody watches
+/// without a break; and a former guest can't use the relay for much longer.
 const VALID: Duration = Duration::from_secs(24 * 3600);
 
-/// The servers as one viewer is told them, at `now_unix` (time since 1970). A `guest` is told a fixed password only if the
-/// server is `for_guests`; of another server with such a password a guest is told the STUN addresses alone.
+/// The servers for a viewer at `now_unix` (time since 1970). A `guest` is told a fixed password only if the
+/// server is `for_guests`; of other servers with a fixed password, guests are told the STUN addresses only.
 pub fn servers(ice: &Ice, now_unix: Duration, guest: bool) -> Vec<IceServer> {
     let told = |server: &IceServer| {
         let mut told = server.clone();
@@ -65,7 +65,7 @@ mod tests {
         assert_eq!(told[0].credential.as_deref(), Some("cIgnxampgHIV1uHvMTJ7D41Kdmw="));
         assert_eq!((&told[0].urls, &told[0].secret), (&server.urls, &None));
         assert_eq!(told[1], fixed);
-        // As configured, or what needs no password.
+        // As configured, or without what needs a password.
         let shared = IceServer { for_guests: true, ..fixed.clone() };
         let urls = vec!["stun:turn.example.org".to_owned(), "turns:turn.example.org".into()];
         let ice = Ice { servers: vec![shared.clone(), IceServer { urls, ..fixed }], ..Ice::default() };

@@ -1,34 +1,34 @@
-//! Why a viewer could not connect, in a sentence for the journal and for the page's report. Pure.
+//! Explains why a viewer could not connect, in a sentence for the log and the page's report. Pure.
 
 use std::time::Duration;
 
 use super::port::{Alert, Progress};
 
-/// What is known of an attempt.
+/// What is known about an attempt.
 pub struct Attempt {
-    /// How far the viewer came.
+    /// How far the viewer got.
     pub progress: Progress,
-    /// What the DTLS handshake failed by.
+    /// The alert by which the DTLS handshake failed.
     pub failure: Option<Alert>,
-    /// Addresses that the viewer named.
+    /// Number of addresses that the viewer offered.
     pub named: usize,
-    /// Those of them that we can send to.
+    /// Number of those to which we can send.
     pub usable: usize,
     /// Our media port.
     pub port: u16,
-    /// Whether it takes TCP.
+    /// Whether it accepts TCP.
     pub tcp: bool,
-    /// How long it was tried.
+    /// How long the attempt lasted.
     pub waited: Duration,
 }
 
-/// One sentence, without a full stop.
+/// The reason in one sentence, without a full stop.
 pub fn why(attempt: &Attempt) -> String {
     let Attempt { port, waited, .. } = attempt;
     let (seconds, protocols) = (waited.as_secs(), if attempt.tcp { "UDP and TCP" } else { "UDP" });
     let silent = format!("nothing arrived from the viewer at port {port} ({protocols}) within {seconds} s");
     match (attempt.progress, attempt.failure) {
-        // A forged alert can't come before a path.
+        // A forged alert can't come before a path was found.
         (Progress::Answered | Progress::Nominated, Some(alert)) => handshake(alert),
         (Progress::Nominated, None) => format!(
             "a path was found, but the encryption (DTLS) was not set up within {seconds} s: larger packets may get lost on the way"
@@ -51,7 +51,7 @@ pub fn why(attempt: &Attempt) -> String {
     }
 }
 
-/// What an alert says (RFC 5246 section 7.2.2, RFC 8446 section 6.2).
+/// The meaning of an alert (RFC 5246 section 7.2.2, RFC 8446 section 6.2).
 fn handshake(Alert { ours, description, .. }: Alert) -> String {
     let (who, whose, other) = if ours {
         ("this device", "the viewer's", "the viewer")
@@ -108,7 +108,7 @@ mod tests {
         let none = Attempt { named: 0, usable: 0, ..attempt(Progress::Silent) };
         assert!(why(&none).starts_with("the viewer offered no address of its own, and nothing arrived"));
         let hidden = Attempt { named: 3, usable: 0, ..attempt(Progress::Silent) };
-        assert!(why(&hidden).starts_with("the viewer named no address that this device can send to (only"));
+        assert!(why(&hidden).starts_with("the viewer offered no address that this device can send to (only"));
         let heard = Attempt { named: 0, usable: 0, ..attempt(Progress::Heard) };
         assert!(why(&heard).starts_with("the viewer's packets reach port 8189"), "then it does not matter");
     }

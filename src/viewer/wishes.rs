@@ -1,48 +1,48 @@
-//! What a viewer wishes for, and what it gets of it: written by whoever asks on its behalf, read by its task and by lists.
+//! What a viewer wants, and what it receives: written on behalf of the viewer, read by its task and by lists.
 
 use super::sdp::Picture;
 use super::{Error, TrackFacts, Wanted};
 use crate::pipeline::quality::{Quality, Share};
 
-/// One viewer's.
+/// What a viewer wants.
 #[derive(Clone, Debug)]
 pub struct Wishes {
     /// Its video sections, in the order of its offer; at least one.
     pub sections: Vec<Section>,
-    /// The camera whose sound it hears.
+    /// The camera whose sound it wants.
     pub listen: String,
 }
 
-/// One video section.
+/// A video section.
 #[derive(Clone, Debug)]
 pub struct Section {
     /// Its name in the offer (`a=mid`), if it has one.
     pub mid: Option<String>,
-    /// The camera that it is to show; `None`: none since a later offer.
+    /// The camera that it should show; `None` if a later offer removed it.
     pub camera: Option<String>,
-    /// Which pictures of it.
+    /// The requested quality.
     pub quality: Quality,
-    /// It is sent nothing now.
+    /// Whether it is paused.
     pub paused: bool,
-    /// The camera and the rung that it gets pictures of.
+    /// The camera and rung that it receives.
     pub gets: Option<(String, Share)>,
 }
 
 impl Section {
-    /// One that nothing was sent in yet.
+    /// Creates a section in which nothing was sent yet.
     pub fn of(mid: Option<String>, Wanted { camera, quality, .. }: &Wanted) -> Self {
         Self { mid, camera: Some(camera.name.clone()), quality: *quality, paused: false, gets: None }
     }
 }
 
 impl Wishes {
-    /// A later offer has these `pictures`, for what is `wanted`.
+    /// Applies a later offer with these `pictures`, for the cameras in `wanted`.
     pub fn renew(&mut self, pictures: &[Picture], wanted: &[Wanted]) {
         for (number, picture) in pictures.iter().enumerate() {
             let wanted = picture.wanted.and_then(|n| wanted.get(n));
             match (self.sections.get_mut(number), wanted) {
                 (Some(section), Some(Wanted { camera, quality, .. })) => {
-                    // Who sees a camera for the first time in a section has not hidden it.
+                    // A camera that is new in a section has not been paused there.
                     section.paused &= section.camera.as_ref() == Some(&camera.name);
                     section.camera = Some(camera.name.clone());
                     section.quality = *quality;
@@ -55,7 +55,7 @@ impl Wishes {
         }
     }
 
-    /// The section of that name, or all, those without a picture as well.
+    /// The section of that name, or all sections, including those without a picture.
     pub fn sections(&mut self, mid: Option<&str>) -> Result<&mut [Section], Error> {
         match mid {
             Some(mid) => self.section(mid).map(std::slice::from_mut),
@@ -69,10 +69,10 @@ impl Wishes {
         section.ok_or_else(|| Error::BadOffer(format!("no video is sent in a media section named {mid:?}")))
     }
 
-    /// The cameras that it may get something of now, each once.
+    /// The cameras from which it may receive something now, without duplicates.
     pub fn cameras(&self) -> Vec<String> {
         let sections = self.sections.iter().flat_map(|s| {
-            let gets = s.gets.as_ref().map(|(camera, _)| camera); // it may still be on its way to another
+            let gets = s.gets.as_ref().map(|(camera, _)| camera); // it may still be switching to a different one
             s.camera.iter().chain(gets)
         });
         let mut cameras: Vec<_> = sections.chain([&self.listen]).cloned().collect();
@@ -81,7 +81,7 @@ impl Wishes {
         cameras
     }
 
-    /// What lists tell of each section that has a picture.
+    /// The facts of each section that has a picture, for lists.
     pub fn facts(&self) -> Vec<TrackFacts> {
         let facts = |s: &Section| {
             let rung = s.gets.as_ref().map(|(_, rung)| *rung);
@@ -135,7 +135,7 @@ mod tests {
             camera: Arc::new(Camera::new(camera, camera)),
             quality,
         };
-        // One goes on, paused as it was; the other one's section rests; a third one is new.
+        // One section continues, still paused; the next one is not used any more; the third is new.
         let pictures = [picture("a", Some(1)), picture("b", None), picture("c", Some(0))];
         wishes.renew(&pictures, &[wanted("yard", Quality::Half), wanted("front", Quality::Full)]);
         let facts = |wishes: &Wishes| {
@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(facts(&wishes), [front.clone(), ("yard".into(), Quality::Half, false)]);
         assert!(wishes.section("b").is_err() && wishes.section("c").is_ok(), "no picture is sent in b");
         assert_eq!(wishes.cameras(), ["front", "yard"]);
-        // Another camera in a section that was paused is shown.
+        // A different camera in a paused section is shown.
         let pictures = [picture("a", Some(0)), picture("b", Some(1)), picture("c", None)];
         wishes.renew(&pictures, &[wanted("front", Quality::Full), wanted("yard", Quality::Auto)]);
         assert_eq!(facts(&wishes), [front, ("yard".into(), Quality::Auto, false)]);
