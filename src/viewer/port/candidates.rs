@@ -1,4 +1,5 @@
-//! Our ICE candidates (RFC 8839 section 5.1, RFC 6544 for TCP): which addresses a viewer is offered, and in which order.
+//! Our ICE candidates (RFC 8839 section 5.1, RFC 6544 for TCP): the addresses that a viewer is offered, in
+//! order of preference.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -6,14 +7,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use super::Addresses;
 use crate::config;
 
-/// The most addresses that one viewer is offered: each is one more path for a browser to try, twice with TCP.
+/// Most addresses that a viewer is offered: each is another path for a browser to try, two with TCP.
 pub const MOST: usize = 8;
 
-/// Bridges and links into containers and virtual machines, by the names that their makers give them. Nobody watches
-/// from there, and a host that runs many containers has dozens. `interfaces` brings them back.
+/// Names of bridges and links into containers and virtual machines. Nobody watches from there, and a host
+/// with many containers has dozens. `interfaces` can include them again.
 const CONTAINERS: [&str; 8] = ["docker*", "br-*", "veth*", "virbr*", "cni*", "flannel*", "podman*", "lxc*"];
 
-/// Type preferences (RFC 8445 section 5.1.2.2, RFC 6544 section 4.2): what goes straight first, UDP before TCP.
+/// Type preferences (RFC 8445 section 5.1.2.2, RFC 6544 section 4.2): direct paths first, UDP before TCP.
 const HOST: u32 = 126;
 const REFLEXIVE: u32 = 100;
 const HOST_TCP: u32 = 90;
@@ -21,19 +22,19 @@ const REFLEXIVE_TCP: u32 = 80;
 /// The direction preference of passive TCP, in the upper bits of the local preference (RFC 6544 section 4.2).
 const PASSIVE: u32 = 4 << 13;
 
-/// Which interfaces count.
+/// Selects interfaces.
 pub struct Filter {
     only: Vec<String>,
     never: Vec<String>,
 }
 
 impl Filter {
-    /// By `[ice]`.
+    /// The filter configured in `[ice]`.
     pub fn of(ice: &config::Ice) -> Self {
         Self::new(&ice.interfaces, &ice.exclude_interfaces)
     }
 
-    /// `only` these, or all useful ones if there are none; and `never` those.
+    /// A filter for the interfaces in `only`, or all useful ones if it is empty, without those in `never`.
     pub fn new(only: &[String], never: &[String]) -> Self {
         Self { only: only.to_vec(), never: never.to_vec() }
     }
@@ -48,7 +49,7 @@ impl Filter {
         wanted && !any(&self.never)
     }
 
-    /// The addresses by which others may reach us, each once, with an interface that has it.
+    /// The addresses by which others may reach us, without duplicates, each with an interface that has it.
     pub fn useful(&self, addresses: &Addresses) -> Addresses {
         let mut known = HashSet::new();
         let useful = |(interface, ip): &&(String, IpAddr)| {
@@ -57,9 +58,9 @@ impl Filter {
         addresses.iter().filter(useful).cloned().collect()
     }
 
-    /// Those for a viewer that came from `from` and asked at our address `to`, the best first: `to` itself, one of each
-    /// interface, preferably of the kind that the viewer came by, then the rest up to [`MOST`]. Loopback is for a browser on
-    /// this very machine, and where there is nothing else.
+    /// The addresses for a viewer that came from `from` to our address `to`, best first: `to` itself, one of
+    /// each interface, preferably of the viewer's family, then others up to [`MOST`]. Loopback addresses are
+    /// for a browser on this machine, and for a machine without other addresses.
     pub fn choose(&self, addresses: &Addresses, from: IpAddr, to: Option<IpAddr>) -> Vec<IpAddr> {
         let useful = self.useful(addresses);
         let (from, to) = (from.to_canonical(), to.map(|ip| ip.to_canonical()));
@@ -90,7 +91,7 @@ impl Filter {
     }
 }
 
-/// Whether `name` is what `pattern` describes, in which `*` stands for anything.
+/// Whether `name` matches `pattern`, in which `*` stands for any text.
 fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
@@ -100,7 +101,7 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// Link-local addresses need a scope, for which candidates have no room (RFC 8445 section 5.1.1.1).
+/// Link-local addresses need a scope, which candidates can't express (RFC 8445 section 5.1.1.1).
 fn reachable(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local() && !ip.is_unspecified(),
@@ -115,25 +116,25 @@ fn is_site_local(ip: Ipv6Addr) -> bool {
     ip.segments()[0] & 0xffc0 == 0xfec0
 }
 
-/// What one viewer is offered.
+/// The parameters of a viewer's candidates.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidates {
     /// This machine's addresses.
     pub addresses: Vec<IpAddr>,
-    /// Whether the port is there over IPv4.
+    /// Whether the port accepts IPv4.
     pub v4: bool,
-    /// Whether the port is there over IPv6.
+    /// Whether the port accepts IPv6.
     pub v6: bool,
-    /// The port.
+    /// Port number.
     pub port: u16,
-    /// Whether it takes TCP.
+    /// Whether the port accepts TCP.
     pub tcp: bool,
-    /// Addresses on the other side of a NAT that forwards to us.
+    /// Addresses outside a NAT that forwards to us.
     pub public: Vec<config::Public>,
 }
 
 impl Candidates {
-    /// Each as in SDP, without `a=`.
+    /// The candidates as in SDP, without `a=`.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![];
         let hosts =
@@ -155,7 +156,8 @@ impl Candidates {
         lines
     }
 
-    /// Those that servers told of, without what is there already: then no NAT is between.
+    /// Candidates for the addresses reported by STUN servers, except for those already listed: there is no
+    /// NAT then.
     pub fn reflexive(&self, mapped: &[SocketAddr]) -> Vec<String> {
         let known = |a: &SocketAddr| {
             self.addresses.contains(&a.ip())
@@ -170,13 +172,13 @@ impl Candidates {
     }
 }
 
-/// One candidate. Each has a foundation of its own: none stands for another.
+/// A candidate. Each has a foundation of its own, so ICE checks them independently.
 fn line(preference: u32, n: usize, address: SocketAddr, kind: &str, tcp: bool) -> String {
     let n = u32::try_from(n).unwrap_or(0).min(0x1fff);
     let local = if tcp { PASSIVE + 0x1fff - n } else { 0xffff - n };
     let priority = (preference << 24) + (local << 8) + 255; // 256 - component 1
     let (ip, port) = (address.ip(), address.port());
-    // Which of our addresses is behind the NAT is nobody's business (RFC 8839 section 5.1).
+    // The address behind the NAT is not disclosed (RFC 8839 section 5.1).
     let base = match (kind, ip) {
         ("host", _) => "",
         (_, IpAddr::V4(_)) => " raddr 0.0.0.0 rport 9",
@@ -265,7 +267,7 @@ mod tests {
         assert_eq!(choose("10.2.0.9", Some("::ffff:10.2.0.3")), ["10.2.0.3", "10.1.0.1", "10.1.0.2"]);
         assert_eq!(choose("10.2.0.9", None), ["10.1.0.1", "10.2.0.1", "10.1.0.2"]);
         assert_eq!(choose("2001:db8::9", None), ["10.1.0.1", "2001:db8::2", "10.1.0.2"]);
-        // What is not ours to tell (a container's bridge, a proxy on this machine) counts for nothing.
+        // An address that is not in our list (a container's bridge, a proxy on this machine) is ignored.
         assert_eq!(choose("10.2.0.9", Some("172.17.0.1")), ["10.1.0.1", "10.2.0.1", "10.1.0.2"]);
 
         let many: Addresses = (1..=60).map(|n| (format!("eth{n}"), IpAddr::from([10, n, 0, 1]))).collect();

@@ -1,4 +1,4 @@
-//! What waits to be written to one TCP connection: frames of two bytes of length and their content (RFC 4571).
+//! The queue of a TCP connection: frames, each of a length in two bytes and its content (RFC 4571).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,16 +6,17 @@ use bytes::{BufMut, Bytes, BytesMut};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-/// Frames that wait to be written; a further one is dropped. An IDR of 300 KB fits, a second of video does not.
+/// Most frames that wait to be written; a further one is dropped. An IDR of 300 KB fits, a second of video
+/// does not.
 pub(super) const QUEUE: usize = 256;
 
-/// A handle on one connection: what is sent by it waits, within a bound, to be written.
+/// A handle on a connection: frames that it sends wait in a bounded queue.
 #[derive(Clone, Debug)]
 pub struct Connection {
     id: u64,
     frames: mpsc::Sender<Bytes>,
     concealed: mpsc::Sender<oneshot::Sender<()>>,
-    /// Cancelled when it is to be closed.
+    /// Cancelled when the connection is to be closed.
     pub(super) over: CancellationToken,
 }
 
@@ -23,7 +24,7 @@ pub struct Connection {
 pub struct Queue {
     /// Frames to write.
     pub(super) frames: mpsc::Receiver<Bytes>,
-    /// Orders to drop what waits, each to be answered when nothing of it is on its way.
+    /// Requests to discard what waits, each to be answered when nothing of it is on its way.
     pub(super) concealed: mpsc::Receiver<oneshot::Sender<()>>,
 }
 
@@ -34,7 +35,7 @@ impl PartialEq for Connection {
 }
 
 impl Connection {
-    /// A handle, and the queue that whoever writes to the connection takes from.
+    /// Creates a handle, and the queue for the task that writes to the connection.
     pub fn new() -> (Self, Queue) {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let (frames, waiting) = mpsc::channel(QUEUE);
@@ -44,21 +45,21 @@ impl Connection {
         (Self { id, frames, concealed, over }, Queue { frames: waiting, concealed: orders })
     }
 
-    /// Drops what waits. When this returns nothing from before is on its way any more: it has arrived, or the connection
-    /// was reset.
+    /// Discards what waits. Returns when nothing from before is on its way any more: it has arrived, or the
+    /// connection was reset.
     pub async fn conceal(&self) {
         let (done, drained) = oneshot::channel();
         if self.concealed.send(done).await.is_ok() {
-            let _ = drained.await; // the connection has ended instead
+            let _ = drained.await; // fails if the connection has ended instead
         }
     }
 
-    /// Closes the connection, once what waits is written or at once where the other end does not take it.
+    /// Closes the connection, once what waits is written, or immediately if the other end does not accept it.
     pub fn close(&self) {
         self.over.cancel();
     }
 
-    /// Sends a datagram as a frame, or drops it; false if it was dropped.
+    /// Sends a datagram as a frame; returns false if it was dropped.
     pub fn send(&self, datagram: &[u8]) -> bool {
         self.frames.try_reserve().is_ok_and(|place| {
             let Ok(length) = u16::try_from(datagram.len()) else { return false };

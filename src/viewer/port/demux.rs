@@ -1,23 +1,25 @@
-//! Whose a datagram is: the tables behind the one port that all viewers share. Pure, with the time as an argument.
+//! Finds out to which viewer a datagram belongs: the tables behind the port that all viewers share. Pure,
+//! with the time as an argument.
 //!
-//! | what comes | is known by |
+//! | datagram | is recognised by |
 //! |---|---|
-//! | STUN request | the username fragment in it, which must be ours, and its HMAC, which only the viewer can make |
-//! | STUN response | its transaction id, which only whoever got our request can know |
-//! | anything else | the address it comes from, learned from such a request; over TCP the connection |
+//! | STUN request | the username fragment in it (ours), and its HMAC, which only the viewer can make |
+//! | STUN response | its transaction id, which only a receiver of our request can know |
+//! | anything else | the address that it comes from, learned from such a request; over TCP the connection |
 //!
-//! Only a genuine request teaches an address, so a forger can neither take a viewer's place nor fill a table. Whatever
-//! is known by nothing is a stray: it costs a look-up, and no memory.
+//! Only a genuine request adds an address, so a forger can neither take a viewer's place nor fill a table. A
+//! datagram that is not recognised is a stray: it costs a look-up, and no memory.
 //!
-//! webrtc's agent knows neither our own addresses nor TCP: to it each viewer has one UDP socket per address family, and
-//! all that a viewer's browser sends comes in there, labelled with the address it came from. By which of our addresses,
-//! and over what, it came is remembered here, and what goes out takes the same way back.
+//! webrtc's agent knows neither our own addresses nor TCP: for it each viewer has one UDP socket per address
+//! family, and everything from a viewer's browser arrives there, labelled with the address that it came from.
+//! Which of our addresses it came to, and over which protocol, is recorded here, and replies take the same
+//! way back.
 //!
-//! The agent also keeps the pair that was nominated first until ICE is restarted (`rtc_ice` 0.21). A browser that walks to
-//! another network, or whose NAT gives it another port, nominates another pair and sends from there. What the agent sends to
-//! the pair of before then goes to the new one, and the answers to its checks come back labelled as it expects: the path
-//! has moved, and webrtc needs to know nothing of it. Media takes the path that is in effect ([`Demux::media`]); whoever sends
-//! it remembers that path until its mailbox says that it may be another.
+//! The agent also keeps the pair that was nominated first until ICE is restarted (`rtc_ice` 0.21). A browser
+//! that changes networks, or whose NAT assigns a new port, nominates a new pair and sends from there. What
+//! the agent sends to the old pair then goes to the new one, and the answers to its checks are labelled as it
+//! expects: the path has moved without webrtc. Media takes the current path ([`Demux::media`]); its sender
+//! remembers that path until its mailbox reports that it may have changed.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -31,57 +33,60 @@ use super::mailbox::Mailbox;
 use crate::net::stun::{self, Class, Message, TransactionId};
 use crate::net::{Bucket, Rate};
 
-/// Addresses of one viewer's browser. One has a few: its interfaces, both families, TCP, each also as its NATs show it.
-/// The one that was silent for longest gives way to a new one.
+/// Most addresses of a viewer's browser. It has a few: its interfaces, both families, TCP, each also as seen
+/// through its NATs. The one that was silent for longest makes room for a new one.
 const MOST_PATHS: usize = 16;
-/// New addresses of one viewer's browser that webrtc gets to see in an ICE session: at once, and in a second. It keeps each,
-/// asks it seven times, and looks through all at each packet. With several interfaces on both sides, each of which also
-/// connects by TCP, there may be some dozens; later one comes with each change of network.
+/// Rate of new addresses of a viewer's browser that webrtc sees in an ICE session. webrtc keeps each, checks
+/// it seven times, and searches all at each packet. With several interfaces on both sides, each also with
+/// TCP, there may be some dozens; later, each change of network adds one.
 const NEW_ADDRESSES: Rate = Rate { per_second: 0.1, burst: 128.0 };
-/// Requests of a viewer's that wait for our answer, which comes within a millisecond; the oldest is forgotten.
+/// Requests of a viewer that wait for our answer, which follows within a millisecond; the oldest is
+/// forgotten.
 const MOST_ASKED: usize = 32;
-/// Requests of ours that wait for a viewer's answer: all pairs of one round of checks. The oldest is forgotten.
+/// Requests of ours that wait for a viewer's answer: all pairs of one round of checks. The oldest is
+/// forgotten.
 const MOST_SENT: usize = 128;
-/// Where nothing came from the chosen path for so long, another that has proven itself may take its place unchosen: a NAT has
-/// forgotten it, and the other side does not know. Browsers report every 100 ms.
+/// After this much silence on the chosen path, another proven path may replace it without being chosen: a NAT
+/// may have dropped the path without the other side knowing. Browsers send reports every 100 ms.
 const SILENT: Duration = Duration::from_millis(1500);
-/// A path from which nothing came for so long is dead: browsers check theirs every 15 s at least (RFC 8445 section 11).
+/// A path without datagrams for this long is dead: browsers check theirs at least every 15 s (RFC 8445
+/// section 11).
 const DEAD: Duration = Duration::from_secs(60);
 
-/// One viewer's line through the port.
+/// Identifies a viewer's line through the port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LineId(u64);
 
-/// What brings datagrams to an address, and which of ours it was sent to.
+/// The protocol to an address, and which of our addresses is used.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Via {
-    /// UDP; `None` lets the kernel choose our address.
+    /// UDP; with `None` the kernel chooses our address.
     Udp(Option<IpAddr>),
     /// A TCP connection.
     Tcp(Connection),
 }
 
-/// How far a viewer's connection has come, in the order in which it comes.
+/// The progress of a viewer's connection, in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Progress {
-    /// Nothing genuine was heard.
+    /// Nothing genuine has arrived.
     #[default]
     Silent,
     /// Its checks arrive.
     Heard,
-    /// It answers ours.
+    /// It answers our checks.
     Answered,
     /// It has chosen a path.
     Nominated,
 }
 
-/// Where a datagram goes, as it came.
+/// The destination of a datagram that has arrived.
 pub enum Inbound {
-    /// To a viewer; from whom its agent shall think it is.
+    /// A viewer's mailbox, and the address that its agent should see.
     Line(LineId, Arc<Mailbox>, SocketAddr),
-    /// The answer to our own question for our address.
+    /// The answer to our own STUN request for our address.
     Mapped(TransactionId, SocketAddr),
-    /// Nobody's.
+    /// No viewer.
     Stray,
 }
 
@@ -89,16 +94,16 @@ pub enum Inbound {
 #[derive(Default)]
 pub struct Demux {
     lines: HashMap<LineId, Line>,
-    /// By our username fragment.
+    /// Lines by our username fragment.
     ufrags: HashMap<Box<[u8]>, LineId>,
-    /// By the other side's UDP address.
+    /// Lines by the other side's UDP address.
     remotes: HashMap<SocketAddr, LineId>,
-    /// By the requests that we sent.
+    /// The senders of our requests.
     transactions: HashMap<TransactionId, Asker>,
     next: u64,
 }
 
-/// Whose a transaction is.
+/// The sender of a transaction.
 #[derive(Clone, Copy)]
 enum Asker {
     Line(LineId),
@@ -109,27 +114,28 @@ struct Line {
     mailbox: Arc<Mailbox>,
     credentials: Option<(Box<[u8]>, hmac::Key)>,
     paths: Vec<Path>,
-    /// All addresses that webrtc has seen requests from in this ICE session.
+    /// All addresses from which webrtc has seen requests in this ICE session.
     known: HashSet<SocketAddr>,
     new_addresses: Bucket,
     asked: VecDeque<(TransactionId, SocketAddr, Via)>,
     sent: VecDeque<Sent>,
-    /// The pair that the agent has chosen: media goes there.
+    /// The address of the pair that the agent has chosen: media goes there.
     selected: Option<SocketAddr>,
-    /// Where it goes instead.
+    /// Where media goes instead.
     moved: Option<SocketAddr>,
     progress: Progress,
 }
 
-/// One address of the other side that has proven itself.
+/// A proven address of the other side.
 struct Path {
     remote: SocketAddr,
     via: Via,
-    /// The other side has chosen it, once.
+    /// Whether the other side has ever chosen it.
     nominated: bool,
-    /// It has answered a check of ours: it is really there.
+    /// Whether it has answered a check of ours, so that it really exists.
     answered: bool,
-    /// Our address that it knew is gone, and it has answered no check from another yet: it drops what we send.
+    /// Whether our address that it knew is gone, and it has not answered a check from a new one yet: it drops
+    /// what we send.
     astray: bool,
     heard: Instant,
 }
@@ -144,7 +150,7 @@ struct Sent {
 }
 
 impl Demux {
-    /// A new line, which hears nothing until it has credentials.
+    /// Opens a line, which receives nothing until it has credentials.
     pub fn open(&mut self, mailbox: Arc<Mailbox>) -> LineId {
         let id = LineId(self.next);
         self.next += 1;
@@ -164,7 +170,7 @@ impl Demux {
         id
     }
 
-    /// Forgets a line and all that was learned for it.
+    /// Removes a line and everything learned for it.
     pub fn close(&mut self, id: LineId) {
         let Some(line) = self.lines.remove(&id) else { return };
         if let Some((ufrag, _)) = line.credentials {
@@ -178,8 +184,8 @@ impl Demux {
         }
     }
 
-    /// The credentials of a line's ICE session from now on; those of the one before are void. An ICE restart begins to
-    /// count how far it comes anew.
+    /// Sets the credentials of a line's ICE session; earlier ones become invalid. After an ICE restart its
+    /// progress starts over.
     pub fn credentials(&mut self, id: LineId, ufrag: &str, password: &str) {
         let Some(line) = self.lines.get_mut(&id) else { return };
         let ufrag: Box<[u8]> = ufrag.as_bytes().into();
@@ -187,28 +193,28 @@ impl Demux {
             self.ufrags.remove(&before);
         }
         line.progress = Progress::Silent;
-        // webrtc forgets those of the session before.
+        // webrtc forgets the addresses of the session before.
         line.known.clear();
         line.new_addresses = Bucket::full(NEW_ADDRESSES);
         self.ufrags.insert(ufrag, id);
     }
 
-    /// How far a line has come.
+    /// The progress of a line.
     pub fn progress(&self, id: LineId) -> Progress {
         self.lines.get(&id).map_or(Progress::Silent, |l| l.progress)
     }
 
-    /// How many lines there are.
+    /// Number of lines.
     pub fn lines(&self) -> usize {
         self.lines.len()
     }
 
-    /// All entries of all tables.
+    /// Number of entries in all tables.
     pub fn entries(&self) -> usize {
         self.lines.len() + self.ufrags.len() + self.remotes.len() + self.transactions.len()
     }
 
-    /// These of our addresses are left: what was sent from another one goes from where the kernel chooses now.
+    /// Our present addresses: what used an address that is gone now uses one that the kernel chooses.
     pub fn keep_addresses(&mut self, ours: &[IpAddr]) {
         for line in self.lines.values_mut() {
             for path in &mut line.paths {
@@ -220,17 +226,17 @@ impl Demux {
         }
     }
 
-    /// We sent a request for our own address.
+    /// Registers a request for our own address.
     pub fn ask(&mut self, id: TransactionId) {
         self.transactions.insert(id, Asker::Us);
     }
 
-    /// It was answered, or will not be any more.
+    /// The request was answered, or will not be.
     pub fn asked(&mut self, id: &TransactionId) {
         self.transactions.remove(id);
     }
 
-    /// Whose a datagram is that came over UDP, and what it teaches. `to` is our address.
+    /// The destination of a datagram that arrived over UDP at our address `to`; learns from it.
     pub fn udp(&mut self, now: Instant, from: SocketAddr, to: Option<IpAddr>, bytes: &[u8]) -> Inbound {
         match bytes.first() {
             Some(0..4) => self.stun(now, from, Via::Udp(to), None, bytes),
@@ -242,7 +248,7 @@ impl Demux {
         }
     }
 
-    /// The same over TCP: a connection belongs to the line that its first genuine request was for.
+    /// Like [`Self::udp`], over TCP: a connection belongs to the line of its first genuine request.
     pub fn tcp(
         &mut self,
         now: Instant,
@@ -311,7 +317,7 @@ impl Demux {
             }
         };
         path.heard = now;
-        // The same browser may ask at several of our addresses; media goes from the one that it chose.
+        // A browser may send checks to several of our addresses; media goes from the one that it chose.
         if (message.nominates() || !path.nominated) && path.via != via {
             path.via = via.clone();
             line.mailbox.reroute();
@@ -322,7 +328,7 @@ impl Demux {
             && let Some(before) = self.remotes.insert(from, id).filter(|before| *before != id)
             && let Some(before) = self.lines.get_mut(&before)
         {
-            // A NAT has given the address of somebody who left to another.
+            // A NAT has reassigned the address of a viewer that left.
             before.paths.retain(|p| p.remote != from);
             before.mailbox.reroute();
         }
@@ -367,7 +373,7 @@ impl Demux {
         path.heard = now;
         let (chosen, proven) = (path.nominated, path.answered);
         let present = line.moved.or(line.selected);
-        // Whoever has nominated a path and sends by it has chosen it, whatever was chosen before.
+        // A path that is nominated and used by the other side is chosen, whatever was chosen before.
         if proven && present.is_some_and(|p| p != from && (chosen || line.is_silent(p, now))) {
             line.moved = (line.selected != Some(from)).then_some(from);
             line.mailbox.reroute();
@@ -375,8 +381,8 @@ impl Demux {
         Inbound::Line(id, line.mailbox.clone(), from)
     }
 
-    /// The agent of a line has chosen a pair, at first or after an ICE restart: media goes to this address, until the viewer
-    /// moves.
+    /// The agent of a line has chosen a pair, initially or after an ICE restart: media goes to this address
+    /// until the viewer changes networks.
     pub fn select(&mut self, id: LineId, to: SocketAddr) {
         let Some(line) = self.lines.get_mut(&id) else { return };
         if line.selected != Some(to) {
@@ -385,7 +391,7 @@ impl Demux {
         }
     }
 
-    /// Which way a line's media goes: to which address, and by what. It holds until the line's mailbox is told to reroute.
+    /// The address and way of a line's media. They stay valid until the line's mailbox is told to reroute.
     pub fn media(&self, id: LineId) -> Option<(SocketAddr, Via)> {
         let line = self.lines.get(&id)?;
         let to = line.moved.or(line.selected)?;
@@ -393,7 +399,7 @@ impl Demux {
         Some((to, path.map_or(Via::Udp(None), |p| p.via.clone())))
     }
 
-    /// Which way a datagram of a line's agent goes out that is meant for `to`: to which address, and by what.
+    /// The address and way of a datagram that a line's agent sends to `to`.
     pub fn outbound(&mut self, id: LineId, to: SocketAddr, bytes: &[u8]) -> Option<(SocketAddr, Via)> {
         let line = self.lines.get_mut(&id)?;
         let message = if matches!(bytes.first(), Some(0..4)) { Message::parse(bytes) } else { None };
@@ -415,7 +421,7 @@ impl Demux {
             self.transactions.insert(message.id(), Asker::Line(id));
         }
         let path = line.paths.iter().find(|p| p.remote == really);
-        // A candidate that has not been heard of yet is asked over UDP.
+        // A candidate from which nothing has arrived yet is checked over UDP.
         Some((really, path.map_or(Via::Udp(None), |p| p.via.clone())))
     }
 
@@ -431,7 +437,7 @@ impl Demux {
         paths.iter().filter_map(connection).collect()
     }
 
-    /// A TCP connection is over.
+    /// A TCP connection has ended.
     pub fn closed(&mut self, id: LineId, connection: &Connection) {
         if let Some(line) = self.lines.get_mut(&id) {
             line.paths.retain(|p| !matches!(&p.via, Via::Tcp(c) if c == connection));
@@ -446,7 +452,7 @@ impl Line {
         heard.is_none_or(|heard| now.saturating_duration_since(heard) > SILENT)
     }
 
-    /// Forgets the dead paths, and one more if there are still too many.
+    /// Forgets dead paths, and one more if there are still too many.
     fn make_room(&mut self, remotes: &mut HashMap<SocketAddr, LineId>, id: LineId, now: Instant) {
         let needed = [self.selected, self.moved];
         let dead =

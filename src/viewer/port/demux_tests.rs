@@ -1,4 +1,4 @@
-//! The tables, with keys and a clock of our own.
+//! Tests of the tables, with our own keys and clock.
 
 use super::super::mailbox::Mail;
 use super::*;
@@ -13,7 +13,7 @@ struct Desk {
     next: u32,
 }
 
-/// What became of a datagram: whose it was, and as from whom.
+/// The result for a datagram: its line, and the sender's address that the agent sees.
 type Fate = Option<(LineId, SocketAddr)>;
 
 impl Desk {
@@ -46,7 +46,7 @@ impl Desk {
         id
     }
 
-    /// A genuine check of the browser's.
+    /// A genuine check by the browser.
     fn check(&mut self, ufrag: &str, from: &str, to: &str, nominates: bool) -> (Fate, TransactionId) {
         let id = self.id();
         let key = stun::key(&format!("password of {ufrag}"));
@@ -54,7 +54,7 @@ impl Desk {
         (self.udp(from, to, &bytes), id)
     }
 
-    /// A check of ours, where it went, and what becomes of the browser's answer from there.
+    /// A check of ours: where it went, and the result for the browser's answer from there.
     fn ask(&mut self, line: LineId, to: &str) -> (SocketAddr, Fate) {
         let id = self.id();
         let question = stun::binding_request(id);
@@ -63,14 +63,14 @@ impl Desk {
         (really, answer)
     }
 
-    /// Both directions of checks, the path chosen.
+    /// Checks in both directions, with the path chosen.
     fn connect(&mut self, ufrag: &str, line: LineId, from: &str) {
         self.check(ufrag, from, OURS, true).0.expect("genuine");
         self.ask(line, from).1.expect("ours");
         assert_eq!(self.send(line, from).0, address(from));
     }
 
-    /// The agent has chosen that address; the way of media.
+    /// The agent has chosen that address; returns the way of media.
     fn send(&mut self, line: LineId, to: &str) -> (SocketAddr, Via) {
         self.demux.select(line, address(to));
         self.demux.media(line).expect("a way")
@@ -118,7 +118,7 @@ fn two_viewers_behind_one_address_are_told_apart() {
     desk.check("two", B, OURS, true).0.expect("genuine");
     assert_eq!(desk.udp(A, OURS, RTCP), Some((one, address(A))));
     assert_eq!(desk.udp(B, OURS, RTCP), Some((two, address(B))));
-    // The NAT gives the port of one who left to the other.
+    // The NAT reassigns the port of a viewer that left.
     desk.check("two", A, OURS, true).0.expect("genuine");
     assert_eq!(desk.udp(A, OURS, RTCP), Some((two, address(A))));
     desk.demux.close(one);
@@ -184,7 +184,7 @@ fn media_follows_a_viewer_to_another_network() {
     let mut desk = Desk::new();
     let line = desk.line("ours");
     desk.connect("ours", line, A);
-    // Heard, asked back, chosen, and sent from: only all of it moves the path.
+    // Checked, checked back, chosen, and used: only all of it moves the path.
     desk.check("ours", C, ALSO_OURS, true);
     assert_eq!(desk.udp(C, OURS, RTCP), Some((line, address(C))));
     assert_eq!(desk.send(line, A).0, address(A), "it has not answered yet");
@@ -192,12 +192,12 @@ fn media_follows_a_viewer_to_another_network() {
     assert_eq!(desk.send(line, A).0, address(A), "it sends nothing from there yet");
     desk.udp(C, OURS, RTCP);
     assert_eq!(desk.send(line, A), (address(C), by(ALSO_OURS)));
-    // The agent goes on asking at the address of before, and gets its answers from there.
+    // The agent still sends checks to the old address, and sees their answers as from there.
     assert_eq!(desk.ask(line, A), (address(C), Some((line, address(A)))));
     // Back again.
     desk.udp(A, OURS, RTCP);
     assert_eq!(desk.send(line, A).0, address(A));
-    // After a restart the agent's own choice holds.
+    // After a restart the agent's own choice applies.
     desk.udp(C, OURS, RTCP);
     assert_eq!(desk.send(line, B).0, address(B));
 }
@@ -207,7 +207,7 @@ fn media_follows_a_nat_that_forgets() {
     let mut desk = Desk::new();
     let line = desk.line("ours");
     desk.connect("ours", line, A);
-    // The same browser by another port, of which it knows nothing: so it does not choose.
+    // The same browser has a new port, without knowing it: so it does not choose a path.
     desk.check("ours", B, OURS, false);
     desk.ask(line, B);
     desk.udp(B, OURS, RTCP);
@@ -303,7 +303,7 @@ fn a_viewer_that_comes_from_everywhere_is_heard_from_so_many_addresses() {
     let mut heard = |from: std::ops::Range<u16>| {
         let one = |port| desk.check("ours", &format!("203.0.113.9:{port}"), OURS, false).0;
         let count = from.filter_map(one).count();
-        // Who is known stays so, also where its path has given way to another.
+        // A known address stays known, even if its path was replaced.
         assert!(
             [A, "203.0.113.9:1000"].iter().all(|known| desk.check("ours", known, OURS, false).0.is_some())
         );
@@ -312,7 +312,7 @@ fn a_viewer_that_comes_from_everywhere_is_heard_from_so_many_addresses() {
     };
     assert_eq!(heard(1000..4000), NEW_ADDRESSES.burst as usize - 1);
     assert_eq!(heard(4000..7000), 10);
-    // An ICE restart begins anew, because webrtc does.
+    // An ICE restart starts over, as webrtc does.
     desk.demux.credentials(line, "again", "password of again");
     assert!(desk.check("again", B, OURS, false).0.is_some());
 }

@@ -1,9 +1,9 @@
-//! Repeats our last DTLS flight when it is not answered soon, and when the other side repeats its own, which says that ours did
-//! not arrive (RFC 6347 section 4.2.4). webrtc has a timer of a second for that, and forgets it when something arrives that it
-//! makes nothing of: on a bad link, where browsers repeat theirs after 50 ms, a lost flight of ours would cost a second or be
-//! lost for ever. It can't be told another time (`rtc` 0.21).
+//! Retransmits our last DTLS flight if it is not answered soon, or if the other side retransmits its own,
+//! which means that ours was lost (RFC 6347 section 4.2.4). webrtc has a timer of a second for this, and
+//! cancels it when something arrives that it can't use: on a bad link, where browsers retransmit after 50 ms,
+//! a lost flight of ours would cost a second or be lost for ever. The timer can't be changed (`rtc` 0.21).
 //!
-//! The datagrams are sent again as they were: what did arrive is dropped by the other side's protection against replay.
+//! The datagrams are sent again unchanged: copies are dropped by the other side's replay protection.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -12,38 +12,38 @@ use bytes::Bytes;
 
 use super::records::{CHANGE_CIPHER_SPEC, HANDSHAKE, messages};
 
-/// Datagrams of one flight: a certificate with all around it is four or five.
+/// Most datagrams of a flight; one with a certificate has four or five.
 const MOST: usize = 16;
-/// Between two repetitions: the other side's own comes in several datagrams.
+/// Time between two retransmissions: the other side's flight arrives in several datagrams.
 const PAUSE: Duration = Duration::from_millis(30);
-/// How long an answer may take before the first repetition; twice as long after each, up to [`LONGEST`].
+/// Time until the first retransmission without an answer; doubles each time, up to [`LONGEST`].
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(1);
-/// Repetitions of one flight, so that a stranger who forges the viewer's questions gets no more of them. On a bad link a
-/// browser asks ten times.
+/// Most retransmissions of a flight, so that a stranger who forges the viewer's requests gets no more than
+/// that. On a bad link a browser asks ten times.
 const MOST_REPETITIONS: u32 = 32;
 
-/// What we sent last, and what we had heard before.
+/// The last flight that we sent, and what had arrived before.
 #[derive(Debug, Default)]
 pub struct Flight {
-    /// At most [`MOST`]; a further one is not kept.
+    /// At most [`MOST`]; further ones are not kept.
     datagrams: Vec<(SocketAddr, Bytes)>,
-    /// The newest handshake message that was heard...
+    /// The newest handshake message that has arrived.
     heard: Option<u16>,
-    /// ... and the one that had been when the flight began, to which it is the answer.
+    /// The newest one that had arrived when the flight began, which the flight answers.
     answers: Option<u16>,
     repeated: Option<Instant>,
     repetitions: u32,
-    /// When an unanswered flight is repeated, and how long that is after the last time.
+    /// When to retransmit an unanswered flight, and the time since the last transmission.
     due: Option<Instant>,
     wait: Duration,
 }
 
 impl Flight {
-    /// We send this DTLS datagram.
+    /// Records a DTLS datagram that we send.
     pub fn sent(&mut self, now: Instant, to: SocketAddr, datagram: &[u8]) {
         if !matches!(datagram.first(), Some(&(CHANGE_CIPHER_SPEC | HANDSHAKE))) {
-            return; // alerts and data are never repeated
+            return; // alerts and data are never retransmitted
         }
         let first = |d: &[u8]| messages(d).next();
         let again = first(datagram).is_some()
@@ -62,17 +62,17 @@ impl Flight {
         self.due = Some(now + self.wait);
     }
 
-    /// The handshake is complete: there is no answer to wait for any more.
+    /// The handshake is complete: no answer is expected any more.
     pub fn complete(&mut self) {
         self.due = None;
     }
 
-    /// When there is something to repeat.
+    /// When the next retransmission is due.
     pub fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// Time has passed; what is to be sent again.
+    /// Returns the datagrams to retransmit now.
     pub fn timeout(&mut self, now: Instant) -> Vec<(SocketAddr, Bytes)> {
         if self.due.is_none_or(|due| now < due) {
             return vec![];
@@ -91,12 +91,12 @@ impl Flight {
         self.datagrams.clone()
     }
 
-    /// This DTLS datagram has arrived; what is to be sent again.
+    /// Records a DTLS datagram that has arrived; returns the datagrams to retransmit.
     pub fn arrived(&mut self, now: Instant, datagram: &[u8]) -> Vec<(SocketAddr, Bytes)> {
         let Some(newest) = messages(datagram).max() else { return vec![] };
         if self.heard < Some(newest) {
             self.heard = Some(newest);
-            self.due = None; // an answer, and what is missing of it the other side repeats by itself
+            self.due = None; // an answer; if a part is missing, the other side asks for it
             return vec![];
         }
         let answered = self.answers >= messages(datagram).min();
@@ -113,7 +113,7 @@ mod tests {
     use super::super::records;
     use super::*;
 
-    /// One record with one handshake message.
+    /// A record with one handshake message.
     fn record(epoch: u16, message: u16) -> Vec<u8> {
         records::tests::record(HANDSHAKE, epoch, &records::tests::message(message))
     }
@@ -132,7 +132,7 @@ mod tests {
             self.flight.sent(self.start, ([192, 0, 2, 1], 9).into(), datagram);
         }
 
-        /// How many datagrams are repeated.
+        /// Number of datagrams that are retransmitted.
         fn arrived(&mut self, ms: u64, datagram: &[u8]) -> usize {
             self.flight.arrived(self.start + Duration::from_millis(ms), datagram).len()
         }
@@ -209,7 +209,7 @@ mod tests {
         room.sent(&record(0, 1));
         let answers: usize = (1..10_000).map(|n| room.arrived(n * 30, &record(0, 0))).sum();
         assert_eq!(answers, MOST_REPETITIONS as usize);
-        // The next flight counts for itself.
+        // The next flight has its own count.
         room.arrived(400_000, &record(0, 1));
         room.sent(&record(0, 2));
         assert_eq!(room.arrived(400_100, &record(0, 1)), 1);

@@ -1,7 +1,8 @@
-//! What of all that comes from a viewer's addresses gets to its connection: see [`records`] and `reports`. webrtc has
-//! no bounds of its own. Pure, with the time as an argument.
+//! Decides which datagrams from a viewer's addresses reach its connection: see [`records`] and `reports`.
+//! webrtc has no limits of its own. Pure, with the time as an argument.
 //!
-//! An address can be forged, so what is kept here for a viewer can be filled by strangers only where it does no harm.
+//! An address can be forged, so strangers may fill what is kept here for a viewer only where that does no
+//! harm.
 
 use std::time::Instant;
 
@@ -12,34 +13,34 @@ use super::reports::Reports;
 use crate::net::{Bucket, Rate};
 use crate::viewer::keys::Master;
 
-/// DTLS datagrams in a second, and at once, once the handshake is complete: a goodbye, or a last flight that was lost.
+/// Rate of DTLS datagrams once the handshake is complete: a goodbye, or a last flight that was lost.
 const AFTERWARDS: Rate = Rate { per_second: 10.0, burst: 20.0 };
 
-/// What a handshake failed by, as the side that noticed says.
+/// An alert by which a handshake failed, sent by the side that noticed the failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Alert {
-    /// Whether we did.
+    /// Whether we sent it.
     pub ours: bool,
-    /// RFC 5246 section 7.2.
+    /// Alert description (RFC 5246 section 7.2).
     pub description: u8,
-    /// When.
+    /// Time of the alert.
     pub at: Instant,
 }
 
-/// What is let in.
+/// What is admitted.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Admitted {
-    /// It is of ICE.
+    /// An ICE datagram.
     Stun,
-    /// It is of DTLS; [`Gate::reduce`] says what of it webrtc gets.
+    /// A DTLS datagram; [`Gate::reduce`] decides which parts webrtc receives.
     Dtls,
-    /// A compound RTCP packet that the viewer has signed, opened.
+    /// A decrypted compound RTCP packet that the viewer has authenticated.
     Report(Bytes),
 }
 
-/// The gate of one viewer.
+/// The gate of a viewer.
 pub struct Gate {
-    /// The rest is refused when the handshake is complete.
+    /// DTLS of the handshake; later records are refused when it is complete.
     handshake: Handshake,
     reports: Option<Reports>,
     afterwards: Bucket,
@@ -54,16 +55,16 @@ impl Default for Gate {
 }
 
 impl Gate {
-    /// The handshake is complete; the viewer signs its reports with this.
+    /// The handshake is complete; the viewer authenticates its reports with this key.
     pub fn secure(&mut self, master: Master) {
         self.reports = Some(Reports::signed_with(master));
         self.failed = None;
     }
 
-    /// What of a datagram that has arrived is worth a place in the queue.
+    /// The part of an arriving datagram that may enter the queue.
     pub fn admit(&mut self, now: Instant, datagram: &[u8]) -> Option<Admitted> {
         match (datagram.first()?, &mut self.reports) {
-            (0..4, _) => Some(Admitted::Stun), // it was looked at by its address table
+            (0..4, _) => Some(Admitted::Stun), // its address table has checked it
             (20..64, None) => Some(Admitted::Dtls),
             (20..64, Some(_)) => {
                 (records::speaks(datagram) && self.afterwards.take(1.0, now)).then_some(Admitted::Dtls)
@@ -73,7 +74,7 @@ impl Gate {
         }
     }
 
-    /// Of a DTLS datagram from the queue, what webrtc gets.
+    /// The part of a DTLS datagram from the queue that webrtc receives.
     pub fn reduce(&mut self, now: Instant, datagram: Bytes) -> Option<Bytes> {
         if self.reports.is_some() {
             return records::established(datagram);
@@ -82,19 +83,19 @@ impl Gate {
         self.handshake.reduce(datagram)
     }
 
-    /// webrtc sends this DTLS datagram.
+    /// Records a DTLS datagram that webrtc sends.
     pub fn sends(&mut self, now: Instant, datagram: &[u8]) {
         if self.reports.is_none() {
             self.note(now, true, datagram);
         }
     }
 
-    /// Why the handshake does not come to an end, if a side has said so.
+    /// Why the handshake does not complete, if a side has sent an alert.
     pub fn failed(&self) -> Option<Alert> {
         self.failed
     }
 
-    /// The first says most: the other side answers it.
+    /// Keeps the first alert, which says most: the other side's is an answer to it.
     fn note(&mut self, now: Instant, ours: bool, datagram: &[u8]) {
         const FATAL: u8 = 2;
         if let Some((FATAL, description)) = records::alert(datagram)

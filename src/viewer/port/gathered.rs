@@ -1,4 +1,4 @@
-//! Our candidates for one viewer, as they become known.
+//! Our candidates for a viewer, as they become known.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::Port;
 use super::candidates::Candidates;
 use super::reflexive::Found;
 
-/// What a viewer has been told, and what it may still be told.
+/// The candidates that a viewer has been told, and those that may follow.
 pub struct Gathered {
     candidates: Candidates,
     asked: Option<watch::Receiver<Found>>,
@@ -17,8 +17,8 @@ pub struct Gathered {
 }
 
 impl Gathered {
-    /// For a viewer that came from `from` to our address `to`. Servers that have to be asked are waited for as long as
-    /// `patience`.
+    /// Gathers candidates for a viewer that came from `from` to our address `to`. Waits for STUN servers for
+    /// as long as `patience`.
     pub async fn new(port: &Port, from: IpAddr, to: Option<IpAddr>, patience: Duration) -> Self {
         let mut asked = port.reflexive();
         let found = match &mut asked {
@@ -31,7 +31,7 @@ impl Gathered {
         Self { candidates: port.candidates(from, to), asked, found }
     }
 
-    /// Those known so far.
+    /// The candidates known so far.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = self.candidates.lines();
         lines.extend(self.candidates.reflexive(&self.found.addresses));
@@ -43,7 +43,8 @@ impl Gathered {
         self.found.done
     }
 
-    /// Those that become known later; an empty one says that there are no more. Pending for ever after that.
+    /// Candidates that become known later; an empty one means that there are no more. Pending for ever after
+    /// that.
     pub async fn late(&mut self) -> Vec<String> {
         while let Some(asked) = self.asked.as_mut().filter(|_| !self.found.done) {
             if asked.changed().await.is_err() {

@@ -1,8 +1,9 @@
-//! Who may hold a TCP connection to the media port. Pure logic, but for [`Guests`] around it.
+//! Limits TCP connections to the media port. Pure logic, except for [`Guests`] around it.
 //!
-//! Anybody can connect, and until the first genuine request arrives nobody knows whether it is a viewer. Strangers are
-//! few, and when their places are taken the one that has been silent longest, of the source that has most of them, gives
-//! way to a newcomer: whoever only connects keeps nobody out. A viewer keeps its connections.
+//! Anybody can connect, and until the first genuine request nobody knows whether it is a viewer. Places for
+//! strangers are few; when they are taken, a newcomer replaces the stranger that has been silent longest, of
+//! the source with most of them: so connections without requests keep nobody out. Viewers keep their
+//! connections.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -14,35 +15,36 @@ use super::demux::LineId;
 use crate::memory;
 use crate::net::{Source, descriptors};
 
-/// How many connections there may be.
+/// Limits for connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Connections at once. Each viewer has one or two, so viewers never reach it.
     pub all: usize,
-    /// Those of them that have not shown yet that they are viewers.
+    /// Connections that have not yet proven to be viewers.
     pub strangers: usize,
-    /// ... and of one source: an office behind one NAT.
+    /// Such connections of one source, such as an office behind one NAT.
     pub strangers_per_source: usize,
-    /// Connections of one viewer: its interfaces and both address families, and again while it changes networks.
+    /// Connections of one viewer: its interfaces and both address families, and twice that while it changes
+    /// networks.
     pub per_viewer: usize,
 }
 
 impl Limits {
-    /// What the daemon runs with.
+    /// The limits of the daemon.
     pub const STANDARD: Self = Self { all: 2048, strangers: 256, strangers_per_source: 64, per_viewer: 8 };
 
-    /// The same for a process that may have `descriptors` files open at once.
+    /// The limits for a process that may open `descriptors` files.
     pub fn within(self, descriptors: usize) -> Self {
         let all = descriptors::share(self.all, descriptors);
         Self { all, strangers: self.strangers.min(all.div_ceil(2)), ..self }
     }
 }
 
-/// The policy. A connection whose `T` is returned has to make room. `V` tells viewers apart.
+/// The policy. A connection whose `T` is returned must make room. `V` identifies viewers.
 #[derive(Debug)]
 struct Seats<T, V> {
     limits: Limits,
-    /// The longer there, the smaller the number.
+    /// Connections by number; older ones have smaller numbers.
     strangers: HashMap<u64, (Source, T)>,
     viewers: HashMap<u64, V>,
     next: u64,
@@ -53,7 +55,8 @@ impl<T, V: Eq + Hash> Seats<T, V> {
         Self { limits, strangers: HashMap::new(), viewers: HashMap::new(), next: 0 }
     }
 
-    /// A connection from `source`: its number, and who makes room for it; `None` if there is no room.
+    /// Admits a connection from `source`: returns its number, and the connection that must make room; `None`
+    /// if there is no room.
     fn admit(&mut self, source: Source, end: T) -> Option<(u64, Option<T>)> {
         let of = self.strangers.values().filter(|(s, _)| *s == source).count();
         let full = self.strangers.len() >= self.limits.strangers
@@ -67,7 +70,7 @@ impl<T, V: Eq + Hash> Seats<T, V> {
                 let (count, first) = counts.entry(*source).or_insert((0, *number));
                 (*count, *first) = (*count + 1, (*first).min(*number));
             }
-            // Among equals the one whose oldest has been there longest.
+            // Among equal sources, the one with the oldest connection.
             let most = counts.into_iter().max_by_key(|(_, (count, first))| (*count, u64::MAX - first));
             gone = Some(self.end_oldest(most?.0)?);
         }
@@ -83,7 +86,8 @@ impl<T, V: Eq + Hash> Seats<T, V> {
         self.strangers.remove(&number).map(|(_, end)| end)
     }
 
-    /// It is a connection of this viewer; false if it has too many, or had to make room.
+    /// The connection belongs to this viewer; returns false if the viewer has too many, or the connection had
+    /// to make room.
     fn known(&mut self, number: u64, viewer: V) -> bool {
         let few = self.viewers.values().filter(|v| **v == viewer).count() < self.limits.per_viewer;
         let known = few && self.strangers.remove(&number).is_some();
@@ -107,26 +111,26 @@ impl<T, V: Eq + Hash> Seats<T, V> {
 #[derive(Debug)]
 pub struct Guests(Mutex<Seats<CancellationToken, LineId>>);
 
-/// One connection's place, given back when it is dropped.
+/// A connection's place, freed on drop.
 pub struct Place {
     guests: Arc<Guests>,
     number: u64,
-    /// Cancelled when it has to make room.
+    /// Cancelled when the connection must make room.
     pub end: CancellationToken,
 }
 
 impl Guests {
-    /// Nobody yet.
+    /// Creates an empty set of connections.
     pub fn new(limits: Limits) -> Self {
         Self(Mutex::new(Seats::new(limits)))
     }
 
-    /// Connections now.
+    /// Number of connections.
     pub fn count(&self) -> usize {
         self.seats().count()
     }
 
-    /// A place for a connection; another may have to make room for it.
+    /// Admits a connection; another one may have to make room for it.
     pub fn admit(self: &Arc<Self>, source: Source) -> Option<Place> {
         let end = CancellationToken::new();
         let (number, gone) = self.seats().admit(source, end.clone())?;
@@ -142,7 +146,7 @@ impl Guests {
 }
 
 impl Place {
-    /// It is a viewer's; false if that has too many.
+    /// The connection belongs to a viewer; returns false if that has too many.
     pub fn known(&self, viewer: LineId) -> bool {
         self.guests.seats().known(self.number, viewer)
     }
@@ -191,7 +195,7 @@ mod tests {
         assert!(!seats.known(number, 0), "it has two");
         assert!(!seats.known(77, 9), "it had to make room");
         seats.leave(number);
-        // Strangers have what is left, and nobody's place.
+        // Strangers get what is left, and replace no viewer.
         for n in 0..100 {
             let (_, gone) = seats.admit(host(n), 100 + n).expect("room");
             assert!(gone.is_none_or(|gone| gone >= 100));
@@ -201,7 +205,7 @@ mod tests {
             seats.leave(number);
         }
         assert_eq!(seats.count(), 0);
-        // With viewers alone, there is no room for strangers.
+        // With viewers alone there is no room for strangers.
         let mut seats: Seats<u32, u32> = Seats::new(SMALL);
         for n in 0..8 {
             let (number, _) = seats.admit(host(n), n).expect("room");
@@ -216,7 +220,7 @@ mod tests {
         for sources in [1, 10, 200] {
             (0..2000).for_each(|n| _ = seats.admit(host(n % sources), n));
             let (number, _) = seats.admit(host(0xffff), 1).expect("room");
-            // As many as come in half a second, at 100 a second.
+            // As many as arrive in half a second, at 100 a second.
             (0..50).for_each(|n| _ = seats.admit(host(n % sources), n));
             assert!(seats.known(number, sources), "{sources} sources");
         }

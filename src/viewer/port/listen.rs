@@ -1,4 +1,4 @@
-//! Taking the port: the same number for UDP and TCP, over IPv4 and, where the machine has it, IPv6.
+//! Opens the media port: the same number for UDP and TCP, over IPv4 and, where the machine has it, IPv6.
 
 use std::fmt;
 use std::io;
@@ -10,24 +10,24 @@ use tokio::net::TcpListener;
 use super::udp::Udp;
 use crate::listen::Protocol as Wire;
 
-/// How often the kernel may choose a number that is free for UDP and taken for TCP.
+/// How often the kernel may choose a number that is free for UDP but taken for TCP.
 const TRIES: usize = 20;
-/// Connections that wait to be taken.
+/// Connections that wait to be accepted.
 const PENDING: i32 = 128;
 
-/// The port in all its forms.
+/// The opened sockets.
 pub struct Listening {
-    /// Its number.
+    /// Port number.
     pub number: u16,
     /// UDP over IPv4.
     pub v4: Option<Udp>,
     /// UDP over IPv6.
     pub v6: Option<Udp>,
-    /// TCP, over each of the two.
+    /// TCP listeners for both families.
     pub tcp: Vec<TcpListener>,
 }
 
-/// Why the port cannot be taken.
+/// Why the port can't be opened.
 #[derive(Debug)]
 pub struct Error {
     number: u16,
@@ -49,7 +49,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// Takes `number`, or for 0 one that the kernel chooses.
+/// Opens the port `number`, or for 0 one that the kernel chooses.
 pub fn listen(number: u16, tcp: bool) -> Result<Listening, Error> {
     let mut tries = if number == 0 { TRIES } else { 1 };
     loop {
@@ -82,7 +82,7 @@ fn all(wanted: u16, tcp: bool) -> Result<Listening, Error> {
     Ok(Listening { number, v4: udp4, v6: udp6, tcp })
 }
 
-/// Takes `number` for TCP alone.
+/// Opens the port `number` for TCP only.
 pub fn tcp(number: u16) -> Result<Vec<TcpListener>, Error> {
     let take = |ip: IpAddr| {
         let listener = bind(ip, number, Type::STREAM)?.map(|s| {
@@ -97,7 +97,7 @@ pub fn tcp(number: u16) -> Result<Vec<TcpListener>, Error> {
     taken.map_err(|source| Error { number, protocol: Wire::Tcp, source })
 }
 
-/// `None` where this machine has not the family.
+/// `None` if this machine does not have the address family.
 fn bind(ip: IpAddr, number: u16, kind: Type) -> io::Result<Option<Socket>> {
     let address = SocketAddr::new(ip, number);
     let protocol = if kind == Type::DGRAM { Protocol::UDP } else { Protocol::TCP };
@@ -112,7 +112,7 @@ fn bind(ip: IpAddr, number: u16, kind: Type) -> io::Result<Option<Socket>> {
         socket.set_only_v6(true)?;
     }
     if kind == Type::STREAM {
-        socket.set_reuse_address(true)?; // connections of a daemon that was here before may linger
+        socket.set_reuse_address(true)?; // connections of an earlier daemon may linger
     }
     match socket.bind(&address.into()) {
         Err(e) if missing(&e) => Ok(None),

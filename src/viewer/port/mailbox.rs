@@ -1,4 +1,4 @@
-//! What has arrived for one viewer and waits for its task. What gets in is decided here by [`Gate`]; whoever sends can displace
+//! What has arrived for a viewer and waits for its task. [`Gate`] decides what gets in; a sender can displace
 //! only what is of the same kind.
 
 use std::collections::VecDeque;
@@ -12,30 +12,31 @@ use tokio::sync::Notify;
 
 use super::gate::{Admitted, Gate};
 
-/// STUN and DTLS datagrams that wait; a further one is dropped. A browser sends a few a second, and a flight of DTLS is five.
+/// Most STUN and DTLS datagrams that wait; further ones are dropped. A browser sends a few a second, and a
+/// DTLS flight has five.
 const DATAGRAMS: usize = 64;
-/// Reports that wait. A browser sends some 50 a second; where much is lost, several times that.
+/// Most reports that wait. A browser sends some 50 a second; where much is lost, several times that.
 const REPORTS: usize = 128;
 
-/// One thing for a viewer's task.
+/// A message for a viewer's task.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Mail {
-    /// From there, as its core shall think.
+    /// A STUN datagram, with the address that the core should see.
     Stun(SocketAddr, Bytes),
-    /// As above.
+    /// A DTLS datagram, with the address that the core should see.
     Dtls(SocketAddr, Bytes),
-    /// A compound RTCP packet, opened.
+    /// A decrypted compound RTCP packet.
     Report(Bytes),
-    /// The viewer hears us again, after our address has changed.
+    /// The viewer receives our packets again, after our address has changed.
     Mended,
 }
 
-/// One viewer's.
+/// A viewer's mailbox.
 #[derive(Default)]
 pub struct Mailbox {
     waiting: Mutex<Waiting>,
     gate: Mutex<Gate>,
-    /// A permit is in it while something waits.
+    /// Has a permit while something waits.
     arrived: Notify,
     rerouted: AtomicBool,
 }
@@ -43,23 +44,23 @@ pub struct Mailbox {
 #[derive(Default)]
 struct Waiting {
     mail: VecDeque<Mail>,
-    /// How many of each kind, in the order of [`Mail`]'s.
+    /// Number of messages of each kind, in the order of [`Mail`].
     counts: [usize; 4],
 }
 
-/// What became of a datagram.
+/// The result for a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivered {
     /// It waits for the task.
     Taken,
     /// There was no room.
     Dropped,
-    /// It is nothing that the viewer's connection needs.
+    /// The viewer's connection does not need it.
     Refused,
 }
 
 impl Mail {
-    /// Its kind, and how many of that may wait.
+    /// Its kind, and how many of that kind may wait.
     fn kind(&self) -> (usize, usize) {
         match self {
             Self::Stun(..) => (0, DATAGRAMS),
@@ -71,7 +72,7 @@ impl Mail {
 }
 
 impl Mailbox {
-    /// A datagram of the viewer's has arrived; its core shall think that it is from `label`.
+    /// Delivers a datagram of the viewer; its core should see it as from `label`.
     pub fn deliver(&self, now: Instant, label: SocketAddr, datagram: &[u8]) -> Delivered {
         let mail = match self.gate().admit(now, datagram) {
             Some(Admitted::Stun) => Mail::Stun(label, Bytes::copy_from_slice(datagram)),
@@ -82,7 +83,7 @@ impl Mailbox {
         if self.post(mail) { Delivered::Taken } else { Delivered::Dropped }
     }
 
-    /// The viewer hears us again.
+    /// The viewer receives our packets again.
     pub fn mended(&self) {
         self.post(Mail::Mended); // one is enough
     }
@@ -105,24 +106,25 @@ impl Mailbox {
         self.arrived.notified().await;
     }
 
-    /// All that is there, in order.
+    /// Takes everything, in order.
     pub fn take(&self) -> VecDeque<Mail> {
         std::mem::take(&mut *self.waiting()).mail
     }
 
-    /// What may get in here, and on to webrtc.
+    /// Decides what gets in, and what webrtc receives.
     pub fn gate(&self) -> MutexGuard<'_, Gate> {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Media may go another way from now on.
+    /// Media may have to take a different way from now on.
     pub fn reroute(&self) {
         self.rerouted.store(true, Ordering::Release);
     }
 
-    /// Whether it may since this was asked last.
+    /// Whether that has happened since the previous call.
     pub fn rerouted(&self) -> bool {
-        // Read first: it is false for each picture but a few, and nobody else has to hear of that.
+        // A plain load first: the flag is false for nearly every picture, and the load does not disturb other
+        // cores.
         self.rerouted.load(Ordering::Relaxed) && self.rerouted.swap(false, Ordering::AcqRel)
     }
 

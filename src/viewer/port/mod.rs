@@ -1,4 +1,5 @@
-//! One port for all media: every viewer over one UDP port and, where no UDP gets through, the same port over TCP.
+//! One port for all media: every viewer uses the same UDP port or, where UDP is blocked, the same port over
+//! TCP.
 //!
 //! ```text
 //!   browsers ══UDP══ udp ──┐            ┌─► gate ─► mailbox ─► the viewer's task
@@ -9,10 +10,11 @@
 //!                   └── Line::send_media (by its route) ◄───────────────┘
 //! ```
 //!
-//! The candidates that a browser gets are not webrtc's, which knows nothing of this port, but ours (`candidates`).
+//! The candidates that a browser gets are ours (`candidates`); webrtc knows nothing about this port.
 //!
-//! Everybody can send to the port, at any rate. What is not a viewer's costs a look at a few bytes and in a table; what
-//! comes from a viewer's address, which can be forged, reaches its task only if it is something that it needs ([`gate`]).
+//! Anybody can send to the port, at any rate. A datagram that belongs to no viewer costs a look at a few
+//! bytes and a table; one from a viewer's address, which can be forged, reaches its task only if the
+//! connection needs it ([`gate`]).
 
 mod candidates;
 mod connection;
@@ -60,14 +62,14 @@ pub use self::mailbox::{Mail, Mailbox};
 pub use self::records::is_dtls;
 pub use self::route::Route;
 
-/// The largest datagram of a browser: an Ethernet frame's worth.
+/// The largest datagram of a browser, in bytes: that of an Ethernet frame.
 const LARGEST: usize = 1500;
 
-/// The port. Closed when it is dropped.
+/// The media port; dropping it closes it.
 pub struct Port {
     inner: Arc<Inner>,
     addresses: watch::Receiver<Addresses>,
-    /// As it holds now.
+    /// The current configuration.
     ice: watch::Sender<config::Ice>,
     /// Ends the TCP listeners, while there are any.
     tcp: Mutex<Option<DropGuard>>,
@@ -76,10 +78,10 @@ pub struct Port {
     _stop: DropGuard,
 }
 
-/// Another `[ice]` for a port of the same number, all that can fail done.
+/// A prepared change of `[ice]` for a port with the same number; applying it can't fail.
 pub struct Change {
     ice: config::Ice,
-    /// Those to listen at from now on.
+    /// The new TCP listeners.
     tcp: Vec<TcpListener>,
 }
 
@@ -92,16 +94,16 @@ struct Inner {
     guests: Arc<guests::Guests>,
     links: Links,
     status: Arc<Status>,
-    /// Answers of STUN servers, to whoever asked them.
+    /// Receives the answers of STUN servers.
     mapped: mpsc::Sender<(TransactionId, SocketAddr)>,
     stop: CancellationToken,
 }
 
 impl Port {
-    /// Takes the port that `ice` names. `addresses` are this machine's, now and later. Needs a tokio runtime.
+    /// Opens the port in `ice`. `addresses` are this machine's, now and later. Needs a tokio runtime.
     ///
     /// # Errors
-    /// When another program has the port, or it may not be taken.
+    /// Another program has the port, or this process may not open it.
     pub fn open(
         ice: &config::Ice,
         addresses: watch::Receiver<Addresses>,
@@ -154,17 +156,17 @@ impl Port {
         Ok(Arc::new(port))
     }
 
-    /// Takes what `ice` needs besides the port, which is to be the same.
+    /// Prepares the change to `ice`, whose port must be the same.
     ///
     /// # Errors
-    /// TCP is to be taken from now on, but another program has the port there.
+    /// TCP is to be accepted from now on, but another program has that port.
     pub fn prepare(&self, ice: &config::Ice) -> Result<Change, Error> {
         let tcp = if ice.tcp && !self.has_tcp() { listen::tcp(self.inner.number)? } else { vec![] };
         Ok(Change { ice: ice.clone(), tcp })
     }
 
-    /// From now on that holds, for new viewers and new paths. Where other addresses are told, viewers are asked to look
-    /// for new paths; connections over TCP stay when no more are taken.
+    /// Applies a change for new viewers and new paths. Where the addresses for viewers change, viewers are
+    /// asked for an ICE restart; existing TCP connections stay even if no new ones are accepted.
     pub fn apply(&self, change: Change) {
         let Change { ice, tcp } = change;
         if !ice.tcp {
@@ -189,39 +191,40 @@ impl Port {
         self.tcp.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Viewers are to leave it for another.
+    /// Asks viewers to leave this port for a different one.
     pub fn retire(&self) {
         self.retired.cancel();
     }
 
-    /// Cancelled when they are; of one's own, so that waiting for it takes no lock that all share.
+    /// Cancelled when viewers must leave; a token for each caller, so that waiting takes no shared lock.
     pub fn retired(&self) -> CancellationToken {
         self.retired.child_token()
     }
 
-    /// Its number.
+    /// Port number.
     pub fn number(&self) -> u16 {
         self.inner.number
     }
 
-    /// Whether it takes TCP.
+    /// Whether it accepts TCP.
     pub fn has_tcp(&self) -> bool {
         self.tcp_guard().is_some()
     }
 
-    /// Whom a connection from `address` is counted for.
+    /// The source by which a connection from `address` is counted.
     pub fn source(&self, address: IpAddr) -> Source {
         self.inner.links.source(address)
     }
 
-    /// A new viewer's line.
+    /// Opens a line for a new viewer.
     pub fn line(&self) -> Line {
         let mailbox = Arc::new(Mailbox::default());
         let id = self.inner.demux().open(mailbox.clone());
         Line { port: self.inner.clone(), id, mailbox, share: Arc::default() }
     }
 
-    /// Our candidates for a viewer that came from `from` to our address `to`, without those that only servers know.
+    /// Our candidates for a viewer that came from `from` to our address `to`, without those that only STUN
+    /// servers know.
     fn candidates(&self, from: IpAddr, to: Option<IpAddr>) -> Candidates {
         let ice = self.ice.borrow();
         let addresses = self.inner.listening(&self.addresses.borrow());
@@ -235,12 +238,13 @@ impl Port {
         }
     }
 
-    /// What servers told about our address outside, asked anew if that is long ago. `None` if there are none to ask.
+    /// Our outside address according to STUN servers, which are asked again if the answer is old. `None` if
+    /// there are none to ask.
     fn reflexive(&self) -> Option<watch::Receiver<Found>> {
         self.reflexive.wanted()
     }
 
-    /// Waits for a change of those of our addresses that viewers are told. Pending for ever when there can be none.
+    /// Waits for a change of the addresses that viewers are offered. Pending for ever if there can be none.
     pub async fn changed(&self) {
         let (mut addresses, mut ice) = (self.addresses.clone(), self.ice.subscribe());
         let chosen =
@@ -261,22 +265,22 @@ impl Port {
         }
     }
 
-    /// What it holds for viewers and strangers now; all is 0 when nobody is there.
+    /// What the port holds for viewers and strangers now; everything is 0 without any.
     pub fn usage(&self) -> Usage {
         Usage { entries: self.inner.demux().entries(), tcp_connections: self.inner.guests.count() }
     }
 }
 
-/// What the port holds at one moment, for status.
+/// What the port holds, for status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Usage {
     /// Entries of all tables: viewers, their addresses, and requests that wait for an answer.
     pub entries: usize,
-    /// TCP connections, of viewers and of strangers.
+    /// TCP connections of viewers and strangers.
     pub tcp_connections: usize,
 }
 
-/// One viewer's line through the port, open as long as it is held.
+/// A viewer's line through the port; dropping it closes it.
 pub struct Line {
     port: Arc<Inner>,
     id: LineId,
@@ -291,7 +295,7 @@ impl Drop for Line {
 }
 
 impl Line {
-    /// What comes for the viewer.
+    /// The mailbox of the viewer.
     pub fn mailbox(&self) -> &Arc<Mailbox> {
         &self.mailbox
     }
@@ -301,7 +305,8 @@ impl Line {
         [self.port.v4.is_some(), self.port.v6.is_some()]
     }
 
-    /// Hears whoever knows these, and nobody else from now on: our side of a (restarted) ICE session.
+    /// Sets the credentials of our side of a (restarted) ICE session: from now on only senders that know them
+    /// are accepted.
     pub fn credentials(&self, ufrag: &str, password: &str) {
         self.port.demux().credentials(self.id, ufrag, password);
     }
@@ -311,12 +316,13 @@ impl Line {
         self.port.demux().select(self.id, to);
     }
 
-    /// How far the viewer has come since then.
+    /// The viewer's progress since then.
     pub fn progress(&self) -> Progress {
         self.port.demux().progress(self.id)
     }
 
-    /// Drops what waits for the viewer. When this returns nothing of it is on its way through this port any more.
+    /// Discards what waits for the viewer. Returns when nothing of it is on its way through this port any
+    /// more.
     pub async fn conceal(&self) {
         for udp in [&self.port.v4, &self.port.v6].into_iter().flatten() {
             udp.drop_waiting(&self.share);
@@ -327,7 +333,7 @@ impl Line {
         }
     }
 
-    /// Sends a datagram of ICE or DTLS that the core means for `to`.
+    /// Sends an ICE or DTLS datagram that the core addressed to `to`.
     pub fn send(&self, to: SocketAddr, datagram: &[u8]) {
         let Some((to, via)) = self.port.demux().outbound(self.id, to, datagram) else { return };
         let sent = match via {
@@ -343,7 +349,7 @@ impl Line {
 }
 
 impl Inner {
-    /// Those of our addresses at which the port is there.
+    /// Our addresses at which the port is open.
     fn listening(&self, addresses: &Addresses) -> Addresses {
         let has = |ip: IpAddr| if ip.is_ipv4() { self.v4.is_some() } else { self.v6.is_some() };
         addresses.iter().filter(|(_, ip)| has(*ip)).cloned().collect()
@@ -357,13 +363,13 @@ impl Inner {
         if to.is_ipv4() { self.v4.as_ref() } else { self.v6.as_ref() }
     }
 
-    /// Takes a batch from a socket: `room` holds one message in each part.
+    /// Processes a batch from a socket: each part of `room` contains one message.
     fn take(&self, metas: &[RecvMeta], room: &[u8]) {
         let (now, part) = (Instant::now(), udp::MESSAGE);
         let datagrams = metas.iter().zip(room.chunks(part)).flat_map(|(meta, message)| {
             message[..meta.len.min(part)].chunks(meta.stride.max(1)).map(move |datagram| (meta, datagram))
         });
-        // Whose all are, under one lock; what then costs a signature is done without it.
+        // Finds the viewers of all datagrams under one lock; checking signatures is done without it.
         let mut demux = self.demux();
         let whose: Vec<_> = datagrams
             .map(|(meta, datagram)| match datagram.len() {
@@ -389,7 +395,7 @@ impl Inner {
         }
     }
 
-    /// False if it is nothing that the viewer's connection needs.
+    /// Returns false if the viewer's connection does not need it.
     fn deliver(&self, now: Instant, mailbox: &Mailbox, label: SocketAddr, datagram: &[u8]) -> bool {
         let delivered = mailbox.deliver(now, label, datagram);
         if delivered == Delivered::Dropped {

@@ -1,4 +1,4 @@
-//! The journal's lines about which of this machine's addresses viewers are offered.
+//! Log lines about which of this machine's addresses viewers are offered.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use super::candidates::{Filter, MOST};
 use super::{Addresses, Inner};
 use crate::config;
 
-/// The least time between two lines: an interface that comes and goes all the time gets one for many changes.
+/// Shortest time between two lines: an interface that flaps gets one line for many changes.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// Follows the addresses, and says what changes for viewers. Ends with the port.
+/// Follows the addresses, and logs what changes for viewers. Ends with the port.
 pub async fn tell(
     port: Arc<Inner>,
     mut addresses: watch::Receiver<Addresses>,
@@ -46,16 +46,16 @@ pub async fn tell(
     }
 }
 
-/// What is to be done about the addresses of this moment.
+/// What to do about the current addresses.
 #[derive(Debug, PartialEq)]
 enum Look {
     Nothing,
     Say(String),
-    /// They are to be looked at again at that time.
+    /// Look again at that time.
     Again(Instant),
 }
 
-/// Which addresses the journal knows of. Pure policy.
+/// The addresses that were logged. Pure policy.
 #[derive(Default)]
 struct Journal {
     /// In order of interface and address; `None` before the first look.
@@ -64,8 +64,8 @@ struct Journal {
 }
 
 impl Journal {
-    /// Takes the addresses of which viewers are offered some. What is there at the start is worth a line only where some are
-    /// left out; what has changed back by the time of its line is none.
+    /// Takes the addresses from which viewers are offered some. At the start they are logged only if some are
+    /// left out; a change that was reverted before its line is not logged.
     fn look(&mut self, useful: &Addresses, now: Instant) -> Look {
         let mut sorted = useful.clone();
         sorted.sort();

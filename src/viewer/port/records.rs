@@ -1,43 +1,45 @@
-//! DTLS records in a datagram (RFC 6347 section 4.1), and which of them webrtc gets to see. Pure.
+//! Parses the DTLS records in a datagram (RFC 6347 section 4.1), and selects those that webrtc receives.
+//! Pure.
 //!
-//! webrtc keeps what it can't use yet: encrypted records without any bound until the handshake is complete, and parts of
-//! handshake messages for good, empty ones without any bound; and it puts messages together by recursion, one step for each
-//! part (`rtc_dtls` 0.21). It hands all application data to SCTP, and ends a connection by an alert that is not encrypted.
-//! Whoever knows a viewer's address can send such records in its name. So webrtc gets records of the handshake while there
-//! is one, a bounded number of them, afterwards only alerts that are encrypted, and application data never. What an open
-//! alert says is noted in `gate`.
+//! webrtc keeps what it can't use yet: encrypted records, without a limit, until the handshake is complete,
+//! and fragments of handshake messages for ever, empty ones without a limit; and it reassembles messages by
+//! recursion, one step for each fragment (`rtc_dtls` 0.21). It passes all application data to SCTP, and ends
+//! a connection on an unencrypted alert. Anybody who knows a viewer's address can forge such records. So
+//! webrtc receives a limited number of handshake records during the handshake, afterwards only encrypted
+//! alerts, and never application data. The contents of unencrypted alerts are recorded in `gate`.
 
 use bytes::{Bytes, BytesMut};
 
 /// Content types (RFC 5246 section 6.2.1).
 pub const CHANGE_CIPHER_SPEC: u8 = 20;
-/// A failure, or goodbye.
+/// A failure or a goodbye.
 pub const ALERT: u8 = 21;
-/// Part of a handshake message.
+/// A handshake message or a fragment of one.
 pub const HANDSHAKE: u8 = 22;
 
 /// Length of a record's header, and of a handshake message's (section 4.2.2).
 const HEADER: usize = 13;
 const MESSAGE: usize = 12;
 
-/// Of one handshake, with all repetitions: browsers repeat after 50 ms, then after twice that; half a minute is ten flights
-/// of six messages at most. Certificates of several kilobytes in many parts fit.
+/// Most records of one handshake with all retransmissions: browsers retransmit after 50 ms, then after twice
+/// that; half a minute has at most ten flights of six messages. Certificates of several kilobytes in many
+/// fragments fit.
 const MOST_RECORDS: usize = 512;
 const MOST_BYTES: usize = 192 * 1024;
 const MOST_MESSAGES: usize = 512;
-/// Encrypted records of a handshake: Finished, and its repetitions.
+/// Most encrypted records of a handshake: Finished, and its retransmissions.
 const MOST_ENCRYPTED: usize = 32;
 
-/// One record.
+/// A DTLS record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
     /// Content type.
     pub kind: u8,
-    /// 0 until the keys change, which they do once.
+    /// 0 until the keys change, which happens once.
     pub epoch: u16,
-    /// Without the header.
+    /// Contents without the header.
     pub body: &'a [u8],
-    /// With the header.
+    /// Contents with the header.
     pub whole: &'a [u8],
 }
 
@@ -46,7 +48,7 @@ pub fn is_dtls(datagram: &[u8]) -> bool {
     matches!(datagram.first(), Some(20..64))
 }
 
-/// All records of a datagram, as far as they are whole.
+/// All complete records of a datagram.
 pub fn records(mut datagram: &[u8]) -> impl Iterator<Item = Record<'_>> {
     std::iter::from_fn(move || {
         let header = datagram.get(..HEADER)?;
@@ -58,20 +60,20 @@ pub fn records(mut datagram: &[u8]) -> impl Iterator<Item = Record<'_>> {
     })
 }
 
-/// `message_seq` of each handshake message in a datagram that is not encrypted yet (epoch 0). Of a record that holds
-/// several, the first.
+/// `message_seq` of each handshake message in an unencrypted datagram (epoch 0). For a record with several
+/// messages, that of the first.
 pub fn messages(datagram: &[u8]) -> impl Iterator<Item = u16> {
     let open = |r: &Record| r.kind == HANDSHAKE && r.epoch == 0 && r.body.len() >= MESSAGE;
     records(datagram).filter(open).map(|r| u16::from_be_bytes([r.body[4], r.body[5]]))
 }
 
-/// Level and description of an alert that is not encrypted yet (RFC 5246 section 7.2).
+/// Level and description of an unencrypted alert (RFC 5246 section 7.2).
 pub fn alert(datagram: &[u8]) -> Option<(u8, u8)> {
     let open = |r: &Record| r.kind == ALERT && r.epoch == 0;
     records(datagram).filter(open).find_map(|r| Some((*r.body.first()?, *r.body.get(1)?)))
 }
 
-/// What one handshake has used up.
+/// How much of its limits a handshake has used.
 #[derive(Debug, Default)]
 pub struct Handshake {
     records: usize,
@@ -81,7 +83,7 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    /// Of a datagram that came before the handshake was complete, what webrtc gets.
+    /// The part of a datagram that webrtc receives before the handshake is complete.
     pub fn reduce(&mut self, datagram: Bytes) -> Option<Bytes> {
         reduce(datagram, |record| match (record.kind, record.epoch) {
             (CHANGE_CIPHER_SPEC, 0) => self.has_room(record, 0, 0),
@@ -103,18 +105,18 @@ impl Handshake {
     }
 }
 
-/// Of a datagram that came after the handshake, what webrtc gets: how the connection ends. A handshake message that comes
-/// again asks for our answer to it, which `flight` gives.
+/// The part of a datagram that webrtc receives after the handshake: how the connection ends. A repeated
+/// handshake message asks for our answer to it, which `flight` sends.
 pub fn established(datagram: Bytes) -> Option<Bytes> {
     reduce(datagram, |record| (record.kind, record.epoch) == (ALERT, 1))
 }
 
-/// Whether a datagram that came after the handshake says anything to us.
+/// Whether a datagram after the handshake contains anything for us.
 pub fn speaks(datagram: &[u8]) -> bool {
     records(datagram).any(|r| (r.kind, r.epoch) == (ALERT, 1)) || messages(datagram).next().is_some()
 }
 
-/// The records that pass, and nothing between or behind them.
+/// The records that pass, without anything between or behind them.
 fn reduce(datagram: Bytes, mut passes: impl FnMut(&Record<'_>) -> bool) -> Option<Bytes> {
     let mut out = BytesMut::new();
     for record in records(&datagram) {
@@ -129,8 +131,8 @@ fn reduce(datagram: Bytes, mut passes: impl FnMut(&Record<'_>) -> bool) -> Optio
     }
 }
 
-/// Handshake messages or parts of them that webrtc finds in a record's body: each has a header and says how long the whole
-/// message is.
+/// Number of handshake messages or fragments that webrtc finds in a record's body: each has a header with the
+/// length of the whole message.
 fn parts(body: &[u8]) -> usize {
     let (mut at, mut count) = (0, 0);
     while let Some(header) = body.get(at..at + MESSAGE) {
@@ -144,7 +146,7 @@ fn parts(body: &[u8]) -> usize {
 pub(crate) mod tests {
     use super::*;
 
-    /// One record.
+    /// Creates a record.
     pub fn record(kind: u8, epoch: u16, body: &[u8]) -> Vec<u8> {
         let mut bytes = vec![kind, 0xfe, 0xfd];
         bytes.extend(epoch.to_be_bytes());
@@ -154,7 +156,7 @@ pub(crate) mod tests {
         bytes
     }
 
-    /// A handshake message with 8 bytes, or a part of it.
+    /// Creates a handshake message with 8 bytes, or a fragment of one.
     pub fn message(number: u16) -> Vec<u8> {
         let mut bytes = vec![1, 0, 0, 8];
         bytes.extend(number.to_be_bytes());
@@ -208,7 +210,7 @@ pub(crate) mod tests {
             assert_eq!(reduced(&[record(kind, 0, &[0; 20])]), None, "{kind}");
             assert_eq!(reduced(&[record(kind, 1, &[0; 20])]), None, "{kind}");
         }
-        // Afterwards: only an encrypted alert.
+        // Afterwards only an encrypted alert.
         for kind in 0..=255 {
             for epoch in [0, 1, 2] {
                 let one = Bytes::from(record(kind, epoch, &[0; 20]));

@@ -1,8 +1,8 @@
-//! Our address as the outside sees it: asked of STUN servers, from the very port that media uses (RFC 8489, RFC 8445
-//! section 5.1.1.2).
+//! Finds our outside address with STUN servers, from the port that media uses (RFC 8489, RFC 8445 section
+//! 5.1.1.2).
 //!
-//! Nobody is asked unless servers are configured, and then only while viewers come or are there: the answer is kept, and
-//! asked for again before a NAT forgets us.
+//! Nothing is sent unless servers are configured, and then only while there are viewers or new ones arrive:
+//! the answer is kept, and requested again before a NAT forgets the mapping.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,26 +15,27 @@ use super::Inner;
 use crate::config;
 use crate::net::stun::{self, TransactionId};
 
-/// Answers that wait to be looked at; a further one is dropped.
+/// Most answers that wait to be processed; further ones are dropped.
 pub const ANSWERS: usize = 32;
-/// A kept answer is as good as a new one for so long: NATs keep a UDP mapping for 30 s at least (RFC 4787 REQ-5 wants two
-/// minutes, many do not care).
+/// How long an answer is used without a new request: NATs keep a UDP mapping for at least 30 s (RFC 4787
+/// REQ-5 requires two minutes, but many don't comply).
 const FRESH: Duration = Duration::from_secs(20);
-/// When a request is repeated, from the first on (RFC 8489 section 6.2.1, without its long tail), and when it is given up.
+/// Times for repeating a request, from the first one on (RFC 8489 section 6.2.1, without its long tail), and
+/// for giving up.
 const REPEAT: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(250), Duration::from_millis(750), Duration::from_millis(1500)];
 const GIVE_UP: Duration = Duration::from_millis(2500);
-/// For a server's name.
+/// Time limit for resolving a server's name.
 const RESOLVE: Duration = Duration::from_secs(2);
-/// Of `stun:` URLs (RFC 7064 section 3.2).
+/// Default port of `stun:` URLs (RFC 7064 section 3.2).
 const PORT: u16 = 3478;
 
-/// What servers said.
+/// The answers of the servers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Our addresses outside, each once.
+    /// Our outside addresses, without duplicates.
     pub addresses: Vec<SocketAddr>,
-    /// Whether nobody is being asked.
+    /// Whether all requests are finished.
     pub done: bool,
 }
 
@@ -45,7 +46,7 @@ pub struct Reflexive {
     answer: Answer,
 }
 
-/// What they said last, and when.
+/// The last answers, and their time.
 #[derive(Clone, Default)]
 struct Answer {
     found: Arc<watch::Sender<Found>>,
@@ -64,7 +65,7 @@ impl Answer {
 }
 
 impl Reflexive {
-    /// Asks nobody yet. Whom to ask is in `ice`, which may change.
+    /// Starts without sending anything. The servers are in `ice`, which may change.
     pub(super) fn start(
         port: Arc<Inner>,
         ice: watch::Receiver<config::Ice>,
@@ -77,7 +78,7 @@ impl Reflexive {
         this
     }
 
-    /// Somebody needs them: `None` if there is nobody to ask.
+    /// The addresses are needed: `None` if there are no servers.
     pub fn wanted(&self) -> Option<watch::Receiver<Found>> {
         if servers(&self.ice.borrow()).is_empty() {
             return None;
@@ -90,7 +91,7 @@ impl Reflexive {
         Some(self.answer.found.subscribe())
     }
 
-    /// We are somewhere else now.
+    /// Discards the answers, because our addresses have changed.
     pub fn forget(&self) {
         self.answer.forget();
     }
@@ -131,7 +132,7 @@ async fn keep(
             wished = wished, if !asked.is_empty() => wished.is_ok(),
         };
         if !wished && port.demux().lines() == 0 {
-            continue; // nobody is there
+            continue; // nobody is waiting
         }
         let addresses = ask(&port, &asked, &mut answers).await;
         *answer.at() = Some(Instant::now());
@@ -144,13 +145,13 @@ async fn keep(
     }
 }
 
-/// Asks all servers, over each address family that both have.
+/// Asks all servers, over each address family that both sides have.
 async fn ask(
     port: &Inner,
     servers: &[String],
     answers: &mut mpsc::Receiver<(TransactionId, SocketAddr)>,
 ) -> Vec<SocketAddr> {
-    while answers.try_recv().is_ok() {} // of the last time
+    while answers.try_recv().is_ok() {} // answers to earlier requests
     let mut open: Vec<(TransactionId, SocketAddr)> = vec![];
     for server in servers {
         let Ok(Ok(resolved)) = timeout(RESOLVE, tokio::net::lookup_host(server)).await else {

@@ -1,12 +1,13 @@
-//! Which RTCP gets through: what the viewer has signed, from few senders, at a rate, each packet once (RFC 3711 section 3.3.2).
+//! Admits RTCP packets: only those that the viewer has authenticated, from few senders, at a limited rate,
+//! each packet once (RFC 3711 section 3.3.2).
 //!
-//! A context of `rtc_srtp` 0.21 makes state for each SSRC before it looks at the signature, and keeps it as long as it lives. It
-//! even takes RTCP that says to be not encrypted without looking at the signature at all. So whoever knows a viewer's address
-//! could fill our memory, or speak in its name.
+//! A context of `rtc_srtp` 0.21 creates state for each SSRC before it checks the authentication tag, and
+//! keeps it for ever. It even accepts RTCP marked as not encrypted without checking the tag at all. So
+//! anybody who knows a viewer's address could fill our memory, or forge reports.
 //!
-//! Here each packet's signature is checked first, with a context that is thrown away when too many senders were looked at.
-//! What is kept of a sender is kept only after that. A stranger therefore can use up none of what the viewer has: a budget of
-//! new senders that strangers share with it would be empty before the browser's second SSRC came.
+//! Here each packet is authenticated first, with a context that is discarded when it has seen too many
+//! senders. A sender is recorded only after that. So strangers can't use up the viewer's limits: a shared
+//! limit for new senders would be exhausted before the browser's second SSRC arrived.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
@@ -19,34 +20,37 @@ use rtc::srtp::protection_profile::ProtectionProfile;
 use crate::net::{Bucket, Rate};
 use crate::viewer::keys::Master;
 
-/// New senders of one viewer, in a second and at once. A browser has one for each media section, and keeps them: sixteen
-/// pictures and a sound at most.
+/// Rate of new senders of a viewer. A browser has one for each media section, and keeps them: at most sixteen
+/// pictures and a sound.
 const NEW: Rate = Rate { per_second: 4.0, burst: 20.0 };
-/// Senders of one viewer in its life: some 16 KB.
+/// Most senders of a viewer in its life; they take some 16 KB.
 const SENDERS: usize = 327;
-/// Bytes of a viewer's RTCP in a second, and at once. Browsers send some 50 packets of 100 bytes a second; where much is
-/// lost, several times that.
+/// Rate of a viewer's RTCP in bytes. Browsers send some 50 packets of 100 bytes a second; where much is lost,
+/// several times that.
 const BYTES: Rate = Rate { per_second: 64.0 * 1024.0, burst: 64.0 * 1024.0 };
-/// Senders that a context of ours has seen when it is made anew.
+/// Number of senders after which a context is replaced.
 const MOST_LOOKED_AT: usize = 64;
-/// The sender's SSRC ends here (RFC 3550 section 6.1); the rest is encrypted.
+/// Size of the unencrypted start of a packet, which ends with the sender's SSRC (RFC 3550 section 6.1).
 const HEADER: usize = 8;
-/// Numbers back from the newest within which a packet may come late (RFC 3711 section 3.3.2).
+/// How far behind the newest one a packet's number may be (RFC 3711 section 3.3.2).
 const WINDOW: u32 = 64;
-/// Packets that one transport-wide feedback may be about. Browsers send one each 50 to 250 ms, about a hundred packets or two.
+/// Most packets in one transport-wide feedback. Browsers send one every 50 to 250 ms, about one or two
+/// hundred packets.
 const MOST_STATUSES: u16 = 2048;
-/// Packet type and format of that feedback (RFC 4585 section 6.2, draft-holmer-rmcat-transport-wide-cc-extensions-01).
+/// Packet type and format of that feedback (RFC 4585 section 6.2,
+/// draft-holmer-rmcat-transport-wide-cc-extensions-01).
 const TRANSPORT_FEEDBACK: u8 = 205;
 const TRANSPORT_WIDE: u8 = 15;
-/// RTCP packet types: sender report to application-defined, feedback, and extended report (RFC 3550, 4585, 3611).
+/// RTCP packet types: sender report to application-defined, feedback, and extended report (RFC 3550, 4585,
+/// 3611).
 const TYPES: std::ops::RangeInclusive<u8> = 200..=207;
 
-/// Whether a datagram is RTCP and no RTP, which we never asked for (RFC 5761 section 4).
+/// Whether a datagram is RTCP, as opposed to RTP, which viewers never send (RFC 5761 section 4).
 pub fn is_rtcp(datagram: &[u8]) -> bool {
     datagram.len() >= HEADER && datagram[0] >> 6 == 2 && TYPES.contains(&datagram[1])
 }
 
-/// The reports of one viewer.
+/// The reports of a viewer.
 pub struct Reports {
     signature: Signature,
     senders: Senders,
@@ -54,13 +58,13 @@ pub struct Reports {
 }
 
 impl Reports {
-    /// Those that are signed with this.
+    /// Reports that are authenticated with this key.
     pub fn signed_with(master: Master) -> Self {
         let bytes = Bucket::full(BYTES);
         Self { signature: Signature::new(master), senders: Senders::default(), bytes }
     }
 
-    /// What a datagram says, opened, if it is let in.
+    /// The decrypted contents of a datagram, if it is admitted.
     pub fn admit(&mut self, now: Instant, datagram: &[u8]) -> Option<Bytes> {
         let opened = is_rtcp(datagram).then(|| self.signature.open(datagram))??;
         let admitted =
@@ -69,7 +73,7 @@ impl Reports {
     }
 }
 
-/// A genuine packet.
+/// An authentic packet.
 struct Opened {
     ssrc: u32,
     /// Its number.
@@ -77,7 +81,7 @@ struct Opened {
     content: Bytes,
 }
 
-/// Senders whose reports were genuine.
+/// Senders with authentic reports.
 #[derive(Debug)]
 struct Senders {
     known: HashMap<u32, Replay>,
@@ -91,7 +95,8 @@ impl Default for Senders {
 }
 
 impl Senders {
-    /// One that is known is so for good; a new one becomes it, if there may be one now. Each of its packets comes once.
+    /// Whether to admit a packet: a known sender stays known; a new one is added if the limits allow. Each
+    /// packet is admitted once.
     fn admit(&mut self, now: Instant, ssrc: u32, index: u32) -> bool {
         if let Some(replay) = self.known.get_mut(&ssrc) {
             return replay.is_new(index);
@@ -101,11 +106,11 @@ impl Senders {
     }
 }
 
-/// Which packets of one sender have come.
+/// Tracks which packets of a sender have arrived.
 #[derive(Debug)]
 struct Replay {
     newest: u32,
-    /// Those up to [`WINDOW`] back, the newest in the lowest bit.
+    /// The packets up to [`WINDOW`] back, the newest in the lowest bit.
     seen: u64,
 }
 
@@ -125,10 +130,10 @@ impl Replay {
     }
 }
 
-/// Checks what a viewer has signed.
+/// Authenticates a viewer's packets.
 struct Signature {
     master: Master,
-    /// Made when it is first needed, and made anew when it has seen too many.
+    /// Created on demand, and replaced when it has seen too many senders.
     context: Option<Context>,
     seen: HashSet<u32>,
 }
@@ -138,7 +143,7 @@ impl Signature {
         Self { master, context: None, seen: HashSet::new() }
     }
 
-    /// This RTCP packet, if the viewer has signed it.
+    /// Opens an RTCP packet if the viewer has authenticated it.
     fn open(&mut self, datagram: &[u8]) -> Option<Opened> {
         let index = index(datagram, self.master.profile)?;
         let ssrc = u32::from_be_bytes(datagram.get(4..HEADER)?.try_into().ok()?);
@@ -150,7 +155,7 @@ impl Signature {
         if self.context.is_none() {
             let Master { profile, key, salt } = &self.master;
             let provider = rtc::crypto::default_provider().ok()?;
-            // Without protection against replay, which is our own.
+            // Without replay protection, which we do ourselves.
             let context = Context::new(key.as_ref(), salt.as_ref(), *profile, None, None, provider.crypto());
             self.context = Some(context.ok()?);
         }
@@ -159,8 +164,8 @@ impl Signature {
     }
 }
 
-/// Whether no transport-wide feedback in a compound packet claims to be about too many packets: `rtc_rtcp` makes room for as
-/// many as the sender claims, 1 MB for 40 bytes, before it looks whether they are there.
+/// Whether no transport-wide feedback in a compound packet claims too many packets: `rtc_rtcp` allocates as
+/// many as the sender claims, 1 MB for 40 bytes, before it checks whether they are there.
 fn is_modest(mut compound: &[u8]) -> bool {
     while compound.len() >= 4 {
         let size = 4 * (usize::from(u16::from_be_bytes([compound[2], compound[3]])) + 1);
@@ -175,8 +180,9 @@ fn is_modest(mut compound: &[u8]) -> bool {
     true
 }
 
-/// The packet's number at its end, which in one kind of profile the signature follows (RFC 3711 section 3.4, RFC 7714 section
-/// 9.2). What follows the header must be encrypted in WebRTC, as a flag before the number says.
+/// The packet's number at its end, which for some profiles is followed by the authentication tag (RFC 3711
+/// section 3.4, RFC 7714 section 9.2). In WebRTC everything after the header must be encrypted, as a flag
+/// before the number says.
 fn index(datagram: &[u8], profile: ProtectionProfile) -> Option<u32> {
     const ENCRYPTED: u32 = 1 << 31;
     let behind = 4 + profile.rtcp_auth_tag_len();
@@ -199,13 +205,13 @@ pub mod tests {
         ProtectionProfile::AeadAes256Gcm,
     ];
 
-    /// What a viewer signs with.
+    /// A key for a viewer's packets.
     pub fn master(profile: ProtectionProfile) -> Master {
         let (key, salt) = (vec![3; profile.key_len()], vec![4; profile.salt_len()]);
         Master { profile, key: SecretVec::new(key), salt: SecretVec::new(salt) }
     }
 
-    /// The viewer.
+    /// A viewer that sends reports.
     pub struct Signer(Context);
 
     impl Signer {
@@ -240,13 +246,13 @@ pub mod tests {
             for at in 0..genuine.len() * 8 {
                 let mut forged = genuine.clone();
                 forged[at / 8] ^= 1 << (at % 8);
-                // The first two bytes' lower bits are signed as well, so nothing of it may change.
+                // The lower bits of the first two bytes are authenticated as well, so no bit may change.
                 assert!(reports.admit(now, &forged).is_none(), "{profile:?}, bit {at}");
             }
             for cut in 0..genuine.len() {
                 assert!(reports.admit(now, &genuine[..cut]).is_none(), "{profile:?}, {cut}");
             }
-            // Not encrypted, as RFC 3711 allows, with any signature.
+            // Not encrypted, as RFC 3711 allows, with any tag.
             let behind = profile.rtcp_auth_tag_len();
             let open = [&plain(77)[..], &[0; 16], &[0, 0, 0, 9], &vec![0; behind]].concat();
             assert!(reports.admit(now, &open).is_none(), "{profile:?}");
@@ -297,7 +303,7 @@ pub mod tests {
     fn strangers_use_up_nothing_that_the_viewer_has() {
         let (start, profile) = (Instant::now(), ProtectionProfile::Aes128CmHmacSha1_80);
         let (mut signer, mut reports) = (Signer::new(profile), Reports::signed_with(master(profile)));
-        // From the first moment, 2000 forged senders a second; the browser's own come in between.
+        // From the start, 2000 forged senders a second; the browser's own packets arrive in between.
         for n in 0..20_000_u32 {
             let now = start + Duration::from_micros(u64::from(n) * 500);
             let forged = [&[0x80, 201, 0, 1][..], &(n * 3).to_be_bytes(), &[0xff; 24]].concat();

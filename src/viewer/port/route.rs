@@ -1,4 +1,5 @@
-//! The way of one viewer's media, remembered from one picture to the next, so that sending takes no lock that all viewers share.
+//! The route of a viewer's media, remembered between pictures, so that sending takes no lock that all viewers
+//! share.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,7 +9,7 @@ use super::demux::Via;
 use super::udp::Able;
 use crate::viewer::wire::{Batch, Run};
 
-/// The way, as far as it is known; asked for anew when it may be another.
+/// The route if known; looked up again when it may have changed.
 #[derive(Default)]
 pub struct Route(Option<Known>);
 
@@ -54,7 +55,7 @@ impl Line {
     }
 }
 
-/// How many datagrams of a run were dropped.
+/// Number of datagrams of a run that were dropped.
 fn send_run(
     run: Run<'_>,
     segments: impl Fn() -> usize,
@@ -64,7 +65,7 @@ fn send_run(
     if send(run.content, (!single).then_some(run.segment)) {
         return 0;
     }
-    // An interface may turn out to have no such thing only when it is used.
+    // Whether an interface supports GSO may be known only once it is used.
     if !single && segments() == 1 {
         return run.datagrams().filter(|datagram| !send(datagram, None)).count();
     }

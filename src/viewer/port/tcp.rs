@@ -1,8 +1,8 @@
-//! ICE over TCP, passive (RFC 6544): for viewers whose network lets no UDP through. Each datagram is a frame of two
-//! bytes of length and its content (RFC 4571).
+//! Passive ICE over TCP (RFC 6544), for viewers whose network blocks UDP. Each datagram is a frame of a
+//! length in two bytes and its content (RFC 4571).
 //!
-//! Whoever connects has to prove soon that it is a viewer; and a viewer that does not read loses what it does not read,
-//! like over UDP, and nobody else notices.
+//! A new connection must soon prove that it is a viewer. A viewer that does not read loses data, as over UDP,
+//! without effect on others.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,24 +22,25 @@ use super::demux::{Inbound, LineId};
 use super::guests::Place;
 use super::{Inner, LARGEST};
 
-/// From the connection to its first whole frame, a genuine STUN request.
+/// Time limit from the connection to its first complete frame, a genuine STUN request.
 const FIRST_FRAME: Duration = Duration::from_secs(5);
 /// Silence after which a connection is closed. Browsers check their paths every few seconds.
 const IDLE: Duration = Duration::from_secs(60);
-/// How long what we sent may stay without acknowledgement.
+/// How long sent data may stay unacknowledged.
 const STALLED: Duration = Duration::from_secs(10);
-/// Bytes that the kernel holds unsent before we wait, and dropping begins: more is only delay.
+/// Most unsent bytes in the kernel; above this we wait, and begin to drop. More would only add delay.
 const UNSENT: u32 = 64 * 1024;
 /// Bytes written at once.
 const WRITE: usize = 64 * 1024;
-/// How long what the kernel holds may take to arrive once there is privacy; a connection that takes longer is reset.
+/// How long data in the kernel may take to arrive once privacy is on; a connection that takes longer is
+/// reset.
 const DRAIN: Duration = Duration::from_millis(200);
-/// How often the kernel is asked meanwhile.
+/// How often to check that.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
-/// Pause after an accept that failed for want of resources.
+/// Pause after an accept failed for lack of resources.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Takes connections until cancelled.
+/// Accepts connections until cancelled.
 pub(super) async fn accept(port: Arc<Inner>, listener: TcpListener) {
     loop {
         match listener.accept().await {
@@ -120,7 +121,7 @@ async fn reading(
             }
             _ => {
                 port.status.counters.stray_datagrams.count();
-                // A stranger has one try, and a viewer that has left has nothing more to say.
+                // A stranger has one try, and a viewer that has left has nothing more to send.
                 if line.is_none_or(|id| !port.demux().has(id)) {
                     return Ok(());
                 }
@@ -137,13 +138,13 @@ async fn writing(mut to: OwnedWriteHalf, mut queue: Queue, over: CancellationTok
             Some(done) = queue.concealed.recv() => {
                 while queue.frames.try_recv().is_ok() {}
                 drained(&to).await?;
-                let _ = done.send(()); // whoever asked may have waited long enough
+                let _ = done.send(()); // the caller may have stopped waiting
                 continue;
             }
             Some(frame) = queue.frames.recv() => out.extend_from_slice(&frame),
             () = over.cancelled() => return Ok(()),
         }
-        // All that is there goes in one write.
+        // Everything that waits goes in one write.
         while out.len() + 2 + LARGEST <= WRITE
             && let Ok(frame) = queue.frames.try_recv()
         {
@@ -152,14 +153,14 @@ async fn writing(mut to: OwnedWriteHalf, mut queue: Queue, over: CancellationTok
         tokio::select! {
             biased;
             written = to.write_all_buf(&mut out) => written?,
-            // A part of a frame may be out, so that nothing else can follow than its rest.
+            // Part of a frame may have been sent, and only its rest could follow.
             Some(_done) = queue.concealed.recv() => return Err(reset(&to)),
             () = over.cancelled() => return Err(reset(&to)),
         }
     }
 }
 
-/// Waits until the kernel holds nothing that was written, or resets the connection.
+/// Waits until the kernel holds no written data, or resets the connection.
 async fn drained(to: &OwnedWriteHalf) -> io::Result<()> {
     let empty = async {
         while held(to)? > 0 {
@@ -170,7 +171,7 @@ async fn drained(to: &OwnedWriteHalf) -> io::Result<()> {
     timeout(DRAIN, empty).await.unwrap_or_else(|_| Err(reset(to)))
 }
 
-/// Bytes written that have not been acknowledged (tcp(7), SIOCOUTQ).
+/// Number of written bytes that have not been acknowledged (tcp(7), SIOCOUTQ).
 fn held(to: &OwnedWriteHalf) -> io::Result<libc::c_int> {
     let mut bytes: libc::c_int = 0;
     // SAFETY: the descriptor stays open while `to` is borrowed, and the kernel writes one int.
@@ -178,17 +179,17 @@ fn held(to: &OwnedWriteHalf) -> io::Result<libc::c_int> {
     if asked == 0 { Ok(bytes) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Has the kernel throw away what it holds when the connection is closed, which is to follow.
+/// Makes the kernel discard its data when the connection is closed, which must follow.
 fn reset(to: &OwnedWriteHalf) -> io::Error {
     let _ = socket2::SockRef::from(to.as_ref()).set_linger(Some(Duration::ZERO)); // can't fail on a TCP socket
     io::Error::other("privacy was switched on before all sent data had arrived")
 }
 
-/// Frames out of a stream of bytes.
+/// Reads frames from a stream of bytes.
 struct Frames<R> {
     from: R,
     buffer: BytesMut,
-    /// Bytes of the frame that was handed out last.
+    /// Size of the frame that was returned last.
     used: usize,
 }
 
@@ -197,7 +198,7 @@ impl<R: AsyncReadExt + Unpin> Frames<R> {
         Self { from, buffer: BytesMut::with_capacity(2 * LARGEST), used: 0 }
     }
 
-    /// The next that is not empty; `None` at the end. One larger than any that we could want is an error.
+    /// The next non-empty frame; `None` at the end. A frame that is larger than anything useful is an error.
     async fn next(&mut self) -> io::Result<Option<&[u8]>> {
         let _ = self.buffer.split_to(std::mem::take(&mut self.used));
         loop {
@@ -255,7 +256,7 @@ mod tests {
         let (sender, mut queue) = Connection::new();
         let sent: Vec<Vec<u8>> = [1, 2, 200, LARGEST, 7].map(|n| vec![n as u8; n]).to_vec();
         assert!(sent.iter().all(|s| sender.send(s)));
-        let mut stream = vec![0, 0]; // an empty one is allowed (RFC 4571 section 2) and means nothing
+        let mut stream = vec![0, 0]; // an empty one is allowed (RFC 4571 section 2) and ignored
         while let Ok(frame) = queue.frames.try_recv() {
             stream.extend_from_slice(&frame);
         }
@@ -271,7 +272,7 @@ mod tests {
         assert_eq!(frames(&[0, 1, 5, 0xff, 0xff, 0], 10).await, (vec![vec![5]], false));
     }
 
-    /// A connection that is written to by us and read by nobody, and how its writing ends.
+    /// A connection that we write to and nobody reads, and the result of writing.
     async fn connection() -> (Connection, TcpStream, tokio::task::JoinHandle<io::Result<()>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let theirs = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connected");
@@ -291,7 +292,7 @@ mod tests {
         let (sender, mut theirs, ended) = connection().await;
         let frame = [7; LARGEST];
         let mut sent = 0;
-        // Until the kernel takes no more, and the queue is full.
+        // Until the kernel accepts no more, and the queue is full.
         for _ in 0..200 {
             while sender.send(&frame) {
                 sent += 2 + LARGEST;

@@ -1,4 +1,4 @@
-//! The UDP sockets of the port, one for each address family.
+//! The port's UDP sockets, one for each address family.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
@@ -14,22 +14,24 @@ use tokio::sync::Notify;
 
 use super::Inner;
 
-/// Messages taken by one system call, each of up to 64 datagrams that the kernel has joined (UDP GRO).
+/// Messages per system call, each of up to 64 datagrams that the kernel has joined (UDP GRO).
 const BATCH: usize = 16;
-/// Room for each: the largest UDP payload. Untouched pages cost nothing.
+/// Buffer for each message: the largest UDP payload. Untouched pages cost nothing.
 pub const MESSAGE: usize = 65_536;
 /// Batches before other tasks get their turn.
 const ROUNDS: usize = 4;
-/// Kernel buffers, where the system allows: what arrives while we are busy, and bursts of keyframes to many viewers.
+/// Kernel buffers, if the system allows it: for what arrives while we are busy, and for bursts of keyframes
+/// to many viewers.
 const KERNEL_BUFFER: usize = 4 << 20;
-/// What waits for room in the kernel, of all viewers together, and of one: then the newest is dropped.
+/// Limits for data that waits for room in the kernel, for all viewers together and for one; above them the
+/// newest is dropped.
 const BACKLOG: usize = 8 << 20;
 const BACKLOG_OF_ONE: usize = 512 << 10;
 
-/// One socket.
+/// A UDP socket.
 pub struct Udp {
     io: UdpSocket,
-    /// What the kernel can do. Renewed when it was misled: see [`Udp::put`].
+    /// What the kernel supports. Renewed after a wrong result: see [`Udp::put`].
     able: Mutex<Able>,
     /// How often it was renewed.
     renewals: AtomicU64,
@@ -60,8 +62,8 @@ struct Waiting {
     share: Arc<Share>,
 }
 
-/// What the kernel can do, as was known at some time; copies are cheap. Who sends much keeps one, so that no lock is taken that
-/// all viewers share.
+/// What the kernel supports, as known at some time; cheap to copy. A frequent sender keeps a copy, so that it
+/// takes no lock that all viewers share.
 #[derive(Clone, Debug)]
 pub struct Able {
     state: Arc<UdpSocketState>,
@@ -69,18 +71,18 @@ pub struct Able {
 }
 
 impl Able {
-    /// Datagrams that one call can carry (UDP GSO): one, where the kernel or an interface has no such thing.
+    /// Datagrams that one call can carry (UDP GSO); 1 if the kernel or an interface does not support it.
     pub fn segments(&self) -> usize {
         self.state.max_gso_segments()
     }
 }
 
-/// How much of the backlog one viewer has.
+/// How much of the backlog belongs to one viewer.
 #[derive(Debug, Default)]
 pub struct Share(AtomicUsize);
 
 impl Udp {
-    /// Makes a bound socket ready. Needs a tokio runtime.
+    /// Prepares a bound socket. Needs a tokio runtime.
     pub fn new(socket: socket2::Socket) -> io::Result<Self> {
         enlarge(&socket);
         socket.set_nonblocking(true)?;
@@ -91,18 +93,18 @@ impl Udp {
         Ok(Self { io, able, renewals: AtomicU64::new(0), backlog, waiting })
     }
 
-    /// What the kernel can do now.
+    /// What the kernel supports now.
     pub fn able(&self) -> Able {
         self.able.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether that still holds.
+    /// Whether `able` is still current.
     pub fn is_current(&self, able: &Able) -> bool {
         able.renewal == self.renewals.load(Ordering::Relaxed)
     }
 
-    /// Sends, without ever waiting: what the kernel has no room for waits in the backlog, and what that has no room for
-    /// is dropped. False if it was dropped.
+    /// Sends without waiting: what the kernel has no room for waits in the backlog, and what has no room
+    /// there is dropped. Returns false if it was dropped.
     pub fn send(
         &self,
         able: &Able,
@@ -112,11 +114,12 @@ impl Udp {
         segment: Option<usize>,
         share: &Arc<Share>,
     ) -> bool {
-        // In order: nobody overtakes what waits. The look without a lock is right but for a race that costs the order of two.
+        // In order: nothing overtakes what waits. The check without a lock is right except for a race that
+        // may swap two datagrams.
         if share.0.load(Ordering::Relaxed) == 0 {
             match self.put(able, to, from, content, segment) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // Unreachable, refused, too large: a datagram like another that is lost.
+                // Unreachable, refused, too large: the datagram is lost like any other.
                 other => return other.is_ok(),
             }
         }
@@ -151,11 +154,12 @@ impl Udp {
                 src_ip: from,
             };
             let send = || able.state.try_send(UdpSockRef::from(&self.io), &transmit);
-            // Through tokio, which otherwise would not learn that there is no more room.
+            // Through tokio, which otherwise would not learn that there is no room.
             self.io.try_io(Interest::WRITABLE, send)
         };
         match send(able, from) {
-            // That address is not ours any more. quinn-udp takes it for a kernel that knows no segmentation.
+            // That address is not ours any more. quinn-udp takes this error for a kernel without
+            // segmentation.
             Err(error) if from.is_some() && error.raw_os_error() == Some(libc::EINVAL) => {
                 self.renew();
                 send(&self.able(), None)
@@ -176,20 +180,20 @@ impl Udp {
         self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends what waits, as soon as the kernel has room again, until cancelled. This task alone waits for it: tokio wakes
-    /// only one that does.
+    /// Sends what waits whenever the kernel has room, until cancelled. Only this task waits for it: tokio
+    /// wakes only one that does.
     pub async fn drain(&self) {
         loop {
             self.waiting.notified().await;
             while self.send_waiting() {
-                // An error comes back from the next try, as that of its datagram.
+                // The next attempt returns the error, as that of its datagram.
                 let _ = self.io.writable().await;
             }
         }
     }
 
-    /// Sends what waits as far as the kernel has room. Says whether something still waits. Under the lock, so that what is
-    /// dropped meanwhile is not sent.
+    /// Sends what waits for as long as the kernel has room. Returns whether something still waits. Holds the
+    /// lock, so that what is discarded meanwhile is not sent.
     fn send_waiting(&self) -> bool {
         let (able, mut backlog) = (self.able(), self.backlog());
         while let Some(next) = backlog.queue.front() {
@@ -201,7 +205,7 @@ impl Udp {
         false
     }
 
-    /// Drops what waits for one viewer.
+    /// Discards what waits for one viewer.
     pub fn drop_waiting(&self, share: &Arc<Share>) {
         let mut backlog = self.backlog();
         let Backlog { queue, bytes } = &mut *backlog;
@@ -215,11 +219,11 @@ impl Udp {
         });
     }
 
-    /// Takes what arrives, until cancelled.
+    /// Receives until cancelled.
     pub(super) async fn receive(&self, port: &Inner) {
         let mut room = vec![0; BATCH * MESSAGE];
         let mut metas = [RecvMeta::default(); BATCH];
-        let able = self.able(); // receiving needs nothing of it that changes
+        let able = self.able(); // receiving uses nothing of it that changes
         loop {
             if let Err(error) = self.io.readable().await {
                 tracing::error!(%error, "the media port failed");
@@ -243,7 +247,7 @@ impl Udp {
     }
 }
 
-/// Beyond the system's limit where we may, up to it where not.
+/// Enlarges the buffer beyond the system's limit if permitted, otherwise up to it.
 fn enlarge(socket: &socket2::Socket) {
     use nix::sys::socket::{setsockopt, sockopt};
     if setsockopt(socket, sockopt::RcvBufForce, &KERNEL_BUFFER).is_err() {
@@ -265,7 +269,8 @@ mod tests {
         let (one, other) = (Arc::new(Share::default()), Arc::new(Share::default()));
         let viewer = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
         let to = viewer.local_addr().expect("bound");
-        // As if the kernel had no room: who has a share of the backlog does not overtake it.
+        // As if the kernel had no room: what belongs to a viewer with a share of the backlog does not
+        // overtake it.
         for share in [&one, &other] {
             share.0.store(1, Ordering::Relaxed);
             for _ in 0..3 {

@@ -1,10 +1,10 @@
-//! Datagrams of one viewer that leave together, one behind the other in one buffer.
+//! Datagrams of a viewer that leave together, concatenated in one buffer.
 
-/// Datagrams that one system call may carry (UDP GSO; the kernel's own limit is 64, or 128 from 6.9 on), and their bytes: no
-/// more than one datagram could have (RFC 768).
+/// Most datagrams in one system call (UDP GSO; the kernel's own limit is 64, or 128 since 6.9), and most
+/// bytes: no more than one datagram could have (RFC 768).
 const MOST: usize = 64;
 const MOST_BYTES: usize = 65_000;
-/// Room that is kept for the next: several pictures of 2 Mbit/s. What a keyframe needed more is given back.
+/// Capacity that is kept: several pictures at 2 Mbit/s. What a keyframe needed beyond it is freed.
 const KEPT: usize = 32 * 1024;
 
 /// Datagrams in order.
@@ -17,9 +17,9 @@ pub struct Batch {
 /// A part of a batch that one system call can send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run<'a> {
-    /// One datagram behind the other.
+    /// The concatenated datagrams.
     pub content: &'a [u8],
-    /// Bytes of each but the last, which may be shorter.
+    /// Size of each datagram except the last, which may be shorter.
     pub segment: usize,
 }
 
@@ -31,7 +31,7 @@ impl Run<'_> {
 }
 
 impl Batch {
-    /// Adds a datagram, which `write` appends to the buffer. Of one that fails nothing stays.
+    /// Adds a datagram, which `write` appends to the buffer. Nothing remains of one that fails.
     pub fn add<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
         let begin = self.bytes.len();
         match write(&mut self.bytes) {
@@ -46,14 +46,15 @@ impl Batch {
         }
     }
 
-    /// Forgets all, and keeps some room for the next.
+    /// Removes everything, and keeps some capacity.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
         self.bytes.shrink_to(KEPT);
     }
 
-    /// All, in as few parts as the kernel takes: datagrams of one size, the last of a part may be shorter, and so many at most.
+    /// Everything, in as few parts as the kernel accepts: at most `most` datagrams of one size, of which the
+    /// last may be shorter.
     pub fn runs(&self, most: usize) -> impl Iterator<Item = Run<'_>> {
         let most = most.clamp(1, MOST);
         let (mut at, mut ends) = (0, &self.ends[..]);

@@ -1,5 +1,5 @@
-//! What a viewer says in RTCP of what it gets. What says nothing that we use is passed over: which packets arrived when
-//! (transport-wide feedback), for an estimator to come.
+//! Parses a viewer's RTCP feedback. What is not used yet is skipped: transport-wide feedback (which packets
+//! arrived when), which a future estimator needs.
 
 use rtc::rtcp;
 use rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
@@ -9,25 +9,25 @@ use rtc::rtcp::reception_report::ReceptionReport;
 use rtc::rtcp::sender_report::SenderReport;
 use rtc::rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
 
-/// One thing that a viewer says.
+/// A piece of feedback.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Feedback {
-    /// It needs a keyframe from this source (PLI, FIR; RFC 4585 section 6.3.1, RFC 5104 section 4.3.1).
+    /// A keyframe of this source is requested (PLI, FIR; RFC 4585 section 6.3.1, RFC 5104 section 4.3.1).
     Keyframe(u32),
     /// These packets of this source are lost (NACK, RFC 4585 section 6.2.1). A number may be repeated.
     Lost(u32, Vec<u16>),
-    /// It had our sender report `lsr` for `dlsr` when it said so, in 1/65536 s (RFC 3550 section 6.4.1).
+    /// The viewer answered our sender report `lsr`, `dlsr` after receiving it (RFC 3550 section 6.4.1).
     Answered {
-        /// The source of the report.
+        /// Source of the report.
         ssrc: u32,
-        /// The middle 32 bits of the NTP time in that report.
+        /// The middle 32 bits of the report's NTP time.
         lsr: u32,
-        /// How long it had it.
+        /// Time from receiving the report to answering it, in 1/65536 s.
         dlsr: u32,
     },
 }
 
-/// Reads a compound packet, opened. Of one that is broken nothing is used.
+/// Parses a decrypted compound packet. An invalid one yields nothing.
 pub fn read(mut compound: &[u8]) -> Vec<Feedback> {
     let packets = rtcp::packet::unmarshal(&mut compound).unwrap_or_default();
     packets.iter().flat_map(|packet| of(packet.as_ref())).collect()
@@ -39,7 +39,7 @@ fn of(packet: &dyn rtcp::Packet) -> Vec<Feedback> {
         return vec![Feedback::Keyframe(pli.media_ssrc)];
     }
     if let Some(fir) = packet.downcast_ref::<FullIntraRequest>() {
-        // What stands in front of its entries means nothing (RFC 5104 section 4.3.1.2).
+        // The SSRC before its entries means nothing (RFC 5104 section 4.3.1.2).
         return fir.fir.iter().map(|entry| Feedback::Keyframe(entry.ssrc)).collect();
     }
     if let Some(nack) = packet.downcast_ref::<TransportLayerNack>() {

@@ -1,5 +1,5 @@
-//! The way of one viewer's media from the hub to datagrams. Sans-IO, with the time as an argument; RTP and RTCP pass here and
-//! nowhere else: webrtc's core never sees any.
+//! Turns a viewer's media into datagrams. Sans-IO, with the time as an argument. All RTP and RTCP passes
+//! through here: webrtc's core sees none of it.
 //!
 //! ```text
 //!  unit ─────────► stream, packet ─┐
@@ -7,7 +7,7 @@
 //!  time ─────► report ─────────────┘
 //! ```
 //!
-//! Each picture is a [`Stream`] with its own [`Resend`]; transport-wide numbers and the seal are one for all.
+//! Each picture is a [`Stream`] with its own [`Resend`]; all share the transport-wide numbers and the seal.
 
 mod batch;
 mod feedback;
@@ -36,20 +36,21 @@ pub use self::batch::{Batch, Run};
 pub use self::report::NtpClock;
 pub use self::stream::{Extensions, Stream};
 
-/// Browsers need two reports of each stream for lip sync.
+/// Time between sender reports; browsers need two of each stream for lip sync.
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The streams of one video section.
+/// The streams of a video section.
 pub struct Picture {
-    /// The picture.
+    /// The stream of the picture.
     pub video: Stream,
-    /// Its repetitions (RFC 4588), if they have a stream of their own; else they are the same packets to the bit.
+    /// The stream of its retransmissions (RFC 4588), if there is a separate one; otherwise they are identical
+    /// packets.
     pub rtx: Option<Stream>,
-    /// Whether repetitions are asked for (NACK).
+    /// Whether retransmissions were negotiated (NACK).
     pub repeats: bool,
 }
 
-/// One viewer's media.
+/// A viewer's media.
 pub struct Wire {
     sections: Vec<Section>,
     audio: Option<Stream>,
@@ -59,7 +60,7 @@ pub struct Wire {
     reports: Option<Instant>,
 }
 
-/// What goes out in one video section.
+/// The outgoing state of a video section.
 struct Section {
     video: Stream,
     rtx: Option<Stream>,
@@ -67,23 +68,23 @@ struct Section {
     delay: PlayoutDelay,
 }
 
-/// What went out.
+/// What was sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
-    /// Packets.
+    /// Number of packets.
     pub packets: u64,
-    /// Bytes of RTP: payloads and headers, without extensions and seals.
+    /// Bytes of RTP: payloads and headers, without extensions and authentication tags.
     pub bytes: u64,
 }
 
 impl Wire {
-    /// No pictures yet; with sound, if the viewer wants any.
+    /// Creates the wire without pictures; with sound, if the viewer receives any.
     pub fn new(audio: Option<Stream>, ntp: NtpClock) -> Self {
         Self { sections: vec![], audio, ntp, release: Release::default(), reports: None }
     }
 
-    /// A picture begins in the video section of this number, one that there is or the next; `sound` is whether the viewer
-    /// plays the sound now.
+    /// Begins a picture in the video section with this number, an existing one or the next; `sound` is
+    /// whether the viewer plays the sound now.
     pub fn begin(&mut self, number: usize, picture: Picture, sound: bool) {
         let Picture { video, rtx, repeats } = picture;
         let (resend, delay) = (repeats.then(Resend::new), PlayoutDelay::new(sound));
@@ -94,17 +95,17 @@ impl Wire {
         }
     }
 
-    /// The DTLS handshake is complete; packets are sealed with this.
+    /// The DTLS handshake is complete: packets are sealed with these keys.
     ///
     /// # Errors
-    /// There is no such cipher.
+    /// The cipher is not available.
     pub fn secure(&mut self, ours: &Master, now: Instant) -> Result<(), CryptoError> {
         self.release.secure(ours)?;
         self.reports = Some(now);
         Ok(())
     }
 
-    /// Sends a picture or a sound, if the viewer wants such.
+    /// Sends a picture or a sound packet, if the viewer receives that kind.
     pub fn unit(&mut self, unit: &Unit, sound: bool) -> Sent {
         let Self { sections, release, .. } = self;
         match unit {
@@ -120,7 +121,8 @@ impl Wire {
         let mut sent = Sent::default();
         let Some(audio) = &mut self.audio else { return sent };
         let packet = Packet {
-            // A marker would begin a talkspurt (RFC 3551 section 4.1); without silence suppression there is one.
+            // A marker would begin a talkspurt (RFC 3551 section 4.1); without silence suppression there is
+            // one only.
             marker: false,
             number: audio.number(),
             timestamp: unit.rtp_time,
@@ -135,7 +137,7 @@ impl Wire {
         sent
     }
 
-    /// The viewer says this, in RTCP that was opened. The sections in which it wishes for a keyframe are handed to `wish`.
+    /// Processes decrypted RTCP of the viewer. Calls `wish` for each section in which it requests a keyframe.
     pub fn feedback(&mut self, compound: &[u8], now: Instant, mut wish: impl FnMut(usize)) {
         let Self { sections, release, .. } = self;
         for feedback in feedback::read(compound) {
@@ -143,7 +145,7 @@ impl Wire {
             match feedback {
                 Feedback::Keyframe(ssrc) => match of(ssrc) {
                     Some(section) => wish(section),
-                    // Rather too many than one who waits for ever: players are free with this number.
+                    // Better too many than a viewer that waits for ever: players choose this number freely.
                     None => (0..sections.len()).for_each(&mut wish),
                 },
                 Feedback::Lost(ssrc, numbers) => {
@@ -160,7 +162,7 @@ impl Wire {
         }
     }
 
-    /// Time has passed: what is due goes out.
+    /// Sends what is due.
     pub fn timeout(&mut self, now: Instant) {
         if self.reports.is_none_or(|due| now < due) {
             return;
@@ -183,14 +185,14 @@ impl Wire {
         self.reports
     }
 
-    /// Nothing that was sent before in this video section is sent again.
+    /// Packets that were sent before in this video section are not retransmitted any more.
     pub fn forget(&mut self, section: usize) {
         if let Some(section) = self.sections.get_mut(section) {
             section.forget();
         }
     }
 
-    /// What is to be sent now; whoever has sent it clears it.
+    /// What is to be sent now; the caller clears it after sending.
     pub fn batch(&mut self) -> &mut Batch {
         &mut self.release.batch
     }
@@ -199,14 +201,14 @@ impl Wire {
 impl Section {
     fn picture(&mut self, release: &mut Release, unit: &Arc<VideoUnit>, sound: bool) -> Sent {
         let mut sent = Sent::default();
-        // For all of its packets: they are of one size then, and leave together.
+        // In all of its packets: they have the same size then, and leave together.
         let playout_delay = self.delay.next(sound, unit.idr);
         for (part, payload) in unit.payloads.iter().enumerate() {
             let transport_wide = release.transport_wide(&self.video);
             let part = Part { unit: unit.clone(), part, transport_wide, playout_delay };
             let packet = Packet { number: self.video.number(), ..picture(&part) };
             if !release.packet(&self.video, &packet) {
-                self.forget(); // what is kept must be without gaps
+                self.forget(); // what is kept must have no gaps
                 return sent;
             }
             self.video.count(payload.len(), unit.rtp_time, unit.pts);
@@ -239,8 +241,8 @@ impl Section {
                 release.packet(rtx, &packet);
             }
             None => {
-                // To the bit: two different packets sealed under one number would give AES-GCM's key away (RFC 7714 section
-                // 8.4, RFC 5116 section 5.1.1).
+                // Identical: two different packets sealed with one number would reveal AES-GCM's key (RFC
+                // 7714 section 8.4, RFC 5116 section 5.1.1).
                 let packet = Packet { number: self.video.unwrapped(number), ..picture(part) };
                 release.packet(&self.video, &packet);
             }
@@ -261,7 +263,7 @@ impl Sent {
     }
 }
 
-/// A packet of a picture, but for its number.
+/// A packet of a picture, without its number.
 fn picture(part: &Part) -> Packet<'_> {
     Packet {
         marker: part.is_last(),

@@ -1,33 +1,34 @@
 //! An RTP packet with the header extensions that we use (RFC 3550 section 5.1, RFC 8285 section 4.2).
 
-/// What is not the same for all packets of a stream.
+/// The parts of a packet that differ between packets of a stream.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Packet<'a> {
-    /// The last of a picture.
+    /// Whether it is the last packet of a picture.
     pub marker: bool,
-    /// Its number in the stream, with all wraps.
+    /// Its number in the stream, without wrapping.
     pub number: u64,
-    /// RTP time.
+    /// RTP timestamp.
     pub timestamp: u32,
     /// Its number among all packets to this viewer, if it has one.
     pub transport_wide: Option<u16>,
-    /// The playout delay asked for, if it is to be told.
+    /// The requested playout delay, if it is sent in this packet.
     pub playout_delay: Option<&'static [u8; 3]>,
-    /// In front of the payload: of a repetition the number that it repeats (RFC 4588 section 4).
+    /// For a retransmission, the number of the original packet, sent before the payload (RFC 4588 section 4).
     pub repeats: Option<u16>,
     /// The payload.
     pub payload: &'a [u8],
 }
 
-/// Of all packets (RFC 3550 section 5.1).
+/// Size of the RTP header, without extensions (RFC 3550 section 5.1).
 pub const HEADER: usize = 12;
-/// Says that extensions with headers of one byte follow.
+/// Announces extensions with one-byte headers.
 const ONE_BYTE: u16 = 0xbede;
-/// The id of nothing: it fills up to four bytes.
+/// The id of padding, which fills up to four bytes.
 const PADDING: u8 = 0;
 
 impl Packet<'_> {
-    /// As it stands on the wire, but for its seal; returns the bytes of its header. An extension without an id is left out.
+    /// Writes the packet, without its seal; returns the size of its header. An extension without an id is
+    /// left out.
     pub fn write(
         &self,
         ssrc: u32,

@@ -1,8 +1,9 @@
-//! Where packets are let go: here each gets its numbers and its seal, and nowhere else. What was dropped before has no number,
-//! so that no receiver misses it.
+//! Releases packets: each gets its numbers and its seal here, and only here. Packets that were dropped before
+//! have no number, so no receiver misses them.
 //!
-//! Today all goes at once. A pacer holds back here what the link can't carry yet, the sound first, then repetitions, then
-//! pictures; an estimator learns here which transport-wide number left when, with how many bytes.
+//! Today everything is released immediately. A pacer would hold back here what the link can't carry yet, the
+//! sound first, then retransmissions, then pictures; an estimator would learn here which transport-wide
+//! number was sent when, with how many bytes.
 
 use rtc::crypto::CryptoError;
 
@@ -12,22 +13,23 @@ use super::seal::Seal;
 use super::stream::Stream;
 use crate::viewer::keys::Master;
 
-/// The way out of one viewer's packets.
+/// Releases a viewer's packets.
 #[derive(Default)]
 pub struct Release {
-    /// Until the DTLS handshake is complete there are no keys, and nothing is let go.
+    /// `None` until the DTLS handshake is complete: without keys nothing is released.
     seal: Option<Seal>,
-    /// The next number among all packets, of all streams (draft-holmer-rmcat-transport-wide-cc-extensions-01 section 2).
+    /// The next number among all packets of all streams (draft-holmer-rmcat-transport-wide-cc-extensions-01
+    /// section 2).
     transport_wide: u16,
-    /// What has been let go, and is to be sent now.
+    /// Released packets that are to be sent now.
     pub batch: Batch,
 }
 
 impl Release {
-    /// From now on packets are sealed with these keys.
+    /// Seals packets with these keys from now on.
     ///
     /// # Errors
-    /// There is no such cipher.
+    /// The cipher is not available.
     pub fn secure(&mut self, ours: &Master) -> Result<(), CryptoError> {
         self.seal = Some(Seal::new(ours)?);
         Ok(())
@@ -38,7 +40,7 @@ impl Release {
         self.seal.is_some()
     }
 
-    /// The next transport-wide number, for a packet of `stream`, if such have them.
+    /// The next transport-wide number for a packet of `stream`, if its packets have them.
     pub fn transport_wide(&mut self, stream: &Stream) -> Option<u16> {
         let number = self.transport_wide;
         stream.has_transport_wide().then(|| {
@@ -47,7 +49,7 @@ impl Release {
         })
     }
 
-    /// Lets a packet go. False if nothing can be let go: there are no keys, or the cipher fails.
+    /// Releases a packet. Returns false if that is not possible: there are no keys, or the cipher fails.
     pub fn packet(&mut self, stream: &Stream, packet: &Packet<'_>) -> bool {
         let Some(seal) = &mut self.seal else { return false };
         let written = self.batch.add(|out| {
@@ -58,7 +60,7 @@ impl Release {
         said(written)
     }
 
-    /// Lets a compound RTCP packet go. False as above.
+    /// Releases a compound RTCP packet. Returns false as for [`packet`](Self::packet).
     pub fn report(&mut self, compound: &[u8]) -> bool {
         let Some(seal) = &mut self.seal else { return false };
         let written = self.batch.add(|out| {

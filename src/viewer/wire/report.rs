@@ -1,9 +1,9 @@
-//! Sender reports (RFC 3550 section 6.4.1), which pair an RTP timestamp with the time of its *capture*. With the time at which
-//! its packet went out, video would seem late against sound by however much longer its encoding takes, and browsers would
-//! "correct" lip sync by that.
+//! Sender reports (RFC 3550 section 6.4.1), which pair an RTP timestamp with the time of its *capture*. With
+//! the time of sending, video would seem late by the time that its encoding takes longer than that of sound,
+//! and browsers would "correct" lip sync by that.
 //!
-//! The price: a round trip computed from the NTP time in our reports (LSR and DLSR) comes out too long by the age of the
-//! timestamp. So it is remembered when each report really went out ([`super::resend`]).
+//! The price: a round trip computed from the NTP time in our reports (LSR and DLSR) is too long by the age of
+//! the timestamp. So the time at which each report was really sent is kept ([`super::resend`]).
 
 use rtc::rtcp::sender_report::SenderReport;
 use rtc::shared::marshal::Marshal;
@@ -14,16 +14,16 @@ use crate::clock::Pts;
 /// Seconds from the NTP epoch of 1900 to the Unix epoch (RFC 5905 section 6).
 const NTP_UNIX_S: u64 = 2_208_988_800;
 
-/// The wall clock that sender reports speak of: capture time plus a difference fixed when the process starts. A
-/// stepped system clock must not move sound against picture.
+/// The wall clock of sender reports: capture time plus a difference fixed when the process starts. A step of
+/// the system clock must not move sound against picture.
 #[derive(Clone, Copy, Debug)]
 pub struct NtpClock {
-    /// Of monotonic zero, microseconds since 1900.
+    /// The wall clock at monotonic zero, in microseconds since 1900.
     zero_us: u64,
 }
 
 impl NtpClock {
-    /// By the wall clock of this moment.
+    /// Creates the clock from the current wall clock.
     pub fn now() -> Self {
         let now = Pts::now();
         let unix_us = now.unix().as_micros() as u64;
@@ -38,7 +38,7 @@ impl NtpClock {
     }
 }
 
-/// The report of a stream of which something was sent: its NTP time, and the packet.
+/// The NTP time and packet of a stream's report, if something was sent.
 pub fn of(stream: &Stream, ntp: NtpClock) -> Option<(u64, Vec<u8>)> {
     let sent = stream.sent()?;
     let ntp_time = ntp.ntp(sent.captured);

@@ -1,13 +1,14 @@
-//! Which packets are sent again when a viewer reports them lost (NACK, RFC 4585 section 6.2.1). Pure, with the time as an
-//! argument; whatever hosts it only moves packets.
+//! Decides which packets are retransmitted when a viewer reports them lost (NACK, RFC 4585 section 6.2.1).
+//! Pure, with the time as an argument; the caller only moves packets.
 //!
-//! A report costs the viewer a few bytes and us up to a packet for each bit in it, so a viewer that asks without end would
-//! get hundreds of bytes for each byte, out of an uplink that all share. Three limits:
+//! A report costs the viewer a few bytes and us up to a packet for each bit in it, so a viewer that reports
+//! without end would get hundreds of bytes for each byte, from an uplink that all share. So there are three
+//! limits:
 //!
-//! * A packet is sent again at most once in a round trip: what was asked for twice in that time is on its way already. The
-//!   round trip is measured from receiver reports (RFC 3550 section 6.4.1).
-//! * What is sent again, in bytes, is at most a quarter of what was sent first, and a burst of [`BURST`].
-//! * A number that was repeated in one report counts once, which follows from the first.
+//! * A packet is retransmitted at most once in a round trip: the earlier copy is still on its way. The round
+//!   trip is measured from receiver reports (RFC 3550 section 6.4.1).
+//! * Retransmissions, in bytes, are at most a quarter of the original packets, plus a burst of [`BURST`].
+//! * A number that is repeated in one report counts once, which follows from the first limit.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,31 +17,34 @@ use std::time::{Duration, Instant};
 use super::packet::HEADER;
 use crate::media::unit::VideoUnit;
 
-/// Packets kept: two seconds at 2 Mbit/s, and at 8 Mbit/s still 600 ms, more than a round trip; each a reference to a picture
-/// that all viewers share.
+/// Packets kept: two seconds at 2 Mbit/s, and at 8 Mbit/s still 600 ms, more than a round trip; each is a
+/// reference to a picture that all viewers share.
 const KEPT: usize = 512;
-/// The shortest time between two copies of a packet, where the round trip is shorter or the viewer claims so.
+/// Shortest time between two copies of a packet, even if the round trip is shorter or the viewer claims so.
 const SHORTEST: Duration = Duration::from_millis(20);
-/// The longest: later than that no player waits for a packet, and a viewer that claims more only harms itself.
+/// Longest time between two copies: no player waits longer for a packet, and a viewer that claims more only
+/// harms itself.
 const LONGEST: Duration = Duration::from_secs(1);
-/// The round trip before the first report has come.
+/// Assumed round trip before the first report.
 const UNKNOWN: Duration = Duration::from_millis(100);
-/// Bytes that may be sent again at once: a tenth of a second at 2.5 Mbit/s, lost as a whole.
+/// Bytes that may be retransmitted at once: a tenth of a second at 2.5 Mbit/s, lost as a whole.
 const BURST: usize = 32 * 1024;
-/// Of media sent first, the part that may be sent again. Where more than this is lost, repetitions only add to the jam.
+/// Retransmissions may be up to one part in this many of the media. Where more is lost, they only add to the
+/// congestion.
 const PART: usize = 4;
-/// Sender reports that a receiver report may still refer to: browsers name the newest, a report each 500 ms.
+/// Sender reports that a receiver report may still refer to: browsers name the newest one, of one every 500
+/// ms.
 const REPORTS: usize = 8;
-/// Bytes that a repetition may be longer: the original sequence number (RFC 4588 section 4).
+/// How much longer a retransmission may be, in bytes: by the original sequence number (RFC 4588 section 4).
 const LONGER: usize = 2;
 
-/// What was sent in one RTP stream to one viewer, as far as it may be sent again.
+/// The packets of an RTP stream to a viewer that may be retransmitted.
 pub struct Resend {
     /// In the order of their numbers, without gaps.
     kept: VecDeque<Kept>,
-    /// The number of the newest.
+    /// Number of the newest packet.
     newest: u16,
-    /// Bytes that may be sent again now.
+    /// Bytes that may be retransmitted now.
     budget: usize,
     round_trip: Option<Duration>,
     /// The middle 32 bits of the NTP time in each sender report, and when it was sent.
@@ -51,13 +55,13 @@ pub struct Resend {
 /// A packet that was sent.
 #[derive(Clone, Debug)]
 pub struct Part {
-    /// The picture that it is of.
+    /// The picture that it belongs to.
     pub unit: Arc<VideoUnit>,
-    /// Which of its payloads.
+    /// Index of its payload.
     pub part: usize,
-    /// What it carried beside it, for a repetition that has to be the same to the bit.
+    /// The transport-wide number that it carried, for an identical retransmission.
     pub transport_wide: Option<u16>,
-    /// As above.
+    /// The playout delay that it carried, for an identical retransmission.
     pub playout_delay: Option<&'static [u8; 3]>,
 }
 
@@ -67,7 +71,7 @@ impl Part {
         &self.unit.payloads[self.part]
     }
 
-    /// Whether it is the last of its picture.
+    /// Whether it is the last packet of its picture.
     pub fn is_last(&self) -> bool {
         self.part + 1 == self.unit.payloads.len()
     }
@@ -75,12 +79,12 @@ impl Part {
 
 struct Kept {
     part: Part,
-    /// When it was sent again.
+    /// When it was last retransmitted.
     again: Option<Instant>,
 }
 
 impl Resend {
-    /// Nothing sent yet.
+    /// Creates an empty store.
     pub fn new() -> Self {
         Self {
             kept: VecDeque::new(),
@@ -92,7 +96,7 @@ impl Resend {
         }
     }
 
-    /// This packet goes out for the first time, with this number, which follows that of the one before.
+    /// Records a packet that is sent for the first time; its number follows that of the previous packet.
     pub fn sent(&mut self, number: u16, part: Part) {
         self.budget = (self.budget + bytes(&part) / PART).min(BURST);
         if self.kept.len() == KEPT {
@@ -102,19 +106,19 @@ impl Resend {
         self.newest = number;
     }
 
-    /// Nothing that was sent so far is sent again.
+    /// Nothing that was sent so far is retransmitted any more.
     pub fn forget(&mut self) {
         self.kept.clear();
     }
 
-    /// A sender report with this NTP time goes out.
+    /// Records a sender report with this NTP time.
     pub fn reported(&mut self, ntp: u64, now: Instant) {
         self.newest_report = (self.newest_report + 1) % REPORTS;
         self.reports[self.newest_report] = Some((middle(ntp), now));
     }
 
-    /// The viewer answered the sender report `lsr`, after having had it for `dlsr` (1/65536 s; RFC 3550 section 6.4.1). A
-    /// report that we never sent says nothing.
+    /// The viewer answered the sender report `lsr`, `dlsr` after receiving it (in 1/65536 s; RFC 3550 section
+    /// 6.4.1). A report that we never sent is ignored.
     pub fn answered(&mut self, lsr: u32, dlsr: u32, now: Instant) {
         let Some((_, sent)) = self.reports.iter().flatten().find(|(ntp, _)| *ntp == lsr) else { return };
         let held = Duration::from_micros(u64::from(dlsr) * 1_000_000 / 65_536);
@@ -122,12 +126,12 @@ impl Resend {
         self.round_trip = Some(self.round_trip.map_or(sample, |known| (known * 7 + sample) / 8));
     }
 
-    /// The time within which a packet is not sent again.
+    /// The time within which a packet is not retransmitted again.
     pub fn pause(&self) -> Duration {
         self.round_trip.unwrap_or(UNKNOWN).clamp(SHORTEST, LONGEST)
     }
 
-    /// The viewer reports these numbers as lost: what is to be sent, with its number.
+    /// The viewer reports these numbers as lost; returns the packets to retransmit, with their numbers.
     pub fn lost(&mut self, numbers: impl IntoIterator<Item = u16>, now: Instant) -> Vec<(u16, Part)> {
         let (pause, newest) = (self.pause(), self.newest);
         let mut again = vec![];
@@ -149,12 +153,12 @@ impl Resend {
     }
 }
 
-/// Size on the wire, without extensions and encryption.
+/// Size of the packet, without extensions and encryption.
 fn bytes(part: &Part) -> usize {
     HEADER + part.payload().len()
 }
 
-/// As a receiver report names a sender report (RFC 3550 section 6.4.1).
+/// How a receiver report refers to a sender report (RFC 3550 section 6.4.1).
 fn middle(ntp: u64) -> u32 {
     (ntp >> 16) as u32
 }
@@ -173,7 +177,7 @@ mod tests {
     }
 
     impl Room {
-        /// From number 65,000 on, so that it wraps in these tests.
+        /// Starts with number 65,000, so that it wraps in these tests.
         fn new() -> Self {
             Self { resend: Resend::new(), start: Instant::now(), number: 65_000 }
         }
@@ -193,14 +197,14 @@ mod tests {
             self.resend.lost(numbers, self.start + Duration::from_millis(ms))
         }
 
-        /// All that is kept is reported lost; the bytes that come again.
+        /// Reports everything that is kept as lost; returns the retransmitted bytes.
         fn lost_all(&mut self, ms: u64) -> usize {
             let newest = self.number;
             let all = (0..KEPT as u16).map(|n| newest.wrapping_sub(n));
             self.lost(ms, all).iter().map(|(_, part)| bytes(part)).sum()
         }
 
-        /// The viewer answers a report that was sent at `sent` after 10 ms, at `ms`.
+        /// At `ms`, the viewer answers a report that was sent at `sent`, 10 ms after receiving it.
         fn answered(&mut self, sent: u64, ms: u64) {
             let ntp = (7 << 32) + (sent << 20);
             self.resend.reported(ntp, self.start + Duration::from_millis(sent));
@@ -270,7 +274,8 @@ mod tests {
             room.resend.answered(lsr, dlsr, room.start);
         }
         assert_eq!(room.resend.pause().as_millis(), 90);
-        // A viewer that claims to have had it since before we sent it is near, and no nearer than the shortest.
+        // A viewer that claims an impossibly short round trip counts as near, but no nearer than the
+        // shortest.
         for n in 0..50 {
             let ntp = (9 << 32) + (n << 16);
             room.resend.reported(ntp, room.start);
@@ -291,10 +296,10 @@ mod tests {
         }
         assert!(again <= media / PART + BURST, "{again} of {media}");
         assert!(again > media / PART, "and that is used: {again} of {media}");
-        // Nothing more comes when nothing more is sent...
+        // Nothing is retransmitted when nothing more is sent.
         let silent: usize = (10_000..20_000).map(|ms| room.lost_all(ms)).sum();
         assert!(silent < PAYLOAD + HEADER, "{silent}");
-        // ... and after a quiet time a burst, no more.
+        // After a quiet time there is a burst, but no more.
         room.send(4 * KEPT);
         let again = room.lost_all(30_000);
         assert!((BURST - PAYLOAD - HEADER - LONGER..=BURST).contains(&again), "{again}");

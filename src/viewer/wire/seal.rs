@@ -1,8 +1,8 @@
-//! SRTP and SRTCP as we send them (RFC 3711; RFC 7714 for AES-GCM): each packet is sealed where it lies in the buffer that
-//! goes to the kernel.
+//! Seals (encrypts and authenticates) outgoing SRTP and SRTCP (RFC 3711; RFC 7714 for AES-GCM): each packet
+//! is sealed in place, in the buffer that goes to the kernel.
 //!
-//! `rtc_srtp` would do it with two copies, an allocation and two hash tables for each packet. Keys are derived and ciphers
-//! run by webrtc's provider of cryptography; the tests compare each byte with `rtc_srtp`.
+//! `rtc_srtp` would need two copies, an allocation and two hash tables for each packet. Keys are derived and
+//! ciphers run by webrtc's cryptography provider; the tests compare each byte with `rtc_srtp`.
 
 use rtc::crypto::{
     AeadAlgorithm, AeadCipher, BlockCipherAlgorithm, CryptoError, HmacAlgorithm, Mac, RTCCrypto, SecretVec,
@@ -12,7 +12,7 @@ use rtc::srtp::protection_profile::ProtectionProfile;
 
 use crate::viewer::keys::Master;
 
-/// Labels of derived keys (RFC 3711 section 4.3.1 and 4.3.2).
+/// Labels of derived keys (RFC 3711 sections 4.3.1 and 4.3.2).
 #[derive(Clone, Copy)]
 #[repr(u8)]
 enum Label {
@@ -24,40 +24,41 @@ enum Label {
     RtcpSalt = 5,
 }
 
-/// Bytes of an AES block.
+/// Size of an AES block, in bytes.
 const BLOCK: usize = 16;
-/// Of the key of HMAC-SHA1 (RFC 3711 section 8.2), and of what it yields.
+/// Size of the key and of the output of HMAC-SHA1, in bytes (RFC 3711 section 8.2).
 const MAC_KEY: usize = 20;
 const MAC: usize = 20;
-/// Of the tag of AES-GCM (RFC 7714 section 5.3).
+/// Size of the tag of AES-GCM, in bytes (RFC 7714 section 5.3).
 const GCM_TAG: usize = 16;
-/// Of an RTCP packet this much is in the clear (RFC 3711 section 3.4).
+/// Size of the unencrypted start of an RTCP packet, in bytes (RFC 3711 section 3.4).
 const RTCP_CLEAR: usize = 8;
-/// Set beside the index of an RTCP packet that is encrypted.
+/// Flag beside the index of an encrypted RTCP packet.
 const ENCRYPTED: u32 = 1 << 31;
 
-/// Seals what one viewer gets.
+/// Seals the packets for a viewer.
 pub struct Seal {
     rtp: Cipher,
     rtcp: Cipher,
-    /// Bytes of a tag of RTP, where the MAC is not the cipher's own.
+    /// Size of the RTP tag where the MAC is not the cipher's own.
     tag: usize,
-    /// Index of the next RTCP packet: 31 bits, one count for all that we send (RFC 3711 section 3.4).
+    /// Index of the next RTCP packet: 31 bits, with one count for everything that we send (RFC 3711 section
+    /// 3.4).
     index: u32,
 }
 
 enum Cipher {
-    /// RFC 3711 section 4.1.1 and 4.2.1.
+    /// AES in counter mode with HMAC-SHA1 (RFC 3711 sections 4.1.1 and 4.2.1).
     Counter { cipher: Box<dyn StreamCipher>, mac: Box<dyn Mac>, salt: Vec<u8> },
-    /// RFC 7714.
+    /// AES-GCM (RFC 7714).
     Gcm { cipher: Box<dyn AeadCipher>, salt: Vec<u8> },
 }
 
 impl Seal {
-    /// With what we send by.
+    /// Creates a seal with our master key.
     ///
     /// # Errors
-    /// The provider has no such cipher.
+    /// The provider does not have the cipher.
     pub fn new(master: &Master) -> Result<Self, CryptoError> {
         let provider = rtc::crypto::default_provider()?;
         let crypto = provider.crypto();
@@ -70,11 +71,12 @@ impl Seal {
         })
     }
 
-    /// Seals the RTP packet that lies in `buffer` from `begin` on, with a header of so many bytes. `index` is its number
-    /// with all wraps so far (RFC 3711 section 3.3.1): no two different packets of one SSRC may have the same.
+    /// Seals the RTP packet in `buffer` from `begin` on, with a header of `header` bytes. `index` is its
+    /// number without wrapping (RFC 3711 section 3.3.1): two different packets of one SSRC must not have the
+    /// same.
     ///
     /// # Errors
-    /// The cipher fails; the buffer holds rubbish then.
+    /// The cipher fails; the contents of the buffer are invalid then.
     pub fn rtp(
         &mut self,
         buffer: &mut Vec<u8>,
@@ -105,10 +107,10 @@ impl Seal {
         Ok(())
     }
 
-    /// Seals the compound RTCP packet that lies in `buffer` from `begin` on.
+    /// Seals the compound RTCP packet in `buffer` from `begin` on.
     ///
     /// # Errors
-    /// It is too short, or the cipher fails; the buffer holds rubbish then.
+    /// The packet is too short, or the cipher fails; the contents of the buffer are invalid then.
     pub fn rtcp(&mut self, buffer: &mut Vec<u8>, begin: usize) -> Result<(), CryptoError> {
         let Some(&ssrc) = buffer.get(begin + 4..).and_then(<[u8]>::first_chunk) else {
             return Err(CryptoError::OutputTooSmall { required: RTCP_CLEAR, actual: buffer.len() - begin });
@@ -122,7 +124,7 @@ impl Seal {
                 buffer.extend_from_slice(&trailer);
                 let mut tag = [0; MAC];
                 mac.sign(&[&buffer[begin..]], &mut tag)?;
-                buffer.extend_from_slice(&tag[..10]); // 80 bits whatever RTP has (RFC 3711 section 5.2)
+                buffer.extend_from_slice(&tag[..10]); // 80 bits for all RTP profiles (RFC 3711 section 5.2)
             }
             Cipher::Gcm { cipher, salt } => {
                 let mut nonce = [0; 12];
@@ -168,8 +170,8 @@ impl Cipher {
     }
 }
 
-/// A key or a salt of the session (RFC 3711 section 4.3, RFC 6188 for keys of 256 bits): AES in counter mode, of which the
-/// counter begins with the salt and the label.
+/// Derives a session key or salt (RFC 3711 section 4.3, RFC 6188 for keys of 256 bits): AES in counter mode,
+/// with a counter that starts with the salt and the label.
 fn derive(
     crypto: &dyn RTCCrypto,
     master: &Master,
@@ -193,7 +195,7 @@ fn derive(
     Ok(out)
 }
 
-/// Where the keystream of a packet begins (RFC 3711 section 4.1.1).
+/// The initial counter of a packet's keystream (RFC 3711 section 4.1.1).
 fn counter(salt: &[u8], ssrc: u32, index: u64) -> [u8; BLOCK] {
     let mut counter = [0; BLOCK];
     counter[4..8].copy_from_slice(&ssrc.to_be_bytes());
@@ -287,7 +289,7 @@ mod tests {
         }
     }
 
-    /// RFC 3711 appendix B.3.
+    /// The test vectors of RFC 3711 appendix B.3.
     #[test]
     fn keys_are_derived_as_in_the_rfc() {
         let hex = |text: &str| -> Vec<u8> {

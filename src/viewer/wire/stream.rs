@@ -1,66 +1,66 @@
-//! One RTP stream to one viewer: its numbers and what was sent of it.
+//! An RTP stream to a viewer: its numbers and counts.
 
 use super::packet::Packet;
 use crate::clock::Pts;
 
-/// An RTP stream: what is the same for all its packets, and counts.
+/// An RTP stream: what its packets have in common, and its counts.
 #[derive(Debug)]
 pub struct Stream {
     /// Its source (RFC 3550 section 5.1).
     pub ssrc: u32,
     payload_type: u8,
-    /// The id of the transport-wide number's header extension, if negotiated.
+    /// The id of the header extension for transport-wide numbers, if negotiated.
     transport_wide: Option<u8>,
-    /// The id of the playout delay's, if negotiated.
+    /// The id of the header extension for the playout delay, if negotiated.
     playout_delay: Option<u8>,
-    /// Number of the next packet, with all wraps.
+    /// Number of the next packet, without wrapping.
     next: u64,
-    /// Packets that were sent, and bytes of their payloads, modulo 2^32 as reports have them (RFC 3550 section 6.4.1).
+    /// Packets sent, and bytes of their payloads, modulo 2^32 as in reports (RFC 3550 section 6.4.1).
     packets: u32,
     octets: u32,
-    /// The newest timestamp that was sent, and when that was captured.
+    /// The newest timestamp that was sent, and its capture time.
     newest: Option<(u32, Pts)>,
 }
 
-/// Ids of header extensions in one media section, of those that are used.
+/// Ids of the header extensions in a media section that we use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extensions {
-    /// Of the transport-wide number.
+    /// Id of the transport-wide number.
     pub transport_wide: Option<u8>,
-    /// Of the playout delay.
+    /// Id of the playout delay.
     pub playout_delay: Option<u8>,
 }
 
-/// What a sender report says of a stream.
+/// The counts for a sender report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sent {
-    /// The newest timestamp...
+    /// The newest timestamp.
     pub timestamp: u32,
-    /// ... and when that was captured.
+    /// Capture time of `timestamp`.
     pub captured: Pts,
-    /// Packets.
+    /// Number of packets.
     pub packets: u32,
     /// Bytes of payload.
     pub octets: u32,
 }
 
 impl Stream {
-    /// Nothing sent yet. `ssrc` is random, and so is the first number by it: unguessable enough, and far from its wrap (RFC
-    /// 3711 section 3.3.1).
+    /// Creates a stream. The first number comes from `ssrc`, which is random: unpredictable enough, and far
+    /// from wrapping (RFC 3711 section 3.3.1).
     pub fn new(ssrc: u32, payload_type: u8, extensions: Extensions) -> Self {
         let Extensions { transport_wide, playout_delay } = extensions;
         let next = u64::from(ssrc & 0x7fff);
         Self { ssrc, payload_type, transport_wide, playout_delay, next, packets: 0, octets: 0, newest: None }
     }
 
-    /// The number of a packet that is released now for the first time.
+    /// The number of a packet that is released for the first time.
     pub fn number(&mut self) -> u64 {
         let number = self.next;
         self.next += 1;
         number
     }
 
-    /// What a number of 16 bits that was sent lately was with all wraps.
+    /// The number without wrapping of a recently sent 16-bit number.
     pub fn unwrapped(&self, number: u16) -> u64 {
         self.next.saturating_sub(u64::from((self.next as u16).wrapping_sub(number)))
     }
@@ -70,19 +70,19 @@ impl Stream {
         self.transport_wide.is_some()
     }
 
-    /// A packet of it as it stands on the wire but for its seal; returns the bytes of its header.
+    /// Writes a packet of this stream, without its seal; returns the size of its header.
     pub fn write(&self, packet: &Packet<'_>, out: &mut Vec<u8>) -> usize {
         packet.write(self.ssrc, self.payload_type, self.transport_wide, self.playout_delay, out)
     }
 
-    /// A packet with so much payload was sent, of what was captured then.
+    /// Counts a packet with this payload size, timestamp and capture time.
     pub fn count(&mut self, payload: usize, timestamp: u32, captured: Pts) {
         self.packets = self.packets.wrapping_add(1);
         self.octets = self.octets.wrapping_add(payload as u32);
         self.newest = Some((timestamp, captured));
     }
 
-    /// What was sent so far, if anything was.
+    /// What was sent so far, if anything.
     pub fn sent(&self) -> Option<Sent> {
         let (timestamp, captured) = self.newest?;
         Some(Sent { timestamp, captured, packets: self.packets, octets: self.octets })

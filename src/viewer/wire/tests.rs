@@ -17,7 +17,7 @@ use super::*;
 use crate::clock::Pts;
 
 const TRANSPORT_WIDE: u8 = 3;
-/// Sources: of two pictures, each with repetitions, and of the sound.
+/// Sources of two pictures, each with retransmissions, and of the sound.
 const PICTURES: [(u32, u32); 2] = [(1_000, 1_001), (2_000, 2_001)];
 const SOUND: u32 = 3_000;
 const PARTS: usize = 3;
@@ -51,7 +51,7 @@ fn sound(n: u64) -> Unit {
     Unit::Audio(Arc::new(AudioUnit { pts, rtp_time: n as u32 * 960, payload }))
 }
 
-/// What has gone out since this was asked last: headers of RTP, which stand in the clear, and sources of reports.
+/// What was sent since the previous call: headers of RTP, which are not encrypted, and sources of reports.
 fn out(wire: &mut Wire) -> (Vec<rtc::rtp::header::Header>, Vec<u32>) {
     let (mut headers, mut reports) = (vec![], vec![]);
     for run in wire.batch().runs(64) {
@@ -75,7 +75,7 @@ fn nack(media_ssrc: u32, numbers: &[u16]) -> Vec<u8> {
     said(TransportLayerNack { sender_ssrc: 9, media_ssrc, nacks: nack_pairs_from_sequence_numbers(numbers) })
 }
 
-/// The sections in which a report asks for a keyframe.
+/// The sections for which a report requests a keyframe.
 fn wishes(wire: &mut Wire, compound: &[u8], now: Instant) -> Vec<usize> {
     let mut wishes = vec![];
     wire.feedback(compound, now, |section| wishes.push(section));
@@ -120,11 +120,11 @@ fn what_is_lost_of_a_picture_comes_again_in_its_own_stream() {
         let sources: Vec<_> = out(&mut wire).0.iter().map(|h| h.ssrc).collect();
         assert_eq!(sources, [rtx, rtx], "{section}");
     }
-    // Numbers are those of the source that is named.
+    // Numbers belong to the source that is named.
     wire.feedback(&nack(PICTURES[0].0, &[PICTURES[1].0 as u16]), now, |_| ());
     wire.feedback(&nack(77, &[PICTURES[0].0 as u16 + 1]), now, |_| ());
     assert!(out(&mut wire).0.is_empty());
-    // What one section forgets the other still has.
+    // What one section forgets, the other still has.
     wire.forget(0);
     for (video, comes) in [(PICTURES[0].0, 0), (PICTURES[1].0, 1)] {
         wire.feedback(&nack(video, &[video as u16 + 1]), now, |_| ());
