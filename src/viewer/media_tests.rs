@@ -1,4 +1,4 @@
-//! What a viewer takes of several cameras.
+//! Tests of what a viewer receives from several cameras.
 
 use super::*;
 use crate::media::frame::Size;
@@ -33,7 +33,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// It sees these, in this order, and hears the first.
+    /// The viewer sees these cameras, in this order, and hears the first.
     fn new(shown: &[&str]) -> Self {
         let cameras = Cameras::new(["front", "back", "garage"].map(|name| Camera::new(name, name)));
         let sections = shown.iter().map(|camera| section(camera)).collect();
@@ -47,7 +47,7 @@ impl Scene {
         self.media.tune(&self.wishes, &self.cameras.all());
     }
 
-    /// A picture of the full rung.
+    /// Publishes a picture in the full rung.
     fn picture(&self, camera: &str, n: u64, idr: bool) {
         let camera = self.cameras.find(camera).expect("there");
         let hub = camera.video.hub(Share::Full);
@@ -59,7 +59,7 @@ impl Scene {
         self.cameras.find(camera).expect("there").audio.hub.publish(&sound(n));
     }
 
-    /// What is there: the section, and the time in ms; sounds have none.
+    /// The available units: the section, and the time in ms; sounds have no section.
     fn there(&mut self) -> Vec<(Option<usize>, u32)> {
         std::iter::from_fn(|| self.media.try_recv())
             .map(|unit| match unit {
@@ -69,7 +69,7 @@ impl Scene {
             .collect()
     }
 
-    /// Viewers that count, of pictures and of sound, of each camera.
+    /// Counted viewers of video and sound of each camera.
     fn demand(&self) -> [(usize, usize); 3] {
         let wants = |demand: &Arc<Demand>| demand.wants().borrow().viewers;
         ["front", "back", "garage"].map(|name| {
@@ -101,7 +101,7 @@ fn one_that_falls_behind_holds_up_no_other() {
     scene.picture("front", 0, true);
     scene.picture("back", 0, true);
     scene.there();
-    // More of one camera than any queue takes, at once.
+    // More pictures of one camera than any queue has room for, at once.
     (1..40).for_each(|n| scene.picture("back", n, false));
     scene.picture("front", 1, false);
     assert_eq!(scene.there(), [(Some(0), 1)], "all of the other's is stale");
@@ -152,7 +152,7 @@ fn demand_is_for_what_is_shown_and_heard_and_for_nothing_else() {
     scene.wishes.sections[1].paused = false;
     scene.tune();
     assert_eq!(scene.demand(), [(1, 0), (1, 0), (0, 1)]);
-    // A change of the rung alone is no further viewer.
+    // A change of the rung alone adds no viewer.
     scene
         .cameras
         .find("front")
@@ -178,7 +178,7 @@ fn another_camera_is_wanted_before_its_first_picture_and_the_old_one_until_then(
     scene.wishes.sections[0].camera = Some("back".into());
     scene.tune();
     assert_eq!(scene.demand(), [(1, 1), (1, 0), (0, 0)]);
-    // One that gives no picture leaves the old one.
+    // A camera without pictures does not replace the old one.
     (1..4).for_each(|n| scene.picture("front", n, false));
     assert_eq!(scene.there(), [(Some(0), 1), (Some(0), 2), (Some(0), 3)]);
     assert_eq!(scene.media.tracks[0].gets(), Some(("front", Share::Full)));
@@ -188,7 +188,7 @@ fn another_camera_is_wanted_before_its_first_picture_and_the_old_one_until_then(
     assert_eq!(scene.demand(), [(0, 1), (1, 0), (0, 0)]);
     let changes: Vec<_> = scene.media.changed().collect();
     assert_eq!(changes, [(0, Some(("back".to_owned(), Share::Full)))]);
-    // There and back at once: it stays, and nothing more is wanted of the other.
+    // There and back at once: it stays, and wants nothing of the other camera any more.
     scene.wishes.sections[0].camera = Some("front".into());
     scene.tune();
     scene.wishes.sections[0].camera = Some("back".into());
@@ -237,7 +237,7 @@ fn cameras_that_go_and_come_are_followed_by_their_names() {
     }
     scene.there();
     let before: Vec<_> = scene.cameras.all().iter().cloned().collect();
-    // The first is made anew, the second goes.
+    // The first camera is replaced, the second goes.
     let again = Arc::new(Camera::new("front", "Front door"));
     scene.cameras.set([again.clone(), before[2].clone()].into());
     scene.tune();
@@ -251,7 +251,7 @@ fn cameras_that_go_and_come_are_followed_by_their_names() {
     scene.sound("front", 2);
     assert_eq!(scene.there(), [(None, 2), (Some(0), 2)]);
     assert_eq!(before[0].video.demand.wants().borrow().viewers, 0);
-    // On its way to one that goes, and from one that goes.
+    // Switching to a camera that goes, and from one that goes.
     scene.wishes.sections[0].camera = Some("garage".into());
     scene.tune();
     scene.cameras.set([before[2].clone()].into());
@@ -261,12 +261,12 @@ fn cameras_that_go_and_come_are_followed_by_their_names() {
     assert_eq!(*again.video.demand.wants().borrow(), Wants::default());
     scene.picture("garage", 4, true);
     assert_eq!(scene.there(), [(Some(0), 4)]);
-    // One that comes again is shown again.
+    // A camera that comes back is shown again.
     scene.cameras.set([before[1].clone(), before[2].clone()].into());
     scene.tune();
     scene.picture("back", 5, true);
     assert_eq!(scene.there(), [(Some(1), 5)]);
-    // Another microphone alone leaves the picture as it is.
+    // A different microphone alone leaves the picture unchanged.
     let mut changed = (*before[1]).clone();
     changed.audio = Arc::default();
     scene.wishes.listen = "back".into();

@@ -1,4 +1,4 @@
-//! What is asked on behalf of viewers that are on their way.
+//! Tests of requests on behalf of viewers that are connecting.
 
 use super::*;
 use crate::pipeline::quality::Share;
@@ -8,7 +8,7 @@ use crate::viewer::testing::House;
 /// Sections: video 0, audio 1, video 2, audio 3, audio 4, video 5.
 const THREE: &str = include_str!("../../tests/data/offer-chromium-156-three-of-each-max-bundle.sdp");
 
-/// A camera that is wanted in half its size.
+/// A request for a camera in half size.
 fn wanted(house: &House, mid: Option<&str>, camera: &str) -> Wanted {
     house.wanted(mid, camera, Quality::Half)
 }
@@ -18,7 +18,7 @@ async fn join(house: &House, cameras: Vec<Wanted>, listen: Option<&str>) -> Resu
     Ok(house.join(THREE, cameras, listen).await?.id)
 }
 
-/// Waits until this is so of viewers that are expected: of the pictures, and of the sound of each camera.
+/// Waits until this is the demand of expected viewers: for the video, and for the sound of each camera.
 async fn expects(house: &House, expected: [(usize, usize); 3]) {
     for (camera, (pictures, sounds)) in house.cameras.all().iter().zip(expected) {
         for (demand, expected) in [(&camera.video.demand, pictures), (&camera.audio.demand, sounds)] {

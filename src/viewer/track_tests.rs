@@ -1,11 +1,11 @@
-//! What is sent while a viewer goes from one rung or camera to another.
+//! Tests of what is sent while a viewer switches rungs or cameras.
 
 use std::time::Duration;
 
 use super::*;
 use crate::media::frame::Size;
 
-/// Between two pictures, microseconds.
+/// Time between two pictures, in microseconds.
 const INTERVAL: u64 = 33_333;
 
 fn at(n: u64) -> Pts {
@@ -29,7 +29,7 @@ impl Scene {
         self.switch.old(unit(n, false), agreed.map(at), &mut self.out)
     }
 
-    /// Where it is an IDR, it was agreed.
+    /// An IDR was agreed.
     fn next(&mut self, n: u64, idr: bool) -> Arrival {
         self.switch.next(&unit(n, idr), idr.then(|| at(n)), &mut self.out)
     }
@@ -119,7 +119,7 @@ fn who_stays_gets_what_was_held_back() {
 
 #[test]
 fn one_that_decides_later_than_the_old_one_delivers_is_met_by_keeping_pictures_back() {
-    // The target's IDR is known and comes only when so many later pictures of the old one are there.
+    // The target's IDR becomes known only after this many later pictures of the old camera.
     for behind in 1..MOST_HELD as u64 {
         let mut scene = Scene::default();
         let mut attempts = 0;
@@ -164,18 +164,19 @@ pub fn random(seed: u64) -> impl FnMut(u64) -> u64 {
     }
 }
 
-/// The rungs of a camera, on virtual time: each encoder takes the newest picture when it is done with the last.
+/// The rungs of a camera, on virtual time: each encoder takes the newest picture when it is done with the
+/// last.
 pub struct Rungs {
     pub camera: Arc<Camera>,
     encoders: [Encoder; 3],
     random: Box<dyn FnMut(u64) -> u64>,
-    /// What it makes of a picture.
+    /// Makes the unit of a picture.
     make: fn(Pts, bool, Share) -> VideoUnit,
-    /// An encoder fails at one of so many pictures.
+    /// An encoder fails at one of this many pictures.
     fails: Option<u64>,
-    /// A picture takes up to so much, and an IDR up to twice as much.
+    /// Longest time for a picture; an IDR may take twice as long.
     time: Duration,
-    /// From capture to the encoders' slots; what is on its way to them.
+    /// Time from capture to the encoders' slots, and the pictures on their way there.
     decode: Duration,
     captured: VecDeque<Pts>,
 }
@@ -183,7 +184,7 @@ pub struct Rungs {
 #[derive(Default)]
 struct Encoder {
     slot: Option<(Pts, bool)>,
-    /// The picture in work, whether it becomes an IDR, and when that is done.
+    /// The picture in work, whether it becomes an IDR, and when it is done.
     work: Option<(Pts, bool, Pts)>,
     broken: bool,
 }
@@ -198,7 +199,7 @@ impl Rungs {
         Self::of("camera", seed, make, fails, time)
     }
 
-    /// The camera of that name.
+    /// Creates the camera of that name.
     pub fn of(
         name: &str,
         seed: u64,
@@ -213,7 +214,7 @@ impl Rungs {
         Self { camera, encoders, random, make, fails, time, decode, captured }
     }
 
-    /// The same where a picture takes so long from its capture to the encoders.
+    /// The same, with this time from capture to the encoders.
     fn decoding(self, decode: Duration) -> Self {
         Self { decode, ..self }
     }
@@ -224,17 +225,17 @@ impl Rungs {
         track
     }
 
-    /// A wish like any other.
+    /// A random quality.
     pub fn wish(&mut self) -> Quality {
         [Quality::Full, Quality::Half, Quality::Quarter][(self.random)(3) as usize]
     }
 
-    /// A picture is captured then.
+    /// A picture is captured at `at`.
     pub fn picture(&mut self, at: Pts) {
         self.captured.push_back(at);
     }
 
-    /// What was captured so long ago goes to the encoders, as the convert thread hands it out.
+    /// Passes pictures that were captured long enough ago to the encoders, like the convert thread.
     fn hand_out(&mut self, now: Pts) {
         while let Some(pts) = self.captured.front().copied().filter(|pts| *pts + self.decode <= now) {
             self.captured.pop_front();
@@ -258,7 +259,7 @@ impl Rungs {
         }
     }
 
-    /// All that the encoders do until now.
+    /// Everything that the encoders do until now.
     pub fn turn(&mut self, now: Pts) {
         self.hand_out(now);
         for (e, share) in self.encoders.iter_mut().zip(Share::ALL) {
@@ -290,8 +291,8 @@ impl Rungs {
     }
 }
 
-/// A walk over the rungs with encoders of random speed that fail now and then: what is sent is a stream that any decoder
-/// takes, and nobody sees it stand still.
+/// A random walk over the rungs, with encoders of random speed that fail now and then: the result is a stream
+/// that any decoder accepts, without freezes.
 #[test]
 fn a_random_walk_over_the_rungs_is_one_stream() {
     let make = |pts: Pts, idr, share: Share| VideoUnit {
@@ -305,7 +306,7 @@ fn a_random_walk_over_the_rungs_is_one_stream() {
     for seed in 0..20u64 {
         let mut rungs = Rungs::new(seed, make, Some(60), Duration::from_millis(25));
         let (mut track, mut random) = (rungs.track(Quality::Full), random(seed + 1_000));
-        // What was sent: when it was captured, whether it is an IDR, which rung it is of, and when it was sent.
+        // What was sent: capture time, whether it is an IDR, the rung, and when it was sent.
         let mut sent: Vec<(Pts, bool, u32, Pts)> = vec![];
         let (mut wishes, mut switches) = (0, 0);
         for ms in 0..120_000u64 {
@@ -329,7 +330,8 @@ fn a_random_walk_over_the_rungs_is_one_stream() {
             let [(before, _, old, then), (after, idr, new, now)] = pair else { unreachable!() };
             assert!(before < after, "{seed}: time goes back at {after:?}");
             assert!(old == new || *idr, "{seed}: a rung begins without an IDR at {after:?}");
-            // A failed encoder leaves out a picture by itself, and another may be replaced while it is made anew.
+            // A failed encoder leaves out a picture, and another one may be replaced while a new encoder is
+            // created.
             assert!(after.since(*before) <= Duration::from_millis(4 * 33), "{seed}: {before:?} to {after:?}");
             assert!(
                 now.since(*then) < Duration::from_millis(200),
@@ -340,15 +342,16 @@ fn a_random_walk_over_the_rungs_is_one_stream() {
     }
 }
 
-/// A walk over two cameras of any speed, and their rungs: one stream all the same. They capture at times of their own, so that
-/// there may be two thirds more between two pictures, and a little less.
+/// A random walk over two cameras of any speed, and their rungs, is still one stream. They capture at
+/// different times, so the time between two pictures may be two thirds longer, or a little shorter.
 #[test]
 fn a_random_walk_over_two_cameras_is_one_stream() {
     fn make<const CAMERA: u32>(pts: Pts, idr: bool, share: Share) -> VideoUnit {
         let rtp_time = CAMERA * 10 + share.index() as u32;
         VideoUnit { pts, taken: pts, ready: pts, rtp_time, idr, payloads: vec![] }
     }
-    // From capture to the encoders: as fast, one slower by more than a picture, and one so slow that no holding back helps.
+    // Time from capture to the encoders: equal, one camera slower by more than a picture, and one so slow
+    // that holding back does not help.
     for (seed, decode) in
         [(1, 0), (2, 20), (3, 80), (4, 400)].into_iter().flat_map(|(s, d)| [(s, d), (s + 10, d)])
     {

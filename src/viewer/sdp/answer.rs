@@ -1,5 +1,5 @@
-//! Our answer: every media section of the offer in its place (RFC 3264 section 6), those that we take as webrtc answered
-//! them, the others rejected.
+//! Our answer: every media section of the offer in its place (RFC 3264 section 6), accepted ones as webrtc
+//! answered them, the others rejected.
 
 use super::parse::{Description, Section};
 use super::{Error, Kind, Playable};
@@ -11,15 +11,15 @@ use crate::viewer::sources::{Source, Sources};
 pub struct Place {
     /// "video", "audio", "application" and others.
     kind: String,
-    /// The answer's must be the offer's (RFC 9429 section 5.1.3).
+    /// The answer must repeat the offer's protocol (RFC 9429 section 5.1.3).
     protocol: String,
-    /// Its name, if it has one.
+    /// Its name (`a=mid`), if it has one.
     pub mid: Option<String>,
     /// The first format offered, which a rejected section repeats because it must have one.
     format: String,
-    /// What is said of that format, or of the data channel: players read it also where a section is rejected.
+    /// The attributes of that format, or of the data channel: players read them even in a rejected section.
     about: Option<String>,
-    /// Of [`MULTIPLEXING`].
+    /// The attributes of [`MULTIPLEXING`] that were offered.
     offered: Vec<&'static str>,
     /// What we send in it.
     pub part: Part,
@@ -28,7 +28,7 @@ pub struct Place {
 /// What we send in a media section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// The picture of this number.
+    /// The picture with this number.
     Picture(usize),
     /// The sound.
     Sound,
@@ -38,20 +38,20 @@ pub enum Part {
     None,
 }
 
-/// The stream of the first picture and the sound: browsers synchronise what belongs together. Each further picture has one
-/// of its own.
+/// The stream of the first picture and the sound: browsers synchronise tracks of one stream. Each further
+/// picture has a stream of its own.
 const STREAM: &str = "peercam";
 
-/// Attributes that may be answered only where they are offered.
+/// Attributes that may be answered only if they were offered.
 const MULTIPLEXING: [&str; 2] = ["rtcp-mux", "rtcp-rsize"];
 
-/// Those of them that any of the bundle has.
+/// The attributes of [`MULTIPLEXING`] that any section of the bundle has.
 pub fn shared(bundle: &[&Section]) -> Vec<&'static str> {
     MULTIPLEXING.into_iter().filter(|n| bundle.iter().any(|s| s.has(n))).collect()
 }
 
 impl Place {
-    /// The place of an offered section; `shared` is what its bundle has, by [`shared`].
+    /// The place of an offered section; `shared` are the attributes of its bundle, from [`shared`].
     pub fn of(section: &Section, shared: &[&str], part: Part) -> Self {
         let format = section.formats.first().copied().unwrap_or("0");
         let mut about = section.lines.iter().filter(|l| {
@@ -60,10 +60,11 @@ impl Place {
                 || l.starts_with("a=sctp-port:")
                 || l.starts_with("a=sctpmap:")
         });
-        // A section that exists only within its bundle leaves these to the first (RFC 9143 section 7.1.3).
+        // A section that exists only within its bundle leaves these to the first section (RFC 9143 section
+        // 7.1.3).
         let inherits = if section.has("bundle-only") { shared } else { &[] };
         let offers = |name| section.has(name) || inherits.contains(&name);
-        // RFC 8858: multiplexing is all that it can do.
+        // RFC 8858: the offerer supports only multiplexing.
         let only = section.has("rtcp-mux-only");
         let offered = MULTIPLEXING.into_iter().filter(|n| offers(n) || (only && *n == "rtcp-mux"));
         Self {
@@ -77,10 +78,11 @@ impl Place {
         }
     }
 
-    /// As it stands in an answer where nothing is sent in it: with port 0 rejected, with another one kept as inactive. A
-    /// rejected section needs no more than its `m=` line, and nobody uses the rest. But GStreamer and aiortc refuse an
-    /// answer in which a section lacks the facts of the `transport`, Firefox one without the `c=` line, pion one without
-    /// the `rtpmap`, and werift one without the port of a data channel.
+    /// Writes the section without sending anything in it: with port 0 it is rejected, with a different port
+    /// kept as inactive. A rejected section needs only its `m=` line, and nobody uses the rest. But GStreamer
+    /// and aiortc refuse an answer in which a section lacks the attributes of the `transport`, Firefox one
+    /// without the `c=` line, pion one without the `rtpmap`, and werift one without the port of a data
+    /// channel.
     fn leave(&self, port: u16, transport: &[String], out: &mut Vec<String>) {
         out.push(format!("m={} {port} {} {}", self.kind, self.protocol, self.format));
         out.push("c=IN IP4 0.0.0.0".into());
@@ -92,13 +94,13 @@ impl Place {
         }
     }
 
-    /// As it stands in an answer where webrtc has answered one of its kind with `section`, and we send from `sources`.
+    /// Writes the section as webrtc has answered one of its kind in `section`, sent from `sources`.
     fn take(&self, section: &Section, playable: &Playable, sources: &Sources, out: &mut Vec<String>) {
         out.push(format!("m={} 9 {} {}", self.kind, self.protocol, section.formats.join(" ")));
         for line in &section.lines {
             let attribute = line.strip_prefix("a=").unwrap_or("");
             let kept = match attribute.split(':').next().unwrap_or("") {
-                // Written below, or by whoever knows our candidates.
+                // Written below, or by the caller that knows our candidates.
                 "mid" | "setup" | "extmap" | "candidate" | "end-of-candidates" => false,
                 "msid" | "ssrc" | "ssrc-group" => false,
                 "sendrecv" | "sendonly" | "recvonly" | "inactive" => false,
@@ -120,7 +122,7 @@ impl Place {
 }
 
 impl Part {
-    /// From where we send it (RFC 5576, RFC 8830).
+    /// The sources from which we send it (RFC 5576, RFC 8830).
     fn sources(self, playable: &Playable, sources: &Sources) -> Vec<String> {
         let named = |name: &str, n: usize| if n == 0 { name.to_owned() } else { format!("{name}-{}", n + 1) };
         let (stream, track, ssrcs) = match self {
@@ -145,9 +147,9 @@ impl Part {
 }
 
 impl Playable {
-    /// Our answer as it goes out, made of webrtc's to [`Playable::offer`], with our sources, and with our candidates instead of
-    /// webrtc's, which are placeholders; `complete` if there will be no more. It says that candidates may trickle in (RFC 8838
-    /// section 4.1.1).
+    /// Our final answer, made from webrtc's answer to [`Playable::offer`], with our sources, and with our
+    /// candidates instead of webrtc's placeholders; `complete` if there will be no more. It announces trickle
+    /// ICE (RFC 8838 section 4.1.1).
     pub fn answer(
         &self,
         webrtc: &str,

@@ -1,4 +1,4 @@
-//! What is answered to real and odd offers: each goes through webrtc, and the answer is held against the rules.
+//! The answers to real and odd offers: each goes through webrtc, and the answer is checked against the rules.
 
 use super::parse::{Description, Section, value, values};
 use crate::media::h264::ProfileLevelId;
@@ -13,7 +13,7 @@ macro_rules! offers {
     };
 }
 
-/// Each of tests/data, by the end of its name.
+/// The offers in tests/data, by the end of their names.
 const OFFERS: &[(&str, &str)] = &offers![
     "aiortc-1.16.0-two-way-sound"
     "audio-sendonly-first"
@@ -56,7 +56,7 @@ fn named(name: &str) -> &'static str {
     OFFERS.iter().find(|(n, _)| *n == name).map(|(_, offer)| *offer).expect("an offer of that name")
 }
 
-/// Joins for so many of the cameras.
+/// Joins with this many cameras.
 async fn join(house: &House, offer: &str, pictures: usize) -> Result<Answer, Error> {
     let all = house.cameras.all();
     let wanted = all.iter().take(pictures).map(|camera| house.wanted(None, &camera.name, Quality::Auto));
@@ -78,12 +78,12 @@ fn about<'a>(section: &Section<'a>) -> Vec<&'a str> {
     names.iter().flat_map(|n| values(&section.lines, n)).filter_map(|v| v.split(' ').next()).collect()
 }
 
-/// The rules of RFC 3264, 8285, 8829, 8842 and 9143 that concern us.
+/// The rules of RFC 3264, 8285, 8829, 8842 and 9143 that apply here.
 fn assert_answers(name: &str, offer_text: &str, answer_text: &str) {
     assert_answers_for(1, name, offer_text, answer_text);
 }
 
-/// The same where so many pictures were wanted.
+/// The same where at most `most` pictures were wanted.
 fn assert_answers_for(most: usize, name: &str, offer_text: &str, answer_text: &str) {
     let fault = format!("{name}:\n{offer_text}\nanswered by\n{answer_text}");
     assert!(
@@ -110,7 +110,7 @@ fn assert_answers_for(most: usize, name: &str, offer_text: &str, answer_text: &s
         if !values(&ours.lines, "candidate").collect::<Vec<_>>().is_empty() {
             carriers.push(ours.mid());
         }
-        // Of no use in a rejected section, but players want it.
+        // Useless in a rejected section, but players require them.
         assert!(ours.value("ice-ufrag").is_some() && ours.value("ice-pwd").is_some(), "{fault}");
         if ours.port == 0 {
             assert!(ours.value("msid").is_none() && ours.value("ssrc").is_none(), "{fault}");
@@ -188,7 +188,7 @@ fn assert_answers_for(most: usize, name: &str, offer_text: &str, answer_text: &s
 async fn every_known_offer_is_answered_by_the_rules() {
     let house = House::new(1000);
     for (name, offer) in OFFERS {
-        // What webrtc gets to see: nothing that it could open, but the one or two tracks.
+        // webrtc sees nothing that it could open except one or two tracks.
         let reduced = super::check(offer, ProfileLevelId([0x42, 0xc0, 0x1f]), &[None]);
         let reduced = reduced.expect("playable").offer();
         let kinds: Vec<_> =
@@ -269,7 +269,7 @@ async fn several_pictures_are_answered_each_in_its_section() {
         let again = house.registry.renegotiate(&joined.id, &later, None).await.expect("answered");
         assert_answers_for(pictures, "three of each, later", &later, &again);
         assert_eq!(taken(&again), sections);
-        // Each picture and its repetitions have sources of their own, and the sound has one.
+        // Each picture and its retransmissions have their own sources, and the sound has one.
         let answer = Description::parse(&joined.sdp).expect("an answer");
         let lines = answer.sections.iter().flat_map(|s| values(&s.lines, "ssrc"));
         let sources: HashSet<_> = lines.filter_map(|l| l.split(' ').next()).collect();
@@ -277,7 +277,8 @@ async fn several_pictures_are_answered_each_in_its_section() {
         let pairs = answer.sections.iter().flat_map(|s| values(&s.lines, "ssrc-group")).count();
         assert_eq!(pairs, pictures);
     }
-    // Every other known offer has one section for pictures, or more of one kind: never is more taken than was wanted.
+    // Every other known offer has one video section, or several of one kind: never are more accepted than
+    // were wanted.
     for (name, offer) in OFFERS {
         let joined = join(&house, offer, 3).await.unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_answers_for(3, name, offer, &joined.sdp);

@@ -1,55 +1,56 @@
 //! RTP header extensions (RFC 8285): those of an offer that we use.
 //!
-//! We write one-byte headers, whose ids are 1 to 14. An offer may have others: up to 255 for two-byte headers, and
-//! above 4095 for more extensions than ids (RFC 8285 section 6). An extension with such an id is not used: the
-//! answer leaves it out, so that the viewer expects none.
+//! We write one-byte headers, whose ids are 1 to 14. An offer may have other ids: up to 255 for two-byte
+//! headers, and above 4095 if there are more extensions than ids (RFC 8285 section 6). An extension with such
+//! an id is not used: the answer leaves it out, so that the viewer does not expect it.
 
 use super::super::delay;
 use super::parse::{Description, Section, values};
 
 /// Numbers all packets, for feedback about the arrival of each.
 pub const TRANSPORT_CC: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
-/// What we send; the name that people read, and its URI.
+/// The extensions that we send for video: their names for people, and their URIs.
 const VIDEO: [(&str, &str); 2] = [("playout-delay", delay::URI), ("transport-cc", TRANSPORT_CC)];
 const AUDIO: [(&str, &str); 1] = [("transport-cc", TRANSPORT_CC)];
 /// Ids of one-byte headers.
 const ONE_BYTE: std::ops::RangeInclusive<u32> = 1..=14;
 
-/// One extension of one section.
+/// An extension of a section.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Extension {
     /// Its id in packets.
     pub id: u8,
-    /// Its name in SDP.
+    /// Its URI in SDP.
     pub uri: &'static str,
     /// Whether it was offered for one direction only, which the answer must repeat.
     one_way: bool,
 }
 
-/// The extensions of both tracks, and a sentence for each that we would have used but can't.
+/// The extensions of both tracks, and a sentence for each one that is wanted but can't be used.
 #[derive(Default)]
 pub struct Chosen {
-    /// Of the video section.
+    /// The extensions of the video section.
     pub video: Vec<Extension>,
-    /// Of the audio section.
+    /// The extensions of the audio section.
     pub audio: Vec<Extension>,
     /// What was left out, and why.
     pub left_out: Vec<String>,
 }
 
-/// An extension's `a=extmap` value: `id[/direction] URI [attributes]`. An id beyond any number is no id.
+/// The value of `a=extmap`: `id[/direction] URI [attributes]`. An id that is too large for a number is
+/// `None`.
 struct Offered {
     id: Option<u32>,
     one_way: bool,
 }
 
 impl Extension {
-    /// The attribute as it stands in what webrtc gets to see.
+    /// The attribute for webrtc's offer.
     pub fn offered(&self) -> String {
         format!("a=extmap:{} {}", self.id, self.uri)
     }
 
-    /// The attribute as it stands in our answer.
+    /// The attribute for our answer.
     pub fn answered(&self) -> String {
         let direction = if self.one_way { "/sendonly" } else { "" };
         format!("a=extmap:{}{direction} {}", self.id, self.uri)
@@ -57,7 +58,7 @@ impl Extension {
 }
 
 impl Chosen {
-    /// Chooses from the offer's video section and, if it is taken, its audio section.
+    /// Chooses from the offer's video section and, if accepted, its audio section.
     pub fn of(offer: &Description, video: &Section, audio: Option<&Section>) -> Self {
         let mut chosen = Self::default();
         for (name, uri) in VIDEO {
@@ -89,7 +90,7 @@ impl Chosen {
             ));
             return None;
         };
-        // One id stands for one extension throughout a bundle (RFC 9143 section 9.2).
+        // An id stands for one extension throughout a bundle (RFC 9143 section 9.2).
         let others = self.video.iter().chain(&self.audio);
         if others.clone().any(|o| (o.id == id) != (o.uri == uri)) {
             self.left_out.push(format!(
@@ -102,13 +103,13 @@ impl Chosen {
     }
 }
 
-/// Whether a section offers an extension as it was taken of another one.
+/// Whether a section offers an extension that equals the one accepted in a different section.
 pub fn offers(offer: &Description, section: &Section, taken: &Extension) -> bool {
     let offered = find(&section.lines, taken.uri).or_else(|| find(&offer.session, taken.uri));
     offered.is_some_and(|o| o.id == Some(u32::from(taken.id)) && o.one_way == taken.one_way)
 }
 
-/// The first offer of an extension that we may send; one that only the viewer would send is none.
+/// The first offer of an extension that we may send; one that only the viewer would send does not count.
 fn find(lines: &[&str], uri: &str) -> Option<Offered> {
     values(lines, "extmap").find_map(|value| {
         let mut words = value.split_ascii_whitespace();

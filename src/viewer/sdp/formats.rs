@@ -1,17 +1,17 @@
-//! Which payload types of an offer are taken: one H.264 format with its retransmissions, and Opus.
+//! Chooses the payload types of an offer: one H.264 format with its retransmissions, and Opus.
 //!
-//! webrtc matches codecs loosely (it answers an offer of packetization-mode 0 and sends mode 1) and echoes the offerer's
-//! format parameters, so the choice is made here.
+//! webrtc matches codecs loosely (it accepts an offer of packetization-mode 0 and sends mode 1) and echoes
+//! the offerer's format parameters, so the choice is made here.
 
 use super::parse::{Format, Section, values};
 use super::{Error, not_playable};
 use crate::media::h264::ProfileLevelId;
 
-/// RTCP feedback that we act on.
+/// RTCP feedback that we handle.
 const VIDEO_FEEDBACK: [&str; 4] = ["ccm fir", "nack", "nack pli", "transport-cc"];
 const AUDIO_FEEDBACK: [&str; 1] = ["transport-cc"];
 
-/// One H.264 format of an offer.
+/// An H.264 format of an offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Video {
     /// Payload type.
@@ -20,24 +20,24 @@ pub struct Video {
     pub rtx: Option<u8>,
     /// Format parameters of our answer.
     pub fmtp: String,
-    /// Feedback offered that we act on (`a=rtcp-fb`).
+    /// Offered feedback that we handle (`a=rtcp-fb`).
     pub feedback: Vec<&'static str>,
 }
 
-/// One Opus format of an offer.
+/// An Opus format of an offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audio {
     /// Payload type.
     pub payload_type: u8,
     /// Format parameters of our answer.
     pub fmtp: String,
-    /// Feedback offered that we act on (`a=rtcp-fb`).
+    /// Offered feedback that we handle (`a=rtcp-fb`).
     pub feedback: Vec<&'static str>,
 }
 
 impl Video {
-    /// The offered H.264 format nearest to what we send, which is constrained baseline: every profile's decoder plays it.
-    /// `own` is what the encoder emits.
+    /// The offered H.264 format nearest to constrained baseline, which we send and every profile's decoder
+    /// plays. `own` is the profile that the encoder emits.
     pub fn choose(section: &Section, own: ProfileLevelId) -> Result<Self, Error> {
         let offered = section.payload_types();
         let h264: Vec<_> = offered.iter().filter(|(_, f)| f.is("H264", "90000", &["1"])).collect();
@@ -58,7 +58,7 @@ impl Video {
             .filter(|(pt, f)| *pt != payload_type && f.is("rtx", "90000", &["1"]))
             .find(|(_, f)| parameter(f.parameters, "apt") == Some(&apt))
             .map(|(pt, _)| *pt);
-        // The profile must be the offered one, the level may be ours (RFC 6184 section 8.2.2).
+        // The profile must be the offered one; the level may be ours (RFC 6184 section 8.2.2).
         let id = if rank(profile) == 0 { own } else { ProfileLevelId([profile[0], profile[1], own.0[2]]) };
         let fmtp = format!("level-asymmetry-allowed=1;packetization-mode=1;profile-level-id={id}");
         Ok(Self { payload_type, rtx, fmtp, feedback: feedback(section, payload_type, &VIDEO_FEEDBACK) })
@@ -80,7 +80,8 @@ impl Video {
 }
 
 impl Audio {
-    /// The first Opus format whose payload type none of `taken` is: bundled sections share one space (RFC 9143 section 9.1).
+    /// The first Opus format whose payload type `taken` does not use: bundled sections share the payload
+    /// types (RFC 9143 section 9.1).
     pub fn choose(section: &Section, taken: &Video) -> Option<Self> {
         let (payload_type, offered) = section
             .payload_types()
@@ -102,7 +103,8 @@ impl Audio {
 }
 
 impl Format<'_> {
-    /// Whether it is this codec (case does not matter, RFC 8866 section 6.6), with no further parameter but `channels`.
+    /// Whether it is this codec (case does not matter, RFC 8866 section 6.6), without parameters other than
+    /// `channels`.
     fn is(&self, name: &str, clock_rate: &str, channels: &[&str]) -> bool {
         let mut words = self.codec.trim().split('/');
         words.next().is_some_and(|w| w.eq_ignore_ascii_case(name))
@@ -117,7 +119,7 @@ fn attributes(payload_type: u8, codec: &str, fmtp: &str, feedback: &[&str]) -> V
     lines
 }
 
-/// What of `known` is offered for a payload type, or for all (RFC 4585 section 4.2).
+/// The feedback in `known` that is offered for a payload type, or for all (RFC 4585 section 4.2).
 fn feedback(section: &Section, payload_type: u8, known: &[&'static str]) -> Vec<&'static str> {
     let payload_type = payload_type.to_string();
     let offered: Vec<&str> = values(&section.lines, "rtcp-fb")
@@ -135,7 +137,7 @@ fn parameter<'a>(fmtp: &'a str, name: &str) -> Option<&'a str> {
         .find_map(|(n, v)| n.eq_ignore_ascii_case(name).then_some(v.trim()))
 }
 
-/// The two bytes that name the profile; without them it is baseline (RFC 6184 section 8.1).
+/// The two bytes of the profile; without them it is baseline (RFC 6184 section 8.1).
 fn profile(fmtp: &str) -> [u8; 2] {
     let id = parameter(fmtp, "profile-level-id").filter(|id| id.len() == 6 && id.is_ascii());
     match id.and_then(|id| u32::from_str_radix(id, 16).ok()) {
@@ -144,7 +146,8 @@ fn profile(fmtp: &str) -> [u8; 2] {
     }
 }
 
-/// Nearness to constrained baseline, which is 0 (profile_idc 66 with constraint_set1_flag, ITU-T H.264 annex A.2.1.1).
+/// Distance from constrained baseline, which is 0 (profile_idc 66 with constraint_set1_flag, ITU-T H.264
+/// annex A.2.1.1).
 fn rank([profile_idc, constraints]: [u8; 2]) -> u8 {
     match profile_idc {
         0x42 if constraints & 0x40 != 0 => 0,

@@ -1,11 +1,12 @@
-//! SDP fragments (RFC 8840 section 9, `application/trickle-ice-sdpfrag`): what a PATCH of WHEP carries.
+//! SDP fragments (RFC 8840 section 9, `application/trickle-ice-sdpfrag`): the body of WHEP's PATCH requests.
 //!
-//! A fragment holds ICE attributes only. Before the first `m=` line they concern all media sections, after it
-//! that one, which its `a=mid` names. Other lines are ignored, as RFC 8840 wants of unknown attributes.
+//! A fragment contains ICE attributes only. Before the first `m=` line they apply to all media sections,
+//! after it to the section that its `a=mid` names. Other lines are ignored, as RFC 8840 requires for unknown
+//! attributes.
 
 use std::fmt::Write;
 
-/// Candidates in one fragment. A host with more addresses than this is no player; each costs checks on our side.
+/// Most candidates in one fragment. No player has more addresses, and each costs us checks.
 const MAX_CANDIDATES: usize = 64;
 
 /// User name fragment and password of an ICE session (RFC 8839 section 5.4).
@@ -17,31 +18,31 @@ pub struct Credentials {
     pub pwd: String,
 }
 
-/// One `a=candidate` or `a=end-of-candidates`.
+/// An `a=candidate` or `a=end-of-candidates` line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// Media section, where the fragment names one.
+    /// Media section, if the fragment names one.
     pub mid: Option<String>,
     /// `candidate:...` (RFC 8839 section 5.1); empty for the end of candidates.
     pub value: String,
 }
 
-/// What a fragment says.
+/// The contents of a fragment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fragment {
-    /// Its sender's credentials, if given: they tell which ICE session this is about.
+    /// The sender's credentials, if given: they identify the ICE session.
     pub credentials: Option<Credentials>,
-    /// In order.
+    /// Candidates in order.
     pub candidates: Vec<Candidate>,
 }
 
 impl Fragment {
-    /// Parses a request's body. The error is a sentence for its sender.
+    /// Parses a request's body. The error is a sentence for the client.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let mut fragment = Self::default();
         let mut attributes = Attributes::default();
         let mut mid: Option<String> = None;
-        let mut pending = 0; // candidates of this section that came before its a=mid
+        let mut pending = 0; // candidates of this section that precede its a=mid
         let mut lines = 0;
         for line in text.split('\n').map(|l| l.strip_suffix('\r').unwrap_or(l)).filter(|l| !l.is_empty()) {
             lines += 1;
@@ -88,8 +89,8 @@ impl Fragment {
     }
 }
 
-/// Gathers `ice-ufrag` and `ice-pwd` of the session and of each section: with everything bundled there is one
-/// ICE session, so they must agree.
+/// Collects `ice-ufrag` and `ice-pwd` of the session and of each section: with everything bundled there is
+/// one ICE session, so they must agree.
 #[derive(Default)]
 struct Attributes {
     ufrag: Option<String>,
@@ -129,7 +130,7 @@ fn ice_chars(text: &str, least: usize) -> Option<String> {
     ((least..=256).contains(&text.len()) && text.bytes().all(fine)).then(|| text.into())
 }
 
-/// Checks the shape of a candidate attribute; whether we can use it is for ICE to say.
+/// Checks the syntax of a candidate attribute; ICE decides whether it is usable.
 fn candidate(attribute: &str) -> Result<(), &'static str> {
     let mut words = attribute.split(' ');
     let mut next = || words.next().filter(|w| !w.is_empty());
@@ -144,19 +145,19 @@ fn candidate(attribute: &str) -> Result<(), &'static str> {
     if fine { Ok(()) } else { Err("a=candidate does not follow RFC 8839") }
 }
 
-/// The parts of our answer that an ICE restart leaves as they are, repeated in the fragment that answers it.
+/// The parts of our answer that an ICE restart does not change, repeated in the fragment that answers it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Skeleton {
     /// `a=ice-lite`, `a=ice-options`, `a=ice-pacing` and the bundle group.
     session: Vec<String>,
     /// The `m=` line of the section that carries the transport.
     media: String,
-    /// Its name.
+    /// Name of that section.
     mid: String,
 }
 
 impl Skeleton {
-    /// Reads it from an answer.
+    /// Takes them from an answer.
     pub fn of(answer: &str) -> Self {
         let mut session: Vec<String> = vec![];
         let mut sections: Vec<(&str, &str)> = vec![];
@@ -170,7 +171,8 @@ impl Skeleton {
                 *name = mid;
             }
         }
-        // A rejected section (port 0, not bundle-only) carries nothing. The bundle's first carries the transport for all.
+        // A rejected section (port 0, not bundle-only) carries nothing. The bundle's first section carries
+        // the transport for all.
         let group = session.iter().find_map(|l| l.strip_prefix("a=group:BUNDLE "));
         let first = group.and_then(|g| g.split(' ').next());
         let mut taken = sections.into_iter().filter(|(media, _)| media.split(' ').nth(1) != Some("0"));
@@ -186,7 +188,7 @@ impl Skeleton {
         &self.mid
     }
 
-    /// The fragment that tells of our new ICE session.
+    /// The fragment that describes our new ICE session.
     pub fn fragment(&self, credentials: &Credentials, candidates: &[&str]) -> String {
         let mut text = String::new();
         for line in self.session.iter().chain([&self.media]) {
@@ -204,7 +206,7 @@ impl Skeleton {
     }
 }
 
-/// The ICE credentials of a whole session description, if it has one pair for all.
+/// The ICE credentials of a whole session description, if all sections share them.
 pub fn credentials(sdp: &str) -> Option<Credentials> {
     let mut attributes = Attributes::default();
     for line in sdp.lines().map(str::trim_end) {

@@ -1,13 +1,16 @@
-//! Which media sections of an offer play what, the offer that webrtc gets to see, and the answer.
+//! Negotiation: decides what the media sections of an offer play, and writes the offer for webrtc and the
+//! answer.
 //!
-//! Offers of all kinds come: with sections that want nothing from us, data channels, formats, numbers and profiles that
-//! webrtc refuses or takes for others. So webrtc sees none of that. What is taken is decided here: a section for each picture
-//! that is wanted, all of one format, and at most one for the sound, on one transport. For webrtc an offer of one picture and
-//! the sound is written, with our own mids and parameters and no line of the viewer's ([`Playable::offer`]), and its answer is
-//! expanded to the sections that were really offered ([`Playable::answer`]): each in its place, those not taken rejected.
+//! Offers vary: they have sections that want nothing from us, data channels, and formats, numbers and
+//! profiles that webrtc refuses or misinterprets. So webrtc sees none of that. The choice is made here: a
+//! section for each picture that is wanted, all in one format, and at most one for the sound, on one
+//! transport. An offer with one picture and the sound is written for webrtc, with our own mids and parameters
+//! and no line of the viewer's ([`Playable::offer`]), and its answer is expanded to the sections that were
+//! really offered ([`Playable::answer`]): each in its place, unused ones rejected.
 //!
-//! A later offer may restart ICE, add sections for pictures, and leave others without one ([`Playable::later`]). A picture's
-//! number stays as long as the connection does; webrtc notices nothing but the new ICE session.
+//! A later offer may restart ICE, add sections for pictures, and leave others without a picture
+//! ([`Playable::later`]). A picture keeps its number for as long as the connection lasts; webrtc sees only
+//! the new ICE session.
 //!
 //! ```text
 //!  offer ─► parse ─► formats, extmap, transport ─► Playable ─► webrtc ─► answer ─► viewer
@@ -34,7 +37,7 @@ use transport::{Dtls, Ice, Speakers};
 use super::Error;
 use crate::media::h264::ProfileLevelId;
 
-/// Profiles that offers name where they mean DTLS-SRTP (RFC 9429 section 5.1.3); the answer repeats them.
+/// Profiles that offers use for DTLS-SRTP (RFC 9429 section 5.1.3); the answer repeats them.
 const PROTOCOLS: [&str; 8] = [
     "UDP/TLS/RTP/SAVPF",
     "UDP/TLS/RTP/SAVP",
@@ -46,11 +49,11 @@ const PROTOCOLS: [&str; 8] = [
     "RTP/AVP",
 ];
 
-/// Video sections of one connection, those without a picture as well: more than any change of cameras needs, because a browser
-/// uses a section again.
+/// Most video sections of a connection, including those without a picture: more than any change of cameras
+/// needs, because browsers reuse sections.
 const MOST_PICTURES: usize = 32;
 
-/// What a media section carries.
+/// The kind of a media section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The picture.
@@ -59,50 +62,52 @@ pub enum Kind {
     Audio,
 }
 
-/// An offer we can answer.
+/// An offer that we can answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Playable {
-    /// The H.264 format taken, for all pictures.
+    /// The chosen H.264 format, for all pictures.
     pub video: Video,
-    /// The video sections taken, in the order of the offer, and behind them those that later offers have added; at least one.
+    /// The accepted video sections, in the order of the offer, followed by those that later offers have
+    /// added; at least one.
     pub pictures: Vec<Picture>,
-    /// The Opus format taken, if sound is wanted.
+    /// The chosen Opus format, if sound is wanted.
     pub audio: Option<Audio>,
-    /// What of the offer we would have used but can't, a phrase each.
+    /// What was wanted of the offer but can't be used, a phrase each.
     pub left_out: Vec<String>,
     video_extensions: Vec<Extension>,
     audio_extensions: Vec<Extension>,
-    /// What the encoders emit.
+    /// The profile that the encoders emit.
     own: ProfileLevelId,
     ice: Ice,
     dtls: Dtls,
     /// All media sections of the offer, in order.
     places: Vec<Place>,
-    /// Which of them carries the transport; where nothing is sent in that one, it is kept as inactive.
+    /// The section that carries the transport; if nothing is sent in it, it is kept as inactive.
     carrier: usize,
-    /// Mids of the sections kept, in the order of the offer's BUNDLE group; `None` where it has none, for then the answer
-    /// must not have one either (RFC 9143 section 7.3).
+    /// Mids of the accepted sections, in the order of the offer's BUNDLE group; `None` if it has no group,
+    /// because then the answer must not have one either (RFC 9143 section 7.3).
     bundle: Option<Vec<String>>,
 }
 
-/// A video section that is taken, or was.
+/// A video section that is or was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
-    /// Its name, if it has one.
+    /// Its name (`a=mid`), if it has one.
     pub mid: Option<String>,
-    /// For which of the pictures that are wanted; `None`: for none since a later offer.
+    /// Index of the wanted picture; `None` if a later offer has removed it.
     pub wanted: Option<usize>,
-    /// The number of its source. One that begins again has another: Chromium shows nothing of a source that it has seen end.
+    /// The number of its source. A section that begins again gets a new one: Chromium shows nothing of a
+    /// source that it has seen end.
     pub source: usize,
 }
 
-/// Reads an offer; `own` is what the encoders emit, and `wanted` has an entry for each picture: the name of its section, or
-/// `None` for the next one that has no other entry.
+/// Reads an offer; `own` is the profile that the encoders emit, and `wanted` has an entry for each picture:
+/// the name of its section, or `None` for the next section without another entry.
 pub fn check(sdp: &str, own: ProfileLevelId, wanted: &[Option<&str>]) -> Result<Playable, Error> {
     read(sdp, own, wanted, &[])
 }
 
-/// The same for a viewer that has these pictures `before`.
+/// The same for a viewer that had the pictures `before`.
 fn read(
     sdp: &str,
     own: ProfileLevelId,
@@ -165,7 +170,7 @@ fn read(
 }
 
 impl Playable {
-    /// The offer that webrtc gets to see: of one picture, whatever there are, and the sound.
+    /// The offer for webrtc: one picture, however many there are, and the sound.
     pub fn offer(&self) -> String {
         let kinds = if self.audio.is_some() { &[Kind::Video, Kind::Audio][..] } else { &[Kind::Video] };
         let mids: String = (0..kinds.len()).map(|mid| format!(" {mid}")).collect();
@@ -201,12 +206,12 @@ impl Playable {
         offer.join("\r\n")
     }
 
-    /// The id of a header extension of the video section, if it is used.
+    /// The id of a header extension in the video section, if it is used.
     pub fn video_extension(&self, uri: &str) -> Option<u8> {
         self.video_extensions.iter().find(|e| e.uri == uri).map(|e| e.id)
     }
 
-    /// The same of the audio section.
+    /// The id of a header extension in the audio section, if it is used.
     pub fn audio_extension(&self, uri: &str) -> Option<u8> {
         self.audio_extensions.iter().find(|e| e.uri == uri).map(|e| e.id)
     }
@@ -218,8 +223,8 @@ impl Playable {
         }
     }
 
-    /// A later offer of the viewer. It may restart ICE, and have other sections for pictures where it says which are `wanted`,
-    /// as in [`check`]; in all else it must want the same.
+    /// Reads a later offer of the viewer. It may restart ICE, and have different video sections if it says
+    /// which are `wanted`, as in [`check`]; everything else must stay the same.
     pub fn later(&self, sdp: &str, wanted: Option<&[Option<&str>]>) -> Result<Self, Error> {
         let same = || self.pictures.iter().filter(|p| p.wanted.is_some()).map(|p| p.mid.as_deref());
         let wanted = wanted.map_or_else(|| same().collect(), <[_]>::to_vec);
@@ -237,21 +242,21 @@ impl Playable {
         renewed(self, later)
     }
 
-    /// Whether this offer restarts the ICE session of the one in effect.
+    /// Whether this offer restarts the current ICE session.
     pub fn restarts(&self, in_effect: &Self) -> bool {
         (&self.ice.ufrag, &self.ice.pwd) != (&in_effect.ice.ufrag, &in_effect.ice.pwd)
     }
 
-    /// The offer with the credentials and candidates of a restarted ICE session (RFC 8840 section 9), as if the viewer had
-    /// offered anew.
+    /// The offer with the credentials and candidates of a restarted ICE session (RFC 8840 section 9), as if
+    /// the viewer had sent a new offer.
     pub fn restarted(&self, ufrag: &str, pwd: &str, candidates: &[(String, String)]) -> Result<Self, Error> {
         let ice = Ice { lite: self.ice.lite, ..Ice::new(ufrag, pwd, candidates)? };
         Ok(Self { ice, ..self.clone() })
     }
 }
 
-/// The offer in effect with the sections and the ICE session of a later offer, which must otherwise want the same: webrtc has
-/// no way back from an offer that it has half applied, so it gets to see nothing that it has not taken before.
+/// The current offer with the sections and the ICE session of a later one, which must otherwise be equal:
+/// webrtc can't undo a half-applied offer, so it sees nothing that it has not accepted before.
 fn renewed(in_effect: &Playable, later: Playable) -> Result<Playable, Error> {
     let wants = |p: &Playable| {
         let sound = p.places.iter().find(|place| place.part == Part::Sound).map(|place| place.mid.clone());
@@ -271,12 +276,12 @@ fn renewed(in_effect: &Playable, later: Playable) -> Result<Playable, Error> {
     if later.dtls.fingerprint != in_effect.dtls.fingerprint {
         return Err(bad("a later offer must have the same certificate fingerprint"));
     }
-    // DTLS goes on, and with it who began it (RFC 8842 section 5.5).
+    // DTLS continues, and so do its roles (RFC 8842 section 5.5).
     let Playable { ice, places, carrier, bundle, pictures, left_out, .. } = later;
     Ok(Playable { ice, places, carrier, bundle, pictures, left_out, ..in_effect.clone() })
 }
 
-/// The section that gets the sound: the first that can, on the picture's transport.
+/// The section for the sound: the first suitable one on the picture's transport.
 fn choose_audio(
     offer: &Description,
     video: &Video,
@@ -303,11 +308,12 @@ fn choose_audio(
     None
 }
 
-/// Whether the first section of a bundle must be kept, though nothing is sent in it: as `inactive`. With the policy
-/// "max-bundle" the offerer has one transport, which is that section's: Chromium takes no answer in which it is rejected and
-/// others are not, and GStreamer finds no path after one. Neither marks the others as bundle-only. Such an offer has no
-/// candidates but in the first section, and is told from those of simpler clients, which want it rejected, by attributes of
-/// whole WebRTC stacks.
+/// Whether the first section of a bundle must be kept as `inactive` although nothing is sent in it. With the
+/// policy "max-bundle" the offerer has a single transport, that of the first section: Chromium refuses an
+/// answer in which this section is rejected but others are not, and GStreamer finds no path after one.
+/// Neither marks the other sections as bundle-only. Such an offer has candidates only in the first section;
+/// attributes that only full WebRTC stacks send distinguish it from offers of simpler clients, which want the
+/// section rejected.
 fn holds_transport(offer: &Description, bundle: &[usize]) -> bool {
     let Some((first, others)) = bundle.split_first() else { return false };
     let first = &offer.sections[*first];
@@ -320,8 +326,9 @@ fn holds_transport(offer: &Description, bundle: &[usize]) -> bool {
         && others.iter().all(|at| offer.sections[*at].value("candidate").is_none())
 }
 
-/// Whether a section would receive. No direction means sendrecv, the session's counts for all (RFC 8866 section 6.7). Port 0
-/// is a refusal, but where a section exists only within its bundle (RFC 9143 section 6).
+/// Whether a section would receive. No direction means sendrecv, and the session's direction applies to all
+/// (RFC 8866 section 6.7). Port 0 is a refusal, unless the section exists only within its bundle (RFC 9143
+/// section 6).
 fn receives(offer: &Description, at: usize, section: &Section) -> bool {
     let direction = |lines: &[&str]| {
         let names = lines.iter().filter_map(|l| l.strip_prefix("a="));

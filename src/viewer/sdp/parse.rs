@@ -1,4 +1,4 @@
-//! A session description (RFC 8866) taken apart: session lines, media sections and their attributes.
+//! Parses a session description (RFC 8866): session lines, media sections and their attributes.
 
 use std::collections::HashMap;
 
@@ -10,38 +10,38 @@ pub struct Description<'a> {
     pub session: Vec<&'a str>,
     /// Media sections in order.
     pub sections: Vec<Section<'a>>,
-    /// The bundles: sections by index, each in one at most.
+    /// The bundles: sections by index, each in at most one.
     groups: Vec<Vec<usize>>,
 }
 
-/// Media sections of one description. Browsers with many tracks have dozens.
+/// Most media sections of a description. Browsers with many tracks have dozens.
 const MOST_SECTIONS: usize = 256;
 
-/// One media section.
+/// A media section.
 pub struct Section<'a> {
     /// "video", "audio", "application" and others.
     pub kind: &'a str,
-    /// 0 where the offerer does not want it, unless it is bundle-only.
+    /// 0 if the offerer does not want it, unless it is bundle-only.
     pub port: u16,
     /// "UDP/TLS/RTP/SAVPF" and others.
     pub protocol: &'a str,
-    /// Payload types, where it is RTP.
+    /// Payload types, if it is RTP.
     pub formats: Vec<&'a str>,
     /// Lines after the `m=` line.
     pub lines: Vec<&'a str>,
 }
 
-/// What a section says of one payload type.
+/// The attributes of a payload type.
 #[derive(Clone, Copy, Default)]
 pub struct Format<'a> {
-    /// `a=rtpmap`, such as "H264/90000"; empty where there is none.
+    /// `a=rtpmap`, such as "H264/90000"; empty if there is none.
     pub codec: &'a str,
-    /// `a=fmtp`; empty where there is none.
+    /// `a=fmtp`; empty if there is none.
     pub parameters: &'a str,
 }
 
 impl<'a> Description<'a> {
-    /// Takes a description apart. Only what every description has is checked.
+    /// Parses a description. Only what every description has is checked.
     pub fn parse(sdp: &'a str) -> Result<Self, Error> {
         let mut lines = sdp.lines().map(str::trim_end).filter(|l| !l.is_empty()).peekable();
         if lines.peek() != Some(&"v=0") {
@@ -82,8 +82,8 @@ impl<'a> Description<'a> {
     }
 }
 
-/// The bundles, each a list of sections without repetition. A section is in the first that names it; where two sections have
-/// one name, the last has it.
+/// The bundles, each a list of sections without duplicates. A section belongs to the first group that names
+/// it; if two sections have the same name, it means the last.
 fn groups(session: &[&str], sections: &[Section<'_>]) -> Vec<Vec<usize>> {
     let by_mid: HashMap<_, _> =
         sections.iter().enumerate().filter_map(|(at, s)| Some((s.mid()?, at))).collect();
@@ -125,7 +125,7 @@ impl<'a> Section<'a> {
         self.value("mid").filter(|m| !m.is_empty())
     }
 
-    /// Its payload types in the offerer's order, with what is said of each.
+    /// Its payload types in the offerer's order, with their attributes.
     pub fn payload_types(&self) -> Vec<(u8, Format<'a>)> {
         let mut said: HashMap<&str, Format> = HashMap::new();
         for line in &self.lines {

@@ -1,7 +1,8 @@
-//! Which video sections of an offer get which of the pictures that are wanted.
+//! Assigns the wanted pictures to video sections of an offer.
 //!
-//! The section of the first picture decides: all others are sent in its format, with its header extensions and over its
-//! transport. Browsers and players offer the same in all of their sections; one that differs is left out.
+//! The section of the first picture decides: all others are sent in its format, with its header extensions
+//! and over its transport. Browsers and players offer the same in all of their sections; a section that
+//! differs is left out.
 
 use super::extmap::{self, Extension};
 use super::formats::Video;
@@ -9,9 +10,9 @@ use super::parse::{Description, Section};
 use super::{Error, PROTOCOLS, Picture, bad, not_playable, receives};
 use crate::media::h264::ProfileLevelId;
 
-/// The section of the first picture, and what is taken of it.
+/// The section of the first picture, and what was chosen from it.
 pub struct First<'a> {
-    /// By index.
+    /// Index of the section.
     pub at: usize,
     /// The format.
     pub video: &'a Video,
@@ -38,7 +39,7 @@ pub fn named(offer: &Description, wanted: &[Option<&str>]) -> Result<Vec<Option<
     Ok(named)
 }
 
-/// The section of the first picture: the one that it names, or the first that can be taken.
+/// The section of the first picture: the one that it names, or the first suitable one.
 pub fn first(
     offer: &Description,
     own: ProfileLevelId,
@@ -65,7 +66,7 @@ pub fn first(
     }))
 }
 
-/// The section of each picture, by index and in order, with which of those wanted it is for.
+/// The sections of all pictures, by index and in order, each with the index of the wanted picture.
 pub fn all(
     offer: &Description,
     own: ProfileLevelId,
@@ -76,7 +77,7 @@ pub fn all(
     let mut taken = vec![(first.at, 0)];
     let free = |at: &usize| {
         let section = &offer.sections[*at];
-        // An unnamed first one has passed over what it could not take.
+        // An unnamed first picture has skipped sections that are not suitable.
         let passed = named.first() == Some(&None) && *at < first.at;
         !passed
             && *at != first.at
@@ -102,7 +103,8 @@ pub fn all(
     taken
 }
 
-/// The pictures that there are now, and the number of each section that has one: one that was there `before` keeps its own.
+/// The present pictures, and the number of each section that has one: those that were there `before` keep
+/// theirs.
 pub fn numbered(
     offer: &Description,
     chosen: &[(usize, usize)],
@@ -127,7 +129,7 @@ pub fn numbered(
     (pictures, numbers)
 }
 
-/// Whether a section that has no picture now had one `before` and may have one again.
+/// Whether a section without a picture had one `before` and may have one again.
 pub fn rests(section: &Section, before: &[Picture]) -> bool {
     let mid = section.mid();
     section.kind == "video"
@@ -138,7 +140,7 @@ pub fn rests(section: &Section, before: &[Picture]) -> bool {
 }
 
 impl First<'_> {
-    /// Why another section can't be sent like this one.
+    /// Why a different section can't be sent like this one.
     fn fault_of(&self, offer: &Description, at: usize, own: ProfileLevelId) -> Option<String> {
         let section = &offer.sections[at];
         if !receives(offer, at, section) {

@@ -1,4 +1,4 @@
-//! Which video sections are taken where several pictures are wanted.
+//! Which video sections are accepted when several pictures are wanted.
 
 use super::*;
 use crate::viewer::virtual_tests::link::Random;
@@ -7,7 +7,7 @@ const OWN: ProfileLevelId = ProfileLevelId([0x42, 0xc0, 0x1f]);
 /// Sections: video 0, audio 1, video 2, audio 3, audio 4, video 5.
 const THREE: &str = include_str!("../../../tests/data/offer-chromium-156-three-of-each-max-bundle.sdp");
 
-/// The sections taken, each with which of those wanted it is for.
+/// The accepted sections, each with the index of the wanted picture.
 fn taken(offer: &str, wanted: &[Option<&str>]) -> (Vec<(String, usize)>, Vec<String>) {
     let playable = check(offer, OWN, wanted).unwrap_or_else(|e| panic!("{e}: {wanted:?}"));
     let places = playable.places.iter().filter(|p| matches!(p.part, Part::Picture(_)));
@@ -25,7 +25,7 @@ fn pairs(expected: &[(&str, usize)]) -> Vec<(String, usize)> {
     expected.iter().map(|(mid, wanted)| ((*mid).to_owned(), *wanted)).collect()
 }
 
-/// The offer with another section of this name.
+/// The offer with a changed section of this name.
 fn changed(mid: &str, change: impl Fn(&str) -> String) -> String {
     let mut sections: Vec<String> = THREE.split("\r\nm=").map(str::to_owned).collect();
     let name = format!("\r\na=mid:{mid}\r\n");
@@ -107,7 +107,7 @@ fn a_section_that_differs_is_left_out_and_named() {
             assert!(said, "{name}: {left_out:?}");
         }
     }
-    // As the first one it is refused, as where it is the only one.
+    // As the first section it is refused, as it would be as the only one.
     let offer = changed("0", &cases[0].1);
     let told = refused(&offer, &[Some("0"), Some("2")]);
     assert!(told.contains("does not offer H.264"), "{told}");
@@ -128,7 +128,7 @@ fn all_pictures_go_over_one_transport() {
     assert_eq!(left_out.len(), 2, "the sound, too: {left_out:?}");
 }
 
-/// The section of this name wants nothing any more.
+/// The section of this name does not want anything any more.
 fn without(mid: &str, offer: &str) -> String {
     let name = format!("\r\na=mid:{mid}\r\n");
     let sections = offer.split("\r\nm=").map(|section| match section.contains(&name) {
@@ -165,32 +165,32 @@ fn a_later_offer_may_have_more_and_fewer_pictures() {
     let named = |all: &[(&str, Option<usize>)]| {
         all.iter().map(|(mid, wanted)| ((*mid).to_owned(), *wanted)).collect::<Vec<_>>()
     };
-    // Of the first offer the last section is taken.
+    // The last section of the first offer is accepted.
     let first = check(&without("0", &without("2", THREE)), OWN, &[Some("5")]).expect("playable");
     assert_eq!(pictures(&first), named(&[("5", Some(0))]));
-    // One that stands before it is taken as well: the first one keeps its number.
+    // A section before it is accepted as well: the first one keeps its number.
     let two = first.later(&without("2", THREE), Some(&[Some("0"), Some("5")])).expect("taken");
     assert_eq!(pictures(&two), named(&[("5", Some(1)), ("0", Some(0))]));
     let (none, sound) = (Part::None, Part::Sound);
     assert_eq!(parts(&two), [Part::Picture(1), sound, none, none, none, Part::Picture(0)]);
     assert_eq!(two.offer(), first.offer(), "webrtc notices nothing");
-    // It rests, and another one begins.
+    // It becomes inactive, and a different one begins.
     let other = two.later(&without("5", THREE), Some(&[Some("2"), Some("0")])).expect("taken");
     assert_eq!(pictures(&other), named(&[("5", None), ("0", Some(1)), ("2", Some(0))]));
     assert_eq!(parts(&other), [Part::Picture(1), sound, Part::Picture(2), none, none, Part::Rest]);
     assert_eq!(other.bundle, Some(["0", "1", "2", "5"].map(String::from).to_vec()));
-    // As one restarts ICE, it still rests; and it begins again by its own number.
+    // An ICE restart leaves it inactive; then it begins again with its own number.
     let same = other.later(&without("5", THREE), None).expect("taken");
     assert_eq!(parts(&same), parts(&other));
     let again = other.later(THREE, Some(&[Some("5"), Some("0"), Some("2")])).expect("taken");
     assert_eq!(pictures(&again), named(&[("5", Some(0)), ("0", Some(1)), ("2", Some(2))]));
     let sources = |playable: &Playable| playable.pictures.iter().map(|p| p.source).collect::<Vec<_>>();
     assert_eq!((sources(&two), sources(&same), sources(&again)), (vec![0, 1], vec![0, 1, 2], vec![3, 1, 2]));
-    // The first section of the bundle rests: it still carries the transport.
+    // The first section of the bundle is inactive: it still carries the transport.
     let carried = again.later(&without("0", THREE), Some(&[Some("5"), Some("2")])).expect("taken");
     assert_eq!(parts(&carried)[0], Part::Rest);
     assert_eq!((carried.carrier, carried.bundle.as_ref().map(|b| &*b[0])), (0, Some("0")));
-    // What can't be taken is told, and the one in effect stays.
+    // What can't be accepted is reported, and the current offer stays.
     let told =
         two.later(&without("2", THREE), Some(&[Some("0"), Some("2")])).expect_err("inactive").to_string();
     assert!(told.contains("section 2: it does not ask to receive video"), "{told}");
@@ -201,7 +201,7 @@ fn a_later_offer_may_have_more_and_fewer_pictures() {
     assert!(two.later(THREE, Some(&[])).is_err(), "nothing at all");
 }
 
-/// Cameras come and go in any order, in offers that nobody has written by hand.
+/// Cameras come and go in any order, in generated offers.
 #[test]
 fn whatever_is_wanted_of_later_offers_numbers_stay_and_sources_are_used_once() {
     const VIDEO: [&str; 3] = ["0", "2", "5"];
@@ -252,7 +252,7 @@ fn whatever_is_wanted_of_later_offers_numbers_stay_and_sources_are_used_once() {
 fn sections_do_not_grow_without_a_bound() {
     let mut now = check(THREE, OWN, &[Some("0")]).expect("playable");
     for n in 1.. {
-        // The one before is gone for good, as after a rollback.
+        // The previous one is gone for good, as after a rollback.
         let renamed =
             THREE.replace("a=mid:5", &format!("a=mid:x{n}")).replace("4 5\r\n", &format!("4 x{n}\r\n"));
         let name = format!("x{n}");

@@ -1,4 +1,4 @@
-//! Which sections, formats and facts of an offer are taken.
+//! Which sections, formats and attributes of an offer are accepted.
 
 use super::*;
 
@@ -8,7 +8,7 @@ const CHROMIUM_MDNS: &str = include_str!("../../../tests/data/offer-chromium-156
 const FIREFOX: &str = include_str!("../../../tests/data/offer-firefox-153.sdp");
 const SAFARI: &str = include_str!("../../../tests/data/offer-safari-like.sdp");
 
-/// An offer from which one picture is wanted.
+/// Checks an offer from which one picture is wanted.
 fn check(sdp: &str, own: ProfileLevelId) -> Result<Playable, Error> {
     super::check(sdp, own, &[None])
 }
@@ -123,7 +123,7 @@ fn a_later_offer_may_change_only_its_ice_session() {
         let error = later(&|o| o.replace(from, to)).expect_err("refused");
         assert!(error.to_string().contains(why), "{why}: {error}");
     }
-    // Who began DTLS stays so, whatever a later offer says.
+    // The DTLS roles stay, whatever a later offer says.
     let other = later(&|o| o.replace("a=setup:actpass", "a=setup:active")).expect("only the role differs");
     assert_eq!(lines(&other.offer(), "a=setup"), lines(&first.offer(), "a=setup"));
 }

@@ -1,16 +1,17 @@
-//! What an offer says of its transport: the ICE session, the certificate's fingerprint and who begins DTLS.
+//! The transport in an offer: the ICE session, the certificate's fingerprint and the DTLS roles.
 //!
-//! All that we send goes over one transport, that of the bundle's first accepted section (RFC 9143 section 7.3). What that
-//! section does not say itself, the session says for all, or the rest of its bundle.
+//! Everything is sent over one transport, that of the bundle's first accepted section (RFC 9143 section 7.3).
+//! Attributes that this section lacks come from the session, or from the rest of its bundle.
 
 use std::net::IpAddr;
 
 use super::parse::{Description, Section, value, values};
 use super::{Error, bad, not_playable};
 
-/// Candidates of one offer that are used; each is pinged from each of our sockets.
+/// Most candidates of an offer that are used; each is pinged from each of our sockets.
 const MOST_CANDIDATES: usize = 16;
-/// The hash of a certificate that webrtc can compute (RFC 8122 requires it of everybody), and its length in bytes.
+/// The certificate hash that webrtc can compute (RFC 8122 requires it from everybody), and its length in
+/// bytes.
 const HASH: (&str, usize) = ("sha-256", 32);
 
 /// The viewer's side of an ICE session.
@@ -22,20 +23,20 @@ pub struct Ice {
     pub pwd: String,
     /// Whether it only answers checks (RFC 8445 section 2.5).
     pub lite: bool,
-    /// Candidates that are worth a check.
+    /// Candidates worth a check.
     pub candidates: Vec<String>,
 }
 
 /// The viewer's side of DTLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dtls {
-    /// Of its certificate, upper case.
+    /// Fingerprint of its certificate, in upper case.
     pub fingerprint: String,
-    /// Whether the viewer begins, and we answer `passive`.
+    /// Whether the viewer begins the handshake, so that we answer `passive`.
     pub viewer_begins: bool,
 }
 
-/// Where an offer speaks of the transport, the nearest first.
+/// The places in an offer that may describe the transport, the nearest first.
 pub struct Speakers<'a, 'b> {
     own: &'b Section<'a>,
     session: &'b [&'a str],
@@ -43,7 +44,7 @@ pub struct Speakers<'a, 'b> {
 }
 
 impl<'a, 'b> Speakers<'a, 'b> {
-    /// Section `at` carries the transport, for all of `bundle`.
+    /// For section `at`, which carries the transport for all of `bundle`.
     pub fn new(offer: &'b Description<'a>, at: usize, bundle: &[usize]) -> Self {
         let bundle = bundle.iter().filter(|b| **b != at).map(|b| &offer.sections[*b]).collect();
         Self { own: &offer.sections[at], session: &offer.session, bundle }
@@ -60,7 +61,7 @@ impl<'a, 'b> Speakers<'a, 'b> {
 }
 
 impl Ice {
-    /// Reads it.
+    /// Reads the ICE session from an offer.
     pub fn of(speakers: &Speakers) -> Result<Self, Error> {
         let missing = |name| bad(format!("the offer has no ICE credentials (a={name})"));
         let ufrag = speakers.find("ice-ufrag").ok_or_else(|| missing("ice-ufrag"))?;
@@ -72,7 +73,8 @@ impl Ice {
             candidates.dedup();
             candidates
         };
-        // Those of another section lead to a transport that may not exist after the answer: only the last resort.
+        // Candidates of a different section belong to a transport that may not exist after the answer: only
+        // as a last resort.
         let candidates = speakers.lines().map(attributes).find(|c| !c.is_empty()).unwrap_or_default();
         let lite = speakers.session.contains(&"a=ice-lite");
         Ok(Self { lite, candidates, ..Self::new(ufrag, pwd, &[])? })
@@ -80,7 +82,7 @@ impl Ice {
 
     /// A full agent with these credentials and candidates (`candidate:...`).
     pub fn new(ufrag: &str, pwd: &str, candidates: &[(String, String)]) -> Result<Self, Error> {
-        // RFC 8839 section 5.4 has fewer characters. Anything but a space is as good, and seen.
+        // RFC 8839 section 5.4 allows fewer characters. Anything but a space is harmless, and occurs.
         let clean = |s: &str| (4..=256).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_graphic());
         if !clean(ufrag) || !clean(pwd) {
             return Err(bad("the ICE credentials are malformed (RFC 8839 section 5.4)"));
@@ -91,7 +93,7 @@ impl Ice {
 }
 
 impl Dtls {
-    /// Reads it.
+    /// Reads the DTLS attributes from an offer.
     pub fn of(speakers: &Speakers) -> Result<Self, Error> {
         let mut fingerprints = speakers.lines().flat_map(|lines| values(lines, "fingerprint")).peekable();
         if fingerprints.peek().is_none() {
@@ -104,26 +106,26 @@ impl Dtls {
         })?;
         let lite = speakers.session.contains(&"a=ice-lite");
         let viewer_begins = match speakers.find("setup") {
-            Some("actpass") => lite, // such a viewer hears nothing before it has been checked
+            Some("actpass") => lite, // such a viewer receives nothing before it has been checked
             Some("passive") => false,
             _ => true, // "active", which is also the default (RFC 4145 section 4)
         };
         Ok(Self { fingerprint, viewer_begins })
     }
 
-    /// What we answer.
+    /// The role in our answer.
     pub fn answered(&self) -> &'static str {
         if self.viewer_begins { "passive" } else { "active" }
     }
 
-    /// What webrtc gets to see: a choice of its own could differ from what we answer.
+    /// The role in webrtc's offer: a choice of its own could differ from our answer.
     pub fn offered(&self) -> &'static str {
         if self.viewer_begins { "active" } else { "passive" }
     }
 }
 
-/// The fingerprint of an `a=fingerprint` value, if we can check it: names of hashes and digits are of either case (RFC 8122
-/// section 5).
+/// The fingerprint in a value of `a=fingerprint`, if we can check it: names of hashes and digits may be upper
+/// or lower case (RFC 8122 section 5).
 fn fingerprint(value: &str) -> Option<String> {
     let (hash, fingerprint) = value.split_once(' ')?;
     let fingerprint = fingerprint.trim();
@@ -132,7 +134,7 @@ fn fingerprint(value: &str) -> Option<String> {
     (hash.eq_ignore_ascii_case(HASH.0) && whole).then(|| fingerprint.to_ascii_uppercase())
 }
 
-/// How many candidates an offer names, in all its sections, and how many of them we can send to.
+/// How many candidates an offer has, in all its sections, and to how many of them we can send.
 pub fn count_candidates(sdp: &str) -> (usize, usize) {
     let candidates = sdp.lines().filter_map(|l| l.strip_prefix("a=")).filter(|l| l.starts_with("candidate:"));
     candidates.fold((0, 0), |(named, usable), candidate| {
@@ -140,8 +142,9 @@ pub fn count_candidates(sdp: &str) -> (usize, usize) {
     })
 }
 
-/// A remote candidate (`candidate:...`) in its plainest form, if pinging it makes sense: UDP, our only component, and an
-/// address. Names (`.local`, RFC 8828) we do not resolve: such a browser pings us first and is known by that.
+/// A remote candidate (`candidate:...`) in its simplest form, if pinging it makes sense: UDP, our only
+/// component, and an IP address. Names (`.local`, RFC 8828) are not resolved: such a browser pings us first,
+/// and we learn its address.
 pub fn usable_candidate(candidate: &str) -> Option<String> {
     let mut words = candidate.trim().strip_prefix("candidate:")?.split_ascii_whitespace();
     let (foundation, component, transport) = (words.next()?, words.next()?, words.next()?);

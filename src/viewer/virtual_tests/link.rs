@@ -1,10 +1,11 @@
-//! A link between two peers, on virtual time and from a seed: rate, queue, propagation, jitter, loss.
+//! A simulated link between two peers, on virtual time and from a seed: rate, queue, propagation, jitter,
+//! loss.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// Numbers that look random, the same for the same seed (SplitMix64).
+/// Pseudo-random numbers, the same for the same seed (SplitMix64).
 pub struct Random(pub u64);
 
 impl Random {
@@ -16,34 +17,35 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// From 0 to 1.
+    /// A number from 0 to 1.
     pub fn part(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
 
-/// What of the datagrams gets lost on the way.
+/// Which datagrams are lost.
 #[derive(Clone, Copy, Debug)]
 pub enum Loss {
     /// Each with this probability.
     Random(f64),
-    /// All while it is bad, which begins with the first probability at each datagram, and ends with the second (Gilbert).
+    /// All while the link is bad; at each datagram that begins with the first probability, and ends with the
+    /// second (Gilbert).
     Bursty(f64, f64),
 }
 
-/// One direction.
+/// The properties of one direction.
 #[derive(Clone, Copy, Debug)]
 pub struct Properties {
-    /// Bits in a second.
+    /// Bits per second.
     pub rate: f64,
-    /// Propagation.
+    /// Propagation time.
     pub delay: Duration,
-    /// As much longer at most, differently for each datagram; none overtakes another.
+    /// Most additional time, different for each datagram; none overtakes another.
     pub jitter: Duration,
     pub loss: Loss,
 }
 
-/// How long the queue may be, in time at the rate of the moment; what does not fit is lost.
+/// Longest queue, in time at the current rate; what does not fit is lost.
 const QUEUE: Duration = Duration::from_millis(300);
 
 /// A datagram on its way.
@@ -58,12 +60,12 @@ pub struct Link {
     pub properties: Properties,
     random: Random,
     bad: bool,
-    /// When the last bit of what is in the queue has left.
+    /// When the last bit in the queue has left.
     busy: Instant,
     newest: Instant,
     waiting: BTreeMap<(Instant, u64), Parcel>,
     count: u64,
-    /// Datagrams that were lost.
+    /// Number of lost datagrams.
     pub lost: u64,
 }
 
@@ -108,7 +110,7 @@ impl Link {
         self.waiting.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// What has arrived by now.
+    /// A datagram that has arrived by now.
     pub fn arrived(&mut self, now: Instant) -> Option<Parcel> {
         let first = self.waiting.first_entry().filter(|first| first.key().0 <= now)?;
         Some(first.remove())

@@ -1,5 +1,6 @@
-//! A viewer's session against another stack, over a bad link, on virtual time: minutes pass in milliseconds, and each run is
-//! the same for the same seed but for keys. Only the task's loop and the sockets are not part of it.
+//! Tests of a viewer's session against a different stack, over a bad link, on virtual time: minutes pass in
+//! milliseconds, and each run is the same for the same seed except for keys. Only the task's loop and the
+//! sockets are not part of it.
 
 pub mod link;
 mod peer;
@@ -27,17 +28,17 @@ use crate::media::unit::{AudioUnit, VideoUnit};
 use crate::pipeline::camera::Cameras;
 use crate::pipeline::quality::Quality;
 
-/// Where our port is, and where the viewer is.
+/// The addresses of our port and of the viewer.
 const OURS: ([u8; 4], u16) = ([192, 0, 2, 1], 8189);
 const THEIRS: ([u8; 4], u16) = ([198, 51, 100, 7], 40_000);
 const VIDEO: RtpClock = RtpClock { hz: VIDEO_HZ, offset: 7 };
 const AUDIO: RtpClock = RtpClock { hz: AUDIO_HZ, offset: 9 };
-/// A picture of so many packets, so often, and a sound in between.
+/// Packets per picture, time between pictures, and between sounds.
 const PARTS: usize = 5;
 const PICTURE: Duration = Duration::from_micros(33_333);
 const SOUND: Duration = Duration::from_millis(20);
 
-/// A good link, but for what a test changes.
+/// A good link; tests change some of it.
 const GOOD: Properties = Properties {
     rate: 20e6,
     delay: Duration::from_micros(12_500),
@@ -45,12 +46,12 @@ const GOOD: Properties = Properties {
     loss: Loss::Random(0.0),
 };
 
-/// A link with 25 ms of round trip that loses this part both ways.
+/// A link with a round trip of 25 ms that loses this share in both directions.
 fn losing(part: f64) -> Properties {
     Properties { loss: Loss::Random(part), ..GOOD }
 }
 
-/// Both sides and what is between them.
+/// Both sides and the link between them.
 struct World {
     now: Instant,
     start: Instant,
@@ -65,25 +66,25 @@ struct World {
     picture: Instant,
     sound: Instant,
     pictures: u32,
-    /// Where pictures come from, if not from the world itself.
+    /// The source of pictures, if it is not the world itself.
     studio: Option<Studio>,
-    /// Units that are never handed to the session, as if the hub's queue had overflowed: each n-th picture.
+    /// Every n-th picture is never passed to the session, as if the hub's queue had overflowed.
     dropped: Option<u32>,
     state: RTCPeerConnectionState,
     goodbye: bool,
     keyframes: u32,
     /// RTP packets that were sent.
     sent: u64,
-    /// Datagrams that webrtc's core put out and that are media.
+    /// Media datagrams that came from webrtc's core.
     strange: u32,
 }
 
-/// Cameras, and what the viewer takes of them.
+/// Cameras, and what the viewer receives from them.
 struct Studio {
     cameras: Vec<Rungs>,
     wishes: Wishes,
     media: Media,
-    /// What the viewer does after so many pictures.
+    /// What the viewer does after a number of pictures.
     act: fn(&mut Self, u32),
 }
 
@@ -110,7 +111,7 @@ impl Studio {
         self.media.tune(&self.wishes, &Cameras::new(cameras).all());
     }
 
-    /// The n-th picture of all cameras is captured: each at its own time.
+    /// Captures the n-th picture of all cameras: each at its own time.
     fn picture(&mut self, at: Pts, n: u32) {
         for (camera, rungs) in (0..).zip(&mut self.cameras) {
             rungs.picture(at + PICTURE * camera / 3);
@@ -124,7 +125,7 @@ impl World {
         Self::with(properties, seed, 1)
     }
 
-    /// Where the viewer has so many video sections.
+    /// Creates a world in which the viewer has this many video sections.
     fn with(properties: Properties, seed: u64, pictures: usize) -> Self {
         let start = Instant::now();
         let mut peer = Peer::new(THEIRS.into(), pictures, start);
@@ -164,7 +165,7 @@ impl World {
         world
     }
 
-    /// Our answer with our candidate; its credentials are in effect from now on.
+    /// Our answer with our candidate; puts its credentials into effect.
     fn completed(&mut self) -> String {
         let ours = SocketAddr::from(OURS);
         let candidate = format!("candidate:1 1 udp 2130706431 {} {} typ host", ours.ip(), ours.port());
@@ -184,7 +185,7 @@ impl World {
         self.turn();
     }
 
-    /// Until `done`, or for so long. Whether it was done.
+    /// Runs until `done`, or for `limit`. Returns whether it was done.
     fn until(&mut self, limit: Duration, mut done: impl FnMut(&mut Self) -> bool) -> bool {
         let end = self.now + limit;
         loop {
@@ -223,7 +224,7 @@ impl World {
         self.state == up && self.peer.state == up
     }
 
-    /// All that is due now.
+    /// Does everything that is due now.
     fn turn(&mut self) {
         let now = self.now;
         while let Some(Parcel { from, bytes, .. }) = self.up.arrived(now) {

@@ -1,5 +1,6 @@
-//! The other side: a viewer made of webrtc's core alone, on virtual time. It asks for repetitions of what has not come in either
-//! stream, repeats its own flights of DTLS as browsers do, reports, and shows every packet that arrived.
+//! The other side: a viewer made of webrtc's core alone, on virtual time. It requests retransmissions of
+//! missing packets of either stream, repeats its own DTLS flights as browsers do, sends reports, and returns
+//! every packet that arrived.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -25,16 +26,17 @@ use webrtc::rtp_transceiver::RTCRtpTransceiverDirection;
 use super::super::delay;
 use super::super::port::{Flight, is_dtls};
 
-/// What has arrived, in order, as it was after SRTP.
+/// Packets that have arrived, in order, after decryption.
 type Arrived = Arc<Mutex<Vec<(Instant, Packet)>>>;
-/// Which sources repeat which, once they are known: that of repetitions, and that of the picture with its payload type.
+/// Which source retransmits which, once known: the source of retransmissions, and that of the picture with
+/// its payload type.
 type Repeats = Arc<Mutex<HashMap<u32, (u32, u8)>>>;
 
 pub struct Peer {
     connection: RTCPeerConnection,
-    /// Where it is, as it is seen from outside.
+    /// Its address as seen from outside.
     pub address: SocketAddr,
-    /// What its own stack holds its address for.
+    /// Its address as its own stack knows it.
     local: SocketAddr,
     arrived: Arrived,
     repeats: Repeats,
@@ -45,7 +47,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// One that wants so many pictures, and a sound.
+    /// Creates a viewer that wants this many pictures, and a sound.
     pub fn new(address: SocketAddr, pictures: usize, now: Instant) -> Self {
         let arrived = Arrived::default();
         let repeats = Repeats::default();
@@ -73,7 +75,7 @@ impl Peer {
             .with_setting_engine(settings)
             .build(now)
             .expect("a peer");
-        // The sound stands between the pictures.
+        // The sound's section is between those of the pictures.
         let pictures = std::iter::repeat_n(RtpCodecKind::Video, pictures - 1);
         for kind in [RtpCodecKind::Video, RtpCodecKind::Audio].into_iter().chain(pictures) {
             let direction = RTCRtpTransceiverDirection::Recvonly;
@@ -142,7 +144,7 @@ impl Peer {
         self.due = Some(now);
     }
 
-    /// What it sends.
+    /// Returns what it sends.
     pub fn pass(&mut self, now: Instant) -> Vec<(SocketAddr, Vec<u8>)> {
         self.events();
         if self.due.is_some_and(|due| due <= now) {
@@ -162,7 +164,7 @@ impl Peer {
             self.flight.complete();
         }
         out.extend(self.flight.timeout(now).into_iter().map(|(to, bytes)| (to, bytes.to_vec())));
-        // Some of its timers ask for the past.
+        // Some of its timers are in the past.
         let due = self.connection.poll_timeout().map(|due| due.max(now + Duration::from_millis(1)));
         self.due = [due, self.flight.due()].into_iter().flatten().min();
         out
@@ -180,7 +182,7 @@ impl Peer {
         self.due
     }
 
-    /// Says goodbye; what that sends.
+    /// Closes the connection; returns what that sends.
     pub fn close(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
         self.connection.close().expect("closed");
         let mut out = vec![];
@@ -190,14 +192,14 @@ impl Peer {
         out
     }
 
-    /// Whether the other side has said goodbye.
+    /// Whether the other side has closed the connection.
     pub fn heard_goodbye(&mut self) -> bool {
         let id = self.connection.get_receivers().next().expect("a receiver");
         let receiver = self.connection.rtp_receiver(id).expect("there");
         receiver.transport().is_some_and(|t| t.state() == RTCDtlsTransportState::Closed)
     }
 
-    /// What has arrived since this was asked last.
+    /// What has arrived since the previous call.
     pub fn arrived(&self) -> Vec<(Instant, Packet)> {
         std::mem::take(&mut self.arrived.lock().expect("not poisoned"))
     }
@@ -224,7 +226,7 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Tap {
                 self.repeats.lock().expect("not poisoned").get(&packet.header.ssrc)
             && packet.payload.len() > 2
         {
-            // RFC 4588 section 4; webrtc would ask for it again and again.
+            // RFC 4588 section 4; webrtc would request it again and again.
             let number = packet.payload.split_to(2);
             let header = &mut packet.header;
             header.sequence_number = u16::from_be_bytes([number[0], number[1]]);

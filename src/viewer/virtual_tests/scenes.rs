@@ -1,4 +1,4 @@
-//! What has to go well.
+//! The scenarios.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -8,14 +8,14 @@ use rtc::rtcp::sender_report::SenderReport;
 use super::*;
 use crate::pipeline::quality::Share;
 
-/// H.264's and Opus' payload types in the peer's offer; what else has RTP is a repetition.
+/// Payload types of H.264 and Opus in the peer's offer; any other RTP is a retransmission.
 const OPUS: u8 = 111;
 
 fn seconds(s: u64) -> Duration {
     Duration::from_secs(s)
 }
 
-/// RTP packets among those that arrived: pictures, sounds, repetitions.
+/// The RTP packets among those that arrived: pictures, sounds, retransmissions.
 fn rtp(arrived: Vec<(Instant, Packet)>) -> impl Iterator<Item = (Instant, rtc::rtp::Packet)> {
     arrived.into_iter().filter_map(|(at, packet)| match packet {
         Packet::Rtp(packet) => Some((at, packet)),
@@ -23,13 +23,13 @@ fn rtp(arrived: Vec<(Instant, Packet)>) -> impl Iterator<Item = (Instant, rtc::r
     })
 }
 
-/// The longest time between two pictures' ends.
+/// The longest time between the ends of two pictures.
 fn longest_gap(arrived: Vec<(Instant, Packet)>) -> Duration {
     let ends: Vec<_> = rtp(arrived).filter(|(_, p)| p.header.marker).map(|(at, _)| at).collect();
     ends.windows(2).map(|pair| pair[1] - pair[0]).max().expect("pictures")
 }
 
-/// The times that joining takes over links that lose this part, sorted.
+/// The times that joining takes over links that lose this share, sorted.
 fn joins(part: f64, times: u64) -> Vec<Duration> {
     let mut took: Vec<_> = (0..times).map(|seed| World::new(losing(part), seed).connect()).collect();
     took.sort();
@@ -40,7 +40,7 @@ fn joins(part: f64, times: u64) -> Vec<Duration> {
 
 #[test]
 fn joining_over_good_and_bad_links() {
-    // Four and a half round trips of 25 ms: checks both ways, and three of DTLS.
+    // Four and a half round trips of 25 ms: checks in both directions, and three for DTLS.
     let good = joins(0.0, 100);
     assert!(good[99] < Duration::from_millis(120), "{good:?}");
     let bad = joins(0.05, 500);
@@ -118,7 +118,7 @@ fn what_is_lost_comes_again_once_in_a_round_trip() {
     assert!(lost > 200 && again.len() > 150, "{lost} lost, {} came again", again.len());
     let (whole, all) = (parts.values().filter(|p| p.len() == PARTS).count(), parts.len());
     assert!(whole >= all - all / 100 - 2, "{whole} of {all} pictures are whole");
-    // The link keeps the order, so what was sent apart arrives apart.
+    // The link keeps the order, so what was sent at different times arrives at different times.
     for (number, times) in &again {
         assert!(
             times.windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_millis(20)),
@@ -158,7 +158,7 @@ fn reports_count_what_was_sent() {
         assert!(u64::from(report.packet_count).abs_diff(sent) <= 12, "{}: {sent}", report.packet_count);
         let size = if report.octet_count / report.packet_count > 100 { 805 } else { 80 };
         assert_eq!(report.octet_count, report.packet_count * size);
-        // The timestamp is that of the newest, and the time that of its capture.
+        // The timestamp is the newest one, and the time is that of its capture.
         let clock = if size == 80 { AUDIO } else { VIDEO };
         let captured =
             clock.pts(report.rtp_time, Pts::from_micros(1_000_000_000) + (world.now - world.start));
@@ -166,7 +166,7 @@ fn reports_count_what_was_sent() {
     }
 }
 
-/// A picture of a rung: the kind of its NAL unit, and which rung it is of.
+/// A picture of a rung: the kind of its NAL unit, and the rung.
 fn rung_picture(pts: Pts, idr: bool, share: Share) -> VideoUnit {
     let payload = [&[if idr { 0x65 } else { 0x41 }, share.index() as u8][..], &[7; 800]].concat();
     let rtp_time = VIDEO.ticks(pts);
@@ -178,7 +178,7 @@ fn a_walk_over_the_rungs_is_one_stream_also_where_packets_are_lost() {
     for seed in 0..4 {
         let mut world = World::new(losing(0.03), seed);
         let rungs = Rungs::new(seed, rung_picture, None, PICTURE / 3);
-        // It wishes for another rung after every 20 pictures.
+        // The viewer requests a different rung after every 20 pictures.
         world.studio = Some(Studio::new(vec![rungs], |studio, pictures| {
             if pictures.is_multiple_of(20) {
                 studio.wishes.sections[0].quality = studio.cameras[0].wish();
@@ -190,7 +190,7 @@ fn a_walk_over_the_rungs_is_one_stream_also_where_packets_are_lost() {
         world.playing = false;
         world.run(seconds(1));
         let video = world.session.offer().video.clone();
-        // By number: the timestamp, whether it is of an IDR, which rung it is of, and whether it ends a picture.
+        // By number: the timestamp, whether it belongs to an IDR, the rung, and whether it ends a picture.
         let mut packets: BTreeMap<u16, (u32, bool, u8, bool)> = BTreeMap::new();
         let mut first = None;
         for (_, packet) in rtp(world.peer.arrived()) {
@@ -206,7 +206,7 @@ fn a_walk_over_the_rungs_is_one_stream_also_where_packets_are_lost() {
         let all: Vec<_> = packets.keys().copied().collect();
         let missing = all.windows(2).map(|pair| usize::from(pair[1] - pair[0] - 1)).sum::<usize>();
         assert!(missing <= all.len() / 500, "{seed}: {missing} of {} never came", all.len());
-        // Of pictures whose first packet never came the others tell the same.
+        // For pictures whose first packet never arrived, the others give the same facts.
         let mut pictures: Vec<(u32, bool, u8)> =
             packets.values().map(|(t, idr, rung, _)| (*t, *idr, *rung)).collect();
         pictures.dedup();
@@ -229,14 +229,14 @@ fn a_walk_over_the_rungs_is_one_stream_also_where_packets_are_lost() {
     }
 }
 
-/// A picture of the camera of this number.
+/// A picture of the camera with this number.
 fn camera_picture<const CAMERA: u8>(pts: Pts, idr: bool, share: Share) -> VideoUnit {
     let payload = [&[if idr { 0x65 } else { 0x41 }, CAMERA][..], &[7; 800]].concat();
     VideoUnit { payloads: vec![payload.into(); PARTS], ..rung_picture(pts, idr, share) }
 }
 
-/// Of two cameras on one connection the viewer has one in each of two sections, exchanges them, and pauses the second for a
-/// while; all over a bad link.
+/// A viewer has one of two cameras in each of two sections of one connection, exchanges them, and pauses the
+/// second for a while; all over a bad link.
 #[test]
 fn two_cameras_on_one_connection_exchanged_paused_and_repaired() {
     for seed in 0..4 {
@@ -244,7 +244,8 @@ fn two_cameras_on_one_connection_exchanged_paused_and_repaired() {
         let time = PICTURE / 3;
         let front = Rungs::of("front", seed, camera_picture::<0>, None, time);
         let back = Rungs::of("back", seed + 50, camera_picture::<1>, None, time);
-        // After every 150 pictures the cameras are exchanged; the second section is paused for the last 50 of them.
+        // After every 150 pictures the cameras are exchanged; the second section is paused for the last 50 of
+        // them.
         world.studio = Some(Studio::new(vec![front, back], |studio, pictures| {
             let [first, second] = &mut studio.wishes.sections[..] else { unreachable!() };
             match pictures % 150 {
@@ -262,7 +263,8 @@ fn two_cameras_on_one_connection_exchanged_paused_and_repaired() {
         world.playing = false;
         world.run(seconds(1));
         let video = world.session.offer().video.clone();
-        // By source and number: the timestamp, whether it is of an IDR, and which camera it is of; when the first copy came.
+        // By source and number: the timestamp, whether it belongs to an IDR, the camera, and when the first
+        // copy arrived.
         type Packets = BTreeMap<u16, (u32, bool, u8, Instant)>;
         let mut streams: HashMap<u32, Packets> = HashMap::new();
         let mut firsts: HashMap<u32, u16> = HashMap::new();
@@ -272,7 +274,7 @@ fn two_cameras_on_one_connection_exchanged_paused_and_repaired() {
             let (source, number, content) = match h.payload_type {
                 t if t == video.payload_type => (h.ssrc, h.sequence_number, &p[..]),
                 t if Some(t) == video.rtx => {
-                    let source = h.ssrc.wrapping_sub(1); // ours follow each other
+                    let source = h.ssrc.wrapping_sub(1); // our sources are consecutive
                     *repeated.entry(source).or_default() += 1;
                     (source, u16::from_be_bytes([p[0], p[1]]), &p[2..])
                 }
@@ -300,7 +302,7 @@ fn two_cameras_on_one_connection_exchanged_paused_and_repaired() {
                 let paused = *now - *then > PICTURE * 40;
                 still += usize::from(paused);
                 assert!(!paused || *idr, "{seed}: it goes on without an IDR");
-                // Repetitions and a change of the camera take a moment.
+                // Retransmissions and a change of the camera take a moment.
                 let gap = f64::from(ticks) / f64::from(VIDEO_HZ) / PICTURE.as_secs_f64();
                 assert!(paused || gap < 4.1, "{seed}: {gap} pictures left out");
             }
@@ -336,7 +338,7 @@ fn a_viewer_whose_address_changes_is_followed() {
         world.connect();
         world.run(seconds(2));
         world.peer.arrived();
-        // Its NAT gives it another port; the viewer itself knows nothing of it.
+        // Its NAT gives it a new port, which the viewer itself does not know.
         world.peer.address = ([198, 51, 100, 7], 50_123).into();
         world.run(seconds(12));
         assert!(world.is_up(), "{seed}: {:?}", world.state);
@@ -381,7 +383,7 @@ fn webrtc_puts_out_no_media_beside_us() {
     let mut world = World::new(losing(0.02), 8);
     world.connect();
     world.run(seconds(60));
-    // Two that seal with the same keys would use each number twice.
+    // Two sealers with the same keys would use each number twice.
     assert_eq!(world.strange, 0);
     assert!(world.is_up());
 }
