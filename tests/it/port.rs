@@ -502,5 +502,5 @@ async fn a_viewer_without_an_address_is_told_so() {
     house.registry.add_candidate(&name.id, mdns, Some("0")).await.expect("ignored");
     let (none, name) = tokio::join!(ended(none), ended(name));
     assert!(none.starts_with("the viewer offered no address of its own, and nothing arrived"), "{none}");
-    assert!(name.starts_with("the viewer named no address that this device can send to"), "{name}");
+    assert!(name.starts_with("the viewer offered no address that this device can send to"), "{name}");
 }
