@@ -1,19 +1,20 @@
 #!/usr/bin/env bash
-# Feeds what comes from outside with mutations of what is known, guided by the ways taken through the code (libFuzzer).
+# Fuzzes everything that handles outside input: mutates known inputs, guided by code coverage (libFuzzer).
 #
 #   tests/fuzz/run.sh SECONDS [TARGET...]     each target for so long, two at a time; all targets by default
 #   tests/fuzz/run.sh TARGET FILE             one input again, as found or as minimised
 #   tests/fuzz/run.sh build                   only makes it
 #
-# A target stops at a panic, at 10 s or 2 GB for one input. What it stopped at is in target/fuzz/TARGET/found, and belongs,
-# once it is mended, into a test of its own with those bytes. What is new is kept in target/fuzz/TARGET/corpus.
+# A target stops at a panic, or at 10 s or 2 GB for one input. The failing input is in
+# target/fuzz/TARGET/found; once the fault is fixed, it belongs into a test with those bytes. New inputs are
+# kept in target/fuzz/TARGET/corpus.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 targets=(offer signal whep join config camera door datagrams)
 usage() { sed -n '2,10s/^# \{0,1\}//p' tests/fuzz/run.sh >&2; exit 2; }
 [ $# -gt 0 ] || usage
 
-# The dependencies are shared with the tests; the flags of tests/fuzz/rustc.sh are for two crates only.
+# The dependencies are shared with the tests; the flags of tests/fuzz/rustc.sh apply to two crates only.
 RUSTC_WRAPPER=$PWD/tests/fuzz/rustc.sh cargo build --quiet --locked --manifest-path tests/fuzz/Cargo.toml --target-dir target
 fuzz=$PWD/target/debug/fuzz
 [ "$1" != build ] || exit 0

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Cargo's RUSTC_WRAPPER: has our own code tell libFuzzer which ways it takes (LLVM's SanitizerCoverage), and leaves the
-# dependencies as they are built for the tests. The flags are those of cargo-fuzz without a sanitizer; a stable compiler has
-# them too.
+# Cargo's RUSTC_WRAPPER: builds our own code with coverage for libFuzzer (LLVM's SanitizerCoverage), and
+# leaves the dependencies as they are built for the tests. The flags are those of cargo-fuzz without a
+# sanitizer; a stable compiler supports them too.
 rustc=$1
 shift
 case " $* " in

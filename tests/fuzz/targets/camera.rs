@@ -1,4 +1,4 @@
-//! What a camera sends: pictures of any layout, JPEG among them, and H.264.
+//! Data from a camera: pictures of any layout, including JPEG, and H.264.
 
 use peercam::clock::Pts;
 use peercam::media::convert::Converter;
@@ -47,7 +47,7 @@ fn picture(format: PixelFormat, [width, height, stride]: [u8; 3], bytes: &[u8]) 
     let _ = Converter::default().convert(&frame, &mut out);
 }
 
-/// NAL units of any bytes: what is packetized comes out whole again.
+/// NAL units of any bytes: what is packetized can be reassembled completely.
 fn h264(bytes: &[u8]) {
     let nals: Vec<&[u8]> = split(bytes).into_iter().map(strip_start_code).collect();
     for nal in &nals {
@@ -57,14 +57,14 @@ fn h264(bytes: &[u8]) {
     assert!(payloads.iter().all(|p| (1..=MAX_PAYLOAD).contains(&p.len())));
     let kept = |n: &&&[u8]| !n.is_empty() && !matches!(nal_type(n), 9 | 12);
     let expected: Vec<&[u8]> = nals.iter().filter(kept).copied().collect();
-    // A unit of the type of an aggregate or a fragment is no H.264, and can't be told from one; nor is one whose
-    // forbidden_zero_bit is set, which a fragment doesn't carry.
+    // A NAL unit with the type of an aggregate or a fragment is not valid H.264, and can't be distinguished
+    // from one; nor is a unit whose forbidden_zero_bit is set, which a fragment doesn't carry.
     if expected.iter().all(|n| n[0] & 0x80 == 0 && !matches!(nal_type(n), 24 | 28)) {
         assert_eq!(reassembled(&payloads), expected);
     }
 }
 
-/// As RFC 6184 has a receiver do it.
+/// Reassembles like a receiver according to RFC 6184.
 fn reassembled(payloads: &[impl AsRef<[u8]>]) -> Vec<Vec<u8>> {
     let mut whole: Vec<Vec<u8>> = vec![];
     for payload in payloads.iter().map(AsRef::as_ref) {

@@ -1,4 +1,4 @@
-//! What strangers show at the two doors: credentials in headers, and datagrams at the media port.
+//! Input from strangers: credentials in headers, and datagrams at the media port.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
@@ -51,7 +51,7 @@ impl Machine for Here {
     }
 }
 
-/// A request's first line, `METHOD target`, and its headers, one a line: nobody is anybody.
+/// A request line, `METHOD target`, and headers, one per line: no input is accepted as anybody.
 pub fn door(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let mut lines = text.lines();
@@ -73,9 +73,9 @@ pub fn door(data: &[u8]) {
     }
 }
 
-/// Datagrams of somebody who knows no password, to a port at which one viewer is expected: none is taken for that viewer's,
-/// changes the port's tables, or would bring webrtc application data. Before each datagram stands its length in two bytes, as
-/// over TCP (RFC 4571).
+/// Datagrams from a sender that knows no password, to a port that expects one viewer: none is taken for that
+/// viewer's, changes the port's tables, or would pass application data to webrtc. Each datagram follows its
+/// length in two bytes, as over TCP (RFC 4571).
 pub fn datagrams(mut data: &[u8]) {
     let from = SocketAddr::from(([192, 0, 2, 1], 9));
     let (mut demux, mut gate) = (Demux::default(), Gate::default());

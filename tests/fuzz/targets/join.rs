@@ -1,4 +1,4 @@
-//! An offer all the way: a connection is made of it, answered, restarted and closed.
+//! A whole connection from an offer: it is created, answered, restarted and closed.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use peercam::viewer::{Credential, Holder, Offer, Port, Registry, Signaling, Want
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-/// Whatever an offer says, it is answered or refused in this time.
+/// Time within which any offer is answered or refused.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 struct House {
@@ -38,7 +38,7 @@ fn house() -> House {
     House { runtime, registry, cameras }
 }
 
-/// The offer is what stands before the first NUL, what stands behind it is the restart.
+/// The offer is the part before the first NUL, the restart the part after it.
 pub fn join(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let (offer, restart) = text.split_once('\0').unwrap_or((text, text));
@@ -46,7 +46,7 @@ pub fn join(data: &[u8]) {
     let wanted = |camera: &Arc<Camera>| Wanted { mid: None, camera: camera.clone(), quality: Quality::Auto };
     let whole = async {
         let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
-        // Each by a credential of its own: joins have a rate for each.
+        // Each with its own credential: joins are rate-limited for each.
         let joins = JOINS.fetch_add(1, Ordering::Relaxed);
         let mut credential = [0; 32];
         credential[..8].copy_from_slice(&joins.to_be_bytes());

@@ -1,4 +1,4 @@
-//! One program for all targets, so that it is linked once: the environment's TARGET says which.
+//! One program for all targets, so that it is linked once; the environment variable TARGET selects one.
 
 #![no_main]
 
@@ -9,7 +9,7 @@ mod text;
 
 use std::sync::OnceLock;
 
-/// Takes any bytes, and panics where something is wrong with us.
+/// Takes any bytes, and panics on a fault of ours.
 type Target = fn(&[u8]);
 
 const TARGETS: [(&str, Target); 8] = [

@@ -1,4 +1,4 @@
-//! What comes as text: session descriptions, signaling, the configuration, headers.
+//! Text input: session descriptions, signaling, the configuration, headers.
 
 use peercam::config::Config;
 use peercam::media::h264::ProfileLevelId;
@@ -8,7 +8,7 @@ use peercam::web::messages::FromPage;
 
 const OWN: ProfileLevelId = ProfileLevelId([0x42, 0xc0, 0x1f]);
 
-/// An offer by itself: what is made of it for WebRTC would be accepted again.
+/// An offer alone: the offer made from it for WebRTC would be accepted again.
 pub fn offer(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     for wanted in [&[None][..], &[None, None, None]] {
@@ -27,7 +27,7 @@ pub fn offer(data: &[u8]) {
     }
 }
 
-/// A message of the page's WebSocket.
+/// A message on the page's WebSocket.
 pub fn signal(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     match serde_json::from_str::<FromPage>(text) {
@@ -50,7 +50,7 @@ pub fn whep(data: &[u8]) {
     }
 }
 
-/// device.toml: a mistake is told with its line.
+/// device.toml: a mistake is reported with its line.
 pub fn config(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Err(error) = Config::parse(text, "device.toml") {

@@ -1,11 +1,12 @@
-//! Load on the daemon's doors while somebody watches: the picture does not freeze, and the owner still comes in.
+//! Load on the daemon's ports while somebody watches: the picture does not freeze, and the owner can still
+//! sign in.
 
 use std::time::Duration;
 
 use super::{Flat, Scene};
 use crate::flood;
 
-/// How long the load lasts.
+/// Duration of the load.
 const LOAD: Duration = Duration::from_secs(8);
 
 #[test]

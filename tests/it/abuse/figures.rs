@@ -1,25 +1,26 @@
-//! What the daemon holds of its machine.
+//! The daemon's use of resources.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// What may stay of an attack.
+/// Most memory that may remain in use after an attack, in bytes.
 pub const MEMORY_LEFT: u64 = 3_000_000;
-/// How long after the attacker has left.
+/// How long after the attack the figures may take to come down.
 pub const SETTLED: Duration = Duration::from_secs(10);
 
-/// Since when nothing may have grown.
+/// The point from which nothing may have grown.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Flat {
     /// The start.
     FromStart,
-    /// The end of a first round of the same attack: where viewers join, whose ordinary memory is not what is judged.
+    /// The end of a first round of the same attack: for attacks in which viewers join, whose ordinary memory
+    /// does not count.
     FromFirstRound,
 }
 
-/// What the daemon holds.
+/// Resources that the daemon uses.
 #[derive(Clone, Copy, Debug)]
 pub struct Figures {
     /// Anonymous memory, in bytes.
@@ -31,13 +32,13 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Those of the daemon with that process id, now, and of its status.
+    /// The present figures of the daemon with that process id and status.
     pub fn of(id: u32, status: &Value) -> Self {
         let tasks = status["process"]["tasks"].as_u64().expect("a number of tasks");
         Self { memory: memory(id), descriptors: descriptors(id), tasks }
     }
 
-    /// Waits until the daemon holds no more than this, some memory apart, and returns what it holds then.
+    /// Waits until the daemon uses no more than this, apart from some memory, and returns its figures then.
     pub fn wait_for_flat(&self, what: &str, figures: impl Fn() -> Self) -> Self {
         let end = Instant::now() + SETTLED;
         loop {
@@ -61,7 +62,7 @@ impl fmt::Display for Figures {
     }
 }
 
-/// In MB, with one digit behind the point.
+/// In MB, with one decimal.
 pub fn megabytes(bytes: u64) -> String {
     format!("{:.1}", bytes as f64 / 1e6)
 }

@@ -1,4 +1,4 @@
-//! An attacker's peer: somebody with a guest link who watches, and then sends what no browser would.
+//! An attacker's peer: it watches by a guest link, and then sends what no browser would.
 
 use std::net::SocketAddr;
 
@@ -18,13 +18,13 @@ use crate::client::{Client, PATIENCE};
 /// How it joins.
 #[derive(Clone, Copy, Debug)]
 pub enum Way {
-    /// As the page does, over its WebSocket.
+    /// Like the page, over its WebSocket.
     Page,
-    /// As a WHEP player does.
+    /// Like a WHEP player.
     Whep,
 }
 
-/// The peer, connected.
+/// The connected peer.
 pub struct Peer {
     pub client: Client,
     /// The first packet of video.
@@ -33,12 +33,12 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Joins from the attacker's host, and has seen a picture.
+    /// Joins from the attacker's host, and waits for a picture.
     pub async fn join(target: &Target, way: Way) -> Self {
         Self::join_with(target, way, Client::at("10.0.0.9:0", false).await).await
     }
 
-    /// The same with data channels of these labels.
+    /// The same, with data channels of these labels.
     pub async fn join_with_channels(
         target: &Target,
         way: Way,
@@ -66,7 +66,7 @@ impl Peer {
                 (answer.body, None)
             }
         };
-        // What was refused in the answer it tries all the same.
+        // It tries what the answer refused.
         client.accept(&answer.replace("m=application 0 ", "m=application 9 ")).await;
         client.until(Connected).await;
         let video = |p| match p {
@@ -77,12 +77,12 @@ impl Peer {
         Self { client, first, _signaling: signaling }
     }
 
-    /// Sends RTCP, signed as it should be.
+    /// Sends RTCP with a valid signature.
     pub async fn rtcp(&mut self, packets: Vec<Box<dyn rtc::rtcp::Packet>>) {
         self.client.send_rtcp(packets).await;
     }
 
-    /// Where its packets come from.
+    /// The address that its packets come from.
     pub async fn address(&self) -> std::net::SocketAddrV4 {
         let candidates = self.client.candidates().await;
         let mut words = candidates[0].split(' ').skip(4);
@@ -91,7 +91,7 @@ impl Peer {
     }
 }
 
-/// Offers as the page does; the answer.
+/// Sends an offer as the page does; returns the answer.
 async fn by_page(web: SocketAddr, guest: &Guest, offer: &str) -> (String, WebSocketStream<TcpStream>) {
     let mut request = format!("ws://{web}/api/signal").into_client_request().expect("a request");
     let headers = request.headers_mut();

@@ -1,4 +1,4 @@
-//! Requests for retransmission (NACK) that cost a few bytes and would bring back hundreds for each.
+//! Requests for retransmission (NACK) that cost a few bytes each and would bring back hundreds.
 
 use std::time::{Duration, Instant};
 
@@ -8,12 +8,13 @@ use rtc::rtcp::transport_feedbacks::transport_layer_nack::{NackPair, TransportLa
 use super::peer::{Peer, Way};
 use super::{Flat, Scene, block_on};
 
-/// How long an attack lasts at least, so that others can be watched meanwhile.
+/// Shortest duration of an attack, so that others can be observed meanwhile.
 const LASTS: Duration = Duration::from_secs(4);
-/// What may come back beside a quarter of the picture.
+/// Most bytes that may come back beyond a quarter of the media.
 const BURST: usize = 64 * 1024;
 
-/// Sends `datagrams` reports of what `lost` makes of the newest sequence number, at a rate, and judges what came back.
+/// Sends `datagrams` reports of what `lost` makes of the newest sequence number, at a rate, and checks what
+/// comes back.
 fn attack(what: &str, way: Way, datagrams: u32, per_second: u32, lost: fn(u16) -> Vec<NackPair>) {
     Scene::new().under(what, Flat::FromFirstRound, |target| {
         block_on(async {
@@ -38,7 +39,7 @@ fn attack(what: &str, way: Way, datagrams: u32, per_second: u32, lost: fn(u16) -
                 }
                 tokio::time::sleep(due.saturating_sub(start.elapsed())).await;
                 if n < datagrams {
-                    // A NACK names at most 253; a compound packet has room for several.
+                    // A NACK contains at most 253 entries; a compound packet has room for several.
                     let all: Vec<_> = lost(newest);
                     let one = |nacks: &[NackPair]| -> Box<dyn rtc::rtcp::Packet> {
                         Box::new(TransportLayerNack { sender_ssrc: 1, media_ssrc, nacks: nacks.to_vec() })
@@ -60,12 +61,12 @@ fn same(newest: u16) -> Vec<NackPair> {
     vec![NackPair { packet_id: newest.wrapping_sub(20), lost_packets: 0xffff }; 330]
 }
 
-/// All that may still be kept.
+/// Everything that may still be kept.
 fn everything(newest: u16) -> Vec<NackPair> {
     (0..60).map(|n| NackPair { packet_id: newest.wrapping_sub(n * 17), lost_packets: 0xffff }).collect()
 }
 
-/// What an honest browser on a bad line says, without an end.
+/// What an honest browser on a bad line sends, without end.
 fn ordinary(newest: u16) -> Vec<NackPair> {
     vec![NackPair { packet_id: newest.wrapping_sub(8), lost_packets: 0x7f }]
 }

@@ -1,4 +1,5 @@
-//! Data channels, of which we have none: SCTP that is never opened, whatever an offer has and whatever is sent.
+//! Data channels, which the daemon does not support: SCTP is never opened, whatever an offer has and whatever
+//! is sent.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Junk that looks like RTP, RTCP or DTLS, from a viewer, or from a stranger who forges a viewer's address.
+//! Junk that looks like RTP, RTCP or DTLS, from a viewer or from a stranger who forges a viewer's address.
 
 use std::time::{Duration, Instant};
 
@@ -9,12 +9,12 @@ use super::{Flat, Scene, block_on};
 use crate::flood;
 use crate::random::Random;
 
-/// How long an attack lasts.
+/// Duration of an attack.
 const LASTS: Duration = Duration::from_secs(4);
-/// Datagrams a second: 200 bytes for each sender were 16 MB in that time.
+/// Datagrams per second: at 200 bytes for each sender they would take 16 MB in that time.
 const RATE: u32 = 20_000;
 
-/// In the bystander's name.
+/// Sends junk with the bystander's address.
 fn forged(what: &str, payload: fn(u32, &mut Random) -> Vec<u8>) {
     Scene::new().under(what, Flat::FromStart, |target| {
         let sent = flood::forge(target.media, target.victim.address, RATE, LASTS, payload);
@@ -22,7 +22,7 @@ fn forged(what: &str, payload: fn(u32, &mut Random) -> Vec<u8>) {
     });
 }
 
-/// RTCP that looks genuine up to its signature.
+/// RTCP that looks genuine except for its signature.
 fn rtcp(_: u32, random: &mut Random) -> Vec<u8> {
     let mut report = [&[0x81, 201, 0, 7][..], &random.bytes(60)].concat();
     let flag = report.len() - 14;
@@ -30,7 +30,7 @@ fn rtcp(_: u32, random: &mut Random) -> Vec<u8> {
     report
 }
 
-/// RTCP that says to be not encrypted, of which webrtc itself checks no signature.
+/// RTCP marked as not encrypted, for which webrtc itself checks no signature.
 fn open_rtcp(_: u32, random: &mut Random) -> Vec<u8> {
     let mut report = [&[0x80, 201, 0, 1][..], &random.bytes(4), &[0; 4], &random.bytes(10)].concat();
     report[11] = 1;
@@ -41,7 +41,7 @@ fn rtp(_: u32, random: &mut Random) -> Vec<u8> {
     [&[0x80, 96][..], &random.bytes(200)].concat()
 }
 
-/// DTLS of an epoch that never comes, and parts of handshake messages that never come to an end.
+/// DTLS of an epoch that never comes, and fragments of handshake messages that never end.
 fn dtls(n: u32, random: &mut Random) -> Vec<u8> {
     let (kind, epoch, body) = match n / 3 % 4 {
         0 => (22, 2, random.bytes(100)),
@@ -74,7 +74,7 @@ fn everything_else_in_a_viewers_name() {
     forged("junk: RTP, open RTCP and DTLS in a viewer's name", anything);
 }
 
-/// From a viewer itself: genuine reports, each of another sender, and junk beside it.
+/// From a viewer itself: genuine reports, each from a different sender, mixed with junk.
 fn from_a_viewer(way: Way) {
     Scene::new().under(&format!("junk: from a viewer itself, {way:?}"), Flat::FromFirstRound, |target| {
         block_on(async {

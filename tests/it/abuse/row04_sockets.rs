@@ -8,11 +8,11 @@ use crate::daemon::{Daemon, PATTERN};
 use crate::flood::{Descriptors, claimed};
 use crate::ticker::Ticker;
 
-/// As many as took all descriptors once.
+/// As many as once took all descriptors.
 const MANY: u32 = 1005;
-/// How long they are held.
+/// How long they stay open.
 const HELD: Duration = Duration::from_secs(5);
-/// One guest link's sockets: those of its share of viewers, and some pages.
+/// The sockets of one guest link: those of its share of viewers, and some pages.
 const ONE_LINK: usize = 25 + 16;
 
 fn attack(scene: &Scene, what: &str, guests: &[Guest], from: impl Fn(u32) -> Option<Ipv4Addr> + Send + Sync) {

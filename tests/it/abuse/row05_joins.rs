@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use super::{Flat, Scene, Target, sockets};
 
 const LOAD: Duration = Duration::from_secs(6);
-/// An offer as Chromium makes it.
+/// An offer of Chromium.
 const OFFER: &str = include_str!("../../data/offer-chromium-156.sdp");
 
-/// Asks again and again with four connections at once, until the time is over; how many got which status.
+/// Sends requests on four connections at once until the time is over; returns the number of each status.
 fn by_whep(target: &Target, follow: impl Fn(&Target, &str) + Sync, pause: Duration) -> BTreeMap<u16, u32> {
     let codes = std::sync::Mutex::new(BTreeMap::new());
     let start = Instant::now();
@@ -57,7 +57,7 @@ fn joining_and_leaving_by_whep() {
     assert!(lines < 40, "{lines} lines about joins");
 }
 
-/// Offers and leaves on one socket of the page, as fast as it is read; how many answers came.
+/// Sends offers and leaves on one socket of the page, as fast as it is read; returns the number of answers.
 fn by_page(socket: &mut TcpStream) -> usize {
     let offer = serde_json::json!({"type": "offer", "sdp": OFFER}).to_string();
     let both = [sockets::long_text(&offer), sockets::text(r#"{"type":"bye"}"#)].concat();

@@ -1,5 +1,5 @@
-//! Somebody who knows the household's password guesses the owner's: by good logins of their own in between, and with a
-//! fresh device cookie for every five guesses.
+//! Somebody who knows the household's password guesses the owner's: with successful logins of their own in
+//! between, and with a fresh device cookie for every five guesses.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -11,7 +11,8 @@ use crate::http::{Response, exchange_from, request, written};
 const HOUSEHOLD: &str = "tea for two";
 /// How long they guess.
 const TIME: Duration = Duration::from_secs(8);
-/// What a stranger is let try in that time: five at once, and after 1, 3 and 7 s; and one for a clock that runs on.
+/// Guesses that a stranger has in that time: five at once, and after 1, 3 and 7 s; and one for clock
+/// differences.
 const STRANGERS: u32 = 9;
 
 #[test]
@@ -31,14 +32,14 @@ fn the_households_password_helps_nobody_to_guess_the_owners() {
     scene.under("guesses with fresh device cookies", Flat::FromStart, fresh);
 }
 
-/// Logs in by the household's password before every so many guesses; what became of the guesses.
+/// Logs in with the household's password after every `each` guesses; returns the results of the guesses.
 fn guess(web: SocketAddr, from: Ipv4Addr, each: usize) -> String {
     let (start, mut tried, mut refused, mut logins) = (Instant::now(), 0, 0, 0);
     while start.elapsed() < TIME {
         let in_between = login(web, from, "", HOUSEHOLD);
         let cookies = match in_between.code {
             200 => in_between.cookies(),
-            429 | 503 => String::new(), // it waits, too; and so fast, even connections have to
+            429 | 503 => String::new(), // it waits, too; and at this rate even connections have to
             _ => panic!("{in_between:?}"),
         };
         logins += u32::from(in_between.code == 200);

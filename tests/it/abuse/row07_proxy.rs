@@ -1,5 +1,5 @@
-//! An address that the attacker makes up, through an nginx that the daemon trusts: guesses are counted to whoever makes them,
-//! and list and journal name the true address.
+//! An address that the attacker makes up, sent through an nginx that the daemon trusts: guesses count for
+//! their real source, and list and journal show the true address.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,14 +10,14 @@ use crate::daemon::status;
 use crate::http::anybody;
 use crate::nginx::{Nginx, documented_lines, forwarded_lines};
 
-/// nginx, at the camera.
+/// nginx, on the camera's host.
 const PROXY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2)), 8080);
 const ATTACKER: &str = "10.0.0.9";
-/// More than one source may guess in a minute: five at once, then after 1, 2, 4, 8 and 16 seconds.
+/// More guesses than one source has in a minute: five at once, then after 1, 2, 4, 8 and 16 seconds.
 const GUESSES_LET: u32 = 11;
 const OFFER: &str = include_str!("../../data/offer-chromium-156.sdp");
 
-/// Each request says that it comes from somewhere else, in every way.
+/// Each request claims to come from elsewhere, in every possible way.
 fn made_up(n: u32) -> [(&'static str, String); 3] {
     let address = format!("198.51.100.{}", n % 250);
     [

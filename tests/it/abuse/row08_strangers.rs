@@ -1,4 +1,5 @@
-//! Row 8: strangers who hold connections, or open them without pause, from one address or from thousands.
+//! Row 8: strangers who keep connections open, or open them without pause, from one address or from
+//! thousands.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -17,7 +18,8 @@ use crate::ticker::Ticker;
 
 const LOAD: Duration = Duration::from_secs(8);
 
-/// Attacks, and has somebody do something `wait` later that may take no longer than the owner's acts; how long it took.
+/// Attacks, and runs `act` after `wait`, which may take no longer than the owner's acts; returns how long it
+/// took.
 fn in_the_midst(wait: Duration, attack: impl FnOnce(), act: impl FnOnce() + Send) -> Duration {
     let ticker = Ticker::start();
     let took = std::thread::scope(|scope| {
@@ -39,14 +41,14 @@ fn two_thousand_five_hundred_addresses_that_ask_three_times_a_second() {
     let scene = Scene::new();
     scene.under("2,500 addresses at 3 requests a second", Flat::FromStart, |target| {
         let mut asked = 0;
-        // At first everybody has asked as little as the phone does, and it is as good as any of them.
+        // At first every address has sent as few requests as the phone, so the phone has no advantage.
         let attack = || asked = ask_from_everywhere(target.web);
         let phone = in_the_midst(LOAD * 3 / 4, attack, || scene.new_phone());
         format!("{asked} requests in {LOAD:?}; a new phone signed in within {phone:.1?}")
     });
 }
 
-/// Three requests a second from each of 2,500 addresses; how many there were.
+/// Three requests a second from each of 2,500 addresses; returns the number of requests.
 fn ask_from_everywhere(web: SocketAddr) -> u32 {
     let _room = Descriptors::room_for(2700);
     let request = format!("GET / HTTP/1.1\r\nHost: {web}\r\n\r\n");
@@ -122,7 +124,7 @@ fn silent_connections_to_the_media_port_keep_no_viewer_out() {
                 let silent = |n| connect_from(claimed(n % sources), media);
                 let attack = || {
                     let (start, mut open) = (Instant::now(), (0..400).filter_map(silent).collect::<Vec<_>>());
-                    // Also while the viewer comes.
+                    // Also while the viewer joins.
                     while start.elapsed() < LOAD {
                         open.extend(silent(open.len() as u32));
                         std::thread::sleep(Duration::from_millis(50));
@@ -135,7 +137,7 @@ fn silent_connections_to_the_media_port_keep_no_viewer_out() {
     }
 }
 
-/// The first part of a TLS greeting, after which nothing comes.
+/// The first part of a TLS ClientHello, after which nothing follows.
 const HALF_A_GREETING: [u8; 11] = [0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];
 
 /// A daemon on HTTPS.
@@ -145,7 +147,7 @@ struct Secure {
 }
 
 impl Secure {
-    /// Asks from an address of this host's.
+    /// Sends a request from an address of this host.
     fn ask(&self, from: IpAddr, method: &str, path: &str, body: &str) -> Result<(), String> {
         let (web, origin) = (self.web, format!("https://{}", self.web));
         let headers = [("Origin", &*origin), ("Content-Type", "application/json")];
@@ -161,14 +163,14 @@ impl Secure {
         self.ask(from, "GET", "/", "")
     }
 
-    /// As the owner.
+    /// Signs in as the owner.
     fn sign_in(&self, from: IpAddr) -> Result<(), String> {
         let body = format!(r#"{{"password":"{}"}}"#, door::PASSWORD);
         self.ask(from, "POST", "/api/login", &body)
     }
 }
 
-/// Not one of [`Scene`]'s, whose daemon serves plain HTTP.
+/// Not a [`Scene`], whose daemon serves plain HTTP.
 #[test]
 fn a_hundred_half_open_handshakes_a_second_from_ten_addresses() {
     let switch = Switch::new();

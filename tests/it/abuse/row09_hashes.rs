@@ -1,4 +1,4 @@
-//! Wrong passwords: each is hashed with 19 MiB, of which nothing may stay.
+//! Wrong passwords: each is hashed with 19 MiB, of which nothing may remain in use.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -9,7 +9,8 @@ use crate::daemon::{Daemon, PATTERN};
 use crate::flood;
 use crate::http::{anybody, exchange_from, written};
 
-/// In a scene the owner has signed in before, and what that leaves behind would hide what the attack does. Here nobody has.
+/// In a scene the owner has signed in before, and the memory that this leaves in use would hide the attack's.
+/// Here nobody has.
 #[test]
 fn the_first_hashes_of_all_leave_no_memory_behind() {
     let daemon = Daemon::start(PATTERN);
@@ -37,7 +38,7 @@ fn the_first_hashes_of_all_leave_no_memory_behind() {
     }
 }
 
-/// A wrong password, from an address of its own so that it need not wait.
+/// A wrong password, from a new address so that it need not wait.
 fn guess(to: SocketAddr, from: Ipv4Addr) {
     let body = r#"{"password":"a guess at it"}"#;
     let text = written(to, "POST", "/api/login", &[("Content-Type", "application/json")], body);

@@ -1,5 +1,5 @@
-//! The disk of the state is full, or has turned read-only: what restricts holds at once and over a restart of the daemon,
-//! what grants is refused with a sentence, and both are told.
+//! The disk of the state is full, or has become read-only: restrictions apply immediately and survive a
+//! restart of the daemon, new rights are refused with a sentence, and both are reported.
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
@@ -17,7 +17,7 @@ use crate::process::Dir;
 /// It tries again every few seconds.
 const WRITTEN: Duration = Duration::from_secs(30);
 
-/// A small disk of its own, mounted where only programs see it that were started [inside](Disk::inside).
+/// A small disk, mounted where only programs started [inside](Disk::inside) see it.
 struct Disk {
     mounts: File,
 }
@@ -26,7 +26,7 @@ impl Disk {
     fn at(path: &Path) -> Self {
         fs::create_dir_all(path).unwrap();
         let mount = || {
-            // SAFETY: it concerns this thread alone, which ends here; the file keeps the new namespace.
+            // SAFETY: it affects only this thread, which ends here; the file keeps the new namespace.
             let left = unsafe { libc::unshare(libc::CLONE_FS | libc::CLONE_NEWNS) };
             assert_eq!(left, 0, "{}", std::io::Error::last_os_error());
             sh(&format!("mount --make-rprivate / && mount -t tmpfs -o size=128k none {}", path.display()));
@@ -38,7 +38,8 @@ impl Disk {
 
     fn inside<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
         let enter = || {
-            // SAFETY: both concern this thread alone, which does only `act`; the file is a mount namespace.
+            // SAFETY: both affect only this thread, which does nothing but `act`; the file is a mount
+            // namespace.
             let entered = unsafe {
                 libc::unshare(libc::CLONE_FS) | libc::setns(self.mounts.as_raw_fd(), libc::CLONE_NEWNS)
             };
@@ -54,7 +55,7 @@ fn sh(script: &str) {
     assert!(out.status.success(), "{script}: {}", String::from_utf8_lossy(&out.stderr));
 }
 
-/// Makes it impossible to write, and possible again.
+/// A fault: its name, how to make writing impossible, and how to repair it.
 type Trouble = (&'static str, fn(&Path), fn(&Path));
 
 const TROUBLES: [Trouble; 2] = [
@@ -113,7 +114,7 @@ fn what_restricts_needs_no_disk() {
         assert_eq!([code(&guest), code(&session), code(&other)], [401, 401, 200], "{name}");
         println!("{name}: privacy, revoking and logout within {:.0?}", begun.elapsed());
 
-        // What grants fails, and says why.
+        // New rights are refused, with the reason.
         for (path, body) in [
             ("/api/guests", json!({"label": "Bob", "hours": 1})),
             ("/api/login", json!({"password": PASSWORD})),
@@ -126,7 +127,7 @@ fn what_restricts_needs_no_disk() {
         let told = daemon.status()["state_problem"].clone();
         assert!(told.as_str().is_some_and(|t| t.contains("can't be written")), "{name}: {told}");
 
-        // The disk still holds what was before, and the daemon starts again.
+        // The disk still has the earlier state, and the daemon starts again.
         daemon.kill();
         disk.inside(|| daemon.restart());
         let held = |what: &str| {
@@ -138,7 +139,7 @@ fn what_restricts_needs_no_disk() {
         };
         assert!(held("after a restart").is_string());
 
-        // Once there is room it is written by itself, and lasts.
+        // Once there is room it is written automatically, and lasts.
         disk.inside(|| mend_it(&state));
         until(to, "written", WRITTEN, |s| s["state_problem"].is_null());
         assert!(!runtime.join("restrictions.json").exists());

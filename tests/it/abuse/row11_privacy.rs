@@ -1,5 +1,5 @@
-//! Privacy is switched on while pictures are asked for and somebody watches: after its answer nothing of camera or
-//! microphone leaves, and both are closed.
+//! Privacy is switched on while snapshots are requested and somebody watches: after the answer, nothing of
+//! camera or microphone leaves, and both are closed.
 
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -17,11 +17,11 @@ use crate::http::request;
 const CONFIG: &str =
     "[video]\ndevice = \"pattern\"\nsize = \"640x480\"\nframe_rate = 5\n[audio]\ndevice = \"tone\"\n";
 const SOON: Duration = Duration::from_secs(8);
-/// A test's thread may read late what left before.
+/// The test's thread may read late what left before.
 const READ_LATE: Duration = Duration::from_millis(100);
-/// How long is watched after each answer.
+/// How long to watch after each answer.
 const AFTER: Duration = Duration::from_secs(1);
-/// A card is sent at most so often, with a keyframe for who asks.
+/// Most slates in that time, with a keyframe on request.
 const CARDS: usize = 6;
 
 type Switch = fn(&Daemon, bool);

@@ -1,11 +1,11 @@
-//! Row 12: a page that sends messages as fast as the line carries them.
+//! Row 12: a page that sends messages as fast as the line allows.
 
 use std::time::{Duration, Instant};
 
 use super::{Flat, Scene, sockets};
 
 const LOAD: Duration = Duration::from_secs(6);
-/// A flood is noticed and the socket closed within this time, also where the machine is busy.
+/// Time within which a flood is noticed and the socket closed, even on a busy machine.
 const CLOSED: Duration = Duration::from_secs(3);
 
 /// Sends that frame without pause, on one socket after the other.
@@ -43,7 +43,7 @@ fn pings() {
     attack(&Scene::new(), "pings", &sockets::frame(0x89, b"ping"));
 }
 
-/// No message ever comes of these, so the socket is not closed; it is read slowly.
+/// These frames never complete a message, so the socket is not closed; it is read slowly.
 #[test]
 fn empty_pieces_of_a_message_that_never_ends() {
     Scene::new().under("empty continuation frames", Flat::FromStart, |target| {
@@ -51,7 +51,7 @@ fn empty_pieces_of_a_message_that_never_ends() {
         std::io::Write::write_all(&mut socket, &sockets::frame(0x01, b"")).expect("the first piece");
         let piece = sockets::frame(0x00, b"");
         let (bytes, _) = sockets::flood(&mut socket, &piece, LOAD);
-        // What both ends' buffers hold is not read.
+        // What is in the buffers of both ends was not read.
         format!("{} frames taken by daemon and kernels in {LOAD:?}", bytes / piece.len())
     });
 }

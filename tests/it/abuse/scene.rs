@@ -1,4 +1,5 @@
-//! A camera, somebody who watches it, its owner, and an attacker, each on a host of its own, on one switch.
+//! A camera, a bystander who watches it, its owner, and an attacker, each on a host of its own, on one
+//! switch.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -19,24 +20,24 @@ use crate::http::{Response, anybody, exchange_from};
 use crate::lab::{Host, Switch};
 use crate::ticker::Ticker;
 
-/// No longer without a picture, for whoever watches.
+/// Longest time without a picture for the bystander.
 const FREEZE: Duration = Duration::from_millis(500);
-/// All that the owner does ([`Owner::acts`], [`Scene::new_phone`])...
+/// Longest time for everything that the owner does ([`Owner::acts`], [`Scene::new_phone`]).
 pub const OWNER: Duration = Duration::from_secs(3);
-/// ... or this many times what it took undisturbed, where that is longer.
+/// The owner may also take this many times what it took undisturbed, if that is longer.
 const OWNER_RATIO: u32 = 4;
-/// How long the undisturbed bystander is watched.
+/// How long the undisturbed bystander is observed.
 const CALM: Duration = Duration::from_secs(2);
-/// How long it is watched at least from an attack's start on: of less, a busy machine may take more than half.
+/// Shortest time of observation from an attack's start: of less, a busy machine may take more than half.
 const WATCHED: Duration = Duration::from_secs(4);
-/// No answer takes longer than this.
+/// Longest time for any answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Where the owner's new phones are: each has an address of its own.
+/// The network of the owner's new phones, each of which has its own address.
 const PHONES: &str = "10.8.0.0/16";
 const PHONES_FROM: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 0);
 
-/// The daemon's address and its media port's number.
+/// The daemon's address, and the number of its media port.
 const CAMERA: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 const MEDIA: u16 = 8189;
 
@@ -47,11 +48,11 @@ pub struct Scene {
     process: u32,
     viewer: Host,
     owner: Host,
-    /// Where attacks start from: 10.0.0.9 and fd00::9, and all of [`flood::CLAIMED`].
+    /// The source of attacks: 10.0.0.9 and fd00::9, and all of [`flood::CLAIMED`].
     pub attacker: Host,
     /// Cookies of the owner's browser, which has signed in before.
     known: String,
-    /// How many phones there were ([`Scene::new_phone`]).
+    /// Number of phones so far ([`Scene::new_phone`]).
     phones: AtomicU32,
     daemon: Daemon,
     camera: Host,
@@ -61,17 +62,17 @@ pub struct Scene {
 /// What an attack is aimed at.
 #[derive(Clone)]
 pub struct Target {
-    /// The page's port.
+    /// The page's address.
     pub web: SocketAddr,
-    /// The media port.
+    /// The media port's address.
     pub media: SocketAddrV4,
-    /// The bystander, as somebody knows it who saw its offer and answer.
+    /// The bystander, as known from an intercepted offer and answer.
     pub victim: Victim,
-    /// A guest link that the attacker was given.
+    /// A guest link that the attacker has.
     pub guest: Guest,
 }
 
-/// Somebody who came by a guest link.
+/// A guest with a guest link.
 #[derive(Clone)]
 pub struct Guest {
     /// Cookies.
@@ -79,7 +80,7 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// A request of theirs, as their browser makes it.
+    /// A request of the guest's browser.
     pub fn ask(
         &self,
         to: SocketAddr,
@@ -95,17 +96,17 @@ impl Guest {
 }
 
 impl Scene {
-    /// With the test picture and a tone.
+    /// A scene with the test picture and the tone.
     pub fn new() -> Self {
         Self::with("")
     }
 
-    /// The same; `web` are further lines for `[web]`.
+    /// The same with further lines for `[web]`.
     pub fn with(web: &str) -> Self {
         Self::around(|config| Daemon::start(&format!("{config}{web}")))
     }
 
-    /// The same as [`Scene::new`], with a daemon that may have so few files open.
+    /// The same with a daemon that may open only this many files.
     pub fn with_files(files: u32) -> Self {
         Self::around(|config| Daemon::start_with_files(config, files))
     }
@@ -141,7 +142,7 @@ impl Scene {
         }
     }
 
-    /// Another guest link's holder.
+    /// A guest with a new guest link.
     pub fn guest(&self, label: &str) -> Guest {
         let (web, known) = (self.target.web, &self.known);
         self.owner.inside(|| guest(web, known, label))
@@ -152,22 +153,22 @@ impl Scene {
         self.target.web
     }
 
-    /// Does something on the camera's host.
+    /// Runs `act` on the camera's host.
     pub fn at_camera<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
         self.camera.inside(act)
     }
 
-    /// Runs a command of the owner's on the camera's host.
+    /// Runs a command of the owner on the camera's host.
     pub fn command(&self, args: &[&str]) {
         self.camera.inside(|| self.daemon.command(args));
     }
 
-    /// How many lines the daemon logged with `text`.
+    /// Number of log lines of the daemon with `text`.
     pub fn count(&self, text: &str) -> usize {
         self.daemon.count(text)
     }
 
-    /// The owner takes a phone, from which nobody was ever here, opens the page and signs in.
+    /// The owner opens the page on a phone that was never here before, and signs in.
     pub fn new_phone(&self) {
         let n = self.phones.fetch_add(1, Ordering::Relaxed) + 1;
         let from = Ipv4Addr::from(PHONES_FROM.to_bits() + n).into();
@@ -186,7 +187,7 @@ impl Scene {
         });
     }
 
-    /// Somebody joins whose network lets only TCP through, and sees a picture.
+    /// Somebody whose network allows only TCP joins, and sees a picture.
     pub fn tcp_viewer(&self) {
         let web = self.target.web;
         self.viewer.inside(|| {
@@ -199,8 +200,8 @@ impl Scene {
         });
     }
 
-    /// Runs the attack and judges what it did, as this module's head tells. `attack` runs on the attacker's host, ends by
-    /// itself and returns what it did, for the report.
+    /// Runs the attack and checks its effects, as described at the top of the module. `attack` runs on the
+    /// attacker's host, ends by itself and returns a description for the report.
     pub fn under(&self, what: &str, flat: Flat, attack: impl Fn(&Target) -> String + Send + Sync) {
         let (process, web) = (self.process, self.target.web);
         let (attacker, owner) = (&self.attacker, Owner { host: &self.owner, web, known: &self.known });
@@ -213,7 +214,7 @@ impl Scene {
         let undisturbed = owner.acts(&ticker, || ());
         if flat == Flat::FromFirstRound {
             attacker.inside(|| attack(&target));
-            // What joined has to be gone: a viewer that says nothing stays for some seconds.
+            // Viewers that joined must be gone: a silent one stays for some seconds.
             owner.until_alone();
         }
         let now = || owner.host.inside(|| Figures::of(process, &crate::daemon::status(web)));
@@ -221,7 +222,7 @@ impl Scene {
         let (most, over) = (AtomicU64::new(0), AtomicBool::new(false));
         let start = Instant::now();
         let (report, gap, acted) = std::thread::scope(|scope| {
-            let _over = Over(&over); // also where something fails
+            let _over = Over(&over); // even if something fails
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
                     most.fetch_max(figures::memory(process), Ordering::Relaxed);
@@ -229,9 +230,9 @@ impl Scene {
                 }
             });
             let attacking = scope.spawn(|| attacker.inside(|| attack(&target)));
-            std::thread::sleep(Duration::from_millis(500)); // it is under way
+            std::thread::sleep(Duration::from_millis(500)); // the attack has started by then
             let mut gap = Duration::ZERO;
-            // Privacy stops all pictures, so it comes last, and the bystander is judged until then.
+            // Privacy stops all pictures, so it comes last, and the bystander is observed until then.
             let acted = owner.acts(&ticker, || {
                 gap = bystander.longest_gap(&ticker, start, Instant::now());
             });
@@ -263,7 +264,7 @@ impl Scene {
     }
 }
 
-/// Says that it is over, at the end of its scope.
+/// Sets the flag at the end of its scope.
 pub struct Over<'a>(pub &'a AtomicBool);
 
 impl Drop for Over<'_> {
@@ -272,7 +273,7 @@ impl Drop for Over<'_> {
     }
 }
 
-/// The owner, at a browser that has signed in before.
+/// The owner, with a browser that has signed in before.
 struct Owner<'a> {
     host: &'a Host,
     web: SocketAddr,
@@ -280,8 +281,8 @@ struct Owner<'a> {
 }
 
 impl Owner<'_> {
-    /// Signs in by password, watches, revokes a guest link, and switches privacy on and off. `watched` is called once all
-    /// is done but privacy.
+    /// Signs in with the password, watches, revokes a guest link, and switches privacy on and off. `watched`
+    /// is called when everything except privacy is done.
     fn acts(&self, ticker: &Ticker, watched: impl FnOnce() + Send) -> OwnerTime {
         let (web, known) = (self.web, self.known);
         let timed = |from: Instant| ticker.took(from);
@@ -347,7 +348,7 @@ impl std::fmt::Display for OwnerTime {
     }
 }
 
-/// Somebody who watches from the beginning to the end, and when each picture was there.
+/// A viewer that watches from beginning to end, and the time of each picture.
 struct Bystander {
     victim: Victim,
     pictures: Arc<Mutex<Vec<Instant>>>,
@@ -378,7 +379,7 @@ impl Bystander {
         Self { victim, pictures, _runtime: runtime }
     }
 
-    /// The longest time without a picture between two moments, without what the machine lost meanwhile.
+    /// The longest time without a picture between two moments, not counting time that the machine lost.
     fn longest_gap(&self, ticker: &Ticker, from: Instant, to: Instant) -> Duration {
         let pictures = self.pictures.lock().unwrap();
         let mut edges = vec![from];
@@ -399,11 +400,11 @@ impl Bystander {
     }
 }
 
-/// A runtime whose threads are on one host; dropping it ends what runs there as a power cut would.
+/// A runtime whose threads are on one host; dropping it ends everything on it, like a power cut.
 struct Runtime(Option<tokio::runtime::Runtime>);
 
 impl Runtime {
-    /// Made on the host that it is for: threads that it starts inherit the network of the one that starts them.
+    /// Created on its host: the threads that it starts inherit the network of the creating thread.
     fn new(_on: &Host) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         Self(Some(runtime.expect("a runtime")))
@@ -418,7 +419,7 @@ impl Drop for Runtime {
     }
 }
 
-/// Runs a future on a runtime of its own, which ends with it.
+/// Runs a future on a new runtime, which ends with it.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let done = runtime.block_on(future);
@@ -426,7 +427,8 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     done
 }
 
-/// Signs in as the owner by password, from a browser with these cookies; those it has then.
+/// Signs in as the owner with the password, from a browser with these cookies; returns its cookies
+/// afterwards.
 pub fn sign_in(web: SocketAddr, cookies: &str) -> String {
     let body = format!(r#"{{"password":"{}"}}"#, door::PASSWORD);
     let answer = owner_asks(web, cookies, "POST", "/api/login", &body);
@@ -440,7 +442,7 @@ fn owner_asks(web: SocketAddr, cookies: &str, method: &str, path: &str, body: &s
     anybody(web, method, path, &headers, body).unwrap_or_else(|e| panic!("{method} {path}: {e}"))
 }
 
-/// Offers as a WHEP player does; the offer and what it was answered.
+/// Sends an offer like a WHEP player; returns the offer and the response.
 async fn offered(web: SocketAddr, client: &Client, cookies: &str) -> (String, Response) {
     let offer = client.offer().await;
     let origin = format!("http://{web}");
@@ -473,7 +475,7 @@ struct Viewer {
 }
 
 impl Viewer {
-    /// Until it is connected. `at` is its own address.
+    /// Joins and waits for the connection. `at` is the viewer's address.
     async fn join(web: SocketAddr, at: &str, cookies: &str) -> Self {
         let client = Client::at(at, false).await;
         let (offer, answer) = offered(web, &client, cookies).await;
@@ -502,9 +504,9 @@ impl Viewer {
         Self { client, resource, victim: Victim { address: SocketAddrV4::new(ip, port), username } }
     }
 
-    /// Until the end of the next picture.
+    /// Waits for the end of the next picture.
     async fn picture(&mut self) {
-        // Not `Client::next`, whose patience is shorter than what privacy takes.
+        // Not `Client::next`, whose time limit is shorter than what privacy takes.
         let packets: &mut mpsc::UnboundedReceiver<Packet> = &mut self.client.packets;
         while !matches!(packets.recv().await.expect("it is connected"), Packet::Rtp(p) if p.header.marker) {}
     }

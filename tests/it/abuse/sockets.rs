@@ -1,4 +1,4 @@
-//! WebSockets of a guest, by hand: opened by the hundred, and filled with whatever frames.
+//! WebSockets of a guest, opened by hand in hundreds, and filled with arbitrary frames.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use super::Guest;
 use crate::http::connect;
 
-/// Of a frame's second byte: it is masked, as a client's must be. The mask that follows is zero.
+/// Flag in a frame's second byte: it is masked, as a client's must be. The mask that follows is zero.
 const MASKED: u8 = 0x80;
 
-/// A frame of a client (RFC 6455 section 5.2) with less than 126 bytes.
+/// A client's frame (RFC 6455 section 5.2) with less than 126 bytes.
 pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     [&[first, MASKED | payload.len() as u8, 0, 0, 0, 0], payload].concat()
 }
@@ -26,7 +26,7 @@ pub fn long_text(message: &str) -> Vec<u8> {
     [&[0x81, MASKED | 126, length[0], length[1], 0, 0, 0, 0], message.as_bytes()].concat()
 }
 
-/// The page's WebSocket; `None` if it is refused.
+/// Opens the page's WebSocket; `None` if it is refused.
 pub fn open(from: Option<Ipv4Addr>, to: SocketAddr, guest: &Guest) -> Option<TcpStream> {
     let mut stream = connect(from.map(IpAddr::from), to).ok()?;
     let cookies = &guest.cookies;
@@ -48,7 +48,7 @@ pub fn open(from: Option<Ipv4Addr>, to: SocketAddr, guest: &Guest) -> Option<Tcp
     head.starts_with(b"HTTP/1.1 101").then_some(stream)
 }
 
-/// Answers pings, and forgets the rest, until the time is over; how many of the sockets are still open then.
+/// Answers pings, and ignores the rest, until the time is over; returns how many sockets are still open then.
 pub fn hold(mut sockets: Vec<TcpStream>, time: Duration) -> usize {
     let start = Instant::now();
     for socket in &sockets {
@@ -58,7 +58,7 @@ pub fn hold(mut sockets: Vec<TcpStream>, time: Duration) -> usize {
     while start.elapsed() < time {
         sockets.retain_mut(|socket| match socket.read(&mut room) {
             Ok(0) => false,
-            // Whatever came, a pong is welcome at any time.
+            // A pong is allowed at any time, whatever came.
             Ok(_) => socket.write(&frame(0x8a, &[])).is_ok(),
             Err(e) => e.kind() == ErrorKind::WouldBlock,
         });
@@ -67,8 +67,8 @@ pub fn hold(mut sockets: Vec<TcpStream>, time: Duration) -> usize {
     sockets.len()
 }
 
-/// Sends the same bytes again and again, and reads nothing, until the time is over or the socket is closed: how many
-/// bytes went out, and when it was closed.
+/// Sends the same bytes repeatedly, and reads nothing, until the time is over or the socket is closed;
+/// returns how many bytes were sent, and when it was closed.
 pub fn flood(socket: &mut TcpStream, bytes: &[u8], time: Duration) -> (usize, Option<Duration>) {
     let start = Instant::now();
     socket.set_nonblocking(true).expect("a socket");
