@@ -1,4 +1,5 @@
-//! Who gets in: every route as everybody, from the first start to the last revocation. Other origins are in `cross_site`.
+//! Access control: every route with every role, from the first start to the last revocation. Other origins
+//! are in `cross_site`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use crate::daemon::{self, Daemon, PATTERN};
 use crate::door::{self, PASSWORD};
 use crate::http::{Response, anybody, exchange_from, request, written};
 
-/// Who may, in order; and who asks.
+/// The required role of a route, in order; and the role of a client.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 enum Level {
     /// Anybody, before there is an owner.
@@ -26,10 +27,10 @@ use Level::{Guest, Nobody, Owner, Unpaired, Viewer};
 
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"];
 
-/// Stands for the page's script, whose path has its version in it.
+/// Stands for the page's script, whose path contains its version.
 const SCRIPT: &str = "/assets/VERSION/page.js";
 
-/// Every path, and who may use which method there.
+/// Every path, and the role required for each method.
 const ROUTES: &[(&str, &[(&str, Level)])] = &[
     ("/", &[("GET", Unpaired), ("HEAD", Unpaired)]),
     (SCRIPT, &[("GET", Unpaired), ("HEAD", Unpaired)]),
@@ -81,7 +82,7 @@ const NOWHERE: &[&str] = &[
     "/..%2fstate.json",
 ];
 
-/// What somebody shows.
+/// The credentials that a client sends.
 pub type Shows = Vec<(&'static str, String)>;
 
 pub fn ask(to: SocketAddr, shows: &Shows, method: &str, path: &str, body: &str) -> Response {
@@ -96,7 +97,7 @@ pub fn parsed(response: &Response) -> Value {
     serde_json::from_str(&response.body).unwrap_or_else(|e| panic!("{e}: {response:?}"))
 }
 
-/// What a browser shows after that response, on our own page.
+/// The credentials of a browser on our own page after that response.
 fn cookies(to: SocketAddr, response: &Response) -> Shows {
     assert!(response.code < 300, "{response:?}");
     vec![("Cookie", response.cookies()), ("Origin", format!("http://{to}"))]
@@ -107,7 +108,7 @@ pub fn log_in(to: SocketAddr, password: &str) -> Shows {
     cookies(to, &ask(to, &vec![], "POST", "/api/login", &body))
 }
 
-/// A guest's id and what it shows.
+/// A guest's id and credentials.
 fn guest(to: SocketAddr, label: &str) -> (String, Shows) {
     let body = json!({"label": label, "hours": 1}).to_string();
     let made =
@@ -121,7 +122,7 @@ pub fn bearer(token: &str) -> Shows {
     vec![("Authorization", format!("Bearer {token}"))]
 }
 
-/// Every path and every method as one of that level.
+/// Requests every path with every method in that role.
 fn walk(to: SocketAddr, level: Level, shows: &Shows) {
     let index = ask(to, shows, "GET", "/", "").body;
     let script = index.split('"').find(|part| part.ends_with("/page.js")).map(|part| format!("/{part}"));
@@ -178,7 +179,7 @@ fn every_route_as_everybody() {
     walk(to, Viewer, &bearer(&door::token_of("viewer")));
     walk(to, Owner, &bearer(&door::token()));
     walk(to, Owner, &log_in(to, PASSWORD));
-    // Nobody got further than to the door.
+    // Nobody got past the authentication.
     let status = daemon.status();
     assert_eq!(status["viewers"]["count"], 0, "{status:#}");
 }
@@ -216,7 +217,7 @@ fn until_there_is_an_owner_nothing_answers_but_pairing() {
     assert_eq!(session(&vec![])["state"], "signed-out");
     assert_eq!(pair(&secret, "battery staple").code, 401, "it is good for one time");
 
-    // All of it is there after a power cut, and nobody is asked to pair again.
+    // Everything is still there after a power cut, and nobody is asked to pair again.
     daemon.kill();
     daemon.restart();
     assert_eq!(session(&owner)["role"], "owner");
@@ -233,7 +234,7 @@ fn signing_in_and_out() {
     let code = |shows: &Shows| ask(to, shows, "GET", "/api/status", "").code;
     assert_eq!(session(&owner)["privacy"], false);
 
-    // A household's password, by the owner.
+    // The owner sets a password for the household.
     let change = |shows: &Shows, old: &str, new: &str, role: &str| {
         ask(to, shows, "POST", "/api/password", &json!({"old": old, "new": new, "role": role}).to_string())
             .code
@@ -251,7 +252,7 @@ fn signing_in_and_out() {
     walk_some(to, &viewer);
     assert_eq!(change(&viewer, "tea for two", "battery staple", "owner"), 403);
 
-    // What a browser brings along before it signs in does not become a session (fixation).
+    // A cookie from before signing in does not become a session (fixation).
     let planted = vec![("Cookie", "peercam=planted".to_owned()), ("Origin", format!("http://{to}"))];
     let body = json!({"password": PASSWORD}).to_string();
     let fresh = cookies(to, &ask(to, &planted, "POST", "/api/login", &body));
@@ -270,7 +271,7 @@ fn signing_in_and_out() {
     assert_eq!(code(&viewer), 401);
 }
 
-/// A viewer by password is as one by token.
+/// A viewer by password has the same rights as one by token.
 fn walk_some(to: SocketAddr, viewer: &Shows) {
     for (path, code) in [("/api/status", 200), ("/api/guests", 403), ("/whep", 200)] {
         assert_eq!(ask(to, viewer, "GET", path, "").code, code, "{path}");
@@ -299,7 +300,7 @@ fn what_each_may_know() {
     }
     let listed = parsed(&ask(to, &bearer(&door::token()), "GET", "/api/guests", ""));
     assert_eq!((&listed[0]["label"], listed[0].get("secret")), (&json!("Ann"), None), "{listed:#}");
-    // Another guest may not touch her viewer; what isn't theirs isn't there.
+    // Another guest may not touch her viewer; other people's viewers do not exist for a guest.
     let ((_, bob), (_, namesake)) = (guest(to, "Bob"), guest(to, "Ann"));
     let name = whep(to, &ann);
     for (shows, code) in [(&bob, 404), (&namesake, 404), (&ann, 200)] {
@@ -307,7 +308,7 @@ fn what_each_may_know() {
     }
 }
 
-/// Joins without media; the viewer's resource.
+/// Joins without media; returns the viewer's resource.
 fn whep(to: SocketAddr, shows: &Shows) -> String {
     let mut shows = shows.clone();
     shows.push(("Content-Type", "application/sdp".into()));
@@ -422,7 +423,7 @@ fn guessing_is_slowed_and_keeps_nobody_out_who_was_in() {
     println!("of 1,000 guesses from 1,000 addresses {hashed} were looked at, in {:.1?}", began.elapsed());
     assert!(hashed < 40, "{hashed}");
 
-    // A stranger has to wait now, with the right password too; the owner at home does not.
+    // A stranger has to wait now, even with the right password; the owner at home does not.
     let answer =
         exchange_from(Ipv4Addr::new(127, 9, 9, 9).into(), to, &text.replace("a guess at it", PASSWORD));
     assert_eq!(answer.expect("an answer").code, 429);
@@ -445,7 +446,7 @@ fn guesses_at_links_are_slowed_and_a_right_one_is_not() {
     log_in(to, PASSWORD);
 }
 
-/// Joins over WHEP; the connected client, and its resource.
+/// Joins over WHEP; returns the connected client and its resource.
 async fn watch(to: SocketAddr, shows: &Shows) -> (Client, String) {
     let mut client = Client::new(true).await;
     let mut shows = shows.clone();

@@ -1,4 +1,5 @@
-//! Whatever is sent to the daemon gets an error or is dropped; nothing of it stays, and the stream goes on.
+//! Invalid input to the daemon gets an error or is dropped; nothing of it remains in memory, and the stream
+//! continues.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -21,13 +22,13 @@ fn post(to: SocketAddr, body: &str) -> (u16, String) {
     (answer.code, answer.body)
 }
 
-/// A problem's sentence.
+/// The detail of a problem response.
 fn detail(body: &str) -> String {
     let problem: Value = serde_json::from_str(body).unwrap_or_else(|e| panic!("{e}: {body}"));
     problem["detail"].as_str().expect("a sentence").to_owned()
 }
 
-/// Descriptors, tasks, UDP sockets of the daemon.
+/// Descriptors, tasks and UDP sockets of the daemon.
 fn held(daemon: &Daemon) -> (u64, u64, usize) {
     let status = daemon.status();
     let number = |key: &str| status["process"][key].as_u64().expect("a number");
@@ -35,8 +36,8 @@ fn held(daemon: &Daemon) -> (u64, u64, usize) {
     (number("descriptors"), number("tasks"), sockets.lines().count())
 }
 
-/// Nothing more is held than before. What is closed is counted out a moment later, also what was closed just before it was
-/// counted for the first time; what leaked stays, and each of these tests does everything twice at least.
+/// Checks that the daemon uses no more than before. Resources that were closed just before a count disappear
+/// a moment later; leaks stay, and each of these tests does everything at least twice.
 fn assert_held(daemon: &Daemon, before: (u64, u64, usize)) {
     let end = Instant::now() + Duration::from_secs(10);
     loop {
@@ -160,7 +161,7 @@ fn the_stream_goes_on_whatever_arrives() {
                     noise ^= noise << 13;
                     noise ^= noise >> 7;
                     noise ^= noise << 17;
-                    // First bytes of every protocol that shares the port: STUN, DTLS, RTP, RTCP (RFC 7983).
+                    // First bytes of every protocol on the port: STUN, DTLS, RTP, RTCP (RFC 7983).
                     if i == 0 { [0, 1, 22, 23, 128, 129, 200, noise as u8][n % 8] } else { noise as u8 }
                 })
                 .collect();

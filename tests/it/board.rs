@@ -1,5 +1,6 @@
-//! A virtual board with the kernel's own V4L2, UVC and ALSA drivers (`tests/board`), watched by Chromium here over a tap
-//! network. The board runs 15 times slower than this machine, so pictures are small and deadlines long.
+//! A virtual board with the kernel's own V4L2, UVC and ALSA drivers (`tests/board`), watched by Chromium on
+//! this machine over a tap network. The board runs 15 times slower than this machine, so pictures are small
+//! and deadlines long.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,23 +18,23 @@ use crate::jpeg;
 use crate::process::{Dir, Process};
 use crate::{file, place};
 
-/// Its cable's end here.
+/// The interface at this end of its cable.
 pub const TAP: &str = "board0";
 const PORT: u16 = 8080;
 
-/// Which processor, and what is PID 1.
+/// The kind of board: its processor and its PID 1.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
-    /// This machine's processor, and next to nothing else: up in some seconds.
+    /// This machine's processor with a minimal system: up in some seconds.
     Bare,
     /// Debian as people install it, on this machine's processor.
     Amd64,
-    /// Debian as people install it, on a Raspberry Pi's.
+    /// Debian as people install it, on a Raspberry Pi's processor.
     Arm64,
 }
 
 impl Kind {
-    /// The image, and what of it runs.
+    /// The image, and its init.
     fn image(self) -> (PathBuf, &'static str) {
         match self {
             Self::Bare => (place("PEERCAM_BOARD"), "guest_init"),
@@ -57,7 +58,7 @@ impl Board {
         Self::boot_as(Kind::Bare, modules)
     }
 
-    /// The same of any kind.
+    /// Boots a board of this kind.
     pub fn boot_as(kind: Kind, modules: &str) -> Self {
         let ip = |args: &str| {
             let mut command = Command::new("ip");
@@ -65,7 +66,7 @@ impl Board {
             let out = command.output().expect("ip runs");
             assert!(out.status.success(), "ip {args}: {}", String::from_utf8_lossy(&out.stderr));
         };
-        // Not by /sys/class/net, which shows the network of whoever mounted it.
+        // Not by /sys/class/net, which shows the network namespace of the process that mounted it.
         let there =
             Command::new("ip").args(["link", "show", TAP]).output().expect("ip runs").status.success();
         if !there {
@@ -73,7 +74,7 @@ impl Board {
             ip(&format!("addr add 10.77.0.1/24 dev {TAP}"));
             ip(&format!("link set {TAP} up"));
         }
-        // Debian's kernel under emulation panics at some boots in its timer check, before any of our own is started.
+        // Under emulation, Debian's kernel sometimes panics in its timer check while booting.
         for _ in 0..3 {
             if let Some(board) = Self::try_boot(kind, modules) {
                 return board;
@@ -92,7 +93,7 @@ impl Board {
         board.comes_up().then_some(board)
     }
 
-    /// Waits until it takes requests.
+    /// Waits until it accepts requests.
     fn comes_up(&self) -> bool {
         let (start, share) = (Instant::now(), self.share.path());
         let within = if matches!(self.kind, Kind::Bare) { 120 } else { 300 };
@@ -108,26 +109,26 @@ impl Board {
         true
     }
 
-    /// Has systemd shut it down and start it again; what is on its disk stays.
+    /// Has systemd reboot it; its disk keeps its contents.
     pub fn reboot(&mut self) {
         std::fs::remove_file(self.share.path().join("out/ready")).unwrap();
         self.run("setsid sh -c 'sleep 1; systemctl reboot' > /dev/null 2>&1 &");
         assert!(self.comes_up(), "the board does not come up again");
     }
 
-    /// Runs a script on the board and returns its output; fails the test if it fails.
+    /// Runs a script on the board and returns its output; fails the test if the script fails.
     pub fn run(&mut self, script: &str) -> String {
         let (status, output) = self.attempt(script);
         assert_eq!(status, 0, "on the board: {script}\n{output}\n{}", self.daemon_log());
         output
     }
 
-    /// The same without a judgement: exit status and output.
+    /// Runs a script and returns its exit status and output.
     pub fn attempt(&mut self, script: &str) -> (i32, String) {
         self.requests += 1;
         let n = self.requests;
         let share = self.share.path();
-        // By a rename, so that the board never sees half of it.
+        // By a rename, so that the board never sees a partial file.
         std::fs::write(share.join("in/new"), script).unwrap();
         std::fs::rename(share.join("in/new"), share.join(format!("in/{n}"))).unwrap();
         let within = if matches!(self.kind, Kind::Bare) { 60 } else { 180 };
@@ -147,12 +148,12 @@ impl Board {
         }
     }
 
-    /// Puts a file where the board sees it, as /host/NAME.
+    /// Creates a file that the board sees as /host/NAME.
     pub fn put(&self, name: &str, contents: &[u8]) {
         std::fs::write(self.share.path().join(name), contents).unwrap();
     }
 
-    /// Starts the daemon there; any that runs already is killed. `config` is without `[web]`.
+    /// Starts the daemon there, and kills a running one. `config` is without `[web]`.
     pub fn start_daemon(&mut self, config: &str) -> SocketAddr {
         let binary = self.share.path().join("peercam");
         if !binary.exists() {
@@ -182,12 +183,12 @@ impl Board {
         std::fs::read_to_string(self.share.path().join("daemon.log")).unwrap_or_default()
     }
 
-    /// A camera of the kernel's own, which errors can be injected into.
+    /// Adds a camera of the kernel's own, which can inject errors.
     pub fn plug_vivid(&mut self) {
         self.run("modprobe vivid n_devs=1 node_types=0x1 num_inputs=1 input_types=0 no_error_inj=0");
     }
 
-    /// Plugs the webcam of software in, showing /host/movie.mjpeg; unplugs one that is there.
+    /// Plugs in the software webcam, which shows /host/movie.mjpeg; unplugs it first if it is plugged in.
     pub fn plug_webcam(&mut self, arguments: &str) {
         self.unplug_webcam();
         self.run(&format!(
@@ -213,7 +214,8 @@ impl Drop for Board {
     }
 }
 
-/// A camera that is plugged in is to be back within 2 s, on a machine that is not 15 times slower than this one.
+/// Deadline for a camera to be back after plugging in: 2 s on a machine that is not 15 times slower than this
+/// one.
 const BACK_WITHIN: Duration = Duration::from_secs(15);
 
 const LIVE: &str = "live";
@@ -227,7 +229,7 @@ fn counter(status: &Value, name: &str) -> f64 {
     number(status, &format!("/counters/{name}"))
 }
 
-/// Waits until the page shows the bars again: the camera's picture, and not the slate.
+/// Waits until the page shows the bars again: the camera's picture, not the slate.
 pub fn picture_is_back(browser: &mut Browser, at: f64, what: &str) {
     let end = Instant::now() + Duration::from_secs(40);
     loop {
@@ -242,7 +244,7 @@ pub fn picture_is_back(browser: &mut Browser, at: f64, what: &str) {
     }
 }
 
-/// Unplugged in mid-stream: the slate comes on the same connection; plugged in: the picture comes back.
+/// Unplugged while streaming: the slate arrives on the same connection; plugged in: the picture comes back.
 fn unplug_and_replug(
     board: &mut Board,
     browser: &mut Browser,
@@ -258,7 +260,7 @@ fn unplug_and_replug(
     println!("gone after {took:.1?}: {}", gone["video"]["reason"]);
     assert!(gone["video"]["reason"].as_str().is_some_and(|r| !r.is_empty()), "{gone:#}");
     assert_eq!(counter(&gone, "camera_lost"), lost + 1., "{gone:#}");
-    // The page says why, below a picture that says so too: two slates a second. Sound goes on.
+    // The page shows the reason, and so does the picture: two slates a second. Sound continues.
     browser.wait("window.peercam.facts.state === 'camera-gone'", 20);
     // Or, if the daemon has looked for it by then, that there is none.
     let reason = gone["video"]["reason"].to_string().to_lowercase();
@@ -276,8 +278,8 @@ fn unplug_and_replug(
     assert_eq!(browser.connections(), before, "the viewer had to connect again");
 }
 
-/// Sets controls of vivid's by which it fails in mid-stream, and waits until it has failed and delivers again: until then the
-/// browser may still show what it was sent before.
+/// Sets controls with which vivid fails while streaming, and waits until it has failed and delivers again:
+/// until then the browser may still show earlier pictures.
 fn lost_and_back(board: &mut Board, address: SocketAddr, controls: &str) {
     let before = counter(&status(address), "camera_lost");
     board.run(&format!("v4l2-ctl -d /dev/video0 -c {controls}"));
@@ -289,12 +291,12 @@ fn lost_and_back(board: &mut Board, address: SocketAddr, controls: &str) {
     });
 }
 
-/// Into the other end of the sound loopback.
+/// Plays into the other end of the sound loopback.
 pub const PLAY: &str =
     "setsid speaker-test -D hw:Loopback,0,0 -c 1 -r 48000 -F S16_LE -t sine -f 1000 > /dev/null 2>&1 &";
 
-/// The sound loopback goes away in mid-stream and comes back: the picture goes on, the page says why there is no sound, and
-/// sound returns on the same connection.
+/// The sound loopback disappears while streaming and comes back: the picture continues, the page says why
+/// there is no sound, and sound returns on the same connection.
 fn unplug_and_replug_the_microphone(board: &mut Board, browser: &mut Browser, address: SocketAddr) {
     let audio = |state: &'static str| move |status: &Value| status["audio"]["state"] == state;
     let before = browser.connections();
@@ -316,7 +318,7 @@ fn unplug_and_replug_the_microphone(board: &mut Board, browser: &mut Browser, ad
     assert_eq!(browser.connections(), before, "the viewer had to connect again");
 }
 
-/// vivid's picture is bars from top to bottom.
+/// vivid's picture has bars from top to bottom.
 pub const MIDDLE: f64 = 0.5;
 
 #[test]
@@ -346,14 +348,14 @@ fn vivid_and_sound_loopback() {
     println!("{heard}");
     assert!((number(&heard, "/sound/peakHz") - 1000.).abs() < 20., "{heard:#}");
 
-    // Beside its own daemon, which has both devices open, `check` finds no fault.
+    // Next to the daemon, which has both devices open, `check` finds no fault.
     let said = board.run("/tmp/peercam check --config /host/device.toml --state-dir /tmp/state");
     assert_eq!(said.matches("open in the running peercam").count(), 2, "{said}");
     assert!(said.ends_with("no problems\n"), "{said}");
     let said = board.run("/tmp/peercam devices --config /host/device.toml --state-dir /tmp/state");
     assert!(said.contains(", chosen, open in the running peercam\n    device = \"/dev/video0\"\n"), "{said}");
 
-    // The driver's injected faults: counted and survived.
+    // The driver's injected faults are counted and survived.
     let before = status(address);
     board.run("v4l2-ctl -d /dev/video0 -c percentage_of_dropped_buffers=50");
     until(address, "counting lost frames", Duration::from_secs(30), |s| {
@@ -365,7 +367,7 @@ fn vivid_and_sound_loopback() {
     });
     lost_and_back(&mut board, address, "inject_fatal_streaming_error=1");
     picture_is_back(&mut browser, MIDDLE, "after a fatal streaming error");
-    // The next attempt to stream fails too, and the one after that does not.
+    // The next attempt to stream fails too, the one after that does not.
     lost_and_back(&mut board, address, "inject_vidioc_streamon_error=1,inject_fatal_streaming_error=1");
     picture_is_back(&mut browser, MIDDLE, "after a failed STREAMON");
 
@@ -397,9 +399,10 @@ fn vivid_and_sound_loopback() {
     }
 }
 
-/// For so many seconds: how much later than pictures sound comes, in milliseconds from an unknown beginning. Of each the
-/// packet counts that took the least time from its RTP time to here, because the network and the board only ever add to
-/// it. Pictures are dated by the board's own clock, which sound has to keep to.
+/// For this many seconds: how much later than pictures sound arrives, in milliseconds relative to an unknown
+/// origin. For each kind, only the packet that took the least time from its RTP time to here counts, because
+/// the network and the board only ever add to it. Pictures are dated by the board's clock, which sound has to
+/// follow.
 async fn behind_pictures_ms(client: &mut Client, origin: (Instant, [u32; 2]), seconds: u64) -> f64 {
     let end = Instant::now() + Duration::from_secs(seconds);
     let mut least = [f64::INFINITY; 2];
@@ -415,19 +418,20 @@ const PICTURE: usize = 0;
 const SOUND: usize = 1;
 const RTP_KHZ: [f64; 2] = [90., 48.];
 
-/// What a packet is, and its RTP time.
+/// The kind of a packet, and its RTP time.
 fn dated(packet: Packet) -> Option<(usize, u32)> {
     let Packet::Rtp(packet) = packet else { return None };
     let kind = if packet.header.payload_type == OPUS { SOUND } else { PICTURE };
     Some((kind, packet.header.timestamp))
 }
 
-/// A microphone whose crystal is 2000 ppm slow, more than any real one, so that it shows within a minute: its sound would be
-/// 90 ms late after 45 s if its samples were the clock.
-/// What it showed, or what was wrong.
+/// A microphone whose crystal is 2000 ppm slow, more than any real one, so that it shows within a minute: its
+/// sound would be 90 ms late after 45 s if its samples were the clock. Returns the measurements, or what was
+/// wrong.
 pub fn a_drifting_microphone_stays_in_time() -> Result<String, String> {
     let mut board = Board::boot("snd-aloop");
-    // The control is of the capturing side, in hundred-thousandths: 100200 takes samples that much too slowly.
+    // The control belongs to the capturing side, in hundred-thousandths: 100200 takes samples too slowly by
+    // that factor.
     board
         .run("amixer -q -c Loopback cset iface=PCM,name='PCM Rate Shift 100000',device=1,subdevice=0 100200");
     board.run(PLAY);
@@ -459,8 +463,8 @@ pub fn a_drifting_microphone_stays_in_time() -> Result<String, String> {
     let seen = format!(
         "behind pictures {early:.1} ms, {late:.1} ms after 45 s; drift {drift:.0} ppm, worst offset {worst:.2} ms"
     );
-    // Without resampling the offset runs to 8 ms, time and again, at 500 ppm already. A packet waits for what the microphone
-    // gives at a time, up to 20 ms, and the drift moves where in it the packet ends.
+    // Without resampling the offset repeatedly reaches 8 ms even at 500 ppm. A packet waits for the
+    // microphone's delivery, up to 20 ms, and the drift moves the end of the packet within that time.
     let good = (drift + 2000.).abs() < 100. && worst < 5. && (late - early).abs() < 30.;
     if good { Ok(seen) } else { Err(seen) }
 }
@@ -506,7 +510,7 @@ fn usb_webcam_with_mjpeg() {
         board.plug_webcam(PLUG)
     });
 
-    // Another camera that damages every seventh picture: these are dropped and counted, and nothing else is lost.
+    // A camera that damages every seventh picture: these are dropped and counted, and nothing else is lost.
     let before = status(address);
     board.plug_webcam(&format!("{PLUG} --damage 7"));
     until(address, "counting damaged pictures", Duration::from_secs(60), |s| {
@@ -516,7 +520,7 @@ fn usb_webcam_with_mjpeg() {
     let facts = browser.watch(5);
     assert_eq!(number(&facts, "/stampsWrong"), 0., "{facts:#}");
 
-    // In dim light: what was wanted, negotiated and delivered are told apart.
+    // In dim light the wanted, negotiated and delivered rates differ.
     board.plug_webcam(&format!("{PLUG} --deliver 5"));
     until(address, "telling half the rate", Duration::from_secs(60), |s| {
         s["video"]["delivered_fps"].as_f64().is_some_and(|fps| (3.0..6.5).contains(&fps))
@@ -527,7 +531,7 @@ fn usb_webcam_with_mjpeg() {
     });
 }
 
-/// The fake webcam and the board by themselves: what the kernel makes of them, by v4l2-ctl.
+/// The software webcam and the board without the daemon, as v4l2-ctl sees them.
 #[test]
 fn the_board_itself() {
     let mut board = Board::boot("vhci-hcd,uvcvideo,snd-aloop");

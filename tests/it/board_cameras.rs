@@ -1,5 +1,6 @@
-//! Three cameras in one daemon on the virtual board: two of the kernel's own and a USB webcam, each seen in its tile over one
-//! connection, with two microphones. One is unplugged, one stands still: the others do not notice.
+//! Three cameras in one daemon on the virtual board: two of the kernel's own and a USB webcam, each shown in
+//! its tile over one connection, with two microphones. One is unplugged, one stops delivering: the others are
+//! not affected.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use crate::browser::{Browser, number};
 use crate::daemon::{status, until};
 use crate::{file, jpeg};
 
-/// The board runs 15 times slower than this machine.
+/// Deadline; the board runs 15 times slower than this machine.
 const SOON: Duration = Duration::from_secs(40);
 
 const CONFIG: &str = "[video]\nsize = \"160x120\"\nframe_rate = 5\nbitrate_kbps = 300\n\
@@ -19,7 +20,8 @@ const CONFIG: &str = "[video]\nsize = \"160x120\"\nframe_rate = 5\nbitrate_kbps 
     [[camera]]\nname = \"red\"\ndevice = \"/dev/video2\"\nmicrophone = \"hw:Loopback,1,1\"\n\
     [[camera]]\nname = \"blue\"\ndevice = \"/dev/video3\"\nmicrophone = \"off\"\n";
 
-/// In the page: for each tile the mean colour in the middle of its picture, and from now on the times of its pictures.
+/// In the page: for each tile the mean colour in the middle of its picture, and from now on the times of its
+/// pictures.
 const WATCH: &str = "(() => {
     window.gaps = {};
     for (const tile of document.querySelectorAll('.tile')) {
@@ -42,7 +44,7 @@ fn state(status: &Value, name: &str) -> Value {
     all.into_iter().find(|camera| camera["name"] == name).map_or(Value::Null, |c| c["video"]["state"].clone())
 }
 
-/// The longest time without a picture of each camera, in milliseconds, within so many seconds from now on.
+/// The longest time without a picture for each camera, in milliseconds, within this many seconds from now on.
 fn gaps(browser: &mut Browser, seconds: u64) -> Value {
     browser.eval(WATCH);
     std::thread::sleep(Duration::from_secs(seconds));
@@ -52,7 +54,8 @@ fn gaps(browser: &mut Browser, seconds: u64) -> Value {
     )
 }
 
-/// The others went on while one was disturbed, as in the times between: a busy machine disturbs them as well, now and then.
+/// The other cameras continued while one was disturbed, as in the undisturbed times: a busy machine disturbs
+/// them as well, now and then.
 fn assert_undisturbed(between: &[Value], during: &[Value], others: &[&str]) {
     println!("longest gaps, undisturbed {between:?}, else {during:?}");
     for name in others {
@@ -71,7 +74,7 @@ fn all_live(address: SocketAddr) {
     });
 }
 
-/// How many connections the page has. One that was begun before it knew how many cameras there are is closed.
+/// Number of the page's connections. One that began before the number of cameras was known is closed.
 fn open(browser: &mut Browser) -> usize {
     browser.connections().iter().filter(|state| *state != "closed").count()
 }
@@ -106,7 +109,7 @@ fn three_cameras_and_two_microphones_over_one_connection() {
     };
     assert!(is("red", 0) && is("blue", 2) && !is("webcam", 0) && !is("webcam", 2), "{colours}");
 
-    // The sound is that of the enlarged one.
+    // The sound is that of the enlarged camera.
     browser.eval("document.querySelector('[data-camera=red] .tile-button').click()");
     browser.wait("window.peercam.facts.enlarged === 'red'", 20);
     browser.click_sound();
@@ -114,7 +117,7 @@ fn three_cameras_and_two_microphones_over_one_connection() {
         browser.wait(&format!("(document.querySelector('[data-camera={name}] .tile-button').matches('.enlarged *') || document.querySelector('[data-camera={name}] .tile-button').click(), window.peercam.facts.enlarged === '{name}')"), 20);
         browser.frames(10, 40);
         let heard = browser.listen(5);
-        // They are an octave apart. A board that is starved itself plays a tone torn into pieces, which moves it a little.
+        // The tones are an octave apart. A board short of CPU plays a torn tone, which moves it a little.
         assert!((number(&heard, "/sound/peakHz") - hz).abs() < 0.1 * hz, "{name}: {heard:#}");
     }
     browser.eval("document.querySelector('[data-camera=webcam] .tile-button').click()");
@@ -131,7 +134,7 @@ fn three_cameras_and_two_microphones_over_one_connection() {
     browser.wait("window.peercam.facts.cameras.every((c) => c.state === 'live')", 40);
     between.push(gaps(&mut browser, 12));
 
-    // It stands still: its driver has nothing more to give.
+    // The camera hangs: its driver delivers nothing more.
     board.run("kill -STOP $(cat /tmp/webcam)");
     during.push(gaps(&mut browser, 12));
     board.run("kill -CONT $(cat /tmp/webcam)");

@@ -1,5 +1,5 @@
-//! Cameras that work elsewhere, on the virtual board: with JPEGs of their own, slow to start, with a mode that does not
-//! work, and unplugged while nobody watches. One boot for all of them.
+//! Cameras with known quirks, on the virtual board: unusual JPEGs, slow to start, a mode that does not work,
+//! and unplugged while nobody watches. One boot for all of them.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -14,21 +14,21 @@ use crate::http::request;
 use crate::{file, jpeg};
 
 const PLUG: &str = "--size 320x240 --fps 10";
-/// The board runs 15 times slower than this machine.
+/// Deadline; the board runs 15 times slower than this machine.
 const SOON: Duration = Duration::from_secs(30);
 
 fn state(state: &'static str) -> impl Fn(&Value) -> bool {
     move |status| status["video"]["state"] == state
 }
 
-/// The code of `/snapshot.jpg`, and the size of the JPEG if it is one.
+/// The status code of `/snapshot.jpg`, and the size of the JPEG if it is one.
 fn snapshot(address: SocketAddr) -> (u16, Option<(usize, usize)>) {
     let (code, body) = get(address, "/snapshot.jpg").expect("an answer");
     let header = turbojpeg::read_header(&body).ok();
     (code, header.map(|header| (header.width, header.height)))
 }
 
-/// A picture comes, in whatever state the camera was left.
+/// Checks that a picture arrives, whatever the camera's state was.
 fn assert_picture(address: SocketAddr, size: (usize, usize)) {
     assert_eq!(snapshot(address), (200, Some(size)), "{:#}", status(address));
 }
@@ -48,7 +48,7 @@ fn watch(address: SocketAddr, pictures: f64) {
     until(address, "left", SOON, |s| s["viewers"]["count"] == 0);
 }
 
-/// Waits for a line of the journal.
+/// Waits for a line in the log.
 fn assert_said(board: &Board, line: &str) {
     let end = Instant::now() + SOON;
     while !board.daemon_log().lines().any(|l| l.contains(line)) {
@@ -78,7 +78,7 @@ fn cameras_that_work_elsewhere() {
         pictures += 1;
     }
 
-    // Each of these has a picture in it, so each is shown.
+    // Each of these contains a picture, so each is shown.
     board.plug_webcam("--size 128x64 --fps 10 --mjpeg /host/pictures");
     let address = start(&mut board, true);
     until(address, "live", SOON, state("live"));
@@ -91,7 +91,7 @@ fn cameras_that_work_elsewhere() {
     slow_to_start(&mut board, address);
     a_mode_that_does_not_work(&mut board, address);
 
-    // It agreed on another size than it sends: what comes is shown.
+    // It sends a different size than it agreed to: what arrives is shown.
     board.plug_webcam(&format!("{PLUG} --mjpeg /host/large.mjpeg"));
     let width = |s: &Value| s["video"]["state"] == "live" && s["video"]["negotiated"]["width"] == 640;
     until(address, "told as it is", SOON, width);
@@ -108,7 +108,7 @@ fn unplugged_while_nobody_watches(board: &mut Board, address: SocketAddr, before
     board.unplug_webcam();
     until(address, "gone", SOON, state("gone"));
     assert_eq!(snapshot(address), (503, None));
-    // In this name there are marks that would reverse the line of the journal, and wipe the terminal.
+    // This name contains marks that would reverse the log line and clear the terminal.
     board.plug_webcam(&format!("{PLUG} --name $'Cam\\u202e\\x1b[2J'"));
     let (_, now) = until(address, "back", SOON, state(before));
     assert_picture(address, (320, 240));
@@ -123,7 +123,7 @@ fn slow_to_start(board: &mut Board, address: SocketAddr) {
     let before = status(address);
     board.plug_webcam(&format!("{PLUG} --start-after 5"));
     until(address, "starting", SOON, state("starting"));
-    // Whoever asks meanwhile waits for it.
+    // A request meanwhile waits for it.
     assert_picture(address, (320, 240));
     let (_, now) = until(address, "live", SOON, state("live"));
     let lost = |status: &Value| number(status, "/counters/camera_lost");

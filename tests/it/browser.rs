@@ -1,4 +1,4 @@
-//! Chromium and Firefox on the daemon's page, by `tests/browser/watch.mjs`.
+//! Chromium and Firefox on the daemon's page, driven by `tests/browser/watch.mjs`.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::file;
 use crate::process::{Process, run};
 use crate::ticker::Ticker;
 
-/// The test picture's colour bars, 75 % of full.
+/// The test picture's colour bars, at 75 %.
 pub const BARS: [[f64; 3]; 8] = [
     [191., 191., 191.],
     [191., 191., 0.],
@@ -26,28 +26,30 @@ pub const BARS: [[f64; 3]; 8] = [
     [0., 0., 0.],
 ];
 
-/// How far a colour may be off, of 255.
+/// Largest error of a colour, of 255.
 const COLOUR_TOLERANCE: f64 = 8.0;
 
-/// Sound and picture may differ by 40 ms; how they are measured (probe.js) is right to 20.
+/// Largest difference between sound and picture: 40 ms, and the accuracy of the measurement (probe.js), 20
+/// ms.
 const LIP_SYNC_MS: f64 = 40.0 + 20.0;
 
-/// In so many looks, one after another.
+/// Number of looks in a row for which this must hold.
 const TOGETHER: u32 = 3;
 
-/// How long a look is, seconds: as many beeps.
+/// Duration of a look, in seconds: as many beeps.
 const LOOK_S: u32 = 8;
 
-/// How long a browser on a busy machine may need to bring them together.
+/// How long a browser on a busy machine may take to synchronise them.
 const LIP_SYNC_WITHIN: Duration = Duration::from_secs(150);
 
-/// How far the page's delay may be off that of the same pictures' stamps, besides the error of the clock that it tells.
+/// Largest difference between the page's delay and that of the same pictures' stamps, besides the clock error
+/// that the page reports.
 const DELAY_MS: f64 = 5.0;
 
-/// That error at most, with the daemon on the same machine, however busy it is.
+/// Largest clock error, with the daemon on the same machine, however busy it is.
 const CLOCK_ERROR_MS: f64 = 50.0;
 
-/// One page in one browser; dropping it ends the browser.
+/// A page in a browser; dropping it ends the browser.
 pub struct Browser {
     process: Process,
 }
@@ -58,7 +60,7 @@ impl Browser {
         Self::start_by(Command::new("node").arg(file("browser/watch.mjs")).arg(name), name)
     }
 
-    /// Starts Chromium, whose user trusts a device's certificate authority (PEM).
+    /// Starts Chromium for a user that trusts a device's certificate authority (PEM).
     pub fn trusting(authority: &[u8]) -> Self {
         let (_, pem) = parse_x509_pem(authority).expect("a PEM file");
         let certificate = pem.parse_x509().expect("a certificate");
@@ -76,7 +78,7 @@ impl Browser {
         Self { process }
     }
 
-    /// One command of watch.mjs; fails the test where it fails.
+    /// Runs a command of watch.mjs; fails the test if it fails.
     pub fn tell(&mut self, command: &Value) -> Value {
         self.process.tell(&command.to_string());
         let line = self.process.line(Duration::from_secs(90));
@@ -96,7 +98,7 @@ impl Browser {
     /// Opens a pairing link, and becomes the owner as a person would.
     pub fn pair(&mut self, link: &str) {
         self.tell(&json!({"do": "visit", "url": link}));
-        // The form is hidden until the code is there that sends it.
+        // The form is hidden until the code that sends it is there.
         self.wait("document.getElementById('pair')?.checkVisibility()", 50);
         self.eval(&format!(
             "for (const field of ['pair-password', 'pair-again'])
@@ -107,7 +109,7 @@ impl Browser {
         self.wait("window.peercam.facts.state === 'live'", 50);
     }
 
-    /// Waits for so many further frames; returns how many milliseconds they took.
+    /// Waits for this many further frames; returns how many milliseconds they took.
     pub fn frames(&mut self, count: u32, within_s: u32) -> f64 {
         let took = self.tell(&json!({"do": "frames", "count": count, "within": within_s}));
         took.as_f64().unwrap_or_else(|| {
@@ -116,12 +118,13 @@ impl Browser {
         })
     }
 
-    /// Looks at each frame for so many seconds. `ran` among the facts is how many of them the machine was there.
+    /// Observes each frame for this many seconds. `ran` among the facts is the part of that time in which the
+    /// machine ran.
     pub fn watch(&mut self, seconds: u32) -> Value {
         self.look(json!({"do": "watch", "seconds": seconds}))
     }
 
-    /// Looks and listens; the page must be unmuted.
+    /// Observes frames and sound; the page must be unmuted.
     pub fn listen(&mut self, seconds: u32) -> Value {
         self.look(json!({"do": "watch", "seconds": seconds, "sound": true}))
     }
@@ -129,7 +132,7 @@ impl Browser {
     fn look(&mut self, command: Value) -> Value {
         let ticker = Ticker::start();
         let (mut start, mut facts) = (Instant::now(), self.tell(&command));
-        // A time in which the machine did something else for more than half of it tells nothing: another one is looked at.
+        // A time in which the machine was busy elsewhere for more than half is worthless: look again.
         for _ in 0..2 {
             if ticker.is_valid(start, Instant::now()) {
                 break;
@@ -148,9 +151,9 @@ impl Browser {
         self.wait("!document.querySelector('video').muted", 5);
     }
 
-    /// Listens until the browser has brought sound and picture together, or for so long that it never will; returns the last
-    /// look. After unmuting it moves the one towards the other, 10 ms a second, and what sound piled up while a busy machine
-    /// did not play it is played faster. The way past each other to somewhere else takes less than `TOGETHER` looks.
+    /// Listens until the browser has synchronised sound and picture, or for so long that it never will;
+    /// returns the last look. After unmuting it moves one towards the other, 10 ms a second, and sound that
+    /// piled up on a busy machine is played faster. Passing the right point takes less than `TOGETHER` looks.
     pub fn lip_sync(&mut self) -> Result<Value, Value> {
         let end = Instant::now() + LIP_SYNC_WITHIN;
         let mut together = 0;
@@ -189,13 +192,13 @@ impl Browser {
         state["connections"].as_array().unwrap().iter().map(|s| s.as_str().unwrap().to_owned()).collect()
     }
 
-    /// Mean colours in the middles of eight bars, at a height of the picture.
+    /// Mean colours in the middle of each of the eight bars, at a height of the picture.
     pub fn bars(&mut self, at: f64) -> Value {
         self.tell(&json!({"do": "bars", "at": at}))
     }
 }
 
-/// Whether colours are those of the bars.
+/// Whether the colours are those of the bars.
 pub fn are_bars(seen: &Value) -> bool {
     BARS.iter().enumerate().all(|(bar, want)| {
         want.iter().enumerate().all(|(channel, want)| {
@@ -209,7 +212,7 @@ pub fn assert_bars(seen: &Value, what: &str) {
     assert!(are_bars(seen), "{what}: {seen}, not {BARS:?}");
 }
 
-/// A number among facts.
+/// A number in the facts.
 pub fn number(facts: &Value, pointer: &str) -> f64 {
     facts.pointer(pointer).and_then(Value::as_f64).unwrap_or_else(|| panic!("no {pointer} in {facts:#}"))
 }
@@ -217,7 +220,7 @@ pub fn number(facts: &Value, pointer: &str) -> f64 {
 fn assert_picture(facts: &Value) {
     assert_eq!(facts["codec"], "video/H264", "{facts:#}");
     assert_eq!((number(facts, "/width"), number(facts, "/height")), (640., 480.), "{facts:#}");
-    // Half of what is sent: how many more is the bench's question.
+    // Half of the frames sent: how many more is a question for the benches.
     assert!(number(facts, "/decoded") >= 15. * number(facts, "/ran"), "{facts:#}");
     assert!(number(facts, "/stamps") >= 10. * number(facts, "/ran"), "{facts:#}");
     assert_eq!(number(facts, "/stampsWrong"), 0., "{facts:#}");
@@ -228,8 +231,8 @@ fn assert_picture(facts: &Value) {
     assert_bars(&facts["bars"], "test picture");
 }
 
-/// The page's own figure against the stamps', which are read when the browser has the picture ready: a refresh of the screen
-/// may lie between.
+/// The page's own figure compared with the stamps', which are read when the browser has the picture ready: a
+/// screen refresh may lie between.
 fn assert_delay_is_told(facts: &Value) {
     let stamps = number(facts, "/delay/toldP50");
     let more = number(facts, "/told/delay_ms") - stamps;
@@ -311,7 +314,7 @@ fn two_viewers_one_with_sound() {
     assert_eq!(number(&daemon.status(), "/viewers/count"), 2.);
 }
 
-/// What `tests/browser/page.mjs` sees of the page itself.
+/// What `tests/browser/page.mjs` checks about the page itself.
 fn page(browser: &str, scenarios: &[&str]) {
     page_of(&Daemon::start(PATTERN), browser, scenarios);
 }
@@ -358,7 +361,7 @@ fn page_speaks_the_language_of_its_browser() {
     page("chromium", &["languages"]);
 }
 
-/// Debian's WebKit has no WebRTC, and the page says so; all the rest works.
+/// Debian's WebKit has no WebRTC, and the page says so; everything else works.
 #[test]
 fn webkit_shows_everything_but_the_picture() {
     let daemon = Daemon::start(PATTERN);
@@ -397,7 +400,7 @@ fn page_gives_sound_by_a_click() {
     page("firefox", &["sound"]);
 }
 
-/// Three test pictures, which are told apart by their sizes.
+/// Three test pictures, distinguished by their sizes.
 const THREE: &str = r#"
 [video]
 frame_rate = 15
@@ -443,7 +446,7 @@ fn cameras_come_and_go(daemon: &Daemon, browser: &mut Browser) {
         let told = format!("{all}.map((c) => c.label).join() === '{labels}' && {live}");
         browser.wait(&format!("{told} && window.peercam.facts.generation === 1"), 20);
     };
-    // What stays in the page is the same element, with the same stream: it doesn't blink.
+    // A tile that stays is the same element with the same stream: it doesn't blink.
     let stays = |browser: &mut Browser, camera: &str| {
         let video = format!("document.querySelector('[data-camera={camera}] video')");
         browser.eval(&format!("(window.kept ??= new Map()).set('{camera}', [{video}, {video}.srcObject])"));
@@ -464,7 +467,7 @@ fn cameras_come_and_go(daemon: &Daemon, browser: &mut Browser) {
     for name in ["front", "back", "yard"] {
         stays(browser, name);
     }
-    // Another label is no other camera.
+    // A new label does not make a new camera.
     daemon.reload(&THREE.replace("Front door", "Porch"));
     shows(browser, "Porch,Back,Yard");
     daemon.reload(&THREE.replace(camera("back"), ""));
@@ -483,7 +486,7 @@ fn cameras_come_and_go(daemon: &Daemon, browser: &mut Browser) {
     let (two, _) = THREE.rsplit_once("[[camera]]").expect("cameras");
     daemon.reload(two);
     shows(browser, "Front door,Back");
-    // The only one fills the page, as one camera does.
+    // A single camera fills the page.
     let (one, _) = two.rsplit_once("[[camera]]").expect("cameras");
     daemon.reload(one);
     shows(browser, "Front door");
@@ -504,7 +507,8 @@ fn a_new_pairing_link_says_that_there_is_an_owner() {
     assert_eq!(browser.eval("document.getElementById('pair-title').textContent"), "Set a new owner password");
 }
 
-/// What `tests/browser/door.mjs` sees of pairing, signing in, guests, privacy, and what is said where it does not connect.
+/// What `tests/browser/door.mjs` checks about pairing, signing in, guests, privacy, and messages about failed
+/// connections.
 #[test]
 fn page_lets_in_only_whom_it_should() {
     let mut daemon = Daemon::first_start(PATTERN);

@@ -1,4 +1,4 @@
-//! Several cameras in one daemon: each is its own, and nobody gets one that they may not watch.
+//! Several cameras in one daemon: each is independent, and nobody gets a camera that they may not watch.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::client::{Client, PATIENCE};
 use crate::daemon::{Daemon, get, until};
 use crate::http::{Response, anybody, request};
 
-/// Two test pictures, which are told apart by their sizes.
+/// Two test pictures, distinguished by their sizes.
 const TWO: &str = "[audio]\ndevice = \"tone\"\n\
     [[camera]]\nname = \"front\"\nlabel = \"Front door\"\ndevice = \"pattern\"\nsize = \"640x360\"\n\
     [[camera]]\nname = \"back\"\ndevice = \"pattern\"\nsize = \"320x240\"\n";
@@ -33,7 +33,7 @@ fn names(status: &Value) -> Vec<&str> {
     status["cameras"].as_array().into_iter().flatten().filter_map(|c| c["name"].as_str()).collect()
 }
 
-/// The code of a snapshot, and its size.
+/// The status code and size of a snapshot.
 fn snapshot(address: SocketAddr, query: &str) -> (u16, Option<(usize, usize)>) {
     let (code, body) = get(address, &format!("/snapshot.jpg{query}")).expect("an answer");
     let header = turbojpeg::read_header(&body).ok();
@@ -71,7 +71,7 @@ impl Player {
         player
     }
 
-    /// Pictures come now.
+    /// Waits for pictures.
     async fn watches(&mut self) {
         while self.client.packets.try_recv().is_ok() {}
         self.client.next("video", |p| matches!(p, Packet::Rtp(_)).then_some(())).await;
@@ -95,7 +95,7 @@ async fn each_camera_is_its_own() {
         "{refused:?}"
     );
 
-    // Demand of one is none of the other.
+    // Demand for one camera is not demand for the other.
     until(at, "at rest", Duration::from_secs(20), |s| {
         state(s, "front") == "idle" && state(s, "back") == "idle"
     });
@@ -121,7 +121,7 @@ async fn each_camera_is_its_own() {
         "{told:#}"
     );
 
-    // It goes over to the other one, on the same connection.
+    // It switches to the other one, on the same connection.
     let (resource, body) = (player.resource.clone(), json!({"camera": "front"}).to_string());
     assert_eq!(request(at, "PATCH", &resource, &[JSON], &body).unwrap().code, 204);
     until(at, "over", PATIENCE, |s| camera(s, "front")["viewers"] == 1 && camera(s, "back")["viewers"] == 0);
@@ -151,11 +151,11 @@ async fn privacy_of_one_camera_leaves_the_other_open() {
     assert_eq!(snapshot(at, "?camera=back").0, 503);
     assert_eq!(snapshot(at, "?camera=front").0, 200);
     for player in &mut players {
-        player.watches().await; // the second, a slate
+        player.watches().await; // the second one, a slate
     }
     assert!(daemon.command(&["status"]).contains("on for back"));
 
-    // Also after a restart, and until it is switched off.
+    // Also after a restart, until it is switched off.
     daemon.kill();
     daemon.restart();
     until(at, "private again", PATIENCE, |s| state(s, "back") == "private");
@@ -180,7 +180,7 @@ async fn cameras_come_change_and_go_while_others_are_watched() {
     assert_eq!(names(&status), ["front", "back", "attic"]);
     assert_eq!(snapshot(at, "?camera=attic"), (200, Some((160, 120))));
 
-    // A key of one: whoever watches the others notices nothing, whoever watches that one stays.
+    // A changed key of one camera: viewers of the others are not affected, viewers of that one stay.
     let changed = three.replace("320x240", "320x180").replace("Front door", "Porch");
     daemon.reload(&changed);
     daemon.said("camera.back.size 320x240 -> 320x180");
@@ -189,7 +189,7 @@ async fn cameras_come_change_and_go_while_others_are_watched() {
     back.watches().await;
     front.watches().await;
 
-    // Another name is another camera. Who watches the old one is told nothing of the new one.
+    // A new name is a new camera. Viewers of the old one get nothing of the new one.
     daemon.reload(&changed.replace("\"back\"", "\"yard\""));
     daemon.said("camera.back removed");
     let (_, status) = until(at, "renamed", PATIENCE, |s| names(s) == ["front", "yard", "attic"]);
@@ -200,7 +200,7 @@ async fn cameras_come_change_and_go_while_others_are_watched() {
     assert_eq!(camera(&daemon.status(), "front")["viewers"], 1);
 }
 
-/// What a guest for "back" is told when they ask for anything of "front".
+/// Answers to a guest for "back" who asks for anything of "front".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_of_one_camera_gets_nothing_of_another() {
     let mut daemon = Daemon::start(TWO);
@@ -238,7 +238,7 @@ async fn a_guest_of_one_camera_gets_nothing_of_another() {
         assert_eq!(post(&client, at, "?camera=front", headers).await.code, 404);
         let client = Client::new(false).await;
         assert_eq!(post(&client, at, "?camera=back&camera=front", headers).await.code, 404);
-        // Without a name, the first that is theirs.
+        // Without a name: the first camera that they may watch.
         let client = Client::new(false).await;
         let answer = post(&client, at, "", headers).await;
         assert_eq!(answer.code, 201, "{answer:?}");
@@ -253,7 +253,7 @@ async fn a_guest_of_one_camera_gets_nothing_of_another() {
         let list = daemon.status()["viewers"]["list"].clone();
         let of = list.as_array().unwrap().last().unwrap()["cameras"].clone();
         assert_eq!(of[0]["camera"], "back", "{list:#}");
-        // Not even by a viewer of the owner's.
+        // Not even through a viewer of the owner.
         let owners = Player::join(at, "?camera=front").await;
         let refused =
             anybody(at, "PATCH", &owners.resource, &[&[JSON], headers].concat(), "{\"sound\":true}").unwrap();
@@ -262,7 +262,7 @@ async fn a_guest_of_one_camera_gets_nothing_of_another() {
     assert_eq!(anybody(at, "GET", "/snapshot.jpg?camera=front", &as_program, "").unwrap().code, 404);
     assert_eq!(anybody(at, "GET", "/snapshot.jpg?camera=back", &as_program, "").unwrap().code, 200);
 
-    // Renamed, the camera is granted to nobody; nor is another one that gets its name later.
+    // A renamed camera is granted to nobody; nor is a new one that later gets its old name.
     let mut watching = Client::new(false).await;
     let answer = post(&watching, at, "?camera=back", &as_program).await;
     watching.accept(&answer.body).await;

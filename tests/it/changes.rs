@@ -1,5 +1,6 @@
-//! Chromium and Firefox beside each other on one daemon's page. Each has the quality changed again and again, as a person
-//! would, and the camera, and shows the pictures of one stream: without an error, a gap, or a step back in time.
+//! Chromium and Firefox side by side on one daemon's page. In each, quality and camera are changed
+//! repeatedly, as a person would, and it shows the pictures of one stream: without an error, a gap, or a step
+//! back in time.
 
 use std::time::{Duration, Instant};
 
@@ -10,29 +11,29 @@ use crate::daemon::Daemon;
 use crate::random::Random;
 use crate::ticker::Ticker;
 
-/// Two cameras; by the width of a picture it is known whose it is.
+/// Two cameras, distinguished by the widths of their pictures.
 const CONFIG: &str = "[audio]\ndevice = \"tone\"\n\
     [[camera]]\nname = \"front\"\ndevice = \"pattern\"\nsize = \"640x480\"\n\
     [[camera]]\nname = \"back\"\ndevice = \"pattern\"\nsize = \"704x528\"\n";
-/// How wide their full pictures are.
+/// Width of their full pictures.
 const CAMERAS: [(&str, u64); 2] = [("front", 640), ("back", 704)];
-/// What may be chosen, and which part of the width the pictures have then.
+/// The qualities, and the divisor of the width for each.
 const QUALITIES: [(&str, u64); 4] = [("auto", 1), ("full", 1), ("half", 2), ("quarter", 4)];
-/// How often another quality, another camera, or both are chosen, and in which order; each browser has its own.
+/// Number of changes of quality, camera or both; each browser has its own random order.
 const CHANGES: u32 = 200;
 const SEEDS: [u32; 2] = [0x2001_2026, 0x2002_2026];
-/// The next choice follows within this, mostly; a keyframe may have to wait for longer.
+/// Usual time until the next choice, in milliseconds; a keyframe may have to wait longer.
 const SOON: std::ops::Range<u32> = 150..450;
-/// One choice in ten is left alone for this time.
+/// How long one choice in ten stays unchanged.
 const ALONE: Duration = Duration::from_millis(1500);
 const ALONE_EVERY: u32 = 10;
-/// Half a second that a keyframe may have to wait, as long for an encoder or a camera that starts, and the way to the screen:
-/// one that is left alone is shown by then.
+/// Time within which an unchanged choice must be shown: half a second that a keyframe may have to wait, as
+/// long for an encoder or a camera to start, and the way to the screen.
 const MET: Duration = Duration::from_millis(1300);
-/// No gap between two pictures is longer.
+/// Longest gap between two pictures.
 const GAP: Duration = Duration::from_millis(300);
 
-/// Choices, and how many milliseconds each holds.
+/// Choices, and how many milliseconds each lasts.
 fn choices(seed: u32) -> Vec<(&'static str, &'static str, u32)> {
     let all = || {
         CAMERAS.iter().flat_map(|(camera, _)| QUALITIES.iter().map(move |(quality, _)| (*camera, *quality)))
@@ -59,7 +60,7 @@ fn width_of(camera: &Value, quality: &Value) -> u64 {
     find(&CAMERAS, camera) / find(&QUALITIES, quality)
 }
 
-/// Whether two pictures are of the same camera: by their widths.
+/// Whether two pictures are of the same camera, by their widths.
 fn of_one_camera(a: &Value, b: &Value) -> bool {
     let camera = |picture: &Value| {
         let width = picture["width"].as_u64()?;
@@ -69,7 +70,8 @@ fn of_one_camera(a: &Value, b: &Value) -> bool {
     camera(a) == camera(b)
 }
 
-/// Opens the page's details, where the choice is, and has it made again and again; what the browser saw meanwhile.
+/// Opens the page's details, where the choice is, and changes it repeatedly; returns what the browser saw
+/// meanwhile.
 fn change(browser: &mut Browser, seed: u32) -> Value {
     browser.wait("window.peercam.facts.cameras.every((c) => c.state === 'live')", 20);
     browser.eval("document.querySelector('[data-camera=front] .tile-button').click()");
@@ -114,16 +116,16 @@ impl<'a> Seen<'a> {
         self.faults.push(what.into());
     }
 
-    /// How much of the time from one thing to another the machine was there.
+    /// How much of the time between two events the machine ran.
     fn ran(&self, from: &Value, to: &Value) -> Duration {
         let at = |seen: &Value| self.ticker.at(number(seen, "/at"));
         self.ticker.longest([(at(from), at(to))])
     }
 
-    /// Whatever a decoder can't use makes a browser ask for a keyframe, and nothing is lost on the way here. On a busy machine
-    /// `framesDropped` may be more than 0, when a browser that is late goes on with a keyframe that is there already; some
-    /// pictures may still be on their way through it; and `freezeCount` counts gaps of 150 ms more than usual, which are judged
-    /// by [`Seen::gaps`].
+    /// A browser requests a keyframe for anything that its decoder can't use, and nothing is lost on the way
+    /// here. On a busy machine `framesDropped` may be more than 0, when a late browser continues with a
+    /// keyframe that is already there; some pictures may still be in progress; and `freezeCount` counts gaps
+    /// of 150 ms more than usual, which [`Seen::gaps`] checks.
     fn counted(&mut self) {
         let counts = self.counts;
         println!("{}: {counts}", self.name);
@@ -137,10 +139,11 @@ impl<'a> Seen<'a> {
         }
     }
 
-    /// It rises. The number is read off the screen, where the next picture may be by then: it may be the same again, and where
-    /// that has another size there is none. One in a few hundred of those that are hard to read is wrong.
+    /// The number rises. It is read off the screen, which may already show the next picture: it may be the
+    /// same again, and if that picture has a different size there is none. Of those that are hard to read,
+    /// one in a few hundred is wrong.
     fn time(&mut self) {
-        // Each camera has numbers of its own.
+        // Each camera has its own numbers.
         let steps = |key: &str, bits: u32, alike: fn(&Value, &Value) -> bool| -> Vec<u64> {
             let pairs = self.frames.windows(2).filter(|pair| alike(&pair[0], &pair[1]));
             let step = |pair: &[Value]| {
@@ -159,8 +162,8 @@ impl<'a> Seen<'a> {
         }
     }
 
-    /// Pictures of another size come only where that was asked for, and in this order. Where camera and quality change, the
-    /// camera is asked for first, and may come before the quality does.
+    /// Pictures of a different size arrive only after a request, and in this order. Where camera and quality
+    /// change, the camera is requested first, and may arrive before the quality does.
     fn sizes(&mut self) {
         let (mut choice, mut shown, mut switches) = (0, 640, 0);
         for frame in self.frames {
@@ -182,7 +185,7 @@ impl<'a> Seen<'a> {
         println!("{}: {switches} times another size, {} pictures shown", self.name, self.frames.len());
     }
 
-    /// A choice that is left alone is met.
+    /// A choice that stays unchanged is shown.
     fn left_alone(&mut self) {
         let ends = self.asked.iter().skip(1).chain(self.frames.last());
         let (mut judged, mut not_met) = (0_usize, vec![]);
@@ -197,7 +200,7 @@ impl<'a> Seen<'a> {
             }
         }
         println!("{}: of {} choices {judged} left alone", self.name, self.asked.len());
-        // As in `rungs`: one in twenty is for a busy machine.
+        // As in `rungs`: one in twenty may be late on a busy machine.
         if not_met.len() > judged.div_ceil(20) {
             self.fault(format!("not met: {not_met:?}"));
         }
@@ -207,7 +210,7 @@ impl<'a> Seen<'a> {
         let mut gaps: Vec<_> = self.frames.windows(2).map(|pair| self.ran(&pair[0], &pair[1])).collect();
         gaps.sort_by(|a, b| b.cmp(a));
         println!("{}: longest gaps {:.0?}", self.name, &gaps[..5]);
-        // As in `rungs`: a busy machine may keep a browser waiting now and then.
+        // As in `rungs`: a busy machine may delay a browser now and then.
         if gaps[2] >= GAP {
             self.fault(format!("gaps {:.0?}", &gaps[..5]));
         }

@@ -1,4 +1,4 @@
-//! The command line as a person or a service manager meets it: texts and exit statuses.
+//! The command line as seen by a person or a service manager: messages and exit statuses.
 
 use std::process::{Command, Output};
 
@@ -80,7 +80,7 @@ fn options_stand_before_or_after_the_command() {
         let out = peercam(&dir, line);
         assert_eq!(out.status.code(), Some(78), "{line:?}: {out:?}");
         assert!(text(&out.stderr).contains("a.toml:2:14: video.frame_rate"), "{line:?}: {out:?}");
-        // The list may be what it takes to correct the file.
+        // The list may be needed to correct the file.
         assert_eq!(text(&out.stdout).contains("Encoders"), line.contains(&"devices"), "{line:?}: {out:?}");
     }
     for line in [
@@ -107,7 +107,7 @@ fn check_beside_a_running_peercam_knows_its_own_daemon() {
     let said = daemon.command(&["check", "--config", &file]);
     assert!(said.contains(&format!("running (process {})", daemon.id())), "{said}");
     assert!(said.ends_with("no problems\n") && !said.contains("no HTTP"), "{said}");
-    // Another state is another daemon, which would find these ports taken.
+    // A different state means a different daemon, which would find these ports taken.
     let dir = Dir::new();
     let out = peercam(&dir, &["check", "--config", &file, "--state-dir", "other"]);
     let said = text(&out.stdout);
@@ -119,7 +119,7 @@ fn check_beside_a_running_peercam_knows_its_own_daemon() {
         assert!(said.contains(&part), "{part:?} in {said}");
     }
     assert!(said.contains("3 problems") && said.contains("no HTTP"), "{said}");
-    // What somebody else has is taken, beside whatever daemon.
+    // A port of another program is taken in any case.
     let other = std::net::UdpSocket::bind("0.0.0.0:18449").unwrap();
     std::fs::write(dir.path().join("device.toml"), config("18449")).unwrap();
     let state = daemon.state_dir().display().to_string();

@@ -1,4 +1,4 @@
-//! A viewer made of the same WebRTC crate: receives, and shows every packet that arrived.
+//! A viewer made of the same WebRTC crate: receives, and returns every packet that arrived.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,32 +25,32 @@ use peercam::viewer::{Credential, Holder, Offer, Signaling, Wanted};
 
 use crate::http::{Response, request};
 
-/// How long anything on loopback may take on a busy machine.
+/// Longest time for anything on loopback on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(10);
-/// Opus' payload type in its offers.
+/// Payload type of Opus in its offers.
 pub const OPUS: u8 = 111;
-/// By what viewers come in that join without the web.
+/// The credential of viewers that join without the web.
 pub const OWNER: Holder = Holder { credential: Credential::new([0; 32]), owner: true, household: false };
-/// The extension that the daemon sends its playout delay in.
+/// The extension with the daemon's playout delay.
 const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
 
-/// The owner's wish to watch the first of these cameras, by the registry itself.
+/// An offer of the owner for the first of these cameras, passed directly to the registry.
 pub fn offer(sdp: String, from: SocketAddr, via: Signaling, cameras: &Cameras) -> Offer {
     let cameras = vec![Wanted { mid: None, camera: cameras.all()[0].clone(), quality: Quality::Auto }];
     let (to, who, holder, sound, listen) = (None, "test".into(), OWNER, false, None);
     Offer { sdp, from, to, who, holder, via, sound, cameras, listen }
 }
 
-/// One receiving connection.
+/// A receiving connection.
 pub struct Client {
     pub connection: Arc<dyn PeerConnection>,
-    /// Every RTP and RTCP packet, as it came off the wire (after SRTP).
+    /// Every RTP and RTCP packet, as it arrived (after SRTP).
     pub packets: mpsc::UnboundedReceiver<Packet>,
     pub state: watch::Receiver<RTCPeerConnectionState>,
     gathered: watch::Sender<bool>,
     tracks: mpsc::UnboundedReceiver<Arc<dyn TrackRemote>>,
     video: Option<Arc<dyn TrackRemote>>,
-    /// Loses every n-th packet of first transmission; 0: none.
+    /// Loses every n-th packet of first transmission; 0 loses none.
     pub loss: Arc<AtomicU32>,
 }
 
@@ -89,12 +89,12 @@ impl Client {
         Self::by(vec![address.to_owned()], vec![], 1, audio).await
     }
 
-    /// Wants so many pictures, each in a section, and sound if `audio`.
+    /// Wants this many pictures, each in a section, and sound if `audio`.
     pub async fn watching(pictures: usize, audio: bool) -> Self {
         Self::by(vec!["127.0.0.1:0".to_owned()], vec![], pictures, audio).await
     }
 
-    /// The same, without UDP: [`Client::connect_tcp`] is for the daemon's candidates.
+    /// The same without UDP; use [`Client::connect_tcp`] for the daemon's candidates.
     pub async fn over_tcp(audio: bool) -> Self {
         Self::over_tcp_at("127.0.0.1:0", audio).await
     }
@@ -149,12 +149,12 @@ impl Client {
         Self { connection, packets, state, gathered, tracks, video: None, loss }
     }
 
-    /// An offer without candidates: what a browser sends that trickles, or has none to tell.
+    /// An offer without candidates, like that of a browser that trickles or has none.
     pub async fn offer(&self) -> String {
         self.offer_with(None).await
     }
 
-    /// One more section for a picture, in its next offer.
+    /// Adds a section for another picture to its next offer.
     pub async fn add_picture(&self) {
         let direction = RTCRtpTransceiverDirection::Recvonly;
         let init = RTCRtpTransceiverInit { direction, ..Default::default() };
@@ -164,7 +164,7 @@ impl Client {
             .expect("transceiver");
     }
 
-    /// A later offer, which goes on with ICE as it is.
+    /// A later offer, which does not restart ICE.
     pub async fn offer_again(&self) -> String {
         let offer = self.connection.create_offer(None).await.expect("offer");
         self.connection.set_local_description(offer.clone()).await.expect("local description");
@@ -197,14 +197,14 @@ impl Client {
             .collect()
     }
 
-    /// What its offer over WHEP, as the owner, is answered.
+    /// Sends its offer over WHEP as the owner; returns the response.
     pub async fn ask(&self, address: SocketAddr) -> Response {
         let offer = self.offer().await;
         let post = move || request(address, "POST", "/whep", &[("Content-Type", "application/sdp")], &offer);
         tokio::task::spawn_blocking(post).await.expect("no panic").expect("an answer")
     }
 
-    /// Joins over WHEP, as the owner, and waits until it is connected. Returns its resource.
+    /// Joins over WHEP as the owner, and waits for the connection. Returns its resource.
     pub async fn join(&mut self, address: SocketAddr) -> String {
         let answer = self.ask(address).await;
         assert_eq!(answer.code, 201, "{answer:?}");
@@ -213,13 +213,13 @@ impl Client {
         answer.header("location").expect("a resource").to_owned()
     }
 
-    /// Takes the answer.
+    /// Applies the answer.
     pub async fn accept(&self, answer: &str) {
         let answer = RTCSessionDescription::answer(answer.to_owned()).expect("an answer");
         self.connection.set_remote_description(answer).await.expect("a usable answer");
     }
 
-    /// Takes the answer, and of its candidates only the first of TCP, at `port` if that is another.
+    /// Applies the answer, with only the first TCP candidate, at `port` if given.
     pub async fn connect_tcp(&self, answer: &str, port: Option<u16>) {
         let (theirs, rest): (Vec<_>, Vec<_>) = answer.lines().partition(|l| l.starts_with("a=candidate:"));
         self.accept(&rest.iter().flat_map(|l| [l, "\r\n"]).collect::<String>()).await;
@@ -232,7 +232,7 @@ impl Client {
         self.connection.add_ice_candidate(candidate).await.expect("taken");
     }
 
-    /// Until the connection is in this state.
+    /// Waits until the connection is in this state.
     pub async fn until(&mut self, state: RTCPeerConnectionState) {
         let reached = self.state.wait_for(|s| *s == state);
         tokio::time::timeout(PATIENCE, reached)
@@ -253,12 +253,12 @@ impl Client {
         tokio::time::timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("no {what}"))
     }
 
-    /// Says that pictures were lost.
+    /// Reports lost pictures.
     pub async fn send_pli(&mut self, media_ssrc: u32) {
         self.send_rtcp(vec![Box::new(PictureLossIndication { sender_ssrc: 1, media_ssrc })]).await;
     }
 
-    /// Says anything about the video.
+    /// Sends any RTCP about the video.
     pub async fn send_rtcp(&mut self, packets: Vec<Box<dyn rtc::rtcp::Packet>>) {
         while self.video.is_none() {
             let track =
@@ -268,13 +268,13 @@ impl Client {
         self.video.as_ref().expect("set above").write_rtcp(packets).await.expect("sent");
     }
 
-    /// Ends without a word to the daemon but what WebRTC itself says.
+    /// Closes the connection without telling the daemon, except through WebRTC itself.
     pub async fn close(self) {
         self.connection.close().await.expect("closed");
     }
 }
 
-/// Copies everything inbound, and loses some of it.
+/// Copies all incoming packets, and loses some.
 struct Tap {
     packets: mpsc::UnboundedSender<Packet>,
     loss: Arc<AtomicU32>,

@@ -1,4 +1,4 @@
-//! Pages of other origins: by forged headers, and in a real browser whose owner is signed in.
+//! Pages of other origins: with forged headers, and in a real browser whose owner is signed in.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -67,7 +67,7 @@ fn a_cookie_counts_for_our_own_page_only() {
             }
         }
     }
-    // Looking, too: a foreign page may show nothing of ours.
+    // Reading, too: a foreign page may not show anything of ours.
     for path in ["/snapshot.jpg", "/api/status", "/api/guests", "/whep"] {
         for site in ["cross-site", "same-site"] {
             let mut shows = cookie();
@@ -76,13 +76,13 @@ fn a_cookie_counts_for_our_own_page_only() {
         }
         assert_eq!(ask(to, &cookie(), "GET", path, "").code, 200, "{path} by an old browser");
     }
-    // A program shows a token, which no browser sends by itself.
+    // A program sends a token, which no browser adds by itself.
     assert_eq!(ask(to, &bearer(&door::token()), "DELETE", "/whep/x", "").code, 404);
     let status = daemon.status();
     assert_eq!(status["viewers"]["count"], 0, "{status:#}");
 }
 
-/// Serves one page at an origin of its own, as long as the tests run.
+/// Serves one page at a separate origin, for as long as the tests run.
 struct Evil(SocketAddr);
 
 impl Evil {
@@ -112,7 +112,7 @@ impl Evil {
     }
 }
 
-/// What a page of another origin tries, in a browser whose owner is signed in.
+/// What a page of another origin tries in a browser whose owner is signed in.
 const EVIL: &str = r#"(async () => {
     const tries = {};
     const at = (path) => 'http://CAMERA' + path;
@@ -155,7 +155,7 @@ fn a_page_of_another_origin_gets_nothing_out_of_a_browser_that_is_signed_in() {
     let mut browser = Browser::start("chromium");
     browser.open(&daemon.url("/"));
     let port = daemon.address().port();
-    // Another site (localhost), and the same one at another port: cookies don't tell ports apart.
+    // A different site (localhost), and the same site at a different port: cookies are not separated by port.
     for (host, camera) in
         [("localhost", format!("127.0.0.1:{port}")), ("127.0.0.1", format!("127.0.0.1:{port}"))]
     {

@@ -15,7 +15,7 @@ use crate::process::{Dir, Process, run};
 pub const PATTERN: &str =
     "[video]\ndevice = \"pattern\"\nsize = \"640x480\"\nframe_rate = 30\n[audio]\ndevice = \"tone\"\n";
 
-/// Its state, in its folder.
+/// Its state directory, in its folder.
 const STATE: &str = "state";
 
 /// A running daemon; dropping it kills it.
@@ -24,36 +24,37 @@ pub struct Daemon {
     address: SocketAddr,
     config: String,
     variables: Vec<(String, String)>,
-    /// Most files that it may have open; the usual limit if `None`.
+    /// Most files that it may open; the usual limit if `None`.
     files: Option<u32>,
     dir: Dir,
 }
 
 impl Daemon {
-    /// Starts it on a free port of 127.0.0.1; it has an owner ([`door`]). `config` is `device.toml` without `web.port`.
+    /// Starts it on a free port of 127.0.0.1 with an owner ([`door`]). `config` is `device.toml` without
+    /// `web.port`.
     pub fn start(config: &str) -> Self {
         let dir = Dir::new();
         door::furnish(&dir.path().join(STATE));
         Self::start_in(dir, config)
     }
 
-    /// The same for the first time of all: it has no owner yet.
+    /// Starts it for the first time: it has no owner yet.
     pub fn first_start(config: &str) -> Self {
         Self::start_in(Dir::new(), config)
     }
 
-    /// The same with further environment variables.
+    /// Starts it with additional environment variables.
     pub fn start_with(config: &str, variables: &[(&str, &str)]) -> Self {
         Self::start_at(Dir::new(), config, variables)
     }
 
-    /// The same in a folder that is there.
+    /// Starts it in an existing folder.
     pub fn start_at(dir: Dir, config: &str, variables: &[(&str, &str)]) -> Self {
         door::furnish(&dir.path().join(STATE));
         Self::begin(dir, config, variables, None)
     }
 
-    /// The same with so few files that it may have open.
+    /// Starts it with a limit for open files.
     pub fn start_with_files(config: &str, files: u32) -> Self {
         let dir = Dir::new();
         door::furnish(&dir.path().join(STATE));
@@ -71,13 +72,13 @@ impl Daemon {
         Self { process, address, config: config.into(), variables, files, dir }
     }
 
-    /// Gives it another `device.toml`, as for [`Daemon::start`] but for a `web.port` of its own, and has it read again.
+    /// Writes a new `device.toml`, as for [`Daemon::start`] but with the present `web.port`, and reloads it.
     pub fn reload(&self, config: &str) {
         std::fs::write(self.dir.path().join("device.toml"), complete(config, 0)).unwrap();
         self.process.signal(libc::SIGHUP);
     }
 
-    /// Ends it as a power cut would, and starts it again on the same port.
+    /// Kills it as a power cut would, and starts it again on the same port.
     pub fn kill(&mut self) {
         self.process.kill();
     }
@@ -98,17 +99,17 @@ impl Daemon {
         self.process.signal(signal);
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Of a path on it.
+    /// The URL of a path.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    /// Where what lasts is.
+    /// Its state directory.
     pub fn state_dir(&self) -> PathBuf {
         self.dir.path().join(STATE)
     }
@@ -123,35 +124,35 @@ impl Daemon {
         status(self.address)
     }
 
-    /// Waits until it says a line with `text`, and returns it.
+    /// Waits for a log line with `text`, and returns it.
     pub fn said(&mut self, text: &str) -> String {
         self.process.said(text, Duration::from_secs(10))
     }
 
-    /// The same with another deadline.
+    /// The same with a deadline.
     pub fn said_within(&mut self, text: &str, within: Duration) -> String {
         self.process.said(text, within)
     }
 
-    /// What a command of the owner's on the same machine says; fails the test where it fails.
+    /// The output of a command of the owner on the same machine; fails the test if it fails.
     pub fn command(&self, args: &[&str]) -> String {
         let mut command = Command::new(binary());
         command.args(args).arg("--state-dir").arg(self.state_dir()).env("NO_COLOR", "1");
         run("peercam", &mut command, Duration::from_secs(20))
     }
 
-    /// How many lines it logged with `text`.
+    /// Number of log lines with `text`.
     pub fn count(&self, text: &str) -> usize {
         self.process.count(text)
     }
 
-    /// What it logged last.
+    /// The last log lines.
     pub fn log(&self) -> String {
         self.process.tail()
     }
 }
 
-/// `device.toml` with what a test leaves out.
+/// `device.toml` with the parts that a test leaves out.
 fn complete(config: &str, port: u16) -> String {
     // Plain HTTP unless a test is about HTTPS: most are about what is behind it.
     let tls = if config.contains("tls = ") { "" } else { "tls = \"off\"\n" };
@@ -163,11 +164,12 @@ fn complete(config: &str, port: u16) -> String {
     } else {
         format!("{config}\n{with_port}")
     };
-    // Several daemons at once each need a media port of their own, and none is told.
+    // Several daemons at once each need their own media port, and no number is given.
     if config.contains("[ice]\n") { config } else { format!("{config}\n[ice]\nport = 0\n") }
 }
 
-/// The daemon under test: the one just built, or another build, to see a test fail where a mend is missing.
+/// The daemon under test: the one just built, or a different build, to see a test fail where a fix is
+/// missing.
 fn binary() -> PathBuf {
     std::env::var_os("PEERCAM_DAEMON").map_or_else(|| env!("CARGO_BIN_EXE_peercam").into(), PathBuf::from)
 }
@@ -209,7 +211,7 @@ pub fn status(address: SocketAddr) -> Value {
     serde_json::from_slice(&body).expect("status is JSON")
 }
 
-/// Waits until `/api/status` fulfils a condition, and returns how long that took, and the status.
+/// Waits until `/api/status` meets a condition, and returns how long that took, and the status.
 pub fn until(
     address: SocketAddr,
     what: &str,
@@ -227,7 +229,7 @@ pub fn until(
     }
 }
 
-/// A GET of the owner's: status code and body.
+/// A GET request of the owner; returns status code and body.
 pub fn get(address: SocketAddr, path: &str) -> std::io::Result<(u16, Vec<u8>)> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;

@@ -1,10 +1,10 @@
-//! What people read leads somewhere: every link in it, and every path that CONTRIBUTING.md names, exists.
+//! Checks that documents lead somewhere: every link, and every path in CONTRIBUTING.md, exists.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Everything in Markdown.
+/// All Markdown files.
 fn pages() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folders = [".", "docs", "src/web", "tests/data/cameras"];
@@ -18,13 +18,13 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// A page without its blocks of code.
+/// A page without its code blocks.
 fn text(page: &Path) -> String {
     let all = fs::read_to_string(page).expect("a page");
     all.split("\n```").step_by(2).collect::<Vec<_>>().join("\n")
 }
 
-/// The anchors of a page's headings, as code hosts make them.
+/// The anchors of a page's headings, as code hosts create them.
 fn anchors(page: &Path) -> BTreeSet<String> {
     let anchor = |heading: &str| {
         let kept = heading.trim_start_matches('#').trim().to_lowercase();

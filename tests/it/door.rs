@@ -1,4 +1,4 @@
-//! How the tests get in: every daemon here has the same owner, and knows the same tokens.
+//! Credentials for the tests: every daemon here has the same owner, and accepts the same tokens.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -8,15 +8,15 @@ use peercam::web::auth::{Auth, Role};
 
 use crate::process::Dir;
 
-/// The owner's.
+/// The owner's password.
 pub const PASSWORD: &str = "correct horse";
 
-/// Programs that this one starts find the token here, and `PASSWORD` in the other.
+/// The variable in which child programs find the token; the other one has `PASSWORD`.
 const TOKEN_VARIABLE: &str = "PEERCAM_TOKEN";
 const PASSWORD_VARIABLE: &str = "PEERCAM_PASSWORD";
 
 struct Made {
-    /// The owner's, a viewer's, a guest's.
+    /// Tokens of the owner, a viewer and a guest.
     tokens: [String; 3],
     state: Vec<u8>,
 }
@@ -33,7 +33,7 @@ fn made() -> &'static Made {
                 .map(|role| auth.add_token(role.as_str(), role, Scope::ALL).expect("a token"));
             Made { tokens, state: std::fs::read(dir.path().join("state.json")).expect("written") }
         };
-        // Not on a thread that may be a runtime's already.
+        // Not on a thread that may already belong to a runtime.
         std::thread::spawn(make).join().expect("made")
     })
 }
@@ -49,7 +49,7 @@ pub fn token_of(role: &str) -> String {
     made().tokens[at].clone()
 }
 
-/// The file that gives a daemon its owner.
+/// The state file that gives a daemon its owner.
 pub fn state() -> &'static [u8] {
     &made().state
 }
@@ -60,7 +60,7 @@ pub fn furnish(dir: &Path) {
     std::fs::write(dir.join("state.json"), state()).expect("a file");
 }
 
-/// For a program that is to watch as the owner.
+/// Variables for a program that watches as the owner.
 pub fn keys() -> [(&'static str, String); 2] {
     [(TOKEN_VARIABLE, token()), (PASSWORD_VARIABLE, PASSWORD.into())]
 }

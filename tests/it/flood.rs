@@ -1,5 +1,5 @@
-//! Load for the daemon's doors, from hosts of [`crate::lab`] alone. Each generator is bounded in rate, number and time, and
-//! ends by itself.
+//! Load on the daemon's ports, from hosts of [`crate::lab`] only. Each generator is bounded in rate, number
+//! and time, and ends by itself.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -13,28 +13,29 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::http::{exchange_from, written};
 use crate::random::Random;
 
-/// Addresses that the attacking host claims: 10.9.0.0/16.
+/// Addresses of the attacking host: 10.9.0.0/16.
 pub const CLAIMED: &str = "10.9.0.0/16";
 
-/// One of the addresses that the attacking host claims.
+/// One of the addresses of the attacking host.
 pub fn claimed(n: u32) -> Ipv4Addr {
     Ipv4Addr::from(0x0a09_0000 | (n % 0xfffe + 1))
 }
 
-/// What an attacker knows of a viewer: with luck its address, and from an intercepted offer and answer the ICE names.
+/// What an attacker knows about a viewer: with luck its address, and the ICE names from an intercepted offer
+/// and answer.
 #[derive(Clone)]
 pub struct Victim {
     pub address: SocketAddrV4,
     pub username: String,
 }
 
-/// Sends `per_second` forged datagrams to `to` for so long, each under a sender's address of its own or the victim's; how many
-/// there were.
+/// Sends `per_second` forged datagrams to `to` for `time`, each from a new sender's address or the victim's;
+/// returns their number.
 pub fn datagrams(to: SocketAddrV4, victim: &Victim, per_second: u32, time: Duration) -> u32 {
     send(to, per_second, time, |n, random| forged(n, victim, random))
 }
 
-/// The same, all under one address and with these contents.
+/// The same from a single address and with these contents.
 pub fn forge(
     to: SocketAddrV4,
     from: SocketAddrV4,
@@ -56,7 +57,7 @@ fn send(
     let start = Instant::now();
     let (mut sent, mut handed) = (0, 0);
     while start.elapsed() < time {
-        // As many as are due by now. No more than the rate, also after a pause: what was missed is not made up for.
+        // As many as are due by now, but never above the rate: what was missed in a pause is not made up for.
         let due = (start.elapsed().as_secs_f64() * f64::from(per_second)) as u32;
         sent = sent.max(due.saturating_sub(per_second / 50));
         while sent < due {
@@ -80,13 +81,13 @@ fn forged(n: u32, victim: &Victim, random: &mut Random) -> (SocketAddrV4, Vec<u8
             let length = random.next() as usize % 1200 + 1;
             (stranger, random.bytes(length))
         }
-        // In the viewer's name: a request, and what looks like its media, which no key fits.
+        // In the viewer's name: a request, and what looks like its media, but fits no key.
         6 => (victim.address, stun_request(&victim.username, random)),
         _ => (victim.address, [&[0x80, 0xe0][..], &random.bytes(200)].concat()),
     }
 }
 
-/// A binding request (RFC 8489) whose integrity is wrong.
+/// A binding request (RFC 8489) with a wrong integrity attribute.
 fn stun_request(username: &str, random: &mut Random) -> Vec<u8> {
     let mut attributes = vec![];
     let mut add = |kind: u16, value: &[u8]| {
@@ -107,7 +108,7 @@ fn stun_request(username: &str, random: &mut Random) -> Vec<u8> {
     message
 }
 
-/// DTLS 1.2 (RFC 6347), without a cookie.
+/// A ClientHello of DTLS 1.2 (RFC 6347), without a cookie.
 fn client_hello(random: &mut Random) -> Vec<u8> {
     let mut body = vec![0xfe, 0xfd];
     body.extend(random.bytes(32));
@@ -121,7 +122,8 @@ fn client_hello(random: &mut Random) -> Vec<u8> {
     record
 }
 
-/// The IPv4 packet (RFC 791) of a datagram (RFC 768) without checksum; the kernel fills the header's own in.
+/// The IPv4 packet (RFC 791) of a datagram (RFC 768) without checksum; the kernel fills in the header's
+/// checksum.
 fn datagram(from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) -> Vec<u8> {
     let length = (20 + 8 + payload.len()) as u16;
     let mut packet = vec![0x45, 0];
@@ -137,9 +139,10 @@ fn datagram(from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// Connections to the page's port that never come to a request, held for so long: a third says nothing, a third sends a
-/// request's head and a third a TLS greeting, both one byte at a time. Half come from one address, half from one each.
-/// Returns how many the daemon had not closed after a quarter of the time, when somebody joins, and at the end.
+/// Connections to the page's port that never complete a request, kept open for `time`: a third sends nothing,
+/// a third the head of a request and a third a TLS ClientHello, both one byte at a time. Half come from one
+/// address, half from one each. Returns how many the daemon had not closed after a quarter of the time, when
+/// somebody joins, and at the end.
 pub fn slow_connections(to: SocketAddr, count: u32, time: Duration) -> [usize; 2] {
     let _room = Descriptors::room_for(u64::from(count) + 200);
     let start = Instant::now();
@@ -169,8 +172,8 @@ pub fn slow_connections(to: SocketAddr, count: u32, time: Duration) -> [usize; 2
     [early, open.len()]
 }
 
-/// Guesses at the owner's password, at pairing and at guest links, each from an address of its own, spread over so long and at
-/// most 16 at a time; how many got which status (0: none).
+/// Guesses at the owner's password, at pairing and at guest links, each from a new address, spread over
+/// `time` and at most 16 at once; returns the number of each status (0: none).
 pub fn guesses(to: SocketAddr, count: u32, time: Duration) -> BTreeMap<u16, u32> {
     let start = Instant::now();
     let next = AtomicU32::new(0);
@@ -204,28 +207,28 @@ fn guess(n: u32, to: SocketAddr) -> Option<u16> {
     Some(exchange_from(claimed(n + 1).into(), to, &text).ok()?.code)
 }
 
-/// Without waiting for it to be answered.
+/// Connects without waiting for the result.
 fn connect(n: u32, to: SocketAddr) -> Option<TcpStream> {
     connect_from(if n % 2 == 1 { claimed(n) } else { Ipv4Addr::UNSPECIFIED }, to)
 }
 
-/// A connection from an address of this host's, without waiting for it to be there; reads and writes never wait either.
+/// Connects from an address of this host, without waiting for the result; reads and writes never wait either.
 pub fn connect_from(from: impl Into<IpAddr>, to: SocketAddr) -> Option<TcpStream> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).ok()?;
     socket.bind(&SocketAddr::new(from.into(), 0).into()).ok()?;
     socket.set_nonblocking(true).ok()?;
-    let _ = socket.connect(&to.into()); // under way
+    let _ = socket.connect(&to.into()); // in progress
     Some(socket.into())
 }
 
-/// Lets this process have more descriptors than usual until dropped.
+/// Allows this process more descriptors than usual until dropped.
 pub struct Descriptors(libc::rlimit);
 
 impl Descriptors {
-    /// At least so many.
+    /// Makes room for at least `count`.
     pub fn room_for(count: u64) -> Self {
         let mut before = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        // SAFETY: both calls are handed a whole rlimit of this function's own.
+        // SAFETY: both calls get a complete rlimit of this function.
         let raised = unsafe {
             libc::getrlimit(libc::RLIMIT_NOFILE, &mut before);
             let wanted = libc::rlimit { rlim_cur: before.rlim_cur.max(count), ..before };
@@ -238,7 +241,7 @@ impl Descriptors {
 
 impl Drop for Descriptors {
     fn drop(&mut self) {
-        // SAFETY: it is handed a whole rlimit.
+        // SAFETY: it gets a complete rlimit.
         unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &self.0) };
     }
 }

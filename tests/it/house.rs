@@ -1,11 +1,11 @@
-//! The plan of the house: which room may know which, and no two files each other. An arrow the other way, or a circle, is a
-//! design fault, found here.
+//! The layering of the crate: which module may use which, and no two files each other. A dependency in the
+//! other direction, or a circle, is a design fault, which this test finds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each room of `src/`, and the rooms that it may name.
+/// Each module of `src/`, and the modules that it may use.
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["app", "cli", "config"]),
     (
@@ -86,7 +86,7 @@ fn sources(dir: &Path) -> Vec<PathBuf> {
 /// The code of a file without its tests and comments.
 fn code(file: &Path) -> String {
     let text = fs::read_to_string(file).expect("a source file");
-    // Tests come last in a file; a test module in a file of its own is declared in one line.
+    // Tests are last in a file; a test module in a separate file is declared in one line.
     let inline = text.match_indices("#[cfg(test)]").find(|(at, _)| {
         let rest = text[*at..].lines().find(|l| !l.starts_with('#')).unwrap_or_default();
         rest.ends_with('{')
@@ -139,7 +139,7 @@ fn web_sees_jpegs_and_never_a_frame() {
 /// Modules as paths (`viewer::port`), each with its code.
 struct Plan {
     code: BTreeMap<Vec<String>, String>,
-    /// What a module hands on under a name (`pub use`), and where that comes from.
+    /// What a module re-exports under a name (`pub use`), and where that comes from.
     handed_on: BTreeMap<(Vec<String>, String), Vec<String>>,
 }
 
@@ -171,7 +171,7 @@ impl Plan {
         plan
     }
 
-    /// A path named in `module`, from the crate's root; `None` for what is not ours.
+    /// A path used in `module`, from the crate's root; `None` for what is not ours.
     fn absolute(&self, module: &[String], path: &str) -> Option<Vec<String>> {
         let parts: Vec<_> = path.split("::").map(|p| p.trim().to_owned()).collect();
         let ups = parts.iter().take_while(|p| *p == "super").count();
@@ -186,7 +186,8 @@ impl Plan {
         ours.then_some(all)
     }
 
-    /// The file that has what a path names: that of the longest module in it, or where that hands it on from.
+    /// The file that defines what a path names: that of the longest module in it, or the one that it
+    /// re-exports from.
     fn file(&self, path: &[String]) -> Option<Vec<String>> {
         (1..=path.len())
             .rev()
@@ -200,7 +201,7 @@ impl Plan {
             })
     }
 
-    /// For each file the others whose items it names, but for its parents and children.
+    /// For each file the others whose items it uses, except for its parents and children.
     fn edges(&self) -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
         let edges = |(module, code): (&Vec<String>, &String)| {
             let uses = uses(code).into_iter().flat_map(|(_, tree)| leaves(&tree));
@@ -216,7 +217,7 @@ impl Plan {
     }
 }
 
-/// The `use` items of a file: whether it hands on what it names, and the tree after `use`.
+/// The `use` items of a file: whether each is a re-export, and the tree after `use`.
 fn uses(code: &str) -> Vec<(bool, String)> {
     let starts = code.match_indices("use ").filter(|(at, _)| {
         let line = &code[code[..*at].rfind('\n').map_or(0, |n| n + 1)..*at];

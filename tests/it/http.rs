@@ -1,4 +1,4 @@
-//! HTTP/1.1 by hand, so that a test can say what no well-behaved client would.
+//! HTTP/1.1 by hand, so that a test can send what no well-behaved client would.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -12,10 +12,10 @@ use socket2::{Domain, Socket, Type};
 
 use crate::door;
 
-/// No request takes this long.
+/// Longest time for a request.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What came back.
+/// A response.
 #[derive(Debug)]
 pub struct Response {
     pub code: u16,
@@ -32,7 +32,7 @@ impl Response {
         })
     }
 
-    /// The cookies that it sets, as a browser shows them afterwards.
+    /// The cookies that it sets, as a browser sends them afterwards.
     pub fn cookies(&self) -> String {
         let set = self.headers.lines().filter_map(|l| {
             let (key, value) = l.split_once(": ")?;
@@ -42,7 +42,8 @@ impl Response {
     }
 }
 
-/// One request of the owner's, by token, on a connection of its own. `Host` is the address, unless `headers` has one.
+/// A request of the owner, with a token, on a new connection. `Host` is the address, unless `headers` has
+/// one.
 pub fn request(
     to: SocketAddr,
     method: &str,
@@ -54,7 +55,7 @@ pub fn request(
     anybody(to, method, path, &[&[("Authorization", &*bearer)], headers].concat(), body)
 }
 
-/// The same of anybody's, who shows nothing but `headers`.
+/// A request without credentials other than `headers`.
 pub fn anybody(
     to: SocketAddr,
     method: &str,
@@ -65,7 +66,7 @@ pub fn anybody(
     exchange(to, &written(to, method, path, headers, body))
 }
 
-/// That request as it is sent, for [`exchange_from`] and [`exchange_over_tls`].
+/// The text of that request, for [`exchange_from`] and [`exchange_over_tls`].
 pub fn written(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> String {
     let mut text = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
@@ -80,7 +81,7 @@ pub fn written(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)
     format!("{text}\r\n{body}")
 }
 
-/// The status code of the owner's GET, for an answer that does not end: a WebSocket's.
+/// The status code for a GET of the owner whose response does not end: a WebSocket's.
 pub fn open(to: SocketAddr, path: &str, headers: &[(&str, &str)]) -> io::Result<u16> {
     let mut text =
         format!("GET {path} HTTP/1.1\r\nHost: {to}\r\nAuthorization: Bearer {}\r\n", door::token());
@@ -95,17 +96,17 @@ pub fn open(to: SocketAddr, path: &str, headers: &[(&str, &str)]) -> io::Result<
     code.ok_or_else(|| io::Error::other("no status code"))
 }
 
-/// Sends `text` as it is, and reads until the daemon closes.
+/// Sends `text` unchanged, and reads until the daemon closes.
 pub fn exchange(to: SocketAddr, text: &str) -> io::Result<Response> {
     talk(connect(None, to)?, text)
 }
 
-/// The same from an address of this machine (all of 127.0.0.0/8 is).
+/// The same from an address of this machine (all of 127.0.0.0/8 belongs to it).
 pub fn exchange_from(from: IpAddr, to: SocketAddr, text: &str) -> io::Result<Response> {
     talk(connect(Some(from), to)?, text)
 }
 
-/// The same over TLS, by a client that trusts `authority` (PEM) only and calls the daemon `name`.
+/// The same over TLS, by a client that trusts only `authority` (PEM) and calls the daemon `name`.
 pub fn exchange_over_tls(
     stream: TcpStream,
     authority: &[u8],
@@ -126,7 +127,7 @@ pub fn exchange_over_tls(
     talk(StreamOwned::new(connection, stream), text)
 }
 
-/// A connection, from an address of this host's or from any.
+/// Connects, from an address of this host or from any.
 pub fn connect(from: Option<IpAddr>, to: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
     if let Some(from) = from {
@@ -140,7 +141,7 @@ pub fn connect(from: Option<IpAddr>, to: SocketAddr) -> io::Result<TcpStream> {
 }
 
 fn talk(mut stream: impl Read + Write, text: &str) -> io::Result<Response> {
-    let _ = stream.write_all(text.as_bytes()); // it may have answered and closed before it read all
+    let _ = stream.write_all(text.as_bytes()); // it may have answered and closed before it read everything
     let mut answer = vec![];
     let read = stream.read_to_end(&mut answer);
     let text = String::from_utf8_lossy(&answer).into_owned();

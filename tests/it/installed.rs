@@ -1,8 +1,9 @@
-//! The package on a board with systemd, as its owner meets it: installed, paired, watched by Chromium here, mistreated,
-//! upgraded and removed. `make test-device` builds the packages and runs these; `make test` leaves them out.
+//! The package on a board with systemd, from its owner's point of view: installed, paired, watched by
+//! Chromium on this machine, mistreated, upgraded and removed. `make test-device` builds the packages and
+//! runs these tests; `make test` leaves them out.
 //!
-//! The boards run 15 times slower than this machine, so each is booted once and its test is one long story; what each step
-//! took is printed.
+//! The boards run 15 times slower than this machine, so each is booted once and its test has many steps; the
+//! time for each step is printed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,15 +16,15 @@ use crate::browser::{Browser, assert_bars, number};
 use crate::process::{Dir, run};
 use crate::{door, file, jpeg, place};
 
-/// For what a person would see within some seconds on a board that is no emulation.
+/// Deadline for what a person would see within some seconds on a real board.
 const SOON: Duration = Duration::from_secs(90);
-/// Where the page is.
+/// The page's address.
 const PAGE: &str = "https://10.77.0.2:8443/";
-/// Most that `systemd-analyze security` may give, of 10.
+/// Highest exposure that `systemd-analyze security` may report, of 10.
 const EXPOSURE: f64 = 2.0;
 
-/// What is plugged into the board, now and at each boot: vivid, whose picture is bars without text, and a tone in the sound
-/// loopback. The ports for the webcam of software are there too.
+/// Devices that are plugged into the board, now and at each boot: vivid, whose picture is bars without text,
+/// and a tone in the sound loopback. The ports for the software webcam are there too.
 const PERIPHERALS: &str = r#"
     printf '%s\n' snd-aloop vhci-hcd uvcvideo > /etc/modules-load.d/board.conf
     echo 'options vivid n_devs=1 node_types=0x1 num_inputs=1 input_types=0 no_error_inj=0' > /etc/modprobe.d/board.conf
@@ -36,8 +37,8 @@ const PERIPHERALS: &str = r#"
     systemctl enable -q --now tone
 "#;
 
-/// Stops one thread of the daemon in mid-air, as a driver that never returns would: PTRACE_SEIZE and PTRACE_INTERRUPT, and
-/// then nothing but waiting for its end (__WALL), which whoever traces it would hold up otherwise.
+/// Stops a thread of the daemon in any state, like a driver that never returns: PTRACE_SEIZE and
+/// PTRACE_INTERRUPT, and then only waiting for its end (__WALL), which the tracer would otherwise block.
 const WEDGE: &str = r#"
     [ "$(uname -m)" = aarch64 ] && ptrace=117 || ptrace=101
     pid=$(systemctl show -P MainPID peercam)
@@ -52,7 +53,7 @@ const WEDGE: &str = r#"
     for n in $(seq 50); do grep -q wedged /tmp/wedge && exit 0; sleep 0.1; done; cat /tmp/wedge; exit 1
 "#;
 
-/// A board on which the package is, or was, or will be.
+/// A board on which the package is, was or will be installed.
 struct Site {
     board: Board,
     since: Instant,
@@ -67,7 +68,7 @@ impl Site {
         site
     }
 
-    /// Into a file here, so that a failure shows it.
+    /// Writes the journal into a file here, so that a failure shows it.
     fn follow_the_journal(&mut self) {
         self.board.run("setsid journalctl --follow --lines=all --unit=peercam >> /host/daemon.log 2>&1 &");
     }
@@ -140,7 +141,7 @@ impl Site {
         ));
     }
 
-    /// Small enough for an emulated processor.
+    /// Settings that an emulated processor can handle.
     fn configure_all(&mut self) {
         for (section, key, value) in [
             ("video", "size", "\"320x180\""),
@@ -152,12 +153,12 @@ impl Site {
         }
     }
 
-    /// Chromium here, whose user trusts the device.
+    /// Chromium on this machine, for a user that trusts the device.
     fn browser(&mut self) -> Browser {
         Browser::trusting(self.run("cat /var/lib/peercam/ca.pem").as_bytes())
     }
 
-    /// After the daemon died: systemd has started it again, and the page is live by itself.
+    /// After the daemon died: systemd has restarted it, and the page is live by itself.
     fn is_back(&mut self, browser: &mut Browser, restarts: u32, what: &str) {
         self.until_it_succeeds(what, &format!("[ $(systemctl show -P NRestarts peercam) = {restarts} ]"));
         self.active();
@@ -166,7 +167,7 @@ impl Site {
         self.done(what);
     }
 
-    /// The journal's last word on something.
+    /// Waits for `text` in the journal.
     fn journal_says(&mut self, text: &str) {
         self.until_it_succeeds(
             &format!("saying {text:?}"),
@@ -225,13 +226,13 @@ fn upgrade(package: &Path, dir: &Path) -> PathBuf {
     later
 }
 
-/// The page finds its way back by itself.
+/// The page comes back by itself.
 fn comes_back(browser: &mut Browser) {
     browser.wait("window.peercam.facts.state === 'live'", 80);
     browser.frames(3, 50);
 }
 
-/// vivid's picture and the tone in the loopback, seen and heard.
+/// vivid's picture and the tone in the loopback are seen and heard.
 fn is_seen_and_heard(site: &mut Site, browser: &mut Browser) {
     browser.frames(5, 50);
     picture_is_back(browser, MIDDLE, "vivid");
@@ -246,7 +247,7 @@ fn is_seen_and_heard(site: &mut Site, browser: &mut Browser) {
     site.done("seen and heard");
 }
 
-/// Unplugged, and plugged in again where another camera has taken its number meanwhile: its name finds it.
+/// Unplugged, and plugged in again after a different camera has taken its number: its name finds it.
 fn is_found_by_its_name(site: &mut Site, browser: &mut Browser) {
     const AT: f64 = 0.625;
     const GONE: &str = "for n in $(seq 100); do [ -e /dev/video0 ] || exit 0; sleep 0.1; done; exit 1";
@@ -291,7 +292,7 @@ fn is_found_by_its_name(site: &mut Site, browser: &mut Browser) {
     site.done("another camera by a reload");
 }
 
-/// A good file is taken while viewers stay, a bad one refused.
+/// A valid file is applied while viewers stay, an invalid one is rejected.
 fn reloads(site: &mut Site, browser: &mut Browser) {
     let (process, before) = (site.show("MainPID"), browser.connections());
     site.configure("video", "frame_rate", "5");
@@ -318,7 +319,7 @@ fn arm64_board() {
     let first = package("arm64");
     let dir = Dir::new();
     let mut site = Site::boot(Kind::Arm64);
-    // A board without a clock: it was switched on when its system was made, as far as it knows.
+    // A board without a clock believes that it is the time when its system was made.
     site.run("date -s '2024-01-01 00:00'; modprobe vivid");
     site.install(&first);
     site.done("installed");
@@ -338,7 +339,7 @@ fn arm64_board() {
     site.done("paired");
     is_seen_and_heard(&mut site, &mut browser);
 
-    // The network tells the time: years later, all at once.
+    // The network provides the time, which jumps by years.
     let before = browser.connections();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     site.run(&format!("date -s @{now}"));
@@ -350,7 +351,7 @@ fn arm64_board() {
     reloads(&mut site, &mut browser);
     is_found_by_its_name(&mut site, &mut browser);
 
-    // The watchdog's time is taken at the next start.
+    // The watchdog's time applies from the next start.
     site.run(
         "mkdir -p /etc/systemd/system/peercam.service.d
         printf '%s\\n' '[Service]' WatchdogSec=10 > /etc/systemd/system/peercam.service.d/test.conf
@@ -393,7 +394,7 @@ fn amd64_board() {
     site.done("installed without a camera");
     site.is_confined();
 
-    // A broken file: told, and not tried again and again.
+    // A broken file is reported, and not tried again and again.
     site.configure_all();
     site.configure("video", "device", "\"/dev/video0\"");
     site.configure("video", "frame_rate", "500");
@@ -404,7 +405,7 @@ fn amd64_board() {
     site.configure("video", "frame_rate", "10");
     site.done("refused a broken file");
 
-    // A light of the keyboard's, and a program of the owner's.
+    // A light of the keyboard, and a program of the owner.
     let light = site.run("ls /sys/class/leds | grep -m 1 scrolllock");
     site.configure("watching", "led", &format!("\"{light}\""));
     site.configure("watching", "on_first", r#"["/bin/sh", "-c", "env > /run/peercam/first"]"#);

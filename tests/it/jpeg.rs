@@ -1,11 +1,11 @@
-//! Pictures for the webcam of software: colour bars and a stamp, as JPEG.
+//! Pictures for the software webcam: colour bars and a stamp, as JPEG.
 
 use turbojpeg::{Compressor, Image, PixelFormat, Subsamp};
 
 use crate::browser::BARS;
 
-/// `count` pictures one after the other, numbered in their stamps from 0: bars in the middle, grey above and below, the
-/// stamp at the bottom. A webcam's JPEG is 4:2:2, BT.601, full range.
+/// `count` pictures, concatenated, numbered in their stamps from 0: bars in the middle, grey above and below,
+/// the stamp at the bottom. A webcam's JPEG is 4:2:2, BT.601, full range.
 pub fn movie(width: usize, height: usize, count: u16) -> Vec<u8> {
     let mut compressor = Compressor::new().expect("turbojpeg starts");
     compressor.set_quality(90).expect("a quality in 1..=100");
@@ -35,7 +35,7 @@ fn picture(width: usize, height: usize, number: u16) -> Vec<u8> {
             } else if (height * 11 / 20..height * 14 / 20).contains(&y) {
                 BARS[x * 8 / width].map(|v| v as u8)
             } else {
-                // Moves, so that a frozen picture is seen to be one.
+                // Moves, so that a frozen picture is noticed.
                 [((x + usize::from(number) * 4) % width * 128 / width) as u8 + 64; 3]
             };
             pixels.extend(pixel);
@@ -44,7 +44,7 @@ fn picture(width: usize, height: usize, number: u16) -> Vec<u8> {
     pixels
 }
 
-/// The 64 bits of a stamp: number, a time that is as good as any, checksum.
+/// The 64 bits of a stamp: number, an arbitrary time, checksum.
 fn stamp(number: u16) -> u64 {
     let [high, low] = number.to_be_bytes();
     let octets = [high, low, 0x12, 0x34, 0x56, 0x78, 0x9a];

@@ -1,6 +1,6 @@
-//! Networks to try the daemon in: each [`Host`] is a network namespace of its own, joined to others by cables (veth pairs)
-//! and switches (bridges), with whatever routes and nftables rules a scenario gives it. Nothing here has a name in the
-//! system: a namespace goes with its `Host`, and all that is in it with the namespace.
+//! Networks for testing the daemon: each [`Host`] is a network namespace, joined to others by cables (veth
+//! pairs) and switches (bridges), with the routes and nftables rules of a scenario. Nothing here has a name
+//! in the system: a namespace ends with its `Host`, and everything in it ends with the namespace.
 
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
@@ -8,40 +8,41 @@ use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A machine, as far as the network goes.
+/// A machine, as far as the network is concerned.
 pub struct Host {
     name: &'static str,
     net: File,
 }
 
 impl Host {
-    /// A machine with nothing but loopback.
+    /// A machine with only a loopback interface.
     pub fn new(name: &'static str) -> Self {
         let made = std::thread::spawn(|| {
-            // SAFETY: it concerns this thread alone, which ends here; the file keeps the new namespace.
+            // SAFETY: it affects only this thread, which ends here; the file keeps the new namespace.
             let left = unsafe { libc::unshare(libc::CLONE_NEWNET) };
             assert_eq!(left, 0, "{}", std::io::Error::last_os_error());
             File::open("/proc/thread-self/ns/net").expect("the namespace that was just made")
         });
         let host = Self { name, net: made.join().expect("a namespace") };
-        // Without waiting for duplicate addresses: new IPv6 addresses would be unusable for a second or two.
+        // Without duplicate address detection: new IPv6 addresses would be unusable for a second or two.
         host.sh("echo 0 > /proc/sys/net/ipv6/conf/all/accept_dad
             echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad
             ip link set lo up");
         host
     }
 
-    /// One that forwards what is not for itself.
+    /// A machine that forwards packets.
     pub fn router(name: &'static str) -> Self {
         let host = Self::new(name);
         host.sh("echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding");
         host
     }
 
-    /// Does something on this machine: sockets opened and programs started meanwhile are in its network, for good.
+    /// Runs `act` on this machine: sockets and programs that it creates stay in this machine's network.
     pub fn inside<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
         let enter = || {
-            // SAFETY: it concerns this thread alone, which does only `act`; the file is a network namespace.
+            // SAFETY: it affects only this thread, which does nothing but `act`; the file is a network
+            // namespace.
             let entered = unsafe { libc::setns(self.net.as_raw_fd(), libc::CLONE_NEWNET) };
             assert_eq!(entered, 0, "{}: {}", self.name, std::io::Error::last_os_error());
             act()
@@ -53,7 +54,7 @@ impl Host {
         })
     }
 
-    /// Runs a shell script here; its output.
+    /// Runs a shell script on this machine; returns its output.
     pub fn sh(&self, script: &str) -> String {
         let out = self.inside(|| Command::new("sh").args(["-euc", script]).output().expect("sh runs"));
         let told = String::from_utf8_lossy(&out.stdout).into_owned();
@@ -66,7 +67,8 @@ impl Host {
         told
     }
 
-    /// Adds an nftables rule to one of the kernel's hooks for IPv4: `input`, `forward`, `prerouting` or `postrouting`.
+    /// Adds an nftables rule to one of the kernel's hooks for IPv4: `input`, `forward`, `prerouting` or
+    /// `postrouting`.
     pub fn rule(&self, hook: &str, rule: &str) {
         let kind = if hook.ends_with("routing") { "nat" } else { "filter" };
         self.sh(&format!(
@@ -76,7 +78,7 @@ impl Host {
         ));
     }
 
-    /// Adds the way to everywhere else.
+    /// Adds a default route.
     pub fn gateway(&self, gateway: &str) {
         self.sh(&format!("ip route replace default via {gateway}"));
     }
@@ -86,7 +88,8 @@ impl Host {
     }
 }
 
-/// One end of a cable: the host, its interface's name, and the addresses of that, with `/prefix`, separated by spaces.
+/// One end of a cable: the host, its interface's name, and the interface's addresses with `/prefix`,
+/// separated by spaces.
 pub type End<'a> = (&'a Host, &'a str, &'a str);
 
 /// Joins two hosts.
@@ -100,46 +103,46 @@ pub fn cable(a: End, b: End) {
     }
 }
 
-/// A switch, for networks of more than two.
+/// A switch, for networks with more than two machines.
 pub struct Switch {
     host: Host,
     ports: AtomicU32,
 }
 
 impl Switch {
-    /// One with nothing plugged in.
+    /// A switch without cables.
     pub fn new() -> Self {
         let host = Host::new("switch");
         host.sh("ip link add bridge type bridge; ip link set bridge up");
         Self { host, ports: Default::default() }
     }
 
-    /// A new host on it, by `eth0` with these addresses.
+    /// A new host on the switch, with these addresses on `eth0`.
     pub fn join(&self, name: &'static str, addresses: &str) -> Host {
         let host = Host::new(name);
         self.plug((&host, "eth0", addresses));
         host
     }
 
-    /// Joins a host to it.
+    /// Connects a host to it.
     pub fn plug(&self, end: End) {
         let port = format!("port{}", self.ports.fetch_add(1, Ordering::Relaxed));
         cable(end, (&self.host, &port, ""));
         self.adopt(&port);
     }
 
-    /// Makes an interface of its own one of its ports.
+    /// Makes an existing interface one of its ports.
     pub fn adopt(&self, interface: &str) {
         self.host.sh(&format!("ip addr flush dev {interface}; ip link set {interface} master bridge"));
     }
 
-    /// The machine that it is.
+    /// The machine that acts as the switch.
     pub fn host(&self) -> &Host {
         &self.host
     }
 }
 
-/// `http://` and an address that a browser takes.
+/// `http://` and an address in the form that a browser accepts.
 pub fn url(ip: &str, port: u16) -> String {
     let ip: IpAddr = ip.parse().expect("an IP address");
     format!("http://{}/", SocketAddr::new(ip, port))

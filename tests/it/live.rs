@@ -1,5 +1,5 @@
-//! What changes in mid-stream: the configuration, what is plugged in, and how much of the picture the board carries. The
-//! media threads run in this process; the viewer decodes what the hub hands it.
+//! Changes while streaming: the configuration, what is plugged in, and how much the board can encode. The
+//! media threads run in this process; the viewer decodes what the hub publishes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,7 +37,7 @@ use crate::ticker::Ticker;
 const SOON: Duration = Duration::from_secs(8);
 const SMALL: Size = Size::new(320, 240);
 
-/// The two threads, and all that moves them.
+/// The two threads, and all their inputs.
 struct Picture {
     config: watch::Sender<config::Video>,
     hotplug: watch::Sender<u64>,
@@ -73,7 +73,7 @@ impl Picture {
         serde_json::to_value(self.status.now()).expect("JSON")[key].clone()
     }
 
-    /// The threads that were missed if nothing was heard of them for so long from now on.
+    /// The threads that would be reported as hanging if they gave no sign of life for `time` from now on.
     fn silent_in(&self, time: Duration) -> Vec<String> {
         self.heartbeats.silent(Pts::now() + time).into_iter().map(|(name, _)| name.to_string()).collect()
     }
@@ -93,7 +93,7 @@ impl Picture {
     }
 }
 
-/// One who reads all and decodes it.
+/// A viewer that reads everything and decodes it.
 struct Viewer {
     subscription: Subscription<VideoUnit>,
     _claim: Claim,
@@ -101,7 +101,7 @@ struct Viewer {
     last: Option<Pts>,
 }
 
-/// What a viewer sees of one unit.
+/// What a viewer sees of a unit.
 struct Seen {
     unit: Arc<VideoUnit>,
     size: Size,
@@ -128,7 +128,7 @@ impl Viewer {
         Seen { unit, size, stamp: Stamp::read(&luma, size) }
     }
 
-    /// Reads until a picture fulfils a condition.
+    /// Reads until a picture meets a condition.
     async fn until(&mut self, what: &str, holds: impl Fn(&Seen) -> bool) -> Seen {
         let start = Instant::now();
         loop {
@@ -140,7 +140,7 @@ impl Viewer {
         }
     }
 
-    /// The pictures of so much time.
+    /// The pictures that arrive during `time`.
     async fn during(&mut self, time: Duration) -> Vec<Seen> {
         let (end, mut all) = (Instant::now() + time, vec![]);
         while Instant::now() < end {
@@ -150,7 +150,7 @@ impl Viewer {
     }
 }
 
-/// Packets for RTP (RFC 6184: single NAL units, STAP-A, FU-A) to a stream with start codes.
+/// Converts RTP payloads (RFC 6184: single NAL units, STAP-A, FU-A) to a stream with start codes.
 pub fn annex_b(payloads: &[Bytes]) -> Vec<u8> {
     let mut stream = vec![];
     let mut nal = |header: Option<u8>, rest: &[u8]| {
@@ -206,7 +206,7 @@ async fn every_key_of_the_picture_changes_in_mid_stream() {
     let slow = viewer.during(Duration::from_secs(2)).await;
     assert!((7.0..11.0).contains(&rate(&slow)), "{}", rate(&slow));
 
-    // Another bitrate for the same encoder: it goes on without a keyframe.
+    // A new bitrate for the same encoder: it continues without a keyframe.
     let keyframes = picture.status.counters.keyframes.get();
     picture.config.send_modify(|c| c.bitrate_bps = 400_000);
     picture.until("at 400 kbps", SOON, |p| p.says("bitrate_bps") == 400_000).await;
@@ -214,7 +214,7 @@ async fn every_key_of_the_picture_changes_in_mid_stream() {
     assert!(same.len() >= 2 && same.iter().all(|seen| !seen.unit.idr), "{} pictures", same.len());
     assert_eq!(picture.status.counters.keyframes.get(), keyframes);
 
-    // A new encoder for the same camera: no frames are lost for it.
+    // A new encoder for the same camera: no frames are lost.
     picture.config.send_modify(|c| (c.bitrate_bps, c.effort) = (300_000, Effort::Medium));
     picture.until("at 300 kbps", SOON, |p| p.says("bitrate_bps") == 300_000).await;
     let (ticker, start) = (Ticker::start(), Instant::now());
@@ -232,7 +232,7 @@ async fn every_key_of_the_picture_changes_in_mid_stream() {
         "{missed} frames missed, and the machine was busy for {busy:.1?}: {numbers:?}"
     );
 
-    // A camera that is not there, and the test picture again.
+    // A camera that does not exist, then the test picture again.
     picture.config.send_modify(|c| c.device = CameraDevice::Device("/dev/no-such-camera".into()));
     picture.until_state("gone").await;
     viewer.until("of a slate", |seen| seen.stamp.is_none()).await;
@@ -273,11 +273,11 @@ async fn what_is_plugged_in_is_looked_at_at_once() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(missing(&picture), "nobody watches, and nobody told of it");
     picture.hotplug.send_modify(|count| *count += 1);
-    // What came is no camera, and that is told.
+    // What was plugged in is not a camera, and that is reported.
     let took = picture.until("looked at", Duration::from_secs(1), |p| !missing(p)).await;
     println!("looked at after {took:.0?}, nobody watching");
 
-    // While somebody watches it is tried every second, but not only.
+    // While somebody watches it is tried every second, and also when something is plugged in.
     std::fs::remove_file(&node).unwrap();
     picture.hotplug.send_modify(|count| *count += 1);
     picture.until("missing again", SOON, missing).await;
@@ -305,7 +305,7 @@ async fn a_board_that_can_t_keep_up_shows_less_and_stays_in_time() {
     let picture = Picture::start(config);
     let mut viewer = Viewer::of(&picture);
     let start = Instant::now();
-    // Until nothing was changed for a while.
+    // Until nothing has changed for a while.
     let (told, pictures, encoded) = loop {
         viewer.during(Duration::from_secs(1)).await; // what is still on its way
         let (told, encoded) = (picture.says("reduced"), picture.status.counters.encoded.get());
@@ -326,15 +326,15 @@ async fn a_board_that_can_t_keep_up_shows_less_and_stays_in_time() {
     assert!(encoded as f64 > 5.0 * fps * 0.6, "{encoded} pictures in 5 s at {told}");
     assert!(typical < Duration::from_secs_f64(2.0 / fps), "{typical:?} at {told}");
 
-    // Less is asked for: all of that is given.
+    // Less is requested, and all of it is delivered.
     picture.config.send_replace(pattern(SMALL, 30));
     viewer.until("of the new size", |seen| seen.size == SMALL).await;
     picture.until("at its full size", SOON, |p| p.says("reduced").is_null()).await;
     assert_eq!(picture.says("negotiated")["fps"], 30.0);
 }
 
-/// A board with something else to do. However fast this machine is: half a dozen others who want the board's two processors
-/// leave too little for the full size. Pictures are scaled: the camera is not opened anew for it.
+/// A board with other work. However fast this machine is: six other processes that want the board's two cores
+/// leave too little for the full size. Pictures are scaled: the camera is not reopened for it.
 #[test]
 fn a_slow_board_scales_its_pictures_down() {
     let mut board = Board::boot("");
@@ -372,10 +372,10 @@ fn a_slow_board_scales_its_pictures_down() {
     until(address, "going on", Duration::from_secs(60), |s| {
         s["counters"]["encoded"].as_u64().unwrap() > before + 20
     });
-    // A smaller picture loses no camera. The driver, which is starved too, may be late by itself.
+    // A smaller picture loses no camera. The driver, which is short of CPU too, may be late by itself.
     let late = board.daemon_log().matches("camera stopped sending data; trying again").count();
     assert_eq!(status(address)["counters"]["camera_lost"], late);
-    // The same connection has it.
+    // The same connection receives it.
     runtime.block_on(viewer.next("video", |p| matches!(p, Packet::Rtp(_)).then_some(())));
     assert_eq!(*viewer.state.borrow(), Connected);
 }
