@@ -26,7 +26,7 @@ use crate::daemon::{self, Daemon, PATTERN};
 use crate::http::request;
 use crate::ticker::Ticker;
 
-/// The media part of a daemon in this process, so that a test can hold a viewer's queue in its own hands.
+/// The media part of a daemon in this process, so that a test can control a viewer's queue.
 struct Spine {
     cameras: Arc<Cameras>,
     status: Arc<Status>,
@@ -68,7 +68,7 @@ impl Spine {
         Self { cameras, status, registry, _video: video }
     }
 
-    /// A viewer whose frames are counted, and who asks for keyframes as often as told.
+    /// A viewer whose frames are counted, and which requests keyframes this often.
     async fn viewer(&self, pli_every: Option<Duration>) -> Arc<AtomicU64> {
         let mut client = Client::new(false).await;
         let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
@@ -98,8 +98,9 @@ impl Spine {
         frames
     }
 
-    /// Frames that each viewer received in `time`, as a part of those encoded: how busy the machine is does not count. Nor do
-    /// the frames that came while this process' tasks did not run, which its threads that encode may well have done.
+    /// Frames that each viewer received in `time`, as a share of those encoded: a busy machine does not
+    /// change it. Frames during which this process' tasks did not run, but its encoding threads may have,
+    /// don't count.
     async fn received(&self, viewers: &[Arc<AtomicU64>], time: Duration) -> Vec<f64> {
         const TICK: Duration = Duration::from_millis(10);
         let stood_still = Arc::<AtomicU64>::default();
@@ -138,7 +139,7 @@ async fn a_stalled_viewer_and_a_greedy_one_cost_the_others_nothing() {
     let window = Duration::from_secs(10);
     let undisturbed = spine.received(&viewers, window).await;
 
-    // The ninth's task does not read what the hub hands it; the tenth asks for a keyframe 50 times a second.
+    // The ninth's task does not read its queue; the tenth requests a keyframe 50 times a second.
     let mut stalled = spine.cameras.all()[0].video.subscribe();
     let _greedy = spine.viewer(Some(Duration::from_millis(20))).await;
     let keyframes = spine.status.counters.keyframes.get();
@@ -157,7 +158,7 @@ async fn a_stalled_viewer_and_a_greedy_one_cost_the_others_nothing() {
     spine.registry.close_all("the test is over").await;
 }
 
-/// Joins over WHEP in a runtime of its own, so that dropping the runtime is a power cut.
+/// Joins over WHEP in a separate runtime, so that dropping it is like a power cut.
 fn watch(address: SocketAddr, goodbye: bool) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
@@ -178,7 +179,8 @@ fn cost(status: &Value) -> [u64; 4] {
         .map(|key| status["process"][key].as_u64().unwrap_or_else(|| panic!("{key} in {status:#}")))
 }
 
-/// The cost once everybody is gone and `tasks` at most are left: the last sockets close a moment after the viewer.
+/// The cost once all viewers are gone and at most `tasks` are left: the last sockets close a moment after the
+/// viewer.
 fn cost_of_nobody(address: SocketAddr, tasks: u64) -> [u64; 4] {
     let gone = |s: &Value| s["viewers"]["count"] == 0 && cost(s)[3] <= tasks;
     cost(&daemon::until(address, "everybody gone", Duration::from_secs(60), gone).1)
@@ -186,7 +188,7 @@ fn cost_of_nobody(address: SocketAddr, tasks: u64) -> [u64; 4] {
 
 #[test]
 fn three_hundred_viewers_come_and_go_and_nothing_of_them_stays() {
-    // Those who leave without a word are there for some ten seconds.
+    // Viewers that vanish stay for some ten seconds.
     let config = PATTERN.replace("640x480", "320x240") + "[web]\nmax_viewers = 200\n";
     let daemon = Daemon::start(&config);
     let address = daemon.address();
@@ -195,7 +197,7 @@ fn three_hundred_viewers_come_and_go_and_nothing_of_them_stays() {
         watch(address, n % 3 > 0);
     }
     let [_, threads, descriptors, tasks] = cost_of_nobody(address, tasks);
-    // Three times the same hundred, so that as many were there at a time when memory is compared.
+    // Three times the same hundred, so that equally many were there when memory is compared.
     let mut rounds = vec![];
     for _ in 0..3 {
         (0..100).for_each(|n| watch(address, n % 3 > 0));
@@ -203,10 +205,10 @@ fn three_hundred_viewers_come_and_go_and_nothing_of_them_stays() {
     }
     let [.., [_, rest @ ..]] = rounds[..] else { unreachable!("three rounds") };
     println!("resident bytes, threads, descriptors, tasks after each hundred viewers: {rounds:?}");
-    // What stays of viewers stays each time; the allocator's own share may take a step once.
+    // A leak for each viewer would show each time; the allocator's own share may grow once.
     let grown = rounds.windows(2).map(|pair| pair[1][0].saturating_sub(pair[0][0])).min();
     assert!(grown.is_some_and(|bytes| bytes < 1_000_000), "it grows each time: {rounds:?}");
-    // The blocking pool's and the runtime's own threads may have come or gone; nothing else may.
+    // Threads of the blocking pool and of the runtime may have come or gone; nothing else may.
     let [threads_end, descriptors_end, tasks_end] = rest;
     assert!(threads_end <= threads, "{threads} threads became {threads_end}");
     assert_eq!((descriptors_end, tasks_end), (descriptors, tasks), "descriptors, tasks");

@@ -1,4 +1,4 @@
-//! HTTPS, the commands that reach the running daemon, and the doctor, as their users meet them.
+//! HTTPS, the commands for the running daemon, and the doctor, from their users' point of view.
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -15,14 +15,15 @@ use crate::http::{self, Response};
 use crate::process::{Dir, run};
 
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The daemon looks at names, addresses and files every 5 s, and takes files that have settled at the second look.
+/// The daemon checks names, addresses and files every 5 s, and loads files that have not changed between two
+/// checks.
 const RELOAD: Duration = Duration::from_secs(30);
 
 fn https() -> String {
     format!("{PATTERN}[web]\ntls = \"auto\"\nhttp_port = 0\n")
 }
 
-/// A GET over TLS by a client that trusts `authority` (PEM) only, calling the daemon `name`.
+/// A GET over TLS by a client that trusts only `authority` (PEM), calling the daemon `name`.
 fn get(to: SocketAddr, name: &str, authority: &[u8], path: &str) -> io::Result<Response> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: {name}:{}\r\nConnection: close\r\n\r\n", to.port());
     http::exchange_over_tls(http::connect(None, to)?, authority, name, &request)
@@ -54,13 +55,13 @@ fn https_is_the_default_and_the_owner_may_trust_the_device() {
         assert_eq!(session.header("strict-transport-security"), None);
     }
     assert_eq!(get(address, "localhost", &authority, "/api/status").unwrap().code, 403, "without an owner");
-    // Named so in the log, to compare.
+    // The log shows it so, for comparison.
     let log = daemon.said("SHA-256 of this device's authority: ");
     let der = CertificateDer::from_pem_slice(&authority).unwrap();
     let digest = ring::digest::digest(&ring::digest::SHA256, &der);
     let hex: Vec<String> = digest.as_ref().iter().map(|b| format!("{b:02X}")).collect();
     assert!(log.ends_with(&hex.join(":")), "{log}");
-    // Plain HTTP is sent on, from its own port and from this one, and never elsewhere.
+    // Plain HTTP is redirected, from its own port and from this one, and never elsewhere.
     let redirecting = SocketAddr::new(address.ip(), 18080);
     for to in [redirecting, address] {
         let sent_on =
@@ -71,7 +72,7 @@ fn https_is_the_default_and_the_owner_may_trust_the_device() {
         assert_eq!((foreign.code, foreign.header("location")), (421, None));
     }
     let link = link.split("#pair=").nth(1).unwrap().to_owned();
-    // After a restart it is the same authority, and another secret.
+    // After a restart it is the same authority with a new secret.
     daemon.kill();
     daemon.restart();
     assert_eq!(std::fs::read(daemon.state_dir().join("ca.pem")).unwrap(), authority);
@@ -113,7 +114,7 @@ fn the_network_is_told_of_it_only_if_the_owner_wants_that() {
     let host = device.get_hostname().trim_end_matches('.').to_owned();
     assert!(host.starts_with("peercam") && host.ends_with(".local"), "{host}");
     assert!(!device.get_addresses().is_empty());
-    // The name is in the certificate, and the door knows it; the other one's does not.
+    // The name is in the certificate, and accepted in requests; the other one's is not.
     let there = |daemon: &Daemon| {
         let authority = std::fs::read(daemon.state_dir().join("ca.pem")).unwrap();
         get(daemon.address(), &host, &authority, "/healthz").map_err(|e| e.to_string())
@@ -182,7 +183,7 @@ fn a_proxys_word_counts_only_if_it_is_trusted() {
     assert!(refused.code == 403 && refused.body.contains("web.proxy_header"), "{refused:?}");
     let refused = ask(&plain, &forwarded);
     assert!(refused.code == 403 && refused.body.contains("web.trusted_proxies"), "{refused:?}");
-    // Traefik tells the scheme of a WebSocket by its own name.
+    // Traefik reports the scheme of a WebSocket with its own name.
     let upgrade = [
         ("Upgrade", "websocket"),
         ("Connection", "upgrade"),
@@ -214,7 +215,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// `peercam COMMAND` with the daemon's state.
+/// Runs `peercam COMMAND` with the daemon's state.
 fn command(daemon: &Daemon, args: &[&str], stdin: &str) -> Output {
     peercam(&daemon.state_dir(), args, stdin)
 }
@@ -252,7 +253,7 @@ fn an_owner_is_made_and_the_device_is_ruled_by_commands() {
     assert!(socket.file_type().is_socket() && socket.permissions().mode() & 0o777 == 0o660);
     assert_eq!(std::fs::metadata(daemon.state_dir()).unwrap().permissions().mode() & 0o777, 0o700);
 
-    // Pairing: the first link is no longer good, the second one is.
+    // Pairing: the first link is no longer valid, the second one is.
     let first = daemon.said("pairing link: ");
     let secret = |link: &str| link.split("#pair=").nth(1).unwrap().trim().to_owned();
     let link = well(&command(&daemon, &["pair"], ""));
@@ -339,7 +340,7 @@ fn the_doctor_sees_this_machine_and_says_what_to_do() {
         assert!(told.contains(part), "{part} in {told}");
     }
     assert!(!told.contains("BAD") && out.status.code() == Some(0), "{told}");
-    // Another one, which is not running, and whose port is taken; with a STUN server that nobody is.
+    // A daemon that is not running, and whose port is taken; with a STUN server that does not exist.
     let dir = Dir::new();
     let other = dir.path().join("other.toml");
     let stun = "[[ice.servers]]\nurls = [\"stun:127.0.0.1:9\"]\n";

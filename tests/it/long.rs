@@ -1,5 +1,5 @@
-//! Absolute figures, which only a machine that is left alone can give: `make test-long`. Each is measured until three runs
-//! are valid, of at most six, and all three must hold: none is picked.
+//! Absolute figures, which only an otherwise idle machine can provide: `make test-long`. Each is measured
+//! until three runs are valid, of at most six, and all three must pass: none is selected.
 
 use std::time::Instant;
 
@@ -8,13 +8,13 @@ use crate::browser::Browser;
 use crate::daemon::{Daemon, PATTERN};
 use crate::ticker::Ticker;
 
-/// A run is valid when the machine was lost for at most this part of it.
+/// A run is valid if the machine was lost for at most this share of it.
 const LOST: f64 = 0.02;
-/// Runs to be valid, and at most to be begun.
+/// Number of valid runs, and the most runs.
 const VALID: u32 = 3;
 const MOST: u32 = 6;
 
-/// Judges three valid runs; each says what was wrong.
+/// Judges three valid runs; each returns what was wrong.
 fn three_valid_runs(what: &str, run: impl Fn() -> Result<String, String>) {
     let mut valid = 0;
     for n in 1..=MOST {

@@ -1,8 +1,9 @@
-//! The daemon from outside, with real browsers, foreign WebRTC stacks and kernel drivers. `make test` installs what this
-//! needs and starts it in a network of its own (`tests/net.sh`); each test says what is missing where that was not done.
+//! Tests of the daemon from outside, with real browsers, foreign WebRTC stacks and kernel drivers. `make
+//! test` installs what they need and starts them in a separate network (`tests/net.sh`); without that, each
+//! test says what is missing.
 //!
-//! A hang is a failure: everything that is waited for has a deadline. Recovery deadlines are asserted with a margin for a
-//! busy machine; throughput and delay belong to the benches.
+//! A hang is a failure: every wait has a deadline. Deadlines for recovery have a margin for a busy machine;
+//! throughput and delay belong to the benches.
 
 #![allow(clippy::unwrap_used)] // in a test a panic is the report
 
@@ -49,7 +50,7 @@ mod watching;
 
 use std::path::PathBuf;
 
-/// What `tests/setup.sh places` told.
+/// A value from `tests/setup.sh places`.
 fn place(name: &str) -> PathBuf {
     match std::env::var_os(name) {
         Some(path) => path.into(),
@@ -57,7 +58,7 @@ fn place(name: &str) -> PathBuf {
     }
 }
 
-/// A file below `tests/`.
+/// A file in `tests/`.
 fn file(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests").join(path)
 }

@@ -1,5 +1,5 @@
-//! The networks that people really have, in small: Chromium on one [`Host`], the daemon on another, and between them what
-//! keeps cameras from being reached. Each scenario prints the time to the first picture.
+//! Small models of real networks: Chromium on one [`Host`], the daemon on another, and between them the
+//! obstacles that keep cameras from being reached. Each scenario prints the time to the first picture.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -15,28 +15,28 @@ use crate::place;
 use crate::process::{Dir, Process};
 use crate::ticker::Ticker;
 
-/// The test picture at a bitrate that every path here carries.
+/// The test picture at a bitrate that every path here can carry.
 const CAMERA: &str =
     "[video]\ndevice = \"pattern\"\nsize = \"640x480\"\nbitrate_kbps = 1000\n[audio]\ndevice = \"tone\"\n";
 
-/// A broken path is to be mended within this.
+/// Time within which a broken path must be repaired, in milliseconds.
 const BACK_MS: f64 = 3000.;
 
-/// Starts the daemon on a host; `more` is further configuration.
+/// Starts the daemon on a host; `more` is additional configuration.
 fn start(camera: &Host, address: &str, more: &str) -> Daemon {
     camera.inside(|| {
         Daemon::start(&format!("{CAMERA}{more}[web]\naddress = \"{address}\"\nhosts = [\"{HOME}\"]\n"))
     })
 }
 
-/// Opens the page on a host, prints how long its first picture took, and returns it with the way that the media took.
+/// Opens the page on a host, prints the time to its first picture, and returns it with the path of the media.
 fn watch(scenario: &str, viewer: &Host, page: &str) -> (Browser, Value) {
     let mut browser = viewer.inside(|| Browser::start("chromium"));
     let path = again(scenario, &mut browser, page);
     (browser, path)
 }
 
-/// Opens the page and tells how long that took; by which path.
+/// Opens the page again and prints how long that took; returns the path.
 fn again(scenario: &str, browser: &mut Browser, page: &str) -> Value {
     browser.open(page);
     let first = browser.eval("window.probe.timing()");
@@ -49,8 +49,9 @@ fn again(scenario: &str, browser: &mut Browser, page: &str) -> Value {
     path
 }
 
-/// Looks at the picture while `act` happens to the network; how long no picture came, in milliseconds, without what this
-/// machine was lost meanwhile. A viewer may cause one keyframe in three seconds, and that of joining is to be over.
+/// Watches the picture while `act` changes the network; returns for how long no picture arrived, in
+/// milliseconds, without the time that this machine lost. A viewer may cause one keyframe in three seconds,
+/// so the one for joining must be over.
 fn disturbed(browser: &mut Browser, act: impl FnOnce()) -> f64 {
     let (ticker, start) = (Ticker::start(), Instant::now());
     let seen = std::thread::scope(|scope| {
@@ -72,7 +73,7 @@ fn disturbed(browser: &mut Browser, act: impl FnOnce()) -> f64 {
 ///                internet 203.0.113.0/24 ─ turn .30
 /// viewer ─ away ─┘
 /// ```
-/// Both routers hide what is behind them under their own address, and the internet knows no other way in.
+/// Both routers masquerade the networks behind them, and the internet has no other route to them.
 struct World {
     camera: Host,
     home: Host,
@@ -85,7 +86,7 @@ const HOME: &str = "203.0.113.10";
 const AWAY: &str = "203.0.113.20";
 const TURN: &str = "203.0.113.30";
 
-/// As a home's router does.
+/// What a home router does.
 const MASQUERADE: &str = "oifname wan masquerade";
 
 impl World {
@@ -104,7 +105,8 @@ impl World {
         Self { camera, home, internet, away, viewer }
     }
 
-    /// Starts the daemon, with the page's port forwarded to it, and that of media if `media`; returns the page's address.
+    /// Starts the daemon, with the page's port forwarded to it, and the media port if `media`; returns the
+    /// page's address.
     fn start(&self, media: bool, ice: &str) -> (Daemon, String) {
         let daemon = start(&self.camera, "0.0.0.0", ice);
         self.forward("tcp", 8443, daemon.address().port());
@@ -114,14 +116,14 @@ impl World {
         (daemon, url(HOME, 8443))
     }
 
-    /// Has the router at home pass what comes to a port of its own on to the camera.
+    /// Makes the home router forward one of its ports to the camera.
     fn forward(&self, protocol: &str, from: u16, to: u16) {
         self.home
             .rule("prerouting", &format!("iifname wan {protocol} dport {from} dnat to 192.168.1.2:{to}"));
     }
 }
 
-/// What a person writes into `device.toml` whose router forwards the ports.
+/// The `device.toml` for a router that forwards the ports.
 const FORWARDED: &str = "[ice]\npublic_addresses = [\"203.0.113.10\"]\n";
 
 #[test]
@@ -135,9 +137,9 @@ fn same_network() {
     assert_bars(&browser.bars(0.625), "test picture");
 }
 
-/// Chromium hides its addresses behind `.local` names, which it announces over IPv4 alone: without any IPv4 address it offers
-/// no candidate at all. So it has the link-local one that a machine gives itself where no DHCP server answers; nothing is
-/// reached by that.
+/// Chromium hides its addresses behind `.local` names, which it announces over IPv4 only: without any IPv4
+/// address it offers no candidate at all. So it has the link-local address that a machine uses where no DHCP
+/// server answers; nothing is reachable through it.
 #[test]
 fn ipv6_only() {
     let (camera, viewer) = (Host::new("camera"), Host::new("viewer"));
@@ -148,9 +150,9 @@ fn ipv6_only() {
     assert_eq!(path["remote"]["address"], "2001:db8::2");
 }
 
-/// The viewer reaches one interface of three, and there the second address: what comes from any other is dropped on its
-/// way, so everything must leave by the address at which it was asked for. The first interface has 40 addresses, which are
-/// not to take all the room in an answer.
+/// The viewer reaches one of three interfaces, by its second address: packets from any other are dropped on
+/// the way, so everything must be sent from the address that the request came to. The first interface has 40
+/// addresses, which must not take all the room in an answer.
 #[test]
 fn several_interfaces_and_addresses() {
     let (camera, viewer, office, cellar) =
@@ -202,14 +204,14 @@ fn udp_blocked() {
     browser.frames(30, 5);
 }
 
-/// The viewer's firewall lets out what goes to web servers and to the TURN server, and the router at home forwards the page
-/// alone. The device learns its address outside from the same server, by STUN.
+/// The viewer's firewall allows connections to web servers and to the TURN server, and the home router
+/// forwards only the page. The device learns its outside address from the same server, by STUN.
 #[test]
 fn turn_server_as_the_only_path() {
     let world = World::new();
     let turn = Host::new("turn");
     world.internet.plug((&turn, "eth0", &format!("{TURN}/24")));
-    turn.sh("ip route add default dev lo"); // what is not for the internet is lost on its way there, without a word
+    turn.sh("ip route add default dev lo"); // packets for other networks are dropped silently
     let _server = turn.inside(turn_server);
     world.away.rule("forward", &format!("iifname lan ip daddr != {TURN} tcp dport 8443 accept"));
     world.away.rule("forward", &format!("iifname lan ip daddr != {TURN} drop"));
@@ -246,7 +248,7 @@ fn turn_server() -> (Process, Dir) {
     (server, dir)
 }
 
-/// From Wi-Fi, which is gone from one moment to the next, to a phone's network.
+/// From Wi-Fi, which disappears suddenly, to a phone's network.
 #[test]
 fn viewer_walks_to_another_network() {
     let world = World::new();
@@ -281,7 +283,7 @@ fn device_moves_from_wifi_to_cable() {
     back("the device moved from Wi-Fi to cable", &mut browser, gap);
 }
 
-/// The page's own address is gone then, and its socket with it: the media path has to mend itself.
+/// The page's own address is gone then, and its socket with it: the media path must repair itself.
 #[test]
 fn device_gets_a_new_address() {
     let (camera, viewer) = (Host::new("camera"), Host::new("viewer"));
@@ -295,7 +297,7 @@ fn device_gets_a_new_address() {
     back("the device got another address", &mut browser, gap);
 }
 
-/// Prints and judges how long there was no picture, on the same connection.
+/// Prints and checks for how long there was no picture, on the same connection.
 fn back(what: &str, browser: &mut Browser, gap_ms: f64) {
     let path = browser.eval("window.probe.path()");
     println!("picture back, {what}: after {gap_ms:.0} ms; {path}");
@@ -303,7 +305,8 @@ fn back(what: &str, browser: &mut Browser, gap_ms: f64) {
     assert_eq!(browser.connections(), ["connected"], "{what}");
 }
 
-/// The virtual board between two networks delays, jitters, loses and throttles what it forwards, as Wi-Fi at its edge does.
+/// The virtual board between two networks delays, jitters, loses and throttles packets, like Wi-Fi at its
+/// edge.
 #[test]
 fn a_bad_link_made_by_a_board() {
     let (camera, viewer, link) = (Host::new("camera"), Host::new("viewer"), Switch::new());
@@ -313,7 +316,7 @@ fn a_bad_link_made_by_a_board() {
     viewer.gateway("10.2.0.1");
     let mut board = link.host().inside(|| Board::boot("sch_netem"));
     link.adopt(board::TAP);
-    // Both networks are on its one wire, so it must not tell them that they could do without it.
+    // Both networks are on its only wire, so it must not send redirects.
     board.run(
         "ip addr flush dev eth0; ip addr add 10.1.0.1/24 dev eth0; ip addr add 10.2.0.1/24 dev eth0
         for n in all eth0; do echo 0 > /proc/sys/net/ipv4/conf/$n/send_redirects; done

@@ -1,4 +1,4 @@
-//! A real nginx in front of the daemon, with the documentation's own lines.
+//! A real nginx in front of the daemon, with the lines from the documentation.
 
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
@@ -34,14 +34,14 @@ pub fn documented_lines(daemon: SocketAddr) -> String {
 
 /// A running nginx.
 pub struct Nginx {
-    /// Its certificate, where it has one.
+    /// Its certificate, if it has one.
     pub certificate: String,
     _process: Process,
     _dir: Dir,
 }
 
 impl Nginx {
-    /// One server for each address, with those lines; over HTTPS if `tls`. Returns when it listens.
+    /// One server for each address, with those lines; over HTTPS if `tls`. Returns when it is listening.
     pub fn start(servers: &[(SocketAddr, String)], tls: bool) -> Self {
         let dir = Dir::new();
         let path = dir.path().display();
@@ -88,7 +88,7 @@ fn camera_and_viewer() -> (Host, Host) {
 
 const OFFER: &str = include_str!("../data/offer-chromium-156.sdp");
 
-/// The page, at the top and below a path, with picture, by WebSocket, at ports that are not HTTPS's own.
+/// The page, at the root and below a path, with picture, by WebSocket, at ports other than HTTPS's own.
 #[test]
 fn chromium_watches_behind_nginx() {
     let (camera, viewer) = camera_and_viewer();
@@ -96,7 +96,7 @@ fn chromium_watches_behind_nginx() {
     let (daemon, nginx) = camera.inside(|| {
         let daemon = Daemon::start(&format!("{PATTERN}{TRUSTING}"));
         let lines = documented_lines(daemon.address());
-        // As people have it from elsewhere: it drops the port.
+        // A common variant, which drops the port.
         let without_port = lines.replace("$http_host", "$host");
         assert_ne!(lines, without_port);
         let nginx = Nginx::start(&[(at(8444), lines), (at(8445), without_port)], true);
@@ -107,7 +107,7 @@ fn chromium_watches_behind_nginx() {
     let watches = |browser: &mut Browser, page: &str| {
         browser.open(page);
         let status = camera.inside(|| status(web));
-        // The newest: the page before this one may not have left yet.
+        // The newest: the previous page may not have left yet.
         let newest =
             status["viewers"]["list"].as_array().and_then(|all| all.last()).cloned().unwrap_or_default();
         assert_eq!(
@@ -122,7 +122,7 @@ fn chromium_watches_behind_nginx() {
     {
         watches(&mut browser, page);
     }
-    // WHEP, as a page that resolves what it is told.
+    // WHEP, by a client that resolves the returned URL.
     for path in ["/whep", "/whep/", "/cam/whep", "/cam/whep/"] {
         let code = format!(
             "(async () => {{
@@ -140,7 +140,8 @@ fn chromium_watches_behind_nginx() {
     assert!(!daemon.log().contains("address=127.0.0.1"), "{}", daemon.log());
 }
 
-/// What a client writes about itself gets it nowhere: through the documented lines, and where the other header is chosen.
+/// Forged headers of a client have no effect: through the documented lines, and where the other header is
+/// chosen.
 #[test]
 fn nginx_passes_on_nothing_that_a_client_makes_up() {
     let (camera, viewer) = camera_and_viewer();
@@ -170,7 +171,8 @@ fn nginx_passes_on_nothing_that_a_client_makes_up() {
         assert_eq!(status["viewers"]["list"][0]["address"], "192.168.1.3", "{status:#}");
         assert!(!daemon.log().contains("198.51.100.7"), "{}", daemon.log());
 
-        // A password of the proxy's own comes along with everything; it is nobody's, and no guess.
+        // A password of the proxy's own is sent along with everything; it belongs to nobody, and is not a
+        // guess.
         let proxys = [("Authorization", "Basic cHJveHk6aXRzIG93bg==")];
         for _ in 0..20 {
             let answer = viewer.inside(|| anybody(proxy, "GET", "/whep", &proxys, "")).unwrap();
@@ -183,7 +185,7 @@ fn nginx_passes_on_nothing_that_a_client_makes_up() {
     }
 }
 
-/// For a `server` of nginx that tells of its client by `Forwarded` alone.
+/// Lines for a `server` of nginx that describes its client only in `Forwarded`.
 pub fn forwarded_lines(daemon: SocketAddr) -> String {
     format!(
         "proxy_set_header Host $http_host;\nproxy_set_header Forwarded \"for=$remote_addr;proto=$scheme\";\n\

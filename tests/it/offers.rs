@@ -1,4 +1,5 @@
-//! Browsers with unusual transceivers: each must accept our answer by its own rules, connect, and see and hear us.
+//! Browsers with unusual transceivers: each must accept our answer by its own rules, connect, and see and
+//! hear the daemon.
 
 use serde_json::Value;
 
@@ -6,7 +7,7 @@ use crate::browser::Browser;
 use crate::daemon::{Daemon, PATTERN};
 use crate::{door, file};
 
-/// How the sections of an offer share transports before it is answered.
+/// How the sections of an offer share transports before the answer.
 const POLICIES: [&str; 3] = ["balanced", "max-bundle", "max-compat"];
 
 fn plays_whatever_is_offered(name: &str) {
@@ -18,9 +19,9 @@ fn plays_whatever_is_offered(name: &str) {
     let names: Vec<&str> = names.as_array().expect("names").iter().filter_map(Value::as_str).collect();
     let mut faults = vec![];
     for (at, arrangement) in names.iter().enumerate() {
-        // What could be refused because of the bundle is tried with each policy.
+        // Arrangements that could be refused because of the bundle are tried with each policy.
         let first = matches!(*arrangement, "microphone-first" | "second-video-receives");
-        // A browser does not take the bundle back, where it has made one.
+        // A browser can't remove a bundle that it has created.
         let start = if *arrangement == "not-bundled" { 0 } else { at };
         for policy in POLICIES.iter().cycle().skip(start).take(if first { 3 } else { 1 }) {
             let seen =

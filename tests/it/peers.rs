@@ -1,4 +1,4 @@
-//! WebRTC stacks that no one here wrote, as WHEP clients: `tests/peers`.
+//! Independent WebRTC stacks as WHEP clients: `tests/peers`.
 
 use std::process::Command;
 use std::time::Duration;
@@ -28,7 +28,7 @@ fn watches(name: &str, command: &mut Command) -> Value {
     facts
 }
 
-/// What a peer that decodes must have seen and heard.
+/// What a decoding peer must have seen and heard.
 fn assert_decoded(facts: &Value) {
     assert_eq!((number(facts, "/width"), number(facts, "/height")), (640., 480.), "{facts:#}");
     assert_eq!(number(facts, "/stamps_wrong"), 0., "{facts:#}");
@@ -59,6 +59,6 @@ fn pion() {
     assert_eq!(number(&facts, "/video_lost"), 0., "{facts:#}");
     // Every IDR comes with its parameter sets.
     assert!(number(&facts, "/sps") >= 2. && facts["sps"] == facts["pps"], "{facts:#}");
-    // It asks for a keyframe half way.
+    // It requests a keyframe half way.
     assert!(number(&facts, "/idr_after_pli") >= 1., "{facts:#}");
 }

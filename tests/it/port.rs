@@ -1,4 +1,5 @@
-//! The one port of all viewers: over IPv4, IPv6 and TCP, with strangers, floods, NATs and networks that change.
+//! The one port of all viewers: over IPv4, IPv6 and TCP, with strangers, floods, NATs and networks that
+//! change.
 
 use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
@@ -29,7 +30,7 @@ impl House {
         SocketAddr::from(([127, 0, 0, 1], self.number()))
     }
 
-    /// All that the port holds.
+    /// Number of entries in the port's tables.
     fn entries(&self) -> usize {
         let usage = self.registry.port().usage();
         usage.entries + usage.tcp_connections
@@ -113,7 +114,7 @@ async fn the_port_can_be_taken_again_at_once() {
     client.next("video", video).await;
 }
 
-/// Datagrams as an attacker makes them who knows a viewer's username fragment but not its password.
+/// Datagrams of an attacker who knows a viewer's username fragment but not its password.
 fn forgeries(ufrag: &str) -> Vec<Vec<u8>> {
     let stun = |user: &str| {
         let mut m = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0, 6];
@@ -173,7 +174,7 @@ async fn a_flood_of_forgeries_freezes_nobody() {
             let start = Instant::now();
             let (second, _) = house.watch(false).await;
             joined = Some((ticker.took(start), second));
-            last = Instant::now(); // what came meanwhile is read late, by us
+            last = Instant::now(); // this test reads late what arrived meanwhile
         }
     }
     stop.store(true, Ordering::Relaxed);
@@ -268,7 +269,7 @@ async fn a_viewer_that_stops_reading_tcp_harms_nobody() {
     assert!(longest < Duration::from_millis(500), "{longest:?}");
 }
 
-/// A NAT for one viewer: what it sends goes out by a socket that can be changed for another.
+/// A NAT for one viewer: its packets leave by a socket that can be replaced.
 async fn nat(to: SocketAddr) -> (SocketAddr, tokio::sync::mpsc::Sender<()>) {
     let inside = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
     let address = inside.local_addr().expect("bound");
@@ -316,7 +317,7 @@ async fn media_follows_a_viewer_whose_address_changes() {
         client.next("video by the new address", video).await;
         println!("back after {} ms", start.elapsed().as_millis());
     }
-    tokio::time::sleep(Duration::from_secs(12)).await; // longer than silence on the first path would be borne
+    tokio::time::sleep(Duration::from_secs(12)).await; // longer than silence on the first path is tolerated
     while client.packets.try_recv().is_ok() {}
     client.next("video", |p: Packet| video(p)).await;
     assert_eq!(house.registry.count(), 1);
@@ -380,7 +381,7 @@ async fn a_viewers_reports_get_through_while_somebody_speaks_in_its_name() {
     let words: Vec<_> = candidates[0].split(' ').collect();
     let from = SocketAddrV4::new(words[4].parse().expect("IPv4"), words[5].parse().expect("a port"));
     let SocketAddr::V4(to) = house.local() else { unreachable!("it is 127.0.0.1") };
-    // From before the first genuine report on: reports under names of their own, and what else a forger may try.
+    // From before the first genuine report on: reports under the flood's own SSRCs, and other forgeries.
     let flood = std::thread::spawn(move || {
         flood::forge(to, from, 5000, Duration::from_secs(6), |n, random| match n % 4 {
             0 => [&[0x80, 96][..], &random.bytes(60)].concat(),
@@ -404,7 +405,8 @@ async fn a_viewers_reports_get_through_while_somebody_speaks_in_its_name() {
     let sent = flood.join().expect("no panic");
     assert!(sent > 1000, "{sent} forged");
     assert!(pictures >= 1, "no keyframe was sent within {:?}", start.elapsed());
-    // A forger can't ask in the viewer's name, and what it sent was dropped before it reached a queue.
+    // A forger can't send requests in the viewer's name, and its packets were dropped before they reached a
+    // queue.
     assert!(house.status.counters.stray_datagrams.get() > 1000);
     assert_eq!(house.status.counters.datagrams_dropped.get(), 0);
 }
@@ -414,7 +416,7 @@ async fn a_viewer_that_reports_under_many_names_is_heard_under_few() {
     let house = house(1);
     let (mut client, _answer) = house.watch(false).await;
     let strays = || house.status.counters.stray_datagrams.get();
-    // One name is known before, by which it is heard all the time.
+    // One SSRC is known before, and its reports are accepted all the time.
     let mut last = client.next("IDR", |p| video(p).filter(|p| p.payload[0] == 0x65)).await;
     client.send_pli(last.header.ssrc).await;
     let mut sent = 0_u32;

@@ -1,4 +1,4 @@
-//! Child processes that end with their test, whatever happens to it, and whose output is waited for with a deadline.
+//! Child processes that end with their test in any case, and whose output is awaited with a deadline.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// How many lines of output a failure shows.
 const TAIL: usize = 60;
 
-/// How long a child may take to end well.
+/// How long a child may take to end properly.
 const LAST_WISH: Duration = Duration::from_secs(5);
 
 /// A running child; dropping it ends it.
@@ -60,7 +60,7 @@ impl Process {
         }
     }
 
-    /// Waits until a line of either output contains `text`, and returns its first such line.
+    /// Waits until a line of either output contains `text`, and returns the first one.
     pub fn said(&mut self, text: &str, within: Duration) -> String {
         let end = Instant::now() + within;
         loop {
@@ -90,12 +90,12 @@ impl Process {
         self.child.id()
     }
 
-    /// Ends it at once, as a power cut would, and all that it started.
+    /// Kills it, as a power cut would, with everything that it started.
     pub fn kill(&mut self) {
         kill_with_children(&mut self.child);
     }
 
-    /// Sends it SIGTERM; fails the test when it does not end well in time.
+    /// Sends it SIGTERM; fails the test if it does not end properly in time.
     pub fn terminate(&mut self, within: Duration) {
         self.signal_to_stop();
         let end = Instant::now() + within;
@@ -115,7 +115,7 @@ impl Process {
 
     /// Sends it a signal.
     pub fn signal(&self, signal: libc::c_int) {
-        // SAFETY: a signal to a child of ours that has not been waited for, so that its number is still its own.
+        // SAFETY: a signal to a child of ours that has not been waited for, so its number is still valid.
         unsafe { libc::kill(self.child.id() as libc::pid_t, signal) };
     }
 
@@ -140,8 +140,8 @@ impl Process {
 }
 
 impl Drop for Process {
-    /// Closes its standard input and sends it SIGTERM, which one or the other has everything here clean up and end; kills it,
-    /// and whatever it started, where it does not.
+    /// Closes its standard input and sends it SIGTERM, either of which makes every program here clean up and
+    /// end; otherwise kills it and everything that it started.
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("--- {}:\n{}", self.name, self.tail());
@@ -160,23 +160,25 @@ impl Drop for Process {
     }
 }
 
-/// Kills a child and all below it: a browser is in a process group of its own, and outlives the script that drives it.
+/// Kills a child and its descendants: a browser is in a separate process group, and outlives the script that
+/// drives it.
 fn kill_with_children(child: &mut Child) {
     if matches!(child.try_wait(), Ok(None)) {
         for id in descendants(child.id()) {
-            // SAFETY: only a signal. The number is that of a process found below a child of ours a moment ago.
+            // SAFETY: only a signal. The number is that of a process that was a descendant of a child of ours
+            // a moment ago.
             unsafe { libc::kill(id as libc::pid_t, libc::SIGKILL) };
         }
-        let _ = child.kill(); // already gone is as good
+        let _ = child.kill(); // it does not matter if it is already gone
         let _ = child.wait();
     }
 }
 
-/// Processes below one, by what /proc tells of each one's parent.
+/// The descendants of a process, from each process' parent in /proc.
 fn descendants(of: u32) -> Vec<u32> {
     let parent_of = |id: u32| -> Option<u32> {
         let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-        // The name before it, in parentheses, may hold anything.
+        // The name before it, in parentheses, may contain anything.
         stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
     };
     let all: Vec<(u32, u32)> = std::fs::read_dir("/proc")
@@ -195,14 +197,15 @@ fn descendants(of: u32) -> Vec<u32> {
     found.split_off(1)
 }
 
-/// Runs a command to its end and returns its standard output; fails the test if it fails or takes longer than `within`.
+/// Runs a command to its end and returns its standard output; fails the test if it fails or takes longer than
+/// `within`.
 pub fn run(name: &str, command: &mut Command, within: Duration) -> String {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap_or_else(|e| panic!("{name} does not start: {e}: {command:?}"));
     let read = |mut from: Box<dyn Read + Send>| {
         std::thread::spawn(move || {
             let mut all = vec![];
-            // What came before an error is what there is to tell.
+            // What was read before an error is all that there is.
             let _ = from.read_to_end(&mut all);
             String::from_utf8_lossy(&all).into_owned()
         })
@@ -228,11 +231,11 @@ pub fn run(name: &str, command: &mut Command, within: Duration) -> String {
     }
 }
 
-/// A directory of its own, removed when dropped.
+/// A new directory, removed when dropped.
 pub struct Dir(PathBuf);
 
 impl Dir {
-    /// Makes it below the system's directory for temporary files.
+    /// Creates it in the system's directory for temporary files.
     pub fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -241,7 +244,7 @@ impl Dir {
         Self(path)
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.0
     }

@@ -1,10 +1,10 @@
-//! Numbers that look random and are the same each time (Marsaglia's xorshift32).
+//! Pseudo-random numbers that are the same each time (Marsaglia's xorshift32).
 
-/// Where the numbers come from.
+/// The generator.
 pub struct Random(u32);
 
 impl Random {
-    /// Always the same numbers for the same seed, which must not be 0.
+    /// Always returns the same numbers for the same seed, which must not be 0.
     pub fn new(seed: u32) -> Self {
         Self(seed)
     }
@@ -17,7 +17,7 @@ impl Random {
         self.0
     }
 
-    /// The next number, from 0 up to `limit`, which it never reaches.
+    /// The next number from 0 up to, but not including, `limit`.
     pub fn below(&mut self, limit: u32) -> u32 {
         ((u64::from(self.next()) * u64::from(limit)) >> 32) as u32
     }

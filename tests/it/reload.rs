@@ -24,14 +24,14 @@ impl Viewer {
         viewer
     }
 
-    /// Pictures come now.
+    /// Waits for pictures.
     async fn watches(&mut self) {
         while self.0.packets.try_recv().is_ok() {}
         self.0.next("video", |p| matches!(p, Packet::Rtp(_)).then_some(())).await;
         assert_eq!(*self.0.state.borrow(), Connected);
     }
 
-    /// It is sent away.
+    /// Waits for the end of its connection.
     async fn ends(&mut self) {
         let over = self.0.state.wait_for(|s| matches!(s, Closed | Disconnected | Failed));
         tokio::time::timeout(PATIENCE, over).await.expect("it ends").expect("alive");

@@ -1,5 +1,5 @@
-//! A viewer goes from rung to rung and from camera to camera, by a real connection: it decodes every picture, and sees no gap. A
-//! rung that nobody is on costs nothing.
+//! A viewer changes rungs and cameras over a real connection: it decodes every picture, and sees no gap. A
+//! rung without viewers costs nothing.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
@@ -33,17 +33,18 @@ use crate::process::{Dir, run};
 use crate::random::Random;
 use crate::ticker::Ticker;
 
-/// Two cameras, and the size of each: those of their rungs tell which picture is whose.
+/// Two cameras, and the size of each: a picture's size tells its camera and rung.
 const FULL: Size = Size::new(640, 480);
 const CAMERAS: [(&str, Size); 2] = [("front", FULL), ("back", Size::new(640, 360))];
 /// Longer than anything takes here on a busy machine.
 const SOON: Duration = Duration::from_secs(8);
-/// No gap between two pictures is longer.
+/// Longest gap between two pictures.
 const GAP: Duration = Duration::from_millis(300);
-/// How often another quality, another camera, or both are chosen, and in which order.
+/// Number of random changes of quality, camera or both.
 const CHANGES: usize = 200;
 const SEED: u32 = 0x2001_2026;
-/// No change takes longer that is not taken back: its keyframe may have to wait for half a second after the one before.
+/// Longest time for a change that is not taken back: its keyframe may have to wait for half a second after
+/// the previous one.
 const MET: Duration = Duration::from_secs(1);
 
 const WISHES: [(Share, Quality); 3] =
@@ -87,14 +88,14 @@ fn shown(decoder: &mut Decoder, unit: &[u8]) -> (Size, Option<Stamp>) {
     (size, Stamp::read(&luma, size))
 }
 
-/// What a viewer has received: one stream of whole pictures, which all decode.
+/// What a viewer has received: one stream of complete pictures, all of which decode.
 struct Received {
     decoder: Decoder,
     last: Option<rtp::Header>,
     payloads: Vec<Bytes>,
-    /// All of it, with start codes.
+    /// The whole stream, with start codes.
     stream: Vec<u8>,
-    /// When each picture was there, its size, and its number.
+    /// Time of arrival, size and number of each picture.
     pictures: Vec<(Instant, Size, u16)>,
 }
 
@@ -131,8 +132,8 @@ impl Received {
     }
 }
 
-/// The sizes of the pictures that FFmpeg decodes of a stream. A picture that has an error is none; and it prints something,
-/// which fails the test.
+/// The sizes of the pictures that FFmpeg decodes from a stream. It leaves out a picture with an error, and
+/// prints a message, which fails the test.
 fn decoded_by_ffmpeg(stream: &[u8]) -> Vec<Size> {
     const PROBE: &str = "exec ffprobe -v warning -err_detect explode -f h264 -show_entries frame=width,height \
                          -of csv=p=0 \"$0\" 2>&1";
@@ -141,7 +142,7 @@ fn decoded_by_ffmpeg(stream: &[u8]) -> Vec<Size> {
     std::fs::write(&file, stream).unwrap();
     let out = run("ffprobe", Command::new("sh").args(["-c", PROBE]).arg(file), Duration::from_secs(60));
     let size = |line: &str| {
-        // Behind an IDR's there is a comma: it has side data, of which nothing is asked.
+        // After an IDR's size there is a comma: it has side data, which is not printed.
         let (width, height) = line.trim_end_matches(',').split_once(',')?;
         Some(Size::new(width.parse().ok()?, height.parse().ok()?))
     };
@@ -169,7 +170,7 @@ async fn two_hundred_changes_are_one_stream_that_any_decoder_takes() {
     let (mut random, mut changes, mut waits) = (Random::new(SEED), 0, vec![]);
     let targets = CAMERAS.map(|camera| WISHES.map(|wish| (camera, wish)));
     let mut target = (CAMERAS[0], WISHES[0]);
-    // Since when it is waited for, and for how many pictures at most, if that is not until it comes.
+    // Since when the change is awaited, and for how many pictures at most, if it may be taken back.
     let (mut asked, mut patience) = (start, None);
     loop {
         let packet = tokio::time::timeout(SOON, client.packets.recv()).await.expect("it goes on");
@@ -188,7 +189,8 @@ async fn two_hundred_changes_are_one_stream_that_any_decoder_takes() {
         let others: Vec<_> = targets.iter().flatten().filter(|other| **other != target).collect();
         target = *others[random.below(5) as usize];
         changes += 1;
-        // A third of them, but not the last two, are taken back after a moment: about when the target's IDR comes.
+        // A third of the changes, but not the last two, are taken back after a moment: about when the
+        // target's IDR arrives.
         patience = (changes + 1 < CHANGES && random.below(3) == 0).then(|| random.below(4));
         asked = Instant::now();
         let ((name, _), (_, wish)) = target;
@@ -210,21 +212,22 @@ async fn two_hundred_changes_are_one_stream_that_any_decoder_takes() {
         &gaps[..3],
         &waits[..waits.len() / 10],
     );
-    // A busy machine may keep a thread waiting now and then, in a wait most of all: it is for an encoder that starts, while
-    // those of the other rungs go on. A change that is not seamless, or takes too long, would show each time.
+    // A busy machine may delay a thread now and then, especially in a wait: it is for an encoder that starts,
+    // while those of the other rungs continue. A change that is not seamless, or takes too long, would show
+    // each time.
     assert!(gaps[2] < GAP, "gaps of {:.0?}", &gaps[..3]);
     assert!(
         waits[waits.len() / 20] < MET,
         "one in twenty waited for {:.0?} and longer",
         waits[waits.len() / 20]
     );
-    // Two cameras may number the same moment alike.
+    // Two cameras may number the same moment equally.
     let left_out: u32 =
         pictures.windows(2).map(|w| (w[1].2.wrapping_sub(w[0].2) as i16 - 1).max(0) as u32).sum();
     let busy = (ticker.lost(start, Instant::now()).as_secs_f64() * 30.0) as u32;
     println!("{left_out} pictures left out, the machine was busy for {busy}");
     assert!(left_out <= switches as u32 + busy + 10, "{left_out} pictures left out");
-    // It is told after the picture has left.
+    // It is reported after the picture has left.
     let told = || {
         let facts = registry.list().remove(0).cameras.remove(0);
         let (_, full) = CAMERAS.into_iter().find(|(name, _)| *name == facts.camera).expect("one of them");

@@ -1,4 +1,5 @@
-//! Several cameras on one connection, over real sockets: each in its section, exchanged, paused, and hidden by itself.
+//! Several cameras on one connection, over real sockets: each in its section; exchanged, paused, and hidden
+//! separately.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use webrtc::peer_connection::RTCPeerConnectionState::Connected;
 use super::client::{self, Client, OPUS};
 use super::viewer::{feed, until, video};
 
-/// The cameras, and bytes in each first packet of a picture, by which they are told apart.
+/// The cameras, and the size of the first packet of their pictures, by which they are distinguished.
 const CAMERAS: [(&str, usize); 2] = [("front", 900), ("back", 1000)];
 
 struct House {
@@ -30,7 +31,7 @@ struct House {
     _feed: DropGuard,
 }
 
-/// Who watches both, each in a section.
+/// A viewer of both cameras, each in a section.
 struct Viewer {
     client: Client,
     id: ViewerId,
@@ -66,7 +67,7 @@ impl House {
         Viewer { client, id: answer.id, mids }
     }
 
-    /// These cameras in these sections.
+    /// Requests for these cameras in these sections.
     fn wanted(&self, sections: &[(&str, &str)]) -> Vec<Wanted> {
         let wanted = |(mid, camera): &(&str, &str)| Wanted {
             mid: Some((*mid).to_owned()),
@@ -76,7 +77,7 @@ impl House {
         sections.iter().map(wanted).collect()
     }
 
-    /// Viewers that pictures and sound of each camera flow to.
+    /// Viewers that receive video and sound of each camera.
     fn demand(&self) -> [(usize, usize); 2] {
         CAMERAS.map(|(name, _)| {
             let camera = self.cameras.find(name).expect("there");
@@ -86,12 +87,12 @@ impl House {
 }
 
 impl Viewer {
-    /// Of the next picture: its source, its camera, its packet's number, and whether it is an IDR.
+    /// The next picture: its source, its camera, its packet's number, and whether it is an IDR.
     async fn picture(&mut self) -> (u32, &'static str, u16, bool) {
         self.client.next("a picture", first).await
     }
 
-    /// The sources, by what they show: as soon as each camera was seen.
+    /// The source of each camera, once each was seen.
     async fn sources(&mut self) -> HashMap<&'static str, u32> {
         let mut sources = HashMap::new();
         while sources.len() < CAMERAS.len() {
@@ -101,7 +102,7 @@ impl Viewer {
         sources
     }
 
-    /// Until each of these sources shows this camera, which begins with an IDR.
+    /// Waits until each of these sources shows this camera, starting with an IDR.
     async fn show(&mut self, expected: &[(u32, &str)]) {
         let mut waiting = expected.to_vec();
         while !waiting.is_empty() {
@@ -184,7 +185,7 @@ async fn what_a_hidden_camera_had_captured_is_not_sent_again() {
         numbers.entry(source).or_default().push(number);
     }
     assert!(house.registry.conceal_camera("back").await);
-    // What was sent before that has arrived when something comes that was asked for later.
+    // What was sent before has arrived once a later request is answered.
     let nack = |source: u32| -> Box<dyn rtc::rtcp::Packet> {
         let nacks = nack_pairs_from_sequence_numbers(&numbers[&source]);
         Box::new(TransportLayerNack { sender_ssrc: 1, media_ssrc: source, nacks })
@@ -227,7 +228,7 @@ async fn a_later_offer_adds_a_section_and_rests_another() {
     let (front, camera, mut last, _) = viewer.picture().await;
     assert_eq!((camera, house.demand()), ("front", [(1, 1), (0, 0)]));
 
-    // A second camera, while the first one's packets go on without a gap in their numbers.
+    // A second camera, while the first one's packets continue without a gap in their numbers.
     viewer.client.add_picture().await;
     let sdp = viewer.client.offer_again().await;
     let [_, second_mid] = &<[String; 2]>::try_from(mids(&sdp)).expect("two");
@@ -248,7 +249,7 @@ async fn a_later_offer_adds_a_section_and_rests_another() {
     until("both are wanted", soon, || house.demand() == [(1, 1), (1, 0)]).await;
     assert!(again.contains(&format!("a=ssrc:{back} msid:peercam-2 picture-2")), "{again}");
 
-    // The first one's section rests.
+    // The first one's section becomes inactive.
     let rests = |sdp: &str| {
         let name = format!("\r\na=mid:{first_mid}\r\n");
         let section = |section: &str| match section.contains(&name) {
@@ -265,7 +266,8 @@ async fn a_later_offer_adds_a_section_and_rests_another() {
     assert_eq!(facts(), ["back"]);
     let named = house.registry.set_camera(&viewer.id, Some("no-such"), "back").await;
     assert!(named.is_err());
-    // The camera comes back into the same section, from another source: Chromium shows nothing of one that it has seen end.
+    // The camera comes back into the same section with a new source: Chromium shows nothing of a source that
+    // it has seen end.
     let both = house.wanted(&[(&first_mid, "front"), (second_mid, "back")]);
     let sdp = viewer.client.offer_again().await;
     let again = house.registry.renegotiate(&viewer.id, &sdp, Some(both)).await.expect("answered");
@@ -275,7 +277,7 @@ async fn a_later_offer_adds_a_section_and_rests_another() {
     viewer.client.accept(&again).await;
     viewer.show(&[(new, "front")]).await;
     assert_eq!(facts(), ["front", "back"]);
-    // What can't be taken changes nothing.
+    // A request that can't be accepted changes nothing.
     let unknown = house.wanted(&[(&first_mid, "front"), ("no-such", "back")]);
     house.registry.renegotiate(&viewer.id, &sdp, Some(unknown)).await.expect_err("no such section");
     assert_eq!(facts(), ["front", "back"]);

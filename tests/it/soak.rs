@@ -1,5 +1,5 @@
-//! An hour of viewers coming and going on the virtual board: what the daemon costs may not grow, nor its delay. `make soak`
-//! runs this and draws what it wrote; no other target does.
+//! An hour of viewers that come and go on the virtual board: neither the daemon's cost nor its delay may
+//! grow. Only `make soak` runs this, and draws the results.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -15,21 +15,22 @@ use crate::client::Client;
 use crate::daemon::status;
 use crate::place;
 
-/// Between two samples.
+/// Time between two samples.
 const EVERY: Duration = Duration::from_secs(10);
-/// Who watches, minute by minute, over and over: clients beside a browser. `None`: nobody at all.
+/// Number of clients besides a browser, minute by minute, repeated. `None`: nobody at all.
 const WATCHING: [Option<usize>; 8] = [Some(0), Some(1), Some(2), Some(4), Some(2), Some(1), Some(0), None];
 /// Small enough for an emulated processor.
 const CONFIG: &str = "[video]\nsize = \"320x180\"\nframe_rate = 10\nbitrate_kbps = 500\n[audio]\ndevice = \"hw:Loopback,1,0\"\n";
 
-/// One line of the table.
+/// A line of the table.
 struct Sample {
     elapsed_s: f64,
     viewers: f64,
     resident_mb: f64,
     descriptors: f64,
     threads: f64,
-    /// From capture to the screen, as the page measures it: half, and 95 of 100; `None` while nobody watches.
+    /// Delay from capture to the screen, as measured by the page: median and 95th percentile; `None` while
+    /// nobody watches.
     delay_ms: Option<(f64, f64)>,
 }
 
@@ -54,7 +55,7 @@ impl Sample {
     }
 }
 
-/// A client by WHEP that takes all it gets, until its runtime is dropped: then it is gone without a word.
+/// A WHEP client that receives everything, until its runtime is dropped: then it vanishes.
 fn guest(address: SocketAddr) -> Runtime {
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.spawn(async move {
@@ -104,7 +105,7 @@ fn viewers_come_and_go() {
         let sample = Sample::take(address, since, delay_ms);
         writeln!(table, "{}", sample.line()).unwrap();
         if (due + EVERY).as_secs().is_multiple_of(60) {
-            // Those who left without a word are gone by the end of the minute.
+            // Vanished viewers are gone by the end of the minute.
             let expected = wanted.map_or(0, |guests| guests + 1);
             assert_eq!(sample.viewers, expected as f64, "viewers after {due:?}");
         }
@@ -113,7 +114,7 @@ fn viewers_come_and_go() {
     grows_not(&samples);
 }
 
-/// Compares the second time through [`WATCHING`] with the last one: the first is for warming up.
+/// Compares the second pass through [`WATCHING`] with the last one: the first is for warming up.
 fn grows_not(samples: &[Sample]) {
     let round = WATCHING.len() * 6;
     let Some(late) = samples.len().checked_sub(round).filter(|late| *late >= 2 * round) else {
@@ -140,6 +141,7 @@ fn grows_not(samples: &[Sample]) {
     }
     let (before, after) = (median_delay(early), median_delay(late));
     println!("delay: {before:.1} ms, and {after:.1} ms in the end");
-    // More than the minutes of an hour differ by, 17 to 47 ms, as the emulated board shares its cores with Chromium.
+    // More than the differences between the minutes of an hour, 17 to 47 ms, as the emulated board shares its
+    // cores with Chromium.
     assert!(after <= before + 30., "the delay grew from {before} to {after} ms");
 }

@@ -1,4 +1,4 @@
-//! What a supervisor sees: what it is told, and that the daemon ends in time whatever hangs.
+//! What a supervisor sees: its notifications, and that the daemon ends in time whatever hangs.
 
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
@@ -10,11 +10,11 @@ use crate::ticker::Ticker;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// systemd's end.
+/// systemd's end of the socket.
 struct Supervisor {
     socket: UnixDatagram,
     dir: Dir,
-    /// Messages that came and were not asked for yet.
+    /// Messages that have arrived and were not asked for yet.
     heard: Vec<String>,
 }
 
@@ -30,7 +30,7 @@ impl Supervisor {
         self.dir.path().join(name).display().to_string()
     }
 
-    /// Takes what has come by now.
+    /// Takes the messages that have arrived.
     fn listen(&mut self) -> &mut Vec<String> {
         let mut buffer = [0; 4096];
         while let Ok(length) = self.socket.recv(&mut buffer) {
@@ -39,7 +39,7 @@ impl Supervisor {
         &mut self.heard
     }
 
-    /// The first message that has a line beginning so.
+    /// The first message with a line that begins like this.
     fn told(&mut self, line: &str) -> String {
         let end = Instant::now() + PATIENCE;
         while Instant::now() < end {
@@ -51,7 +51,7 @@ impl Supervisor {
         panic!("not told {line}, but {:?}", self.heard);
     }
 
-    /// What comes within this time.
+    /// The messages that arrive within this time.
     fn within(&mut self, time: Duration) -> Vec<String> {
         self.listen().clear();
         std::thread::sleep(time);
@@ -105,16 +105,16 @@ fn without_a_watchdog_an_idle_daemon_says_nothing() {
     let mut systemd = Supervisor::new();
     let _daemon = Daemon::start_with(PATTERN, &[("NOTIFY_SOCKET", &*systemd.path("notify"))]);
     systemd.told("STATUS=no viewers; camera ");
-    std::thread::sleep(Duration::from_secs(2)); // devices are looked at, once
+    std::thread::sleep(Duration::from_secs(2)); // devices are looked at once
     assert_eq!(systemd.within(Duration::from_secs(2)), Vec::<String>::new());
 }
 
-/// Stops one thread of the daemon for good, as a driver would that never returns.
+/// Stops a thread of the daemon for good, like a driver that never returns.
 struct Wedged(libc::pid_t);
 
 impl Wedged {
     fn new(daemon: &Daemon, name: &str) -> Self {
-        // A thread gives itself its name, which may be a moment after the daemon has said that it is there.
+        // A thread sets its own name, which may be a moment after the daemon has reported that it is ready.
         let begun = Instant::now();
         let thread: libc::pid_t = loop {
             let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.id())).unwrap().flatten();
@@ -126,7 +126,7 @@ impl Wedged {
             assert!(begun.elapsed() < PATIENCE, "no thread {name}");
             std::thread::sleep(Duration::from_millis(10));
         };
-        // SAFETY: these change nothing in our own memory.
+        // SAFETY: these calls change nothing in our own memory.
         unsafe {
             let none = std::ptr::null_mut::<libc::c_void>();
             assert_eq!(libc::ptrace(libc::PTRACE_SEIZE, thread, none, none), 0, "root may");
@@ -136,7 +136,7 @@ impl Wedged {
         Self(thread)
     }
 
-    /// Who traces a thread has to take note of its end, before the process can be waited for.
+    /// The tracer of a thread must collect its end before the process can be waited for.
     fn bury(&self) -> bool {
         // SAFETY: as above.
         unsafe { libc::waitpid(self.0, std::ptr::null_mut(), libc::__WALL | libc::WNOHANG) == self.0 }

@@ -1,17 +1,17 @@
-//! Tells a machine that was taken away for a while from a daemon that was slow. What bars on time are about is measured
-//! beside a ticker, and the time when it could not tick does not count.
+//! Distinguishes a machine that was busy elsewhere from a slow daemon. Everything with a time limit is
+//! measured beside a ticker, and time in which it could not tick does not count.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// How often it ticks.
+/// Time between ticks.
 const TICK: Duration = Duration::from_millis(10);
-/// A tick this late, and the machine was busy since the one before.
+/// If a tick is this late, the machine was busy since the previous one.
 const LATE: Duration = Duration::from_millis(50);
 
-/// A thread that notes when it could not run.
+/// A thread that records when it could not run.
 pub struct Ticker {
     /// When it started, by both clocks.
     started: (Instant, SystemTime),
@@ -40,26 +40,26 @@ impl Ticker {
         Self { started, lost, stop, thread: Some(thread) }
     }
 
-    /// The moment that a browser's clock names: milliseconds of Unix time, not before the start.
+    /// The moment given by a browser's clock: milliseconds of Unix time, not before the start.
     pub fn at(&self, unix_ms: f64) -> Instant {
         let (start, wall) = self.started;
         let unix = Duration::from_secs_f64(unix_ms / 1000.);
         start + unix.saturating_sub(wall.duration_since(UNIX_EPOCH).expect("after 1970"))
     }
 
-    /// How long something took that began at `from` and is over, without the time when the machine was lost.
+    /// How long something took that began at `from` and is over, without time that the machine lost.
     pub fn took(&self, from: Instant) -> Duration {
         let to = Instant::now();
         (to - from).saturating_sub(self.lost(from, to))
     }
 
-    /// The longest of some stretches of time, each without what was lost of it.
+    /// The longest of some periods of time, each without the time that the machine lost.
     pub fn longest(&self, stretches: impl IntoIterator<Item = (Instant, Instant)>) -> Duration {
         let lasted = |(from, to): (Instant, Instant)| (to - from).saturating_sub(self.lost(from, to));
         stretches.into_iter().map(lasted).max().unwrap_or_default()
     }
 
-    /// How much of the time from `from` to `to` the machine was lost.
+    /// How much of the time from `from` to `to` the machine lost.
     pub fn lost(&self, from: Instant, to: Instant) -> Duration {
         lost(&self.lost.lock().unwrap(), from, to)
     }
@@ -69,8 +69,9 @@ impl Ticker {
         self.lost(from, to) * 2 <= to - from
     }
 
-    /// Whether what began at `from` has been looked at for long enough, where `lasts` would do on a machine that is there all
-    /// the time: half of that ran. Fails the test where four times as long was not enough.
+    /// Whether something that began at `from` has been observed for long enough, if `lasts` would be enough
+    /// on an idle machine: half of that must have been run. Fails the test if four times as long was not
+    /// enough.
     pub fn enough(&self, from: Instant, lasts: Duration) -> bool {
         let (elapsed, ran) = (from.elapsed(), self.took(from));
         let enough = elapsed >= lasts && ran >= lasts / 2;
@@ -78,7 +79,7 @@ impl Ticker {
         enough
     }
 
-    /// Fails the test where more than half of that time was lost.
+    /// Fails the test if more than half of that time was lost.
     pub fn judge(&self, from: Instant, to: Instant) {
         let (lost, all) = (self.lost(from, to), to - from);
         assert!(self.is_valid(from, to), "machine too busy: it did not run for {lost:.1?} of {all:.1?}");

@@ -1,4 +1,4 @@
-//! Viewers over real sockets: a registry fed with synthetic units, watched by [`Client`].
+//! Viewers over real sockets: a registry with synthetic units, watched by [`Client`].
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ const CLOCKS: Clocks = Clocks {
     video: RtpClock { hz: VIDEO_HZ, offset: 0xffff_0000 },
     audio: RtpClock { hz: AUDIO_HZ, offset: 12_345 },
 };
-/// Pictures seem this old when they are published, as if their encoding took so long.
+/// The age of pictures when they are published, as if their encoding took this long.
 const VIDEO_AGE: Duration = Duration::from_millis(150);
 const PAYLOADS: usize = 3;
 
@@ -39,7 +39,7 @@ pub struct House {
     pub registry: Arc<Registry>,
     pub cameras: Arc<Cameras>,
     pub status: Arc<Status>,
-    /// This machine's addresses, as the registry knows them.
+    /// This machine's addresses as the registry knows them.
     pub addresses: tokio::sync::watch::Sender<Addresses>,
     _feed: DropGuard,
 }
@@ -58,11 +58,11 @@ pub fn house_with(max_viewers: usize, ice: config::Ice) -> House {
     House { registry, cameras, status, addresses, _feed: stop.drop_guard() }
 }
 
-/// Pictures, the first packet of each of so many bytes and the others of a little more, and sounds.
+/// Publishes pictures, with a first packet of `size` bytes and slightly larger others, and sounds.
 pub async fn feed(camera: Arc<Camera>, size: usize) {
     let (pictures, sounds) = (camera.video.hub(Share::Full), &camera.audio.hub);
     let mut video = tokio::time::interval(Duration::from_micros(33_333));
-    // As of a camera: of what came while the machine was busy, only the newest is encoded.
+    // Like a camera: of the pictures that came while the machine was busy, only the newest is encoded.
     video.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut audio = tokio::time::interval(Duration::from_millis(20));
     loop {
@@ -85,7 +85,7 @@ pub async fn feed(camera: Arc<Camera>, size: usize) {
 }
 
 impl House {
-    /// Those that media flows to.
+    /// Number of viewers that receive media.
     fn viewers(&self) -> usize {
         *self.cameras.all()[0].video.demand.viewers().borrow()
     }
@@ -95,7 +95,7 @@ impl House {
         self.registry.join(client::offer(sdp, from, Signaling::Page, &self.cameras)).await
     }
 
-    /// A client that is connected.
+    /// A connected client.
     pub async fn watch(&self, audio: bool) -> (Client, Answer) {
         let mut client = Client::new(audio).await;
         let answer = self.try_join(client.offer().await).await.expect("accepted");
@@ -118,7 +118,7 @@ fn report(packet: Packet) -> Option<SenderReport> {
     packets.iter().find_map(|p| p.as_any().downcast_ref::<SenderReport>().cloned())
 }
 
-/// Until `done`, or too late.
+/// Waits until `done`; fails the test after `limit`.
 pub async fn until(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
@@ -127,7 +127,8 @@ pub async fn until(what: &str, limit: Duration, mut done: impl FnMut() -> bool) 
     }
 }
 
-/// Runs this test alone in a process, where descriptors can be counted. False in the one that should return.
+/// Runs this test alone in a process, where descriptors can be counted. Returns false in the process that
+/// should return.
 fn alone(test: &str) -> bool {
     if std::env::var_os("PEERCAM_TEST_ALONE").is_some() {
         return true;
@@ -191,7 +192,7 @@ async fn a_viewer_gets_units_as_they_are_and_demand_begins_when_it_is_connected(
         let age = now.since(CLOCKS.video.pts(unit[0].header.timestamp, now));
         assert!(age > VIDEO_AGE && age < PATIENCE, "{age:?}");
     }
-    // The number and the playout delay, which is told only at first.
+    // The number and the playout delay, which is sent only at first.
     let extensions = |n: usize| packets[n].header.extensions.len();
     assert_eq!((extensions(0), extensions(packets.len() - 1)), (2, 1));
     let sound = client.next("sound", |p| match p {
@@ -302,7 +303,7 @@ async fn candidates_may_trickle_and_names_cost_nothing() {
     let house = house(1);
     let mut client = Client::new(false).await;
     let answer = house.try_join(client.offer().await).await.expect("accepted");
-    // The client does not learn our candidates, so only its own, told to us, can connect them.
+    // The client does not learn our candidates, so only its own, which we know, can connect them.
     let silent: String =
         answer.sdp.lines().filter(|l| !l.starts_with("a=candidate")).flat_map(|l| [l, "\r\n"]).collect();
     client.accept(&silent).await;
@@ -397,7 +398,7 @@ async fn one_that_says_goodbye_is_gone_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_goes_without_a_word_is_gone_soon() {
     let house = house(1);
-    // Its sockets live in a runtime of their own, whose end is like a pulled plug.
+    // Its sockets are in a separate runtime, whose end is like a pulled plug.
     let elsewhere = tokio::runtime::Runtime::new().expect("a runtime");
     let mut client = elsewhere.spawn(Client::new(false)).await.expect("a client");
     let mut answer = house.try_join(client.offer().await).await.expect("accepted");
@@ -412,7 +413,7 @@ async fn one_that_goes_without_a_word_is_gone_soon() {
     assert_eq!(house.registry.count(), 0);
 }
 
-/// Why a viewer ended, when it has.
+/// Why a viewer ended, once it has.
 async fn closed(answer: &mut Answer) -> String {
     let told = async {
         loop {
@@ -440,7 +441,7 @@ async fn viewers_that_leave_leave_nothing() {
         return;
     }
     let house = house(20);
-    let (client, answer) = house.watch(true).await; // what webrtc makes once for all exists now
+    let (client, answer) = house.watch(true).await; // what webrtc creates once for all exists now
     house.registry.leave(&answer.id, "test").await.expect("there");
     client.close().await;
     let before = settled().await;
@@ -472,7 +473,7 @@ async fn bad_offers_leave_nothing() {
     let mut refused = 0;
     let lines: Vec<&str> = good.lines().collect();
     for n in 0..lines.len() {
-        // Each line missing, cut short, doubled with rubbish; what is accepted all the same must leave, too.
+        // Each line missing, cut off, or duplicated with junk; what is accepted nevertheless must leave, too.
         for damage in 0..3 {
             let mut damaged: Vec<String> = lines.iter().map(|l| (*l).to_owned()).collect();
             match damage {
@@ -487,13 +488,13 @@ async fn bad_offers_leave_nothing() {
             }
         }
     }
-    // Most lines are not read, so that damage in them costs nothing.
+    // Most lines are not read, so damage in them has no effect.
     assert!(refused >= 5, "{refused}");
     assert_eq!(house.status.counters.offers_refused.get(), refused);
     assert_eq!(settled().await, before);
 }
 
-/// Descriptors and tasks once nothing changes any more.
+/// Descriptors and tasks once they don't change any more.
 async fn settled() -> (usize, usize) {
     let mut last = held();
     let mut since = Instant::now();

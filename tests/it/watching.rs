@@ -1,4 +1,5 @@
-//! Who watches is visible: devices are open only then, privacy closes them, and programs and web services are told.
+//! Who watches is visible: devices are open only then, privacy closes them, and programs and web services are
+//! notified.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -31,16 +32,16 @@ use crate::jpeg;
 use crate::process::Dir;
 use crate::ticker::Ticker;
 
-/// Longer than anything takes here but a linger of 10 s.
+/// Longer than anything takes here except the linger time of 10 s.
 const SOON: Duration = Duration::from_secs(8);
 const LINGER: Duration = Duration::from_secs(10);
 
 /// A viewer over WHEP.
 struct Viewer {
     client: Client,
-    /// Its resource.
+    /// The URL of its resource.
     url: String,
-    /// From the offer to the first packet of video.
+    /// Time from the offer to the first packet of video.
     first: Duration,
 }
 
@@ -66,7 +67,7 @@ impl Viewer {
     }
 }
 
-/// Payload types of video in the client's offer, and Opus'.
+/// Payload types of video in the client's offer.
 const VIDEO: std::ops::RangeInclusive<u8> = 96..=127;
 
 fn packet_of(types: std::ops::RangeInclusive<u8>, packet: &Packet) -> Option<()> {
@@ -78,7 +79,7 @@ fn packet_of(types: std::ops::RangeInclusive<u8>, packet: &Packet) -> Option<()>
     }
 }
 
-/// Packets of sound in so much time.
+/// Number of sound packets in this time.
 async fn sounds(client: &mut Client, time: Duration) -> usize {
     let (end, mut count) = (Instant::now() + time, 0);
     while let Some(left) = end.checked_duration_since(Instant::now()) {
@@ -97,7 +98,7 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Runtime::new().unwrap()
 }
 
-/// The board's devices that the daemon has open, by the kernel's list.
+/// The board's devices that the daemon has open, according to the kernel.
 fn open_devices(board: &mut Board) -> Vec<String> {
     let list = board.run("ls -l /proc/$(cat /tmp/pid)/fd | grep -oE '/dev/(video|snd).*' || true");
     list.lines().map(str::to_owned).collect()
@@ -122,7 +123,7 @@ fn nobody_watching_costs_nothing() {
         };
         threads.map(|t| of(t.path())).sum()
     };
-    // What the questions above took is given back a moment later.
+    // What the requests above have used is freed a moment later.
     std::thread::sleep(Duration::from_secs(4));
     let before = switches();
     std::thread::sleep(Duration::from_secs(4));
@@ -162,7 +163,7 @@ fn privacy_of_the_file_hides_everything_and_says_so() {
         assert_eq!(snapshot.code, 503, "{snapshot:?}");
         assert!(snapshot.body.contains("Privacy is on"), "{snapshot:?}");
         daemon.kill();
-        daemon.restart(); // it is as it was
+        daemon.restart(); // it is as before
     }
     runtime().block_on(async {
         let mut viewer = join(daemon.address(), "127.0.0.1:0").await; // a slate
@@ -173,7 +174,7 @@ fn privacy_of_the_file_hides_everything_and_says_so() {
     assert_eq!(status["counters"]["opus_packets"], 0);
 }
 
-/// Both media threads in this process, so that the switch is in the test's hand.
+/// Both media threads in this process, so that the test controls the switch.
 #[test]
 fn privacy_comes_and_goes_in_mid_stream() {
     runtime().block_on(async {
@@ -228,7 +229,7 @@ fn privacy_comes_and_goes_in_mid_stream() {
             }
             ticker.took(start)
         };
-        // A viewer that reads all the time: one that lags would be sent nothing before the next keyframe.
+        // A viewer that reads all the time: one that lags would receive nothing before the next keyframe.
         let seen = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
         let _claims = (camera.video.demand.watch(), camera.audio.demand.watch());
         let (mut pictures, mut sounds) = (camera.video.subscribe(), camera.audio.hub.subscribe());
@@ -239,7 +240,7 @@ fn privacy_comes_and_goes_in_mid_stream() {
                 counted[kind].fetch_add(1, Ordering::Relaxed);
             }
         });
-        // Pictures and sounds in so much time.
+        // Numbers of pictures and sounds in this time.
         let counts = || seen.each_ref().map(|n| n.load(Ordering::Relaxed));
         let count = async |time: Duration| {
             let before = counts();
@@ -268,7 +269,7 @@ fn privacy_comes_and_goes_in_mid_stream() {
             }
             assert!(camera.snapshots.take().await.is_ok());
         }
-        // Once in three the machine may have left one of the two threads waiting.
+        // Once in three times the machine may have delayed one of the two threads.
         took.sort();
         assert!(took[1] < Duration::from_millis(200), "private after {took:?}");
     });
@@ -374,7 +375,7 @@ fn a_board_opens_its_devices_only_while_somebody_watches() {
     assert_eq!(idle["video"]["negotiated"]["width"], 320, "{idle:#}");
     assert!(has(&open_devices(&mut board), false, false), "{:?}", open_devices(&mut board));
 
-    // Opening begins with the offer, long before a connection: this one never comes.
+    // Opening begins with the offer, long before a connection: this one never connects.
     let runtime = runtime();
     let _entered = runtime.enter();
     let waiting = runtime.block_on(async {
@@ -392,7 +393,7 @@ fn a_board_opens_its_devices_only_while_somebody_watches() {
     assert!(start.elapsed() > LINGER - Duration::from_secs(2), "closed after {:?}", start.elapsed());
     assert!(has(&open_devices(&mut board), false, false), "{:?}", open_devices(&mut board));
 
-    // From rest, and again at once.
+    // From rest, and again immediately.
     runtime.block_on(async {
         let viewer = join(address, "10.77.0.1:0").await;
         let cold = viewer.first;
@@ -403,12 +404,12 @@ fn a_board_opens_its_devices_only_while_somebody_watches() {
     });
     until(address, "closed", LINGER + SOON, state("video", "idle"));
 
-    // A picture opens the camera, and not the microphone.
+    // A snapshot opens the camera, but not the microphone.
     let (code, jpeg) = crate::daemon::get(address, "/snapshot.jpg").unwrap();
     assert!(code == 200 && jpeg.starts_with(&[0xff, 0xd8]), "{code}");
     assert!(has(&open_devices(&mut board), true, false), "{:?}", open_devices(&mut board));
 
-    // Taken away and brought back while it is closed: that is told at once, though nobody watches.
+    // Removed and added again while it is closed: that is reported immediately, though nobody watches.
     until(address, "closed", LINGER + SOON, state("video", "idle"));
     let plug = |board: &mut Board, how: &str| {
         board.run(&format!("echo vivid.0 > /sys/bus/platform/drivers/vivid/{how}"));
@@ -432,7 +433,7 @@ fn a_board_opens_its_devices_only_while_somebody_watches() {
     until(address, "live", SOON, |s| state("video", "live")(s) && state("audio", "live")(s));
     assert!(has(&open_devices(&mut board), true, true), "{:?}", open_devices(&mut board));
 
-    // The owner's switch: at once, over a restart, and back.
+    // The owner's switch: takes effect immediately, lasts over a restart, and is undone.
     let both = |wanted: &'static str| move |s: &Value| state("video", wanted)(s) && state("audio", wanted)(s);
     let switch =
         |board: &mut Board, to: &str| board.run(&format!("/tmp/peercam privacy {to} --state-dir /tmp/state"));
