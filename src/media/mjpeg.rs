@@ -19,8 +19,8 @@ use super::samples::{copy_plane, full_chroma, full_luma, limited_chroma, limited
 
 pub use segments::size;
 
-/// Height and width of a block. Coded pictures consist of whole blocks, so a camera may send 1088 rows for
-/// 1080. A picture that is larger by less than a block is cropped.
+/// Height and width of a block. Coded pictures consist of whole blocks: a camera may send 1088 rows instead
+/// of 1080. A picture that is larger by less than a block is cropped.
 const BLOCK: u32 = 16;
 /// Largest number of scans of a progressive picture, which usually has about ten. Each costs as much as a
 /// picture, so there must be a limit.

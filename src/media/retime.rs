@@ -106,7 +106,7 @@ impl Retimer {
 
     /// The device has stopped, and will count its samples from zero again.
     pub fn restart(&mut self) {
-        self.begin(self.timeline.again());
+        self.begin(self.timeline.next_run());
     }
 
     /// Records that by `at` the device had captured `ahead` samples more than were pushed. Returns false if
@@ -114,7 +114,7 @@ impl Retimer {
     pub fn observe(&mut self, ahead: u64, at: Pts) -> bool {
         let seen = self.timeline.observe(self.first + self.kept_frames() as u64 + ahead, at);
         if seen == Err(Jumped) {
-            self.begin(self.timeline.anew());
+            self.begin(self.timeline.after_jump());
         }
         seen.is_ok()
     }

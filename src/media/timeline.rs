@@ -39,7 +39,7 @@ const JUMPS_BELIEVED: u32 = 30;
 pub const MAX_DRIFT: f64 = 5e-3;
 
 /// Sample numbers and time do not match any more: samples were lost, or the rate is far off. Start
-/// [again](Timeline::anew).
+/// [again](Timeline::after_jump).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Jumped;
 
@@ -69,12 +69,12 @@ impl Timeline {
     }
 
     /// Creates a timeline for a new run of the same device, whose rate is known by now.
-    pub fn again(&self) -> Self {
+    pub fn next_run(&self) -> Self {
         Self::begin(self.rate_hz, self.stretch, self.p[1][1].sqrt().max(RATE_KNOWN))
     }
 
     /// Creates a timeline for the rest of this run, after [`Jumped`].
-    pub fn anew(&self) -> Self {
+    pub fn after_jump(&self) -> Self {
         Self::begin(self.rate_hz, self.stretch, RATE_DOUBTFUL)
     }
 
@@ -268,7 +268,7 @@ mod tests {
             let (mut device, mut line) = (Device::new(4e-3), Timeline::new(48_000));
             while device.seconds < 40.0 {
                 if run(&mut device, &mut line, ppm, 40.0, undisturbed).is_err() {
-                    (line, device.captured) = (line.anew(), 0.0);
+                    (line, device.captured) = (line.after_jump(), 0.0);
                 }
             }
             let [(min, max), drift] = run(&mut device, &mut line, ppm, 20.0, undisturbed).expect("no jump");
@@ -282,7 +282,7 @@ mod tests {
         let (mut device, mut line) = (Device::new(0.0), Timeline::new(48_000));
         assert!(!line.known());
         run(&mut device, &mut line, 250.0, 60.0, undisturbed).expect("no jump");
-        let mut line = line.again();
+        let mut line = line.next_run();
         assert!(!line.known());
         line.observe(1_000, Pts::from_micros(START)).expect("first");
         assert!((line.drift_ppm() - 250.0).abs() < 0.1, "{}", line.drift_ppm());

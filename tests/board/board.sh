@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
 # A virtual board with the kernel's real V4L2, ALSA and UVC drivers, without hardware and without KVM (QEMU's TCG).
 #
-#   board.sh build DIR [ARCH]    makes DIR: kernel, initramfs and root file system of this host's own Debian release, so that
-#                         a program built here runs there; ARCH is amd64, or else arm64 (as root; needs the packages of
-#                         `tests/setup.sh board`, or `tests/setup.sh device` for arm64)
-#   board.sh run DIR SHARE    boots it with the folder SHARE shared as /host, until QEMU is killed. `guest` says how to have
-#                         it do things. The console goes to SHARE/console. What it writes to its disk outlasts reboots,
-#                         and goes with QEMU.
+#   board.sh build DIR [ARCH]    builds DIR: kernel, initramfs and root file system of this host's Debian release, so that a
+#                         program built here runs there; ARCH is amd64 (the default) or arm64. Run it as root; it needs the
+#                         packages of `tests/setup.sh board`, or `tests/setup.sh device` for arm64.
+#   board.sh run DIR SHARE    boots it with the folder SHARE shared as /host, until QEMU is killed. See `guest` for sending
+#                         it requests. The console goes to SHARE/console. Its disk keeps its contents over reboots, but
+#                         not after the end of QEMU.
 #
 # Environment of run: INIT=guest_init or systemd, as PID 1; TAP=interface (the guest's eth0 is 10.77.0.2/24, the host's side
-# is to be 10.77.0.1), MODS=vivid,snd-aloop (modules loaded at boot), SMP=2, MEM=1024 (MiB).
+# must be 10.77.0.1), MODS=vivid,snd-aloop (modules loaded at boot), SMP=2, MEM=1024 (MiB).
 set -euo pipefail
 here=$(dirname "$(realpath "$0")")
-# alsa-utils and v4l-utils bring libasound and libv4l; libstdc++6 is what the daemon's codecs need besides. busybox-static is
-# for the initramfs.
+# alsa-utils and v4l-utils depend on libasound and libv4l; the daemon's codecs also need libstdc++6. busybox-static is for
+# the initramfs.
 guest_packages=bash,coreutils,procps,kmod,iproute2,python3-minimal,v4l-utils,alsa-utils,libstdc++6,systemd-sysv,udev,adduser,busybox-static
 
 build() {
@@ -23,7 +23,7 @@ build() {
   cd "$dir"
   rm -rf kernel root
   mkdir kernel
-  # Options are given for the making alone: packages installed on the board later keep their documentation. The kernel is
+  # The options apply to the build only: packages installed on the board later keep their documentation. The kernel is
   # fetched by the apt of the new root, which knows that architecture, and never installed: only some of it is needed.
   # shellcheck disable=SC2016 # $1 and the rest are the hook's
   mmdebstrap --quiet --variant=minbase --arch="$arch" --include="$guest_packages" \
@@ -52,7 +52,7 @@ build() {
   rm -rf "$modules"/kernel/arch/*/kvm
   depmod -b root "$version"
   install -m 755 "$here"/guest "$here"/guest_init root/usr/sbin/
-  # As systemd's PID 1 has it: the board does what it is asked, and nothing on its own account.
+  # For systemd as PID 1: the board does what it is asked, and nothing by itself.
   mkdir -p root/etc/systemd/system/multi-user.target.wants
   install -m 644 "$here/guest.service" root/etc/systemd/system/
   ln -s ../guest.service root/etc/systemd/system/multi-user.target.wants/
@@ -64,7 +64,7 @@ build() {
     sys-fs-fuse-connections.mount alsa-{restore,state}.service; do
     ln -sf /dev/null root/etc/systemd/system/$unit
   done
-  # Not the first boot of all, which would enable everything anew.
+  # Not the very first boot, which would enable all units again.
   echo 70656572636170706565726361707065 >root/etc/machine-id
   echo board >root/etc/hostname
   echo '127.0.0.1 localhost board' >root/etc/hosts
@@ -81,7 +81,7 @@ initramfs() { # the root disk's own drivers are modules, so these must come firs
   mkdir -p "$w"/{bin,proc,sys,dev,newroot,mod}
   cp root/bin/busybox "$w/bin/"
   for a in sh cat mount umount switch_root insmod sleep; do ln -s busybox "$w/bin/$a"; done
-  # A module that a newer kernel builds in, or no longer has, is no error.
+  # It is not an error if a newer kernel has a module built in, or no longer has it.
   for m in virtio_pci virtio_blk ext4 crc32c_generic; do modprobe -d "$PWD/root" -S "$version" --show-depends "$m" || true; done 2>/dev/null |
     awk '$1 == "insmod" && !seen[$2]++ {print $2}' | while read -r f; do
       local b
@@ -115,17 +115,17 @@ run() {
   esac
   case $(cat "$dir/arch") in
     amd64)
-      # Without the vector instructions that are emulated most slowly: with them 20 ms of sound take Opus 30.
+      # Without the vector instructions that are slowest to emulate: with them Opus takes 30 ms for 20 ms of sound.
       machine=(qemu-system-x86_64 -M q35 -accel tcg -cpu max,-avx,-avx2,-fma)
       append="console=ttyS0 mitigations=off no_timer_check"
       ;;
     arm64)
-      # A Raspberry Pi 4's core. One thread of this machine for each of the board's.
+      # A Raspberry Pi 4's core. One thread of this machine for each core of the board.
       machine=(qemu-system-aarch64 -M "virt,gic-version=3" -accel tcg,thread=multi -cpu cortex-a72)
       append="console=ttyAMA0"
       ;;
   esac
-  # exec: whoever started this script ends QEMU itself by ending this process. snapshot=on: the image stays as built.
+  # exec: ending this process ends QEMU itself. snapshot=on: the image is not changed.
   exec "${machine[@]}" -smp "${SMP:-2}" -m "${MEM:-1024}" \
     -nodefaults -no-user-config -display none -serial "file:$share/console" \
     -kernel "$dir/linux" -initrd "$dir/initramfs.cpio" \
