@@ -25,7 +25,7 @@ def main(source: str, target: str) -> None:
     elif payload.startswith(b"\x1f\x8b"):
         kernel = zlib.decompressobj(31).decompress(payload)
     else:
-        sys.exit(f"{source}: the kernel is packed in a way not known here: {payload[:4].hex()}")
+        sys.exit(f"{source}: the kernel's compression is not supported: {payload[:4].hex()}")
     with open(target, "wb") as out:
         out.write(kernel)
 

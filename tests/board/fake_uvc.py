@@ -1,23 +1,23 @@
 #!/usr/bin/env python3
-"""A USB webcam of software, plugged into this kernel by USB/IP's virtual host controller (modules vhci-hcd, uvcvideo).
+"""A software USB webcam, plugged into this kernel by USB/IP's virtual host controller (modules vhci-hcd, uvcvideo).
 
     fake_uvc.py --mjpeg FRAMES [--h264 FRAMES] [--yuyv stalls|short|errors] [--size 640x480] [--fps 30] [--deliver FPS]
                 [--damage N] [--start-after SECONDS] [--name NAME]
 
-The kernel's own uvcvideo driver binds to it, so an application meets everything that it meets with a real UVC 1.1 camera:
-enumeration, negotiation, controls, and the error codes of an unplug in mid-stream. The camera is plugged in while this
-program runs; ending it, or `echo 0 > /sys/devices/platform/vhci_hcd.0/detach`, pulls the plug, and starting it again
-plugs the camera back in. Standard output tells what the host does: `plugged`, `stream FORMAT`, `set CONTROL VALUE`.
+The kernel's own uvcvideo driver binds to it, so it looks to applications like a real UVC 1.1 camera: enumeration,
+negotiation, controls, and the error codes of unplugging while streaming. The camera is plugged in while this program
+runs; ending it, or `echo 0 > /sys/devices/platform/vhci_hcd.0/detach`, unplugs it, and starting it again plugs it back
+in. Standard output reports what the host does: `plugged`, `stream FORMAT`, `set CONTROL VALUE`.
 
-FRAMES of --mjpeg is JPEG pictures one after the other, or a folder whose files are one frame each, whatever they hold; of
---h264, access units that each start with an access unit delimiter. They are played in a loop from the first one at each
-start of the stream.
---yuyv: it offers YUYV as well, which does not work: no frame comes, half a frame, or transfer errors.
+FRAMES of --mjpeg is a file of concatenated JPEG pictures, or a folder whose files are one frame each, with any contents;
+of --h264, access units that each start with an access unit delimiter. They are played in a loop, from the first one at
+each start of the stream.
+--yuyv: also offers YUYV, which does not work: no frame arrives, half a frame, or transfer errors.
 --start-after: seconds from each start of the stream to its first frame.
---deliver: frames per second really sent, where they are fewer than --fps promises (a camera in dim light).
---damage: every Nth picture is cut off in its middle, and keeps its header.
+--deliver: frames per second really sent, if fewer than --fps (a camera in dim light).
+--damage: every Nth picture is cut off in the middle, but keeps its header.
 
-Streaming is by bulk transfers, which USB/IP carries without the timing of isochronous ones.
+Streaming uses bulk transfers, which USB/IP carries without the timing of isochronous ones.
 """
 
 import argparse
@@ -31,10 +31,10 @@ import threading
 import time
 
 VHCI = "/sys/devices/platform/vhci_hcd.0"
-PORT = 0  # of the virtual controller; the first high-speed one
+PORT = 0  # port of the virtual controller: the first high-speed one
 DEVICE_ID = (1 << 16) | 1
 SPEED_HIGH = 3
-PAYLOAD = 16384  # bytes of one bulk payload, header and all
+PAYLOAD = 16384  # bytes of one bulk payload, including its header
 
 # Request codes: USB 2.0 section 9.4 and UVC 1.1 section A.8.
 GET_STATUS, CLEAR_FEATURE, SET_FEATURE, GET_DESCRIPTOR, SET_CONFIGURATION, SET_INTERFACE = 0, 1, 3, 6, 9, 11
@@ -115,7 +115,7 @@ class Camera:
         if not all(frames for _, frames in self.formats):
             sys.exit("fake_uvc: a file holds no frame")
         self.format = 1  # as negotiated, counted from 1
-        self.streams = 0  # how often streaming was committed to
+        self.streams = 0  # how often streaming was started
         self.controls = [
             Control("auto_exposure", CAMERA, 2, 1, "<B", 0, 0, 0b1010, 0b1000),
             Control("exposure_dynamic_framerate", CAMERA, 3, 2, "<B", 0, 1, 1, 1),
@@ -328,7 +328,7 @@ class Plug:
                 with self.arrived:
                     while not self.waiting:
                         self.arrived.wait()
-                        due = max(due, time.monotonic())  # nobody listened: no burst to catch up
+                        due = max(due, time.monotonic())  # nobody was receiving: don't catch up in a burst
                     if stream != self.camera.streams:
                         break
                     sequence, length = self.waiting.pop(0)
@@ -357,7 +357,7 @@ def main():
     parser.add_argument("--name", default="Imaginary Webcam")
     options = parser.parse_args()
     plug = Plug(Camera(options), options.deliver or options.fps, options)
-    # The process that goes takes its socket with it, and the kernel sees the plug pulled.
+    # The end of the process closes its socket, and the kernel sees the camera unplugged.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     threading.Thread(target=plug.stream, daemon=True).start()
     plug.serve()

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Fuzzes everything that handles outside input: mutates known inputs, guided by code coverage (libFuzzer).
 #
-#   tests/fuzz/run.sh SECONDS [TARGET...]     each target for so long, two at a time; all targets by default
-#   tests/fuzz/run.sh TARGET FILE             one input again, as found or as minimised
-#   tests/fuzz/run.sh build                   only makes it
+#   tests/fuzz/run.sh SECONDS [TARGET...]     fuzzes each target for SECONDS, two at a time; all targets by default
+#   tests/fuzz/run.sh TARGET FILE             runs one input again, as found or as minimised
+#   tests/fuzz/run.sh build                   only builds
 #
 # A target stops at a panic, or at 10 s or 2 GB for one input. The failing input is in
 # target/fuzz/TARGET/found; once the fault is fixed, it belongs into a test with those bytes. New inputs are
