@@ -138,7 +138,7 @@ mod tests {
             fallback.about(device(1));
             assert_eq!(tried(&fallback, &[YUYV, MJPG]), [MJPG, YUYV]);
             assert_eq!(fallback.order(&mut modes(&[YUYV, MJPG])), Some(YUYV));
-            assert_eq!(fallback.order(&mut modes(&[MJPG, YUYV])), None, "the best one anyway");
+            assert_eq!(fallback.order(&mut modes(&[MJPG, YUYV])), None, "the best mode is first already");
             fallback.about(device(2));
             assert_eq!(tried(&fallback, &[YUYV, MJPG]), [YUYV, MJPG], "plugged in again");
         }
@@ -170,7 +170,7 @@ mod tests {
             all.map(|mode| [mode; 2]).into_iter().flatten().cycle().take(12).collect::<Vec<_>>()
         );
         for _ in 0..10 {
-            assert_eq!(fallback.failed(&[YUYV], Broken), None, "there is no other");
+            assert_eq!(fallback.failed(&[YUYV], Broken), None, "there is no other mode");
         }
     }
 }

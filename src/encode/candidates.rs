@@ -89,14 +89,14 @@ mod tests {
     fn five_failures_in_thirty_seconds_lead_to_the_next_and_five_in_forty_do_not() {
         let mut quick = two();
         for seconds in [0, 7, 14, 21] {
-            quick.failed(Error::new("first", "broken"), at(seconds)).expect("another try");
+            quick.failed(Error::new("first", "broken"), at(seconds)).expect("one more attempt");
             assert_eq!(taken(&quick), "first: busy");
         }
         quick.failed(Error::new("first", "broken"), at(28)).expect("the next");
         assert_eq!(taken(&quick), "second: busy");
         let mut slow = two();
         for n in 0..20 {
-            slow.failed(Error::new("first", "broken"), at(n * 10)).expect("another try");
+            slow.failed(Error::new("first", "broken"), at(n * 10)).expect("one more attempt");
         }
         assert_eq!(taken(&slow), "first: busy");
     }

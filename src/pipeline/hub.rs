@@ -355,11 +355,11 @@ mod tests {
         assert_eq!(encode(), 1);
         assert_eq!(drain(&mut held_up), [0]);
         (0..60).for_each(|_| _ = encode());
-        assert_eq!(encode(), 1, "one that does not read costs nobody a keyframe");
+        assert_eq!(encode(), 1, "a subscriber that does not read causes no keyframes");
         assert_eq!(drain(&mut held_up), [] as [u32; 0]);
         encode();
         assert_eq!(encode(), 2);
-        assert_eq!(drain(&mut held_up), [63], "the second picture after it read again");
+        assert_eq!(drain(&mut held_up), [63], "the second picture after it started to read again");
     }
 
     #[test]
@@ -369,7 +369,7 @@ mod tests {
         for n in 0..40 {
             hub.publish(&sound(n));
         }
-        assert!(s.try_recv().is_none(), "what waits is stale");
+        assert!(s.try_recv().is_none(), "waiting units are stale");
         hub.publish(&sound(40));
         assert_eq!(s.try_recv().map(|u| u.rtp_time), Some(40));
     }
@@ -382,7 +382,7 @@ mod tests {
         let (mut s, mut listener) = (pictures.subscribe(), sounds.subscribe());
         let publish = |n, idr| pictures.publish_captured(&unit(n, idr), &private);
         publish(1, true);
-        assert_eq!(drain(&mut s), [1], "without privacy it passes");
+        assert_eq!(drain(&mut s), [1], "without privacy the unit passes");
         publish(2, false);
         sounds.publish_captured(&sound(2), &private);
         switch.send_replace(Privacy { all: true, ..Privacy::default() });
@@ -390,7 +390,7 @@ mod tests {
         sounds.conceal();
         sounds.publish_captured(&sound(3), &private);
         publish(3, true);
-        assert_eq!(drain(&mut s), [] as [u32; 0], "neither what waited nor what came");
+        assert_eq!(drain(&mut s), [] as [u32; 0], "neither waiting units nor new ones");
         assert!(listener.try_recv().is_none());
         pictures.publish(&unit(4, false));
         pictures.publish(&unit(5, true)); // a slate
@@ -407,14 +407,14 @@ mod tests {
     fn what_is_agreed_is_known_to_those_who_were_there() {
         let hub = Arc::new(Hub::<VideoUnit>::default());
         let (at, now) = (Pts::from_micros, Pts::now());
-        assert!(!hub.begin(at(1), false, now), "nobody waits for one");
+        assert!(!hub.begin(at(1), false, now), "no subscriber waits for a keyframe");
         let first = hub.subscribe_next();
         assert_eq!(first.agreed(), None);
         assert!(hub.begin(at(2), false, now));
         assert_eq!(first.agreed(), Some(at(2)));
         let second = hub.subscribe_next();
-        assert_eq!(second.agreed(), None, "before its time");
-        assert!(!hub.begin(at(3), false, now), "the one on its way will do");
+        assert_eq!(second.agreed(), None, "agreed before it began");
+        assert!(!hub.begin(at(3), false, now), "the keyframe on its way is enough");
         hub.missed();
         assert!(hub.begin(at(4), false, now));
         assert_eq!((first.agreed(), second.agreed()), (Some(at(4)), Some(at(4))));

@@ -139,13 +139,13 @@ mod tests {
         k.begin();
         k.join();
         assert!(k.wish(7, at(1)));
-        assert!(!k.due(at(2)), "not a second one");
+        assert!(!k.due(at(2)), "not a second keyframe");
         k.missed();
-        assert!(k.due(at(3)), "those who wait still do");
+        assert!(k.due(at(3)), "the waiting viewers still wait");
         k.begin();
         k.sent(at(4));
         assert!(!k.due(at(5_000)));
-        assert!(k.wish(7, at(5_000)), "what it was answered by did not count");
+        assert!(k.wish(7, at(5_000)), "the keyframe that answered it did not count");
     }
 
     #[test]
@@ -166,7 +166,7 @@ mod tests {
     fn a_browser_that_missed_its_first_keyframe_soon_gets_another() {
         let mut k = Keyframes::default();
         k.join();
-        assert!(k.wish(7, at(10)), "answered by what is coming");
+        assert!(k.wish(7, at(10)), "answered by the coming keyframe");
         k.sent(at(20));
         assert_eq!(sent(&mut k, 7..8, 40..6_000), [520, 3040]);
     }

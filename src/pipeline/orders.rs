@@ -226,7 +226,7 @@ mod tests {
         assert_eq!(p.order(false, false, false, at(2012)), Order::Open);
         assert_eq!(p.order(true, false, false, at(2013)), Order::Open, "a reload");
         assert_eq!(p.order(true, false, false, at(2030)), Order::Open);
-        assert_eq!(p.order(false, false, false, at(2031)), Order::Open, "lingers anew");
+        assert_eq!(p.order(false, false, false, at(2031)), Order::Open, "lingers again");
         assert_eq!(p.order(false, false, false, at(2040)), Order::Open);
     }
 
@@ -238,10 +238,10 @@ mod tests {
         assert_eq!(p.order(false, false, true, at(2)), Order::Private);
         assert_eq!(p.order(false, false, false, at(3)), Order::Closed);
         assert_eq!(p.order(true, false, true, at(4)), Order::Private);
-        assert_eq!(p.order(true, false, false, at(5)), Order::Open, "whoever stayed sees again");
+        assert_eq!(p.order(true, false, false, at(5)), Order::Open, "viewers that stayed see again");
         let mut kept = Policy::default();
         assert_eq!(kept.order(false, true, false, at(0)), Order::Open);
-        assert_eq!(kept.order(false, true, true, at(1)), Order::Private, "also what is kept open");
+        assert_eq!(kept.order(false, true, true, at(1)), Order::Private, "even if it is kept open");
         assert_eq!(kept.order(false, true, false, at(2)), Order::Open);
         assert_eq!(kept.order(false, false, false, at(3)), Order::Closed, "not kept any more");
     }

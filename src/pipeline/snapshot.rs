@@ -101,7 +101,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert!(demand.wants().borrow().capture());
-        assert_eq!(*demand.viewers().borrow(), 0, "a snapshot is no viewer");
+        assert_eq!(*demand.viewers().borrow(), 0, "a snapshot does not count as a viewer");
         desk.serve(|| Ok(Bytes::from_static(b"jpeg")));
         for a in asked {
             assert_eq!(a.await.expect("no panic").expect("a picture"), "jpeg");

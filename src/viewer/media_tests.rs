@@ -90,7 +90,7 @@ fn sound_comes_first_and_then_each_section_in_turn() {
     scene.sound("front", 7);
     scene.sound("back", 8);
     let there = scene.there();
-    assert_eq!(there[0], (None, 7), "of the camera that it listens to, and no other");
+    assert_eq!(there[0], (None, 7), "the sound of the chosen camera only");
     let pictures: Vec<_> = there[1..].iter().map(|(section, n)| (section.expect("a picture"), *n)).collect();
     assert_eq!(pictures, (0..9).map(|n| (n % 3, (n / 3) as u32)).collect::<Vec<_>>());
 }
@@ -104,7 +104,7 @@ fn one_that_falls_behind_holds_up_no_other() {
     // More pictures of one camera than any queue has room for, at once.
     (1..40).for_each(|n| scene.picture("back", n, false));
     scene.picture("front", 1, false);
-    assert_eq!(scene.there(), [(Some(0), 1)], "all of the other's is stale");
+    assert_eq!(scene.there(), [(Some(0), 1)], "all pictures of the other camera are stale");
     assert_eq!(scene.media.lagged(), 1);
     scene.picture("back", 40, false);
     scene.picture("back", 41, true);
@@ -221,8 +221,8 @@ fn a_section_that_goes_on_begins_with_a_later_keyframe() {
     for (n, idr) in [(9, true), (11, false), (12, false)] {
         scene.picture("garage", n, idr);
     }
-    assert!(scene.there().is_empty(), "not one that is older than what was sent, nor what needs it");
-    assert!(hub.keyframe_due(at(2_000)), "so it asks for another");
+    assert!(scene.there().is_empty(), "neither a picture older than those sent nor one that depends on it");
+    assert!(hub.keyframe_due(at(2_000)), "so it requests a new keyframe");
     scene.picture("garage", 13, true);
     scene.picture("garage", 14, false);
     assert_eq!(scene.there(), [(Some(1), 13), (Some(1), 14)]);
@@ -243,10 +243,10 @@ fn cameras_that_go_and_come_are_followed_by_their_names() {
     scene.tune();
     assert_eq!(before[1].video.demand.wants().borrow().viewers, 0);
     assert_eq!(before[1].video.hub(Share::Full).subscribers(), 0);
-    assert_eq!(before[0].audio.demand.wants().borrow().viewers, 0, "it hears the new one");
+    assert_eq!(before[0].audio.demand.wants().borrow().viewers, 0, "it hears the new camera");
     before[1].video.hub(Share::Full).publish(&picture(1, true));
     before[0].video.hub(Share::Full).publish(&picture(1, false));
-    assert_eq!(scene.there(), [(Some(0), 1)], "the old one until the new one gives a picture");
+    assert_eq!(scene.there(), [(Some(0), 1)], "the old camera until the new one delivers");
     scene.picture("front", 2, true);
     scene.sound("front", 2);
     assert_eq!(scene.there(), [(None, 2), (Some(0), 2)]);
@@ -257,7 +257,7 @@ fn cameras_that_go_and_come_are_followed_by_their_names() {
     scene.cameras.set([before[2].clone()].into());
     scene.tune();
     again.video.hub(Share::Full).publish(&picture(3, false));
-    assert!(scene.there().is_empty(), "nothing more of one that is gone");
+    assert!(scene.there().is_empty(), "nothing more of a camera that is gone");
     assert_eq!(*again.video.demand.wants().borrow(), Wants::default());
     scene.picture("garage", 4, true);
     assert_eq!(scene.there(), [(Some(0), 4)]);
@@ -294,7 +294,7 @@ fn the_time_of_sounds_never_goes_back() {
 #[test]
 fn privacy_of_one_camera_concerns_those_who_got_any_of_it() {
     let mut scene = Scene::new(&["front", "back"]);
-    assert_eq!(scene.media.conceal(None), Some(vec![]), "the sound may have come");
+    assert_eq!(scene.media.conceal(None), Some(vec![]), "sound may have been sent");
     assert_eq!(scene.media.conceal(Some("back")), None);
     for camera in ["front", "back"] {
         scene.picture(camera, 0, true);
@@ -305,7 +305,7 @@ fn privacy_of_one_camera_concerns_those_who_got_any_of_it() {
     scene.tune();
     scene.picture("garage", 1, true);
     scene.there();
-    assert_eq!(scene.media.conceal(Some("back")), Some(vec![1]), "it may be sent again");
+    assert_eq!(scene.media.conceal(Some("back")), Some(vec![1]), "it may be retransmitted");
     assert_eq!(scene.media.conceal(Some("back")), None, "it was forgotten");
     assert_eq!(scene.media.conceal(Some("garage")), Some(vec![1]));
     assert_eq!(scene.media.conceal(None), Some(vec![0, 1]));

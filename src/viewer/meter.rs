@@ -42,7 +42,7 @@ mod tests {
         assert_eq!(meter.bps(250_000, at(2)), 1_000_000);
         assert_eq!(meter.bps(250_000, at(3)), 500_000);
         assert_eq!(meter.bps(250_000, at(4)), 0);
-        assert_eq!(meter.bps(1_250_000, at(12)), 1_000_000, "not looked at for long");
+        assert_eq!(meter.bps(1_250_000, at(12)), 1_000_000, "not read for long");
         for s in 13..1000 {
             meter.bps(1_250_000, at(s));
         }

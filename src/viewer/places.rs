@@ -250,13 +250,13 @@ mod tests {
         assert_eq!(take(3).err(), Some(Refusal::Full(2)));
         places.set(1);
         drop(first);
-        assert_eq!(take(1).err(), Some(Refusal::Full(1)), "one is still there");
+        assert_eq!(take(1).err(), Some(Refusal::Full(1)), "one viewer is still there");
         places.set(2);
         let third = take(3).expect("free");
         assert!(!second.end.is_cancelled() && !third.end.is_cancelled());
         places.close();
         places.set(9);
-        assert_eq!(take(4).err(), Some(Refusal::Full(9)), "nobody comes any more");
+        assert_eq!(take(4).err(), Some(Refusal::Full(9)), "no new viewers any more");
     }
 
     #[test]
@@ -301,7 +301,11 @@ mod tests {
         let (first, _) = seats.take(guest(1), now, ()).expect("free");
         seats.taken.get_mut(&first).expect("it is there").live = true;
         seats.leave(first, now);
-        assert_eq!(seats.take(guest(2), now + ms(900), ()), Err(Refusal::Full(1)), "the first may be back");
+        assert_eq!(
+            seats.take(guest(2), now + ms(900), ()),
+            Err(Refusal::Full(1)),
+            "the first viewer may come back"
+        );
         let (second, _) = seats.take(guest(1), now + ms(900), ()).expect("its own");
         // A place that never connected is not kept, and a viewer that does not come back keeps nobody out for
         // longer.
@@ -386,7 +390,7 @@ mod tests {
         assert!(seats.take(owner(4), now, 2).is_ok());
         assert_eq!(seats.take(guest(3), now, 3), Err(Refusal::Full(2)));
         assert_eq!(seats.take(owner(4), now, 4), Ok((2, Some(1))));
-        assert_eq!(seats.take(owner(4), now, 5), Err(Refusal::Full(2)), "these are its own");
+        assert_eq!(seats.take(owner(4), now, 5), Err(Refusal::Full(2)), "these places are its own");
     }
 
     #[test]

@@ -89,8 +89,8 @@ async fn who_is_on_its_way_follows_other_cameras() {
     let again = Arc::new(Camera::new("front", "Front door"));
     house.cameras.set([again.clone(), before[2].clone()].into());
     expects(&house, [(1, 0), (0, 0), (0, 0)]).await;
-    assert!(!before[0].video.demand.wants().borrow().device(), "the one before is wanted no more");
-    assert!(!before[1].video.demand.wants().borrow().device(), "nor one that is gone");
+    assert!(!before[0].video.demand.wants().borrow().device(), "the previous camera is not wanted any more");
+    assert!(!before[1].video.demand.wants().borrow().device(), "nor is one that is gone");
     house.cameras.set(before);
     expects(&house, [(1, 0), (1, 1), (0, 0)]).await;
     assert!(!again.video.demand.wants().borrow().device());
@@ -113,6 +113,6 @@ async fn privacy_of_a_camera_is_answered_at_once_by_those_who_got_nothing() {
     let sections = vec![wanted(&house, None, "front"), wanted(&house, None, "back")];
     join(&house, sections, None).await.expect("answered");
     assert!(house.registry.conceal_camera("back").await);
-    assert!(house.registry.conceal_camera("attic").await, "nothing of it is anywhere");
+    assert!(house.registry.conceal_camera("attic").await, "nothing of it is waiting anywhere");
     assert!(house.registry.conceal().await);
 }

@@ -50,7 +50,7 @@ fn from_the_agreed_time_on_only_the_target_is_sent() {
     assert_eq!(scene.next(3, true), Arrival::Switched);
     assert_eq!(scene.sent(), [3]);
     assert!(scene.old(4, None));
-    assert_eq!(scene.sent(), [4], "it goes on from there");
+    assert_eq!(scene.sent(), [4], "it continues from there");
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn an_idr_that_does_not_come_keeps_nothing_back_for_long() {
     assert!(!scene.old(7, Some(5)), "two are enough");
     assert_eq!(scene.sent(), [5, 6, 7]);
     assert!(scene.old(8, Some(5)));
-    assert_eq!(scene.sent(), [8], "it is not waited for again");
+    assert_eq!(scene.sent(), [8], "it does not wait for this one again");
     assert_eq!(scene.next(5, true), Arrival::TooLate);
     assert_eq!(scene.sent(), [] as [u32; 0]);
     assert!(scene.old(9, Some(10)) && scene.old(10, Some(10)));
@@ -106,7 +106,7 @@ fn an_idr_that_comes_unasked_is_as_good() {
     scene.old(5, None);
     scene.old(6, Some(6));
     assert_eq!(scene.next(8, true), Arrival::Switched);
-    assert_eq!(scene.sent(), [4, 5, 6, 8], "what was held back is before it");
+    assert_eq!(scene.sent(), [4, 5, 6, 8], "the pictures held back come first");
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn one_that_decides_later_than_the_old_one_delivers_is_met_by_keeping_pictures_b
         };
         assert!(attempts <= 3, "{behind}: {attempts}");
         let sent = scene.sent();
-        assert_eq!(sent, (1..=begins as u32).collect::<Vec<_>>(), "{behind}: all, and no later one");
+        assert_eq!(sent, (1..=begins as u32).collect::<Vec<_>>(), "{behind}: all of them, and no later one");
     }
 }
 
@@ -150,7 +150,7 @@ fn one_that_decides_far_too_late_is_recognised() {
         (0..20).for_each(|m| assert!(scene.old(n * 20 + m, None)));
         assert_eq!(scene.next(n * 20, true), Arrival::TooLate);
     }
-    assert_eq!(scene.switch.late, MOST_LATE, "then there is a short stillness");
+    assert_eq!(scene.switch.late, MOST_LATE, "then there is a short freeze");
 }
 
 /// Random numbers below a limit.

@@ -59,7 +59,7 @@ mod tests {
         };
         let ice = Ice { servers: vec![server.clone(), fixed.clone()], ..Ice::default() };
         let told = servers(&ice, Duration::from_millis(1_700_000_000_999), true);
-        assert_eq!(told.len(), 1, "no password that lasts for a guest");
+        assert_eq!(told.len(), 1, "no permanent password for a guest");
         let told = servers(&ice, Duration::from_millis(1_700_000_000_999), false);
         assert_eq!(told[0].username.as_deref(), Some("1700086400:peercam"));
         assert_eq!(told[0].credential.as_deref(), Some("cIgnxampgHIV1uHvMTJ7D41Kdmw="));

@@ -115,7 +115,7 @@ class Camera:
         if not all(frames for _, frames in self.formats):
             sys.exit("fake_uvc: a file holds no frame")
         self.format = 1  # as negotiated, counted from 1
-        self.streams = 0  # how often streaming was started
+        self.streams = 0  # number of COMMIT requests
         self.controls = [
             Control("auto_exposure", CAMERA, 2, 1, "<B", 0, 0, 0b1010, 0b1000),
             Control("exposure_dynamic_framerate", CAMERA, 3, 2, "<B", 0, 1, 1, 1),

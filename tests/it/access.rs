@@ -164,7 +164,7 @@ fn the_table_holds_nothing_that_is_not_walked() {
         let methods = ROUTES.iter().find(|(p, _)| *p == path).map(|(_, methods)| *methods);
         for method in row.0 {
             let known = methods.is_some_and(|all| all.iter().any(|(m, _)| m == method));
-            assert!(known, "{method} {path} is in the table and not in this test");
+            assert!(known, "{method} {path} is in the table but not in this test");
         }
     }
 }
@@ -473,7 +473,7 @@ fn cut_off(daemon: &Daemon, what: &str, shows: &Shows, revoke: impl FnOnce()) {
     runtime.block_on(async {
         let ended = client.state.wait_for(|s| *s != Connected);
         tokio::time::timeout(Duration::from_secs(10), ended).await.expect("ended").expect("alive");
-        assert_eq!(*other.state.borrow(), Connected, "others watch on");
+        assert_eq!(*other.state.borrow(), Connected, "others continue to watch");
         other.close().await;
     });
     daemon::until(to, "empty again", Duration::from_secs(15), |s| s["viewers"]["count"] == 0);

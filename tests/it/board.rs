@@ -256,7 +256,7 @@ fn unplug_and_replug(
     let before = browser.connections();
     let lost = counter(&status(address), "camera_lost");
     unplug(board);
-    let (took, gone) = until(address, "told as gone", Duration::from_secs(30), video(GONE));
+    let (took, gone) = until(address, "reported as gone", Duration::from_secs(30), video(GONE));
     println!("gone after {took:.1?}: {}", gone["video"]["reason"]);
     assert!(gone["video"]["reason"].as_str().is_some_and(|r| !r.is_empty()), "{gone:#}");
     assert_eq!(counter(&gone, "camera_lost"), lost + 1., "{gone:#}");
@@ -302,7 +302,7 @@ fn unplug_and_replug_the_microphone(board: &mut Board, browser: &mut Browser, ad
     let before = browser.connections();
     let lost = counter(&status(address), "microphone_lost");
     board.run("echo snd_aloop.0 > /sys/bus/platform/drivers/snd_aloop/unbind");
-    let (_, gone) = until(address, "told as gone", Duration::from_secs(30), audio(GONE));
+    let (_, gone) = until(address, "reported as gone", Duration::from_secs(30), audio(GONE));
     println!("microphone gone: {}", gone["audio"]["reason"]);
     assert!(gone["audio"]["reason"].as_str().is_some_and(|r| !r.is_empty()), "{gone:#}");
     assert_eq!(counter(&gone, "microphone_lost"), lost + 1., "{gone:#}");

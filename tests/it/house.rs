@@ -284,7 +284,7 @@ fn reached<'a, T: Ord>(edges: &'a BTreeMap<T, BTreeSet<T>>, from: &'a T) -> BTre
 #[test]
 fn no_files_know_each_other_in_a_circle() {
     let edges = Plan::read().edges();
-    assert!(edges.values().map(BTreeSet::len).sum::<usize>() > 300, "the plan was read");
+    assert!(edges.values().map(BTreeSet::len).sum::<usize>() > 300, "the sources were read");
     let circles: Vec<_> = edges.keys().filter(|file| reached(&edges, file).contains(file)).collect();
     let shown = |file: &&Vec<String>| {
         let to = edges[*file].iter().filter(|to| circles.contains(to));

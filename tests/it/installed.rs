@@ -276,7 +276,7 @@ fn is_found_by_its_name(site: &mut Site, browser: &mut Browser) {
     site.until_it_succeeds("open", &opened("/dev/video0"));
     picture_is_back(browser, AT, "by its name");
     site.run(&format!("kill $(cat /run/webcam); {GONE}"));
-    site.until("told as gone", |s| s["video"]["state"] == "gone" && s["video"]["reason"].is_string());
+    site.until("reported as gone", |s| s["video"]["state"] == "gone" && s["video"]["reason"].is_string());
     site.run("echo vivid.0 > /sys/bus/platform/drivers/vivid/bind; udevadm settle; [ -e /dev/video0 ]");
     plug(site, "/dev/video1");
     site.until("live again", |s| s["video"]["state"] == "live");
@@ -309,7 +309,7 @@ fn reloads(site: &mut Site, browser: &mut Browser) {
     site.configure("video", "frame_rate", "10");
     site.run("systemctl reload peercam");
     site.until("at the first rate", |s| s["video"]["wanted"]["fps"].as_f64() == Some(10.));
-    assert_eq!(site.show("MainPID"), process, "the daemon was started anew");
+    assert_eq!(site.show("MainPID"), process, "the daemon was restarted");
     assert_eq!(browser.connections(), before, "the viewer had to connect again");
     site.done("reloaded, with a good file and a bad one");
 }
@@ -377,7 +377,7 @@ fn arm64_board() {
 
     let (process, edited) = (site.show("MainPID"), site.run("cat /etc/peercam/device.toml"));
     site.install(&upgrade(&first, dir.path()));
-    assert_ne!(site.show("MainPID"), process, "the old one runs on");
+    assert_ne!(site.show("MainPID"), process, "the old daemon still runs");
     assert_eq!(site.run("cat /etc/peercam/device.toml"), edited, "the owner's file was changed");
     comes_back(&mut browser);
     picture_is_back(&mut browser, MIDDLE, "after an upgrade");

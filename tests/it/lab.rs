@@ -21,7 +21,7 @@ impl Host {
             // SAFETY: it affects only this thread, which ends here; the file keeps the new namespace.
             let left = unsafe { libc::unshare(libc::CLONE_NEWNET) };
             assert_eq!(left, 0, "{}", std::io::Error::last_os_error());
-            File::open("/proc/thread-self/ns/net").expect("the namespace that was just made")
+            File::open("/proc/thread-self/ns/net").expect("the new namespace")
         });
         let host = Self { name, net: made.join().expect("a namespace") };
         // Without duplicate address detection: new IPv6 addresses would be unusable for a second or two.

@@ -247,14 +247,14 @@ async fn what_nobody_watches_is_reconfigured_as_well() {
     picture.until_state("idle").await;
     picture.until("asleep on purpose", SOON, |p| p.silent_in(Duration::from_secs(86_400)).is_empty()).await;
     picture.config.send_modify(|c| c.size = Size::new(640, 360));
-    picture.until("negotiated anew", SOON, |p| p.says("negotiated")["height"] == 360).await;
+    picture.until("negotiated again", SOON, |p| p.says("negotiated")["height"] == 360).await;
     picture.config.send_modify(|c| c.bitrate_bps = 700_000);
-    picture.until("of another bitrate", SOON, |p| p.says("bitrate_bps") == 700_000).await;
+    picture.until("at the new bitrate", SOON, |p| p.says("bitrate_bps") == 700_000).await;
     assert_eq!(picture.says("state"), "idle");
     picture.config.send_modify(|c| c.keep_open = true);
     picture.until_state("live").await;
     let missed = picture.silent_in(WORK + DEVICE + Duration::from_secs(1));
-    assert!(missed.iter().any(|name| name == "video-capture"), "it would be missed: {missed:?}");
+    assert!(missed.iter().any(|name| name == "video-capture"), "it would be reported: {missed:?}");
     picture.config.send_modify(|c| c.keep_open = false);
     picture.until_state("idle").await;
 }
@@ -271,7 +271,7 @@ async fn what_is_plugged_in_is_looked_at_at_once() {
     picture.until("at rest", SOON, |p| p.silent_in(Duration::from_secs(25)).is_empty()).await;
     std::fs::write(&node, "no camera").unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(missing(&picture), "nobody watches, and nobody told of it");
+    assert!(missing(&picture), "nobody watches, and nothing was plugged in");
     picture.hotplug.send_modify(|count| *count += 1);
     // What was plugged in is not a camera, and that is reported.
     let took = picture.until("looked at", Duration::from_secs(1), |p| !missing(p)).await;

@@ -151,7 +151,7 @@ async fn a_stalled_viewer_and_a_greedy_one_cost_the_others_nothing() {
         assert!((0.98..1.02).contains(part), "within 2 %: {undisturbed:?}, then {disturbed:?}");
     }
     assert!(keyframes <= 20, "{keyframes} keyframes in 10 s");
-    assert!(keyframes >= 3, "the greedy one gets what one viewer may cause: {keyframes}");
+    assert!(keyframes >= 3, "the greedy viewer gets the keyframes that one viewer may cause: {keyframes}");
 
     assert_eq!(stalled.lagged(), 1);
     assert!(stalled.recv().await.idr, "it resumes at a keyframe");

@@ -122,7 +122,7 @@ fn the_network_is_told_of_it_only_if_the_owner_wants_that() {
     assert_eq!(until("the name is known", RELOAD, || there(&daemon)).code, 200);
     assert!(there(&silent).unwrap_err().contains("not valid for name"));
     drop(daemon);
-    until("told that it leaves", PATIENCE, || match found.recv_timeout(Duration::from_secs(1)) {
+    until("announced that it leaves", PATIENCE, || match found.recv_timeout(Duration::from_secs(1)) {
         Ok(mdns_sd::ServiceEvent::ServiceRemoved(..)) => Ok(()),
         other => Err(format!("{other:?}")),
     });
@@ -269,7 +269,7 @@ fn an_owner_is_made_and_the_device_is_ruled_by_commands() {
     assert_eq!(login("correct horse").code, 200);
     assert!(well(&command(&daemon, &["passwd"], "battery staple\n")).contains("owner's password is set"));
     assert_eq!((login("battery staple").code, login("correct horse").code), (200, 401));
-    assert!(ill(&command(&daemon, &["passwd"], "short\n")).contains("8"), "says how long it must be");
+    assert!(ill(&command(&daemon, &["passwd"], "short\n")).contains("8"), "names the shortest length");
     assert!(ill(&command(&daemon, &["passwd"], "")).contains("no password on standard input"));
     well(&command(&daemon, &["passwd", "--viewer"], "open sesame\r\n"));
     assert!(login("open sesame").body.contains("\"viewer\""));

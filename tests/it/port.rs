@@ -218,7 +218,7 @@ async fn strangers_over_tcp_are_soon_gone() {
     assert!(closed(&mut many[0], Duration::from_secs(1)).await);
     assert!(house.entries() <= 64);
     assert!(closed(&mut silent, Duration::from_secs(7)).await);
-    assert!(start.elapsed() > Duration::from_secs(4), "it had its time");
+    assert!(start.elapsed() > Duration::from_secs(4), "it had its time to connect");
     until("all are gone", PATIENCE, || house.entries() == 0).await;
     let (mut client, _answer) = house.watch_by(Client::over_tcp(false).await, true).await;
     client.next("video", video).await;
@@ -333,7 +333,7 @@ async fn a_change_of_our_addresses_asks_for_a_restart() {
     assert_eq!(answer.events.recv().await, Some(Event::Connected));
     house.addresses.send_modify(|a| a.push(("eth7".into(), "169.254.9.9".parse().expect("address"))));
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert!(answer.events.try_recv().is_err(), "no viewer is told of that one");
+    assert!(answer.events.try_recv().is_err(), "no viewer is told about that address");
     house.addresses.send_modify(|a| a.push(("eth7".into(), "192.0.2.77".parse().expect("address"))));
     let event = tokio::time::timeout(PATIENCE, answer.events.recv()).await.expect("told");
     assert_eq!(event, Some(Event::Restart("the device's addresses have changed".into())));
@@ -459,7 +459,7 @@ async fn data_channels_never_open() {
 async fn ended(mut answer: Answer) -> String {
     let told = async {
         loop {
-            if let Event::Closed(why) = answer.events.recv().await.expect("told before it is gone") {
+            if let Event::Closed(why) = answer.events.recv().await.expect("an event before it is gone") {
                 return why;
             }
         }

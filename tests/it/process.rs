@@ -121,7 +121,7 @@ impl Process {
 
     /// Fails the test with the last lines of output.
     pub fn fail(&self, why: &str) -> ! {
-        panic!("{} {why}; its last words:\n{}", self.name, self.tail());
+        panic!("{} {why}; its last output:\n{}", self.name, self.tail());
     }
 
     /// How many lines of output contain `text`.

@@ -238,7 +238,7 @@ async fn two_hundred_changes_are_one_stream_that_any_decoder_takes() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     registry.close_all("the test is over").await;
-    assert!(decoded_by_ffmpeg(&received.stream) == sizes, "FFmpeg decodes other pictures than OpenH264");
+    assert!(decoded_by_ffmpeg(&received.stream) == sizes, "FFmpeg decodes different pictures than OpenH264");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -155,7 +155,7 @@ async fn two_cameras_are_seen_exchanged_and_paused() {
     }
     viewer.show(&[(sources["front"], "back"), (sources["back"], "front")]).await;
     until("what it gets is known", soon, || rungs() == [full("back"), full("front")]).await;
-    assert_eq!(house.demand(), [(1, 1), (1, 0)], "nothing more of those that it has left");
+    assert_eq!(house.demand(), [(1, 1), (1, 0)], "nothing more of the cameras that it has left");
     assert_eq!(house.registry.cameras_of(&viewer.id).expect("there"), ["back", "front"]);
 
     house.registry.listen(&viewer.id, "back").await.expect("there");
@@ -207,7 +207,7 @@ async fn what_a_hidden_camera_had_captured_is_not_sent_again() {
     let mut expected: Vec<_> = numbers[&sources["front"]].iter().map(|number| (900, *number)).collect();
     again.sort_unstable();
     expected.sort_unstable();
-    assert_eq!(again, expected, "of the other camera, and nothing of the hidden one");
+    assert_eq!(again, expected, "packets of the other camera only");
     while viewer.picture().await.0 != sources["back"] {} // it goes on, as a slate would
 }
 
@@ -243,7 +243,7 @@ async fn a_later_offer_adds_a_section_and_rests_another() {
             assert!(idr && source != front, "it begins with an IDR, from a source of its own");
             break source;
         }
-        assert_eq!((source, number.wrapping_sub(last) < 20), (front, true), "the first one goes on");
+        assert_eq!((source, number.wrapping_sub(last) < 20), (front, true), "the first one continues");
         last = number;
     };
     until("both are wanted", soon, || house.demand() == [(1, 1), (1, 0)]).await;

@@ -131,7 +131,11 @@ impl Wedged {
             let none = std::ptr::null_mut::<libc::c_void>();
             assert_eq!(libc::ptrace(libc::PTRACE_SEIZE, thread, none, none), 0, "root may");
             assert_eq!(libc::ptrace(libc::PTRACE_INTERRUPT, thread, none, none), 0);
-            assert_eq!(libc::waitpid(thread, std::ptr::null_mut(), libc::__WALL), thread, "it stands");
+            assert_eq!(
+                libc::waitpid(thread, std::ptr::null_mut(), libc::__WALL),
+                thread,
+                "the thread is stopped"
+            );
         }
         Self(thread)
     }

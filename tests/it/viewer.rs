@@ -417,7 +417,7 @@ async fn one_that_goes_without_a_word_is_gone_soon() {
 async fn closed(answer: &mut Answer) -> String {
     let told = async {
         loop {
-            if let Event::Closed(why) = answer.events.recv().await.expect("told before the end") {
+            if let Event::Closed(why) = answer.events.recv().await.expect("an event before the end") {
                 return why;
             }
         }

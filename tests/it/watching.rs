@@ -350,7 +350,7 @@ fn the_first_and_the_last_viewer_are_told() {
         says("last", 0);
         logs("some body 1\nnobody 0\nsome body 1\nnobody 0\n");
     });
-    assert!(bodies.try_recv().is_err(), "told once each");
+    assert!(bodies.try_recv().is_err(), "called once each");
     let log = daemon.log();
     assert!(log.contains("there is no LED /sys/class/leds/no-such-light"), "{log}");
     for line in ["viewer joined", "viewer is watching", "viewer left"] {

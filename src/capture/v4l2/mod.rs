@@ -294,8 +294,8 @@ mod tests {
         assert_eq!(gap(None, 17), 0);
         assert_eq!(gap(Some(17), 18), 0);
         assert_eq!(gap(Some(17), 21), 3);
-        assert_eq!(gap(Some(u32::MAX), 1), 1, "it wraps");
-        assert_eq!(gap(Some(500), 0), 0, "it began anew");
+        assert_eq!(gap(Some(u32::MAX), 1), 1, "the counter wrapped");
+        assert_eq!(gap(Some(500), 0), 0, "the counter restarted");
         assert_eq!(gap(Some(5), 5), 0);
     }
 }

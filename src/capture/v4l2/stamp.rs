@@ -58,7 +58,11 @@ mod tests {
         let now = at(100 * SECOND);
         let stamp = at(100 * SECOND - 30_000);
         assert_eq!(capture_time(0, stamp, now, None), now, "unknown clock");
-        assert_eq!(capture_time(V4L2_BUF_FLAG_TIMESTAMP_MASK, stamp, now, None), now, "copied or unheard of");
+        assert_eq!(
+            capture_time(V4L2_BUF_FLAG_TIMESTAMP_MASK, stamp, now, None),
+            now,
+            "copied or unknown clock"
+        );
         assert_eq!(capture_time(MONOTONIC, at(100 * SECOND + 1_100), now, None), now, "from the future");
         assert_eq!(capture_time(MONOTONIC, at(98 * SECOND), now, None), now, "too old");
         assert_eq!(capture_time(MONOTONIC, at(0), now, None), now, "never set");

@@ -239,7 +239,7 @@ fn a_board_that_is_hot_for_other_reasons_keeps_its_picture() {
     board.run(3_600.0, pixels(5.0), Some(Pressure::Heat));
     assert_eq!(board.steps(), []);
     board.run(3_600.0, pixels(20.0), Some(Pressure::Heat));
-    assert_eq!(board.steps(), [(720, 20.0), (720, 15.0), (720, 10.0)], "then it is little as well");
+    assert_eq!(board.steps(), [(720, 20.0), (720, 15.0), (720, 10.0)], "the load is little by then");
 }
 
 #[test]

@@ -208,7 +208,7 @@ fn parameter_sets_differ_in_nothing_but_the_size() {
 #[test]
 fn what_can_t_be_made_is_refused() {
     let mut encoder = OpenH264::new(SETTINGS).expect("an encoder");
-    assert!(encoder.encode(&I420::new(Size::new(640, 480)), at(0), false).is_err(), "another size");
-    assert!(OpenH264::new(Settings { level: Some(77), ..SETTINGS }).is_err(), "no such level");
+    assert!(encoder.encode(&I420::new(Size::new(640, 480)), at(0), false).is_err(), "a different size");
+    assert!(OpenH264::new(Settings { level: Some(77), ..SETTINGS }).is_err(), "the level does not exist");
     assert!(OpenH264::new(Settings { size: Size::new(3842, 16), ..SETTINGS }).is_err(), "too large");
 }

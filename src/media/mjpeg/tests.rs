@@ -116,7 +116,7 @@ fn recorded() -> Vec<(String, Vec<u8>)> {
     let name = |path: &std::path::Path| path.file_stem().expect("a name").to_string_lossy().into_owned();
     let mut all: Vec<_> = files.map(|path| (name(&path), std::fs::read(path).expect("read"))).collect();
     all.sort();
-    assert!(all.len() > 20, "the data are missing");
+    assert!(all.len() > 20, "the recordings are missing");
     all
 }
 
@@ -174,7 +174,7 @@ fn a_frame_cut_anywhere_is_damaged_and_not_shown() {
             assert!(out.planes().0.iter().all(|y| *y == 16));
         }
         let mut out = I420::new(SIZE);
-        decoder.decode(&whole, SIZE, &mut out).expect("a whole one is decoded after damaged ones");
+        decoder.decode(&whole, SIZE, &mut out).expect("a complete picture is decoded after damaged ones");
     }
 }
 
@@ -233,7 +233,9 @@ fn padding_of_cameras_is_no_damage() {
     }
     let grey = bars(Subsamp::Gray, SIZE);
     decode(&[&grey[..grey.len() - 2], &[0; 40]].concat(), SIZE).expect("grey, padded");
-    assert_bars(&decode(&[&whole[..end], &[0, 0, 0], &whole[end..]].concat(), SIZE).expect("a few too many"));
+    assert_bars(
+        &decode(&[&whole[..end], &[0, 0, 0], &whole[end..]].concat(), SIZE).expect("a few extra bytes"),
+    );
     assert_bars(&decode(&[&whole[..], &[0; 300_000]].concat(), SIZE).expect("a large buffer"));
 }
 
@@ -298,7 +300,7 @@ fn a_snapshot_shows_the_same_colours() {
     let picture = decode(&bars(Subsamp::Sub2x2, SIZE), SIZE).expect("decoded");
     let jpeg = encode(&picture, 90).expect("encoded");
     assert_bars(&decode(&jpeg, SIZE).expect("decoded again"));
-    let rgb = turbojpeg::decompress(&jpeg, Rgb::RGB).expect("any viewer reads it");
+    let rgb = turbojpeg::decompress(&jpeg, Rgb::RGB).expect("any decoder reads it");
     for (bar, (expected, _)) in BARS.iter().enumerate() {
         let at = 32 * rgb.pitch + (bar * 16 + 8) * 3;
         let got = &rgb.pixels[at..at + 3];

@@ -197,7 +197,7 @@ mod tests {
         drop(shared);
         full.encoded(Share::Full, Duration::from_millis(3));
         drop(full);
-        assert!(pool.finished().is_empty(), "the half one is in work");
+        assert!(pool.finished().is_empty(), "the half rung is still encoding");
         half.encoded(Share::Half, Duration::from_millis(2));
         drop(half);
         let [finished] = pool.finished()[..] else { panic!("one") };
@@ -222,7 +222,7 @@ mod tests {
             let picture = picture(&pool, n, true);
             picture.encoded(Share::Full, Duration::ZERO);
         }
-        assert_eq!(pool.finished().len(), FINISHED, "bounded, whoever looks");
+        assert_eq!(pool.finished().len(), FINISHED, "bounded even if nobody collects them");
     }
 
     #[test]

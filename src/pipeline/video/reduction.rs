@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(slower.size, HD);
         assert!(slower.fps < 30.0 && bench.reduction.fps() == slower.fps, "{slower:?}");
         assert!(slower.why.contains("46 ms"), "{slower:?}");
-        assert_eq!(bench.reduction.smaller(), Err(slower.why.as_str()), "nor are there smaller rungs");
+        assert_eq!(bench.reduction.smaller(), Err(slower.why.as_str()), "and there are no smaller rungs");
         let smaller = bench.run(10, 200).expect("184 ms for each frame");
         assert!(smaller.size.area() < HD.area(), "{smaller:?}");
         assert_eq!(bench.reduction.size(), Some(smaller.size));

@@ -107,7 +107,7 @@ fn only_a_genuine_request_teaches_an_address() {
     assert_eq!((desk.demux.entries(), desk.demux.progress(line)), (nothing, Progress::Silent));
     assert_eq!(desk.check("ours", A, OURS, false).0, Some((line, address(A))));
     assert_eq!(desk.udp(A, OURS, DTLS), Some((line, address(A))));
-    assert_eq!(desk.udp(B, OURS, DTLS), None, "another port is another sender");
+    assert_eq!(desk.udp(B, OURS, DTLS), None, "a different port is a different sender");
 }
 
 #[test]
@@ -122,7 +122,11 @@ fn two_viewers_behind_one_address_are_told_apart() {
     desk.check("two", A, OURS, true).0.expect("genuine");
     assert_eq!(desk.udp(A, OURS, RTCP), Some((two, address(A))));
     desk.demux.close(one);
-    assert_eq!(desk.udp(A, OURS, RTCP), Some((two, address(A))), "what is another's now stays");
+    assert_eq!(
+        desk.udp(A, OURS, RTCP),
+        Some((two, address(A))),
+        "an address that belongs to another line now stays there"
+    );
     desk.demux.close(two);
     assert_eq!(desk.demux.entries(), 0);
 }
@@ -174,7 +178,7 @@ fn a_restart_changes_the_credentials_and_keeps_the_addresses() {
     desk.demux.credentials(line, "new", "password of new");
     assert_eq!(desk.demux.progress(line), Progress::Silent);
     assert_eq!(desk.check("old", A, OURS, true).0, None);
-    assert_eq!(desk.udp(A, OURS, RTCP), Some((line, address(A))), "media goes on meanwhile");
+    assert_eq!(desk.udp(A, OURS, RTCP), Some((line, address(A))), "media continues meanwhile");
     assert_eq!(desk.check("new", C, OURS, true).0, Some((line, address(C))));
     assert_eq!(desk.send(line, C).0, address(C));
 }
@@ -211,7 +215,7 @@ fn media_follows_a_nat_that_forgets() {
     desk.check("ours", B, OURS, false);
     desk.ask(line, B);
     desk.udp(B, OURS, RTCP);
-    assert_eq!(desk.send(line, A).0, address(A), "the other may be alive");
+    assert_eq!(desk.send(line, A).0, address(A), "the other path may be alive");
     desk.now += SILENT + Duration::from_millis(1);
     desk.udp(B, OURS, RTCP);
     assert_eq!(desk.send(line, A).0, address(B));
@@ -224,7 +228,7 @@ fn an_answer_is_taken_once_and_from_where_it_was_asked() {
     desk.check("ours", A, OURS, true);
     let id = desk.id();
     desk.demux.outbound(line, address(A), &stun::binding_request(id));
-    assert_eq!(desk.udp(C, OURS, &response(id)), Some((line, address(C))), "the agent is told the truth");
+    assert_eq!(desk.udp(C, OURS, &response(id)), Some((line, address(C))), "the agent sees the true address");
     assert_eq!(desk.udp(A, OURS, &response(id)), None, "once");
     desk.udp(A, OURS, RTCP);
     assert_eq!(desk.send(line, A).0, address(A));
@@ -290,7 +294,7 @@ fn tables_stay_small_whatever_a_viewer_does() {
     assert_eq!(desk.udp(A, OURS, RTCP), Some((line, address(A))), "the path in use is never forgotten");
     desk.now += DEAD * 2;
     desk.check("ours", C, OURS, true);
-    assert_eq!(desk.demux.entries() - MOST_SENT, 2 + 2, "dead ones make room");
+    assert_eq!(desk.demux.entries() - MOST_SENT, 2 + 2, "dead paths make room");
     desk.demux.close(line);
     assert_eq!(desk.demux.entries(), 0);
 }
@@ -339,7 +343,7 @@ fn whoever_sends_media_is_told_when_its_way_may_be_another() {
     desk.ask(line, C).1.expect("ours");
     mailbox.rerouted();
     desk.udp(C, OURS, RTCP).expect("its own");
-    told("it has walked to another network", true);
+    told("it has changed networks", true);
     assert_eq!(desk.demux.media(line).expect("a way").0, address(C));
     desk.demux.select(line, address(B));
     told("another pair after a restart", true);

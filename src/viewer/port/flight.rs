@@ -147,8 +147,8 @@ mod tests {
         }
         room.sent(&record(0, 1));
         room.sent(&record(1, 9)); // Finished, encrypted: its number can't be read
-        assert_eq!(room.arrived(100, &record(0, 2)), 2, "they ask again");
-        assert_eq!(room.arrived(110, &record(0, 1)), 0, "with another datagram of the same");
+        assert_eq!(room.arrived(100, &record(0, 2)), 2, "the other side repeats its flight");
+        assert_eq!(room.arrived(110, &record(0, 1)), 0, "another datagram of the same flight");
         assert_eq!(room.arrived(150, &record(0, 2)), 2, "and again");
         assert_eq!(room.arrived(300, &record(1, 3)), 0, "their Finished ends it");
     }

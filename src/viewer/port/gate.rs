@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(gate.admit(now, &record(22, 2, &[0; 100])), None);
         let mut come = |d: &[u8]| (0..1000).filter(|_| gate.admit(now, d).is_some()).count();
         assert_eq!(come(&goodbye) + come(&hello), 20);
-        assert_eq!(gate.reduce(now, hello.into()), None, "flight.rs has seen it");
+        assert_eq!(gate.reduce(now, hello.into()), None, "already handled by flight.rs");
         assert_eq!(gate.reduce(now, goodbye.clone().into()), Some(goodbye.into()));
     }
 

@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(seats.admit(host(1), 2), Some((2, None)));
         assert_eq!(seats.admit(host(1), 3), Some((3, Some(1))), "of its own source");
         assert_eq!(seats.admit(host(2), 4), Some((4, None)));
-        assert_eq!(seats.admit(host(3), 5), Some((5, Some(2))), "not 0, which is older");
+        assert_eq!(seats.admit(host(3), 5), Some((5, Some(2))), "not connection 0, which is older");
         assert_eq!(seats.admit(host(4), 6), Some((6, Some(0))), "all have one");
         assert_eq!(seats.count(), 4);
     }
@@ -192,8 +192,8 @@ mod tests {
             assert!(gone.is_none() && seats.known(number, n as u8 / 2));
         }
         let (number, _) = seats.admit(host(1), 6).expect("room");
-        assert!(!seats.known(number, 0), "it has two");
-        assert!(!seats.known(77, 9), "it had to make room");
+        assert!(!seats.known(number, 0), "the viewer has two already");
+        assert!(!seats.known(77, 9), "the connection had to make room");
         seats.leave(number);
         // Strangers get what is left, and replace no viewer.
         for n in 0..100 {

@@ -117,7 +117,7 @@ mod tests {
         let other_order = some(&[("wlan0", 2), ("eth0", 1)]);
         assert_eq!(journal.look(&other_order, at(1)), Look::Nothing);
         assert_eq!(journal.look(&home, at(2)), Look::Again(at(11)));
-        assert_eq!(journal.look(&both, at(3)), Look::Nothing, "it is as it was");
+        assert_eq!(journal.look(&both, at(3)), Look::Nothing, "the same as before");
         assert_eq!(journal.look(&home, at(4)), Look::Again(at(11)));
         assert_eq!(journal.look(&home, at(11)), Look::Say("viewers are now offered 10.0.0.1 (eth0)".into()));
         let Look::Say(none) = journal.look(&vec![], at(60)) else { panic!("a change") };

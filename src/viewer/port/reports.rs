@@ -241,7 +241,7 @@ pub mod tests {
             let (mut signer, mut reports) = (Signer::new(profile), Reports::signed_with(master(profile)));
             let genuine = signer.report(77);
             assert_eq!(reports.admit(now, &genuine).as_deref(), Some(&plain(77)[..]), "{profile:?}");
-            assert!(reports.admit(now, &genuine).is_none(), "each comes once");
+            assert!(reports.admit(now, &genuine).is_none(), "each packet is admitted once");
             assert!(reports.admit(now, &signer.report(77)).is_some());
             for at in 0..genuine.len() * 8 {
                 let mut forged = genuine.clone();
@@ -289,7 +289,7 @@ pub mod tests {
         };
         assert!(is_modest(&feedback(200)) && is_modest(&feedback(MOST_STATUSES)));
         assert!(!is_modest(&feedback(MOST_STATUSES + 1)) && !is_modest(&feedback(65_535)));
-        assert!(!is_modest(&[&plain(1)[..], &feedback(65_535)].concat()), "behind another");
+        assert!(!is_modest(&[&plain(1)[..], &feedback(65_535)].concat()), "after another packet");
         assert!(!is_modest(&feedback(200)[..14]), "cut off");
         assert!(is_modest(&plain(1)));
         let (now, profile) = (Instant::now(), PROFILES[1]);

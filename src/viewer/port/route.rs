@@ -82,8 +82,8 @@ mod tests {
         let whole = |_: &[u8], segment: Option<usize>| segment == Some(100);
         assert_eq!(send_run(run, || 64, &whole), 0);
         let cut = |datagram: &[u8], segment: Option<usize>| segment.is_none() && datagram.len() <= 100;
-        assert_eq!(send_run(run, || 1, &cut), 0, "each by itself");
-        assert_eq!(send_run(run, || 64, &cut), 3, "it was refused for another reason");
+        assert_eq!(send_run(run, || 1, &cut), 0, "each datagram separately");
+        assert_eq!(send_run(run, || 64, &cut), 3, "it failed for a different reason");
         assert_eq!(send_run(run, || 1, &|_: &[u8], _| false), 3);
     }
 }

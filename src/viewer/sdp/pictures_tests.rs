@@ -111,7 +111,11 @@ fn a_section_that_differs_is_left_out_and_named() {
     let offer = changed("0", &cases[0].1);
     let told = refused(&offer, &[Some("0"), Some("2")]);
     assert!(told.contains("does not offer H.264"), "{told}");
-    assert_eq!(taken(&offer, &[None, None]).0, pairs(&[("2", 0), ("5", 1)]), "passed over");
+    assert_eq!(
+        taken(&offer, &[None, None]).0,
+        pairs(&[("2", 0), ("5", 1)]),
+        "the unsuitable section is skipped"
+    );
     let told = refused(&changed("0", &cases[6].1), &[Some("0"), Some("2")]);
     assert!(told.contains("does not ask to receive"), "{told}");
 }
@@ -142,12 +146,13 @@ fn without(mid: &str, offer: &str) -> String {
 fn a_later_offer_keeps_its_sections() {
     let first = check(THREE, OWN, &[Some("5"), Some("0")]).expect("playable");
     let new = THREE.replace("a=ice-ufrag:", "a=ice-ufrag:New");
-    let later = first.later(&new, None).expect("the same but for ICE");
+    let later = first.later(&new, None).expect("the same except for ICE");
     let mids =
         |p: &Playable| p.pictures.iter().map(|p| (p.mid.clone(), p.wanted.is_some())).collect::<Vec<_>>();
     assert_eq!((mids(&later), later.offer().matches("ufrag:New").count()), (mids(&first), 2));
     assert!(later.restarts(&first) && !first.later(THREE, None).expect("the same").restarts(&first));
-    let told = first.later(&without("5", THREE), None).expect_err("it says of no other wishes").to_string();
+    let told =
+        first.later(&without("5", THREE), None).expect_err("it requests the same pictures").to_string();
     assert!(told.contains("section 5"), "{told}");
     assert!(first.later(&THREE.replace("a=mid:5", "a=mid:9"), None).is_err());
     let silent = without("1", &without("3", &without("4", THREE)));
@@ -173,7 +178,7 @@ fn a_later_offer_may_have_more_and_fewer_pictures() {
     assert_eq!(pictures(&two), named(&[("5", Some(1)), ("0", Some(0))]));
     let (none, sound) = (Part::None, Part::Sound);
     assert_eq!(parts(&two), [Part::Picture(1), sound, none, none, none, Part::Picture(0)]);
-    assert_eq!(two.offer(), first.offer(), "webrtc notices nothing");
+    assert_eq!(two.offer(), first.offer(), "webrtc sees no change");
     // It becomes inactive, and a different one begins.
     let other = two.later(&without("5", THREE), Some(&[Some("2"), Some("0")])).expect("taken");
     assert_eq!(pictures(&other), named(&[("5", None), ("0", Some(1)), ("2", Some(0))]));
@@ -231,7 +236,7 @@ fn whatever_is_wanted_of_later_offers_numbers_stay_and_sources_are_used_once() {
                 let after = &later.pictures[number];
                 assert_eq!(before.mid, after.mid, "{seed}");
                 let goes_on = before.wanted.is_some() && after.wanted.is_some();
-                assert!(!goes_on || before.source == after.source, "{seed}: {number} goes on");
+                assert!(!goes_on || before.source == after.source, "{seed}: {number} continues");
                 let begins = before.wanted.is_none() && after.wanted.is_some();
                 let used = now.pictures.iter().any(|p| p.source == after.source);
                 assert!(!begins || !used, "{seed}: {number} begins again");
@@ -242,7 +247,7 @@ fn whatever_is_wanted_of_later_offers_numbers_stay_and_sources_are_used_once() {
             }
             let shown = |p: &Playable| p.places.iter().filter(|p| matches!(p.part, Part::Picture(_))).count();
             assert_eq!((shown(&later), later.pictures.len() <= 3), (wanted.len(), true), "{seed}");
-            assert_eq!(later.offer(), now.offer(), "webrtc notices nothing");
+            assert_eq!(later.offer(), now.offer(), "webrtc sees no change");
             now = later;
         }
     }

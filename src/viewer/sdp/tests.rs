@@ -113,7 +113,7 @@ fn a_later_offer_may_change_only_its_ice_session() {
     let later = |change: &dyn Fn(String) -> String| {
         first.later(&change(CHROMIUM.replace("a=ice-ufrag:", "a=ice-ufrag:New")), None)
     };
-    let renewed = later(&|o| o).expect("the same but for ICE").offer();
+    let renewed = later(&|o| o).expect("the same except for ICE").offer();
     assert!(lines(&renewed, "a=ice-ufrag:").iter().all(|l| l.starts_with("a=ice-ufrag:New")));
     assert_eq!(lines(&renewed, "m="), lines(&first.offer(), "m="));
     for (from, to, why) in [
@@ -196,7 +196,7 @@ fn the_hash_that_can_be_checked_is_used_wherever_it_stands() {
         (vec![], vec!["sha-256".into(), "sha-256 AB".into(), "sha-256 zz:zz".into(), good.clone()]),
     ] {
         let offer = offer(&session, &section);
-        let playable = check(&offer, OWN).expect("a hash that we know");
+        let playable = check(&offer, OWN).expect("a supported hash");
         assert_eq!(
             lines(&playable.offer(), "a=fingerprint"),
             [format!("a=fingerprint:sha-256 {A}")],
@@ -246,7 +246,7 @@ fn extensions_with_ids_that_we_cannot_write_are_left_out() {
         let twice = format!(
             "{id} http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01\r\na=extmap:{id} {uri}"
         );
-        assert_eq!(with(&twice).left_out.len(), 1, "one id for two");
+        assert_eq!(with(&twice).left_out.len(), 1, "one id for two extensions");
     }
     assert_eq!(with(&format!("14/recvonly {uri} and more")).video_extension(uri), Some(14));
     assert_eq!(with(&format!("14/sendonly {uri}")).video_extension(uri), None);

@@ -77,12 +77,15 @@ fn what_arrives_is_numbered_without_gaps_whatever_was_dropped_before() {
         let number = h.get_extension(id).expect("each has one");
         wide.push(u16::from_be_bytes([number[0], number[1]]));
     }
-    assert_eq!(numbers.len(), 2, "picture and sound; nothing was sent again");
+    assert_eq!(numbers.len(), 2, "picture and sound; nothing was retransmitted");
     for (ssrc, numbers) in &numbers {
         assert!(numbers.windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1)), "{ssrc}");
     }
     assert!(timestamps.values().all(|t| t.windows(2).all(|pair| pair[0] <= pair[1])));
-    assert!(wide.windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1)), "one count for all");
+    assert!(
+        wide.windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1)),
+        "one sequence of numbers for all"
+    );
     let on_its_way = (world.sent - before) - wide.len() as u64;
     assert!(on_its_way <= 6, "{on_its_way} did not arrive");
 }
@@ -220,7 +223,7 @@ fn a_walk_over_the_rungs_is_one_stream_also_where_packets_are_lost() {
             walked += usize::from(old != new);
             idrs += usize::from(*idr);
         }
-        assert!(walked > 100, "{seed}: {walked} times from rung to rung");
+        assert!(walked > 100, "{seed}: {walked} changes of the rung");
         assert!(idrs < walked * 2, "{seed}: {idrs} IDRs for {walked} changes");
         println!(
             "{seed}: {walked} changes, {idrs} IDRs, {} pictures, {missing} packets never came",
@@ -301,7 +304,7 @@ fn two_cameras_on_one_connection_exchanged_paused_and_repaired() {
                 exchanged += usize::from(old != new);
                 let paused = *now - *then > PICTURE * 40;
                 still += usize::from(paused);
-                assert!(!paused || *idr, "{seed}: it goes on without an IDR");
+                assert!(!paused || *idr, "{seed}: it continues without an IDR");
                 // Retransmissions and a change of the camera take a moment.
                 let gap = f64::from(ticks) / f64::from(VIDEO_HZ) / PICTURE.as_secs_f64();
                 assert!(paused || gap < 4.1, "{seed}: {gap} pictures left out");

@@ -139,7 +139,7 @@ fn a_wish_for_a_keyframe_is_that_of_its_section() {
     let pli = |media_ssrc| said(PictureLossIndication { sender_ssrc: 9, media_ssrc });
     assert_eq!(wishes(&mut wire, &pli(1_000), now), [0]);
     assert_eq!(wishes(&mut wire, &pli(2_000), now), [1]);
-    assert_eq!(wishes(&mut wire, &pli(0), now), [0, 1], "whoever names none means any");
+    assert_eq!(wishes(&mut wire, &pli(0), now), [0, 1], "a request without a source means any section");
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn each_stream_that_was_sent_reports_and_measures_its_round_trip() {
     wire.unit(&sound(1), false);
     out(&mut wire);
     wire.timeout(start);
-    assert_eq!(out(&mut wire).1, [2_000, SOUND], "of the first picture nothing was sent");
+    assert_eq!(out(&mut wire).1, [2_000, SOUND], "nothing was sent of the first picture");
     wire.unit(&picture(0, 1), false);
     wire.unit(&picture(1, 2), false);
     out(&mut wire);
@@ -163,5 +163,9 @@ fn each_stream_that_was_sent_reports_and_measures_its_round_trip() {
     let answer = said(ReceiverReport { ssrc: 9, reports: vec![answered], ..Default::default() });
     wire.feedback(&answer, later + Duration::from_millis(70), |_| ());
     let pauses: Vec<_> = wire.sections.iter().flat_map(|s| &s.resend).map(Resend::pause).collect();
-    assert_eq!(pauses, [Duration::from_millis(100), Duration::from_millis(70)], "the other's is not known");
+    assert_eq!(
+        pauses,
+        [Duration::from_millis(100), Duration::from_millis(70)],
+        "the other section's round trip is not known"
+    );
 }

@@ -16,11 +16,11 @@ pub fn offer(data: &[u8]) {
         let reduced = taken.offer();
         let again = sdp::check(&reduced, OWN, &[None]);
         let same = again.as_ref().is_ok_and(|again| again.pictures.len() == 1);
-        assert!(same, "{again:?} of what came of it: {reduced}");
+        assert!(same, "{again:?} for the reduced offer: {reduced}");
         let mids: Vec<_> = taken.pictures.iter().map(|picture| picture.mid.as_deref()).collect();
         let later = taken.later(text, Some(&mids));
         let same = later.as_ref().is_ok_and(|later| later.pictures.len() == mids.len());
-        assert!(same, "{later:?} of the same again: {text}");
+        assert!(same, "{later:?} for the same offer again: {text}");
     }
     for line in text.lines() {
         let _ = usable_candidate(line);

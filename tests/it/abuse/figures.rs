@@ -70,7 +70,7 @@ pub fn megabytes(bytes: u64) -> String {
 /// Anonymous memory of a process, in bytes.
 pub fn memory(id: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("the daemon runs");
-    let line = status.lines().find_map(|l| l.strip_prefix("RssAnon:")).expect("Linux tells it");
+    let line = status.lines().find_map(|l| l.strip_prefix("RssAnon:")).expect("Linux reports it");
     line.split_whitespace().next().and_then(|kb| kb.parse::<u64>().ok()).expect("a number") * 1024
 }
 

@@ -49,7 +49,7 @@ fn attack(what: &str, way: Way, datagrams: u32, per_second: u32, lost: fn(u16) -
                 }
             }
             peer.client.close().await;
-            assert!(again > 0, "{what}: nothing was ever sent again, so nothing was tried");
+            assert!(again > 0, "{what}: nothing was ever retransmitted, so nothing was tested");
             assert!(again <= media / 4 + BURST, "{what}: {again} bytes again, {media} at first");
             format!("{sent} bytes sent; {again} came back, beside {media} of the picture")
         })

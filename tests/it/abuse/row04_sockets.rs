@@ -63,7 +63,7 @@ fn a_thousand_sockets_where_few_files_may_be_open() {
 fn the_limit_of_open_files_is_raised_at_the_start() {
     let daemon = Daemon::start(PATTERN);
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.id())).unwrap();
-    let line = limits.lines().find(|l| l.starts_with("Max open files")).expect("Linux tells it");
+    let line = limits.lines().find(|l| l.starts_with("Max open files")).expect("Linux reports it");
     let numbers: Vec<u64> = line.split_whitespace().filter_map(|w| w.parse().ok()).collect();
     let [soft, hard] = numbers[..] else { panic!("{line}") };
     assert!(soft >= hard.min(8192), "{line}");

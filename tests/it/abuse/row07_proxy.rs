@@ -76,7 +76,7 @@ fn row(web: &str, lines: fn(SocketAddr) -> String) {
     scene.under("made-up addresses, guesses", Flat::FromFirstRound, guesses);
     scene.under("made-up addresses, joins", Flat::FromFirstRound, joins);
     assert_ne!(scene.count(ATTACKER), 0, "lines about the attacker");
-    assert_eq!(scene.count("198.51.100."), 0, "lines about who was made up");
+    assert_eq!(scene.count("198.51.100."), 0, "lines about forged addresses");
 }
 
 #[test]

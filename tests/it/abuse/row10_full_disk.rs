@@ -30,7 +30,7 @@ impl Disk {
             let left = unsafe { libc::unshare(libc::CLONE_FS | libc::CLONE_NEWNS) };
             assert_eq!(left, 0, "{}", std::io::Error::last_os_error());
             sh(&format!("mount --make-rprivate / && mount -t tmpfs -o size=128k none {}", path.display()));
-            File::open("/proc/thread-self/ns/mnt").expect("the namespace that was just made")
+            File::open("/proc/thread-self/ns/mnt").expect("the new namespace")
         };
         let mounts = std::thread::scope(|scope| scope.spawn(mount).join()).expect("a disk");
         Self { mounts }
