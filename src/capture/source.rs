@@ -150,7 +150,8 @@ impl Chooser {
                 self.tried = choice.modes.iter().map(|mode| mode.format).collect();
                 if let (Some(best), Some(used)) = (given_up, self.tried.first()) {
                     choice.why += &format!(
-                        "; {best} does not work with this camera, so {used} is used (to use it from the start, set `pixel_format = \"{used}\"`)"
+                        "; {best} does not work with this camera, so {used} is used \
+                         (to use it from the start, set `pixel_format = \"{used}\"`)"
                     );
                 }
                 Ok(Chosen::Camera(choice))

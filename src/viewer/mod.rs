@@ -14,7 +14,6 @@
 //!
 //! webrtc's log lines are silenced by default (`cli::logging`): `rtc_ice` warns every 20 ms until the
 //! browser's first packet.
-//! packet.
 
 mod codecs;
 mod core;

@@ -31,19 +31,23 @@ pub fn why(attempt: &Attempt) -> String {
         // A forged alert can't come before a path was found.
         (Progress::Answered | Progress::Nominated, Some(alert)) => handshake(alert),
         (Progress::Nominated, None) => format!(
-            "a path was found, but the encryption (DTLS) was not set up within {seconds} s: larger packets may get lost on the way"
+            "a path was found, but the encryption (DTLS) was not set up within {seconds} s: \
+             larger packets may get lost on the way"
         ),
         (Progress::Answered, None) => {
             format!("packets go both ways, but the viewer has not chosen a path within {seconds} s")
         }
         (Progress::Heard, _) => format!(
-            "the viewer's packets reach port {port}, but ours do not reach the viewer: a firewall on the way blocks them"
+            "the viewer's packets reach port {port}, but ours do not reach the viewer: \
+             a firewall on the way blocks them"
         ),
         (Progress::Silent, _) if attempt.named == 0 => format!(
-            "the viewer offered no address of its own, and {silent}: its browser may forbid WebRTC, or a firewall or NAT on the way blocks everything"
+            "the viewer offered no address of its own, and {silent}: its browser may forbid WebRTC, \
+             or a firewall or NAT on the way blocks everything"
         ),
         (Progress::Silent, _) if attempt.usable == 0 => format!(
-            "the viewer offered no address that this device can send to (only mDNS names or TCP), and {silent}: a firewall or NAT on the way blocks it"
+            "the viewer offered no address that this device can send to (only mDNS names or TCP), \
+             and {silent}: a firewall or NAT on the way blocks it"
         ),
         (Progress::Silent, _) => {
             format!("{silent}: a firewall or NAT on the way blocks it")
@@ -121,7 +125,8 @@ mod tests {
         };
         assert_eq!(
             failed(true, 42),
-            "the encryption (DTLS) failed: this device refused it, because the viewer's certificate is missing or does not match its fingerprint (alert 42)"
+            "the encryption (DTLS) failed: this device refused it, \
+             because the viewer's certificate is missing or does not match its fingerprint (alert 42)"
         );
         assert!(failed(false, 42).contains("the viewer refused it, because the device's certificate"));
         assert!(

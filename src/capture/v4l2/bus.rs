@@ -67,8 +67,8 @@ mod tests {
             let others: Vec<_> = others.iter().map(|o| (*o).to_owned()).collect();
             sentence("/dev/video4", bus, &others)
         };
-        let none = "/dev/video4: not enough bandwidth left on its USB bus; use a port on a different bus, a smaller size, or \
-                    pixel_format = \"MJPG\"";
+        let none = "/dev/video4: not enough bandwidth left on its USB bus; use a port on a different bus, \
+                    a smaller size, or pixel_format = \"MJPG\"";
         assert_eq!(says(None, &[]), none);
         let two = says(Some("0000:01:00.0"), &["/dev/video0 (C920)", "/dev/video2 (C270)"]);
         assert!(two.contains(

@@ -92,8 +92,8 @@ fn line(useful: &Addresses) -> String {
             format!("viewers are now offered {}", useful.iter().map(named).collect::<Vec<_>>().join(", "))
         }
         n => format!(
-            "of this machine's {n} addresses each viewer is offered {MOST}: the one that it connected to, one of each interface, \
-             then others; set interfaces or exclude_interfaces under [ice] to offer only the useful ones"
+            "of this machine's {n} addresses each viewer is offered {MOST}: the one that it connected to, \
+             one of each interface, then others; set interfaces or exclude_interfaces under [ice] to offer only the useful ones"
         ),
     }
 }

@@ -51,7 +51,12 @@ impl Video {
             .filter(|(_, f)| parameter(f.parameters, "packetization-mode") == Some("1"))
             .map(|(pt, f)| (*pt, profile(f.parameters)))
             .min_by_key(|(_, profile)| rank(*profile))
-            .ok_or_else(|| not_playable("this browser or player offers H.264 only in packetization-mode 0, but this device sends mode 1"))?;
+            .ok_or_else(|| {
+                not_playable(
+                    "this browser or player offers H.264 only in packetization-mode 0, \
+                     but this device sends mode 1",
+                )
+            })?;
         let apt = payload_type.to_string();
         let rtx = offered
             .iter()

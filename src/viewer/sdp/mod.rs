@@ -302,7 +302,9 @@ fn choose_audio(
     }
     if apart {
         left_out.push(
-            "the sound: the offer does not bundle it with the video (a=group:BUNDLE), and this device sends everything over one connection".into(),
+            "the sound: the offer does not bundle it with the video (a=group:BUNDLE), \
+             and this device sends everything over one connection"
+                .into(),
         );
     }
     None

@@ -147,7 +147,11 @@ impl First<'_> {
             return Some("it does not ask to receive video".into());
         }
         if !self.bundled.contains(&at) {
-            return Some("the offer does not bundle it with the first video section (a=group:BUNDLE), and this device sends everything over one connection".into());
+            return Some(
+                "the offer does not bundle it with the first video section (a=group:BUNDLE), \
+                 and this device sends everything over one connection"
+                    .into(),
+            );
         }
         match choose(section, own) {
             Err(fault) => Some(fault.to_string()),

@@ -102,7 +102,10 @@ impl Dtls {
             ));
         }
         let fingerprint = fingerprints.find_map(fingerprint).ok_or_else(|| {
-            not_playable("the offer has no valid certificate fingerprint (a=fingerprint) with the hash sha-256, the only hash this device can check")
+            not_playable(
+                "the offer has no valid certificate fingerprint (a=fingerprint) with the hash sha-256, \
+                 the only hash this device can check",
+            )
         })?;
         let lite = speakers.session.contains(&"a=ice-lite");
         let viewer_begins = match speakers.find("setup") {
