@@ -25,7 +25,7 @@ pub enum Tier {
 }
 
 impl Tier {
-    /// The tier that any other camera must have reached before this one may go further down.
+    /// The least that every other camera must give up while one camera needs this tier.
     pub fn above(self) -> Self {
         match self {
             Self::All | Self::Rungs => Self::All,

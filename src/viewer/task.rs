@@ -317,7 +317,7 @@ impl Task {
     fn connected(&mut self, course: &mut Course) {
         if let Some(media) = &course.media {
             for track in &media.tracks {
-                let _ = track.wish_keyframe(Pts::now()); // what was sent meanwhile is lost; the track repeats its own request
+                let _ = track.wish_keyframe(Pts::now()); // a refused request is repeated by the track
             }
             return;
         }
