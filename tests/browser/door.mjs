@@ -428,7 +428,7 @@ async function report(browser) {
   check(!(await shown(page, 'why')), 'the report does not open by itself');
   const first = await eventually(() => page.$eval('#why-sentences li', (e) => e.textContent), 'the report has a first sentence');
   await eventually(async () => (await facts(page)).text.includes(await page.$eval('#why-sentences li', (e) => e.textContent)), 'which the line says');
-  await eventually(async () => /"Why\?" tells more/.test(await text(page, 'spoken')), 'and a screen reader is told');
+  await eventually(async () => /"Why\?" button shows more/.test(await text(page, 'spoken')), 'and a screen reader is told');
   const heard = await text(page, 'spoken');
   await eventually(async () => (await facts(page)).generation > 2, 'further attempts begin');
   check((await text(page, 'spoken')) === heard, `which is told once: ${heard} / ${await text(page, 'spoken')}`);

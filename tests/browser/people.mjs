@@ -181,7 +181,7 @@ export async function settings(browser) {
   check((await focused(page)) === 'access', 'the settings take the focus');
   await inspectAll(page, 'settings');
   const parts = await page.$$eval('#access h3', (all) => all.filter((h) => h.checkVisibility()).map((h) => h.innerText.trim().replace(/ .*@.*/, '')));
-  check(parts.join() === 'Camera and microphone,Who watches,Guest links,Passwords,Certificate,This browser,Signed in as owner', `all parts are there: ${parts}`);
+  check(parts.join() === 'Camera and microphone,Who is watching,Guest links,Passwords,Certificate,This browser,Signed in as owner', `all parts are there: ${parts}`);
   await page.$$eval('#access details', (all) => all.forEach((part) => (part.open = true)));
   const people = await eventually(() => page.$$eval('#people li', (all) => all.map((e) => e.innerText)), 'the list of people');
   check(people.length === 1 && /this browser/.test(people[0]), `one's own line is marked: ${people}`);

@@ -64,7 +64,7 @@ export async function lost(browser) {
     // On a busy machine it shows before that the picture stands still, and is told.
     const all = await heard();
     const told = all.filter((line, n) => n > 0 || !/^The picture is frozen/.test(line));
-    check(told.length === 1 && /^Device away/.test(told[0]), `told once: ${JSON.stringify(all)}`);
+    check(told.length === 1 && /^Device not reachable/.test(told[0]), `told once: ${JSON.stringify(all)}`);
     await page.evaluate(() => window.announced.splice(0, window.announced.length - 1));
     check(!(await shown(page, 'figures')) && !(await shown(page, 'people-shown')), 'no figure of before is shown');
   } finally {
@@ -127,7 +127,7 @@ export async function full(browser) {
 
   const stranger = await asGuest(other, await guestLink('Bob'));
   const told = await until(stranger, 'full');
-  const says = 'Too many people are watching (limit 1). You get in by yourself when somebody leaves.';
+  const says = 'Too many people are watching (limit 1). The page connects by itself when somebody leaves.';
   check((await stranger.$eval('#notice-text', (e) => e.innerText)) === says, `it says so: ${told?.text}`);
   await pause(1000);
   check(!(await shown(stranger, 'notice-act')), 'there is nothing to press for who watches nowhere');

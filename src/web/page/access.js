@@ -58,7 +58,7 @@ export class Access {
     const { LANGUAGES } = await import('./languages.js').catch(() => ({ LANGUAGES: [] }));
     const all = [{ code: 'en', name: 'English' }, ...LANGUAGES];
     const named = all.map(({ code, name }) => Object.assign(new Option(name, code), { lang: code }));
-    $('language').replaceChildren(new Option(t('as the browser'), ''), ...named);
+    $('language').replaceChildren(new Option(t('same as the browser'), ''), ...named);
     const wish = kept(() => localStorage, 'language');
     $('language').value = named.some(({ value }) => value === wish) ? wish : '';
   }
@@ -87,7 +87,7 @@ export class Access {
     const problem = status?.state_problem ? sentence(told(status.state_problem)) : '';
     if ($('state-problem').textContent !== problem) $('state-problem').textContent = problem;
     const { count, list } = status?.viewers ?? {};
-    const words = watchers(count) ?? t('not known while the device does not answer');
+    const words = watchers(count) ?? t('unknown while the device does not answer');
     const text = words[0].toUpperCase() + words.slice(1);
     if ($('people-count').textContent !== text) $('people-count').textContent = text;
     const { cameras = [] } = status ?? {};

@@ -26,11 +26,11 @@ export function reportText(seen) {
 function sentences(seen) {
   if (seen.h264 === false) {
     return [
-      t('This browser cannot decode H.264, and the picture comes as nothing else.'),
-      t('Use another browser; in Firefox switch the OpenH264 plug-in on.'),
+      t('This browser cannot decode H.264, the only video format that the device sends.'),
+      t('Use another browser, or switch on the OpenH264 plug-in in Firefox.'),
     ];
   }
-  if (!seen.answered) return [t('The device has not answered yet: nothing could be tried.'), ...parting(seen), ...clock(seen)];
+  if (!seen.answered) return [t('The device has not answered yet, so no connection could be tried.'), ...parting(seen), ...clock(seen)];
   const used = seen.pairs.find((p) => p.used);
   if (used) return [...connected(seen, used), ...parting(seen), ...clock(seen)];
   return [...unreached(seen), ...parting(seen), ...clock(seen)];
@@ -38,7 +38,7 @@ function sentences(seen) {
 
 /** Why the device ended the attempt before: it sees the other side. */
 function parting(seen) {
-  return seen.told ? [t('The device says of the attempt before: {why}.', { why: told(seen.told) })] : [];
+  return seen.told ? [t('About the previous attempt the device says: {why}.', { why: told(seen.told) })] : [];
 }
 
 /** A path was found, and yet there is no picture. */
@@ -49,16 +49,16 @@ function connected(seen, used) {
       seen.dtls === 'failed'
         ? t('The device answers ({path}), but the encryption handshake (DTLS) over it failed.', { path })
         : t('The device answers ({path}), but the encryption handshake (DTLS) over it does not finish.', { path }),
-      t('Small packets pass and larger ones are lost: a VPN or tunnel with too large an MTU does that. Try without it, or lower its MTU.'),
+      t('Small packets get through and larger ones are lost. The usual cause is a VPN or tunnel with too large an MTU: try without it, or lower its MTU.'),
     ];
   }
   const said = [];
-  if (seen.packets === 0) said.push(t('The path works ({path}), but no packet of the picture has come over it.', { path }));
-  else if (seen.decoded === 0) said.push(t('Packets of the picture come ({path}), but none could be decoded yet.', { path }));
+  if (seen.packets === 0) said.push(t('The path works ({path}), but no video packet has arrived over it.', { path }));
+  else if (seen.decoded === 0) said.push(t('Video packets arrive ({path}), but none could be decoded yet.', { path }));
   else said.push(t('The path works: {path}.', { path }));
   const silent = silentPorts(seen.pairs.filter((p) => !p.used), 'udp');
   if (protocol(used) === 'tcp' && silent.length) {
-    said.push(cap(t('{ports} never answered, so the picture comes by TCP: it may stall where packets are lost.', { ports: list(silent) })));
+    said.push(cap(t('{ports} never answered, so the picture comes over TCP, where it may stall when packets are lost.', { ports: list(silent) })));
   }
   return said;
 }
@@ -67,14 +67,14 @@ function connected(seen, used) {
 function unreached(seen) {
   if (seen.remote.length === 0) {
     return [
-      t('The device named no address for picture and sound.'),
-      t('Look at interfaces and exclude_interfaces under [ice] in device.toml, and run peercam doctor on the device.'),
+      t('The device offered no address for picture and sound.'),
+      t('Check interfaces and exclude_interfaces under [ice] in device.toml, and run peercam doctor on the device.'),
     ];
   }
   if (seen.pairs.length === 0) {
     return [
-      t('Nothing could be tried: this browser has no network that leads to {places}.', { places: list(seen.remote.map((r) => place(r))) }),
-      t("The browser may forbid WebRTC (a setting, an extension, a company's policy), or have IPv4 where the device has only IPv6, or the other way round."),
+      t('No connection could be tried: this browser has no network route to {places}.', { places: list(seen.remote.map((r) => place(r))) }),
+      t("The browser may forbid WebRTC (a setting, an extension, a company's policy), or one of browser and device has only IPv4 and the other only IPv6."),
     ];
   }
   const said = [];
@@ -84,7 +84,7 @@ function unreached(seen) {
   const [udp, tcp] = ['udp', 'tcp'].map((kind) => silentPorts(tried, kind));
   if (answered.length) {
     const at = place(answered[0].remote);
-    said.push(cap(t('{place} answers, but the path is not agreed upon yet: the answers may come too late or only now and then.', { place: at })));
+    said.push(cap(t('{place} answers, but the path is not in use yet: its answers may arrive too late, or only some of them arrive.', { place: at })));
   } else if (udp.length && tcp.length) {
     said.push(t('Neither {udp} nor {tcp} answers.', { udp: list(udp), tcp: list(tcp) }));
   } else if (udp.length || tcp.length) {
@@ -92,9 +92,9 @@ function unreached(seen) {
     if (udp.length && seen.tcp === false) said.push(t('TCP was not tried, because it is off on the device (tcp under [ice] in device.toml).'));
     else if (udp.length) said.push(t('TCP was not tried: the device offered none that this browser could use.'));
   } else {
-    said.push(t('The attempts have only just begun.'));
+    said.push(t('The attempt has only just begun.'));
   }
-  if (heard.length) said.push(t("The device's packets reach this browser, but this browser's do not reach the device: the block is on the way there."));
+  if (heard.length) said.push(t("The device's packets reach this browser, but this browser's do not reach the device: something on the way to the device blocks them."));
   said.push(...servers(seen), ...hidden(seen));
   if (!answered.length) said.push(advice(seen));
   return said;
@@ -106,14 +106,14 @@ function advice(seen) {
   const addresses = seen.remote.filter((r) => r.kind !== 'relay').map((r) => r.address).filter(Boolean);
   if (addresses.length && addresses.every(local) && !near(seen.host)) {
     return [
-      t('The device named only addresses of its own network ({addresses}), which nobody outside reaches.', { addresses: list(addresses) }),
-      t('Forward {port} (UDP and TCP) to it and set public_addresses under [ice] in device.toml, or use a TURN server or a VPN.', { port }),
+      t('The device offered only addresses of its own network ({addresses}), which cannot be reached from outside.', { addresses: list(addresses) }),
+      t('Forward {port} (UDP and TCP) to the device and set public_addresses under [ice] in device.toml, or use a TURN server or a VPN.', { port }),
     ].join(' ');
   }
   const kinds = seen.tcp === false ? 'UDP' : t('UDP and TCP');
   return [
-    t('A firewall on the device, in this network or in between closes it: open {port} ({kinds}) towards the device, or use a TURN server.', { port, kinds }),
-    t('On the device, peercam doctor looks from the other side.'),
+    t('A firewall on the device, in this network or in between blocks the connection: open {port} ({kinds}) towards the device, or use a TURN server.', { port, kinds }),
+    t('Run peercam doctor on the device to check from the other side.'),
   ].join(' ');
 }
 
@@ -122,9 +122,9 @@ function servers(seen) {
   const urls = [...new Set(seen.errors.map((e) => e.url).filter(Boolean))];
   return urls.map((url) => {
     const { code, text } = seen.errors.find((e) => e.url === url);
-    if (code === 401) return t('The server {url} did not help: it refused user name and password.', { url });
-    if (code === 701) return t('The server {url} did not help: it was not reached.', { url });
-    return t('The server {url} did not help: {text} ({code}).', { url, text: text || t('error'), code });
+    if (code === 401) return t('The server {url} could not be used: it rejected the user name and password.', { url });
+    if (code === 701) return t('The server {url} could not be used: it was not reached.', { url });
+    return t('The server {url} could not be used: {text} ({code}).', { url, text: text || t('error'), code });
   });
 }
 
@@ -132,14 +132,14 @@ function servers(seen) {
 function hidden(seen) {
   const hosts = seen.local.filter((c) => c.kind === 'host');
   const only = hosts.length > 0 && hosts.every((c) => !c.address || c.address.endsWith('.local'));
-  return only ? [t('This browser hides its own addresses (mDNS names). That alone is no hindrance: the device learns them from its packets.')] : [];
+  return only ? [t('This browser hides its own addresses (mDNS names). That alone is no problem: the device learns them from the packets.')] : [];
 }
 
 function clock(seen) {
   if (seen.clock_off_s === null || seen.clock_off_s === undefined || Math.abs(seen.clock_off_s) < CLOCK_S) return [];
   const time = duration(Math.abs(seen.clock_off_s));
-  if (seen.clock_off_s > 0) return [t("The device's clock is {time} ahead of this browser's; certificates and links go by it.", { time })];
-  return [t("The device's clock is {time} behind this browser's; certificates and links go by it.", { time })];
+  if (seen.clock_off_s > 0) return [t("The device's clock is {time} ahead of this browser's; certificates and links depend on it.", { time })];
+  return [t("The device's clock is {time} behind this browser's; certificates and links depend on it.", { time })];
 }
 
 // ---- the table ----
@@ -153,8 +153,8 @@ export function fate(pair) {
   if (pair.used) return english('in use');
   if (pair.answered > 0 || pair.state === 'succeeded') return english('answered, but not chosen');
   if (pair.sent > 0 || pair.state === 'failed') return NEVER;
-  if (pair.state === 'cancelled') return english('dropped for another');
-  if (pair.state === 'in-progress' || pair.state === 'inprogress') return pair.sent === 0 ? english('not even sent') : NO_ANSWER;
+  if (pair.state === 'cancelled') return english('given up for another');
+  if (pair.state === 'in-progress' || pair.state === 'inprogress') return pair.sent === 0 ? english('not sent') : NO_ANSWER;
   return NOT_TRIED;
 }
 
@@ -173,7 +173,7 @@ function fateWords(pair) {
 
 /** An end of ours: where the browser hides its address, that is said. */
 function from({ kind, address, port }) {
-  if (!address) return kind === 'prflx' ? t('an address it learned') : t('a hidden address');
+  if (!address) return kind === 'prflx' ? t('a learned address') : t('a hidden address');
   if (address.endsWith('.local')) return t('a hidden address (mDNS)');
   return `${bracket(address)}${port ? `:${port}` : ''}`;
 }
@@ -226,13 +226,13 @@ function facts(seen) {
     [t('Media port of the device'), seen.media_port && `${seen.media_port}, ${seen.tcp ? t('UDP and TCP') : 'UDP'}`],
     [t('Connection'), [seen.connection, seen.ice && `ICE ${seen.ice}`, seen.gathering && `gathering ${seen.gathering}`].filter(Boolean).join(', ')],
     [t('The device said'), told(seen.told)],
-    ['DTLS', seen.dtls ?? (seen.answered ? t('not told by this browser') : t('not begun'))],
+    ['DTLS', seen.dtls ?? (seen.answered ? t('not reported by this browser') : t('not started'))],
     [t('Own addresses'), list(seen.local.map((c) => `${from(c)} ${c.protocol ?? ''} ${c.kind ?? ''}`.trim()))],
     [t('Addresses of the device'), list(seen.remote.map((c) => `${place(c, false)} ${c.protocol ?? ''} ${c.kind ?? ''}`.trim()))],
     [t('Servers'), list(seen.servers ?? [])],
     [t('Picture'), pictures(seen)],
-    [t('Header extensions left out'), list(seen.left_out ?? [])],
-    [t('H.264 in this browser'), seen.h264 === null ? t('not told') : seen.h264 ? t('yes') : t('no')],
+    [t('Header extensions omitted'), list(seen.left_out ?? [])],
+    [t('H.264 in this browser'), seen.h264 === null ? t('not reported') : seen.h264 ? t('yes') : t('no')],
     [t('Clocks'), seen.clock_off_s === null || seen.clock_off_s === undefined ? null : t('{s} s apart', { s: number(seen.clock_off_s, 1) })],
     [t('Version of the device'), seen.version],
   ];

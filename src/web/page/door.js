@@ -10,7 +10,7 @@ const AGAIN_MS = 10_000;
 /** Revoking a link can be undone for some seconds: for so long, and so often, whoever watched by it looks again. */
 const UNDONE_MS = 30_000;
 const LOOK_MS = 3000;
-const PAIR_ENDED = english('This pairing link no longer works: it was used, is older than 15 minutes, or a newer one was made.');
+const PAIR_ENDED = english('This pairing link no longer works: it was already used, is older than 15 minutes, or was replaced by a newer one.');
 /** Shown to who is outside and may be let in without doing anything here. */
 const WAITING = ['sign-in', 'unpaired', 'link-ended'];
 

@@ -48,7 +48,7 @@ export class Forms {
 
   /** Where there is an owner, pairing sets a new password, and links and tokens may be left of the time before. */
   #owned(owned) {
-    $('pair-title').textContent = owned ? t('Set a new owner password') : t('Make this camera yours');
+    $('pair-title').textContent = owned ? t('Set a new owner password') : t('Set up this camera');
     for (const id of ['pair-links', 'pair-before']) $(id).hidden = !owned;
   }
 
@@ -59,7 +59,7 @@ export class Forms {
 
   async #signIn() {
     const password = $('password').value;
-    if (!password) return this.#wrong('sign-in', 'password', t('The password is missing.'));
+    if (!password) return this.#wrong('sign-in', 'password', t('Enter the password.'));
     const { ok, status, body, message, retry_s } = await ask('POST', 'api/login', { password });
     if (ok) {
       // What a password manager keeps it under: the owner's and the household's are two.
@@ -67,7 +67,7 @@ export class Forms {
       return this.#entered(body);
     }
     if (status === 429) countDown($('sign-in').querySelector('button'), retry_s ?? 1);
-    this.#wrong('sign-in', 'password', status === 401 ? t('That is not the password.') : told(message));
+    this.#wrong('sign-in', 'password', status === 401 ? t('Wrong password.') : told(message));
   }
 
   async #pair() {
@@ -75,7 +75,7 @@ export class Forms {
     if ([...first].length < LEAST_CHARACTERS) {
       return this.#wrong('pair', 'pair-password', t('The password needs at least {least} characters.', { least: LEAST_CHARACTERS }));
     }
-    if (first !== second) return this.#wrong('pair', 'pair-again', t('The two passwords differ.'));
+    if (first !== second) return this.#wrong('pair', 'pair-again', t('The passwords do not match.'));
     const { ok, status, message, retry_s } = await ask('POST', 'api/pair', {
       secret: this.#secret,
       password: first,

@@ -81,7 +81,7 @@ export class Guests {
     try {
       await navigator.share({ title: document.title, url: $('guest-link').value });
     } catch (e) {
-      if (e.name !== 'AbortError') $('guest-copied').textContent = t('This browser does not share it; copy the link.');
+      if (e.name !== 'AbortError') $('guest-copied').textContent = t('This browser cannot share the link; copy it instead.');
     }
   }
 

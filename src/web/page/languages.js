@@ -12,10 +12,10 @@ export const LANGUAGES = [
     texts: {
       // access.js
       'somebody': 'jemand',
-      'as the browser': 'wie der Browser',
+      'same as the browser': 'wie der Browser',
       "SHA-256 of this device's certificate authority:": 'SHA-256 der Zertifizierungsstelle dieses Geräts:',
       'SHA-256 of the certificate:': 'SHA-256 des Zertifikats:',
-      'not known while the device does not answer': 'unbekannt, solange das Gerät nicht antwortet',
+      'unknown while the device does not answer': 'unbekannt, solange das Gerät nicht antwortet',
       'this browser': 'dieser Browser',
       'with sound': 'mit Ton',
       '{label} in half size': '{label} in halber Größe',
@@ -25,34 +25,34 @@ export const LANGUAGES = [
       // announce.js
       '{label}: {text}': '{label}: {text}',
       // diagnosis.js
-      'This browser cannot decode H.264, and the picture comes as nothing else.':
+      'This browser cannot decode H.264, the only video format that the device sends.':
         'Dieser Browser kann H.264 nicht dekodieren, und das Bild gibt es nur so.',
-      'Use another browser; in Firefox switch the OpenH264 plug-in on.':
+      'Use another browser, or switch on the OpenH264 plug-in in Firefox.':
         'Nehmen Sie einen anderen Browser; in Firefox schalten Sie das Plugin OpenH264 ein.',
-      'The device has not answered yet: nothing could be tried.': 'Das Gerät hat noch nicht geantwortet: Es konnte nichts versucht werden.',
-      'The device says of the attempt before: {why}.': 'Das Gerät sagt zum Versuch davor: {why}.',
+      'The device has not answered yet, so no connection could be tried.': 'Das Gerät hat noch nicht geantwortet: Es konnte nichts versucht werden.',
+      'About the previous attempt the device says: {why}.': 'Das Gerät sagt zum Versuch davor: {why}.',
       '{how} to {place}': '{how} zu {place}',
       'The device answers ({path}), but the encryption handshake (DTLS) over it failed.':
         'Das Gerät antwortet ({path}), aber der Verschlüsselungs-Handshake (DTLS) darüber ist gescheitert.',
       'The device answers ({path}), but the encryption handshake (DTLS) over it does not finish.':
         'Das Gerät antwortet ({path}), aber der Verschlüsselungs-Handshake (DTLS) darüber wird nicht fertig.',
-      'Small packets pass and larger ones are lost: a VPN or tunnel with too large an MTU does that. Try without it, or lower its MTU.':
+      'Small packets get through and larger ones are lost. The usual cause is a VPN or tunnel with too large an MTU: try without it, or lower its MTU.':
         'Kleine Pakete kommen durch, größere gehen verloren: So wirkt ein VPN oder Tunnel mit zu großer MTU. Versuchen Sie es ohne ihn, oder verkleinern Sie seine MTU.',
-      'The path works ({path}), but no packet of the picture has come over it.':
+      'The path works ({path}), but no video packet has arrived over it.':
         'Der Weg funktioniert ({path}), aber es kam noch kein Paket des Bildes darüber an.',
-      'Packets of the picture come ({path}), but none could be decoded yet.':
+      'Video packets arrive ({path}), but none could be decoded yet.':
         'Pakete des Bildes kommen an ({path}), aber noch keines ließ sich dekodieren.',
       'The path works: {path}.': 'Der Weg funktioniert: {path}.',
-      '{ports} never answered, so the picture comes by TCP: it may stall where packets are lost.':
+      '{ports} never answered, so the picture comes over TCP, where it may stall when packets are lost.':
         'Keine Antwort von {ports}, daher kommt das Bild über TCP: Es kann stocken, wenn Pakete verloren gehen.',
-      'The device named no address for picture and sound.': 'Das Gerät hat keine Adresse für Bild und Ton genannt.',
-      'Look at interfaces and exclude_interfaces under [ice] in device.toml, and run peercam doctor on the device.':
+      'The device offered no address for picture and sound.': 'Das Gerät hat keine Adresse für Bild und Ton genannt.',
+      'Check interfaces and exclude_interfaces under [ice] in device.toml, and run peercam doctor on the device.':
         'Sehen Sie sich interfaces und exclude_interfaces unter [ice] in device.toml an, und starten Sie peercam doctor auf dem Gerät.',
-      'Nothing could be tried: this browser has no network that leads to {places}.':
+      'No connection could be tried: this browser has no network route to {places}.':
         'Es konnte nichts versucht werden: Dieser Browser hat kein Netz, das zu {places} führt.',
-      "The browser may forbid WebRTC (a setting, an extension, a company's policy), or have IPv4 where the device has only IPv6, or the other way round.":
+      "The browser may forbid WebRTC (a setting, an extension, a company's policy), or one of browser and device has only IPv4 and the other only IPv6.":
         'Vielleicht verbietet der Browser WebRTC (eine Einstellung, eine Erweiterung, eine Richtlinie der Firma), oder er hat IPv4, wo das Gerät nur IPv6 hat, oder umgekehrt.',
-      '{place} answers, but the path is not agreed upon yet: the answers may come too late or only now and then.':
+      '{place} answers, but the path is not in use yet: its answers may arrive too late, or only some of them arrive.':
         '{place} antwortet, aber der Weg ist noch nicht vereinbart: Vielleicht kommen die Antworten zu spät oder nur ab und zu.',
       'Neither {udp} nor {tcp} answers.': 'Weder {udp} noch {tcp} antwortet.',
       '{ports} never answered.': 'Keine Antwort von {ports}.',
@@ -60,39 +60,39 @@ export const LANGUAGES = [
         'TCP wurde nicht versucht, weil es auf dem Gerät ausgeschaltet ist (tcp unter [ice] in device.toml).',
       'TCP was not tried: the device offered none that this browser could use.':
         'TCP wurde nicht versucht: Das Gerät bot keines an, das dieser Browser nutzen kann.',
-      'The attempts have only just begun.': 'Die Versuche haben gerade erst begonnen.',
-      "The device's packets reach this browser, but this browser's do not reach the device: the block is on the way there.":
+      'The attempt has only just begun.': 'Die Versuche haben gerade erst begonnen.',
+      "The device's packets reach this browser, but this browser's do not reach the device: something on the way to the device blocks them.":
         'Die Pakete des Geräts erreichen diesen Browser, aber seine erreichen das Gerät nicht: Auf dem Weg dorthin wird blockiert.',
       'port {port}': 'Port {port}',
       'the ports above': 'die Ports oben',
-      'The device named only addresses of its own network ({addresses}), which nobody outside reaches.':
+      'The device offered only addresses of its own network ({addresses}), which cannot be reached from outside.':
         'Das Gerät hat nur Adressen seines eigenen Netzes genannt ({addresses}), die von außen niemand erreicht.',
-      'Forward {port} (UDP and TCP) to it and set public_addresses under [ice] in device.toml, or use a TURN server or a VPN.':
+      'Forward {port} (UDP and TCP) to the device and set public_addresses under [ice] in device.toml, or use a TURN server or a VPN.':
         'Leiten Sie {port} (UDP und TCP) dorthin weiter und setzen Sie public_addresses unter [ice] in device.toml, oder nutzen Sie einen TURN-Server oder ein VPN.',
       'UDP and TCP': 'UDP und TCP',
-      'A firewall on the device, in this network or in between closes it: open {port} ({kinds}) towards the device, or use a TURN server.':
+      'A firewall on the device, in this network or in between blocks the connection: open {port} ({kinds}) towards the device, or use a TURN server.':
         'Eine Firewall auf dem Gerät, in diesem Netz oder dazwischen sperrt den Weg: Öffnen Sie {port} ({kinds}) zum Gerät hin, oder nutzen Sie einen TURN-Server.',
-      'On the device, peercam doctor looks from the other side.': 'Auf dem Gerät schaut peercam doctor von der anderen Seite nach.',
-      'The server {url} did not help: it refused user name and password.': 'Der Server {url} half nicht: Er lehnte Benutzername und Passwort ab.',
-      'The server {url} did not help: it was not reached.': 'Der Server {url} half nicht: Er war nicht zu erreichen.',
-      'The server {url} did not help: {text} ({code}).': 'Der Server {url} half nicht: {text} ({code}).',
+      'Run peercam doctor on the device to check from the other side.': 'Auf dem Gerät schaut peercam doctor von der anderen Seite nach.',
+      'The server {url} could not be used: it rejected the user name and password.': 'Der Server {url} half nicht: Er lehnte Benutzername und Passwort ab.',
+      'The server {url} could not be used: it was not reached.': 'Der Server {url} half nicht: Er war nicht zu erreichen.',
+      'The server {url} could not be used: {text} ({code}).': 'Der Server {url} half nicht: {text} ({code}).',
       'error': 'Fehler',
-      'This browser hides its own addresses (mDNS names). That alone is no hindrance: the device learns them from its packets.':
+      'This browser hides its own addresses (mDNS names). That alone is no problem: the device learns them from the packets.':
         'Dieser Browser verbirgt seine eigenen Adressen (mDNS-Namen). Das allein stört nicht: Das Gerät erfährt sie aus seinen Paketen.',
-      "The device's clock is {time} ahead of this browser's; certificates and links go by it.":
+      "The device's clock is {time} ahead of this browser's; certificates and links depend on it.":
         'Die Uhr des Geräts geht gegenüber der dieses Browsers {time} vor; Zertifikate und Links richten sich nach ihr.',
-      "The device's clock is {time} behind this browser's; certificates and links go by it.":
+      "The device's clock is {time} behind this browser's; certificates and links depend on it.":
         'Die Uhr des Geräts geht gegenüber der dieses Browsers {time} nach; Zertifikate und Links richten sich nach ihr.',
       'not tried yet': 'noch nicht versucht',
       'no answer yet': 'noch keine Antwort',
       'never answered': 'nie beantwortet',
       'in use': 'in Benutzung',
       'answered, but not chosen': 'beantwortet, aber nicht gewählt',
-      'dropped for another': 'für einen anderen aufgegeben',
-      'not even sent': 'nicht einmal gesendet',
+      'given up for another': 'für einen anderen aufgegeben',
+      'not sent': 'nicht einmal gesendet',
       '{fate} ({answered} of {sent} checks answered)': '{fate} ({answered} von {sent} Prüfungen beantwortet)',
       '{fate} ({answered} of {sent} checks answered, {rtt})': '{fate} ({answered} von {sent} Prüfungen beantwortet, {rtt})',
-      'an address it learned': 'eine Adresse, die es erfahren hat',
+      'a learned address': 'eine Adresse, die es erfahren hat',
       'a hidden address': 'eine verborgene Adresse',
       'a hidden address (mDNS)': 'eine verborgene Adresse (mDNS)',
       'an address of the device that the browser hides': 'einer Adresse des Geräts, die der Browser verbirgt',
@@ -107,17 +107,17 @@ export const LANGUAGES = [
       'Media port of the device': 'Medienport des Geräts',
       'Connection': 'Verbindung',
       'The device said': 'Das Gerät sagte',
-      'not told by this browser': 'sagt dieser Browser nicht',
-      'not begun': 'nicht begonnen',
+      'not reported by this browser': 'sagt dieser Browser nicht',
+      'not started': 'nicht begonnen',
       'Own addresses': 'Eigene Adressen',
       'Addresses of the device': 'Adressen des Geräts',
       'Servers': 'Server',
       'Picture': 'Bild',
       '{count} packets': '{count} Pakete',
       '{count} decoded': '{count} dekodiert',
-      'Header extensions left out': 'Weggelassene Header-Erweiterungen',
+      'Header extensions omitted': 'Weggelassene Header-Erweiterungen',
       'H.264 in this browser': 'H.264 in diesem Browser',
-      'not told': 'nicht gesagt',
+      'not reported': 'nicht gesagt',
       'yes': 'ja',
       'no': 'nein',
       'Clocks': 'Uhren',
@@ -125,7 +125,7 @@ export const LANGUAGES = [
       'Version of the device': 'Version des Geräts',
       '{some} and {last}': '{some} und {last}',
       // door.js
-      'This pairing link no longer works: it was used, is older than 15 minutes, or a newer one was made.':
+      'This pairing link no longer works: it was already used, is older than 15 minutes, or was replaced by a newer one.':
         'Dieser Kopplungslink gilt nicht mehr: Er wurde benutzt, ist älter als 15 Minuten, oder es gibt einen neueren.',
       'You have signed out on all devices.': 'Sie haben sich auf allen Geräten abgemeldet.',
       'You have signed out.': 'Sie haben sich abgemeldet.',
@@ -136,15 +136,15 @@ export const LANGUAGES = [
       'Go to the picture': 'Zum Bild',
       'Sign in instead': 'Stattdessen anmelden',
       'Set a new owner password': 'Neues Besitzerpasswort festlegen',
-      'Make this camera yours': 'Machen Sie diese Kamera zu Ihrer',
-      'The password is missing.': 'Das Passwort fehlt.',
-      'That is not the password.': 'Das ist nicht das Passwort.',
+      'Set up this camera': 'Machen Sie diese Kamera zu Ihrer',
+      'Enter the password.': 'Das Passwort fehlt.',
+      'Wrong password.': 'Das ist nicht das Passwort.',
       'The password needs at least {least} characters.': 'Das Passwort braucht mindestens {least} Zeichen.',
-      'The two passwords differ.': 'Die beiden Passwörter sind verschieden.',
+      'The passwords do not match.': 'Die beiden Passwörter sind verschieden.',
       // guests.js
       'Copied.': 'Kopiert.',
       'Select the link and copy it yourself.': 'Markieren Sie den Link und kopieren Sie ihn selbst.',
-      'This browser does not share it; copy the link.': 'Dieser Browser teilt ihn nicht; kopieren Sie den Link.',
+      'This browser cannot share the link; copy it instead.': 'Dieser Browser teilt ihn nicht; kopieren Sie den Link.',
       'guest': 'Gast',
       'no camera': 'keine Kamera',
       'Revoke': 'Widerrufen',
@@ -152,7 +152,7 @@ export const LANGUAGES = [
       'Undo: the link for {label} was revoked': 'Rückgängig: Der Link für {label} wurde widerrufen',
       // page.js
       'The picture is on the clipboard.': 'Das Bild ist in der Zwischenablage.',
-      'This browser does not copy pictures.': 'Dieser Browser kopiert keine Bilder.',
+      'This browser cannot copy pictures.': 'Dieser Browser kopiert keine Bilder.',
       'Saved as {name}.': 'Gespeichert als {name}.',
       'Copy instead': 'Stattdessen kopieren',
       // passwords.js
@@ -162,11 +162,11 @@ export const LANGUAGES = [
       'token {name}': 'Token {name}',
       'Remove': 'Entfernen',
       'Change': 'Ändern',
-      'The household has no password any more.': 'Der Haushalt hat kein Passwort mehr.',
+      'The household no longer has a password.': 'Der Haushalt hat kein Passwort mehr.',
       'Changed.': 'Geändert.',
-      'That is not your present password.': 'Das ist nicht Ihr jetziges Passwort.',
-      'Your present password is missing.': 'Ihr jetziges Passwort fehlt.',
-      'The two new passwords differ.': 'Die beiden neuen Passwörter sind verschieden.',
+      'That is not your current password.': 'Das ist nicht Ihr jetziges Passwort.',
+      'Enter your current password.': 'Ihr jetziges Passwort fehlt.',
+      'The new passwords do not match.': 'Die beiden neuen Passwörter sind verschieden.',
       'The new password needs at least {least} characters.': 'Das neue Passwort braucht mindestens {least} Zeichen.',
       // privacy.js
       'They are off': 'Sie sind aus',
@@ -207,23 +207,23 @@ export const LANGUAGES = [
       'off': 'aus',
       '{count} of {max}': '{count} von {max}',
       // why.js
-      'The browser refuses: select the text and copy it yourself.': 'Der Browser weigert sich: Markieren Sie den Text und kopieren Sie ihn selbst.',
+      'The browser refused to copy it: select the text and copy it yourself.': 'Der Browser weigert sich: Markieren Sie den Text und kopieren Sie ihn selbst.',
       // words.js
       'The camera is starting; some take a few seconds.': 'Die Kamera startet; manche brauchen ein paar Sekunden.',
       'The camera is being opened.': 'Die Kamera wird geöffnet.',
-      'The control connection is lost; the picture goes on.': 'Die Steuerverbindung ist verloren; das Bild läuft weiter.',
+      'The control connection is lost; the picture continues.': 'Die Steuerverbindung ist verloren; das Bild läuft weiter.',
       'Open the menu of Firefox, then "Add-ons and themes", then "Plugins" (or enter about:addons as an address).':
         'Öffnen Sie das Menü von Firefox, dann „Add-ons und Themes“, dann „Plugins“ (oder geben Sie about:addons als Adresse ein).',
-      'At "OpenH264 Video Codec provided by Cisco Systems, Inc." choose "Always Activate". If it says that it will be installed shortly, leave Firefox open: that takes some minutes, and an internet connection.':
+      'Next to "OpenH264 Video Codec provided by Cisco Systems, Inc." choose "Always Activate". If it says that it will be installed shortly, leave Firefox open: that takes a few minutes and an internet connection.':
         'Wählen Sie bei „OpenH264-Videocodec zur Verfügung gestellt von Cisco Systems, Inc.“ die Einstellung „Immer aktivieren“. Steht dort, dass es in Kürze installiert wird, dann lassen Sie Firefox offen: Das dauert einige Minuten und braucht das Internet.',
-      'Come back to this page: it looks again every 10 s. If there is no such plug-in, this Firefox comes without it; use another browser.':
+      'Come back to this page: it checks again every 10 s. If the plug-in is not listed, this Firefox comes without it; use another browser.':
         'Kommen Sie auf diese Seite zurück: Sie schaut alle 10 s wieder nach. Gibt es kein solches Plugin, dann hat dieser Firefox keines; nehmen Sie einen anderen Browser.',
       'the board is too hot': 'die Platine ist zu heiß',
       "the board's power supply is too weak": 'das Netzteil der Platine ist zu schwach',
-      'Cannot play here': 'Keine Wiedergabe hier',
-      'The picture comes as H.264, which this browser cannot decode': 'Das Bild kommt als H.264, was dieser Browser nicht dekodieren kann',
-      'Firefox does it with a plug-in:': 'Firefox kann es mit einem Plugin:',
-      'Another browser can.': 'Ein anderer Browser kann es.',
+      'Cannot play in this browser': 'Keine Wiedergabe hier',
+      'The picture is sent as H.264, which this browser cannot decode': 'Das Bild kommt als H.264, was dieser Browser nicht dekodieren kann',
+      'Firefox needs a plug-in for it:': 'Firefox kann es mit einem Plugin:',
+      'Use another browser.': 'Ein anderer Browser kann es.',
       'No H.264 in this browser': 'Kein H.264 in diesem Browser',
       'Ready': 'Bereit',
       'The browser waits for a click before it plays.': 'Der Browser wartet auf einen Klick, bevor er abspielt.',
@@ -233,33 +233,33 @@ export const LANGUAGES = [
       'Connected': 'Verbunden',
       'Not live': 'Nicht live',
       'Live': 'Live',
-      'The path is interrupted; looking for another.': 'Der Weg ist unterbrochen; ein anderer wird gesucht.',
-      'No new picture comes.': 'Es kommt kein neues Bild.',
+      'The path is interrupted; looking for another one.': 'Der Weg ist unterbrochen; ein anderer wird gesucht.',
+      'No new picture is arriving.': 'Es kommt kein neues Bild.',
       'The picture is frozen': 'Das Bild ist eingefroren',
       'Try now': 'Jetzt versuchen',
       'Watch here instead': 'Lieber hier zusehen',
       'Watching in another tab': 'Läuft in einem anderen Tab',
-      'There is room for one tab of this browser only.': 'Es ist nur Platz für einen Tab dieses Browsers.',
+      'The device has room for only one tab of this browser.': 'Es ist nur Platz für einen Tab dieses Browsers.',
       'Too many people are watching': 'Es schauen zu viele Leute zu',
       'Full': 'Voll',
       'You are watching in another tab of this browser.': 'Sie sehen in einem anderen Tab dieses Browsers zu.',
-      'You get in by yourself when somebody leaves.': 'Sie kommen von selbst hinein, sobald jemand geht.',
+      'The page connects by itself when somebody leaves.': 'Sie kommen von selbst hinein, sobald jemand geht.',
       'Refused': 'Abgelehnt',
       'The device refused': 'Das Gerät hat abgelehnt',
       'Ended': 'Beendet',
-      'The device ended this viewer': 'Das Gerät hat diese Verbindung beendet',
+      'The device ended this connection': 'Das Gerät hat diese Verbindung beendet',
       'The device answers, but its picture does not get through: a firewall may block UDP.':
         'Das Gerät antwortet, aber sein Bild kommt nicht durch: Vielleicht sperrt eine Firewall UDP.',
-      'No path for the picture': 'Kein Weg für das Bild',
-      'Starting it anew.': 'Es wird neu gestartet.',
+      'No network path for the picture': 'Kein Weg für das Bild',
+      'Restarting it.': 'Es wird neu gestartet.',
       'This browser has no network': 'Dieser Browser hat kein Netz',
-      'Nobody answers at this address': 'Unter dieser Adresse antwortet niemand',
-      'Device away': 'Gerät nicht erreichbar',
+      'Nothing answers at this address': 'Unter dieser Adresse antwortet niemand',
+      'Device not reachable': 'Gerät nicht erreichbar',
       'Waiting for the first picture.': 'Warten auf das erste Bild.',
-      'Looking for a path for the picture.': 'Ein Weg für das Bild wird gesucht.',
+      'Looking for a network path for the picture.': 'Ein Weg für das Bild wird gesucht.',
       'Waiting for the device.': 'Warten auf das Gerät.',
       'Connecting': 'Verbindungsaufbau',
-      'It does not connect. {first} The button "Why?" tells more.': 'Keine Verbindung. {first} Der Knopf „Warum?“ sagt mehr.',
+      'It does not connect. {first} The "Why?" button shows more.': 'Keine Verbindung. {first} Der Knopf „Warum?“ sagt mehr.',
       '{label}: {state}.': '{label}: {state}.',
       '{live} of {all} live': '{live} von {all} live',
       'live': 'live',
@@ -289,55 +289,55 @@ export const LANGUAGES = [
       'The owner switched camera and microphone off. Only the owner can switch them on again.':
         'Der Besitzer hat Kamera und Mikrofon ausgeschaltet. Nur er kann sie wieder einschalten.',
       'Switched off': 'Ausgeschaltet',
-      'It no longer delivers': 'Sie liefert nichts mehr',
+      'It sends no more pictures': 'Sie liefert nichts mehr',
       'The picture comes back by itself.': 'Das Bild kommt von selbst wieder.',
       'Trying again in {left} s.': 'Neuer Versuch in {left} s.',
       'Trying again.': 'Neuer Versuch.',
       // explain.js
-      'From the moment in which the camera took a picture until this browser showed it. Under 100 ms feels like now.':
+      'Time from the moment the camera took a picture until this browser showed it. Under 100 ms feels immediate.':
         'Vom Augenblick, in dem die Kamera ein Bild aufnahm, bis dieser Browser es zeigte. Unter 100 ms wirkt wie jetzt.',
-      'One of twenty pictures took at least so long. Far above the one before: the network is uneven.':
+      'One picture in twenty took at least this long. If it is far above the delay, the network is uneven.':
         'Eines von zwanzig Bildern brauchte mindestens so lange. Liegt der Wert weit über dem davor, dann ist das Netz ungleichmäßig.',
-      'How much later the sound is heard than its picture is seen. Up to 45 ms either way nobody notices.':
+      'How much later the sound is heard than its picture is seen. Nobody notices up to 45 ms either way.':
         'Wie viel später der Ton zu hören ist, als sein Bild zu sehen ist. Bis 45 ms in beide Richtungen bemerkt niemand.',
-      "How far the two clocks, the device's and this browser's, may be apart. The delay is no more exact than this.":
+      "The largest possible difference between the device's clock and this browser's. The delay is no more exact than this.":
         'Wie weit die beiden Uhren, die des Geräts und die dieses Browsers, auseinander sein können. Genauer ist die Verzögerung nicht bekannt.',
-      'The camera that these figures are of.': 'Die Kamera, zu der diese Werte gehören.',
-      'Size of the picture as it arrives, and how many are shown in a second.':
+      'The camera that these figures belong to.': 'Die Kamera, zu der diese Werte gehören.',
+      'Size of the picture as it arrives, and how many pictures are shown per second.':
         'Größe des Bildes, wie es ankommt, und wie viele in einer Sekunde gezeigt werden.',
-      'Which of the sizes the device sends to this browser.': 'Welche der Größen das Gerät an diesen Browser sendet.',
+      'Which of the available sizes the device sends to this browser.': 'Welche der Größen das Gerät an diesen Browser sendet.',
       'Where the picture comes from.': 'Woher das Bild kommt.',
-      'Why this camera was taken, where there was a choice.': 'Warum diese Kamera genommen wurde, falls es eine Wahl gab.',
-      'What the system said of the device that is gone.': 'Was das System über das fehlende Gerät sagte.',
-      'What the camera was asked for and agreed to: size, pictures in a second, and how they are packed.':
+      'Why this camera was chosen, if there was a choice.': 'Warum diese Kamera genommen wurde, falls es eine Wahl gab.',
+      'What the system reported about the device that is gone.': 'Was das System über das fehlende Gerät sagte.',
+      'What the camera was asked for and agreed to: size, pictures per second and pixel format.':
         'Worum die Kamera gebeten wurde und was sie zusagte: Größe, Bilder in einer Sekunde und wie sie gepackt sind.',
-      'What device.toml asks for. The camera has no such mode, and gives the nearest.':
+      'What device.toml asks for. The camera has no such mode and gives the nearest one.':
         'Was device.toml verlangt. Die Kamera hat keinen solchen Modus und liefert den nächsten.',
-      'How many pictures in a second the camera really gives. Many give fewer when it is dark.':
+      'How many pictures per second the camera really delivers. Many cameras deliver fewer in the dark.':
         'Wie viele Bilder in einer Sekunde die Kamera wirklich liefert. Viele liefern weniger, wenn es dunkel ist.',
-      'The board does not carry more for now. It goes back by itself.': 'Mehr schafft die Platine zurzeit nicht. Es wird von selbst wieder mehr.',
-      'What packs the pictures for the network, and how many bits a second it may use.':
+      'What the board can manage at the moment. It returns to the full size and rate by itself.': 'Mehr schafft die Platine zurzeit nicht. Es wird von selbst wieder mehr.',
+      'What compresses the pictures for the network, and the bitrate that it may use.':
         'Was die Bilder für das Netz packt, und wie viele Bits in einer Sekunde es nutzen darf.',
-      'What unpacks the pictures in this browser.': 'Was die Bilder in diesem Browser entpackt.',
-      'How many bits of picture arrive in a second.': 'Wie viele Bits des Bildes in einer Sekunde ankommen.',
+      'What decompresses the pictures in this browser.': 'Was die Bilder in diesem Browser entpackt.',
+      'Video data that arrives per second.': 'Wie viele Bits des Bildes in einer Sekunde ankommen.',
       'Pictures that this browser had no time to show.': 'Bilder, für die dieser Browser keine Zeit hatte.',
       'Where the sound comes from.': 'Woher der Ton kommt.',
-      'Why this microphone was taken, where there was a choice.': 'Warum dieses Mikrofon genommen wurde, falls es eine Wahl gab.',
-      'How many bits of sound arrive in a second.': 'Wie viele Bits des Tons in einer Sekunde ankommen.',
-      "How much faster or slower the microphone's clock runs than the device's. It is corrected all the time.":
+      'Why this microphone was chosen, if there was a choice.': 'Warum dieses Mikrofon genommen wurde, falls es eine Wahl gab.',
+      'Audio data that arrives per second.': 'Wie viele Bits des Tons in einer Sekunde ankommen.',
+      "How much faster or slower the microphone's clock runs than the device's. It is corrected continuously.":
         'Wie viel schneller oder langsamer die Uhr des Mikrofons geht als die des Geräts. Das wird ständig korrigiert.',
-      'How long the network takes there and back, on the way that the picture takes.':
+      'Time that a packet takes to the device and back on the path of the picture.':
         'Wie lange das Netz hin und zurück braucht, auf dem Weg, den das Bild nimmt.',
-      'The same on the way of the messages.': 'Dasselbe auf dem Weg der Nachrichten.',
-      'Packets of the last seconds that never came. Over 2 % is seen and heard.':
+      'The same for the control connection.': 'Dasselbe auf dem Weg der Nachrichten.',
+      'Share of recent packets that never arrived. You can see and hear more than 2 %.':
         'Pakete der letzten Sekunden, die nie ankamen. Über 2 % sieht und hört man.',
-      'By which way the picture comes: straight from the device, or by a relay.':
+      'How the picture gets here: straight from the device, or through a relay.':
         'Auf welchem Weg das Bild kommt: direkt vom Gerät oder über ein Relay.',
-      'How many watch now, and how many may.': 'Wie viele jetzt zusehen, und wie viele es dürfen.',
-      'What the board says of its temperature and its power supply.': 'Was die Platine über ihre Temperatur und ihr Netzteil sagt.',
-      'Since when peercam has been running on the device.': 'Seit wann peercam auf dem Gerät läuft.',
+      'How many are watching now, and how many can watch at most.': 'Wie viele jetzt zusehen, und wie viele es dürfen.',
+      'What the board reports about its temperature and power supply.': 'Was die Platine über ihre Temperatur und ihr Netzteil sagt.',
+      'How long peercam has been running on the device.': 'Seit wann peercam auf dem Gerät läuft.',
       'Version of peercam on the device.': 'Version von peercam auf dem Gerät.',
-      'What the device calls this connection. It is a secret: whoever knows it can end the connection.':
+      'ID of this connection on the device. Keep it secret: anyone who knows it can end the connection.':
         'Wie das Gerät diese Verbindung nennt. Das ist ein Geheimnis: Wer es kennt, kann die Verbindung beenden.',
       // index.html
       'Live picture': 'Livebild',
@@ -349,9 +349,9 @@ export const LANGUAGES = [
       'What was tried': 'Was versucht wurde',
       'To the device': 'Zum Gerät',
       'How': 'Wie',
-      'What came of it': 'Was daraus wurde',
+      'Result': 'Was daraus wurde',
       'From this browser': 'Von diesem Browser',
-      'What is known': 'Was bekannt ist',
+      'Facts': 'Was bekannt ist',
       'Show the whole picture (0)': 'Ganzes Bild zeigen (0)',
       'Play': 'Abspielen',
       'Tap for sound': 'Für Ton tippen',
@@ -359,14 +359,14 @@ export const LANGUAGES = [
       'Close the settings': 'Einstellungen schließen',
       'Camera and microphone': 'Kamera und Mikrofon',
       'Each camera with its microphone': 'Jede Kamera mit ihrem Mikrofon',
-      'What is switched off is closed at once and for everybody, until you switch it on again.':
+      'A camera or microphone that you switch off is closed at once for everybody, until you switch it on again.':
         'Was ausgeschaltet ist, wird sofort und für alle geschlossen, bis Sie es wieder einschalten.',
-      'Who watches': 'Wer zusieht',
-      'Only the owner sees who.': 'Nur der Besitzer sieht, wer.',
+      'Who is watching': 'Wer zusieht',
+      'Only the owner can see who is watching.': 'Nur der Besitzer sieht, wer.',
       'Guest links': 'Gastlinks',
-      'Whoever has such a link may watch until it ends, and do nothing else.': 'Wer so einen Link hat, darf zusehen, bis er endet, und sonst nichts.',
+      'Anyone with a guest link can watch until the link ends, and can do nothing else.': 'Wer so einen Link hat, darf zusehen, bis er endet, und sonst nichts.',
       'For whom': 'Für wen',
-      'How long': 'Wie lange',
+      'Valid for': 'Wie lange',
       '1 hour': '1 Stunde',
       '12 hours': '12 Stunden',
       '1 day': '1 Tag',
@@ -375,16 +375,16 @@ export const LANGUAGES = [
       '1 year': '1 Jahr',
       'For which cameras': 'Für welche Kameras',
       'Make a link': 'Link erstellen',
-      'The link: shown only now, so copy it': 'Der Link: nur jetzt zu sehen, also kopieren Sie ihn',
+      'The link is shown only once: copy it now': 'Der Link: nur jetzt zu sehen, also kopieren Sie ihn',
       'Copy': 'Kopieren',
       'Share': 'Teilen',
       'The link as a QR code': 'Der Link als QR-Code',
-      'For a phone: point its camera here.': 'Für ein Telefon: Richten Sie dessen Kamera hierher.',
+      'To open the link on a phone, scan this code.': 'Für ein Telefon: Richten Sie dessen Kamera hierher.',
       'The link for': 'Der Link für',
       'was revoked.': 'wurde widerrufen.',
       'Undo': 'Rückgängig',
       'Passwords': 'Passwörter',
-      "With the household's password others may watch, but change nothing here. Changing a password signs out whoever used it.":
+      "The household's password lets others watch, but change nothing here. Changing a password signs out everybody who used it.":
         'Mit dem Passwort des Haushalts dürfen andere zusehen, aber hier nichts ändern. Wird ein Passwort geändert, dann wird abgemeldet, wer es benutzt hat.',
       "The household's password:": 'Das Passwort des Haushalts:',
       "Remove the household's password": 'Das Passwort des Haushalts entfernen',
@@ -392,37 +392,37 @@ export const LANGUAGES = [
       'set my own': 'mein eigenes festlegen',
       "set the household's": 'das des Haushalts festlegen',
       "remove the household's": 'das des Haushalts entfernen',
-      'Your present password': 'Ihr jetziges Passwort',
+      'Your current password': 'Ihr jetziges Passwort',
       'New password, at least 8 characters': 'Neues Passwort, mindestens 8 Zeichen',
-      'The new password again': 'Das neue Passwort noch einmal',
-      'A new password for the owner ends all guest links and tokens:': 'Ein neues Passwort des Besitzers beendet alle Gastlinks und Tokens:',
+      'Repeat the new password': 'Das neue Passwort noch einmal',
+      'A new owner password ends all guest links and tokens:': 'Ein neues Passwort des Besitzers beendet alle Gastlinks und Tokens:',
       'Keep them': 'Behalten',
       'Certificate': 'Zertifikat',
-      'It must equal what': 'Er muss dem gleichen, was',
-      'prints on the device; then nobody sits in between.': 'auf dem Gerät ausgibt; dann sitzt niemand dazwischen.',
-      'Trust it once and browsers no longer warn:': 'Vertrauen Sie ihr einmal, dann warnen Browser nicht mehr:',
+      'Compare it with what': 'Er muss dem gleichen, was',
+      'prints on the device. If the two are equal, nobody is intercepting the connection.': 'auf dem Gerät ausgibt; dann sitzt niemand dazwischen.',
+      'Browsers stop warning once they trust this authority:': 'Vertrauen Sie ihr einmal, dann warnen Browser nicht mehr:',
       'download it': 'laden Sie sie herunter',
       ', then add it to the authorities that your system or browser trusts for websites.':
         ', dann nehmen Sie sie in die Zertifizierungsstellen auf, denen Ihr System oder Browser bei Websites vertraut.',
       'This browser': 'Dieser Browser',
-      'Keep the screen on while it is live': 'Bildschirm anlassen, solange es live ist',
+      'Keep the screen on while the picture is live': 'Bildschirm anlassen, solange es live ist',
       'Not possible in this browser.': 'In diesem Browser nicht möglich.',
       'Language': 'Sprache',
-      'Keys': 'Tasten',
-      'Show the keys': 'Tasten zeigen',
+      'Keyboard shortcuts': 'Tasten',
+      'Show shortcuts': 'Tasten zeigen',
       'Signed in as': 'Angemeldet als',
       'Sign out': 'Abmelden',
       'Sign out everywhere': 'Überall abmelden',
       'Details': 'Details',
       'Close details': 'Details schließen',
       'Quality': 'Qualität',
-      'The size of the picture that the device sends to this browser. A smaller one needs less of the network.':
+      'The size of the picture that the device sends to this browser. A smaller picture needs less bandwidth.':
         'Die Größe des Bildes, das das Gerät an diesen Browser sendet. Ein kleineres braucht weniger vom Netz.',
-      'It is that of an enlarged camera. Beside each other they come smaller.':
+      'This size is for an enlarged camera. Cameras shown side by side are sent smaller.':
         'Sie gilt für eine vergrößerte Kamera. Nebeneinander kommen sie kleiner.',
       'Delay': 'Verzögerung',
       'From capture to shown': 'Von der Aufnahme bis zur Anzeige',
-      'Slowest twentieth': 'Langsamstes Zwanzigstel',
+      'Slowest 5 %': 'Langsamstes Zwanzigstel',
       'Sound behind picture': 'Ton hinter dem Bild',
       'Clock error': 'Uhrenfehler',
       'Camera': 'Kamera',
@@ -432,13 +432,13 @@ export const LANGUAGES = [
       'Chosen because': 'Grund der Wahl',
       'Gone because': 'Grund des Fehlens',
       'Captured as': 'Aufgenommen als',
-      'Wanted': 'Gewünscht',
+      'Configured': 'Gewünscht',
       'Delivered': 'Geliefert',
       'Reduced to': 'Verkleinert auf',
       'Encoder': 'Encoder',
       'Decoder': 'Decoder',
       'Bitrate': 'Bitrate',
-      'Dropped here': 'Hier ausgelassen',
+      'Dropped by this browser': 'Hier ausgelassen',
       'Sound': 'Ton',
       'Clock drift, corrected': 'Uhrendrift, korrigiert',
       'Network': 'Netz',
@@ -449,52 +449,51 @@ export const LANGUAGES = [
       'Server': 'Server',
       'Viewers': 'Zuschauer',
       'Board': 'Platine',
-      'Running for': 'Läuft seit',
+      'Uptime': 'Läuft seit',
       'Version': 'Version',
-      'This viewer': 'Diese Verbindung',
+      'Connection ID': 'Diese Verbindung',
       'Explain these figures': 'Diese Werte erklären',
       'Why?': 'Warum?',
       'watching': 'Zuschauer',
       'Controls': 'Bedienung',
       'Save this picture (c)': 'Dieses Bild speichern (c)',
       'Save this picture': 'Dieses Bild speichern',
-      'Picture in a corner of the screen (p)': 'Bild in einer Ecke des Bildschirms (p)',
-      'Picture in a corner of the screen': 'Bild in einer Ecke des Bildschirms',
+      'Picture-in-picture (p)': 'Bild in einer Ecke des Bildschirms (p)',
+      'Picture-in-picture': 'Bild in einer Ecke des Bildschirms',
       'Full screen (f)': 'Vollbild (f)',
       'Details (i)': 'Details (i)',
       'Settings (s)': 'Einstellungen (s)',
-      'Close the keys': 'Tasten schließen',
-      'Picture in a corner': 'Bild in einer Ecke',
-      'Zoom in, out, and back': 'Hinein- und herauszoomen, und zurück',
+      'Close the keyboard shortcuts': 'Tasten schließen',
+      'Zoom in, zoom out, reset': 'Hinein- und herauszoomen, und zurück',
       'Move the zoomed picture': 'Gezoomtes Bild verschieben',
       'Enlarge a camera': 'Kamera vergrößern',
       'to': 'bis',
       'Next camera': 'Nächste Kamera',
-      'These keys': 'Diese Tasten',
+      'Show these shortcuts': 'Diese Tasten',
       'Sign in': 'Anmelden',
       'Password': 'Passwort',
       'Show it': 'Zeigen',
       "The owner's password, or the household's. Forgotten? On the device,":
         'Das Passwort des Besitzers oder des Haushalts. Vergessen? Auf dem Gerät legt',
       'sets a new one.': 'ein neues fest.',
-      "Choose the owner's password. It is not kept anywhere in readable form.":
+      "Choose the owner's password. The device stores only a hash of it.":
         'Wählen Sie das Passwort des Besitzers. Es wird nirgends lesbar aufbewahrt.',
       'Password, at least 8 characters': 'Passwort, mindestens 8 Zeichen',
-      'The same password again': 'Dasselbe Passwort noch einmal',
+      'Repeat the password': 'Dasselbe Passwort noch einmal',
       'Show them': 'Zeigen',
       'Keep the guest links and tokens that were made under the old password':
         'Gastlinks und Tokens behalten, die unter dem alten Passwort entstanden sind',
       'Set the password and watch': 'Passwort festlegen und zusehen',
       'What happens next': 'Wie es weitergeht',
-      'You are signed in here and see the picture. The pairing link is used up.':
+      'This browser is signed in and shows the picture. The pairing link no longer works.':
         'Sie sind hier angemeldet und sehen das Bild. Der Kopplungslink ist verbraucht.',
-      'Whoever was signed in by the old password is signed out.': 'Wer mit dem alten Passwort angemeldet war, wird abgemeldet.',
-      'Nobody else gets in without this password, unless you make a guest link or set a password for the household.':
+      'Everybody who signed in with the old password is signed out.': 'Wer mit dem alten Passwort angemeldet war, wird abgemeldet.',
+      'Nobody else can watch without this password, unless you make a guest link or set a password for the household.':
         'Ohne dieses Passwort kommt niemand sonst hinein, außer Sie erstellen einen Gastlink oder legen ein Passwort für den Haushalt fest.',
-      'Below the picture stands how many watch, and you can switch camera and microphone off.':
+      'Below the picture you can see how many people are watching, and switch camera and microphone off.':
         'Unter dem Bild steht, wie viele zusehen, und Sie können Kamera und Mikrofon ausschalten.',
       'This pairing link no longer works': 'Dieser Kopplungslink gilt nicht mehr',
-      'It was used, is older than 15 minutes, or a newer one was made. On the device,':
+      'It was already used, is older than 15 minutes, or was replaced by a newer one. On the device,':
         'Er wurde benutzt, ist älter als 15 Minuten, oder es gibt einen neueren. Auf dem Gerät gibt',
       'prints a new one.': 'einen neuen aus.',
       'This guest link has ended': 'Dieser Gastlink ist abgelaufen',
@@ -506,22 +505,22 @@ export const LANGUAGES = [
       'in the terminal where peercam was started, with a QR code for your phone;':
         'im Terminal, in dem peercam gestartet wurde, mit einem QR-Code für Ihr Telefon;',
       'in the journal:': 'im Journal:',
-      'made anew at any time by': 'jederzeit neu mit',
+      'made at any time by': 'jederzeit neu mit',
       'on the device.': 'auf dem Gerät.',
-      'A link is good for 15 minutes and works once.': 'Ein Link gilt 15 Minuten und funktioniert einmal.',
+      'A link is valid for 15 minutes and works once.': 'Ein Link gilt 15 Minuten und funktioniert einmal.',
     },
     told: {
       // what connects
       'The device does not answer': 'Das Gerät antwortet nicht',
       'The device does not answer the offer': 'Das Gerät antwortet nicht auf das Angebot',
-      'The device has gone silent': 'Das Gerät ist verstummt',
-      'The device ended this viewer': 'Das Gerät hat diese Verbindung beendet',
+      'The device has stopped answering': 'Das Gerät ist verstummt',
+      'The device ended this connection': 'Das Gerät hat diese Verbindung beendet',
       'the device refused ({status})': 'das Gerät hat abgelehnt ({status})',
       'This browser has no WebRTC, or it is switched off': 'Dieser Browser hat kein WebRTC, oder es ist ausgeschaltet',
-      'The browser forbids the connection: {why}': 'Der Browser verbietet die Verbindung: {why}',
+      'The browser blocks the connection: {why}': 'Der Browser verbietet die Verbindung: {why}',
       'The browser cannot start WebRTC: {why}': 'Der Browser kann WebRTC nicht starten: {why}',
-      'The browser cannot make an offer: {why}': 'Der Browser kann kein Angebot machen: {why}',
-      'The browser does not take the answer: {why}': 'Der Browser nimmt die Antwort nicht an: {why}',
+      'The browser cannot create an offer: {why}': 'Der Browser kann kein Angebot machen: {why}',
+      'The browser does not accept the answer: {why}': 'Der Browser nimmt die Antwort nicht an: {why}',
       'There is no camera that you may watch': 'Es gibt keine Kamera, bei der Sie zusehen dürfen',
       // who may watch
       'too many people are watching (limit {limit})': 'es schauen zu viele Leute zu (höchstens {limit})',
@@ -638,10 +637,10 @@ export const LANGUAGES = [
     texts: {
       // access.js
       'somebody': 'quelqu’un',
-      'as the browser': 'comme le navigateur',
+      'same as the browser': 'comme le navigateur',
       "SHA-256 of this device's certificate authority:": 'SHA-256 de l’autorité de certification de cet appareil :',
       'SHA-256 of the certificate:': 'SHA-256 du certificat :',
-      'not known while the device does not answer': 'inconnu tant que l’appareil ne répond pas',
+      'unknown while the device does not answer': 'inconnu tant que l’appareil ne répond pas',
       'this browser': 'ce navigateur',
       'with sound': 'avec le son',
       '{label} in half size': '{label} en demi-taille',
@@ -651,33 +650,33 @@ export const LANGUAGES = [
       // announce.js
       '{label}: {text}': '{label} : {text}',
       // diagnosis.js
-      'This browser cannot decode H.264, and the picture comes as nothing else.':
+      'This browser cannot decode H.264, the only video format that the device sends.':
         'Ce navigateur ne sait pas décoder H.264, et l’image n’existe sous aucune autre forme.',
-      'Use another browser; in Firefox switch the OpenH264 plug-in on.': 'Utilisez un autre navigateur ; dans Firefox, activez le plugin OpenH264.',
-      'The device has not answered yet: nothing could be tried.': 'L’appareil n’a pas encore répondu : rien n’a pu être essayé.',
-      'The device says of the attempt before: {why}.': 'L’appareil dit de l’essai précédent : {why}.',
+      'Use another browser, or switch on the OpenH264 plug-in in Firefox.': 'Utilisez un autre navigateur ; dans Firefox, activez le plugin OpenH264.',
+      'The device has not answered yet, so no connection could be tried.': 'L’appareil n’a pas encore répondu : rien n’a pu être essayé.',
+      'About the previous attempt the device says: {why}.': 'L’appareil dit de l’essai précédent : {why}.',
       '{how} to {place}': '{how} vers {place}',
       'The device answers ({path}), but the encryption handshake (DTLS) over it failed.':
         'L’appareil répond ({path}), mais la négociation du chiffrement (DTLS) a échoué.',
       'The device answers ({path}), but the encryption handshake (DTLS) over it does not finish.':
         'L’appareil répond ({path}), mais la négociation du chiffrement (DTLS) n’aboutit pas.',
-      'Small packets pass and larger ones are lost: a VPN or tunnel with too large an MTU does that. Try without it, or lower its MTU.':
+      'Small packets get through and larger ones are lost. The usual cause is a VPN or tunnel with too large an MTU: try without it, or lower its MTU.':
         'Les petits paquets passent, les grands se perdent : c’est l’effet d’un VPN ou d’un tunnel dont la MTU est trop grande. Essayez sans lui, ou réduisez sa MTU.',
-      'The path works ({path}), but no packet of the picture has come over it.':
+      'The path works ({path}), but no video packet has arrived over it.':
         'Le chemin fonctionne ({path}), mais aucun paquet de l’image n’est arrivé par là.',
-      'Packets of the picture come ({path}), but none could be decoded yet.':
+      'Video packets arrive ({path}), but none could be decoded yet.':
         'Des paquets de l’image arrivent ({path}), mais aucun n’a encore pu être décodé.',
       'The path works: {path}.': 'Le chemin fonctionne : {path}.',
-      '{ports} never answered, so the picture comes by TCP: it may stall where packets are lost.':
+      '{ports} never answered, so the picture comes over TCP, where it may stall when packets are lost.':
         'Aucune réponse de {ports}, l’image arrive donc par TCP : elle peut se figer quand des paquets se perdent.',
-      'The device named no address for picture and sound.': 'L’appareil n’a indiqué aucune adresse pour l’image et le son.',
-      'Look at interfaces and exclude_interfaces under [ice] in device.toml, and run peercam doctor on the device.':
+      'The device offered no address for picture and sound.': 'L’appareil n’a indiqué aucune adresse pour l’image et le son.',
+      'Check interfaces and exclude_interfaces under [ice] in device.toml, and run peercam doctor on the device.':
         'Vérifiez interfaces et exclude_interfaces sous [ice] dans device.toml, et lancez peercam doctor sur l’appareil.',
-      'Nothing could be tried: this browser has no network that leads to {places}.':
+      'No connection could be tried: this browser has no network route to {places}.':
         'Rien n’a pu être essayé : ce navigateur n’a aucun réseau qui mène à {places}.',
-      "The browser may forbid WebRTC (a setting, an extension, a company's policy), or have IPv4 where the device has only IPv6, or the other way round.":
+      "The browser may forbid WebRTC (a setting, an extension, a company's policy), or one of browser and device has only IPv4 and the other only IPv6.":
         'Le navigateur interdit peut-être WebRTC (un réglage, une extension, une règle de l’entreprise), ou bien il a IPv4 alors que l’appareil n’a qu’IPv6, ou l’inverse.',
-      '{place} answers, but the path is not agreed upon yet: the answers may come too late or only now and then.':
+      '{place} answers, but the path is not in use yet: its answers may arrive too late, or only some of them arrive.':
         '{place} répond, mais le chemin n’est pas encore convenu : les réponses arrivent peut-être trop tard ou par intermittence.',
       'Neither {udp} nor {tcp} answers.': 'Ni {udp} ni {tcp} ne répond.',
       '{ports} never answered.': 'Aucune réponse de {ports}.',
@@ -685,40 +684,40 @@ export const LANGUAGES = [
         'TCP n’a pas été essayé, car il est désactivé sur l’appareil (tcp sous [ice] dans device.toml).',
       'TCP was not tried: the device offered none that this browser could use.':
         'TCP n’a pas été essayé : l’appareil n’en a proposé aucun que ce navigateur puisse utiliser.',
-      'The attempts have only just begun.': 'Les essais viennent de commencer.',
-      "The device's packets reach this browser, but this browser's do not reach the device: the block is on the way there.":
+      'The attempt has only just begun.': 'Les essais viennent de commencer.',
+      "The device's packets reach this browser, but this browser's do not reach the device: something on the way to the device blocks them.":
         'Les paquets de l’appareil atteignent ce navigateur, mais les siens n’atteignent pas l’appareil : le blocage est sur ce trajet-là.',
       'port {port}': 'le port {port}',
       'the ports above': 'les ports ci-dessus',
-      'The device named only addresses of its own network ({addresses}), which nobody outside reaches.':
+      'The device offered only addresses of its own network ({addresses}), which cannot be reached from outside.':
         'L’appareil n’a indiqué que des adresses de son propre réseau ({addresses}), que personne n’atteint de l’extérieur.',
-      'Forward {port} (UDP and TCP) to it and set public_addresses under [ice] in device.toml, or use a TURN server or a VPN.':
+      'Forward {port} (UDP and TCP) to the device and set public_addresses under [ice] in device.toml, or use a TURN server or a VPN.':
         'Redirigez {port} (UDP et TCP) vers lui et réglez public_addresses sous [ice] dans device.toml, ou utilisez un serveur TURN ou un VPN.',
       'UDP and TCP': 'UDP et TCP',
-      'A firewall on the device, in this network or in between closes it: open {port} ({kinds}) towards the device, or use a TURN server.':
+      'A firewall on the device, in this network or in between blocks the connection: open {port} ({kinds}) towards the device, or use a TURN server.':
         'Un pare-feu sur l’appareil, dans ce réseau ou entre les deux ferme le chemin : ouvrez {port} ({kinds}) vers l’appareil, ou utilisez un serveur TURN.',
-      'On the device, peercam doctor looks from the other side.': 'Sur l’appareil, peercam doctor regarde de l’autre côté.',
-      'The server {url} did not help: it refused user name and password.':
+      'Run peercam doctor on the device to check from the other side.': 'Sur l’appareil, peercam doctor regarde de l’autre côté.',
+      'The server {url} could not be used: it rejected the user name and password.':
         'Le serveur {url} n’a pas aidé : il a refusé le nom d’utilisateur et le mot de passe.',
-      'The server {url} did not help: it was not reached.': 'Le serveur {url} n’a pas aidé : il est injoignable.',
-      'The server {url} did not help: {text} ({code}).': 'Le serveur {url} n’a pas aidé : {text} ({code}).',
+      'The server {url} could not be used: it was not reached.': 'Le serveur {url} n’a pas aidé : il est injoignable.',
+      'The server {url} could not be used: {text} ({code}).': 'Le serveur {url} n’a pas aidé : {text} ({code}).',
       'error': 'erreur',
-      'This browser hides its own addresses (mDNS names). That alone is no hindrance: the device learns them from its packets.':
+      'This browser hides its own addresses (mDNS names). That alone is no problem: the device learns them from the packets.':
         'Ce navigateur cache ses propres adresses (noms mDNS). Cela seul ne gêne pas : l’appareil les apprend par ses paquets.',
-      "The device's clock is {time} ahead of this browser's; certificates and links go by it.":
+      "The device's clock is {time} ahead of this browser's; certificates and links depend on it.":
         'L’horloge de l’appareil avance de {time} sur celle de ce navigateur ; certificats et liens s’y réfèrent.',
-      "The device's clock is {time} behind this browser's; certificates and links go by it.":
+      "The device's clock is {time} behind this browser's; certificates and links depend on it.":
         'L’horloge de l’appareil retarde de {time} sur celle de ce navigateur ; certificats et liens s’y réfèrent.',
       'not tried yet': 'pas encore essayé',
       'no answer yet': 'pas encore de réponse',
       'never answered': 'jamais de réponse',
       'in use': 'utilisé',
       'answered, but not chosen': 'a répondu, mais n’a pas été choisi',
-      'dropped for another': 'abandonné pour un autre',
-      'not even sent': 'même pas envoyé',
+      'given up for another': 'abandonné pour un autre',
+      'not sent': 'même pas envoyé',
       '{fate} ({answered} of {sent} checks answered)': '{fate} ({answered} réponses à {sent} vérifications)',
       '{fate} ({answered} of {sent} checks answered, {rtt})': '{fate} ({answered} réponses à {sent} vérifications, {rtt})',
-      'an address it learned': 'une adresse apprise',
+      'a learned address': 'une adresse apprise',
       'a hidden address': 'une adresse cachée',
       'a hidden address (mDNS)': 'une adresse cachée (mDNS)',
       'an address of the device that the browser hides': 'une adresse de l’appareil que le navigateur cache',
@@ -733,17 +732,17 @@ export const LANGUAGES = [
       'Media port of the device': 'Port média de l’appareil',
       'Connection': 'Connexion',
       'The device said': 'L’appareil a dit',
-      'not told by this browser': 'ce navigateur ne le dit pas',
-      'not begun': 'pas commencé',
+      'not reported by this browser': 'ce navigateur ne le dit pas',
+      'not started': 'pas commencé',
       'Own addresses': 'Adresses propres',
       'Addresses of the device': 'Adresses de l’appareil',
       'Servers': 'Serveurs',
       'Picture': 'Image',
       '{count} packets': '{count} paquets',
       '{count} decoded': '{count} décodées',
-      'Header extensions left out': 'Extensions d’en-tête omises',
+      'Header extensions omitted': 'Extensions d’en-tête omises',
       'H.264 in this browser': 'H.264 dans ce navigateur',
-      'not told': 'non précisé',
+      'not reported': 'non précisé',
       'yes': 'oui',
       'no': 'non',
       'Clocks': 'Horloges',
@@ -751,7 +750,7 @@ export const LANGUAGES = [
       'Version of the device': 'Version de l’appareil',
       '{some} and {last}': '{some} et {last}',
       // door.js
-      'This pairing link no longer works: it was used, is older than 15 minutes, or a newer one was made.':
+      'This pairing link no longer works: it was already used, is older than 15 minutes, or was replaced by a newer one.':
         'Ce lien d’appairage ne fonctionne plus : il a été utilisé, il a plus de 15 minutes, ou il en existe un plus récent.',
       'You have signed out on all devices.': 'Vous vous êtes déconnecté de tous les appareils.',
       'You have signed out.': 'Vous vous êtes déconnecté.',
@@ -762,15 +761,15 @@ export const LANGUAGES = [
       'Go to the picture': 'Aller à l’image',
       'Sign in instead': 'Se connecter à la place',
       'Set a new owner password': 'Choisir un nouveau mot de passe de propriétaire',
-      'Make this camera yours': 'Faites de cette caméra la vôtre',
-      'The password is missing.': 'Il manque le mot de passe.',
-      'That is not the password.': 'Ce n’est pas le mot de passe.',
+      'Set up this camera': 'Faites de cette caméra la vôtre',
+      'Enter the password.': 'Il manque le mot de passe.',
+      'Wrong password.': 'Ce n’est pas le mot de passe.',
       'The password needs at least {least} characters.': 'Le mot de passe doit avoir au moins {least} caractères.',
-      'The two passwords differ.': 'Les deux mots de passe sont différents.',
+      'The passwords do not match.': 'Les deux mots de passe sont différents.',
       // guests.js
       'Copied.': 'Copié.',
       'Select the link and copy it yourself.': 'Sélectionnez le lien et copiez-le vous-même.',
-      'This browser does not share it; copy the link.': 'Ce navigateur ne le partage pas ; copiez le lien.',
+      'This browser cannot share the link; copy it instead.': 'Ce navigateur ne le partage pas ; copiez le lien.',
       'guest': 'invité',
       'no camera': 'aucune caméra',
       'Revoke': 'Révoquer',
@@ -778,7 +777,7 @@ export const LANGUAGES = [
       'Undo: the link for {label} was revoked': 'Annuler : le lien pour {label} a été révoqué',
       // page.js
       'The picture is on the clipboard.': 'L’image est dans le presse-papiers.',
-      'This browser does not copy pictures.': 'Ce navigateur ne copie pas les images.',
+      'This browser cannot copy pictures.': 'Ce navigateur ne copie pas les images.',
       'Saved as {name}.': 'Enregistré sous {name}.',
       'Copy instead': 'Copier à la place',
       // passwords.js
@@ -788,11 +787,11 @@ export const LANGUAGES = [
       'token {name}': 'jeton {name}',
       'Remove': 'Supprimer',
       'Change': 'Modifier',
-      'The household has no password any more.': 'Le foyer n’a plus de mot de passe.',
+      'The household no longer has a password.': 'Le foyer n’a plus de mot de passe.',
       'Changed.': 'Modifié.',
-      'That is not your present password.': 'Ce n’est pas votre mot de passe actuel.',
-      'Your present password is missing.': 'Il manque votre mot de passe actuel.',
-      'The two new passwords differ.': 'Les deux nouveaux mots de passe sont différents.',
+      'That is not your current password.': 'Ce n’est pas votre mot de passe actuel.',
+      'Enter your current password.': 'Il manque votre mot de passe actuel.',
+      'The new passwords do not match.': 'Les deux nouveaux mots de passe sont différents.',
       'The new password needs at least {least} characters.': 'Le nouveau mot de passe doit avoir au moins {least} caractères.',
       // privacy.js
       'They are off': 'Désactivés',
@@ -833,23 +832,23 @@ export const LANGUAGES = [
       'off': 'désactivé',
       '{count} of {max}': '{count} sur {max}',
       // why.js
-      'The browser refuses: select the text and copy it yourself.': 'Le navigateur refuse : sélectionnez le texte et copiez-le vous-même.',
+      'The browser refused to copy it: select the text and copy it yourself.': 'Le navigateur refuse : sélectionnez le texte et copiez-le vous-même.',
       // words.js
       'The camera is starting; some take a few seconds.': 'La caméra démarre ; certaines prennent quelques secondes.',
       'The camera is being opened.': 'La caméra est en cours d’ouverture.',
-      'The control connection is lost; the picture goes on.': 'La connexion de contrôle est perdue ; l’image continue.',
+      'The control connection is lost; the picture continues.': 'La connexion de contrôle est perdue ; l’image continue.',
       'Open the menu of Firefox, then "Add-ons and themes", then "Plugins" (or enter about:addons as an address).':
         'Ouvrez le menu de Firefox, puis « Extensions et thèmes », puis « Plugins » (ou entrez about:addons comme adresse).',
-      'At "OpenH264 Video Codec provided by Cisco Systems, Inc." choose "Always Activate". If it says that it will be installed shortly, leave Firefox open: that takes some minutes, and an internet connection.':
+      'Next to "OpenH264 Video Codec provided by Cisco Systems, Inc." choose "Always Activate". If it says that it will be installed shortly, leave Firefox open: that takes a few minutes and an internet connection.':
         'Pour « Codec vidéo OpenH264 fourni par Cisco Systems, Inc. », choisissez « Toujours activer ». S’il est indiqué qu’il sera bientôt installé, laissez Firefox ouvert : cela prend quelques minutes et demande une connexion à Internet.',
-      'Come back to this page: it looks again every 10 s. If there is no such plug-in, this Firefox comes without it; use another browser.':
+      'Come back to this page: it checks again every 10 s. If the plug-in is not listed, this Firefox comes without it; use another browser.':
         'Revenez à cette page : elle vérifie à nouveau toutes les 10 s. S’il n’y a pas de tel plugin, ce Firefox en est dépourvu ; utilisez un autre navigateur.',
       'the board is too hot': 'la carte est trop chaude',
       "the board's power supply is too weak": 'l’alimentation de la carte est trop faible',
-      'Cannot play here': 'Lecture impossible ici',
-      'The picture comes as H.264, which this browser cannot decode': 'L’image arrive en H.264, que ce navigateur ne sait pas décoder',
-      'Firefox does it with a plug-in:': 'Firefox le fait avec un plugin :',
-      'Another browser can.': 'Un autre navigateur le peut.',
+      'Cannot play in this browser': 'Lecture impossible ici',
+      'The picture is sent as H.264, which this browser cannot decode': 'L’image arrive en H.264, que ce navigateur ne sait pas décoder',
+      'Firefox needs a plug-in for it:': 'Firefox le fait avec un plugin :',
+      'Use another browser.': 'Un autre navigateur le peut.',
       'No H.264 in this browser': 'Pas de H.264 dans ce navigateur',
       'Ready': 'Prêt',
       'The browser waits for a click before it plays.': 'Le navigateur attend un clic avant de lire.',
@@ -859,33 +858,33 @@ export const LANGUAGES = [
       'Connected': 'Connecté',
       'Not live': 'Pas en direct',
       'Live': 'En direct',
-      'The path is interrupted; looking for another.': 'Le chemin est interrompu ; un autre est recherché.',
-      'No new picture comes.': 'Aucune nouvelle image n’arrive.',
+      'The path is interrupted; looking for another one.': 'Le chemin est interrompu ; un autre est recherché.',
+      'No new picture is arriving.': 'Aucune nouvelle image n’arrive.',
       'The picture is frozen': 'L’image est figée',
       'Try now': 'Réessayer maintenant',
       'Watch here instead': 'Regarder ici plutôt',
       'Watching in another tab': 'Ouvert dans un autre onglet',
-      'There is room for one tab of this browser only.': 'Il n’y a de place que pour un seul onglet de ce navigateur.',
+      'The device has room for only one tab of this browser.': 'Il n’y a de place que pour un seul onglet de ce navigateur.',
       'Too many people are watching': 'Trop de personnes regardent',
       'Full': 'Complet',
       'You are watching in another tab of this browser.': 'Vous regardez dans un autre onglet de ce navigateur.',
-      'You get in by yourself when somebody leaves.': 'Vous entrerez automatiquement dès que quelqu’un partira.',
+      'The page connects by itself when somebody leaves.': 'Vous entrerez automatiquement dès que quelqu’un partira.',
       'Refused': 'Refusé',
       'The device refused': 'L’appareil a refusé',
       'Ended': 'Terminé',
-      'The device ended this viewer': 'L’appareil a mis fin à cette connexion',
+      'The device ended this connection': 'L’appareil a mis fin à cette connexion',
       'The device answers, but its picture does not get through: a firewall may block UDP.':
         'L’appareil répond, mais son image ne passe pas : un pare-feu bloque peut-être UDP.',
-      'No path for the picture': 'Pas de chemin pour l’image',
-      'Starting it anew.': 'Redémarrage en cours.',
+      'No network path for the picture': 'Pas de chemin pour l’image',
+      'Restarting it.': 'Redémarrage en cours.',
       'This browser has no network': 'Ce navigateur n’a pas de réseau',
-      'Nobody answers at this address': 'Personne ne répond à cette adresse',
-      'Device away': 'Appareil injoignable',
+      'Nothing answers at this address': 'Personne ne répond à cette adresse',
+      'Device not reachable': 'Appareil injoignable',
       'Waiting for the first picture.': 'En attente de la première image.',
-      'Looking for a path for the picture.': 'Recherche d’un chemin pour l’image.',
+      'Looking for a network path for the picture.': 'Recherche d’un chemin pour l’image.',
       'Waiting for the device.': 'En attente de l’appareil.',
       'Connecting': 'Connexion',
-      'It does not connect. {first} The button "Why?" tells more.': 'Pas de connexion. {first} Le bouton « Pourquoi ? » en dit plus.',
+      'It does not connect. {first} The "Why?" button shows more.': 'Pas de connexion. {first} Le bouton « Pourquoi ? » en dit plus.',
       '{label}: {state}.': '{label} : {state}.',
       '{live} of {all} live': '{live} sur {all} en direct',
       'live': 'en direct',
@@ -915,55 +914,55 @@ export const LANGUAGES = [
       'The owner switched camera and microphone off. Only the owner can switch them on again.':
         'Le propriétaire a désactivé la caméra et le micro. Lui seul peut les réactiver.',
       'Switched off': 'Désactivée',
-      'It no longer delivers': 'Elle n’envoie plus rien',
+      'It sends no more pictures': 'Elle n’envoie plus rien',
       'The picture comes back by itself.': 'L’image reviendra d’elle-même.',
       'Trying again in {left} s.': 'Nouvel essai dans {left} s.',
       'Trying again.': 'Nouvel essai.',
       // explain.js
-      'From the moment in which the camera took a picture until this browser showed it. Under 100 ms feels like now.':
+      'Time from the moment the camera took a picture until this browser showed it. Under 100 ms feels immediate.':
         'Du moment où la caméra a pris une image jusqu’à celui où ce navigateur l’a montrée. Sous 100 ms, cela semble instantané.',
-      'One of twenty pictures took at least so long. Far above the one before: the network is uneven.':
+      'One picture in twenty took at least this long. If it is far above the delay, the network is uneven.':
         'Une image sur vingt a pris au moins ce temps. Très au-dessus de la valeur précédente : le réseau est irrégulier.',
-      'How much later the sound is heard than its picture is seen. Up to 45 ms either way nobody notices.':
+      'How much later the sound is heard than its picture is seen. Nobody notices up to 45 ms either way.':
         'De combien le son est entendu après que son image est vue. Jusqu’à 45 ms dans un sens ou l’autre, personne ne le remarque.',
-      "How far the two clocks, the device's and this browser's, may be apart. The delay is no more exact than this.":
+      "The largest possible difference between the device's clock and this browser's. The delay is no more exact than this.":
         'De combien les deux horloges, celle de l’appareil et celle de ce navigateur, peuvent différer. Le délai n’est pas plus exact que cela.',
-      'The camera that these figures are of.': 'La caméra à laquelle se rapportent ces valeurs.',
-      'Size of the picture as it arrives, and how many are shown in a second.':
+      'The camera that these figures belong to.': 'La caméra à laquelle se rapportent ces valeurs.',
+      'Size of the picture as it arrives, and how many pictures are shown per second.':
         'Taille de l’image telle qu’elle arrive, et combien sont montrées par seconde.',
-      'Which of the sizes the device sends to this browser.': 'Laquelle des tailles l’appareil envoie à ce navigateur.',
+      'Which of the available sizes the device sends to this browser.': 'Laquelle des tailles l’appareil envoie à ce navigateur.',
       'Where the picture comes from.': 'D’où vient l’image.',
-      'Why this camera was taken, where there was a choice.': 'Pourquoi cette caméra a été prise, s’il y avait un choix.',
-      'What the system said of the device that is gone.': 'Ce que le système a dit du périphérique absent.',
-      'What the camera was asked for and agreed to: size, pictures in a second, and how they are packed.':
+      'Why this camera was chosen, if there was a choice.': 'Pourquoi cette caméra a été prise, s’il y avait un choix.',
+      'What the system reported about the device that is gone.': 'Ce que le système a dit du périphérique absent.',
+      'What the camera was asked for and agreed to: size, pictures per second and pixel format.':
         'Ce qui a été demandé à la caméra et qu’elle a accepté : taille, images par seconde et leur format.',
-      'What device.toml asks for. The camera has no such mode, and gives the nearest.':
+      'What device.toml asks for. The camera has no such mode and gives the nearest one.':
         'Ce que demande device.toml. La caméra n’a pas un tel mode et fournit le plus proche.',
-      'How many pictures in a second the camera really gives. Many give fewer when it is dark.':
+      'How many pictures per second the camera really delivers. Many cameras deliver fewer in the dark.':
         'Combien d’images par seconde la caméra fournit vraiment. Beaucoup en fournissent moins dans l’obscurité.',
-      'The board does not carry more for now. It goes back by itself.': 'La carte ne supporte pas plus pour l’instant. Cela revient tout seul.',
-      'What packs the pictures for the network, and how many bits a second it may use.':
+      'What the board can manage at the moment. It returns to the full size and rate by itself.': 'La carte ne supporte pas plus pour l’instant. Cela revient tout seul.',
+      'What compresses the pictures for the network, and the bitrate that it may use.':
         'Ce qui compresse les images pour le réseau, et combien de bits par seconde il peut utiliser.',
-      'What unpacks the pictures in this browser.': 'Ce qui décompresse les images dans ce navigateur.',
-      'How many bits of picture arrive in a second.': 'Combien de bits d’image arrivent par seconde.',
+      'What decompresses the pictures in this browser.': 'Ce qui décompresse les images dans ce navigateur.',
+      'Video data that arrives per second.': 'Combien de bits d’image arrivent par seconde.',
       'Pictures that this browser had no time to show.': 'Images que ce navigateur n’a pas eu le temps de montrer.',
       'Where the sound comes from.': 'D’où vient le son.',
-      'Why this microphone was taken, where there was a choice.': 'Pourquoi ce micro a été pris, s’il y avait un choix.',
-      'How many bits of sound arrive in a second.': 'Combien de bits de son arrivent par seconde.',
-      "How much faster or slower the microphone's clock runs than the device's. It is corrected all the time.":
+      'Why this microphone was chosen, if there was a choice.': 'Pourquoi ce micro a été pris, s’il y avait un choix.',
+      'Audio data that arrives per second.': 'Combien de bits de son arrivent par seconde.',
+      "How much faster or slower the microphone's clock runs than the device's. It is corrected continuously.":
         'De combien l’horloge du micro va plus vite ou plus lentement que celle de l’appareil. C’est corrigé en permanence.',
-      'How long the network takes there and back, on the way that the picture takes.':
+      'Time that a packet takes to the device and back on the path of the picture.':
         'Le temps que met le réseau pour l’aller et le retour, sur le chemin que prend l’image.',
-      'The same on the way of the messages.': 'Le même sur le chemin des messages.',
-      'Packets of the last seconds that never came. Over 2 % is seen and heard.':
+      'The same for the control connection.': 'Le même sur le chemin des messages.',
+      'Share of recent packets that never arrived. You can see and hear more than 2 %.':
         'Paquets des dernières secondes jamais arrivés. Au-delà de 2 %, cela se voit et s’entend.',
-      'By which way the picture comes: straight from the device, or by a relay.':
+      'How the picture gets here: straight from the device, or through a relay.':
         'Par quel chemin arrive l’image : directement de l’appareil, ou par un relais.',
-      'How many watch now, and how many may.': 'Combien regardent maintenant, et combien le peuvent.',
-      'What the board says of its temperature and its power supply.': 'Ce que la carte dit de sa température et de son alimentation.',
-      'Since when peercam has been running on the device.': 'Depuis quand peercam fonctionne sur l’appareil.',
+      'How many are watching now, and how many can watch at most.': 'Combien regardent maintenant, et combien le peuvent.',
+      'What the board reports about its temperature and power supply.': 'Ce que la carte dit de sa température et de son alimentation.',
+      'How long peercam has been running on the device.': 'Depuis quand peercam fonctionne sur l’appareil.',
       'Version of peercam on the device.': 'Version de peercam sur l’appareil.',
-      'What the device calls this connection. It is a secret: whoever knows it can end the connection.':
+      'ID of this connection on the device. Keep it secret: anyone who knows it can end the connection.':
         'Le nom que l’appareil donne à cette connexion. C’est un secret : qui le connaît peut mettre fin à la connexion.',
       // index.html
       'Live picture': 'Image en direct',
@@ -975,9 +974,9 @@ export const LANGUAGES = [
       'What was tried': 'Ce qui a été essayé',
       'To the device': 'Vers l’appareil',
       'How': 'Comment',
-      'What came of it': 'Résultat',
+      'Result': 'Résultat',
       'From this browser': 'Depuis ce navigateur',
-      'What is known': 'Ce que l’on sait',
+      'Facts': 'Ce que l’on sait',
       'Show the whole picture (0)': 'Montrer toute l’image (0)',
       'Play': 'Lire',
       'Tap for sound': 'Touchez pour le son',
@@ -985,15 +984,15 @@ export const LANGUAGES = [
       'Close the settings': 'Fermer les réglages',
       'Camera and microphone': 'Caméra et micro',
       'Each camera with its microphone': 'Chaque caméra avec son micro',
-      'What is switched off is closed at once and for everybody, until you switch it on again.':
+      'A camera or microphone that you switch off is closed at once for everybody, until you switch it on again.':
         'Ce qui est désactivé est fermé tout de suite et pour tous, jusqu’à ce que vous le réactiviez.',
-      'Who watches': 'Qui regarde',
-      'Only the owner sees who.': 'Seul le propriétaire voit qui.',
+      'Who is watching': 'Qui regarde',
+      'Only the owner can see who is watching.': 'Seul le propriétaire voit qui.',
       'Guest links': 'Liens d’invité',
-      'Whoever has such a link may watch until it ends, and do nothing else.':
+      'Anyone with a guest link can watch until the link ends, and can do nothing else.':
         'Qui possède un tel lien peut regarder jusqu’à son expiration, et rien d’autre.',
       'For whom': 'Pour qui',
-      'How long': 'Combien de temps',
+      'Valid for': 'Combien de temps',
       '1 hour': '1 heure',
       '12 hours': '12 heures',
       '1 day': '1 jour',
@@ -1002,16 +1001,16 @@ export const LANGUAGES = [
       '1 year': '1 an',
       'For which cameras': 'Pour quelles caméras',
       'Make a link': 'Créer un lien',
-      'The link: shown only now, so copy it': 'Le lien : visible seulement maintenant, copiez-le donc',
+      'The link is shown only once: copy it now': 'Le lien : visible seulement maintenant, copiez-le donc',
       'Copy': 'Copier',
       'Share': 'Partager',
       'The link as a QR code': 'Le lien en code QR',
-      'For a phone: point its camera here.': 'Pour un téléphone : visez ce code avec son appareil photo.',
+      'To open the link on a phone, scan this code.': 'Pour un téléphone : visez ce code avec son appareil photo.',
       'The link for': 'Le lien pour',
       'was revoked.': 'a été révoqué.',
       'Undo': 'Annuler',
       'Passwords': 'Mots de passe',
-      "With the household's password others may watch, but change nothing here. Changing a password signs out whoever used it.":
+      "The household's password lets others watch, but change nothing here. Changing a password signs out everybody who used it.":
         'Avec le mot de passe du foyer, d’autres peuvent regarder, mais ne rien changer ici. Modifier un mot de passe déconnecte ceux qui l’utilisaient.',
       "The household's password:": 'Le mot de passe du foyer :',
       "Remove the household's password": 'Supprimer le mot de passe du foyer',
@@ -1019,38 +1018,38 @@ export const LANGUAGES = [
       'set my own': 'définir le mien',
       "set the household's": 'définir celui du foyer',
       "remove the household's": 'supprimer celui du foyer',
-      'Your present password': 'Votre mot de passe actuel',
+      'Your current password': 'Votre mot de passe actuel',
       'New password, at least 8 characters': 'Nouveau mot de passe, au moins 8 caractères',
-      'The new password again': 'Le nouveau mot de passe, encore une fois',
-      'A new password for the owner ends all guest links and tokens:':
+      'Repeat the new password': 'Le nouveau mot de passe, encore une fois',
+      'A new owner password ends all guest links and tokens:':
         'Un nouveau mot de passe du propriétaire met fin à tous les liens d’invité et jetons :',
       'Keep them': 'Les garder',
       'Certificate': 'Certificat',
-      'It must equal what': 'Elle doit être identique à ce que',
-      'prints on the device; then nobody sits in between.': 'affiche sur l’appareil ; alors personne n’est entre les deux.',
-      'Trust it once and browsers no longer warn:': 'Faites-lui confiance une fois, et les navigateurs n’avertiront plus :',
+      'Compare it with what': 'Elle doit être identique à ce que',
+      'prints on the device. If the two are equal, nobody is intercepting the connection.': 'affiche sur l’appareil ; alors personne n’est entre les deux.',
+      'Browsers stop warning once they trust this authority:': 'Faites-lui confiance une fois, et les navigateurs n’avertiront plus :',
       'download it': 'téléchargez-la',
       ', then add it to the authorities that your system or browser trusts for websites.':
         ', puis ajoutez-la aux autorités auxquelles votre système ou navigateur fait confiance pour les sites web.',
       'This browser': 'Ce navigateur',
-      'Keep the screen on while it is live': 'Garder l’écran allumé pendant le direct',
+      'Keep the screen on while the picture is live': 'Garder l’écran allumé pendant le direct',
       'Not possible in this browser.': 'Impossible dans ce navigateur.',
       'Language': 'Langue',
-      'Keys': 'Touches',
-      'Show the keys': 'Montrer les touches',
+      'Keyboard shortcuts': 'Touches',
+      'Show shortcuts': 'Montrer les touches',
       'Signed in as': 'Connecté en tant que',
       'Sign out': 'Se déconnecter',
       'Sign out everywhere': 'Se déconnecter partout',
       'Details': 'Détails',
       'Close details': 'Fermer les détails',
       'Quality': 'Qualité',
-      'The size of the picture that the device sends to this browser. A smaller one needs less of the network.':
+      'The size of the picture that the device sends to this browser. A smaller picture needs less bandwidth.':
         'La taille de l’image que l’appareil envoie à ce navigateur. Une plus petite demande moins au réseau.',
-      'It is that of an enlarged camera. Beside each other they come smaller.':
+      'This size is for an enlarged camera. Cameras shown side by side are sent smaller.':
         'C’est celle d’une caméra agrandie. Côte à côte, elles arrivent plus petites.',
       'Delay': 'Délai',
       'From capture to shown': 'De la prise à l’affichage',
-      'Slowest twentieth': 'Vingtième le plus lent',
+      'Slowest 5 %': 'Vingtième le plus lent',
       'Sound behind picture': 'Retard du son sur l’image',
       'Clock error': 'Erreur d’horloge',
       'Camera': 'Caméra',
@@ -1060,13 +1059,13 @@ export const LANGUAGES = [
       'Chosen because': 'Raison du choix',
       'Gone because': 'Raison de l’absence',
       'Captured as': 'Captée en',
-      'Wanted': 'Souhaité',
+      'Configured': 'Souhaité',
       'Delivered': 'Fourni',
       'Reduced to': 'Réduit à',
       'Encoder': 'Encodeur',
       'Decoder': 'Décodeur',
       'Bitrate': 'Débit',
-      'Dropped here': 'Abandonnées ici',
+      'Dropped by this browser': 'Abandonnées ici',
       'Sound': 'Son',
       'Clock drift, corrected': 'Dérive d’horloge, corrigée',
       'Network': 'Réseau',
@@ -1077,50 +1076,49 @@ export const LANGUAGES = [
       'Server': 'Serveur',
       'Viewers': 'Spectateurs',
       'Board': 'Carte',
-      'Running for': 'En marche depuis',
+      'Uptime': 'En marche depuis',
       'Version': 'Version',
-      'This viewer': 'Cette connexion',
+      'Connection ID': 'Cette connexion',
       'Explain these figures': 'Expliquer ces valeurs',
       'Why?': 'Pourquoi ?',
       'watching': 'spectateur(s)',
       'Controls': 'Commandes',
       'Save this picture (c)': 'Enregistrer cette image (c)',
       'Save this picture': 'Enregistrer cette image',
-      'Picture in a corner of the screen (p)': 'Image dans un coin de l’écran (p)',
-      'Picture in a corner of the screen': 'Image dans un coin de l’écran',
+      'Picture-in-picture (p)': 'Image dans un coin de l’écran (p)',
+      'Picture-in-picture': 'Image dans un coin de l’écran',
       'Full screen (f)': 'Plein écran (f)',
       'Details (i)': 'Détails (i)',
       'Settings (s)': 'Réglages (s)',
-      'Close the keys': 'Fermer les touches',
-      'Picture in a corner': 'Image dans un coin',
-      'Zoom in, out, and back': 'Zoomer, dézoomer et revenir',
+      'Close the keyboard shortcuts': 'Fermer les touches',
+      'Zoom in, zoom out, reset': 'Zoomer, dézoomer et revenir',
       'Move the zoomed picture': 'Déplacer l’image zoomée',
       'Enlarge a camera': 'Agrandir une caméra',
       'to': 'à',
       'Next camera': 'Caméra suivante',
-      'These keys': 'Ces touches',
+      'Show these shortcuts': 'Ces touches',
       'Sign in': 'Se connecter',
       'Password': 'Mot de passe',
       'Show it': 'Le montrer',
       "The owner's password, or the household's. Forgotten? On the device,": 'Le mot de passe du propriétaire ou du foyer. Oublié ? Sur l’appareil,',
       'sets a new one.': 'en définit un nouveau.',
-      "Choose the owner's password. It is not kept anywhere in readable form.":
+      "Choose the owner's password. The device stores only a hash of it.":
         'Choisissez le mot de passe du propriétaire. Il n’est conservé nulle part sous forme lisible.',
       'Password, at least 8 characters': 'Mot de passe, au moins 8 caractères',
-      'The same password again': 'Le même mot de passe, encore une fois',
+      'Repeat the password': 'Le même mot de passe, encore une fois',
       'Show them': 'Les montrer',
       'Keep the guest links and tokens that were made under the old password': 'Garder les liens d’invité et jetons créés sous l’ancien mot de passe',
       'Set the password and watch': 'Définir le mot de passe et regarder',
       'What happens next': 'La suite',
-      'You are signed in here and see the picture. The pairing link is used up.':
+      'This browser is signed in and shows the picture. The pairing link no longer works.':
         'Vous êtes connecté ici et voyez l’image. Le lien d’appairage est épuisé.',
-      'Whoever was signed in by the old password is signed out.': 'Ceux qui étaient connectés avec l’ancien mot de passe sont déconnectés.',
-      'Nobody else gets in without this password, unless you make a guest link or set a password for the household.':
+      'Everybody who signed in with the old password is signed out.': 'Ceux qui étaient connectés avec l’ancien mot de passe sont déconnectés.',
+      'Nobody else can watch without this password, unless you make a guest link or set a password for the household.':
         'Personne d’autre n’entre sans ce mot de passe, sauf si vous créez un lien d’invité ou définissez un mot de passe pour le foyer.',
-      'Below the picture stands how many watch, and you can switch camera and microphone off.':
+      'Below the picture you can see how many people are watching, and switch camera and microphone off.':
         'Sous l’image est indiqué combien de personnes regardent, et vous pouvez désactiver la caméra et le micro.',
       'This pairing link no longer works': 'Ce lien d’appairage ne fonctionne plus',
-      'It was used, is older than 15 minutes, or a newer one was made. On the device,':
+      'It was already used, is older than 15 minutes, or was replaced by a newer one. On the device,':
         'Il a été utilisé, il a plus de 15 minutes, ou il en existe un plus récent. Sur l’appareil,',
       'prints a new one.': 'en affiche un nouveau.',
       'This guest link has ended': 'Ce lien d’invité a expiré',
@@ -1132,22 +1130,22 @@ export const LANGUAGES = [
       'in the terminal where peercam was started, with a QR code for your phone;':
         'dans le terminal où peercam a été lancé, avec un code QR pour votre téléphone ;',
       'in the journal:': 'dans le journal :',
-      'made anew at any time by': 'à tout moment, renouvelé par',
+      'made at any time by': 'à tout moment, renouvelé par',
       'on the device.': 'sur l’appareil.',
-      'A link is good for 15 minutes and works once.': 'Un lien est valable 15 minutes et ne sert qu’une fois.',
+      'A link is valid for 15 minutes and works once.': 'Un lien est valable 15 minutes et ne sert qu’une fois.',
     },
     told: {
       // what connects
       'The device does not answer': 'l’appareil ne répond pas',
       'The device does not answer the offer': 'l’appareil ne répond pas à l’offre',
-      'The device has gone silent': 'l’appareil s’est tu',
-      'The device ended this viewer': 'l’appareil a mis fin à cette connexion',
+      'The device has stopped answering': 'l’appareil s’est tu',
+      'The device ended this connection': 'l’appareil a mis fin à cette connexion',
       'the device refused ({status})': 'l’appareil a refusé ({status})',
       'This browser has no WebRTC, or it is switched off': 'ce navigateur n’a pas WebRTC, ou il est désactivé',
-      'The browser forbids the connection: {why}': 'le navigateur interdit la connexion : {why}',
+      'The browser blocks the connection: {why}': 'le navigateur interdit la connexion : {why}',
       'The browser cannot start WebRTC: {why}': 'le navigateur ne peut pas démarrer WebRTC : {why}',
-      'The browser cannot make an offer: {why}': 'le navigateur ne peut pas faire d’offre : {why}',
-      'The browser does not take the answer: {why}': 'le navigateur n’accepte pas la réponse : {why}',
+      'The browser cannot create an offer: {why}': 'le navigateur ne peut pas faire d’offre : {why}',
+      'The browser does not accept the answer: {why}': 'le navigateur n’accepte pas la réponse : {why}',
       'There is no camera that you may watch': 'il n’y a aucune caméra que vous puissiez regarder',
       // who may watch
       'too many people are watching (limit {limit})': 'trop de personnes regardent ({limit} au plus)',

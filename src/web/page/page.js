@@ -249,7 +249,7 @@ async function saveStill() {
   save(picture, name);
   const press = async () => {
     const copied = await copyPicture(video);
-    view.toast(copied ? t('The picture is on the clipboard.') : t('This browser does not copy pictures.'));
+    view.toast(copied ? t('The picture is on the clipboard.') : t('This browser cannot copy pictures.'));
   };
   view.toast(t('Saved as {name}.', { name }), canCopyPictures() ? { label: t('Copy instead'), press } : null);
 }

@@ -70,17 +70,17 @@ export class Passwords {
       $('passwords').reset();
       this.load();
       this.#changed();
-      $('password-done').textContent = role === 'remove' ? t('The household has no password any more.') : t('Changed.');
+      $('password-done').textContent = role === 'remove' ? t('The household no longer has a password.') : t('Changed.');
       return;
     }
     if (status === 429) countDown($('password-submit'), retry_s ?? 1);
-    $('password-error').textContent = status === 401 ? t('That is not your present password.') : told(message);
+    $('password-error').textContent = status === 401 ? t('That is not your current password.') : told(message);
   }
 
   #mistake(role, old, first, second) {
-    if (!old) return t('Your present password is missing.');
+    if (!old) return t('Enter your current password.');
     if (role === 'remove') return null;
-    if (first !== second) return t('The two new passwords differ.');
+    if (first !== second) return t('The new passwords do not match.');
     return [...first].length < LEAST_CHARACTERS ? t('The new password needs at least {least} characters.', { least: LEAST_CHARACTERS }) : null;
   }
 }

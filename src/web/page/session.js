@@ -212,7 +212,7 @@ export class Session {
       if (this.#probe && this.#probe.link !== link) this.#probe = null;
       const asked = this.#probe && link.heard_ms < this.#probe.at_ms ? this.#probe.at_ms + PROBE_MS : Infinity;
       if (this.#probe && link.heard_ms >= this.#probe.at_ms) this.#probe = null;
-      if (now_ms > Math.min(asked, link.heard_ms + SILENCE_MS)) return this.#linkLost('The device has gone silent');
+      if (now_ms > Math.min(asked, link.heard_ms + SILENCE_MS)) return this.#linkLost('The device has stopped answering');
       if (now_ms - this.#clockAsked_ms > CLOCK_MS) this.#askClock();
     }
     const peer = this.#peer;
@@ -251,7 +251,7 @@ export class Session {
         denied: (reason) => this.#denied(reason),
       });
     } catch (e) {
-      return this.#say('unsupported', `The browser forbids the connection: ${e.message}`);
+      return this.#say('unsupported', `The browser blocks the connection: ${e.message}`);
     }
     this.#link = link;
     this.#expect('hello');
@@ -384,7 +384,7 @@ export class Session {
     try {
       await peer.join(this.hello.ice_servers ?? [], names);
     } catch (e) {
-      if (peer === this.#peer) this.#begin('refused', `The browser cannot make an offer: ${e.message}`);
+      if (peer === this.#peer) this.#begin('refused', `The browser cannot create an offer: ${e.message}`);
     }
   }
 
@@ -400,7 +400,7 @@ export class Session {
     try {
       await peer.answer(m.sdp);
     } catch (e) {
-      if (peer === this.#peer) this.#begin('refused', `The browser does not take the answer: ${e.message}`);
+      if (peer === this.#peer) this.#begin('refused', `The browser does not accept the answer: ${e.message}`);
     }
     if (peer === this.#peer) this.#followCameras(); // What was changed since the offer.
     this.#hooks.changed();
@@ -480,7 +480,7 @@ export class Session {
     const peer = this.#peer;
     keepCount(() => localStorage, names.length);
     this.#expect('answer');
-    peer.recast(names).catch((e) => peer === this.#peer && this.#begin('refused', `The browser cannot make an offer: ${e.message}`));
+    peer.recast(names).catch((e) => peer === this.#peer && this.#begin('refused', `The browser cannot create an offer: ${e.message}`));
   }
 
   #mend() {
@@ -507,7 +507,7 @@ export class Session {
     this.#mend();
     const { link, at_ms } = this.#probe;
     setTimeout(() => {
-      if (link === this.#link && link.heard_ms < at_ms) this.#linkLost('The device has gone silent');
+      if (link === this.#link && link.heard_ms < at_ms) this.#linkLost('The device has stopped answering');
     }, PROBE_QUIET_MS);
   }
 

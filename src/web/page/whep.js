@@ -174,7 +174,7 @@ export class Requests {
 
   #ended() {
     this.#forget();
-    this.#hooks.message({ type: 'closed', reason: 'The device ended this viewer' });
+    this.#hooks.message({ type: 'closed', reason: 'The device ended this connection' });
   }
 
   #forget() {

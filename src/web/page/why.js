@@ -12,7 +12,7 @@ export class Why {
   constructor() {
     $('why-copy').addEventListener('click', async () => {
       const done = await copy(reportText(this.#seen));
-      $('why-copied').textContent = done ? t('Copied.') : t('The browser refuses: select the text and copy it yourself.');
+      $('why-copied').textContent = done ? t('Copied.') : t('The browser refused to copy it: select the text and copy it yourself.');
     });
   }
 

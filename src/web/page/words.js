@@ -13,12 +13,12 @@ const STARTING = english('The camera is starting; some take a few seconds.');
 /** States of a camera that somebody has just begun to watch. */
 const OPENING = ['opening', 'idle'];
 const OPENED = english('The camera is being opened.');
-const LOST = english('The control connection is lost; the picture goes on.');
+const LOST = english('The control connection is lost; the picture continues.');
 /** How Firefox learns to decode H.264. */
 const OPENH264 = [
   english('Open the menu of Firefox, then "Add-ons and themes", then "Plugins" (or enter about:addons as an address).'),
-  english('At "OpenH264 Video Codec provided by Cisco Systems, Inc." choose "Always Activate". If it says that it will be installed shortly, leave Firefox open: that takes some minutes, and an internet connection.'),
-  english('Come back to this page: it looks again every 10 s. If there is no such plug-in, this Firefox comes without it; use another browser.'),
+  english('Next to "OpenH264 Video Codec provided by Cisco Systems, Inc." choose "Always Activate". If it says that it will be installed shortly, leave Firefox open: that takes a few minutes and an internet connection.'),
+  english('Come back to this page: it checks again every 10 s. If the plug-in is not listed, this Firefox comes without it; use another browser.'),
 ];
 /** States of attempts to connect, which say less than the report does. */
 const EXPLAINED = ['connecting', 'no-path', 'ended'];
@@ -49,12 +49,12 @@ export function describe(known, now_ms) {
   const camera = status?.video;
 
   if (trouble?.kind === 'unsupported') {
-    return say('unsupported', 'bad', t('Cannot play here'), sentence(told(trouble.message)));
+    return say('unsupported', 'bad', t('Cannot play in this browser'), sentence(told(trouble.message)));
   }
   if (trouble?.kind === 'h264') {
-    const why = sentence(told(trouble.message) ?? t('The picture comes as H.264, which this browser cannot decode'));
+    const why = sentence(told(trouble.message) ?? t('The picture is sent as H.264, which this browser cannot decode'));
     const steps = known.firefox ? OPENH264.map((step) => t(step)) : [];
-    const what = known.firefox ? t('Firefox does it with a plug-in:') : t('Another browser can.');
+    const what = known.firefox ? t('Firefox needs a plug-in for it:') : t('Use another browser.');
     return say('no-h264', 'bad', t('No H.264 in this browser'), `${why} ${what}`, { card: true, steps });
   }
   if (known.blocked && media === 'up') {
@@ -75,7 +75,7 @@ export function describe(known, now_ms) {
       const note = lost && now_ms - known.lost_ms > LOST_MS + frozenAfter(camera) ? t(LOST) : '';
       return say('live', note ? 'warn' : 'ok', t('Live'), [sources(status), strain(status), note].filter(Boolean).join(' '));
     }
-    const why = media === 'interrupted' ? t('The path is interrupted; looking for another.') : t('No new picture comes.');
+    const why = media === 'interrupted' ? t('The path is interrupted; looking for another one.') : t('No new picture is arriving.');
     return say('frozen', 'bad', mark, why, { mark, spokenHead: t('The picture is frozen') });
   }
 
@@ -85,26 +85,26 @@ export function describe(known, now_ms) {
   const here = { card: true, act: { what: 'here', label: t('Watch here instead') } };
   switch (trouble?.kind) {
     case 'elsewhere':
-      return say('elsewhere', 'warn', t('Watching in another tab'), t('There is room for one tab of this browser only.'), here);
+      return say('elsewhere', 'warn', t('Watching in another tab'), t('The device has room for only one tab of this browser.'), here);
     case 'full': {
       const text = sentence(told(trouble.message) ?? t('Too many people are watching'));
       if (known.elsewhere) return say('full', 'warn', t('Full'), `${text} ${t('You are watching in another tab of this browser.')}`, here);
-      return say('full', 'warn', t('Full'), `${text} ${t('You get in by yourself when somebody leaves.')}`, { card: true });
+      return say('full', 'warn', t('Full'), `${text} ${t('The page connects by itself when somebody leaves.')}`, { card: true });
     }
     case 'refused':
       return say('refused', 'bad', t('Refused'), sentence(told(trouble.message) ?? t('The device refused')), stands);
     case 'ended':
-      return say('ended', 'warn', t('Ended'), sentence(told(trouble.message) ?? t('The device ended this viewer')), stands);
+      return say('ended', 'warn', t('Ended'), sentence(told(trouble.message) ?? t('The device ended this connection')), stands);
     case 'path': {
       const text = t('The device answers, but its picture does not get through: a firewall may block UDP.');
-      return say('no-path', 'bad', t('No path for the picture'), text, stands);
+      return say('no-path', 'bad', t('No network path for the picture'), text, stands);
     }
     case 'stuck':
-      return say('frozen', 'bad', t('The picture is frozen'), t('Starting it anew.'), { again, mark });
+      return say('frozen', 'bad', t('The picture is frozen'), t('Restarting it.'), { again, mark });
     case 'away': {
-      const nobody = known.offline ? t('This browser has no network') : t('Nobody answers at this address');
+      const nobody = known.offline ? t('This browser has no network') : t('Nothing answers at this address');
       const text = sentence(told(trouble.message) ?? nobody);
-      return say('away', 'bad', t('Device away'), text, stands);
+      return say('away', 'bad', t('Device not reachable'), text, stands);
     }
   }
 
@@ -120,7 +120,7 @@ export function describe(known, now_ms) {
     const what = words[camera?.state]?.() ?? t('Waiting for the first picture.');
     return say('connecting', 'busy', t('Connected'), what, { mark });
   }
-  const step = socket === 'open' ? t('Looking for a path for the picture.') : t('Waiting for the device.');
+  const step = socket === 'open' ? t('Looking for a network path for the picture.') : t('Waiting for the device.');
   return say('connecting', 'busy', t('Connecting'), waited ? step : '', { mark });
 }
 
@@ -130,7 +130,7 @@ export function describe(known, now_ms) {
  */
 export function explained(said, first) {
   if (first === null || !EXPLAINED.includes(said.state)) return said;
-  return { ...said, text: first, spoken: t('It does not connect. {first} The button "Why?" tells more.', { first }) };
+  return { ...said, text: first, spoken: t('It does not connect. {first} The "Why?" button shows more.', { first }) };
 }
 
 /**
@@ -284,7 +284,7 @@ function switchedOff(owner) {
 }
 
 function gone(reason) {
-  return `${sentence(told(reason) ?? t('It no longer delivers'))} ${t('The picture comes back by itself.')}`;
+  return `${sentence(told(reason) ?? t('It sends no more pictures'))} ${t('The picture comes back by itself.')}`;
 }
 
 function countdown(retry_ms, now_ms) {

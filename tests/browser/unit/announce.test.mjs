@@ -4,7 +4,7 @@ import { Announcer } from '../../../src/web/page/announce.js';
 
 const LIVE = { state: 'live', spoken: 'Live.' };
 const FROZEN = { state: 'frozen', spoken: 'The picture is frozen.' };
-const AWAY = { state: 'away', spoken: 'Device away.' };
+const AWAY = { state: 'away', spoken: 'Device not reachable.' };
 const CONNECTING = { state: 'connecting', spoken: 'Connecting.' };
 
 /** What the live region is told of states, each with how long it lasts, looked at every 250 ms. */
@@ -27,7 +27,7 @@ test('the first state is told at once', () => {
 
 test('a device that goes away and comes back is told twice, whatever lies between', () => {
   const lost = [[LIVE, 2000], [FROZEN, 1000], [AWAY, 5000], [CONNECTING, 750], [LIVE, 1000]];
-  assert.deepEqual(told(...lost), ['Live.', 'Device away.', 'Live.']);
+  assert.deepEqual(told(...lost), ['Live.', 'Device not reachable.', 'Live.']);
 });
 
 test('what passes is not told', () => {
@@ -58,7 +58,7 @@ function toldOfTwo(...states) {
 
 test('what holds for all cameras is told as one thing', () => {
   const lost = [[CONNECTING, CONNECTING, 250], [LIVE, CONNECTING, 250], [LIVE, LIVE, 2000], [FROZEN, LIVE, 250], [FROZEN, FROZEN, 500], [AWAY, AWAY, 5000]];
-  assert.deepEqual(toldOfTwo(...lost), ['Connecting.', 'Live.', 'Device away.']);
+  assert.deepEqual(toldOfTwo(...lost), ['Connecting.', 'Live.', 'Device not reachable.']);
 });
 
 test('a change of one camera is told once, by its label', () => {

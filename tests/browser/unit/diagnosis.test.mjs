@@ -64,11 +64,11 @@ test('UDP and TCP blocked', () => {
 
 test('only TCP works', () => {
   const seen = seenWith([pair(UDP), pair(TCP, { state: 'succeeded', used: true, answered: 5 })], { dtls: 'connected', packets: 300, decoded: 20 });
-  assert.match(said(seen), /^The path works: TCP to 192\.168\.1\.5:8189\. UDP port 8189 of 192\.168\.1\.5 never answered, so the picture comes by TCP/);
+  assert.match(said(seen), /^The path works: TCP to 192\.168\.1\.5:8189\. UDP port 8189 of 192\.168\.1\.5 never answered, so the picture comes over TCP/);
 });
 
-test('only hidden addresses (mDNS) are said to be no hindrance', () => {
-  for (const seen of both('udp-blocked')) assert.match(said(seen), /hides its own addresses \(mDNS names\)\. That alone is no hindrance/);
+test('only hidden addresses (mDNS) are said to be no problem', () => {
+  for (const seen of both('udp-blocked')) assert.match(said(seen), /hides its own addresses \(mDNS names\)\. That alone is no problem/);
   assert.doesNotMatch(said(seenWith([pair(UDP)])), /mDNS/);
 });
 
@@ -87,8 +87,8 @@ test('no H.264', () => {
 
 test('no answer, no address, nothing to try', () => {
   assert.match(said(seenWith([pair(UDP)], { answered: false })), /^The device has not answered yet/);
-  assert.match(said(seenWith([], { remote: [] })), /^The device named no address/);
-  assert.match(said(seenWith([], { remote: [UDP] })), /^Nothing could be tried: .*UDP port 8189 of 192\.168\.1\.5/);
+  assert.match(said(seenWith([], { remote: [] })), /^The device offered no address/);
+  assert.match(said(seenWith([], { remote: [UDP] })), /^No connection could be tried: .*UDP port 8189 of 192\.168\.1\.5/);
 });
 
 test('addresses of its own network do not help a page that is reached from outside', () => {
@@ -103,7 +103,7 @@ test('addresses of its own network do not help a page that is reached from outsi
 
 test('a path without pictures', () => {
   const used = pair(UDP, { state: 'succeeded', used: true, answered: 5 });
-  assert.match(said(seenWith([used], { dtls: 'connected', packets: 0, decoded: 0 })), /no packet of the picture has come/);
+  assert.match(said(seenWith([used], { dtls: 'connected', packets: 0, decoded: 0 })), /no video packet has arrived/);
   assert.match(said(seenWith([used], { dtls: 'connected', packets: 90, decoded: 0 })), /none could be decoded yet/);
 });
 
@@ -115,8 +115,8 @@ test('servers that failed are told once each, and how', () => {
   ];
   const text = said(seenWith([pair(UDP)], { errors }));
   assert.equal(text.match(/turn:t\.example/g).length, 1);
-  assert.match(text, /t\.example\S* did not help: it was not reached\./);
-  assert.match(text, /u\.example did not help: it refused user name and password\./);
+  assert.match(text, /t\.example\S* could not be used: it was not reached\./);
+  assert.match(text, /u\.example could not be used: it rejected the user name and password\./);
 });
 
 test('a clock that is off', () => {
@@ -152,7 +152,7 @@ test('the report is text, and holds no secret', () => {
 test('what the device said of the attempt before is told, and stands in the report', () => {
   const why = 'the encryption (DTLS) failed: the viewer refused it';
   for (const seen of [seenWith([pair(UDP)]), recorded('chromium-dtls-stuck'), { ...seenWith([]), answered: false }]) {
-    assert.match(said({ ...seen, told: why }), /The device says of the attempt before: the encryption \(DTLS\) failed: the viewer refused it\./);
+    assert.match(said({ ...seen, told: why }), /About the previous attempt the device says: the encryption \(DTLS\) failed: the viewer refused it\./);
     assert.match(reportText({ ...seen, told: why }), /The device said: the encryption/);
     assert.doesNotMatch(reportText({ ...seen, told: null }), /[Tt]he device sa/);
     assert.doesNotMatch(said(seen), /device says/);

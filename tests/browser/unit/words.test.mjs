@@ -128,21 +128,21 @@ test('a camera that takes its time to the first picture is starting, not gone', 
 
 test('no H.264, by own look and by the refusal of the daemon', () => {
   assert.equal(at({ media: 'none', trouble: { kind: 'h264', message: null } }).state, 'no-h264');
-  assert.match(at({ media: 'none', trouble: { kind: 'h264', message: 'no packetization-mode 1' } }).text, /^No packetization-mode 1\. Another browser/);
+  assert.match(at({ media: 'none', trouble: { kind: 'h264', message: 'no packetization-mode 1' } }).text, /^No packetization-mode 1\. Use another browser/);
   assert.deepEqual(at({ media: 'none', trouble: { kind: 'h264', message: null } }).steps, []);
 });
 
 test('Firefox without H.264 is told how to switch its plug-in on', () => {
   const said = at({ media: 'none', trouble: { kind: 'h264', message: null }, firefox: true });
   assert.equal(said.steps.length, 3);
-  assert.match(said.steps.join(' '), /about:addons.*OpenH264.*Always Activate.*looks again/);
+  assert.match(said.steps.join(' '), /about:addons.*OpenH264.*Always Activate.*checks again/);
   assert.ok(said.spoken.endsWith(said.steps.at(-1)), 'a screen reader, too');
 });
 
 test('full says how many may watch, and that nothing needs to be done', () => {
   const full = { media: 'none', shown_ms: null, trouble: { kind: 'full', message: 'too many people are watching (limit 1)' } };
   const said = at(full);
-  assert.equal(said.text, 'Too many people are watching (limit 1). You get in by yourself when somebody leaves.');
+  assert.equal(said.text, 'Too many people are watching (limit 1). The page connects by itself when somebody leaves.');
   assert.deepEqual([said.state, said.card, said.act], ['full', true, null]);
   assert.deepEqual(at({ ...full, elsewhere: true }).act, { what: 'here', label: 'Watch here instead' });
   const gave = at({ media: 'none', trouble: { kind: 'elsewhere', message: null } });
@@ -208,7 +208,7 @@ test('with a report the line says what the report says first, and that there is 
   const noPath = at({ media: 'none', trouble: { kind: 'path', message: null }, retry_ms: NOW + 900, shown_ms: null });
   const said = explained(noPath, first);
   assert.deepEqual([said.state, said.text, said.again], ['no-path', first, 'Trying again in 1 s.']);
-  assert.equal(said.spoken, `It does not connect. ${first} The button "Why?" tells more.`);
+  assert.equal(said.spoken, `It does not connect. ${first} The "Why?" button shows more.`);
   const others = [{ kind: 'ended', message: 'the viewer named no address' }, null];
   for (const trouble of others) {
     const attempt = explained(at({ media: trouble ? 'none' : 'connecting', trouble, shown_ms: null }), first);
