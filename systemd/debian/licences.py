@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Prints the licences of all that is compiled into peercam for a target: systemd/debian/licences.py TRIPLE
+"""Prints the licences of everything that is compiled into peercam for a target: systemd/debian/licences.py TRIPLE
 
-Each text once, below the names of those it is for; what has no text in its crate is named with its licence and authors.
+Each text is printed once, below the names of the crates that it belongs to. Crates without a licence text are listed with
+their licence and authors.
 """
 import collections
 import json
@@ -28,7 +29,7 @@ texts, without = collections.defaultdict(list), []
 for package in sorted((packages[i] for i in inside), key=lambda p: (p["name"], p["version"])):
     root = pathlib.Path(package["manifest_path"]).parent
     title = f"{package['name']} {package['version']} ({package['license']})"
-    # One folder deeper are the C sources that some crates bring. Not so in our own, where everything else lies.
+    # Some crates bring C sources with licences one directory deeper. Our own crate does not; there everything else lies.
     depths = ("",) if package["source"] is None else ("", "*/")
     files = sorted({f for d in depths for n in NAMES for f in root.glob(d + n) if f.is_file()})
     for file in files:
@@ -37,7 +38,7 @@ for package in sorted((packages[i] for i in inside), key=lambda p: (p["name"], p
     if not files:
         without.append(f"{title}, by {', '.join(package['authors']) or 'its contributors'}")
 
-print("Contained without a text of their own:\n")
+print("Crates without a licence text of their own:\n")
 print("\n".join(without))
 for text, titles in texts.items():
     print(f"\n{'=' * 78}\n" + "\n".join(dict.fromkeys(titles)) + f"\n{'-' * 78}\n\n{text}")
