@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes Debian packages in target/debian/ from what `make cross` has built: systemd/deb.sh [TRIPLE...]. Without a triple it
-# makes all three. PROFILE sets the cargo profile (default: release), REVISION the package revision (default: 1).
+# Makes Debian packages in target/debian/ from what `make cross` has built: systemd/deb.sh [TRIPLE...]. Without a triple
+# it makes all three. PROFILE sets the cargo profile (default: release), REVISION the package revision (default: 1).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 profile=${PROFILE:-release}
