@@ -1,5 +1,5 @@
-// The settings: who watches and who may, the certificate, what this browser does and speaks, signing out. The privacy switch is in
-// privacy.js, guest links are in guests.js, passwords in passwords.js. It is loaded when it is first opened.
+// The settings panel: who is watching and who may watch, the certificate, options of this browser, signing out. The privacy switch is
+// in privacy.js, guest links are in guests.js, passwords in passwords.js. This module is loaded when the panel is first opened.
 
 import { sentence } from './api.js';
 import { $ } from './dom.js';
@@ -17,7 +17,7 @@ export class Access {
   #privacy;
   #list = '';
 
-  /** `awake` of awake.js; `setPrivacy` of page.js; `signOut(everywhere)` answers a sentence where it fails. */
+  /** `awake` of awake.js; `setPrivacy` of page.js; `signOut(everywhere)` returns a sentence if it fails. */
   constructor({ awake, setPrivacy, signOut }) {
     this.#signOut = signOut;
     this.#privacy = new Privacy(setPrivacy);
@@ -53,7 +53,7 @@ export class Access {
     this.#languages();
   }
 
-  /** Those that there are, by their own names, and what is kept of them. */
+  /** Lists the available languages by their own names, and selects the stored choice. */
   async #languages() {
     const { LANGUAGES } = await import('./languages.js').catch(() => ({ LANGUAGES: [] }));
     const all = [{ code: 'en', name: 'English' }, ...LANGUAGES];
@@ -64,8 +64,8 @@ export class Access {
   }
 
   /**
-   * There is none over plain HTTP. An authority is to be trusted where the device made one, and by those who come often: it is
-   * much to ask of a guest.
+   * Over plain HTTP there is no certificate. The authority is offered only if the device made one, and not to guests: trusting it is
+   * worthwhile only for people who come often.
    */
   #certificate(me) {
     const { kind, fingerprint } = me?.certificate ?? {};
@@ -75,14 +75,14 @@ export class Access {
     $('authority').hidden = kind !== 'device' || me?.role === 'guest';
   }
 
-  /** It was closed: nothing that was typed or made stays in the document. */
+  /** The panel was closed: nothing that was typed or created stays in the document. */
   closed() {
     this.#privacy.closed();
     this.#passwords.closed();
     this.#guests.closed();
   }
 
-  /** What the status says, `viewer` the id of this page's own; called while it is open. */
+  /** Draws the status; `viewer` is the id of this page's own viewer. Called while the panel is open. */
   draw(status, viewer) {
     const problem = status?.state_problem ? sentence(told(status.state_problem)) : '';
     if ($('state-problem').textContent !== problem) $('state-problem').textContent = problem;
@@ -97,7 +97,7 @@ export class Access {
     this.#guests.draw(cameras);
   }
 
-  /** `labels`: of the cameras by their names, where there are several. */
+  /** `labels`: the cameras' labels by name, if there are several cameras. */
   #people(list, now_unix_s, labels, viewer) {
     const lines = list.map((v) => [
       told(v.who ?? v.name),
@@ -121,7 +121,7 @@ export class Access {
   }
 }
 
-/** What somebody watches: which cameras, where there are several, and in which size where that is not all of it. */
+/** What somebody watches: which cameras, if there are several, and in which size, unless it is the full size. */
 function watched({ rung, cameras = [{ rung }] }, labels) {
   const now = cameras.filter(({ paused }) => !paused);
   return now.map(({ camera, rung: size }) => inSize(labels.get(camera), size)).filter(Boolean);
@@ -133,7 +133,7 @@ function inSize(label, size) {
   return label;
 }
 
-/** One line of a list: what it is, and the rest of what is known of it. */
+/** One line of a list: a name, and what else is known about it. */
 export function item(name, rest) {
   const line = document.createElement('li');
   const [strong, small] = [document.createElement('strong'), document.createElement('span')];

@@ -1,19 +1,19 @@
-// What a screen reader is told of the cameras' states, and when. Pure: time is an argument.
+// What a screen reader announces about the cameras' states, and when. Pure: time is an argument.
 
 import { t } from './language.js';
 
-/** A state is told once it has lasted this long, so that a passing one is not told at all, and the next one only once. */
+/** How long a state must last before it is announced. Short states are not announced at all, and lasting ones only once. */
 const SETTLED_MS = { live: 500, connecting: 4000 };
 const OTHERWISE_MS = 1500;
 
 export class Announcer {
-  /** Of each camera: what was told last, what is to be told next, and since when. */
+  /** For each camera: what was announced last, what is to be announced next, and since when. */
   #cameras = new Map();
   #text = '';
 
   /**
-   * The text of the live region at `now_ms`; `all` has { name, label, said } of each camera, `said` as `describe` (words.js) tells
-   * it. A change is told once: what holds for all cameras as one thing, else with the labels of those for which it does.
+   * The text of the live region at `now_ms`; `all` has { name, label, said } of each camera, `said` as `describe` (words.js)
+   * returns it. A change is announced once: without labels if it is the same for all cameras, else with the labels of those it is for.
    */
   tell(all, now_ms) {
     const before = this.#cameras;
@@ -25,7 +25,7 @@ export class Announcer {
       const settled_ms = camera.told === '' ? 0 : (SETTLED_MS[said.state] ?? OTHERWISE_MS);
       if (camera.next !== camera.told && now_ms - camera.since_ms >= settled_ms) settled.add(camera.next);
     }
-    // Others to which the same has happened meanwhile are told with it.
+    // Cameras with the same change are announced together.
     const texts = [...settled].map((text) => {
       const changed = all.filter(({ name }) => this.#cameras.get(name).next === text && this.#cameras.get(name).told !== text);
       for (const { name } of changed) this.#cameras.get(name).told = text;

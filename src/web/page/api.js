@@ -1,12 +1,12 @@
-// Requests to the daemon, and what came of them: never a rejection, always a sentence where it went wrong.
+// Requests to the daemon and their results: they never reject, and a failure always has a sentence.
 
-/** A request that takes longer than this has failed: the daemon answers all of these at once, or after one argon2id. */
+/** Timeout of a request. The daemon answers all of these at once, or after computing one argon2id hash. */
 const LIMIT_MS = 15_000;
 
 /**
- * Answers { ok, status, body, message, retry_s, sent_ms, got_ms }: `status` 0 where nobody answered; `body` what the
- * JSON says, else `null`; `message` one sentence about a failure (RFC 9457's `detail`), or `null`; `retry_s` the
- * seconds of Retry-After, or `null`.
+ * Returns { ok, status, body, message, retry_s, sent_ms, got_ms }: `status` is 0 if there was no answer; `body` the parsed
+ * JSON, or `null`; `message` one sentence about a failure (RFC 9457's `detail`), or `null`; `retry_s` the seconds of
+ * Retry-After, or `null`.
  */
 export async function ask(method, path, body) {
   const sent_ms = performance.now();
@@ -41,17 +41,17 @@ function json(text) {
   try {
     return JSON.parse(text);
   } catch {
-    return null; // Nothing (204), or a proxy's page.
+    return null; // No body (204), or a proxy's page.
   }
 }
 
-/** With a capital and a full stop, whoever wrote it. */
+/** Makes a sentence: adds a capital and a full stop if they are missing. */
 export function sentence(text) {
   const s = text.trim();
   return s.charAt(0).toUpperCase() + s.slice(1) + (/[.!?]$/.test(s) ? '' : '.');
 }
 
-/** Seconds from now of a Retry-After (RFC 9110 section 10.2.3), in either of its forms; `null` without one. */
+/** The seconds from now that Retry-After (RFC 9110 section 10.2.3) says, in either of its forms; `null` without it. */
 export function retryAfter(value, unix_ms) {
   if (!value) return null;
   const s = /^\d+$/.test(value.trim()) ? Number(value) : Math.ceil((Date.parse(value) - unix_ms) / 1000);

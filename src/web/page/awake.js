@@ -1,14 +1,14 @@
-// Keeps the screen on while the picture is live, where the browser can and the person wants it (Screen Wake Lock).
+// Keeps the screen on while the picture is live, if the browser supports it and the person wants it (Screen Wake Lock).
 
 import { keep, kept } from './kept.js';
 
 export class Awake {
   #lock = null;
   #asking = false;
-  /** Whether the browser refused: it is not asked again and again, but when the person wants it anew, or the page was hidden. */
+  /** Whether the browser refused. It is asked again only when the person switches this on again, or the page was hidden. */
   #refused = false;
   #live = false;
-  /** Whether the person wants it, now and at the next visit. */
+  /** Whether the person wants the screen kept on, now and at the next visit. */
   wanted;
   possible = 'wakeLock' in navigator;
 
@@ -23,7 +23,7 @@ export class Awake {
     this.look(this.#live);
   }
 
-  /** Called now and then: whether something live is on the screen. The browser lets go by itself of a page that is hidden. */
+  /** Called regularly with whether something live is on the screen. When a page is hidden, the browser releases the lock by itself. */
   async look(live) {
     this.#live = live;
     const held = this.#lock && !this.#lock.released;

@@ -1,10 +1,10 @@
-// When to try again. Pure: time and chance are arguments.
+// When to try again. Pure: time and randomness are arguments.
 
-/** At once, then slower: a restarted daemon is back within the first few, a dead one is not hammered. */
+/** Pauses before the attempts, ms. A restarted daemon is back within the first few; a dead one gets few requests. */
 const STEPS_MS = [0, 500, 1000, 2000, 4000, 8000, 10_000];
-/** Each pause is shorter by up to this part, so that the viewers of a restarted daemon do not come as one. */
+/** Each pause is shortened by up to this fraction, so that the viewers of a restarted daemon do not come all at once. */
 const JITTER = 0.3;
-/** Only a connection that lasted starts the series anew: one that dies at once is no success. */
+/** A connection must last this long, ms, to restart the series: one that dies at once is no success. */
 const LASTED_MS = 3000;
 
 export class Backoff {
@@ -16,12 +16,12 @@ export class Backoff {
     this.#random = random;
   }
 
-  /** It works since `now_ms`. */
+  /** The connection works since `now_ms`. */
   up(now_ms) {
     this.#up_ms ??= now_ms;
   }
 
-  /** It failed: how many ms to wait before the next attempt. */
+  /** The connection failed. Returns how many ms to wait before the next attempt. */
   down(now_ms) {
     if (this.#up_ms !== null && now_ms - this.#up_ms >= LASTED_MS) this.#step = 0;
     this.#up_ms = null;
@@ -30,7 +30,7 @@ export class Backoff {
     return Math.round(pause * (1 - JITTER * this.#random()));
   }
 
-  /** Something changed (network, wake-up): the next failure is retried at once again. */
+  /** Something changed (network, wake-up): the next failure is retried at once. */
   reset() {
     this.#step = 0;
     this.#up_ms = null;

@@ -1,16 +1,16 @@
-// Which cameras there are, and what the viewer is to get of each. Pure.
+// The cameras of the device, and what the viewer wants of each. Pure.
 
-/** From so many tiles on each is so small that a quarter of the size will do. */
+/** With this many tiles or more, each is so small that quarter size is enough. */
 const MANY = 5;
 
-/** The cameras that `hello` tells of, [{ name, label, has_audio, qualities }]; an older daemon has one, and does not name it. */
+/** The cameras in `hello`: [{ name, label, has_audio, qualities }]. An older daemon has one camera without a name. */
 export function camerasOf(hello) {
   if (!hello) return [];
   const { cameras, has_audio, qualities } = hello;
   return cameras ?? [{ name: 'camera', label: 'Camera', has_audio, qualities }];
 }
 
-/** Whether `names` are those of `cameras`, in whatever order. */
+/** Whether `names` are the names of `cameras`, in any order. */
 export function sameCameras(names, cameras) {
   return names.length === cameras.length && cameras.every(({ name }) => names.includes(name));
 }
@@ -21,7 +21,7 @@ export function mainOf(cameras, { enlarged, last }) {
   return find(enlarged) ?? find(last) ?? cameras[0] ?? null;
 }
 
-/** The size in which a camera is asked for, where the person chose `wish` and `count` cameras are shown. */
+/** The size to request of a camera, if the person chose `wish` and `count` cameras are shown. */
 export function qualityOf(camera, count, enlarged, wish) {
   if (count === 1 || enlarged) return wish;
   const small = count >= MANY && camera.qualities?.includes('quarter');
@@ -29,8 +29,8 @@ export function qualityOf(camera, count, enlarged, wish) {
 }
 
 /**
- * What the viewer is to get: { sound, listen, sections: [{ mid, camera, quality, paused }] }. `mids` has the video section of
- * each camera, by its name; `wishes` is { sound, quality, layout, paused }, with the names of those that nobody sees.
+ * What the viewer wants: { sound, listen, sections: [{ mid, camera, quality, paused }] }. `mids` maps each camera's name to its
+ * video section; `wishes` is { sound, quality, layout, paused }, where `paused` has the names of the cameras that nobody sees.
  */
 export function wantedOf(hello, mids, { sound, quality, layout, paused }) {
   if (!hello.cameras) return { sound, sections: [{ quality }] };
@@ -44,20 +44,20 @@ export function wantedOf(hello, mids, { sound, quality, layout, paused }) {
   return { sound, listen: mainOf(here, layout)?.name, sections: here.map(section) };
 }
 
-/** The same as it stands in an offer, which pauses nothing. */
+/** The same in the form for an offer, which pauses nothing. */
 export function offerOf({ sound, listen, sections }) {
   if (listen === undefined) return { sound, quality: sections[0]?.quality };
   return { sound, listen, cameras: sections.map(({ mid, camera, quality }) => ({ mid, camera, quality })) };
 }
 
-/** What the daemon knows once it has taken that offer, where it knew `before` if it is a viewer's later one. */
+/** What the daemon knows after it accepted that offer; `before` is what it knew, for a later offer of a viewer. */
 export function toldBy(wanted, before = null) {
   const still = ({ mid, camera }) => before?.sections.find((section) => section.mid === mid && section.camera === camera);
   const sections = wanted.sections.map((section) => ({ ...section, paused: still(section)?.paused ?? (section.paused && false) }));
   return { ...wanted, listen: before ? before.listen : wanted.listen, sections };
 }
 
-/** The messages by which a viewer for which the daemon knows `told` (`null`: nothing) gets what is `wanted`. */
+/** The messages that change a viewer from what the daemon knows, `told` (`null`: nothing), to what is `wanted`. */
 export function changes(told, wanted) {
   const messages = [];
   const { sound, listen, sections } = wanted;
@@ -71,7 +71,7 @@ export function changes(told, wanted) {
   return messages;
 }
 
-/** The status as that of one camera: what it tells of its own devices stands where the first one's does. */
+/** The status in the form of one camera: its own devices replace those of the first camera. */
 export function statusOf(status, cameras, name) {
   if (!status || cameras.length < 2) return status;
   const own = status.cameras?.find((camera) => camera.name === name);
@@ -79,7 +79,7 @@ export function statusOf(status, cameras, name) {
   return { ...status, video, audio: own?.audio };
 }
 
-/** Who watches a camera: names where they are told (to the owner), else `null`; and how many, or `undefined`. */
+/** Who watches a camera: the names (only the owner gets them, else `null`), and the number, or `undefined`. */
 export function watchersOf(status, name) {
   const count = status?.cameras?.find((camera) => camera.name === name)?.viewers;
   const list = status?.viewers?.list?.filter((v) => v.cameras?.some(({ camera, paused }) => camera === name && !paused));

@@ -1,8 +1,8 @@
-// How far the daemon's monotonic clock is from this page's `performance.now()`. Pure: time is an argument.
+// The offset between the daemon's monotonic clock and this page's `performance.now()`. Pure: time is an argument.
 
 /** Two free-running quartz clocks drift apart by at most this much (100 ppm, generous). */
 const DRIFT = 1e-4;
-/** Enough for a minute of bursts; older ones have lost against drift anyway. */
+/** Number of samples kept: enough for a minute of bursts. Older ones are useless because of drift. */
 const KEEP = 32;
 
 export class ClockOffset {
@@ -10,7 +10,7 @@ export class ClockOffset {
 
   /**
    * One exchange: sent at `sent_ms`, answered with `mono_us`, received at `got_ms`.
-   * An answer that arrived before it was asked for (a suspended clock) is not a measurement.
+   * An answer that arrived before its request (a suspended clock) is not a measurement.
    */
   add(sent_ms, mono_us, got_ms) {
     const rtt_ms = got_ms - sent_ms;
@@ -19,14 +19,14 @@ export class ClockOffset {
     if (this.#samples.length > KEEP) this.#samples.shift();
   }
 
-  /** Forgets everything: another daemon, or this machine has slept and its clock may have stood still. */
+  /** Forgets everything: it is a different daemon, or this machine has slept and its clock may have stopped. */
   clear() {
     this.#samples = [];
   }
 
   /**
-   * The exchange whose answer is surest now: half its round trip bounds its error, and drift widens that with
-   * age. `null` before the first exchange.
+   * The exchange with the smallest possible error now: half its round trip, plus the drift since then. `null` before the first
+   * exchange.
    */
   best(now_ms) {
     let best = null;

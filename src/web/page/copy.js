@@ -1,6 +1,6 @@
-// The clipboard, also where the page came over plain HTTP and the browser's own way is closed.
+// Copying to the clipboard, even if the page came over plain HTTP, where browsers disable the clipboard API.
 
-/** Whether it worked. Called from a person's click. */
+/** Returns whether it worked. Must be called from a person's click. */
 export async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);

@@ -1,5 +1,4 @@
-// The picture in a corner of the screen, over all other windows, in the two dialects that browsers speak. Firefox has a button of
-// its own on every picture, and lets no page do it.
+// Picture-in-picture, with the two APIs that browsers have. Firefox has its own button on every picture and gives pages no API.
 
 export class Corner {
   #video;
@@ -7,7 +6,7 @@ export class Corner {
   /** `video()` is the element to show; `changed()` is called when one went there or came back. */
   constructor(video, changed) {
     this.#video = video;
-    // On their way down to whichever element it is: not all of them bubble.
+    // In the capture phase, because not all of these events bubble.
     for (const type of ['enterpictureinpicture', 'leavepictureinpicture', 'webkitpresentationmodechanged']) {
       document.addEventListener(type, changed, true);
     }

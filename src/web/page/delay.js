@@ -1,13 +1,13 @@
-// The delay of a shown picture, from its RTP timestamp and the daemon's clock. Pure.
+// The delay of a displayed picture, from its RTP timestamp and the daemon's clock. Pure.
 
 const WRAP = 2 ** 32;
 
-/** A delay outside this range is no delay but a clock we misread. Slightly negative ones are clock error. */
+/** A value outside this range is not a delay but a clock error. Slightly negative values are normal inaccuracy of the clocks. */
 const PLAUSIBLE_MS = { least: -50, most: 60_000 };
 
 /**
  * How long ago, in ms, the picture with RTP timestamp `rtp` was captured, when the daemon's clock shows `mono_us`.
- * RTP timestamps are `offset + mono * hz` modulo 2^32 (clock.rs); the nearest of the possible times is meant.
+ * RTP timestamps are `offset + mono * hz` modulo 2^32 (clock.rs); of the possible times the nearest is used.
  */
 export function age_ms(clock, rtp, mono_us) {
   const ticks = Math.floor((mono_us / 1e6) * clock.hz) + clock.offset - rtp;
@@ -15,14 +15,13 @@ export function age_ms(clock, rtp, mono_us) {
   return ((wrapped >= WRAP / 2 ? wrapped - WRAP : wrapped) / clock.hz) * 1000;
 }
 
-/** Between two refreshes of most screens; of the others they come sooner. */
+/** Time between two refreshes of most screens, ms; the other screens refresh more often. */
 const REFRESH_MS = 1000 / 60;
 
 /**
- * When a picture is seen (`performance.now()`) of which the browser told at `told_ms` that it has it ready: at the screen's
- * next refresh. Browsers expect it at `expected_ms`, but some mean the refresh before, when the picture had not even come;
- * and Chromium stretches the interval that it adds to that of the pictures, 100 ms at ten a second, though it draws them
- * at once.
+ * When a picture becomes visible (`performance.now()`) that the browser reported as ready at `told_ms`: at the next refresh of the
+ * screen. Browsers report `expected_ms`, but some mean the refresh before, when the picture had not arrived yet. Chromium adds the
+ * interval between pictures (100 ms at ten per second), although it draws them at once.
  */
 export function on_screen_ms(told_ms, expected_ms = told_ms) {
   return Math.min(Math.max(expected_ms, told_ms), told_ms + REFRESH_MS);
@@ -33,7 +32,7 @@ export function plausible(ms) {
   return ms >= PLAUSIBLE_MS.least && ms <= PLAUSIBLE_MS.most;
 }
 
-/** The last `size` values, and what lies in their middle. */
+/** The last `size` values and their quantiles. */
 export class Recent {
   #values = [];
   #size;
@@ -55,7 +54,7 @@ export class Recent {
     return this.#values.length;
   }
 
-  /** The value below which the part `p` (0 to 1) of them lies; `null` when there is none. */
+  /** The quantile `p` (0 to 1) of the values; `null` if there are none. */
   quantile(p) {
     if (!this.#values.length) return null;
     const sorted = [...this.#values].sort((a, b) => a - b);

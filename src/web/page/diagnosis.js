@@ -3,18 +3,18 @@
 import { english, inEnglish, number, t, told } from './language.js';
 import { duration, ms } from './words.js';
 
-/** Clocks that differ by more than this deserve a word: certificates and links end by them. */
+/** A clock difference above this, seconds, is reported: the expiry of certificates and links depends on the clocks. */
 const CLOCK_S = 120;
 
 /**
- * Answers { sentences: [text], pairs: [{ from, to, how, fate }], facts: [[name, value]] }. The first sentence says what
+ * Returns { sentences: [text], pairs: [{ from, to, how, fate }], facts: [[name, value]] }. The first sentence says what
  * is wrong, the last what to do.
  */
 export function diagnose(seen) {
   return { sentences: sentences(seen), pairs: seen.pairs.map(row), facts: facts(seen) };
 }
 
-/** All of it as text, for a mail or an issue, and so in English, whatever the page speaks. */
+/** The whole report as text for a mail or an issue, and therefore always in English. */
 export function reportText(seen) {
   const { sentences: said, pairs, facts: rows } = inEnglish(() => diagnose(seen));
   const lines = ['peercam: why it does not connect', '', ...said.map((s) => `- ${s}`), '', 'Tried:'];
@@ -36,12 +36,12 @@ function sentences(seen) {
   return [...unreached(seen), ...parting(seen), ...clock(seen)];
 }
 
-/** Why the device ended the attempt before: it sees the other side. */
+/** Why the device ended the previous attempt: it sees the other side. */
 function parting(seen) {
   return seen.told ? [t('About the previous attempt the device says: {why}.', { why: told(seen.told) })] : [];
 }
 
-/** A path was found, and yet there is no picture. */
+/** A path was found, but there is no picture. */
 function connected(seen, used) {
   const path = t('{how} to {place}', { how: how(used), place: place(used.remote, false) });
   if (seen.dtls !== null && seen.dtls !== 'connected') {
@@ -128,7 +128,7 @@ function servers(seen) {
   });
 }
 
-/** Names in place of addresses are no fault, but whoever looks at the table should know. */
+/** Names in place of addresses are not an error, but the reader of the table should know about them. */
 function hidden(seen) {
   const hosts = seen.local.filter((c) => c.kind === 'host');
   const only = hosts.length > 0 && hosts.every((c) => !c.address || c.address.endsWith('.local'));
@@ -148,7 +148,7 @@ const NOT_TRIED = english('not tried yet');
 const NO_ANSWER = english('no answer yet');
 const NEVER = english('never answered');
 
-/** What became of a pair, in English. */
+/** The result of a candidate pair, in English. */
 export function fate(pair) {
   if (pair.used) return english('in use');
   if (pair.answered > 0 || pair.state === 'succeeded') return english('answered, but not chosen');
@@ -171,7 +171,7 @@ function fateWords(pair) {
   return t('{fate} ({answered} of {sent} checks answered, {rtt})', { ...counted, rtt: ms(rtt_ms) });
 }
 
-/** An end of ours: where the browser hides its address, that is said. */
+/** The local end of a pair; says so if the browser hides its address. */
 function from({ kind, address, port }) {
   if (!address) return kind === 'prflx' ? t('a learned address') : t('a hidden address');
   if (address.endsWith('.local')) return t('a hidden address (mDNS)');
@@ -200,7 +200,7 @@ function how(pair) {
   return t('{protocol} through a relay (reached by {by})', { protocol: name, by: by.toUpperCase() });
 }
 
-/** Ports of the device, of one protocol, that were asked and never answered: "UDP port 8189 of 192.0.2.1 and ::1". */
+/** Ports of the device, for one protocol, that were tried and never answered: "UDP port 8189 of 192.0.2.1 and ::1". */
 function silentPorts(pairs, kind) {
   const asked = pairs.filter((p) => protocol(p) === kind && p.remote.address);
   const name = ({ remote }) => `${remote.address} ${remote.port}`;
@@ -208,13 +208,13 @@ function silentPorts(pairs, kind) {
   const silent = asked.filter((p) => [NEVER, NO_ANSWER].includes(fate(p)) && !heard.includes(name(p)));
   const ports = [...new Set(silent.map((p) => p.remote.port))];
   return ports.map((port) => {
-    // In one order, whatever order the browser has: the sentence is read out whenever it changes.
+    // Always in the same order: a screen reader reads the sentence again whenever it changes.
     const addresses = silent.filter((p) => p.remote.port === port).map((p) => p.remote.address).sort();
     return portOf(kind, port, list(addresses));
   });
 }
 
-// ---- facts; what browsers call their own states stays as they call it ----
+// ---- facts; the browsers' own names of states are not translated ----
 
 function facts(seen) {
   const rows = [
@@ -268,7 +268,7 @@ export function local(address) {
   );
 }
 
-/** Whether the page was reached by a name or address that is of the same network. */
+/** Whether the page was reached by a name or address of the local network. */
 function near(host) {
   const bare = (host ?? '').replace(/^\[|\]$/g, '');
   return bare === 'localhost' || local(bare) || !/[.:]/.test(bare);

@@ -1,4 +1,4 @@
-// What all that draws needs of the document.
+// Access to the document, for all modules that draw.
 
 /** The element with this id. */
 export const $ = (id) => document.getElementById(id);

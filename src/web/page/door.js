@@ -1,20 +1,20 @@
-// Who we are to the daemon, and with that what the page shows: the picture, or the door. The forms themselves are
-// loaded only by those who need them (forms.js).
+// Who is signed in, and therefore what the page shows: the picture, or the door (the forms for signing in). The forms are in
+// forms.js, which is loaded only if needed.
 
 import { ask } from './api.js';
 import { keep, kept } from './kept.js';
 import { english, t, told } from './language.js';
 
-/** Let in and turned away again within this time: it is no use to try once more. */
+/** If access was given and lost again within this time, ms, trying once more is useless. */
 const AGAIN_MS = 10_000;
-/** Revoking a link can be undone for some seconds: for so long, and so often, whoever watched by it looks again. */
+/** A revoked link can be restored for some seconds. For how long, and how often, a page that used it checks for that, ms. */
 const UNDONE_MS = 30_000;
 const LOOK_MS = 3000;
 const PAIR_ENDED = english('This pairing link no longer works: it was already used, is older than 15 minutes, or was replaced by a newer one.');
-/** Shown to who is outside and may be let in without doing anything here. */
+/** States in which the person is outside and may get access without doing anything on this page. */
 const WAITING = ['sign-in', 'unpaired', 'link-ended'];
 
-/** What the fragment of a pairing or guest link looks like. */
+/** The fragment of a pairing or guest link. */
 const SECRET = /^#(pair|guest)=([\w-]{1,128})$/;
 
 /** The secret of a pairing or guest link, `{ kind, secret }`, or `null`. */
@@ -24,8 +24,8 @@ export function secretOf(fragment) {
 }
 
 /**
- * What to do next, from `session` (of /api/session, `null` when nobody answered), the link's `secret`, and whether this
- * browser was let in by a guest link (`guest`): 'watch', 'pair' or 'sign-in' (forms), 'unpaired' (how to get a link),
+ * What to do next, from `session` (of /api/session, `null` if there was no answer), the link's `secret`, and whether this
+ * browser got access with a guest link (`guest`): 'watch', 'pair' or 'sign-in' (forms), 'unpaired' (how to get a link),
  * 'link-ended' (that of a guest), or 'guest' (exchange the secret, and ask again).
  */
 export function next(session, secret, guest) {
@@ -36,10 +36,10 @@ export function next(session, secret, guest) {
     case 'signed-out':
       return secret ? 'guest' : guest ? 'link-ended' : 'sign-in';
     case 'signed-in':
-      // Whoever may do more than watch keeps that: a guest link in their hands is one they are trying out.
+      // Somebody who may do more than watch keeps that: they are only trying the guest link.
       return secret && session.role === 'guest' ? 'guest' : 'watch';
   }
-  return 'watch'; // Nobody answers: the session says so, and keeps trying.
+  return 'watch'; // There is no answer: the session says so, and keeps trying.
 }
 
 export class Door {
@@ -48,15 +48,15 @@ export class Door {
   #forms = null;
   #denied_ms = -Infinity;
   #signingOut = false;
-  /** Whether this browser was let in by a guest link last. */
+  /** Whether this browser last got access with a guest link. */
   #guest = kept(() => localStorage, 'guest') !== null;
 
-  /** Of /api/session: { state, role, name, privacy, version, secure }; `null` before its answer. */
+  /** The answer of /api/session: { state, role, name, privacy, version, secure }; `null` before it. */
   me = null;
   /** 'watch', 'pair', 'pair-ended', 'sign-in', 'unpaired' or 'link-ended'; `null` until it is decided. */
   shown = null;
 
-  /** `watch()` begins, `leave()` ends the live picture; `changed()` says that `me` or `shown` did. */
+  /** `watch()` starts and `leave()` ends the live picture; `changed()` is called when `me` or `shown` changed. */
   constructor({ watch, leave, changed }) {
     this.#hooks = { watch, leave, changed };
     addEventListener('hashchange', () => this.#takeSecret() && this.open());
@@ -64,8 +64,8 @@ export class Door {
   }
 
   /**
-   * Does not wait for /api/session to begin: mostly we are let in, and then the question would only have cost time.
-   * Where we are not, the WebSocket is refused, and the answer says what to show.
+   * Starts without waiting for /api/session: usually the browser has access, and the request would only cost time. If it has none,
+   * the WebSocket is refused, and the answer of /api/session says what to show.
    */
   async open() {
     if (this.#secret?.kind === 'pair') return this.#pairing();
@@ -75,11 +75,11 @@ export class Door {
     await this.#go(null);
   }
 
-  /** Whether a pairing link is good is asked before anybody has to think of a password. */
+  /** Checks the pairing link before the person has to think of a password. */
   async #pairing() {
     const { secret } = this.#secret;
     const [{ body }, link] = await Promise.all([ask('GET', 'api/session'), ask('POST', 'api/pair', { secret })]);
-    if (this.#secret?.secret !== secret) return; // there is a newer one
+    if (this.#secret?.secret !== secret) return; // there is a newer link
     if (body?.state) this.me = body;
     if (link.status === 401) return this.#pairEnded();
     await this.#show('pair', link.ok ? null : link.message);
@@ -91,14 +91,14 @@ export class Door {
     await this.#show('pair-ended');
   }
 
-  /** The daemon no longer lets us in. `reason`: one sentence, or `null` where it never had. */
+  /** The daemon no longer gives access. `reason`: one sentence, or `null` if there was no access before. */
   async denied(reason) {
     if (this.#signingOut || ['pair', 'pair-ended', 'sign-in', 'link-ended'].includes(this.shown)) return;
     const { body } = await ask('GET', 'api/session');
     this.me = body?.state ? body : { state: 'signed-out', role: null };
     const before_ms = this.#denied_ms;
     this.#denied_ms = performance.now();
-    // Signed in anew in another tab, with the same cookie: then the door is no place to stay.
+    // Another tab with the same cookie has signed in again: leave the door.
     if (this.me.state === 'signed-in' && this.#denied_ms - before_ms < AGAIN_MS) return this.#show('sign-in', reason);
     await this.#go(reason);
     if (this.shown === 'link-ended') this.#lookAgain(performance.now() + UNDONE_MS);
@@ -112,7 +112,7 @@ export class Door {
     }, LOOK_MS);
   }
 
-  /** Looks whether another tab, or device, has opened the door meanwhile. */
+  /** Checks whether access was given in the meantime, by another tab or device. */
   async look() {
     if (!WAITING.includes(this.shown)) return;
     const { body } = await ask('GET', 'api/session');
@@ -123,7 +123,7 @@ export class Door {
     else if (step !== this.shown) await this.#show(step);
   }
 
-  /** Signs out, here or on all devices; answers a sentence where that fails. */
+  /** Signs out, here or on all devices; returns a sentence if that fails. */
   async signOut(everywhere) {
     this.#signingOut = true;
     const { ok, status, message } = await ask('POST', 'api/logout', { everywhere });
@@ -157,7 +157,7 @@ export class Door {
     await this.#show('link-ended');
   }
 
-  /** Whoever came as a guest is told of the link when it has ended, also after a reload, and not asked for a password. */
+  /** Guests whose link has ended read that, also after a reload, instead of being asked for a password. */
   #remember(guest) {
     this.#guest = guest;
     keep(() => localStorage, 'guest', guest ? 'yes' : null);
@@ -172,7 +172,7 @@ export class Door {
   }
 
   async #show(what, reason = null) {
-    // A question that was asked earlier may be answered later: it takes no reason away.
+    // The answer to an earlier request may arrive late: it does not remove the reason.
     if (what === this.shown && !reason && !this.#secret) return;
     this.#hooks.leave();
     this.shown = what;
@@ -197,7 +197,7 @@ export class Door {
     if (this.shown === what) this.#forms.show(what, { reason, secret, state: this.me?.state });
   }
 
-  /** The secret goes out of the address bar, and so out of the history, at once: it belongs to nobody who looks on. */
+  /** Removes the secret from the address bar, and so from the history, at once: bystanders must not see it. */
   #takeSecret() {
     const secret = secretOf(location.hash);
     if (secret) {

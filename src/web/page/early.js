@@ -1,12 +1,12 @@
-// Runs before anything else is loaded, from within index.html: opens the socket and wakes the browser's WebRTC while the scripts
-// that use them are on their way. Later sockets and connections are made here as well.
+// Runs before everything else, from index.html: opens the socket and starts the browser's WebRTC while the scripts that use them are
+// still loading. Later sockets and connections are made here too.
 (() => {
-  /** A link with a secret has to be looked at first. */
+  /** A link with a secret must be handled first. */
   const begun = !/^#(pair|guest)=/.test(location.hash);
-  /** Whatever the browser has kept, no more sections than this are offered before the daemon has told how many cameras it has. */
+  /** Largest number of video sections to offer before the daemon has said how many cameras it has, whatever the browser remembers. */
   const MOST = 16;
 
-  /** A socket to the daemon, and the messages that it has brought. */
+  /** A socket to the daemon, and the messages received so far. */
   function open() {
     const url = new URL('api/signal', document.baseURI);
     url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
@@ -15,7 +15,7 @@
     return { socket, heard };
   }
 
-  /** How many cameras there were last time (layout.js). */
+  /** The number of cameras at the last visit (layout.js). */
   function remembered() {
     try {
       const count = parseInt(localStorage.getItem('peercam.cameras'), 10);
@@ -25,28 +25,28 @@
     }
   }
 
-  /** With all codecs of a browser in each of its sections an offer of a dozen would be longer than a message may be. */
+  /** Offers only H.264: with all codecs of a browser, an offer with a dozen sections would exceed the size limit of a message. */
   function onlyH264(transceiver) {
     const { codecs } = RTCRtpReceiver.getCapabilities('video');
     const useful = ({ mimeType, sdpFmtpLine }) => /\/rtx$/i.test(mimeType) || (/\/h264$/i.test(mimeType) && /packetization-mode=1/.test(sdpFmtpLine));
     transceiver.setCodecPreferences(codecs.filter(useful));
   }
 
-  /** One more section for a picture. */
+  /** Adds a video section. */
   function another(pc) {
     const transceiver = pc.addTransceiver('video', { direction: 'recvonly' });
     attempt(() => onlyH264(transceiver));
     return transceiver;
   }
 
-  /** A connection that receives so many pictures, and the promise of its first offer, which needs nothing else from the daemon. */
+  /** A connection with this many video sections, and the promise of its first offer, which needs nothing else from the daemon. */
   function connect(pictures) {
     const pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
     if (pictures === 1) pc.addTransceiver('video', { direction: 'recvonly' });
     else for (let n = 0; n < pictures; n++) another(pc);
     pc.addTransceiver('audio', { direction: 'recvonly' });
     const offer = pc.createOffer();
-    offer.catch(() => {}); // whoever awaits it is told
+    offer.catch(() => {}); // the caller that awaits it gets the error
     return { pc, offer, pictures };
   }
 
@@ -54,7 +54,7 @@
     try {
       return make();
     } catch {
-      return null; // whoever makes another learns why not
+      return null; // the next attempt reports why
     }
   }
 
@@ -72,7 +72,7 @@
       const taken = take('link');
       return taken && taken.socket.readyState <= WebSocket.OPEN ? taken : open();
     },
-    /** `pictures`: how many, once that is known. */
+    /** `pictures`: the number of video sections, once that is known. */
     peer(pictures = remembered()) {
       const taken = take('peer');
       if (taken?.pictures === pictures) return taken;

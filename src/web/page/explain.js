@@ -1,9 +1,9 @@
-// What the figures of the details mean, for whoever asks for it.
+// What the figures of the details mean; shown on request.
 
 import { $ } from './dom.js';
 import { t } from './language.js';
 
-/** By the id of a figure: what it is, and what is good. */
+/** For the id of each figure: what it is, and what is good. */
 export const MEANINGS = {
   'd-delay': 'Time from the moment the camera took a picture until this browser showed it. Under 100 ms feels immediate.',
   'd-slowest': 'One picture in twenty took at least this long. If it is far above the delay, the network is uneven.',
@@ -39,7 +39,7 @@ export const MEANINGS = {
   'd-viewer': 'ID of this connection on the device. Keep it secret: anyone who knows it can end the connection.',
 };
 
-/** Writes them below the figures. */
+/** Writes the explanations below the figures. */
 export function explain() {
   for (const [id, text] of Object.entries(MEANINGS)) {
     const means = Object.assign(document.createElement('dd'), { className: 'means', textContent: t(text) });

@@ -1,16 +1,16 @@
-// Figures out of WebRTC statistics: differences between two reports, and what the selected path says. Pure.
+// Figures from WebRTC statistics: differences between two reports, and facts about the selected path. Pure.
 
 import { t } from './language.js';
 
-/** What `report` has of the picture with that track (its id), or `null`. A browser that does not tell them apart has the first. */
+/** The video statistics in `report` for the track with that id, or `null`. If a browser does not give the track, the first ones. */
 export function videoOf(report, track) {
   const all = [...report.values()].filter((s) => s.type === 'inbound-rtp' && s.kind === 'video');
   return all.find((s) => s.trackIdentifier === track) ?? all.find((s) => s.trackIdentifier === undefined) ?? null;
 }
 
 /**
- * What `report` (a `getStats()` result) says of the picture with that track against `before`, an earlier answer of this function
- * or `null`. Whatever the browser does not tell is `null`.
+ * The figures in `report` (a `getStats()` result) for the video track, compared with `before`, an earlier result of this function
+ * or `null`. Values that the browser does not report are `null`.
  */
 export function figures(report, track, before) {
   const all = [...report.values()];
@@ -38,13 +38,13 @@ export function figures(report, track, before) {
   };
 }
 
-/** By how much the sound that plays now was captured before the picture shown now, as the browser estimates it. */
+/** How much earlier the sound that plays now was captured than the picture shown now, as the browser estimates it. */
 function behind(video, audio) {
   const [picture, sound] = [video, audio].map((s) => unixOfNtp(s?.estimatedPlayoutTimestamp));
   return picture === null || sound === null ? null : picture - sound;
 }
 
-/** Mean of a summed-up delay over the frames between two reports, in ms. */
+/** Mean delay per frame between two reports, in ms, from a cumulative sum. */
 function mean(now, before, key) {
   const frames = difference(now, before, 'jitterBufferEmittedCount');
   const sum = difference(now, before, key);
@@ -67,7 +67,7 @@ function bits(now, before) {
   return bytes === null ? null : bytes * 8;
 }
 
-/** Part of the packets since `before` that never came, 0 to 1. */
+/** Fraction of the packets since `before` that never arrived, 0 to 1. */
 function lostShare(now, before) {
   const lost = difference(now, before, 'packetsLost');
   const came = difference(now, before, 'packetsReceived');

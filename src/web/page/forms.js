@@ -1,4 +1,4 @@
-// The door: signing in, pairing, and what to do where neither is possible. It touches only what is inside #door.
+// The door: signing in, pairing, and what to do if neither is possible. It changes only elements inside #door.
 
 import { ask, sentence } from './api.js';
 import { $ } from './dom.js';
@@ -6,7 +6,7 @@ import { small, t, told } from './language.js';
 import { countDown, waits } from './wait.js';
 
 const VIEWS = ['sign-in', 'pair', 'pair-ended', 'unpaired', 'link-ended'];
-/** As the daemon wants it; it counts characters, not bytes. */
+/** Shortest password that the daemon accepts, in characters, not bytes. */
 const LEAST_CHARACTERS = 8;
 
 export class Forms {
@@ -15,8 +15,8 @@ export class Forms {
   #secret = null;
 
   /**
-   * `entered(me)` when somebody got in, with the answer of /api/session; `pairEnded()` when a pairing link turns out to be no
-   * longer good; `instead()` when somebody wants to get in without a link.
+   * `entered(me)` is called when somebody got access, with the answer of /api/session; `pairEnded()` when a pairing link is no
+   * longer valid; `instead()` when somebody wants to continue without a link.
    */
   constructor({ entered, pairEnded, instead }) {
     this.#entered = entered;
@@ -31,7 +31,7 @@ export class Forms {
     }
   }
 
-  /** Shows one of the views, for one `reason` or none; `secret` is the pairing link's, `state` that of /api/session. */
+  /** Shows one of the views, with a `reason` or without; `secret` is that of the pairing link, `state` that of /api/session. */
   show(what, { reason, secret, state }) {
     if (secret) this.#secret = secret;
     this.#owned(state !== undefined && state !== 'unpaired');
@@ -42,11 +42,11 @@ export class Forms {
     $('door-reason').hidden = !reason;
     $('door').hidden = false;
     document.title = `${small($(what).querySelector('h2').textContent)} — peercam`;
-    // A screen reader reads on from here; the reason is an alert and is read anyway.
+    // A screen reader continues from here; the reason is an alert and is read anyway.
     ($(what).querySelector('input:not([hidden])') ?? $(what).querySelector('h2')).focus();
   }
 
-  /** Where there is an owner, pairing sets a new password, and links and tokens may be left of the time before. */
+  /** If there is an owner already, pairing sets a new password, and older links and tokens may exist. */
   #owned(owned) {
     $('pair-title').textContent = owned ? t('Set a new owner password') : t('Set up this camera');
     for (const id of ['pair-links', 'pair-before']) $(id).hidden = !owned;
@@ -62,7 +62,7 @@ export class Forms {
     if (!password) return this.#wrong('sign-in', 'password', t('Enter the password.'));
     const { ok, status, body, message, retry_s } = await ask('POST', 'api/login', { password });
     if (ok) {
-      // What a password manager keeps it under: the owner's and the household's are two.
+      // The user name for password managers: they store the owner's and the household's password separately.
       $('sign-in-user').value = body.role === 'owner' ? 'owner' : 'household';
       return this.#entered(body);
     }
@@ -91,7 +91,7 @@ export class Forms {
     this.#entered(body?.state ? body : { state: 'signed-in', role: 'owner' });
   }
 
-  /** One request at a time, whatever is pressed. */
+  /** Only one request at a time, however often the button is pressed. */
   async #submit(event, act) {
     event.preventDefault();
     const button = event.target.querySelector('button');

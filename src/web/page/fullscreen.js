@@ -1,10 +1,10 @@
-// Full screen, in the three dialects that browsers speak.
+// Full screen, with the three APIs that browsers have.
 
 export class Fullscreen {
   #element;
   #video;
 
-  /** The whole `element` where the browser can; on an iPhone only the video itself can, which `video()` tells. */
+  /** Shows the whole `element` if the browser supports it. An iPhone can show only a video element, which `video()` returns. */
   constructor(element, video, changed) {
     this.#element = element;
     this.#video = video;

@@ -1,12 +1,12 @@
-// Where tiles stand: how many beside each other, and which is next to which. Pure.
+// The layout of the tiles: how many in a row, and which are next to each other. Pure.
 
-/** Between two tiles, pixels; as tiles.css has it. */
+/** Gap between two tiles in pixels, as in tiles.css. */
 const GAP = 6;
-/** Narrower than this a tile can't be read: then there are more rows than fit, and one scrolls. */
+/** Smallest width of a legible tile, pixels. If there are more rows than fit, the page scrolls. */
 const LEAST = 150;
 const RATIO = 16 / 9;
 
-/** The columns in which `count` pictures of 16:9 are largest on so much room: { columns, width }, the width that of a tile. */
+/** The number of columns in which `count` pictures of 16:9 are largest: { columns, width }; `width` is that of a tile. */
 export function arrange(count, width, height) {
   let best = { columns: 1, width: 0 };
   for (let columns = 1; columns <= count; columns++) {
@@ -23,7 +23,7 @@ export function arrange(count, width, height) {
   return { columns: best.columns, width: Math.max(0, Math.floor(best.width)) };
 }
 
-/** The tile to which an arrow key leads from the one at `index`; `null` for other keys, and where there is none. */
+/** The tile that an arrow key leads to from the one at `index`; `null` for other keys, and if there is none. */
 export function neighbour(index, key, columns, count) {
   const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[key];
   const to = index + step;

@@ -1,4 +1,4 @@
-// Guest links: made, copied, listed, revoked. A part of the panel in access.js.
+// Guest links: making, copying, listing and revoking them. A part of the panel in access.js.
 
 import { ask, sentence } from './api.js';
 import { copy } from './copy.js';
@@ -6,15 +6,15 @@ import { $ } from './dom.js';
 import { t, told } from './language.js';
 import { expires } from './words.js';
 
-/** How long revoking can be undone: a little shorter than the device allows. */
+/** How long revoking can be undone, ms: a little shorter than the device allows. */
 const UNDO_MS = 15_000;
 
 export class Guests {
-  /** The link that is shown, and the one that was revoked, by their ids. */
+  /** The ids of the link that is shown, and of the link that was revoked. */
   #made = null;
   #revoked = null;
   #timer = null;
-  /** Labels of the cameras by their names, where there are several. */
+  /** Labels of the cameras by name, if there are several. */
   #cameras = new Map();
 
   constructor() {
@@ -27,7 +27,7 @@ export class Guests {
     $('guest-link').addEventListener('focus', () => $('guest-link').select());
   }
 
-  /** Asks for the list anew. */
+  /** Requests the list again. */
   async load() {
     const { ok, body, message } = await ask('GET', 'api/guests');
     if (!ok) return this.#wrong(message);
@@ -37,7 +37,7 @@ export class Guests {
     $('guests-count').textContent = body.length || '';
   }
 
-  /** The cameras that the status tells of: where there are several, a link may be for some of them. */
+  /** Draws the cameras of the status: if there are several, a link can be for some of them. */
   draw(cameras) {
     const several = cameras.length > 1 ? cameras : [];
     const labels = new Map(several.map(({ name, label }) => [name, label]));
@@ -56,7 +56,7 @@ export class Guests {
     this.load(); // its lines name cameras by their labels
   }
 
-  /** The names of those that are ticked; `undefined`: all, also those that come later. */
+  /** The names of the selected cameras; `undefined` means all, including cameras that are added later. */
   #chosen() {
     const boxes = [...$('guest-cameras').querySelectorAll('input')];
     return boxes.every((box) => box.checked) ? undefined : boxes.filter((box) => box.checked).map((box) => box.value);
@@ -76,7 +76,7 @@ export class Guests {
     $('guest-qr').hidden = true;
   }
 
-  /** By the system's own way to send things. */
+  /** Opens the system's own dialog for sharing. */
   async #share() {
     try {
       await navigator.share({ title: document.title, url: $('guest-link').value });
@@ -85,12 +85,12 @@ export class Guests {
     }
   }
 
-  /** For a phone whose camera is pointed at the screen. */
+  /** Draws the QR code, to be scanned with a phone. */
   async #draw(link) {
     const { ok, body } = await ask('POST', 'api/qr', { text: link });
     if (!ok || $('guest-link').value !== link) return;
     const svg = $('guest-qr').querySelector('svg');
-    svg.setAttribute('viewBox', `-4 -4 ${body.size + 8} ${body.size + 8}`); // a margin of four belongs to it
+    svg.setAttribute('viewBox', `-4 -4 ${body.size + 8} ${body.size + 8}`); // a QR code needs a margin of four modules
     svg.firstElementChild.setAttribute('d', body.path);
     $('guest-qr').hidden = false;
   }
@@ -154,7 +154,7 @@ export class Guests {
     this.#done();
   }
 
-  /** There is nothing to undo any more. */
+  /** Nothing can be undone any more. */
   #done() {
     clearTimeout(this.#timer);
     this.#revoked = null;
@@ -163,7 +163,7 @@ export class Guests {
     if (focused) this.#onwards();
   }
 
-  /** To where whoever pressed a button that is gone goes on. */
+  /** Moves the focus to the next useful place, after the focused button has disappeared. */
   #onwards() {
     ($('guests').querySelector('button') ?? $('guest-label')).focus();
   }

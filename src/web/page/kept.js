@@ -1,6 +1,6 @@
-// What this browser keeps for its next visit, under one name each. A browser may forbid it, and anything may be in it.
+// What this browser stores for its next visit, one name for each value. A browser may forbid storage, and the values may be anything.
 
-/** The text kept under `name`, or `null`; `storage()` is localStorage. */
+/** The text stored under `name`, or `null`; `storage()` is localStorage. */
 export function kept(storage, name) {
   try {
     return storage().getItem(`peercam.${name}`);
@@ -9,12 +9,12 @@ export function kept(storage, name) {
   }
 }
 
-/** Keeps a text, or with `null` forgets it, where that is allowed; else it holds for this visit. */
+/** Stores a text, or with `null` removes it, if storage is allowed; else the choice is valid for this visit only. */
 export function keep(storage, name, text) {
   try {
     if (text === null) storage().removeItem(`peercam.${name}`);
     else storage().setItem(`peercam.${name}`, text);
   } catch {
-    // As said.
+    // Storage is forbidden.
   }
 }

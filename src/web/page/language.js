@@ -1,23 +1,23 @@
-// The page's language. It is written in English, and its English sentences are the keys of all other languages, which are in
-// languages.js: that is loaded only by who needs it. A sentence that nobody has translated stays in English.
+// The page's language. The page is written in English, and its English sentences are the keys of the translations in languages.js,
+// which is loaded only if needed. A sentence without a translation stays in English.
 
 import { kept } from './kept.js';
 
-/** Whoever needs another language waits no longer than this for it: English is better than nothing. */
+/** How long to wait for the translations, ms: English is better than nothing. */
 const LOAD_MS = 5000;
-/** What is for machines, or for a browser without scripts. */
+/** Elements that are not translated: for machines, or for browsers without scripts. */
 const NOT_WORDS = 'code, kbd, script, noscript';
 const NAMED = ['aria-label', 'title', 'label'];
 
 const ENGLISH = prepared({ code: 'en', locale: 'en-GB', point: '.', small: true, texts: {}, told: {} });
 let language = ENGLISH;
 
-/** Marks a sentence that is translated, by `t`, where it is shown. */
+/** Marks a sentence that is translated later, by `t`, where it is shown. */
 export const english = (text) => text;
 
 /**
- * A sentence in the page's language, with `values` in place of its {names}. Where one English word means two things, `|` follows it,
- * and what it is about: 'Full|size'.
+ * A sentence in the page's language, with `values` in place of its {names}. If one English word means two things, `|` and its
+ * subject follow it: 'Full|size'.
  */
 export function t(text, values = {}) {
   const found = language.texts.get(text) ?? text.split('|')[0];
@@ -25,15 +25,15 @@ export function t(text, values = {}) {
 }
 
 /**
- * What the device says, or what connects to it, which come in English: with or without a capital and a full stop, as one sentence
- * or as several. What nobody has translated stays as it is, and what is nothing (`null`), too.
+ * Translates a message of the device, or of the code that connects to it, which are in English: with or without a capital and a full
+ * stop, one sentence or several. A message without a translation, and `null`, stay as they are.
  */
 export function told(text) {
   if (!text || language === ENGLISH) return text;
   return translated(text) ?? text.split(/([.!?] |; )/).map((part) => translated(part) ?? part).join('');
 }
 
-/** A name of a state as a word among others, where the language has no capitals there. */
+/** The name of a state for use within a sentence: in lower case, if the language writes it so. */
 export function small(text) {
   return language.small ? text.toLowerCase().replace('h.264', 'H.264') : text;
 }
@@ -43,12 +43,12 @@ export function locale() {
   return language.locale;
 }
 
-/** A number with so many digits after the point. */
+/** A number with this many digits after the point. */
 export function number(value, digits) {
   return value.toFixed(digits).replace('.', language.point);
 }
 
-/** What `make()` answers while the page speaks English: for whoever helps from afar. */
+/** The result of `make()` in English, for people who help from afar. */
 export function inEnglish(make) {
   const before = language;
   language = ENGLISH;
@@ -59,28 +59,28 @@ export function inEnglish(make) {
   }
 }
 
-/** The languages that a person wants, the best one first: the one that `storage()` has kept, then those of the browser. */
+/** The preferred languages, the best one first: the stored choice, then those of the browser. */
 export function wantedLanguages(storage, browser) {
   return [kept(storage, 'language'), ...(browser ?? [])].filter(Boolean);
 }
 
-/** Whether English is what is wanted, so that there is nothing to wait for. */
+/** Whether English is preferred, so that nothing needs to be loaded. */
 export function speaksEnglish([first = 'en']) {
   return isOf(first, ENGLISH);
 }
 
-/** The first of `all` that is wanted, or English. */
+/** The best of `all` for the preferred languages, or English. */
 export function pick(wanted, all) {
   const found = wanted.map((tag) => [ENGLISH, ...all].find((one) => isOf(tag, one)));
   return found.find(Boolean) ?? ENGLISH;
 }
 
-/** Speaks a language of languages.js from now on. */
+/** Sets the language, one of languages.js. */
 export function setLanguage(one) {
   language = one === ENGLISH ? ENGLISH : prepared(one);
 }
 
-/** Speaks the first of the `wanted` languages that there is, and puts the document into it. */
+/** Sets the first of the `wanted` languages that exists, and translates the document. */
 export async function speak(wanted) {
   let timer;
   const late = new Promise((_, reject) => (timer = setTimeout(reject, LOAD_MS)));
@@ -92,12 +92,12 @@ export async function speak(wanted) {
   translate(document.body);
 }
 
-/** Whether a browser's tag ("de-AT") is of this language. */
+/** Whether a browser's language tag ("de-AT") belongs to this language. */
 function isOf(tag, { code }) {
   return `${tag}-`.toLowerCase().startsWith(`${code}-`.toLowerCase());
 }
 
-/** What is in the document before anything is drawn. */
+/** Translates the text that the document has before anything is drawn. */
 function translate(root) {
   const walk = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
   while (walk.nextNode()) {
@@ -114,25 +114,25 @@ function translate(root) {
   }
 }
 
-/** A language of languages.js as it is looked up in. */
+/** A language of languages.js, prepared for lookups. */
 function prepared(one) {
   const [texts, said] = [one.texts, one.told].map(Object.entries);
   return {
     ...one,
-    point: one.point ?? (1.5).toLocaleString(one.locale)[1], // English asks nobody: that takes a browser tens of ms
+    point: one.point ?? (1.5).toLocaleString(one.locale)[1], // not computed for English, because it takes a browser tens of ms
     texts: new Map(texts),
     exact: new Map([...texts, ...said].map(([key, text]) => [bare(key).toLowerCase(), text])),
     patterns: said.filter(([key]) => key.includes('{')).map(([key, text]) => [patternOf(bare(key)), text]),
   };
 }
 
-/** What a sentence with placeholders looks like; none of them stands for more than one clause. */
+/** A pattern that matches a sentence with placeholders; none of them matches more than one clause. */
 function patternOf(key) {
   const literal = key.replace(/[.*+?^$()[\]|\\]/g, '\\$&');
   return new RegExp(`^${literal.replace(/\{(\w+)\}/g, '(?<$1>(?:(?![.!?;] ).)+?)')}$`, 'is');
 }
 
-/** One sentence of the device's, or `null`. */
+/** The translation of one sentence of the device, or `null`. */
 function translated(text) {
   const plain = bare(text);
   const found = language.exact.get(plain.toLowerCase()) ?? matched(plain);

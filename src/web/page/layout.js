@@ -1,8 +1,8 @@
-// Which camera is enlarged, and how many there were, as this browser keeps it for its next visit.
+// Which camera is enlarged, and the number of cameras, as this browser stores them for its next visit.
 
 import { keep, kept } from './kept.js';
 
-/** The layout that `storage()` has kept: { enlarged, last }, names of cameras or `null`; `last` is the one enlarged last. */
+/** The layout in `storage()`: { enlarged, last }, names of cameras or `null`; `last` is the camera that was enlarged last. */
 export function keptLayout(storage) {
   return { enlarged: kept(storage, 'enlarged'), last: kept(storage, 'last') };
 }
@@ -12,12 +12,12 @@ export function keepLayout(storage, { enlarged, last }) {
   keep(storage, 'last', last);
 }
 
-/** The layout after a camera was enlarged (`null`: none is any more). */
+/** The layout after a camera was enlarged (`null`: none is enlarged any more). */
 export function enlarge(layout, name) {
   return { enlarged: name, last: name ?? layout.last };
 }
 
-/** How many cameras there are: the first offer of the next visit has so many sections for pictures (early.js). */
+/** Stores the number of cameras: the first offer of the next visit has this many video sections (early.js). */
 export function keepCount(storage, count) {
   keep(storage, 'cameras', count > 1 ? String(count) : null);
 }

@@ -1,17 +1,17 @@
-// One WebSocket to the daemon, from opening to closing. Whether there is another after it is not its business.
+// One WebSocket to the daemon, from opening to closing. It does not reconnect.
 
 export class Link {
   #socket;
   #life = new AbortController();
-  /** When the daemon last said anything (`performance.now()`); it says something every 2 s. */
+  /** When the last message of the daemon arrived (`performance.now()`); it sends one every 2 s. */
   heard_ms = performance.now();
   open = false;
-  /** Whether it ever was open. */
+  /** Whether the socket was ever open. */
   opened = false;
 
   /**
-   * `message(object)` for each message, `closed(code, reason)` once when the other side or the network ends it.
-   * Neither is called after `close()`. Throws where the browser forbids the socket.
+   * `message(object)` is called for each message, `closed(code, reason)` once when the daemon or the network ends the socket. Neither
+   * is called after `close()`. Throws if the browser forbids the socket.
    */
   constructor({ message, closed }) {
     const { socket, heard } = self.early.link();
@@ -30,13 +30,13 @@ export class Link {
       try {
         parsed = JSON.parse(data);
       } catch {
-        return; // Not ours; a later daemon may send what this page does not know.
+        return; // Unknown: a newer daemon may send messages that this page does not know.
       }
       message(parsed);
     };
     on('message', ({ data }) => hear(data));
     if (this.#socket.readyState === WebSocket.OPEN) opened();
-    // Only once whoever makes this link has it.
+    // Deferred until the caller has this object.
     queueMicrotask(() => heard.forEach((data) => this.open && hear(data)));
     on('close', ({ code, reason }) => {
       this.close();
@@ -44,7 +44,7 @@ export class Link {
     });
   }
 
-  /** Sends if the socket is open; else drops it, since what it was about has gone with the socket. */
+  /** Sends a message if the socket is open; else drops it, because its context is gone with the socket. */
   send(message) {
     if (this.open) this.#socket.send(JSON.stringify(message));
   }

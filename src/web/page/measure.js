@@ -1,21 +1,21 @@
-// What is measured of the one picture that is looked at: its delay, and the figures of its statistics.
+// Measurements of the main picture: its delay, and the figures from its statistics.
 
 import { Recent, age_ms, on_screen_ms, plausible } from './delay.js';
 import { figures } from './figures.js';
 
-/** The delay told is the median of this many pictures, two seconds at 30 a second. */
+/** The reported delay is the median of this many pictures: two seconds at 30 per second. */
 const DELAYS = 60;
 
 export class Measure {
   #delays = new Recent(DELAYS);
-  /** How long the browser held pictures back when it played no sound, ms. */
+  /** How long the browser held pictures back while it played no sound, ms. */
   #heldMuted_ms = 0;
-  /** Figures of the present session, see figures.js. */
+  /** Figures of the current session, see figures.js. */
   figures = null;
-  /** Whether the browser tells the RTP timestamp of what it shows: `null` until it showed something. */
+  /** Whether the browser reports the RTP timestamp of what it shows; `null` until it showed something. */
   measurable = null;
 
-  /** Another picture: what was measured belongs to the one before. */
+  /** The main picture has changed: drops the measurements of the previous one. */
   startOver() {
     this.#delays.clear();
     this.figures = null;
@@ -26,7 +26,7 @@ export class Measure {
     this.#delays.clear();
   }
 
-  /** A frame is on the screen, or about to be; `clock` and `hello` are the session's. */
+  /** A frame is displayed, or about to be; `clock` and `hello` are those of the session. */
   shown(metadata, now_ms, { clock, hello }) {
     this.measurable = metadata.rtpTimestamp !== undefined;
     const best = clock.best(now_ms);
@@ -35,7 +35,7 @@ export class Measure {
     this.#add(age_ms(hello.video_clock, metadata.rtpTimestamp, mono_us));
   }
 
-  /** Takes a report, `null` where there is none, of the picture with that track. */
+  /** Reads a report (`null` if there is none) for the video track. */
   read(report, track, sound, now_ms, session) {
     this.figures = report && figures(report, track, this.figures);
     if (!report) return;
@@ -44,9 +44,9 @@ export class Measure {
   }
 
   /**
-   * { delay_ms, delay_p95_ms, sync_ms, sound_behind_ms }: the median from capture to shown, and the slowest twentieth; the part
-   * by which the picture waits for the sound, what the browser holds it back more than muted; what is left between the two, as
-   * the browser estimates it, positive where the sound is late.
+   * { delay_ms, delay_p95_ms, sync_ms, sound_behind_ms }: median and 95th percentile of the time from capture to display; the part of
+   * it in which the picture waits for the sound, compared with muted playback; and how far the sound is behind the picture, as the
+   * browser estimates it, positive if the sound is late.
    */
   delays(sound) {
     const { held_ms = null, sound_behind_ms = null } = this.figures ?? {};
@@ -59,8 +59,8 @@ export class Measure {
   }
 
   /**
-   * The other way, for browsers that do not tell the RTP timestamp of a shown frame: the sender's wall clock at the
-   * capture of what plays now, which the browser derives from RTCP sender reports.
+   * For browsers that do not report the RTP timestamp of a displayed frame: the sender's wall clock at the capture of what plays now,
+   * which the browser derives from RTCP sender reports.
    */
   #fromReport(now_ms, { clock, status }) {
     const best = clock.best(now_ms);
