@@ -1,7 +1,7 @@
-// Languages that the page speaks besides English, loaded by who needs them (language.js). A new one is added here, and nowhere else:
-// its code and its own name, how it writes dates and numbers (`locale`), whether the names of states are written small within a line
-// (`small`), and, by the English sentence, what stands on the page (`texts`) and what the device says (`told`). Words in {braces} stay as
-// they are. A unit test tells what is missing. French has unbreakable spaces before its : ; ? and !.
+// Translations of the page, loaded only if needed (language.js). To add a language, add it here, and nowhere else: its code and its own
+// name, its format of dates and numbers (`locale`), whether the names of states are in lower case within a sentence (`small`), and for
+// each English sentence the translation: of the page (`texts`) and of what the device says (`told`). Words in {braces} stay as they are.
+// A unit test finds what is missing. French has no-break spaces before : ; ? and !.
 
 export const LANGUAGES = [
   {

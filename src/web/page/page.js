@@ -1,4 +1,4 @@
-// Puts the parts together: door, session, picture, what they say, and the controls.
+// Connects the parts of the page: door, session, pictures, messages and controls.
 
 import { ask, sentence } from './api.js';
 import { Awake } from './awake.js';
@@ -21,45 +21,45 @@ import { Tiles } from './tiles.js';
 import { View } from './view.js';
 import { describe, explained, together } from './words.js';
 
-/** The line with its seconds, and the session's deadlines, are looked at this often. */
+/** How often the status line and the session's deadlines are updated, ms. */
 const TICK_MS = 250;
-/** Statistics are read, and figures change, this often. */
+/** How often statistics are read and figures change, ms. */
 const FIGURES_MS = 1000;
-/** What is loaded by whoever asks for it comes after this time in any case: once the device is updated, these files are gone. */
+/** Files that are loaded on demand are loaded after this time in any case, ms: after an update of the device they are gone. */
 const REST_MS = 3000;
 const REST = ['./access.js', './forms.js', './inquiry.js', './why.js', './explain.js', './whep.js'];
-/** What a camera is called that nobody has named. */
+/** The label of a camera without a name. */
 const UNNAMED = 'Camera';
 
 const languages = wantedLanguages(() => localStorage, navigator.languages);
-// Who reads English waits for nothing; for others it connects meanwhile.
+// English needs no loading. For other languages, connecting goes on meanwhile.
 if (!speaksEnglish(languages)) await speak(languages);
 
 const view = new View();
 const measure = new Measure();
 const pausing = new Pausing();
-/** Since when the page tries to get a picture. */
+/** When the page started trying to get a picture. */
 let since_ms = performance.now();
-/** The media that is shown, and that of a newer viewer, which is not shown yet; as of peer.js. */
+/** The media that is shown, and the media of a newer viewer that is not shown yet (see peer.js). */
 let present = null;
 let coming = null;
 
 const tiles = new Tiles({ enlarge: enlargeCamera, full: () => fullscreen.toggle(), moved: look, frame: shown, changed: draw, loud });
-/** What plays the sound, of whichever camera. */
+/** The element that plays the sound of the camera that is heard. */
 const { picture: sounding } = tiles.first;
 const fullscreen = new Fullscreen(view.app, () => main().video, draw);
 const corner = new Corner(() => main().video, draw);
 const awake = new Awake();
-/** Whether the picture is wanted: not while the door is shown, nor when the page is left. */
+/** Whether the picture is wanted: not while the door is shown, and not after the page is left. */
 let watching = begun;
 const door = new Door({ watch: begin, leave, changed: draw });
-/** The report of why it does not connect, once that takes long. */
+/** The report of why it does not connect, once connecting takes long. */
 let inquiry = null;
-/** The settings, once they were opened. */
+/** The settings panel, once it was opened. */
 let access = null;
 const tabs = new Tabs(new URL(document.baseURI).pathname, { watching: () => session.viewer !== null, giveWay, changed: draw });
 let said = describe(known(tiles.first, performance.now()), performance.now());
-/** What a state offers (words.js). Each answers a sentence where it fails. */
+/** Actions that a state offers (words.js). Each returns a sentence if it fails. */
 const ACTS = { 'switch-on': switchOn, try: () => session.nudge(), here: watchHere };
 
 view.controls({
@@ -99,8 +99,7 @@ document.addEventListener('visibilitychange', () => {
 });
 
 /**
- * The facts that this page shows, for tests and for support; reading changes nothing. Numbers are `null` while
- * they are not known. `state` is one of: connecting, live, frozen, camera-gone, blocked, no-h264, unsupported,
+ * The facts that this page shows, for tests and for support; reading them changes nothing. Unknown numbers are `null`. `state` is one of: connecting, live, frozen, camera-gone, blocked, no-h264, unsupported,
  * full, refused, ended, no-path, away, elsewhere, private; while the door is shown: pair, pair-ended, sign-in, unpaired,
  * link-ended.
  */
@@ -120,7 +119,7 @@ session.tie({
 door.open();
 setInterval(tick, TICK_MS);
 setInterval(readFigures, FIGURES_MS);
-setTimeout(() => REST.forEach((file) => import(file).catch(() => {})), REST_MS); // whoever asks for it sees why not
+setTimeout(() => REST.forEach((file) => import(file).catch(() => {})), REST_MS); // the caller that needs the file reports the error
 
 function begin() {
   if (watching) return;
@@ -129,14 +128,14 @@ function begin() {
   session.start();
 }
 
-/** Resolves when the device knows. */
+/** Stops watching. Resolves when the device knows. */
 function end() {
   if (!watching) return null;
   watching = false;
   return session.stop();
 }
 
-/** Another tab goes on in place of this one. */
+/** Stops in favour of another tab. */
 async function giveWay() {
   const left = end();
   session.trouble = { kind: 'elsewhere', message: null };
@@ -150,7 +149,7 @@ async function watchHere() {
   else begin();
 }
 
-/** Nothing of the pictures stays behind the door. */
+/** Stops and clears all pictures: none may stay visible behind the door. */
 function leave() {
   end();
   present = null;
@@ -159,7 +158,7 @@ function leave() {
   measure.startOver();
 }
 
-/** The panel is loaded by who opens it. */
+/** Opens a panel; its module is loaded when it is first opened. */
 async function openPanel(panel) {
   if (panel === 'access' && !access) {
     const { Access } = await import('./access.js');
@@ -171,8 +170,8 @@ async function openPanel(panel) {
 }
 
 /**
- * The last pictures of an older session stay until the new one's media can come: a still is better than nothing. What was
- * measured belongs to the one before.
+ * Follows the session. The last pictures of the previous session stay until media of the new one can arrive: a still picture is
+ * better than nothing. Measurements start again.
  */
 function follow() {
   tiles.take(camerasOf(session.hello));
@@ -193,7 +192,7 @@ function follow() {
   draw();
 }
 
-/** The tile of the camera that is heard and measured. */
+/** The tile of the main camera, which is heard and measured. */
 function main() {
   return tiles.of(mainOf(camerasOf(session.hello), session.layout)?.name) ?? tiles.first;
 }
@@ -202,7 +201,7 @@ function everLive() {
   return tiles.list.some((tile) => tile.everLive);
 }
 
-/** Enlarges a camera, `null` none: a choice for the next visit, too. */
+/** Enlarges a camera (`null`: none), and stores the choice for the next visit. */
 function enlargeCamera(name) {
   const before = main();
   session.layout = enlarge(session.layout, name);
@@ -213,7 +212,7 @@ function enlargeCamera(name) {
   draw();
 }
 
-/** Who sees what, and what is not sent for that. */
+/** Determines which tiles are visible, and pauses the others. */
 function look() {
   const now_ms = performance.now();
   const paused = pausing.look(tiles.list.map((tile) => ({ name: tile.name, visible: tiles.shows(tile) })), now_ms);
@@ -226,7 +225,7 @@ function isPrivate() {
   return freshStatus()?.privacy ?? door.me?.privacy ?? false;
 }
 
-/** Switches all of them off or on, or one `camera`: { ok, says }, a sentence where that failed or has a catch, else `null`. */
+/** Switches all of them off or on, or one `camera`. Returns { ok, says }: a sentence on failure or with a warning, else `null`. */
 async function setPrivacy(on, camera) {
   const { ok, body, message } = await ask('POST', 'api/privacy', { on, camera });
   if (!ok) return { ok, says: told(message) };
@@ -234,13 +233,13 @@ async function setPrivacy(on, camera) {
   return { ok, says: body?.warning ? sentence(told(body.warning)) : null };
 }
 
-/** All of them, or where only the main camera is off, that one. */
+/** Switches on all of them, or only the main camera if just that one is off. */
 async function switchOn() {
   const { says } = await setPrivacy(false, isPrivate() ? undefined : main().name);
   return says;
 }
 
-/** Saves what is seen now, and offers to copy it. */
+/** Saves the picture that is shown now, and offers to copy it. */
 async function saveStill() {
   const { video, label } = main();
   const picture = await still(video, 'image/jpeg');
@@ -254,14 +253,14 @@ async function saveStill() {
   view.toast(t('Saved as {name}.', { name }), canCopyPictures() ? { label: t('Copy instead'), press } : null);
 }
 
-/** Words below the figures of the details. */
+/** Loads the explanations below the figures of the details. */
 let explaining = null;
 function explainOnce() {
   explaining ??= import('./explain.js').then(({ explain }) => explain());
   return explaining.catch(() => (explaining = null));
 }
 
-/** What a person chose holds for the next visit; that a browser refuses it does not change the choice. */
+/** Stores the choice for the next visit, even if the browser refuses to play sound now. */
 async function setSound(on) {
   measure.soundTurned();
   keep(() => localStorage, 'sound', on ? 'on' : null);
@@ -274,9 +273,9 @@ function setQuality(quality) {
   draw();
 }
 
-/** A frame of a tile is on the screen, or about to be. */
+/** A frame of a tile is displayed, or about to be. */
 function shown(tile, metadata, now_ms) {
-  // Chromium shows a black frame where a connection ends that never brought a picture.
+  // Chromium shows a black frame when a connection ends that never brought a picture.
   if (session.media !== 'up' && session.media !== 'interrupted') return;
   if (!tile.everLive || said.state !== 'live') queueMicrotask(draw);
   tile.everLive = true;
@@ -292,17 +291,17 @@ async function readFigures() {
   for (const tile of report ? tiles.list : []) tile.counted(videoOf(report, tile.picture.track)?.framesDecoded ?? null, now_ms);
 }
 
-/** Connecting that takes longer than a second may need to be explained. */
+/** Collects facts for the report if connecting takes long. */
 async function inquire(report) {
   if (!inquiry) {
     const loaded = await import('./inquiry.js').catch(() => null);
-    if (!loaded) return; // A device that is away doesn't send this file either: the next look tries again.
+    if (!loaded) return; // If the device is not reachable, this file is not either: the next call tries again.
     inquiry ??= new loaded.Inquiry();
   }
   inquiry.look(report, session.attempt, around());
 }
 
-/** What the page itself knows of an attempt to connect, for snapshot.js. */
+/** What the page itself knows about an attempt to connect, for snapshot.js. */
 function around() {
   const now_ms = performance.now();
   const { hello, status, attempt } = session;
@@ -334,7 +333,7 @@ function tick() {
   draw();
 }
 
-/** What is known of a tile's camera, and of the way to it. */
+/** What is known about a tile's camera and the connection to it. */
 function known(tile, now_ms) {
   const came = tiles.list.map((each) => each.came_ms(now_ms)).filter((ms) => ms !== null);
   return {
@@ -366,41 +365,41 @@ function facts() {
   const { enlarged } = session.layout;
   return {
     state: outside() ? door.shown : said.state,
-    /** As whom: owner, viewer or guest. */
+    /** The role of the person: owner, viewer or guest. */
     role: door.me?.role ?? null,
     /** Whether there is a report of why it does not connect. */
     why: inquiry?.offered ?? false,
-    /** The whole line as it is read. */
+    /** The whole status line as people read it. */
     text: [said.head, [said.text, said.again].filter(Boolean).join(' ')].filter(Boolean).join('. '),
-    /** In ms, as of measure.js. */
+    /** Delays in ms, see measure.js. */
     ...measure.delays(sound),
-    /** Bound of the clock error in `delay_ms`. */
+    /** The largest possible clock error in `delay_ms`. */
     clock_error_ms: clock?.error_ms ?? null,
     width: width || null,
     height: height || null,
     fps: picture.fps(now_ms) ?? measured?.decoded_fps ?? null,
     bitrate_bps: measured?.video_bps == null ? null : measured.video_bps + (measured.audio_bps ?? 0),
-    /** Of the media path; where the browser does not tell, of the WebSocket. */
+    /** Round trip of the media path, or if the browser does not report it, of the WebSocket. */
     rtt_ms: measured?.rtt_ms ?? clock?.rtt_ms ?? null,
-    /** Shown since the page was opened. */
+    /** Frames shown since the page was opened. */
     frames: picture.frames,
-    /** Decoded in this session. */
+    /** Frames decoded in this session. */
     decoded: measured?.decoded ?? null,
     dropped: measured?.dropped ?? null,
     lost_share: measured?.lost_share ?? null,
     sound,
-    /** How far the picture is zoomed. */
+    /** The zoom factor. */
     zoom: main().zoom.scale,
-    /** Which size is asked for: auto, full, half or quarter. */
+    /** The requested size: auto, full, half or quarter. */
     quality: session.quality,
     viewer: session.viewer,
     /** Sessions begun since the page was opened. */
     generation: session.generation,
-    /** 'WebSocket', or 'requests' where the browser opens none. */
+    /** 'WebSocket', or 'requests' if the browser opens none. */
     way: session.way,
     socket: session.socket,
     media: session.media,
-    /** The camera that is enlarged, where there are several, and the one that the figures above are of, by their names. */
+    /** The names of the enlarged camera, if there are several, and of the camera that the figures above are for. */
     enlarged: tiles.several ? (tiles.of(enlarged)?.name ?? null) : null,
     camera: main().name,
     cameras: tiles.list.map((tile) => ({
@@ -415,7 +414,7 @@ function facts() {
   };
 }
 
-/** Whether the door is shown in place of the picture. */
+/** Whether the door is shown instead of the picture. */
 function outside() {
   return door.shown !== null && door.shown !== 'watch';
 }
@@ -428,12 +427,12 @@ function draw() {
   const words = new Map(list.map((tile) => [tile, describe(known(tile, now_ms), now_ms)]));
   const all = list.map((tile) => ({ label: tile.label, said: words.get(tile) }));
   const whole = together(all, words.get(hers));
-  // What one camera says of itself alone is its tile's, and takes no other's place.
+  // A message about one camera alone is shown in its tile, and covers no other.
   const enlarged = several && session.layout.enlarged === hers.name;
   said = enlarged && whole !== words.get(hers) ? { ...words.get(hers), card: false } : whole;
   if (said.state === 'full' && before !== 'full') tabs.look();
   if (said.state !== 'connecting') since_ms = now_ms;
-  // A camera that takes its time is not a connection that fails.
+  // A camera that starts slowly is not a failing connection.
   const state = statusOf(session.status, camerasOf(session.hello), hers.name)?.video?.state;
   inquiry?.decide(said.state, now_ms - since_ms, session.socket === 'open' && (session.media !== 'up' || state === 'live'));
   const first = inquiry?.first ?? null;
@@ -469,7 +468,7 @@ function draw() {
   if (view.panel === 'access') access?.draw(freshStatus(), session.viewer);
 }
 
-/** What the device says of itself, as long as that is of now: figures of a lost connection are not shown. */
+/** The device's status, if it is current: figures of a lost connection are not shown. */
 function freshStatus() {
   return session.fresh ? session.status : null;
 }

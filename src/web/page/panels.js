@@ -1,4 +1,4 @@
-// The panels beside the picture, of which one is open at a time, each by its button.
+// The panels beside the picture. Each has a button, and one is open at a time.
 
 import { $ } from './dom.js';
 
@@ -7,7 +7,7 @@ export class Panels {
   #buttons;
   #changed;
 
-  /** `buttons`: panel by button, both by id. `changed(panel)` with the one that opened, or `null`. */
+  /** `buttons`: maps a button's id to a panel's id. `changed(panel)` gets the panel that opened, or `null`. */
   constructor(app, buttons, changed) {
     this.#app = app;
     this.#buttons = buttons;
@@ -23,10 +23,10 @@ export class Panels {
     return Object.values(this.#buttons).find((panel) => !$(panel).hidden) ?? null;
   }
 
-  /** Opens or closes it. The focus of who was inside goes back to its button. */
+  /** Opens or closes a panel. A focus inside a closed panel goes back to its button. */
   toggle(panel) {
     const open = $(panel).hidden;
-    // A button that was pressed inside may be disabled by now, and then nothing has the focus.
+    // If a button inside was pressed and is now disabled, nothing has the focus.
     const inside = [document.body, null].includes(document.activeElement) || $(panel).contains(document.activeElement);
     for (const [b, p] of Object.entries(this.#buttons)) {
       const shown = open && p === panel;
@@ -36,7 +36,7 @@ export class Panels {
     }
     this.#app.classList.toggle('with-details', open);
     if (open) $(panel).scrollTop = 0;
-    // Its opener goes on in it.
+    // Keyboard and screen reader continue inside the panel.
     if (open) $(panel).focus({ preventScroll: true });
     this.#changed(open ? panel : null);
   }

@@ -1,17 +1,17 @@
-// The owner's and the household's password, changed and removed. A part of the panel in access.js.
+// Changing and removing the owner's and the household's password. A part of the panel in access.js.
 
 import { ask } from './api.js';
 import { $ } from './dom.js';
 import { t, told } from './language.js';
 import { countDown, label, waits } from './wait.js';
 
-/** As the daemon wants it. */
+/** Shortest password that the daemon accepts, characters. */
 const LEAST_CHARACTERS = 8;
 
 export class Passwords {
   #changed;
 
-  /** `changed()` when one was: guest links may have ended by that. */
+  /** `changed()` is called after a change, which may have ended guest links. */
   constructor(changed) {
     this.#changed = changed;
     $('passwords').addEventListener('submit', (event) => this.#submit(event));
@@ -23,7 +23,7 @@ export class Passwords {
     });
   }
 
-  /** Asks what there is: whether the household has a password, and what a new one of the owner's ends. */
+  /** Requests whether the household has a password, and which links and tokens a new owner password ends. */
   async load() {
     this.#fields();
     const { body } = await ask('GET', 'api/issued');
@@ -43,14 +43,14 @@ export class Passwords {
     this.#fields();
   }
 
-  /** What has to be filled in for what is chosen. Password managers tell two passwords of one page by their user names. */
+  /** Shows the fields for the selected action. Password managers distinguish two passwords of one page by their user names. */
   #fields() {
     const role = $('password-role').value;
     $('password-user').value = role === 'viewer' ? 'household' : 'owner';
     $('password-fields').hidden = role === 'remove';
     label($('password-submit'), role === 'remove' ? t('Remove') : t('Change'));
     $('password-links').hidden = true;
-    for (const id of ['password-error', 'password-done']) $(id).textContent = ''; // They were about something else.
+    for (const id of ['password-error', 'password-done']) $(id).textContent = ''; // these messages were about something else
   }
 
   async #submit(event) {

@@ -1,13 +1,13 @@
-// What nobody sees is not sent: which cameras are paused. Pure: time is an argument.
+// Which cameras are paused, because nobody sees their pictures. Pure: time is an argument.
 
-/** Who looks away for less than this finds the picture going on, and costs no keyframe. */
+/** How long a picture must be invisible before it is paused, ms. A shorter absence costs no keyframe. */
 const HIDDEN_MS = 10_000;
 
 export class Pausing {
-  /** Since when a camera is not seen, by its name. */
+  /** By camera name: since when the camera is not visible. */
   #since_ms = new Map();
 
-  /** The names of those that are paused at `now_ms`; `all` is [{ name, visible }]. One that is seen again is not, at once. */
+  /** The names of the cameras paused at `now_ms`; `all` is [{ name, visible }]. A camera that becomes visible is resumed at once. */
   look(all, now_ms) {
     const before = this.#since_ms;
     const hidden = all.filter(({ visible }) => !visible);

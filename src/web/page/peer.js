@@ -1,7 +1,7 @@
 // One RTCPeerConnection, from its first offer to its end. A new session is a new Peer: callbacks of an old one
 // are cut off by its AbortController, so nothing stale can reach the page.
 
-/** Each server fails once for each of the browser's addresses; more of that tells nothing new. */
+/** Largest number of server errors kept. Each server fails once for each address of the browser; more entries add nothing. */
 const MOST_ERRORS = 16;
 
 export class Peer {
@@ -10,36 +10,36 @@ export class Peer {
   #send;
   #wishes;
   #offer;
-  /** Remote candidates that came before the answer they belong to; they are few (one per address). */
+  /** Remote candidates that came before the answer that they belong to; there are few (one per address). */
   #early = [];
-  /** Ours that came before our offer was sent. */
+  /** Local candidates from before the offer was sent. */
   #unsent = [];
-  /** Whether the present offer has gone to the daemon. */
+  /** Whether the current offer was sent to the daemon. */
   sent = false;
   #again = false;
   #wasUp = false;
-  /** Whether an offer of ours may have reached the daemon without its answer reaching us: only a new one tells. */
+  /** Whether the daemon may have received an offer whose answer never arrived: only a new offer can tell. */
   unsettled = false;
-  /** How many pictures it was made for, and the video section of each camera, by its name, once it was offered. */
+  /** The number of video sections it was made for, and once offered, the video section of each camera by name. */
   pictures;
   mids = new Map();
-  /** The transceivers of these sections, likewise; and what has come: the sound, and the pictures by their cameras' names. */
+  /** The transceivers of these sections by camera name; and the tracks that have come: the sound, and the pictures by camera name. */
   #cast = new Map();
   #came = { sound: null, pictures: new Map() };
   /** The viewer's id, once the daemon has answered. */
   viewer = null;
-  /** connecting, up, interrupted or failed */
+  /** State of the media: connecting, up, interrupted or failed. */
   media = 'connecting';
   since_ms = performance.now();
-  /** When it was made, and what STUN and TURN servers refused: for the report of why it does not connect. */
+  /** When it was created, and the errors of STUN and TURN servers: for the report of why it does not connect. */
   begun_ms = performance.now();
   #errors = [];
   #leftOut = [];
 
   /**
-   * `send(message)` reaches the daemon, `wishes()` tells what goes with an offer, `tracks({ sound, pictures })` brings the media,
-   * the pictures by their cameras' names, `changed()` says that `media` did. The first offer is made at once, while the socket is
-   * still opening (early.js), for so many `pictures` if that is known.
+   * `send(message)` sends to the daemon, `wishes()` returns what goes with an offer, `tracks({ sound, pictures })` gets the media (the
+   * pictures by camera name), `changed()` is called when `media` changed. The first offer is made at once, while the socket is still
+   * opening (early.js), with this number of `pictures` if it is known.
    */
   constructor({ send, wishes, tracks, changed }, pictures) {
     this.#send = send;
@@ -56,7 +56,7 @@ export class Peer {
       tracks(this.#came);
     });
     on('icecandidate', ({ candidate }) => {
-      if (candidate?.candidate === '') return; // Firefox says twice that there are no more; null is the end.
+      if (candidate?.candidate === '') return; // Firefox reports the end twice; null is the real one.
       const message = { type: 'candidate', candidate: candidate?.candidate ?? '', mid: candidate?.sdpMid ?? '0' };
       if (this.sent) this.#send(message);
       else this.#unsent.push(message);
@@ -76,7 +76,7 @@ export class Peer {
     on('iceconnectionstatechange', follow);
   }
 
-  /** Sends the first offer, for the cameras of these names; gathering goes on behind it and its candidates trickle. */
+  /** Sends the first offer, for the cameras of these names. Gathering continues, and further candidates are sent as they come. */
   async join(iceServers, names) {
     const offer = await this.#offer;
     if (this.#life.signal.aborted) return;
@@ -86,7 +86,7 @@ export class Peer {
     await this.#describe(offer);
   }
 
-  /** There are other cameras now: those that stay keep their sections, and a new one gets one that is free. */
+  /** The cameras have changed: those that stay keep their sections, and a new camera gets a free one. */
   async recast(names) {
     if (this.#life.signal.aborted || this.#pc.signalingState !== 'stable') return;
     const before = this.#cast;
@@ -104,17 +104,17 @@ export class Peer {
     return this.#pc.getTransceivers().filter(({ receiver }) => receiver.track.kind === 'video');
   }
 
-  /** Looks for a new path for the media: the same viewer, new ICE credentials (RFC 8839 section 4.4.1.1.1). */
+  /** Restarts ICE to find a new path for the media: the same viewer, new ICE credentials (RFC 8839 section 4.4.1.1.1). */
   async restart() {
     if (this.#life.signal.aborted) return;
     if (this.#pc.signalingState !== 'stable') {
-      this.#again = true; // An offer is out: after its answer.
+      this.#again = true; // An offer is pending: restart after its answer.
       return;
     }
     await this.#describe(await this.#pc.createOffer({ iceRestart: true }));
   }
 
-  /** The socket is gone, and with it the answer to an offer that is out: takes that back, so that another can be made. */
+  /** The socket is gone, and with it the answer to a pending offer: rolls that offer back, so that another can be made. */
   async offerLost() {
     this.#again = false;
     if (this.#pc.signalingState !== 'have-local-offer') return;
@@ -133,7 +133,7 @@ export class Peer {
     for (const message of this.#unsent.splice(0)) this.#send(message);
   }
 
-  /** Takes the daemon's answer. */
+  /** Applies the daemon's answer. */
   async answer(sdp) {
     this.#leftOut = leftOut(this.#pc.localDescription?.sdp ?? '', sdp);
     await this.#pc.setRemoteDescription({ type: 'answer', sdp });
@@ -145,14 +145,14 @@ export class Peer {
     }
   }
 
-  /** Takes one of the daemon's candidates; one that the browser cannot use costs nothing. */
+  /** Adds one of the daemon's candidates; one that the browser cannot use is ignored. */
   candidate(candidate, mid) {
     const init = { candidate, sdpMid: mid ?? '0' };
     if (!this.#pc.remoteDescription || this.#pc.signalingState !== 'stable') this.#early.push(init);
     else this.#pc.addIceCandidate(init).catch((e) => console.debug('candidate not usable:', candidate, e.message));
   }
 
-  /** What the connection says of itself. */
+  /** The states of the connection. */
   get states() {
     const { iceConnectionState: ice, iceGatheringState: gathering, connectionState: connection } = this.#pc;
     return { ice, gathering, connection, errors: this.#errors, leftOut: this.#leftOut };
@@ -164,7 +164,7 @@ export class Peer {
     return this.#life.signal.aborted ? null : report;
   }
 
-  /** Bytes that came over all paths, media and reports, or `null`. */
+  /** Bytes received over all paths, media and reports, or `null`. */
   async received() {
     const report = await this.stats();
     if (!report) return null;
@@ -181,21 +181,21 @@ export class Peer {
   }
 }
 
-/** Header extensions that the device uses where it can: what people call them, and their URIs. */
+/** Header extensions that the device uses if it can: their common names, and their URIs. */
 const EXTENSIONS = [
   ['playout-delay', 'http://www.webrtc.org/experiments/rtp-hdrext/playout-delay'],
   ['transport-cc', 'http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01'],
 ];
 
-/** Names of those that an offer has and its answer leaves out, for want of an id that the device can write. */
+/** Names of the extensions that an offer has and its answer omits, because their ids are too large for the device. */
 export function leftOut(offer, answer) {
   const has = (sdp, uri) => sdp.split(/\r?\n/).some((l) => l.startsWith('a=extmap:') && l.split(' ')[1] === uri);
   return EXTENSIONS.filter(([, uri]) => has(offer, uri) && !has(answer, uri)).map(([name]) => name);
 }
 
 /**
- * One word for two state machines: Firefox tells of an interruption in ICE first, and the checks of an ICE restart
- * look like connecting in both.
+ * One state for two state machines: Firefox reports an interruption in ICE first, and the checks of an ICE restart look like
+ * connecting in both.
  */
 export function mediaState({ connectionState, iceConnectionState }, wasUp) {
   const states = [connectionState, iceConnectionState];
@@ -207,7 +207,7 @@ export function mediaState({ connectionState, iceConnectionState }, wasUp) {
 
 /**
  * Whether this browser can receive H.264 as the daemon sends it (packetization-mode 1, RFC 6184 section 6.2).
- * `null` where the browser does not tell.
+ * `null` if the browser does not say.
  */
 export function receivesH264(capabilities) {
   if (!capabilities?.codecs) return null;

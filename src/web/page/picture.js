@@ -1,6 +1,6 @@
-// A video element: playing it against autoplay rules, its sound, and what each shown frame tells.
+// A video element: playing it in spite of autoplay rules, its sound, and the data of each displayed frame.
 
-/** Rate of shown frames is counted over this long, and not told before at least a part of it has passed. */
+/** Window for counting the rate of displayed frames, ms; the rate is unknown until at least a part of it has passed. */
 const RATE_MS = 2000;
 const RATE_LEAST_MS = 400;
 
@@ -8,25 +8,25 @@ export class Picture {
   #video;
   #hooks;
   #times = [];
-  /** When the last new frame was shown (`performance.now()`), `null` before the first of this stream. */
+  /** When the last new frame was displayed (`performance.now()`); `null` before the first of this stream. */
   shown_ms = null;
   /** Frames shown since the page was opened. */
   frames = 0;
   /** Whether the browser refuses to play even without sound. */
   blocked = false;
-  /** Whether the browser refused sound the last time it was asked for. */
+  /** Whether the browser refused sound at the last attempt. */
   soundRefused = false;
-  /** Whether this browser tells of each shown frame. */
+  /** Whether this browser reports each displayed frame. */
   tells = 'requestVideoFrameCallback' in HTMLVideoElement.prototype;
 
-  /** `frame(metadata)` for each shown frame, `changed()` when playing or sound changed; `loud`: with sound from the start. */
+  /** `frame(metadata)` is called for each displayed frame, `changed()` when playing or sound changed; `loud`: starts with sound. */
   constructor(video, { frame, changed, loud }) {
     this.#video = video;
     video.muted = !loud;
     this.#hooks = { frame, changed };
     video.addEventListener('volumechange', changed);
     video.addEventListener('resize', changed);
-    // Live pictures have no pause: the system's own controls and the end of iOS full screen may cause one.
+    // A live picture is never paused, but the system's own controls and the end of iOS full screen may pause it.
     video.addEventListener('pause', () => video.srcObject && !document.hidden && this.play());
     if (this.tells) video.requestVideoFrameCallback((_, metadata) => this.#frame(metadata));
   }
@@ -37,21 +37,21 @@ export class Picture {
   get sound() {
     return !this.#video.muted;
   }
-  /** The id of the track that is shown, as statistics have it, or `null`. */
+  /** The id of the displayed track, as in statistics, or `null`. */
   get track() {
     return this.#video.srcObject?.getVideoTracks()[0]?.id ?? null;
   }
   get paused() {
     return this.#video.paused;
   }
-  /** Frames per second as shown, `null` where not told, or not yet. */
+  /** Displayed frames per second; `null` if not known, or not yet. */
   fps(now_ms) {
     while (this.#times.length && now_ms - this.#times[0] > RATE_MS) this.#times.shift();
     const over_ms = this.#times.at(-1) - this.#times[0];
     return over_ms >= RATE_LEAST_MS ? ((this.#times.length - 1) * 1000) / over_ms : null;
   }
 
-  /** Shows these tracks from now on; the same ones again, or one more beside them, begin nothing anew. */
+  /** Displays these tracks from now on. The same tracks again, or an additional one, do not restart anything. */
   show(tracks) {
     const stream = this.#video.srcObject;
     const before = stream?.getTracks() ?? [];
@@ -64,7 +64,7 @@ export class Picture {
     if (tracks.length) this.play();
   }
 
-  /** What was shown so far no longer counts as the present picture. */
+  /** The frames shown so far no longer count as the current picture. */
   restarted() {
     this.shown_ms = null;
     this.#times = [];
@@ -75,7 +75,7 @@ export class Picture {
       await this.#video.play();
       this.blocked = false;
     } catch (e) {
-      if (e.name !== 'NotAllowedError') return; // AbortError: a newer stream took its place.
+      if (e.name !== 'NotAllowedError') return; // AbortError: a newer stream replaced it.
       if (this.sound) {
         this.soundRefused = true;
         this.#video.muted = true;
@@ -86,14 +86,14 @@ export class Picture {
     this.#hooks.changed();
   }
 
-  /** Turns the sound on or off; the browser may refuse, then it stays off and `soundRefused` says so. */
+  /** Turns the sound on or off. If the browser refuses, it stays off and `soundRefused` is true. */
   async setSound(on) {
     this.soundRefused = false;
     this.#video.muted = !on;
     await this.play();
   }
 
-  /** Takes notice of a frame that only statistics told of. */
+  /** Counts a frame that is known only from statistics. */
   decoded(now_ms) {
     this.shown_ms = now_ms;
   }

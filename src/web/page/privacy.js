@@ -1,21 +1,21 @@
-// The privacy switch of the panel in access.js: for all cameras and microphones at once and, where there are several cameras, for
-// each with its microphone.
+// The privacy switch of the panel in access.js: for all cameras and microphones, and if there are several cameras, for each camera
+// with its microphone.
 
 import { $ } from './dom.js';
 import { t } from './language.js';
 
-/** The switch for all, among those for cameras by their names. */
+/** The key of the switch for all; the other switches have the cameras' names. */
 const ALL = '';
 
 export class Privacy {
   #set;
-  /** What was just asked of a switch, until the status says the same. */
+  /** The state just requested for a switch, until the status confirms it. */
   #asked = new Map();
-  /** What the status says: whether it is private. */
+  /** Whether the status says that privacy is on. */
   #known = new Map();
   #names = '';
 
-  /** `set(on, camera)` asks the device, as of page.js. */
+  /** `set(on, camera)` changes privacy on the device (see page.js). */
   constructor(set) {
     this.#set = set;
     $('privacy').addEventListener('click', () => this.#press($('privacy'), ALL));
@@ -30,7 +30,7 @@ export class Privacy {
     $('privacy-error').textContent = '';
   }
 
-  /** What the status says; called while it is open. */
+  /** Draws the status; called while the panel is open. */
   draw(status) {
     const cameras = status?.cameras ?? [];
     const all = status?.privacy ?? (status?.video?.state ? status.video.state === 'private' : undefined);
@@ -40,7 +40,7 @@ export class Privacy {
     this.#switch($('privacy'), $('privacy-word'), ALL);
     for (const button of $('privacy-cameras').querySelectorAll('button')) {
       this.#switch(button, button.firstChild, button.dataset.camera);
-      // What is off with all the others is switched on with them.
+      // While all are off, they are switched on together.
       button.disabled = this.#now(ALL) === true;
     }
   }

@@ -1,17 +1,17 @@
-// Which size of the picture is asked for: a wish of this browser, kept for its next visit.
+// The size of the picture that this browser requests, stored for its next visit.
 
 import { keep, kept } from './kept.js';
 
-/** Every wish there is, as the messages have it. */
+/** All possible choices, as in the messages. */
 export const QUALITIES = ['auto', 'full', 'half', 'quarter'];
 
-/** The wish that `storage()` has kept. */
+/** The choice in `storage()`. */
 export function keptQuality(storage) {
   const quality = kept(storage, 'quality');
   return QUALITIES.includes(quality) ? quality : 'auto';
 }
 
-/** Keeps a wish, where that is allowed. */
+/** Stores a choice, if storage is allowed. */
 export function keepQuality(storage, quality) {
   keep(storage, 'quality', quality);
 }

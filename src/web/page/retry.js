@@ -1,9 +1,9 @@
-// An attempt that waits for its time; one at a time.
+// A scheduled attempt; only one at a time.
 
 export class Retry {
   #timer = null;
   #act = null;
-  /** When it starts (`performance.now()`), and when the page says that it does; `null` where none waits, or without a word. */
+  /** When the attempt starts (`performance.now()`), and the same as the page shows it; `null` if there is none, or if it is quiet. */
   at_ms = null;
   told_ms = null;
 
@@ -11,7 +11,7 @@ export class Retry {
     return this.#act !== null;
   }
 
-  /** Starts `act` in `pause_ms`, in place of what waited before. `quiet`: without a countdown on the page. */
+  /** Starts `act` in `pause_ms` and cancels any earlier attempt. `quiet`: without a countdown on the page. */
   later(pause_ms, act, quiet = false) {
     this.cancel();
     this.#act = act;
@@ -20,7 +20,7 @@ export class Retry {
     this.told_ms = quiet ? null : this.at_ms;
   }
 
-  /** Starts at once what waits. */
+  /** Starts the scheduled attempt at once. */
   now() {
     const act = this.#act;
     this.cancel();

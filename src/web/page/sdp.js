@@ -1,18 +1,18 @@
-// Fragments of session descriptions (RFC 8840 section 9), as WHEP trickles them. Pure.
+// SDP fragments (RFC 8840 section 9), as WHEP uses them for trickle ICE. Pure.
 
 const LINE = /\r?\n/;
 
-/** What the candidates of an offer belong to: { ufrag, pwd, media, mid } of its first section, where all is bundled. */
+/** What the candidates of an offer belong to: { ufrag, pwd, media, mid } of its first section, which carries the bundle. */
 export function iceOf(sdp) {
   const first = (prefix) => sdp.split(LINE).find((l) => l.startsWith(prefix)) ?? null;
   const value = (name) => first(`a=${name}:`)?.slice(name.length + 3) ?? null;
   return { ufrag: value('ice-ufrag'), pwd: value('ice-pwd'), media: first('m='), mid: value('mid') ?? '0' };
 }
 
-/** The candidates that `sdp` holds already, each as `candidate:...`. */
+/** The candidates in `sdp`, each as `candidate:...`. */
 export function candidatesOf(sdp) {
   const values = sdp.split(LINE).filter((l) => l.startsWith('a=candidate:'));
-  return [...new Set(values.map((l) => l.slice(2)))]; // Bundled sections may all list them.
+  return [...new Set(values.map((l) => l.slice(2)))]; // all bundled sections may list them
 }
 
 /** A fragment with `candidates` (each `candidate:...`, or empty for the end) of the ICE session `ice`. */
@@ -23,8 +23,8 @@ export function fragment({ ufrag, pwd, media, mid }, candidates) {
 }
 
 /**
- * The answer to an ICE restart: all of the `answer` before, but with the credentials and candidates of the daemon's
- * fragment. The media stay as they were agreed, which is what a restart by fragment means.
+ * The answer to an ICE restart: the previous `answer`, with the credentials and candidates of the daemon's fragment. The media stay as
+ * agreed, as a restart by fragment requires.
  */
 export function restarted(answer, theirs) {
   const { ufrag, pwd } = iceOf(theirs);

@@ -1,8 +1,8 @@
-// The life of the connection: socket, viewer, media path, and getting each of them back by itself.
+// The life of the connection: socket, viewer and media path, and how each of them is restored.
 //
-// Two things can break apart: the socket (offers, status) and the media path. A lost socket leaves the picture
-// alone and is reopened with `resume`; an interrupted media path is mended by an ICE restart over the socket;
-// only what cannot be mended is begun anew, with a new Peer and a new socket.
+// Two things can break independently: the socket (offers, status) and the media path. A lost socket does not affect the picture and is
+// reopened with `resume`. An interrupted media path is repaired by an ICE restart over the socket. Only if that fails, everything
+// starts again, with a new Peer and a new socket.
 
 import { Backoff } from './backoff.js';
 import { camerasOf, sameCameras, statusOf } from './cameras.js';
@@ -13,35 +13,35 @@ import { Retry } from './retry.js';
 import { Signaling } from './signaling.js';
 import { Wishes } from './wishes.js';
 
-/** The daemon speaks every 2 s; three times missed and the socket is dead, whatever TCP believes. */
+/** The daemon sends a message every 2 s. After this silence (three missed messages) the socket is dead, whatever TCP says. */
 const SILENCE_MS = 7000;
-/** After waking up or a change of network we ask, and a living daemon answers within this; when media stops, sooner. */
+/** How long the daemon may take to answer a probe after waking up or a network change; and the same when media stops. */
 const PROBE_MS = 1000;
 const PROBE_QUIET_MS = 500;
-/** No picture decoded for so long: look whether anything arrives at all. */
+/** After this time without a decoded picture, check whether anything arrives at all. */
 const LATE_MS = 500;
-/** No picture for so long, and for half of it nothing else (reports come every 500 ms): the path is dead. */
+/** The path is dead after this time without a picture and half of it without any packet (reports come every 500 ms). */
 const QUIET_MS = 1000;
-/** Longest wait for each step of connecting before it is begun anew. */
+/** Longest wait for each step of connecting before it starts again. */
 const STEP_MS = { hello: 6000, resumed: 6000, answer: 10_000 };
-/** From the answer to media: several rounds of ICE checks over a slow path. */
+/** Longest time from the answer to media: several rounds of ICE checks over a slow path. */
 const MEDIA_MS = 15_000;
-/** How long ICE restarts may take to mend an interrupted path, and how long one gets before the next. */
+/** How long ICE restarts may take to repair an interrupted path, and the time between two of them. */
 const MEND_MS = 10_000;
 const MEND_AGAIN_MS = 3000;
-/** No picture decoded for so long although daemon and path are well: this decoder will not come back. */
+/** After this time without a decoded picture, although daemon and path work, the decoder will not recover. */
 const STUCK_MS = 8000;
-/** Decoded but not shown: Firefox drops every picture that is due before the last one, for good (libwebrtc 7253). */
+/** Longest time in which pictures are decoded but not displayed: Firefox drops every picture that is due before the last one (libwebrtc 7253). */
 const UNSEEN_MS = 3000;
-/** Between clock bursts, and exchanges in one: the best of five is within a fraction of a ms on a LAN. */
+/** Time between clock bursts, and exchanges in one burst: the best of five is within a fraction of a ms on a LAN. */
 const CLOCK_MS = 10_000;
 const CLOCK_BURST = 5;
-/** Retry after a refusal that time alone can change: too many viewers, or a daemon configured anew. */
+/** Time to the next attempt after a refusal that can change by itself: too many viewers, or a new configuration. */
 const REFUSED_MS = { 406: 60_000, 503: 8000 };
-/** A place that somebody leaves is theirs for another second, in case they come back; who does so may leave again. */
+/** The daemon keeps a place for another second for the viewer that left it, who may return; and how long a departure counts as recent. */
 const KEPT_MS = 1100;
 const LEFT_LATELY_MS = 4000;
-/** A gap this long between ticks means that the machine or the tab slept. */
+/** A gap of this length between ticks means that the machine or the tab slept. */
 const SLEPT_MS = 5000;
 
 export class Session {
@@ -64,24 +64,24 @@ export class Session {
   #mended_ms = -Infinity;
   #ticked_ms = performance.now();
   #wishes = new Wishes();
-  /** When the status told last that somebody had left. */
+  /** When the status last showed that somebody had left. */
   #left_ms = -Infinity;
-  /** Why the daemon ended the last viewer, until it takes another: where it also turns us away, that is the reason. */
+  /** Why the daemon ended the last viewer, until it accepts another. If access is denied too, this is the reason. */
   #parting = null;
 
-  /** hello of the daemon that we are, or were last, connected to. */
+  /** `hello` of the daemon that the page is, or was last, connected to. */
   hello = null;
-  /** Its last status message. */
+  /** The last status message. */
   status = null;
-  /** This page's clock against the daemon's. */
+  /** The offset between this page's clock and the daemon's. */
   clock = new ClockOffset();
   /** Sessions begun since the page was opened. */
   generation = 0;
-  /** Why there is none: { kind: 'unsupported'|'h264'|'full'|'refused'|'ended'|'away'|'path'|'elsewhere', message }. */
+  /** Why there is no session: { kind: 'unsupported'|'h264'|'full'|'refused'|'ended'|'away'|'path'|'elsewhere', message }. */
   trouble = null;
   /** Why the daemon ended an attempt that never brought a picture, until one does. */
   told = null;
-  /** Since when the control connection is lost (`performance.now()`), until a new one has taken its place. */
+  /** Since when the control connection is lost (`performance.now()`), until a new one has replaced it. */
   lost_ms = null;
 
   /** `base` is the page's own address. */
@@ -90,8 +90,9 @@ export class Session {
   }
 
   /**
-   * Ties it to the page, which may come later: `tracks({ sound, pictures })` brings media (peer.js), `changed()` says something
-   * did, `denied(reason)` that the daemon does not, or no longer, let us in: then it has stopped. What came before is told now.
+   * Connects the session to the page, which may load later: `tracks({ sound, pictures })` gets the media (peer.js), `changed()` is
+   * called after changes, `denied(reason)` when the daemon gives no access (any more); the session has stopped then. Earlier events
+   * are delivered now.
    */
   tie({ tracks, changed, denied }) {
     const missed = this.#missed;
@@ -106,11 +107,11 @@ export class Session {
     if (!this.#link) return 'closed';
     return this.#step?.what === 'hello' ? 'opening' : 'open';
   }
-  /** Whether `status` is of now: it comes every 2 s, or the connection counts as lost. */
+  /** Whether `status` is current: it comes every 2 s, else the connection counts as lost. */
   get fresh() {
     return this.status !== null && this.lost_ms === null && this.socket === 'open';
   }
-  /** As of the Peer, or 'none'. */
+  /** The state of the Peer's media, or 'none'. */
   get media() {
     return this.#peer?.media ?? 'none';
   }
@@ -118,16 +119,16 @@ export class Session {
     return this.#peer?.viewer ?? null;
   }
 
-  /** What the present connection says of itself and since when it is tried (peer.js), or `null`. */
+  /** The states of the current connection and when it began (peer.js), or `null`. */
   get attempt() {
     return this.#peer && { ...this.#peer.states, begun_ms: this.#peer.begun_ms };
   }
-  /** 'WebSocket' or 'requests', once there is one. */
+  /** 'WebSocket' or 'requests', once there is a link. */
   get way() {
     return this.#link && (this.#link.socket ? 'WebSocket' : 'requests');
   }
 
-  /** When the next attempt starts (`performance.now()`), while waiting for it and telling so. */
+  /** When the next attempt starts (`performance.now()`), while the page shows a countdown for it. */
   get retry_ms() {
     return this.#retry.told_ms;
   }
@@ -144,7 +145,7 @@ export class Session {
     this.#open();
   }
 
-  /** Leaves for good or until `start`: the daemon is told even while the page is being closed. Resolves when it knows. */
+  /** Leaves for good or until `start`. The daemon is notified even while the page is being closed. Resolves when it knows. */
   stop() {
     const viewer = this.viewer;
     const url = new URL(`whep/${encodeURIComponent(viewer)}`, this.#base);
@@ -155,12 +156,12 @@ export class Session {
     return told;
   }
 
-  /** The person listens, or no longer: the daemon trades delay for lip sync by it. */
+  /** Whether the person listens. With sound, the daemon prefers lip sync to the smallest delay. */
   setSound(on) {
     this.#wish({ sound: on });
   }
 
-  /** Which size of the picture the person asks for. */
+  /** The size of the picture that the person chose. */
   get quality() {
     return this.#wishes.now.quality;
   }
@@ -168,7 +169,7 @@ export class Session {
     this.#wish({ quality });
   }
 
-  /** Which camera is enlarged, and which was last (layout.js). */
+  /** Which camera is enlarged, and which was enlarged last (layout.js). */
   get layout() {
     return this.#wishes.now.layout;
   }
@@ -181,7 +182,7 @@ export class Session {
     this.#wish({ paused: names });
   }
 
-  /** Something around us changed (awake, visible, network): find out now instead of waiting for a timeout. */
+  /** Something has changed (waking up, visibility, network): check the connection now instead of waiting for a timeout. */
   nudge() {
     if (this.#retry.waits) {
       this.#backoff.reset();
@@ -192,14 +193,14 @@ export class Session {
   }
 
   /**
-   * Called a few times a second, with the pictures that should be coming: { camera, decoded_ms, seen_ms, since_ms }, the camera by
-   * its name, when its last picture was decoded and seen (`null` if none ever was), and since when it is looked at.
+   * Called a few times per second, with the pictures that should be arriving: { camera, decoded_ms, seen_ms, since_ms }, the camera's
+   * name, when its last picture was decoded and displayed (`null`: never), and since when it is visible.
    */
   tick(now_ms, pictures) {
     const slept = now_ms - this.#ticked_ms > SLEPT_MS;
     this.#ticked_ms = now_ms;
     if (slept) {
-      // What arrived meanwhile has not been delivered yet, so no deadline may be judged now.
+      // Data that arrived meanwhile has not been delivered yet, so deadlines can't be checked now.
       this.clock.clear();
       if (this.#step) this.#step.by_ms = now_ms + STEP_MS.hello;
       if (this.#link) this.#link.heard_ms = now_ms;
@@ -227,7 +228,7 @@ export class Session {
     else if (peer.media === 'up' && this.#stuck(pictures, now_ms)) this.#begin('stuck', null);
   }
 
-  /** Whether no camera's pictures come: while one's do, the fault is not the connection's, and another would disturb it. */
+  /** Whether no camera's pictures arrive. If one camera's do, the connection works, and a new one would disturb it. */
   #stuck(pictures, now_ms) {
     const due = pictures.filter(({ camera }) => this.#delivers(camera));
     return due.length > 0 && due.every(({ decoded_ms, seen_ms, since_ms }) => {
@@ -242,7 +243,7 @@ export class Session {
   #open() {
     this.#retry.cancel();
     this.#closeLink();
-    // First of all what takes a round trip: the browser's WebRTC takes tens of ms to wake up meanwhile.
+    // The socket comes first, because it takes a round trip. The browser's WebRTC needs tens of ms to start meanwhile.
     let link;
     try {
       link = new Signaling(this.#base, {
@@ -260,14 +261,14 @@ export class Session {
     this.#hooks.changed();
   }
 
-  /** Whether this browser can play at all; else it says so. */
+  /** Whether this browser can play at all; if not, reports why. */
   #able() {
     if (!('RTCPeerConnection' in globalThis)) {
       this.#say('unsupported', 'This browser has no WebRTC, or it is switched off');
       return false;
     }
     if (receivesH264(globalThis.RTCRtpReceiver?.getCapabilities?.('video')) !== false) return true;
-    // Firefox fetches its decoder some time after its first start: look again now and then.
+    // Firefox downloads its decoder some time after its first start: check again now and then.
     this.#say('h264', null);
     this.#later(10_000, () => this.#open(), true);
     return false;
@@ -310,14 +311,14 @@ export class Session {
         if (this.media === 'interrupted' || this.#peer?.unsettled) this.#mend();
         return this.#hooks.changed();
       case 'restart':
-        // With an offer out already, the next one follows its answer.
+        // If an offer is pending, the next one follows its answer.
         if (this.viewer && this.#step?.what === 'answer') return this.#peer.restart();
         return this.#mend();
       case 'connected':
         return this.#hooks.changed();
       case 'closed':
         this.#parting = m.reason ?? null;
-        // That of a viewer which we left, and our next offer crossed.
+        // It is about a viewer that we left; it crossed with our next offer.
         if (this.#step?.what === 'answer' && !this.viewer) return;
         if (this.media === 'connecting' || this.media === 'failed') this.told = m.reason ?? null;
         this.#closePeer();
@@ -336,7 +337,7 @@ export class Session {
     this.hello = hello;
     this.#expect(null);
     this.#askClock();
-    // A daemon with other RTP clocks is another process, which knows no viewer of the one before.
+    // A daemon with different RTP clocks is a new process, which knows no viewer of the old one.
     if (same && this.viewer && this.media !== 'failed') {
       this.#expect('resumed');
       this.#send({ type: 'resume', viewer: this.viewer });
@@ -348,11 +349,11 @@ export class Session {
   #linkLost(why) {
     this.#closeLink();
     this.#probe = null;
-    // A peer that waits for its first answer has lost its way to get one.
+    // A peer that waits for its first answer can't get one any more.
     if (this.#peer?.sent && !this.viewer) this.#closePeer();
     this.#peer?.offerLost().catch((e) => console.debug('offer not taken back:', e.message));
     this.lost_ms ??= performance.now();
-    // The first reason stays: a device that stops says why, and later attempts only find that nobody answers.
+    // The first reason stays: a device that stops says why, and later attempts only find that nothing answers.
     const first = ['ended', 'away'].includes(this.trouble?.kind) ? this.trouble.message : null;
     this.#say('away', first ?? why);
     this.#expect(null);
@@ -367,7 +368,7 @@ export class Session {
 
   // ---- viewer ----
 
-  /** Offers, on the open socket, as a new viewer. */
+  /** Sends an offer for a new viewer on the open socket. */
   async #join() {
     this.#retry.cancel();
     if (this.socket !== 'open') return this.#open();
@@ -395,14 +396,14 @@ export class Session {
     this.#expect(null);
     if (!peer.viewer) peer.since_ms = performance.now();
     peer.viewer = m.viewer;
-    // It is neither away nor full; whether the path is found remains to be seen.
+    // The device is reachable and not full; whether a path is found is not known yet.
     this.#restored(['path', 'stuck']);
     try {
       await peer.answer(m.sdp);
     } catch (e) {
       if (peer === this.#peer) this.#begin('refused', `The browser does not accept the answer: ${e.message}`);
     }
-    if (peer === this.#peer) this.#followCameras(); // What was changed since the offer.
+    if (peer === this.#peer) this.#followCameras(); // apply what has changed since the offer
     this.#hooks.changed();
   }
 
@@ -414,10 +415,10 @@ export class Session {
     }
     if (step !== 'answer') return console.debug('refused:', status, message);
     this.#expect(null);
-    if (this.viewer) return this.#begin('path', null); // A restart that the daemon does not take.
+    if (this.viewer) return this.#begin('path', null); // the daemon refused a restart
     this.#closePeer();
     this.#say(status === 406 ? 'h264' : status === 503 ? 'full' : 'refused', message ?? null);
-    // Where all places are taken, it is the next one that leaves who decides.
+    // If all places are taken, wait until somebody leaves.
     const lately = status === 503 && performance.now() - this.#left_ms < LEFT_LATELY_MS;
     const pause_ms = lately ? KEPT_MS : (REFUSED_MS[status] ?? this.#backoff.down(performance.now()));
     this.#later(pause_ms, () => this.#join(), status === 503);
@@ -447,26 +448,26 @@ export class Session {
   #mediaChanged(peer) {
     if (peer.media === 'up') {
       this.told = null;
-      // A picture that comes back brings no control connection with it.
+      // A picture that returns does not restore the control connection.
       if (this.lost_ms === null) {
         this.trouble = null;
         this.#backoff.up(performance.now());
       }
     } else if (peer.media === 'interrupted') {
-      if (performance.now() - this.#mended_ms > MEND_AGAIN_MS) this.#mend(); // Its own checks look like this, too.
+      if (performance.now() - this.#mended_ms > MEND_AGAIN_MS) this.#mend(); // the checks of a restart look the same
     } else if (peer.media === 'failed' && !this.#retry.waits) {
-      // With the socket gone too, its reopening finds the failed path and joins anew.
+      // If the socket is gone too, reopening it finds the failed path and joins again.
       if (this.socket === 'open') return this.#begin('path', null);
     }
     this.#hooks.changed();
   }
 
-  /** Whether the daemon should be sending pictures of a camera now (a slate counts). */
+  /** Whether the daemon should be sending pictures of a camera now (including a slate). */
   #delivers(camera) {
     return ['live', 'gone', 'private'].includes(statusOf(this.status, camerasOf(this.hello), camera)?.video?.state);
   }
 
-  /** The viewer goes over to the cameras that there are now. Requests can't tell it so: there another one takes its place. */
+  /** Changes the viewer to the current cameras. Plain requests can't do this: there a new viewer replaces it. */
   #followCameras() {
     if (this.#step || this.#retry.waits) return;
     const [peer, cameras] = [this.#peer, camerasOf(this.hello)];
@@ -491,8 +492,8 @@ export class Session {
   }
 
   /**
-   * Whether anything arrives on the path: if not, the way to the daemon has changed. A new one is looked for at once, over
-   * the socket, or where that went the same way, over a new one.
+   * Checks whether anything arrives on the path. If not, the network has changed, and a new path is searched for at once: over the
+   * socket, or if that is dead too, over a new one.
    */
   async #listen(peer, decoded_ms) {
     const bytes = await peer.received();
@@ -511,13 +512,13 @@ export class Session {
     }, PROBE_QUIET_MS);
   }
 
-  /** Asks the daemon for a sign of life, which `tick` waits for. */
+  /** Sends the daemon a probe; `tick` waits for the answer. */
   #ask() {
     this.#probe = { at_ms: performance.now(), link: this.#link };
     this.#askClock();
   }
 
-  /** Gives this viewer up and begins anew, on a new socket: the old one belongs to the old viewer. */
+  /** Gives this viewer up and starts again on a new socket: the old socket belongs to the old viewer. */
   #begin(kind, message) {
     this.#send({ type: 'bye' });
     this.#closeLink();
@@ -547,18 +548,18 @@ export class Session {
     this.#link?.send(message);
   }
 
-  /** The person wants something else. */
+  /** Changes what the person wants. */
   #wish(change) {
     Object.assign(this.#wishes.now, change);
     if (this.viewer) this.#tell();
   }
 
-  /** Tells what the daemon does not know yet. */
+  /** Sends what the daemon does not know yet. */
   #tell() {
     for (const message of this.#wishes.news(this.hello, this.#peer.mids)) this.#send(message);
   }
 
-  /** The next answer that the connection hangs on, by a deadline; `null`: none. */
+  /** Sets the answer that the connection waits for, with a deadline; `null`: none. */
   #expect(what) {
     this.#step = what && { what, by_ms: performance.now() + STEP_MS[what] };
   }
@@ -569,7 +570,7 @@ export class Session {
     else this.#linkLost('The device does not answer');
   }
 
-  /** The control connection works, and has nothing to complain about but troubles of these kinds. */
+  /** The control connection works: clears the trouble, unless it is one of these kinds. */
   #restored(but = []) {
     this.lost_ms = null;
     if (!but.includes(this.trouble?.kind)) this.trouble = null;

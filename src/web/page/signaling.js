@@ -1,14 +1,14 @@
-// The way to the daemon, whichever works: a WebSocket (link.js), or plain HTTP where the browser opens none (whep.js;
-// iOS refuses wss with a certificate that the device made itself). Both say and take the messages of signal.md.
+// The control connection to the daemon: a WebSocket (link.js), or plain HTTP if the browser opens none (whep.js; iOS refuses wss with
+// a certificate that the device made itself). Both send and receive the messages of signal.md.
 
 import { ask } from './api.js';
 import { Link } from './link.js';
 
 /** Close code of a socket whose access was withdrawn. */
 const WITHDRAWN = 4401;
-/** A WebSocket that has not opened by then will not, whatever the browser waits for. */
+/** Timeout for opening a WebSocket, ms: after this it will not open any more. */
 const OPEN_MS = 4000;
-/** A daemon that restarts refuses a WebSocket and answers the next request: so a second one has to fail as well. */
+/** Number of failures before plain requests are used: a restarting daemon refuses a WebSocket and answers the next request. */
 const ATTEMPTS = 2;
 
 export class Signaling {
@@ -22,9 +22,9 @@ export class Signaling {
   #ended = false;
 
   /**
-   * `message(object)` for each message; `closed(why)` once when the other side or the network ends it, with a sentence
-   * or `null`; `denied(reason)` in its place when the daemon does not, or no longer, let us in. None of them is called
-   * after `close()`. Throws where the browser forbids the socket.
+   * `message(object)` is called for each message; `closed(why)` once when the daemon or the network ends the connection, with a
+   * sentence or `null`; `denied(reason)` instead when the daemon gives no access (any more). None of them is called after `close()`.
+   * Throws if the browser forbids the socket.
    */
   constructor(base, hooks) {
     this.#base = base;
@@ -32,11 +32,11 @@ export class Signaling {
     this.#open();
   }
 
-  /** Whether it is by WebSocket; else by requests. */
+  /** Whether it uses a WebSocket; else plain requests. */
   get socket() {
     return this.#way instanceof Link;
   }
-  /** When the daemon last said anything (`performance.now()`). */
+  /** When the last message of the daemon arrived (`performance.now()`). */
   get heard_ms() {
     return Math.max(this.#heard_ms, this.#way?.heard_ms ?? 0);
   }
@@ -69,7 +69,7 @@ export class Signaling {
       },
     });
     this.#way = link;
-    // Once is enough of one that hangs.
+    // One hanging attempt is enough.
     this.#timer = setTimeout(() => {
       link.close();
       this.#failed = ATTEMPTS;
@@ -77,7 +77,7 @@ export class Signaling {
     }, OPEN_MS);
   }
 
-  /** A browser tells no reason why a socket did not open; a plain request to the same daemon does. */
+  /** Browsers give no reason why a socket did not open; a plain request to the same daemon gets one. */
   async #refused() {
     this.#failed += 1;
     const { status, body, message } = await ask('GET', 'api/session');

@@ -1,14 +1,14 @@
-// The sizes of the picture in words: which there are to choose from, and which one comes.
+// The picture sizes in words: the choices, and the size that arrives.
 
 import { english, t } from './language.js';
 import { QUALITIES } from './quality.js';
 
-/** By the messages' word for it. */
+/** The words for the values in messages. */
 const WORDS = { auto: english('Auto'), full: english('Full|size'), half: english('Half'), quarter: english('Quarter') };
 
 /**
- * What a person may choose from: [{ value, text }], or none where the daemon has one size only. `offered` is as the daemon
- * tells it, `rungs` the sizes if they are known. A wish that can't be had now stays visible: it is had as soon as it can.
+ * The choices for the person: [{ value, text }], or none if the daemon has only one size. `offered` is what the daemon offers,
+ * `rungs` the sizes if they are known. A choice that is not available now stays visible: it applies as soon as it is available.
  */
 export function qualityChoices(offered, rungs, wish) {
   if (!(offered?.length > 1)) return [];
@@ -20,7 +20,7 @@ export function qualityChoices(offered, rungs, wish) {
   });
 }
 
-/** Which of the sizes a picture of `width` and `height` is, in words, or `null`. */
+/** The words for the size of a picture of `width` and `height`, or `null`. */
 export function receivedQuality(rungs, width, height) {
   const rung = width && rungs?.find((r) => r.width === width && r.height === height);
   return rung ? word(rung.name) : null;

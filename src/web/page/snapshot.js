@@ -1,5 +1,5 @@
-// What there is to know about an attempt to connect, taken out of WebRTC statistics. Pure, and free of secrets: ICE
-// user names, passwords, fingerprints and credentials of servers are not taken over.
+// A snapshot of an attempt to connect, from WebRTC statistics. Pure, and free of secrets: ICE user names, passwords, fingerprints and
+// credentials of servers are not included.
 
 /**
  * `report`: a `getStats()` result or `null`; `states`: { ice, gathering, connection, errors, leftOut } of the connection or
@@ -40,7 +40,7 @@ export function snapshot(report, states, around) {
   };
 }
 
-/** One end of a pair. */
+/** One end of a candidate pair. */
 function end(candidate) {
   if (!candidate) return { kind: null, protocol: null, address: null, port: null };
   return {

@@ -1,5 +1,5 @@
-// The first that runs: connects at once, while the rest of the page is still on its way. Mostly we are let in; where we
-// are not, door.js takes it from there.
+// Runs first: connects at once, while the rest of the page is still loading. Usually the browser has access; if it has none, door.js
+// takes over.
 
 import { kept } from './kept.js';
 import { keptLayout } from './layout.js';
@@ -7,11 +7,11 @@ import { keptQuality } from './quality.js';
 import { Session } from './session.js';
 
 export const session = new Session(document.baseURI);
-/** Whether it was begun (early.js). */
+/** Whether connecting has begun (early.js). */
 export const { begun } = self.early;
 session.quality = keptQuality(() => localStorage);
 session.layout = keptLayout(() => localStorage);
-/** Whether this browser had the sound on last time. */
+/** Whether the sound was on at the last visit. */
 export const loud = kept(() => localStorage, 'sound') === 'on';
 session.setSound(loud);
 if (begun) session.start();

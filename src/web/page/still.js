@@ -1,6 +1,6 @@
-// A picture of what is shown now, as a file or on the clipboard. It is the browser's own frame: nothing is asked of the device.
+// Saves or copies the picture that is shown now. It is the browser's own frame: nothing is requested from the device.
 
-/** The picture of a video element in all its size, as an image of `kind`; `null` where there is none. */
+/** The current picture of a video element in full size, as an image of `kind`; `null` if there is none. */
 export function still(video, kind) {
   const { videoWidth: width, videoHeight: height } = video;
   if (!width) return Promise.resolve(null);
@@ -9,7 +9,7 @@ export function still(video, kind) {
   return new Promise((done) => canvas.toBlob(done, kind, 0.92));
 }
 
-/** "front-door-2026-11-29-142501.jpg" of a camera's label and a local time. */
+/** The file name for a camera's label and a local time: "front-door-2026-11-29-142501.jpg". */
 export function stillName(label, date) {
   const what = label.normalize('NFC').replace(/[^\p{L}\p{N}]+/gu, '-').replace(/^-+|-+$/g, '').toLowerCase() || 'camera';
   const two = (n) => String(n).padStart(2, '0');
@@ -17,19 +17,19 @@ export function stillName(label, date) {
   return `${what}-${day}-${[date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join('')}.jpg`;
 }
 
-/** Gives a picture to the browser as a download. */
+/** Saves a picture as a download. */
 export function save(blob, name) {
   const link = Object.assign(document.createElement('a'), { href: URL.createObjectURL(blob), download: name });
   link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000); // a browser may ask where to, meanwhile
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000); // the browser may ask the person where to save it
 }
 
-/** Whether pictures can go to the clipboard here: not over plain HTTP, and not in every browser. */
+/** Whether pictures can be copied to the clipboard: not over plain HTTP, and not in every browser. */
 export function canCopyPictures() {
   return Boolean(globalThis.ClipboardItem && navigator.clipboard?.write);
 }
 
-/** Puts a picture on the clipboard, where all browsers take PNG. Called from a person's click; whether it worked. */
+/** Copies a picture to the clipboard as PNG, which all browsers accept. Must be called from a click; returns whether it worked. */
 export async function copyPicture(video) {
   try {
     const picture = still(video, 'image/png');

@@ -1,6 +1,6 @@
-// Other tabs of this browser with the same page: where there is room for one of them only, a person goes on in another.
+// Other tabs of this browser with the same page: if there is room for only one of them, the person can continue in another.
 
-/** How long to wait for a tab to give way: one that is there needs a request to the device for it. */
+/** How long to wait for a tab to stop watching, ms: it needs one request to the device. */
 const GIVES_WAY_MS = 700;
 
 export class Tabs {
@@ -10,8 +10,8 @@ export class Tabs {
   elsewhere = false;
 
   /**
-   * `name` tells this page from others of the same origin; `watching()` whether this tab watches, `giveWay()` ends that,
-   * and resolves when the device knows; `changed()` says that `elsewhere` did.
+   * `name` distinguishes this page from others of the same origin; `watching()` returns whether this tab watches; `giveWay()` stops it
+   * and resolves when the device knows; `changed()` is called when `elsewhere` changed.
    */
   constructor(name, { watching, giveWay, changed }) {
     if (!('BroadcastChannel' in globalThis)) return;
@@ -30,13 +30,13 @@ export class Tabs {
     });
   }
 
-  /** Asks the others. */
+  /** Asks the other tabs. */
   look() {
     this.elsewhere = false;
     this.#say('who watches?');
   }
 
-  /** Has the others give way; resolves when one has, or when there is none. */
+  /** Asks the other tabs to stop; resolves when one has, or if there is none. */
   take() {
     return new Promise((done) => {
       this.#freed = done;

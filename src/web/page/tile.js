@@ -1,4 +1,4 @@
-// One camera on the page: its picture, and where there are several its name, its state, and the button that it is then.
+// One camera on the page: its picture, and if there are several cameras its name, its state, and its button.
 
 import { t, told } from './language.js';
 import { Picture } from './picture.js';
@@ -7,28 +7,28 @@ import { Zoom } from './zoom.js';
 
 export class Tile {
   #written = '';
-  /** Since when it is looked at (`performance.now()`). */
+  /** Since when the tile is visible (`performance.now()`). */
   #back_ms = 0;
   element;
   picture;
   video;
   zoom;
-  /** Of cameras.js; `null` until the daemon has told. */
+  /** The camera (cameras.js); `null` until the daemon has sent it. */
   camera = null;
-  /** Whether a picture of it was ever shown. */
+  /** Whether a picture of this camera was ever displayed. */
   everLive = false;
-  /** When a picture was decoded last. */
+  /** When the last picture was decoded. */
   decoded_ms = null;
-  /** How many were by the last statistics. */
+  /** The number of decoded pictures in the last statistics. */
   decoded = null;
-  /** What is said of it, in one word (words.js). */
+  /** The state of the camera in one word (words.js). */
   state = null;
   visible = true;
   paused = false;
-  /** Whether the window shows that part of the page. */
+  /** Whether the window shows this part of the page. */
   inWindow = true;
 
-  /** `frame(tile, metadata, now_ms)` for each shown frame; the rest as for Picture. */
+  /** `frame(tile, metadata, now_ms)` is called for each displayed frame; the rest as for Picture. */
   constructor(element, { frame, changed, loud }) {
     this.element = element;
     this.video = element.querySelector('video');
@@ -46,13 +46,13 @@ export class Tile {
     return this.camera?.label ?? '';
   }
 
-  /** It stands for this camera from now on. */
+  /** Shows this camera from now on. */
   take(camera) {
     if (this.camera && this.camera.name !== camera?.name) this.clear();
     this.camera = camera;
   }
 
-  /** Nothing of what it showed stays. */
+  /** Clears everything that was shown. */
   clear() {
     this.everLive = false;
     this.picture.show([]);
@@ -60,44 +60,44 @@ export class Tile {
     this.startOver();
   }
 
-  /** Another stream: what came so far belongs to the one before. */
+  /** A new stream starts: the pictures so far belong to the previous one. */
   startOver() {
     this.decoded_ms = null;
     this.decoded = null;
     this.picture.restarted();
   }
 
-  /** Whether somebody can see it now, and whether it is paused. */
+  /** Sets whether the tile is visible now, and whether it is paused. */
   look(visible, paused, now_ms) {
     if (visible && !this.visible) this.#back_ms = now_ms;
     this.visible = visible;
     this.paused = paused;
   }
 
-  /** The statistics say how many pictures were decoded. */
+  /** Reads the number of decoded pictures from the statistics. */
   counted(decoded, now_ms) {
     const grown = decoded !== null && decoded > (this.decoded ?? 0);
     this.decoded = decoded;
     if (!grown) return;
     this.decoded_ms = now_ms;
-    // What nobody sees is shown nothing, and an old browser tells nothing: then decoding has to do.
+    // Invisible tiles display no frames, and old browsers do not report them: then decoded frames are used instead.
     if (!this.visible || !this.picture.tells) this.picture.decoded(now_ms);
   }
 
-  /** When its picture came last, for whoever asks whether it is old: while it is paused none is missing. */
+  /** When the last picture arrived, to judge whether it is old. While the tile is paused, no picture is missing. */
   came_ms(now_ms) {
     if (this.paused) return now_ms;
     const { shown_ms } = this.picture;
     return shown_ms === null ? null : Math.max(shown_ms, this.#back_ms);
   }
 
-  /** What the session wants to know of a picture that should be coming, see its `tick`. */
+  /** What the session needs about a picture that should be arriving (see its `tick`). */
   get arrival() {
     const seen_ms = this.visible && this.picture.tells ? this.picture.shown_ms : this.decoded_ms;
     return { camera: this.name, decoded_ms: this.decoded_ms, seen_ms, since_ms: this.#back_ms };
   }
 
-  /** `several` whether it is one of several; `watchers` as of cameras.js; `said` as of words.js. */
+  /** `several`: whether there are several cameras; `watchers` see cameras.js; `said` see words.js. */
   draw({ several, enlarged, said, watchers }) {
     this.state = said.state;
     const { state, slate } = tileWords(said);
@@ -106,7 +106,7 @@ export class Tile {
     const who = watchers.names?.length ? t('Watching: {names}', { names: watchers.names.map(told).join(', ') }) : '';
     const model = { camera: this.name, several, enlarged, label: this.label, state, slate, count, name, who, tone: said.tone };
     const text = JSON.stringify(model);
-    if (text === this.#written) return; // A screen reader and the layout notice each write.
+    if (text === this.#written) return; // each write makes screen reader and layout react
     this.#written = text;
     this.#write(model);
   }
@@ -126,7 +126,7 @@ export class Tile {
     this.button.setAttribute('aria-label', name);
     this.button.setAttribute('aria-pressed', String(enlarged));
     this.button.title = who;
-    // The button says the same and more.
+    // The button's label contains it.
     if (several) this.video.setAttribute('aria-hidden', 'true');
     else this.video.removeAttribute('aria-hidden');
   }

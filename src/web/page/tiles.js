@@ -1,4 +1,4 @@
-// The cameras on the page, beside each other or one of them enlarged; and what a finger, a mouse and keys do with them.
+// The cameras on the page, side by side or one of them enlarged, and how touch, mouse and keys control them.
 
 import { $ } from './dom.js';
 import { arrange, neighbour } from './grid.js';
@@ -12,12 +12,12 @@ export class Tiles {
   #columns = 1;
   #seen;
   #enlarged = null;
-  /** One for each camera, in their order; never empty. The first one also plays the sound, of whichever camera is heard. */
+  /** One tile for each camera, in order; never empty. The first one also plays the sound of the camera that is heard. */
   list;
 
   /**
-   * `enlarge(name)` asks for a camera to be enlarged, `null` for all of them; `full()` for full screen; `moved()` says that tiles
-   * came into the window or left it; the rest as for Tile.
+   * `enlarge(name)` requests enlarging a camera (`null`: showing all of them); `full()` requests full screen; `moved()` is called when
+   * tiles entered or left the window; the rest as for Tile.
    */
   constructor({ enlarge, full, moved, frame, changed, loud }) {
     this.#hooks = { enlarge, full };
@@ -43,11 +43,11 @@ export class Tiles {
     return this.list.find((tile) => tile.name === name) ?? null;
   }
 
-  /** One tile for each of these cameras, and one in any case. */
+  /** Makes one tile for each of these cameras, and at least one. */
   take(cameras) {
     const [first, ...others] = this.list;
     const [main, ...rest] = cameras;
-    // A picture that stays keeps its place in the document, or it would blink; but the first tile plays the sound.
+    // A picture that stays keeps its place in the document, else it would flicker; but the first tile plays the sound.
     const of = (camera) => others.find(({ name }) => name === camera.name) ?? this.#tie(this.#another());
     this.list = [first, ...rest.map(of)];
     for (const tile of others.filter((other) => !this.list.includes(other))) {
@@ -70,13 +70,13 @@ export class Tiles {
     this.#arrange();
   }
 
-  /** Whether somebody who looks at the page sees it. */
+  /** Whether the tile is visible to somebody who looks at the page. */
   shows(tile) {
     if (document.pictureInPictureElement === tile.video) return true;
     return !document.hidden && tile.inWindow && (this.#enlarged === null || this.#enlarged === tile);
   }
 
-  /** Shows the tile of that camera alone; `null`, or a camera that is not there: all of them. */
+  /** Shows only the tile of that camera; `null`, or an unknown camera: all tiles. */
   enlarge(name) {
     const tile = this.several ? this.of(name) : null;
     if (tile === this.#enlarged) return;
@@ -85,16 +85,16 @@ export class Tiles {
     this.#place.classList.toggle('one', tile !== null);
     for (const { element } of this.list) element.classList.toggle('enlarged', element === tile?.element);
     this.#zoomable();
-    // A button behind the enlarged tile has no focus.
+    // Buttons behind the enlarged tile can't have the focus.
     if (focused && tile) tile.button.focus({ preventScroll: true });
   }
 
-  /** `describe(tile)` answers what a tile draws of its camera. */
+  /** `describe(tile)` returns what a tile draws about its camera. */
   draw(describe) {
     for (const tile of this.list) tile.draw({ several: this.several, enlarged: tile === this.#enlarged, ...describe(tile) });
   }
 
-  /** Whether a key meant a tile; then it is done. */
+  /** Handles a key; returns whether it was for a tile. */
   key({ key, target }) {
     if (this.list.some(({ zoom }) => zoom.key(key, target))) return true;
     if (!this.several) return false;
@@ -102,7 +102,7 @@ export class Tiles {
     if (key === 'Escape' && this.#enlarged) return this.#go(null);
     if (/^[1-9]$/.test(key)) return key <= this.list.length && this.#go(this.list[key - 1], true);
     if (this.#enlarged) {
-      // Nobody sees rows now: up and down are as left and right.
+      // No rows are visible now: up and down are the same as left and right.
       const to = neighbour(this.list.indexOf(this.#enlarged), key, 1, this.list.length);
       return to !== null && (at >= 0 || target === document.body) && this.#go(this.list[to], true);
     }
@@ -112,7 +112,7 @@ export class Tiles {
     return true;
   }
 
-  /** Enlarges a tile, or with the one that is, or `null`, goes back to all. */
+  /** Enlarges a tile; for the enlarged tile, or `null`, shows all again. */
   #go(tile, focus = false) {
     const back = tile === this.#enlarged;
     this.#hooks.enlarge(back ? null : (tile?.name ?? null));
@@ -120,7 +120,7 @@ export class Tiles {
     return true;
   }
 
-  /** Who zooms into a picture sees no other one. */
+  /** Zooming is possible only in a picture that is shown alone. */
   #zoomable() {
     for (const tile of this.list) tile.zoom.enabled = !this.several || tile === this.#enlarged;
   }
@@ -135,13 +135,13 @@ export class Tiles {
 
   #tie(tile) {
     this.#seen.observe(tile.element);
-    // The second click of two belongs to the first: full screen.
+    // The second click of a double click means full screen.
     tile.button.addEventListener('click', ({ detail }) => detail < 2 && this.#go(tile));
     tile.button.addEventListener('dblclick', () => {
       if (this.#enlarged !== tile) this.#go(tile);
       this.#hooks.full();
     });
-    tile.video.addEventListener('dblclick', () => this.#hooks.full()); // where it is the only one
+    tile.video.addEventListener('dblclick', () => this.#hooks.full()); // if it is the only tile
     return tile;
   }
 

@@ -1,4 +1,4 @@
-// Everything that touches the document. It is told a model and writes what differs from what it wrote before.
+// All access to the document. It gets a model and writes only what differs from what it wrote before.
 
 import { Announcer } from './announce.js';
 import { $ } from './dom.js';
@@ -7,9 +7,9 @@ import { Panels } from './panels.js';
 import { qualityChoices, receivedQuality } from './sizes.js';
 import { bitrate, board, delayWords, duration, fps, mode, ms, times, title } from './words.js';
 
-/** In full screen the bar goes away when nothing has moved for this long. */
+/** In full screen the bar is hidden after this time without movement, ms. */
 const IDLE_MS = 3000;
-/** What was done is told for this long. */
+/** How long a toast is shown, ms. */
 const TOAST_MS = 8000;
 
 export class View {
@@ -21,9 +21,9 @@ export class View {
   #announcer = new Announcer();
 
   /**
-   * Ties buttons and keys to what they do; `panel(id)` is told which of the panels opened, or `null`; `act(what)` does what
-   * a state offers (words.js), and answers a sentence where that fails; `why(open)` opens or closes the report of why it does
-   * not connect; `tile(event)` whether a key meant a tile; the rest by the names of their buttons.
+   * Connects buttons and keys to their actions. `panel(id)` gets the panel that opened, or `null`; `act(what)` performs what a state
+   * offers (words.js) and returns a sentence if it fails; `why(open)` opens or closes the report of why it does not connect;
+   * `tile(event)` returns whether a key was for a tile; the others have the names of their buttons.
    */
   controls({ sound, loud, still, corner, full, whole, closeAll, play, panel, quality, explain, act, why, tile }) {
     this.#panels = new Panels(this.app, { settings: 'access', info: 'details' }, panel);
@@ -41,7 +41,7 @@ export class View {
     });
     $('refused').addEventListener('click', () => {
       loud();
-      $('sound').focus(); // This button goes, and the other one is where the sound is turned off.
+      $('sound').focus(); // this button disappears; the sound button turns the sound off again
     });
     $('full').addEventListener('click', full);
     $('play').addEventListener('click', play);
@@ -72,7 +72,7 @@ export class View {
         if (this.#panels.open) return this.#panels.close();
         if (!$('why').hidden) return this.#openWhy(false, why);
       }
-      if (event.target.closest?.('input, select, textarea')) return; // Who writes means letters.
+      if (event.target.closest?.('input, select, textarea')) return; // in a text field, keys are letters
       if (tile(event)) return event.preventDefault();
       const act = keys[event.key.toLowerCase()];
       if (!act) return;
@@ -96,14 +96,14 @@ export class View {
     this.#text('text', line(said));
     this.#text('spoken', this.#announcer.tell(model.told, performance.now()));
     this.#text('mark', said.mark ?? '');
-    this.#hide('mark', !said.mark || !model.hasPicture || model.why.open || several); // Each tile has its own.
+    this.#hide('mark', !said.mark || !model.hasPicture || model.why.open || several); // each tile has its own mark
     this.#why(model.why);
     const notice = (said.card || !model.hasPicture) && !model.blocked && !model.why.open;
     this.#notice(said, notice, model.hasPicture);
     this.#lineAct(notice ? null : said.act);
     this.#hide('play', !model.blocked);
     this.#once('title', title(said, model.named), (text) => (document.title = text));
-    if (said.state === 'live') this.#once('session', model.named, (name) => this.#name(name)); // it loads a picture, which has time
+    if (said.state === 'live') this.#once('session', model.named, (name) => this.#name(name)); // this loads an image, which is not urgent
     const { ok, bad, busy } = $('icon').dataset;
     this.#once('icon', said.tone === 'ok' ? ok : said.tone === 'bad' ? bad : busy, (href) => ($('icon').href = href));
     this.#once('ratio', facts.width && `${facts.width} / ${facts.height}`, (ratio) => {
@@ -135,7 +135,7 @@ export class View {
     this.#once('sound-title', on, () => ($('sound').title = on ? t('Turn the sound off (m)') : t('Turn the sound on (m)')));
   }
 
-  /** The owner closes all cameras and microphones, and opens them, in one step. */
+  /** The button with which the owner closes and opens all cameras and microphones. */
   #privacy({ shown, on, several }) {
     this.#hide('close-all', !shown);
     this.#once('private', on, () => ($('close-all').dataset.private = String(on)));
@@ -146,14 +146,14 @@ export class View {
     this.#once('close-all title', label, () => ($('close-all').title = label));
   }
 
-  /** What the system calls what plays: on a lock screen, beside the keys of a headset. */
+  /** The name that the system shows for the media, for example on a lock screen. */
   #name(name) {
     if (!navigator.mediaSession || !globalThis.MediaMetadata) return;
     const artwork = [{ src: $('icon').dataset.busy, type: 'image/svg+xml' }];
     navigator.mediaSession.metadata = new MediaMetadata({ title: name ?? 'peercam', artist: name ? 'peercam' : '', artwork });
   }
 
-  /** Tells for some seconds what was done; `act` is what can be done about it, { label, press }, or `null`. */
+  /** Shows a message for some seconds; `act` is a possible action, { label, press }, or `null`. */
   toast(text, act = null) {
     clearTimeout(this.#toast);
     $('toast').hidden = false;
@@ -180,7 +180,7 @@ export class View {
     this.#panels.close();
   }
 
-  /** The words in place of the picture, or `over` the last one, with what can be done about it. */
+  /** The message in place of the picture, or `over` the last one, with its action. */
   #notice(said, shown, over) {
     const { act } = said;
     this.#once('act', act?.what, (what) => {
@@ -188,12 +188,12 @@ export class View {
       $('notice-act').hidden = !act;
       $('notice-act').dataset.what = what ?? '';
       $('notice-error').textContent = '';
-      if (focused && !act) $('settings').focus(); // Whoever pressed it goes on from there.
+      if (focused && !act) $('settings').focus(); // the pressed button disappears
     });
     this.#text('notice-act', act?.label ?? '');
     this.#hide('notice', !shown);
     this.#once('notice over', over, () => $('notice').classList.toggle('over', over));
-    this.#hide('text', shown); // Once is enough.
+    this.#hide('text', shown); // do not show the same text twice
     this.#text('notice-head', said.head);
     this.#text('notice-text', line(said));
     this.#once('notice steps', said.steps.join(), () => {
@@ -202,31 +202,31 @@ export class View {
     });
   }
 
-  /** What can be done about a state whose words stand in the line alone. */
+  /** The action of a state whose message is only in the status line. */
   #lineAct(act) {
     const focused = document.activeElement === $('line-act');
     this.#once('line-act', act?.what, (what) => ($('line-act').dataset.what = what ?? ''));
     this.#text('line-act', act?.label ?? '');
     this.#hide('line-act', !act);
-    if (focused && !act) $('settings').focus(); // Whoever pressed it goes on from there.
+    if (focused && !act) $('settings').focus(); // the pressed button disappears
   }
 
-  /** The button while there is a report to read, and the report while it is being read. */
+  /** Shows the button while there is a report, and the report while it is open. */
   #why({ offered, open }) {
     const focused = $('why').contains(document.activeElement) || document.activeElement === $('why-button');
     this.#once('why open', open, () => $('why-button').setAttribute('aria-expanded', String(open)));
     this.#hide('why', !open);
     this.#hide('why-button', !offered);
-    if (focused && !offered) $('settings').focus(); // It connects: whoever read goes on from there.
+    if (focused && !offered) $('settings').focus(); // it connects; keyboard users continue here
   }
 
-  /** Whoever opens the report reads on in it, and is back at its button after that. */
+  /** Opens or closes the report, and moves the focus into it or back to its button. */
   #openWhy(open, why) {
     why(open);
     $(open ? 'why' : 'why-button').focus({ preventScroll: true });
   }
 
-  /** The door has the word; who comes back is told anew. */
+  /** The door is shown: forgets what was announced. */
   #away() {
     this.#written.delete('title');
     this.#announcer = new Announcer();
@@ -294,7 +294,7 @@ export class View {
     }
   }
 
-  /** The choice of quality, where there is one. */
+  /** The choice of quality, if there is one. */
   #quality(choices, wish) {
     this.#hide('quality-choice', !choices.length);
     this.#once('quality choices', JSON.stringify(choices), () => {
@@ -322,7 +322,7 @@ export class View {
     this.#once(`data ${name}`, value, () => (this.app.dataset[name] = value));
   }
 
-  /** The document is written only on change: a screen reader and the layout notice each write. */
+  /** Writes to the document only on change: each write makes screen reader and layout react. */
   #once(key, value, write) {
     if (this.#written.get(key) === value) return;
     this.#written.set(key, value);
@@ -330,7 +330,7 @@ export class View {
   }
 }
 
-/** A state's sentence, with when it is tried again. */
+/** The sentence of a state, with the time to the next attempt. */
 function line({ text, again }) {
   return [text, again].filter(Boolean).join(' ');
 }

@@ -1,8 +1,8 @@
-// A button that has to wait: it counts down, which a screen reader does not read out each second.
+// A disabled button with a countdown, which a screen reader does not read every second.
 
 import { waitWords } from './words.js';
 
-/** Buttons that wait: their timers and what they said before. */
+/** Waiting buttons: their timers and their labels before. */
 const waiting = new Map();
 
 /** Whether a button waits. */
@@ -10,14 +10,14 @@ export function waits(button) {
   return waiting.has(button);
 }
 
-/** What a button says, or will say once it no longer waits. */
+/** Sets the label of a button, or the label after it has waited. */
 export function label(button, text) {
   const wait = waiting.get(button);
   if (wait) wait.label = text;
   else button.textContent = text;
 }
 
-/** Disables a button for so many seconds, and counts them down on it. */
+/** Disables a button for this many seconds, and shows a countdown on it. */
 export function countDown(button, s) {
   const before = waiting.get(button);
   clearInterval(before?.timer);

@@ -1,17 +1,17 @@
 // The messages of signal.md carried by plain requests: WHEP (whep.md) for the viewer, /api/hello and /api/status for
-// the rest. For browsers that open no WebSocket; everything comes a little later than by one.
+// the rest. For browsers that open no WebSocket; everything arrives a little later than over one.
 
 import { ask } from './api.js';
 import { candidatesOf, fragment, iceOf, restarted } from './sdp.js';
 
-/** As often as the WebSocket would say it. */
+/** How often the status is requested, ms: as often as a WebSocket would send it. */
 const STATUS_MS = 2000;
-/** Candidates that come within this time go in one request. */
+/** Candidates that come within this time, ms, are sent in one request. */
 const TRICKLE_MS = 60;
-/** As the daemon has it, in one request (sdpfrag.rs). */
+/** Largest number of candidates in one request, as in the daemon (sdpfrag.rs). */
 const MOST_CANDIDATES = 64;
 
-/** The answer to the last viewer's offer, which outlives one of these as the viewer does: a restart builds on it. */
+/** The answer to the last viewer's offer. It outlives an instance of this class, as the viewer does: a restart needs it. */
 let last = { viewer: null, answer: null };
 
 export class Requests {
@@ -20,29 +20,29 @@ export class Requests {
   #life = new AbortController();
   #poll = null;
   #trickle = null;
-  /** Requests about the viewer, one after another: WHEP wants them in order. */
+  /** Requests about the viewer, one after another: WHEP requires their order. */
   #turn = Promise.resolve();
   #viewer = null;
   #etag = null;
   #ice = null;
-  /** The cameras of the last status. */
+  /** The cameras in the last status. */
   #cameras = null;
   #waiting = [];
   /** When the daemon last answered. */
   heard_ms = performance.now();
 
-  /** Hooks as those of signaling.js. */
+  /** `hooks`: the same as in signaling.js. */
   constructor(base, { message, closed, denied }) {
     this.#base = base;
     this.#hooks = { message, closed, denied };
     this.#begin();
   }
 
-  /** Takes a message of signal.md. */
+  /** Sends a message of signal.md. */
   send(m) {
     switch (m.type) {
       case 'offer':
-        // What is trickled from now on belongs to this offer, and waits for its answer.
+        // Candidates from now on belong to this offer, and wait for its answer.
         this.#ice = iceOf(m.sdp);
         this.#etag = null;
         this.#waiting = [];
@@ -64,7 +64,7 @@ export class Requests {
       case 'pause':
         return this.#inTurn(() => this.#wishes({ mid: m.mid, pause: m.on }));
       case 'bye':
-        return void this.#leave(); // At once: `close()` comes next.
+        return void this.#leave(); // at once, because `close()` follows
     }
   }
 
@@ -98,7 +98,7 @@ export class Requests {
     this.#hooks.message({ ...body, type: 'status' });
   }
 
-  /** Nobody tells us that there are other cameras, either. */
+  /** Detects a change of cameras, which nobody announces here. */
   async #update() {
     const { ok, status, body, message } = await ask('GET', 'api/hello');
     if (!this.#here(status, message) || !ok) return;
@@ -106,7 +106,7 @@ export class Requests {
   }
 
   async #join({ sdp, sound, quality, cameras = [], listen }) {
-    // One size for all stands in the address; what differs from it is asked for afterwards.
+    // The address has one size for all cameras; different sizes are requested afterwards.
     const query = new URLSearchParams(cameras.map(({ camera }) => ['camera', camera]));
     const all = cameras[0]?.quality ?? quality;
     query.set('quality', all);
@@ -120,7 +120,7 @@ export class Requests {
     await this.#flush();
     for (const { mid, quality: own } of cameras) if (own !== all) await this.#wishes({ quality: own, mid });
     if (listen !== cameras[0]?.camera) await this.#wishes({ listen });
-    if (!sound) await this.#wishes({ sound }); // Who offers audio is taken to play it.
+    if (!sound) await this.#wishes({ sound }); // a client that offers audio is assumed to play it
   }
 
   async #restart(sdp) {
@@ -135,7 +135,7 @@ export class Requests {
     await this.#flush();
   }
 
-  /** Sends the candidates that came meanwhile; without a viewer they wait for its answer. */
+  /** Sends the collected candidates; without a viewer they wait for the answer. */
   async #flush() {
     this.#trickle = null;
     if (!this.#viewer || !this.#etag || !this.#waiting.length) return;
@@ -158,7 +158,7 @@ export class Requests {
     await this.#request('PATCH', `whep/${encodeURIComponent(this.#viewer)}`, 'application/json', JSON.stringify(wishes));
   }
 
-  /** Nobody tells us that the viewer ended: we have to look. */
+  /** Checks whether the viewer still exists: nobody announces its end here. */
   async #look() {
     if (!this.#viewer) return;
     const reply = await this.#request('GET', `whep/${encodeURIComponent(this.#viewer)}`);
@@ -188,7 +188,7 @@ export class Requests {
     try {
       message = JSON.parse(text).detail;
     } catch {
-      // Not a problem document.
+      // The body is not a problem document.
     }
     this.#hooks.message({ type: 'error', status, message });
   }
@@ -198,7 +198,7 @@ export class Requests {
     return this.#request('PATCH', path, 'application/trickle-ice-sdpfrag', body, { 'If-Match': etag });
   }
 
-  /** { status, headers, text }; `null` when there is nobody to tell, or nothing more to say. */
+  /** Sends a request. Returns { status, headers, text }; `null` if there is no answer, or after closing. */
   async #request(method, path, type, body, headers = {}) {
     if (this.#life.signal.aborted && method !== 'DELETE') return null;
     try {
@@ -216,7 +216,7 @@ export class Requests {
     }
   }
 
-  /** Takes note of an answer; false where nothing is to be made of it. */
+  /** Records an answer; returns false if it can't be used. */
   #here(status, message) {
     if (this.#life.signal.aborted) return false;
     if (status === 401) this.#hooks.denied(message);

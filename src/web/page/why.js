@@ -1,4 +1,4 @@
-// The report of why it does not connect, on the stage. Loaded when it is first needed.
+// Shows the report of why it does not connect. Loaded when it is first needed.
 
 import { copy } from './copy.js';
 import { diagnose, reportText } from './diagnosis.js';
@@ -16,7 +16,7 @@ export class Why {
     });
   }
 
-  /** Writes what `seen` (snapshot.js) leads to, and answers its first sentence. */
+  /** Writes the report for `seen` (snapshot.js), and returns its first sentence. */
   draw(seen) {
     this.#seen = seen;
     const { sentences, pairs, facts } = diagnose(seen);
@@ -32,7 +32,7 @@ export class Why {
     return sentences[0];
   }
 
-  /** What is drawn no longer holds. */
+  /** Removes the note about copying, which was about the previous report. */
   clear() {
     $('why-copied').textContent = '';
   }

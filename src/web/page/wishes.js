@@ -1,19 +1,19 @@
-// What the person wants of the viewer, and what of it the daemon knows.
+// What the person wants of the viewer, and which part of it the daemon knows.
 
 import { changes, offerOf, toldBy, wantedOf } from './cameras.js';
 
 export class Wishes {
-  /** As cameras.js has them. */
+  /** See cameras.js. */
   now = { sound: false, quality: 'auto', layout: { enlarged: null, last: null }, paused: new Set() };
-  /** `null`: nothing. */
+  /** What the daemon knows; `null`: nothing. */
   #told = null;
 
-  /** The daemon knows nothing of it. */
+  /** The daemon knows nothing any more. */
   forget() {
     this.#told = null;
   }
 
-  /** What goes with an offer; where it is a viewer's later one, `heeds` tells whether the daemon reads all of it. */
+  /** What goes with an offer. For a later offer of a viewer, `heeds` says whether the daemon reads all of it. */
   offer(hello, mids, { later, heeds }) {
     const wanted = wantedOf(hello, mids, this.now);
     if (!later) this.#told = toldBy(wanted);
@@ -21,7 +21,7 @@ export class Wishes {
     return offerOf(wanted);
   }
 
-  /** The messages that tell what the daemon does not know yet; from now on it does. */
+  /** The messages with what the daemon does not know yet; they count as sent. */
   news(hello, mids) {
     const wanted = wantedOf(hello, mids, this.now);
     const messages = changes(this.#told, wanted);

@@ -1,46 +1,45 @@
-// What is happening, in plain words. Pure: from what is known to one state, one sentence, one title.
+// What is happening, in plain words. Pure: turns what is known into one state, one sentence, one title.
 
 import { sentence } from './api.js';
 import { english, locale, number, small, t, told } from './language.js';
 
-/** A picture older than this is said to be frozen; slow cameras get two and a half of their intervals. */
+/** A picture older than this counts as frozen, ms; for slow cameras it is two and a half frame intervals. */
 const FROZEN_MS = 1000;
-/** Connecting longer than this deserves a word on what it waits for. */
+/** If connecting takes longer than this, ms, the page says what it waits for. */
 const LONG_MS = 4000;
-/** A lost control connection that is back within this time, after the picture had time to freeze, is not worth a word. */
+/** A lost control connection is mentioned only if it is lost for longer than this, ms, after the picture had time to freeze. */
 const LOST_MS = 1000;
 const STARTING = english('The camera is starting; some take a few seconds.');
-/** States of a camera that somebody has just begun to watch. */
+/** States of a camera that somebody has just started to watch. */
 const OPENING = ['opening', 'idle'];
 const OPENED = english('The camera is being opened.');
 const LOST = english('The control connection is lost; the picture continues.');
-/** How Firefox learns to decode H.264. */
+/** How to install H.264 in Firefox. */
 const OPENH264 = [
   english('Open the menu of Firefox, then "Add-ons and themes", then "Plugins" (or enter about:addons as an address).'),
   english('Next to "OpenH264 Video Codec provided by Cisco Systems, Inc." choose "Always Activate". If it says that it will be installed shortly, leave Firefox open: that takes a few minutes and an internet connection.'),
   english('Come back to this page: it checks again every 10 s. If the plug-in is not listed, this Firefox comes without it; use another browser.'),
 ];
-/** States of attempts to connect, which say less than the report does. */
+/** States of attempts to connect: the report says more about them. */
 const EXPLAINED = ['connecting', 'no-path', 'ended'];
-/** What the board suffers from, by the status's word for it. */
+/** The board's problem, by the value in the status. */
 const PRESSURE = {
   heat: english('the board is too hot'),
   'under-voltage': english("the board's power supply is too weak"),
 };
 
 /**
- * `known`: { socket, lost_ms, media, trouble, retry_ms, status, everLive, since_ms, shown_ms, blocked, offline } at
- * `now_ms`, where `shown_ms` is when the last picture came (`null`: none in this session), `since_ms` when
- * connecting began, `lost_ms` since when the control connection is lost (`null`: it is not), `everLive` whether a picture
- * was ever shown, `blocked` whether the browser refuses to play, `offline` whether it believes to be without a network,
- * `newest_ms` when a picture of any camera came, `owner` whether the owner is looking, `elsewhere` whether another tab of this browser watches, `firefox` whether it is
- * Firefox.
+ * `known`: { socket, lost_ms, media, trouble, retry_ms, status, everLive, since_ms, shown_ms, blocked, offline } at `now_ms`.
+ * `shown_ms`: when the last picture came (`null`: none in this session); `since_ms`: when connecting began; `lost_ms`: since when the
+ * control connection is lost (`null`: it is not); `everLive`: whether a picture was ever shown; `blocked`: whether the browser refuses
+ * to play; `offline`: whether the browser believes that it has no network; `newest_ms`: when the last picture of any camera came;
+ * `owner`: whether the person is the owner; `elsewhere`: whether another tab of this browser watches; `firefox`: whether it is Firefox.
  *
- * Answers { state, tone, head, text, again, spoken, mark, card, act }: `state` for programs; `tone` ok, busy, warn or bad;
- * `head` two or three words; `text` the rest of the sentence; `again` when it is tried again; `spoken` what is read out,
- * without figures that change every second; `mark` what to write on a picture that is not live, or `null`; `card` whether
- * the words take the place of the picture, also where there is one; `act` what can be done about it, { what, label }, or
- * `null`; `steps` what to do elsewhere, in order.
+ * Returns { state, tone, head, text, again, spoken, mark, card, act, steps }. `state`: for programs; `tone`: ok, busy, warn or bad;
+ * `head`: two or three words; `text`: the rest of the sentence; `again`: when the next attempt starts; `spoken`: the text for screen
+ * readers, without figures that change every second; `mark`: the text on a picture that is not live, or `null`; `card`: whether the
+ * text replaces the picture even if there is one; `act`: a possible action, { what, label }, or `null`; `steps`: what to do elsewhere,
+ * in order.
  */
 export function describe(known, now_ms) {
   const { socket, media, trouble, status } = known;
@@ -64,7 +63,7 @@ export function describe(known, now_ms) {
   const lost = known.lost_ms !== null;
   const stale = age_ms > frozenAfter(camera);
   const silent = now_ms - known.newest_ms > frozenAfter(camera);
-  // With both lost, what the device said last no longer counts.
+  // If both are lost, the last status no longer counts.
   if (age_ms !== null && (media === 'up' || media === 'interrupted') && !(lost && silent)) {
     const mark = stale ? t('Frozen for {s} s', { s: Math.floor(age_ms / 1000) }) : null;
     if (camera?.state === 'private') return switchedOff(known.owner);
@@ -80,7 +79,7 @@ export function describe(known, now_ms) {
   }
 
   const mark = known.everLive ? t('Not live') : null;
-  // Where nothing can be seen until something changes, the reason takes the place of the picture.
+  // If there will be no picture until something changes, the reason replaces the picture.
   const stands = { again, card: true, act: { what: 'try', label: t('Try now') } };
   const here = { card: true, act: { what: 'here', label: t('Watch here instead') } };
   switch (trouble?.kind) {
@@ -125,8 +124,8 @@ export function describe(known, now_ms) {
 }
 
 /**
- * The same state with what the report of why it does not connect says first, `null` before it is known. What is read out is
- * the same in all of these states: attempts that fail one after another are one thing to tell.
+ * The same state with the first sentence of the report of why it does not connect (`null` before it is known). The text for screen
+ * readers is the same in all of these states: attempts that fail one after another are announced once.
  */
 export function explained(said, first) {
   if (first === null || !EXPLAINED.includes(said.state)) return said;
@@ -134,8 +133,8 @@ export function explained(said, first) {
 }
 
 /**
- * What is said of several cameras at once; `all` has { label, said } for each. What holds for all of them is said as of the `main`
- * one; else it is told which of them are not live.
+ * One message for several cameras; `all` has { label, said } for each. If it is the same for all of them, it is that of the `main`
+ * camera; else it says which cameras are not live.
  */
 export function together(all, main) {
   const states = new Set(all.map(({ said }) => said.state));
@@ -150,27 +149,27 @@ export function together(all, main) {
   return say(live.length ? 'live' : 'camera-gone', 'warn', t('{live} of {all} live', { live: live.length, all: all.length }), text);
 }
 
-/** What a tile says of its camera: `state` in a word or two, and `slate`, the words in its middle, or `null`. */
+/** The words in a tile: `state` in a word or two, and `slate`, the text in its middle, or `null`. */
 export function tileWords({ state, head, text, mark }) {
   if (state === 'live') return { state: t('live'), slate: null };
-  if (state === 'private') return { state: t('switched off'), slate: null }; // The device's own card says so.
+  if (state === 'private') return { state: t('switched off'), slate: null }; // the device's own card says so
   if (state === 'frozen') return { state: t('frozen'), slate: mark ?? head };
   return { state: small(head), slate: text || head };
 }
 
-/** The words of the browser's tab; `label`: of the camera that fills the page, where there are several. */
+/** The title of the browser's tab; `label`: of the camera that fills the page, if there are several. */
 export function title({ state, head }, label = null) {
   const words = state === 'live' ? t('● live') : small(head);
   return [words, label, 'peercam'].filter(Boolean).join(' — ');
 }
 
-/** When a picture counts as frozen, ms: a slow camera is not a frozen one. */
+/** The age at which a picture counts as frozen, ms; it is longer for slow cameras. */
 export function frozenAfter(camera) {
   const fps = camera?.delivered_fps || camera?.negotiated?.fps;
   return fps > 0 ? Math.max(FROZEN_MS, 2500 / fps) : FROZEN_MS;
 }
 
-/** What stands in for devices, and what is missing: nothing to say with a camera and a microphone. */
+/** Says which devices are replaced or missing; empty with a camera and a microphone. */
 export function sources(status) {
   if (!status) return '';
   const { video, audio } = status;
@@ -184,7 +183,7 @@ export function sources(status) {
   return said.join(' ');
 }
 
-/** What the board does not carry: why the picture is reduced, or that it may soon be. Nothing to say when all is well. */
+/** Says why the picture is reduced, or may soon be; empty if all is well. */
 export function strain(status) {
   const reduced = status?.video?.reduced;
   if (reduced) return sentence(t('reduced to {mode}: {why}', { mode: mode(reduced), why: told(reduced.why) }));
@@ -192,14 +191,14 @@ export function strain(status) {
   return pressure ? sentence(t(pressure)) : '';
 }
 
-/** "84 °C, the board is too hot" of the board as the status tells it. */
+/** The board's state in words: "84 °C, the board is too hot". */
 export function board(b) {
   const degrees = b?.temperature_c == null ? null : `${Math.round(b.temperature_c)} °C`;
   const pressure = PRESSURE[b?.pressure];
   return [degrees, pressure && t(pressure)].filter(Boolean).join(', ') || null;
 }
 
-/** "46 ms", or with its part for lip sync "46 ms (35 ms of it for lip sync)" */
+/** A delay in words: "46 ms", or with its part for lip sync "46 ms (35 ms of it for lip sync)". */
 export function delayWords(delay_ms, sync_ms) {
   if (delay_ms === null) return null;
   if (sync_ms === null || sync_ms < 1) return ms(delay_ms);
@@ -221,13 +220,13 @@ export function fps(value) {
   return t('{count} fps', { count: value >= 9.95 ? Math.round(value) : number(value, 1) });
 }
 
-/** "640×480, 30 fps, YUYV" of a mode as the status tells it. */
+/** A mode of the status in words: "640×480, 30 fps, YUYV". */
 export function mode(m) {
   if (!m) return null;
   return [`${m.width}×${m.height}`, fps(m.fps), m.format].filter(Boolean).join(', ');
 }
 
-/** "3 d 4 h", "2 h 5 min", "12 min", "40 s" */
+/** A duration in words: "3 d 4 h", "2 h 5 min", "12 min", "40 s". */
 export function duration(s) {
   const [d, h, min] = [Math.floor(s / 86_400), Math.floor(s / 3600) % 24, Math.floor(s / 60) % 60];
   if (d) return t('{d} d {h} h', { d, h });
@@ -235,23 +234,23 @@ export function duration(s) {
   return min ? t('{min} min', { min }) : t('{s} s', { s: Math.floor(s) });
 }
 
-/** How far the picture is zoomed: "2.5×". */
+/** The zoom factor in words: "2.5×". */
 export function times(scale) {
   return `${scale < 10 ? number(scale, 1) : Math.round(scale)}×`;
 }
 
-/** How many watch, said of everybody, oneself among them. */
+/** The number of viewers in words, including this one. */
 export function watchers(count) {
   if (count === null || count === undefined) return null;
   return count === 0 ? t('nobody watching') : t('{count} watching', { count });
 }
 
-/** On a button that has to wait. */
+/** The label of a button that has to wait. */
 export function waitWords(s) {
   return t('Wait {time}', { time: s < 120 ? t('{s} s', { s }) : duration(s) });
 }
 
-/** "since 14:05 (12 min)", of what began `since_s` seconds ago. */
+/** When something began, `since_s` seconds ago: "since 14:05 (12 min)". */
 export function since(since_s, now_unix_s) {
   return t('since {time} ({duration})', { time: clockTime(new Date((now_unix_s - since_s) * 1000)), duration: duration(since_s) });
 }
@@ -275,7 +274,7 @@ function say(state, tone, head, text, { again = '', mark = null, spokenHead = he
   return { state, tone, head, text, again, spoken, mark, card, act, steps };
 }
 
-/** The privacy switch: nothing is wrong, and nobody is seen or heard. The picture that comes says less than the page can. */
+/** Privacy is on: nothing is wrong. The page can say more about it than the picture that the device sends. */
 function switchedOff(owner) {
   const [text, act] = owner
     ? [t('You switched camera and microphone off.'), { what: 'switch-on', label: t('Switch on') }]

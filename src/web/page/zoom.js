@@ -1,33 +1,33 @@
-// Zooming into a tile's picture and moving it in its box: first where the picture lies, pure; then what wheel, fingers and keys do.
+// Zooming into a tile's picture and moving it in its box: first the geometry, pure; then the handling of wheel, fingers and keys.
 
-/** The largest scale; with 1 the whole picture is seen. */
+/** The largest scale; 1 shows the whole picture. */
 const SCALE_MOST = 8;
-/** Who zooms out to less than this wants the whole picture. */
+/** Zooming out to less than this scale shows the whole picture. */
 const SCALE_WHOLE = 1.05;
-/** What two taps zoom to. */
+/** The scale after a double tap. */
 const SCALE_TAPS = 2.5;
-/** What keys multiply the scale by, and where they look, in parts of the box. */
+/** Factor of the scale for each key press, and step of the arrow keys as a fraction of the box. */
 const SCALE_KEYS = { '+': 1.5, '=': 1.5, '-': 1 / 1.5 };
 const LOOK_KEYS = { ArrowLeft: [-0.2, 0], ArrowRight: [0.2, 0], ArrowUp: [0, -0.2], ArrowDown: [0, 0.2] };
-/** How far one pixel, line or page of a wheel is (`deltaMode`), and how far doubles the scale; one event does half of that at most. */
+/** The size in pixels of one pixel, line or page of a wheel (`deltaMode`), and the distance that doubles the scale; one event does at most half of that. */
 const WHEEL_PX = [1, 25, 500];
 const WHEEL_DOUBLE_PX = 500;
 const WHEEL_MOST = 0.5;
-/** Two fingers on a trackpad come as a wheel with ctrl, in much smaller steps. */
+/** Factor for pinching on a trackpad, which is reported as a wheel with ctrl, in much smaller steps. */
 const WHEEL_PINCH = 10;
-/** Who moves further than this moves the picture, and presses nothing. */
+/** A pointer that moves further than this, pixels, drags the picture and is not a click. */
 const DRAG_PX = 6;
-/** A finger is less steady: what moves no further, and nothing else, is a tap. */
+/** A finger that moves no further than this, pixels, is a tap: fingers are less steady. */
 const TAP_PX = 16;
-/** A second tap comes within this time. */
+/** Longest time between the two taps of a double tap, ms. */
 const TAPS_MS = 300;
-/** Other qualities of the same picture differ in their ratio by rounding only. */
+/** Largest difference in aspect ratio between two sizes of the same picture, from rounding. */
 const RATIO_SAME = 0.02;
 const MIDDLE = Object.freeze({ x: 0, y: 0 });
 
 /**
- * What is seen of a picture: its `scale`, and which point of it is in the middle of the box: `x` and `y` from the picture's own
- * middle, in widths and heights of the picture. So it is the same place in a box of another size.
+ * The visible part of a picture: its `scale`, and the point in the middle of the box: `x` and `y` from the middle of the picture, in
+ * widths and heights of the picture. In a box of a different size it is therefore the same place.
  */
 export const WHOLE = Object.freeze({ scale: 1, x: 0, y: 0 });
 
@@ -37,7 +37,7 @@ function wholeSize({ width, height, ratio }) {
   return { width: wide, height: wide / ratio };
 }
 
-/** The same, moved so that the picture fills the box where it is larger, and is in its middle where it is smaller. */
+/** The same, moved so that a larger picture fills the box and a smaller picture is centred. */
 export function within({ scale, x, y }, room) {
   if (scale === 1) return WHOLE;
   const { width, height } = wholeSize(room);
@@ -48,7 +48,7 @@ export function within({ scale, x, y }, room) {
   return { scale, x: bound(x, room.width, width), y: bound(y, room.height, height) };
 }
 
-/** The same at another scale, with what lies at `from` moved to `to`: pixels from the middle of the box. */
+/** The same at a different scale, with the point at `from` moved to `to`: pixels from the middle of the box. */
 export function moved(view, room, scale, from, to) {
   const whole = scale < SCALE_WHOLE && scale < view.scale;
   const next = whole ? 1 : Math.min(Math.max(scale, 1), SCALE_MOST);
@@ -58,13 +58,13 @@ export function moved(view, room, scale, from, to) {
   return within({ scale: next, x, y }, room);
 }
 
-/** How far the picture's middle is from that of the box, in pixels. */
+/** The distance of the picture's middle from that of the box, in pixels. */
 export function offset({ scale, x, y }, room) {
   const { width, height } = wholeSize(room);
   return { x: -x * width * scale, y: -y * height * scale };
 }
 
-/** What a wheel multiplies the scale by. */
+/** The factor of the scale for a wheel event. */
 export function wheelFactor({ deltaMode, deltaY, ctrlKey }) {
   const turns = (-deltaY * WHEEL_PX[deltaMode] * (ctrlKey ? WHEEL_PINCH : 1)) / WHEEL_DOUBLE_PX;
   return 2 ** Math.min(Math.max(turns, -WHEEL_MOST), WHEEL_MOST);
@@ -78,22 +78,22 @@ export class Zoom {
   #view = WHOLE;
   /** The ratio of the picture that was zoomed into. */
   #ratio = null;
-  /** What is pressed on the tile, two at most, by the pointer's id: where it began, and where it is. */
+  /** Pressed pointers on the tile, at most two, by pointer id: where each began, and where it is. */
   #pressed = new Map();
-  /** Whether this press, or the last one, did something here: then it is no click. */
+  /** Whether this press, or the last one, did something here: then it is not a click. */
   #spent = false;
-  /** Whether this press may still be a tap, and whether one came just before it. */
+  /** Whether this press may still be a tap, and whether a tap came just before it. */
   #taps = false;
   #again = false;
-  /** A tap that waits for another one: its timer, and what it clicks if none comes. */
+  /** A tap that may become a double tap: its timer, and what it clicks if no second tap comes. */
   #tap = null;
 
-  /** `element` is that of the tile, around its `video`; `changed()` is called after the scale changed. */
+  /** `element` is the tile's element around its `video`; `changed()` is called after the scale changed. */
   constructor(element, video, { changed }) {
     this.#element = element;
     this.#video = video;
     this.#changed = changed;
-    this.enabled = false; // Who is copied may have been zoomed into.
+    this.enabled = false; // the copied element may have been zoomed
     element.addEventListener('wheel', (event) => this.#wheel(event), { passive: false });
     element.addEventListener('pointerdown', (event) => this.#down(event));
     element.addEventListener('pointermove', (event) => this.#move(event));
@@ -104,12 +104,12 @@ export class Zoom {
     new ResizeObserver(() => this.#resized()).observe(element);
   }
 
-  /** 1, the whole picture, to 8. */
+  /** The scale, from 1 (the whole picture) to 8. */
   get scale() {
     return this.#view.scale;
   }
 
-  /** Whether wheel, fingers and keys zoom; where they don't, the picture is whole. */
+  /** Whether wheel, fingers and keys zoom; if not, the whole picture is shown. */
   set enabled(enabled) {
     if (enabled === this.#enabled) return;
     this.#enabled = enabled;
@@ -126,11 +126,11 @@ export class Zoom {
     this.#show(WHOLE);
   }
 
-  /** Whether a key zoomed, or moved the picture; then it is done. */
+  /** Handles a key; returns whether it zoomed or moved the picture. */
   key(key, target) {
     if (!this.#enabled) return false;
     const zoomed = this.scale > 1;
-    const here = target === document.body || this.#element.contains(target); // Elsewhere, arrows scroll.
+    const here = target === document.body || this.#element.contains(target); // elsewhere, arrow keys scroll
     if (SCALE_KEYS[key] > 1 || (SCALE_KEYS[key] && zoomed)) this.#go(this.scale * SCALE_KEYS[key]);
     else if (zoomed && key === '0') this.reset();
     else if (zoomed && here && LOOK_KEYS[key]) this.#look(LOOK_KEYS[key]);
@@ -147,14 +147,14 @@ export class Zoom {
     if (!this.#enabled || event.deltaY === 0) return;
     const zoomed = this.scale > 1;
     this.#go(this.scale * wheelFactor(event), this.#at(event));
-    // Also at the largest scale: the browser would zoom into the whole page then.
+    // Even at the largest scale, because otherwise the browser would zoom the whole page.
     if (zoomed || this.scale > 1) event.preventDefault();
   }
 
   #down(event) {
     if (!this.#enabled || event.button !== 0) return;
     if (event.isPrimary) {
-      this.#pressed.clear(); // A mouse may have been let go elsewhere.
+      this.#pressed.clear(); // a mouse button may have been released elsewhere
       this.#spent = false;
       this.#again = this.#untap();
     }
@@ -177,7 +177,7 @@ export class Zoom {
       if (far_px <= DRAG_PX || (this.#pressed.size < 2 && this.scale === 1)) return;
       this.#spent = true;
       this.#taps = false;
-      this.#element.setPointerCapture(event.pointerId); // not before: a click goes to whoever has it
+      this.#element.setPointerCapture(event.pointerId); // not earlier: clicks go to the element with the capture
     }
     const now = this.#grip();
     this.#go((this.scale * now.apart) / before.apart, before, now);
@@ -200,7 +200,7 @@ export class Zoom {
     else this.#go(SCALE_TAPS, this.#at(event));
   }
 
-  /** Whether a tap waited. */
+  /** Ends a waiting tap; returns whether there was one. */
   #untap() {
     const tap = this.#tap;
     clearTimeout(tap?.timer);
@@ -209,25 +209,25 @@ export class Zoom {
   }
 
   #click(event) {
-    if (event.detail === 0) return; // by a key, or by a tap that waited
+    if (event.detail === 0) return; // from a key, or from a tap that waited
     if (this.#tap && event.detail === 1) this.#tap.target = event.target;
     else if (!this.#spent) return;
     event.stopPropagation();
   }
 
-  /** The middle of what is pressed, and how far apart two of them are. */
+  /** The middle of the pressed pointers, and the distance between two of them. */
   #grip() {
     const [{ at: a }, { at: b } = { at: a }] = this.#pressed.values();
     return { x: (a.x + b.x) / 2, y: (a.y + b.y) / 2, apart: Math.max(1, Math.hypot(a.x - b.x, a.y - b.y)) };
   }
 
-  /** Where an event is, in pixels from the middle of the box. */
+  /** The position of an event, in pixels from the middle of the box. */
   #at({ clientX, clientY }) {
     const { left, top, width, height } = this.#element.getBoundingClientRect();
     return { x: clientX - left - width / 2, y: clientY - top - height / 2 };
   }
 
-  /** The box and the ratio of the picture; `null` while one of them is not there. */
+  /** The size of the box and the ratio of the picture; `null` while one of them is unknown. */
   #room() {
     const { clientWidth: width, clientHeight: height } = this.#element;
     const ratio = this.#video.videoWidth / this.#video.videoHeight;
@@ -256,7 +256,7 @@ export class Zoom {
       this.#video.style.transform = `translate(${x}px, ${y}px) scale(${view.scale})`;
     } else this.#video.style.transform = '';
     this.#element.classList.toggle('zoomed', zoomed);
-    // Whoever takes other cameras is done by then.
+    // By then the tiles have changed to the new cameras.
     if (view.scale !== before) queueMicrotask(this.#changed);
   }
 }
