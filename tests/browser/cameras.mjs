@@ -1,9 +1,9 @@
 // The page with several cameras: a scenario of page.mjs. The daemon has three test pictures, "front" ("Front door"), "back" and
-// "yard", which are told apart by their sizes.
+// "yard", which have different sizes.
 import { PATIENCE_MS, SCHEMES, SIZES, check, facts, inspect, look, open, pause } from './kit.mjs';
 import { noSocket } from './no-socket.mjs';
 
-/** How wide they are. */
+/** The width of each camera's picture. */
 const FULL = [640, 480, 320];
 
 /** Waits for an expression in the page. */
@@ -13,7 +13,7 @@ async function reach(page, code, sentence) {
 }
 
 const ALL_LIVE = 'window.peercam.facts.cameras.length === 3 && window.peercam.facts.cameras.every((c) => c.state === "live" && c.frames > 5)';
-/** What the daemon sends of each camera to the one who watches: { front: { rung, paused }, ... }. */
+/** What the daemon sends of each camera to the only viewer: { front: { rung, paused }, ... }. */
 const SENT = `fetch('api/status').then((r) => r.json()).then((s) =>
   Object.fromEntries(s.viewers.list[0].cameras.map(({ camera, rung, paused }) => [camera, { rung, paused }])))`;
 const sent = (page, test, sentence) => reach(page, `(async () => { const of = await ${SENT}; return ${test}; })()`, sentence);
@@ -30,7 +30,7 @@ function hide(page, hidden) {
   }, hidden);
 }
 
-/** The tiles lie within the stage, in rows, and none on another. */
+/** Checks that the tiles are within the stage, in rows, without overlap. */
 async function apart(page, where) {
   const boxes = await page.$$eval('.tile', (all) => all.map((t) => t.getBoundingClientRect().toJSON()));
   const stage = await page.$eval('.stage', (s) => s.getBoundingClientRect().toJSON());
@@ -40,7 +40,7 @@ async function apart(page, where) {
   check(boxes.every((a, n) => boxes.slice(n + 1).every((b) => !over(a, b))), `${where}: no tile lies on another`);
 }
 
-/** The owner closes one camera, and makes a link for another one. */
+/** The owner closes one camera, and makes a link for a different one. */
 async function panel(page) {
   await page.keyboard.press('s');
   await page.$$eval('#access details', (all) => all.forEach((part) => (part.open = true)));
@@ -62,7 +62,7 @@ async function panel(page) {
   await page.click('#privacy-cameras button[data-camera="back"]');
   await reach(page, `${state('back')} === 'live'`, 'and open again');
 
-  // Off again, and on from where it is said.
+  // Off again, and on with the button next to the message.
   await page.click('#privacy-cameras button[data-camera="back"]');
   await page.click('[data-camera="back"] .tile-button');
   const says = 'document.querySelector(".line").innerText.includes("You switched camera and microphone off. Switch on")';
@@ -102,7 +102,7 @@ export async function cameras(browser) {
   }
   await look(page, 'desktop', 'light');
 
-  // By keys: tiles come first, arrows lead from one to the next.
+  // With keys: tiles come first, arrows go from one to the next.
   await page.keyboard.press('Tab');
   check((await focused(page)) === 'front', `the first tile is the first: ${await focused(page)}`);
   await page.keyboard.press('ArrowRight');
@@ -128,20 +128,20 @@ export async function cameras(browser) {
   await page.keyboard.press('1');
   await reach(page, 'window.peercam.facts.enlarged === null', 'and brings back');
 
-  // By a press, and by two.
+  // With a click, and a double click.
   const [, back] = await page.$$('.tile-button');
   await back.click();
   await reach(page, 'window.peercam.facts.enlarged === "back"', 'a press enlarges');
   await back.click();
   await reach(page, 'window.peercam.facts.enlarged === null', 'the same brings back');
-  await pause(600); // or the next one were a second of these
+  await pause(600); // else the next click would count as part of a double click
   await back.click({ count: 2 });
   await reach(page, 'window.peercam.facts.enlarged === "back" && document.fullscreenElement', 'two fill the screen');
   await page.keyboard.press('f');
   await reach(page, '!document.fullscreenElement', 'f leaves it');
   check((await facts(page)).generation === 1 && (await facts(page)).viewer === first.viewer, 'all of that by the same viewer');
 
-  // One camera is gone: its tile says so, and one sentence is read out.
+  // One camera is gone: its tile says so, and one sentence is announced.
   await page.keyboard.press('Escape');
   await page.evaluate(() => {
     const region = document.getElementById('spoken');
@@ -169,7 +169,7 @@ export async function cameras(browser) {
   await panel(page);
   check((await facts(page)).generation === 1, 'by the same viewer');
 
-  // The next visit begins as this one ended, with one offer.
+  // The next visit starts as this one ended, with one offer.
   await page.keyboard.press('2');
   await page.reload({ waitUntil: 'domcontentloaded' });
   await reach(page, 'window.peercam?.facts.enlarged === "back" && window.peercam.facts.width === 480 && window.peercam.facts.state === "live"', 'what was enlarged still is');

@@ -1,10 +1,10 @@
-// Who gets in, as seen in a real browser, against a fresh daemon that nobody owns yet:
+// Who gets in, as seen in a real browser, with a fresh daemon that has no owner yet:
 //
 //   node door.mjs --url URL --secret PAIRING [--browser chromium|firefox] [--out DIR]
 //
-// Prints one JSON object, { failures: [sentence], ... what was seen }, as page.mjs does. In this order, since each needs
-// what the one before left: pairing, signing in, guest links, privacy, signaling by requests, the report of why it does
-// not connect. Each new view is looked at by axe, and with --out drawn.
+// Prints one JSON object, { failures: [sentence], ... what was seen }, as page.mjs does. Runs in this order, because each step needs
+// the result of the previous one: pairing, signing in, guest links, privacy, signaling by requests, the report of why it does not
+// connect. Each new view is checked by axe, and with --out saved as a picture.
 import { mkdir } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import axe from 'axe-core';
@@ -45,7 +45,7 @@ const facts = (page) => page.evaluate(() => window.peercam.facts);
 const text = (page, id) => page.$eval(`#${id}`, (e) => e.textContent.trim());
 const shown = (page, id) => page.evaluate((i) => document.getElementById(i).checkVisibility(), id);
 
-/** Waits until `look` answers something true, and answers it. */
+/** Waits until `look` returns something true, and returns it. */
 async function eventually(look, sentence) {
   const end = performance.now() + PATIENCE_MS;
   let seen;
@@ -58,7 +58,7 @@ async function eventually(look, sentence) {
   return null;
 }
 
-/** What the door shows has a file of its own: it is decided before it is there, and who types meanwhile loses letters. */
+/** Waits for a form of the door. It has a file of its own, so the state changes before the form exists, and letters typed then are lost. */
 const VIEWS = ['sign-in', 'pair', 'pair-ended', 'unpaired', 'link-ended'];
 
 async function until(page, state, sentence = `says ${state}`) {
@@ -73,7 +73,7 @@ async function until(page, state, sentence = `says ${state}`) {
 async function open(context, { fragment = '', before = [] } = {}) {
   const page = await context.newPage();
   page.on('pageerror', (e) => {
-    // Firefox calls a WebSocket that does not open an uncaught error; the page knows and deals with it.
+    // Firefox reports a WebSocket that does not open as an uncaught error, although the page handles it.
     if (!/ wss?:\/\//.test(e.message)) errors.push(`uncaught: ${e.message}`);
   });
   page.on('console', (m) => {
@@ -90,7 +90,7 @@ async function type(page, id, value) {
   await page.type(`#${id}`, value);
 }
 
-/** Axe's opinion of the page as it is, in every size and scheme, and a picture of each. */
+/** Checks the page as it is with axe, in every size and colour scheme, and saves a picture of each. */
 async function inspect(page, name) {
   for (const [size, [width, height]] of Object.entries(SIZES)) {
     for (const scheme of SCHEMES) {
@@ -110,7 +110,7 @@ async function inspect(page, name) {
   await page.setViewport({ width: 1280, height: 800 });
 }
 
-/** A guest link, made by the owner's page. */
+/** Makes a guest link on the owner's page. */
 function guestLink(page, label) {
   return page.evaluate(async (name) => {
     const headers = { 'content-type': 'application/json' };
@@ -119,10 +119,10 @@ function guestLink(page, label) {
   }, label);
 }
 
-/** Opens the settings, and all their parts. */
+/** Opens the settings with all their parts. */
 async function panel(page) {
   if (!(await shown(page, 'access'))) {
-    // The state is told before the browser has laid out what belongs to it.
+    // The state changes before the browser has laid out what belongs to it.
     await eventually(() => shown(page, 'settings'), 'the button of the panel is there');
     await page.click('#settings');
   }
@@ -156,7 +156,7 @@ async function pairing(browser) {
   const paired = await until(page, 'live', 'is live after pairing');
   check(paired?.role === 'owner', `pairs as the owner, not ${paired?.role}`);
 
-  // Used up: told before anybody has typed anything.
+  // A used link is reported before anybody has typed anything.
   const used = `#pair=${args.secret}`;
   const late = await open(await browser.createBrowserContext(), { fragment: used });
   await until(late, 'pair-ended', 'a pairing link works once');
@@ -190,7 +190,7 @@ async function signingIn(page) {
   await page.keyboard.press('Enter');
   const wrong = await eventually(() => text(page, 'sign-in-error'), 'a wrong password is told');
   await inspect(page, 'wrong-password');
-  // Guessing slows down until it has to wait.
+  // Guesses become slower until the form has to wait.
   const wait = await eventually(async () => {
     const label = await page.$eval('#sign-in button', (b) => b.textContent);
     if (/^Wait \d+/.test(label)) return label;
@@ -233,7 +233,7 @@ async function guests(browser, page) {
     return lines.length === 2 && lines.some((l) => /Grandma/.test(l)) && lines;
   }, 'the owner sees who watches');
 
-  // Revoked by a slip.
+  // Revoked by mistake.
   await page.click('#guests button');
   const ended = await until(guest, 'link-ended', 'revoking the link ends the stream');
   const reason = ended && (await text(guest, 'link-ended'));
@@ -247,8 +247,8 @@ async function guests(browser, page) {
   await eventually(async () => (await page.$$('#guests li')).length === 1, 'and the link is listed again');
   check(!(await shown(page, 'guest-undo')), 'there is nothing to undo any more');
 
-  await eventually(async () => (await page.$$('#people li')).length === 2, 'and is among those who watch'); // a line more, above
-  // For good: a reload, and the link in another tab, say the same.
+  await eventually(async () => (await page.$$('#people li')).length === 2, 'and is among those who watch'); // one line more, above
+  // Revoked for good: a reload, and the link in another tab, say the same.
   await page.click('#guests button');
   await until(guest, 'link-ended');
   await guest.reload();
@@ -280,7 +280,7 @@ async function household(browser, page) {
   await eventually(() => text(page, 'password-error'), 'a wrong present password is told');
   await type(page, 'password-old', PASSWORD);
   const done = await eventually(async () => {
-    // It may have to wait after the wrong one. Whatever it is told is told before the next try.
+    // It may have to wait after the wrong password. Any message must appear before the next attempt.
     await page.evaluate(() => document.getElementById('password-error').replaceChildren());
     await page.click('#password-submit');
     const told = async () => (await text(page, 'password-done')) || (await text(page, 'password-error'));
@@ -325,7 +325,7 @@ async function privacy(browser, page) {
   await until(page, 'live', 'and the picture comes back');
   check((await page.$eval('#privacy', (b) => b.getAttribute('aria-checked'))) === 'true', 'the switch stands at on');
 
-  // Off again, and on from where it is said.
+  // Off again, and on with the button next to the message.
   await page.click('#privacy');
   const before = await until(page, 'private');
   await page.click('#access-close');
@@ -357,7 +357,7 @@ async function byRequests(browser) {
     const seen = await facts(page);
     return seen.delay_ms !== null && seen.clock_error_ms !== null && seen;
   }, 'measures the delay by the clock of the status');
-  // The same viewer over a new path: an ICE restart by PATCH.
+  // The same viewer over a new path: an ICE restart with PATCH.
   await page.evaluate(() => window.dispatchEvent(new Event('online')));
   await page.evaluate(() => window.kept.restart());
   await eventually(() => page.evaluate(() => window.kept.answers > 1), 'restarts ICE by PATCH');
@@ -372,7 +372,7 @@ async function byRequests(browser) {
   return { delay_ms: measured?.delay_ms, clock_error_ms: measured?.clock_error_ms, after, again };
 }
 
-/** Keeps hold of the connections, and can have the page believe that one of them is interrupted. */
+/** Records the connections, and can make the page believe that one of them is interrupted. */
 function keep() {
   const kept = (window.kept = { all: [], answers: 0, block: false });
   window.RTCPeerConnection = class extends RTCPeerConnection {
@@ -389,7 +389,7 @@ function keep() {
       this.dispatchEvent(new Event('iceconnectionstatechange'));
       this.#lost = false;
     }
-    // Nobody listens there. (Chromium does not even try ports below 1024.)
+    // Nothing listens there. (Chromium does not even try ports below 1024.)
     #elsewhere(text) {
       return kept.block ? text.replace(/(candidate:\S+ \d+ \S+ \d+ \S+) \d+ typ/g, '$1 60009 typ') : text;
     }
@@ -406,7 +406,7 @@ function keep() {
   kept.restart = () => kept.all.at(-1).lose();
 }
 
-/** The device's own checks would find a path all the same, so ours go out with a password that it does not know. */
+/** The device's own checks would find a path anyway, so the page's checks use a password that the device does not know. */
 function unknown() {
   window.kept.block = true;
   const send = WebSocket.prototype.send;
@@ -457,7 +457,7 @@ async function report(browser) {
   check(await shown(page, 'why'), 'and opened again');
   await page.keyboard.press('Escape');
   check(!(await shown(page, 'why')), 'Escape closes it, too');
-  await page.evaluate(() => (window.kept.block = false)); // For the next attempt.
+  await page.evaluate(() => (window.kept.block = false)); // for the next attempt
   await until(page, 'live', 'is live when the way is free');
   check(!(await facts(page)).why && !(await shown(page, 'why-button')), 'and there is no report any more');
   check((await page.evaluate(() => document.activeElement.id)) === 'settings', 'the focus is on a control that is there');

@@ -31,7 +31,7 @@ export function check(ok, sentence) {
 
 export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
-/** Runs in the page before its own scripts: a hold on its sockets and connections, and on what the daemon says. */
+/** Runs in the page before its own scripts: records its sockets and connections, and the daemon's messages. */
 export function hold() {
   const held = (window.held = { sockets: [], connections: [], alter: null, cut: false });
   window.WebSocket = class extends WebSocket {
@@ -64,11 +64,11 @@ export function hold() {
 export async function open(browser, ...before) {
   const page = await browser.newPage();
   page.on('pageerror', (e) => {
-    // Firefox calls a WebSocket that does not open an uncaught error; the page knows and deals with it.
+    // Firefox reports a WebSocket that does not open as an uncaught error, although the page handles it.
     if (!/ wss?:\/\//.test(e.message)) errors.push(`uncaught: ${e.message}`);
   });
   page.on('console', (m) => {
-    // Firefox and Chromium both name the policy in what they refuse.
+    // Firefox and Chromium both name the policy in their messages about what they refuse.
     if (/Content.Security.Policy/i.test(m.text())) errors.push(m.text());
   });
   await page.evaluateOnNewDocument(hold);
@@ -81,7 +81,7 @@ export async function open(browser, ...before) {
 
 export const facts = (page) => page.evaluate(() => window.peercam.facts);
 
-/** Waits for a state and answers the facts then; a failure says what came instead. */
+/** Waits for a state and returns the facts at that time; a failure says what came instead. */
 export async function until(page, state, sentence = `says ${state}`) {
   const end = performance.now() + PATIENCE_MS;
   let last;
@@ -102,7 +102,7 @@ export async function look(page, size, scheme) {
 
 export const shown = (page, id) => page.evaluate((i) => Boolean(document.getElementById(i).checkVisibility()), id);
 
-/** Waits until `test` answers something true, and answers that. */
+/** Waits until `test` returns something true, and returns it. */
 export async function eventually(test, sentence) {
   const end = performance.now() + PATIENCE_MS;
   while (performance.now() < end) {
@@ -114,7 +114,7 @@ export async function eventually(test, sentence) {
   return null;
 }
 
-/** Axe's serious complaints of what is on the screen; drawn with --out. */
+/** Axe's serious complaints about what is on the screen; with --out saves a picture. */
 export async function inspect(page, where) {
   await page.evaluate(axe.source);
   const { violations, passes } = await page.evaluate(() => window.axe.run(document));

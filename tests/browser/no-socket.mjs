@@ -1,6 +1,6 @@
-// What a page's browser is made to be before its first script runs.
+// Changes to a page's browser before its first script runs.
 
-/** A browser that opens no WebSocket to a certificate that the device made itself. */
+/** A browser that opens no WebSocket to a server with a self-made certificate. */
 export function noSocket() {
   window.WebSocket = class extends EventTarget {
     static OPEN = 1;

@@ -1,27 +1,27 @@
-// The page in a real browser, against a running daemon:
+// The page in a real browser, with a running daemon:
 //
 //   node page.mjs --url URL --browser chromium|firefox --scenario NAME [--pid DAEMON] [--out DIR]
 //
 // As the owner, whose password is in PEERCAM_PASSWORD and one of whose tokens in PEERCAM_TOKEN.
 // Prints one JSON object: { scenario, browser, failures: [sentence], ... what was seen }. Exits non-zero only when
-// it could not look at all. Scenarios:
+// it could not look at the page at all. Scenarios:
 //
 //   axe          accessibility, light and dark, phone and desktop, with and without the details
 //   keyboard     every control by keys, focus visible and in order
-//   states       each state that the page can tell, and that it comes back (some need --pid to stop the daemon)
-//   stopped      the daemon is stopped, as systemd does it (needs --pid, and is the last)
-//   lost         the control connection alone is lost for seconds, and then the device with it (needs --pid)
+//   states       each state that the page can show, and its recovery (some need --pid to stop the daemon)
+//   stopped      the daemon is stopped, as systemd does it (needs --pid, and must be the last)
+//   lost         only the control connection is lost for seconds, and then the device (needs --pid)
 //   sound        a browser that refuses sound without a click, and the click
 //   full         guests at a daemon that allows one viewer
 //   quality      the size of the picture, as a person chooses it
-//   pictures     saved, copied, in a corner, zoomed; the screen stays on; what the keys are
-//   settings     the panel's parts, the certificate, links for phones, figures that are explained
+//   pictures     saving, copying, picture-in-picture, zooming; the screen stays on; keyboard shortcuts
+//   settings     the panel's parts, the certificate, links for phones, the explained figures
 //   sizes        large letters, 400 % zoom, small phones: nothing is cut off, nothing scrolls in two directions
 //   app          opened from its manifest
-//   problems     what a person gets who asks for what is not there
-//   languages    German and French: all of it, and nothing cut off
-//   cameras      three cameras beside each other, and each of them alone
-//   screenshots  pictures of it all into --out
+//   problems     the pages for missing files and refused requests
+//   languages    German and French: everything is translated, and nothing is cut off
+//   cameras      three cameras side by side, and each of them alone
+//   screenshots  saves pictures of everything in --out
 import { mkdir } from 'node:fs/promises';
 import axe from 'axe-core';
 import { app, languages, pictures, problems, settings, sizes } from './people.mjs';
@@ -158,7 +158,7 @@ async function keyboard(browser) {
   await later(expanded, 'true', 'space presses it, too');
   await page.keyboard.press('i');
   await later(expanded, 'false', 'i closes them');
-  // A moment after it is there: what passes is not read out.
+  // A moment later: short states are not announced.
   await later(() => page.$eval('#spoken[role="status"]', (e) => e.textContent.split('.')[0]), 'Live', 'a screen reader is told the state');
   const spoken = await page.$eval('#spoken', (e) => e.textContent);
   return { order, spoken };
@@ -178,7 +178,7 @@ async function states(browser) {
   check(seen.figures.width > 0 && seen.figures.fps > 0 && seen.figures.rtt_ms !== null, 'size, rate and round trip are told');
   check(seen.figures.delay_ms > -5 && seen.figures.delay_ms < 5000, `a delay that can be: ${seen.figures.delay_ms} ms`);
 
-  // The socket alone is lost: the picture stays, the same viewer is taken over.
+  // Only the socket is lost: the picture stays, the same viewer is resumed.
   const frames = seen.figures.frames;
   await page.evaluate(() => window.held.sockets.at(-1).close());
   await page.waitForFunction(() => window.held.sockets.length > 1 && window.peercam.facts.socket === 'open', { timeout: PATIENCE_MS })
@@ -188,14 +188,14 @@ async function states(browser) {
   check(seen.resumed.viewer === seen.live.viewer && seen.resumed.generation === 1, 'the viewer survives its socket');
   check(seen.resumed.state === 'live' && seen.resumed.frames > frames, 'and so does the picture');
 
-  // The daemon ends the viewer: told, and begun anew by itself.
+  // The daemon ends the viewer: the page says so and reconnects by itself.
   const ended = await page.evaluate((viewer) => fetch(`whep/${viewer}`, { method: 'DELETE' }).then((r) => r.status), seen.live.viewer);
   check(ended < 300, `DELETE of the viewer is answered ${ended}`);
   await page.waitForFunction((v) => ![null, v].includes(window.peercam.facts.viewer), { timeout: PATIENCE_MS }, seen.live.viewer)
     .catch(() => check(false, 'a viewer that was ended joins anew'));
   seen.rejoined = await until(page, 'live', 'is live again after its viewer was ended');
 
-  // Many sessions leave one connection behind.
+  // After many sessions there is one connection.
   for (let i = 0; i < 5; i++) {
     const { viewer } = await facts(page);
     await page.evaluate((v) => fetch(`whep/${v}`, { method: 'DELETE' }), viewer);
@@ -206,7 +206,7 @@ async function states(browser) {
   seen.connections = await page.evaluate(() => window.held.connections.map((c) => c.signalingState));
   check(seen.connections.filter((s) => s !== 'closed').length === 1, `one connection is left, not ${seen.connections}`);
 
-  // No kernel takes a test picture away, so the daemon's words are put into its mouth.
+  // A test picture can't be unplugged, so the daemon's messages are faked.
   await page.evaluate(() => {
     window.held.alter = (m) => m.type === 'status' && Object.assign(m.video, { state: 'gone', reason: 'the camera was unplugged' });
   });
@@ -240,7 +240,7 @@ async function states(browser) {
     seen.back = await until(page, 'live', 'is live again when the server is back');
   }
 
-  // Leaving: the daemon hears it from the page, not from a timeout.
+  // Leaving: the page notifies the daemon, without a timeout.
   const headers = { authorization: `Bearer ${process.env.PEERCAM_TOKEN}` };
   const viewers = () => fetch(new URL('api/status', args.url), { headers }).then((r) => r.json()).then((s) => s.viewers.count);
   const count = await viewers();
@@ -289,10 +289,10 @@ async function states(browser) {
 }
 
 async function sound(browser) {
-  // A press by a script is no person's: a browser may refuse sound then, and must not lose the picture over it.
+  // A click by a script is not a person's: the browser may refuse sound then, but the picture must not be lost.
   const page = await open(browser, () => {
     addEventListener('DOMContentLoaded', () => {
-      if (sessionStorage.pressed) return; // The page is loaded a second time below.
+      if (sessionStorage.pressed) return; // the page is loaded a second time below
       const timer = setInterval(() => {
         if (window.peercam?.facts.state !== 'live') return;
         clearInterval(timer);
@@ -306,7 +306,7 @@ async function sound(browser) {
       }, 50);
     });
   });
-  // It tells by the console, since whatever a driver evaluates in a page counts as a person's doing.
+  // It reports through the console, because what a driver evaluates in a page counts as a person's action.
   const script = await new Promise((done, fail) => {
     page.on('console', (m) => {
       const said = /^after the script: (.*)/.exec(m.text());
@@ -330,13 +330,13 @@ async function sound(browser) {
   });
   check(energy === null || energy > 0, 'sound is really heard');
 
-  // The next visit begins as this one ended, where the browser lets it.
+  // The next visit starts as this one ended, if the browser allows it.
   await page.reload({ waitUntil: 'domcontentloaded' });
   const again = await until(page, 'live');
   check(again?.sound || (await shown(page, 'refused')), 'the browser has kept that the sound was on');
   await page.close();
 
-  // One that refuses sound until something is pressed.
+  // A browser that refuses sound until something is pressed.
   const strict = await open(browser, () => {
     const { play } = HTMLMediaElement.prototype;
     let pressed = false;
@@ -375,7 +375,7 @@ async function quality(browser) {
   check(choices[2]?.[1] === `Half, ${whole.width / 2}×${whole.height / 2}`, `with their pixels: ${JSON.stringify(choices)}`);
   check((await page.$eval('#quality', (s) => s.value)) === 'auto', 'nobody has chosen yet');
 
-  // By keys, as everything.
+  // With keys, like everything.
   await page.focus('#quality');
   await page.keyboard.press('h');
   if ((await page.$eval('#quality', (s) => s.value)) !== 'half') await page.select('#quality', 'half');
@@ -386,14 +386,14 @@ async function quality(browser) {
   check(half.generation === 1 && half.viewer === whole.viewer, 'the same viewer goes on');
   check(half.state === 'live', `without a break: ${half.state}`);
 
-  // A new socket, the same viewer: asked for again.
+  // A new socket, the same viewer: requested again.
   await page.evaluate(() => window.held.sockets.at(-1).close());
   await page.waitForFunction(() => window.held.sockets.length > 1 && window.peercam.facts.socket === 'open', { timeout: PATIENCE_MS })
     .catch(() => check(false, 'a lost socket is reopened'));
   await pause(1000);
   check((await facts(page)).width === whole.width / 2, 'and it is still half');
 
-  // While the device has one size only there is nothing to choose, and the wish stays.
+  // While the device has only one size there is no choice, and the wish stays.
   const update = (qualities) =>
     page.evaluate((q) => {
       const cameras = [{ name: 'camera', label: 'Camera', has_audio: true, qualities: q }];
@@ -407,13 +407,13 @@ async function quality(browser) {
   await page.waitForFunction(() => document.getElementById('quality').selectedOptions[0]?.textContent === 'Half (not available now)', { timeout: PATIENCE_MS })
     .catch(() => check(false, 'a wish that can not be had is told as such'));
 
-  // The next visit begins as this one ended, with its first picture.
+  // The next visit starts as this one ended, from its first picture.
   await page.reload({ waitUntil: 'domcontentloaded' });
   const again = await until(page, 'live', 'is live after a reload');
   check(again?.width === whole.width / 2 && again.quality === 'half', `the browser has kept the wish: ${again?.width}, ${again?.quality}`);
   await page.close();
 
-  // A browser that keeps nothing for pages.
+  // A browser that stores nothing for pages.
   const forgetful = await open(browser, () =>
     Object.defineProperty(window, 'localStorage', {
       get() {

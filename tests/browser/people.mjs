@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SCHEMES, SIZES, args, check, eventually, facts, inspect, look, open, pause, shown, until } from './kit.mjs';
 
-/** The same on every kind of screen. */
+/** Checks the same on every kind of screen. */
 async function inspectAll(page, where) {
   for (const size of Object.keys(SIZES)) {
     for (const scheme of SCHEMES) {
@@ -21,7 +21,7 @@ const focused = (page) => page.evaluate(() => document.activeElement.id);
 
 // ---- the picture ----
 
-/** Runs in the page before its own scripts: counts what keeps the screen on, and takes what is put on the clipboard. */
+/** Runs in the page before its own scripts: counts the screen locks, and records what is copied to the clipboard. */
 function watchful() {
   const seen = (window.seen = { locks: 0, held: 0, copied: null, title: null });
   navigator.wakeLock.request = async () => {
@@ -37,7 +37,7 @@ function watchful() {
   };
 }
 
-/** Two fingers, and two taps of one. */
+/** Pinching with two fingers, and a double tap. */
 async function fingers(page, scale) {
   const session = await page.createCDPSession();
   const touch = (type, ...points) => session.send('Input.dispatchTouchEvent', { type, touchPoints: points.map(([x, y], id) => ({ x, y, id })) });
@@ -57,7 +57,7 @@ async function fingers(page, scale) {
   };
   await tapTwice();
   await eventually(async () => (await scale()) === 1, 'two taps show all of it');
-  await pause(500); // or it would be a third tap
+  await pause(500); // else it would count as a third tap
   await tapTwice();
   await eventually(async () => (await scale()) === 2.5, 'and two more zoom in');
   check(!(await page.evaluate(() => document.fullscreenElement)), 'and fill no screen');
@@ -69,7 +69,7 @@ export async function pictures(browser) {
   const page = await open(browser, watchful);
   const live = await until(page, 'live');
 
-  // The screen stays on while it is live, if the person wants that.
+  // The screen stays on while the picture is live, if the person wants that.
   await eventually(() => page.evaluate(() => window.seen.held === 1), 'the screen is kept on');
   await page.keyboard.press('s');
   await page.$$eval('#access details', (all) => all.forEach((part) => (part.open = true)));
@@ -80,7 +80,7 @@ export async function pictures(browser) {
   await page.keyboard.press('Escape');
   const locks = await page.evaluate(() => window.seen.locks);
 
-  // Saved, and copied.
+  // Saving and copying.
   const folder = await mkdtemp(join(tmpdir(), 'still-'));
   const session = await browser.target().createCDPSession();
   await session.send('Browser.setDownloadBehavior', { behavior: 'allow', downloadPath: folder });
@@ -98,7 +98,7 @@ export async function pictures(browser) {
   await eventually(async () => (await text(page, 'toast-text')) === 'The picture is on the clipboard.', 'and that is said');
   await rm(folder, { recursive: true });
 
-  // Zoomed with the wheel where the pointer is, moved, and whole again.
+  // Zooming with the wheel at the pointer, moving, and back to the whole picture.
   const { x, y, width, height } = await page.$eval('.stage', (s) => s.getBoundingClientRect().toJSON());
   const scale = async () => (await facts(page)).zoom;
   await page.mouse.move(x + width * 0.6, y + height * 0.4);
@@ -123,13 +123,13 @@ export async function pictures(browser) {
 
   await fingers(page, scale);
 
-  // Two clicks fill the screen, as before.
+  // A double click fills the screen.
   await page.mouse.click(x + width / 2, y + height / 2, { count: 2 });
   await eventually(() => page.evaluate(() => Boolean(document.fullscreenElement)), 'a double click fills the screen');
   await page.keyboard.press('f');
   await eventually(() => page.evaluate(() => !document.fullscreenElement), 'and f leaves it');
 
-  // In a corner of the screen, where this browser can.
+  // Picture-in-picture, if this browser supports it.
   const possible = await page.evaluate(() => document.pictureInPictureEnabled);
   check((await shown(page, 'corner')) === possible, 'the button is there where it is of use');
   if (possible) {
@@ -140,7 +140,7 @@ export async function pictures(browser) {
     await eventually(() => page.evaluate(() => !document.pictureInPictureElement), 'and comes back');
   }
 
-  // Which keys there are.
+  // The list of keyboard shortcuts.
   await page.focus('#sound');
   await page.keyboard.type('?');
   check(await page.$eval('#keys', (d) => d.open), '? tells the keys');
@@ -203,7 +203,7 @@ export async function settings(browser) {
   await page.$eval('#guest-qr', (e) => e.scrollIntoView({ block: 'center' }));
   await inspectAll(page, 'guest link');
 
-  // A guest is asked for less.
+  // A guest sees fewer settings.
   const context = await browser.createBrowserContext();
   const guest = await context.newPage();
   await guest.goto(link, { waitUntil: 'domcontentloaded' });
@@ -218,7 +218,7 @@ export async function settings(browser) {
   await page.keyboard.press('Escape');
   check((await focused(page)) === 'settings', 'and the focus is back at the button');
 
-  // Figures in words.
+  // The explained figures.
   await page.keyboard.press('i');
   await page.click('#explain');
   await eventually(() => page.$eval('#d-delay ~ .means', (e) => e.checkVisibility()), 'a figure is explained');
@@ -233,7 +233,7 @@ export async function settings(browser) {
 
 // ---- sizes ----
 
-/** What is cut off, or scrolls sideways. */
+/** Elements that are cut off or scroll sideways. */
 function cut() {
   const wrong = [];
   const root = document.scrollingElement;
@@ -245,12 +245,12 @@ function cut() {
     const { left, right, width } = e.getBoundingClientRect();
     if (width > 1 && (left < -1 || right > root.clientWidth + 1)) wrong.push(`${e.tagName} ${e.id || e.className} is from ${Math.round(left)} to ${Math.round(right)}`);
   }
-  // Every control can be brought on the screen, and shows all of its words.
+  // Every control can be scrolled into view and shows its whole text.
   for (const b of document.querySelectorAll('button, select, input, summary')) {
     if (!b.checkVisibility({ visibilityProperty: true }) || b.closest('.tile')) continue;
     if (b.tagName === 'BUTTON' && b.scrollWidth > b.clientWidth + 1) wrong.push(`the words of ${b.id || b.innerText} are cut off`);
   }
-  // The picture lies on its stage.
+  // The picture is within its stage.
   const [stage, video] = ['.stage', '#video'].map((at) => document.querySelector(at)?.getBoundingClientRect());
   const scrolls = document.querySelector('.tiles.several'); // within the stage
   if (video && !scrolls && (video.top < stage.top - 1 || video.bottom > stage.bottom + 1)) wrong.push(`the picture is from ${video.top} to ${video.bottom}, the stage from ${stage.top} to ${stage.bottom}`);
@@ -285,7 +285,7 @@ export async function sizes(browser) {
     }
   };
   await all('live');
-  // Small phones keep all controls in sight. A camera has nothing to add to the state.
+  // On small phones all controls are visible. With a camera the state needs no more words.
   await page.evaluate(() => {
     window.held.alter = (m) => m.type === 'status' && [m, ...m.cameras].forEach(({ video, audio }) => (video.source = audio.source = 'device'));
   });
@@ -349,7 +349,7 @@ export async function app(browser) {
   const { installabilityErrors } = await session.send('Page.getInstallabilityErrors');
   const real = installabilityErrors.filter(({ errorId }) => errorId !== 'in-incognito');
   check(real.length === 0, `it can be installed: ${JSON.stringify(real)}`);
-  // As from the home screen.
+  // As started from the home screen.
   const start = new URL(told.start_url, manifest.url).href;
   check(start === args.url, `it begins at the page: ${start}`);
   await page.goto(start, { waitUntil: 'domcontentloaded' });
@@ -362,7 +362,7 @@ export async function app(browser) {
   return { manifest: told, installabilityErrors };
 }
 
-// ---- what is not there ----
+// ---- what does not exist ----
 
 export async function problems(browser) {
   const page = await open(browser);

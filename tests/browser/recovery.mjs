@@ -1,7 +1,7 @@
-// What the page does where something stands in its way, and how it comes back by itself: scenarios of page.mjs.
+// What the page does when something fails, and how it recovers by itself: scenarios of page.mjs.
 import { PATIENCE_MS, SIZES, args, check, facts, hold, open, pause, shown, until } from './kit.mjs';
 
-/** What a screen reader is told from now on: what the page's live region says, one after another. */
+/** Records what is announced to screen readers from now on: the texts of the page's live region, one after another. */
 function announced(page) {
   return page.evaluate(() => {
     const region = document.getElementById('spoken');
@@ -10,7 +10,7 @@ function announced(page) {
   });
 }
 
-/** The states and lines that the page shows from now on, each once where it stays the same. */
+/** Records the states and status lines of the page from now on, without repetitions. */
 function followed(page) {
   return page.evaluate(() => {
     const all = (window.followed = []);
@@ -31,7 +31,7 @@ export async function lost(browser) {
   await announced(page);
   await followed(page);
 
-  // The socket is lost and can't be opened again, while the picture goes on.
+  // The socket is lost and can't be opened again, while the picture continues.
   const cut = (on) =>
     page.evaluate((c) => {
       window.held.cut = c;
@@ -55,13 +55,13 @@ export async function lost(browser) {
   check(lines.length === 2, `the line changes as often, and not with each attempt: ${JSON.stringify(lines)}`);
   check(await shown(page, 'people-shown'), 'how many watch is told again');
 
-  // The device does not answer any more, and nothing comes.
+  // The device no longer answers, and nothing arrives.
   await page.evaluate(() => (window.announced.length = 0));
   process.kill(Number(args.pid), 'SIGSTOP');
   try {
     await until(page, 'away');
     await pause(8000);
-    // On a busy machine it shows before that the picture stands still, and is told.
+    // On a busy machine the page may first show and announce that the picture is frozen.
     const all = await heard();
     const told = all.filter((line, n) => n > 0 || !/^The picture is frozen/.test(line));
     check(told.length === 1 && /^Device not reachable/.test(told[0]), `told once: ${JSON.stringify(all)}`);
@@ -91,7 +91,7 @@ export async function stopped(browser) {
   check(heard.length === 1 && /shutting down/.test(heard[0]), `once: ${JSON.stringify(heard)}`);
   const later = await facts(page);
   check(/shutting down/.test(later.text), `and stays told: ${later.text}`);
-  // Pressed, it tries at once instead of when its time has come.
+  // The button starts the next attempt at once.
   await page.waitForFunction(() => /in [4-9] s/.test(window.peercam.facts.text), { timeout: PATIENCE_MS, polling: 50 });
   const sockets = await page.evaluate(() => {
     const { length } = window.held.sockets;
@@ -104,7 +104,7 @@ export async function stopped(browser) {
   return { away, heard };
 }
 
-/** Opens the page as a guest, by a link of its own or in another tab of the same browser. */
+/** Opens the page as a guest, with a new link or in another tab of the same browser. */
 async function asGuest(context, fragment = '') {
   const page = await context.newPage();
   await page.evaluateOnNewDocument(hold);
@@ -132,7 +132,7 @@ export async function full(browser) {
   await pause(1000);
   check(!(await shown(stranger, 'notice-act')), 'there is nothing to press for who watches nowhere');
 
-  // Another tab of who watches.
+  // Another tab of the browser that watches.
   const second = await asGuest(own);
   await until(second, 'full');
   await second.waitForFunction(() => document.getElementById('notice-act').checkVisibility(), { timeout: PATIENCE_MS })

@@ -5,15 +5,15 @@
 //
 //   open {url}                        signs in (PEERCAM_PASSWORD) and loads the page
 //   visit {url}                       loads any page
-//   watch {seconds, sound?}           looks at each frame presented meanwhile, and listens; see probe.js
-//   frames {count, within}            waits for further frames; ms, or null when they did not come within so many seconds
+//   watch {seconds, sound?}           examines each frame presented in this time, and listens; see probe.js
+//   frames {count, within}            waits for more frames; ms, or null if they did not come within this many seconds
 //   state {}                          the page's text, its own facts, its connections
 //   click {selector}                  a person's click
-//   keyframe {seconds}                has the browser send a PLI; what was decoded within so many seconds
-//   bars {at} / colour {x, y}         colours in the picture, places as parts of its size
+//   keyframe {seconds}                makes the browser send a PLI; what was decoded within this many seconds
+//   bars {at} / colour {x, y}         colours in the picture, positions as fractions of its size
 //   eval {code}                       an expression in the page
 //   wait {code, within}               until the expression is truthy; ms, or null
-//   axe {}                            accessibility faults: [{id, impact, help, nodes}]
+//   axe {}                            accessibility problems: [{id, impact, help, nodes}]
 //   emulate {width, height, dark?}    the window's size, and the preferred colours
 //   screenshot {path}
 import { spawn } from 'node:child_process';
@@ -30,9 +30,9 @@ const name = process.argv[2];
 if (!NAMES.includes(name)) throw new Error(`usage: watch.mjs ${NAMES.join('|')}`);
 
 /**
- * A sound server of our own with a sink that plays into nothing, in real time. Firefox needs it: without any sound device it
- * keeps an AudioContext suspended. Chromium has such a sink built in, of steadier timing. It runs at the rate that probe.js
- * listens at: with another one Firefox puts a buffer between the stream and the AudioContext, which is not in what a person hears.
+ * Starts a sound server with a sink that discards the sound in real time. Firefox needs it: without any sound device it keeps an
+ * AudioContext suspended. Chromium has such a sink built in, with steadier timing. It runs at the rate at which probe.js listens:
+ * otherwise Firefox puts a buffer between the stream and the AudioContext, which is not part of what a person hears.
  */
 async function soundServer() {
   const home = await mkdtemp(join(tmpdir(), 'peercam-sound-'));
@@ -42,10 +42,10 @@ async function soundServer() {
     '-L', `module-native-protocol-unix socket=${socket} auth-anonymous=1`, '-L', 'module-null-sink sink_name=nothing rate=48000',
   ], { env: { ...process.env, XDG_RUNTIME_DIR: home, HOME: home }, stdio: 'ignore' });
   process.env.PULSE_SERVER = `unix:${socket}`;
-  // How long a buffer the browser asks for. A busy machine lets a shorter one run empty, time and again, and the sound that
-  // comes meanwhile waits; with a longer one it is fetched earlier than it is heard.
+  // The length of the buffer that the browser requests. On a busy machine a shorter one runs empty again and again, and sound
+  // that arrives meanwhile waits; with a longer one sound is fetched earlier than it is heard.
   process.env.PULSE_LATENCY_MSEC = '100';
-  // A browser that finds no server at its start does not look again.
+  // A browser that finds no server at its start does not search again.
   for (let n = 0; !existsSync(socket); n++) {
     if (n === 100) throw new Error('pulseaudio does not start');
     await new Promise((resolve) => setTimeout(resolve, 50));
@@ -73,21 +73,21 @@ await page.evaluateOnNewDocument(probe);
 async function polled(code, within) {
   const start = performance.now();
   for (;;) {
-    // The page may be between two documents.
+    // The page may be loading a new document.
     if (await page.evaluate(code).catch(() => false)) return performance.now() - start;
     if (performance.now() - start > within * 1000) return null;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
 
-/** What asks for keyframes; see probe.js. */
+/** The script that requests keyframes; see probe.js. */
 const WORKER = `onrtctransform = ({ transformer }) => {
   transformer.readable.pipeTo(transformer.writable);
   onmessage = () => transformer.sendKeyFrameRequest().then(() => postMessage('sent'), (e) => postMessage(String(e)));
   postMessage('ready');
 };`;
 
-/** While `act` runs, the page's server seems to have a script of ours at `path`. */
+/** While `act` runs, the page's server seems to have a script of the test at `path`. */
 async function answering(path, body, act) {
   const answer = (request) => new URL(request.url()).pathname === path
     ? request.respond({ contentType: 'text/javascript', body }) : request.continue();

@@ -1,5 +1,5 @@
-// The page in WebKit's engine, as far as Debian builds it: without WebRTC, so that the page says that it can't play, and shows all
-// the rest. Safari itself can't be had here.
+// The page in WebKit's engine as Debian builds it: without WebRTC, so the page says that it can't play, and shows everything else.
+// Safari itself is not available here.
 //
 //   node webkit.mjs --url URL [--out DIR]
 //
