@@ -1,5 +1,5 @@
-// Unusual connections, as one expression: an object of functions that makes them, for `eval` of watch.mjs in any page of the
-// daemon. `whep` answers with what the browser thinks of the daemon's answer: an error, or what it has seen and heard.
+// Unusual connections, as one expression: an object of functions that make them, for `eval` of watch.mjs in any page of the
+// daemon. `whep` returns the browser's reaction to the daemon's answer: an error, or what it has received.
 (() => {
   const sound = () => new AudioContext().createMediaStreamDestination().stream.getAudioTracks()[0];
   const picture = () => {
@@ -10,7 +10,7 @@
   const add = (pc, what, direction) => pc.addTransceiver(what, { direction });
   const munge = (pattern, text) => ({ change: (sdp) => sdp.replace(pattern, text) });
 
-  /** Each adds its transceivers to a connection, and may return how the offer is to be changed on its way. */
+  /** Each function adds transceivers to a connection, and may return a function that changes the offer before it is sent. */
   const ARRANGEMENTS = {
     'microphone-first': (pc) => {
       add(pc, sound(), 'sendonly');

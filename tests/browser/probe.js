@@ -1,6 +1,5 @@
-// Runs in the page before any of its own scripts: keeps the page's sockets and peer connections, looks at each frame that is presented,
-// and listens to the sound. Of several cameras it looks at the enlarged one, or the first. Nothing here touches how the page or its
-// media behave.
+// Runs in the page before its own scripts: records the page's sockets and peer connections, examines each presented frame, and listens
+// to the sound. Of several cameras it examines the enlarged one, or the first. It does not change how the page or its media behave.
 (() => {
   if (window.probe) return; // a second time in the same document
   const connections = [];
@@ -31,7 +30,7 @@
   const canvas = document.createElement('canvas');
   const context = canvas.getContext('2d', { willReadFrequently: true, colorSpace: 'srgb' });
 
-  /** Pixels of a part of the video's current frame, at their own size. */
+  /** Pixels of a part of the video's current frame, without scaling. */
   function pixels(video, x, y, width, height) {
     if (canvas.width < width) canvas.width = width;
     if (canvas.height < height) canvas.height = height;
@@ -39,7 +38,7 @@
     return context.getImageData(0, 0, width, height).data;
   }
 
-  /** The stamp: {number, unixMs} or null where the checksum is wrong. */
+  /** The stamp: {number, unixMs}, or null if the checksum is wrong. */
   function stamp(video, width, height) {
     const cell = Math.floor(width / 32);
     const strip = pixels(video, 0, height - 4 * cell, 32 * cell, 4 * cell);
@@ -63,7 +62,7 @@
     return sum.map((v) => Math.round((v / (size * size)) * 10) / 10);
   }
 
-  /** Mean colours at the middles of eight equal vertical bars, at a height given as a part of the picture's. */
+  /** Mean colours in the middles of eight equal vertical bars, at a height given as a fraction of the picture's. */
   function bars(video, atHeight) {
     const { videoWidth: width, videoHeight: height } = video;
     return Array.from({ length: 8 }, (_, i) => colour(video, ((i + 0.5) * width) / 8, height * atHeight));
@@ -80,20 +79,20 @@
       const { width, height } = metadata;
       const at = performance.now();
       const unixMs = performance.timeOrigin + at;
-      // What is drawn may be the next picture already; of another size it would be misread.
+      // The drawn picture may be the next one already; with a different size it would be misread.
       const read = video.videoWidth === width ? stamp(video, width, height) : null;
-      // At the screen's next refresh; Chromium at times reckons with a longer interval, that of the pictures.
+      // At the screen's next refresh; Chromium sometimes assumes a longer interval, that of the pictures.
       const display = Math.min(metadata.expectedDisplayTime, now + 1000 / 60);
       watching.frames.push({
         at,
         width,
         number: read?.number ?? null,
-        // The stamp has 40 bits of the time; the rest is today's.
+        // the stamp has 40 bits of the time; the rest is taken from the current time
         delay: read && unixMs - (Math.floor(unixMs / 2 ** 40) * 2 ** 40 + read.unixMs),
         display,
         rtp: metadata.rtpTimestamp,
         flash: colour(video, width * 0.5, height * 0.1)[1],
-        left: performance.now(), // reading pixels takes its time; the page is told of the picture after us
+        left: performance.now(), // reading pixels takes time, and the page gets the picture after this script
       });
       watching.width = width;
       watching.height = height;
@@ -113,13 +112,13 @@
   new MutationObserver(look).observe(document, { childList: true, subtree: true });
 
   const video = () => document.querySelector('.tile.enlarged video') ?? document.querySelector('video');
-  /** What plays the sound, of whichever camera. */
+  /** The element that plays the sound. */
   const sounding = () => document.querySelector('video');
 
-  // --- Sound: an analyser that hears what leaves the jitter buffer
+  // --- Sound: an analyser of what leaves the jitter buffer
 
   const RATE = 48000;
-  const WINDOW = 96; // 2 ms: whole turns of 1 kHz and of 3 kHz, so that neither is seen as the other
+  const WINDOW = 96; // 2 ms: whole periods of 1 kHz and of 3 kHz, so that neither is taken for the other
   const STEP = 24;
 
   /** Amplitude of a frequency in samples[from .. from + length], by Goertzel's algorithm; 1 is full scale. */
@@ -132,18 +131,18 @@
   }
 
   /**
-   * Listens for some seconds. The analyser's window is longer than the time between two looks at it, so no sample is
-   * missed however busy this thread is. A look counts only if the context's clock stood still meanwhile: then the window's
-   * last sample is the clock's.
+   * Listens for some seconds. The analyser's window is longer than the time between two reads of it, so no sample is missed,
+   * however busy this thread is. A read counts only if the context's clock did not advance during it: then the window's last
+   * sample belongs to that clock value.
    *
-   * The clock is tied to performance.now() by its readings around an onset, in the middle of them: the graph takes samples
-   * out of the stream many at a time. Readings from further away don't count: each time that a busy machine lets the graph
-   * wait, its clock loses that time. The element, whose sound a person hears, took the same sample from the same jitter buffer
-   * up to two 10 ms blocks earlier, and its output adds about as much: the onsets below are right to ±20 ms.
+   * The clock is mapped to performance.now() by its readings around an onset, using the middle of them: the graph takes many
+   * samples at a time out of the stream. Readings from further away don't count: whenever a busy machine makes the graph wait,
+   * its clock loses that time. The element, whose sound a person hears, took the same sample from the same jitter buffer up to
+   * two 10 ms blocks earlier, and its output adds about as much: the onsets below are accurate to ±20 ms.
    */
   async function listen(stream, seconds) {
     const audio = new AudioContext({ sampleRate: RATE, latencyHint: 'interactive' });
-    // Not awaited: it is never answered where there is no sound device.
+    // Not awaited: it never resolves if there is no sound device.
     audio.resume();
     const patience = performance.now() + 5000;
     while (audio.currentTime === 0) {
@@ -158,8 +157,8 @@
     const beeps = [];
     let peakHz = 0;
     const readings = []; // of the context's clock: {clock s, ahead: performance.now() ms minus context ms}
-    let heard = audio.currentTime; // up to here the beep was looked for
-    let loud = true; // in a beep, as far as is known
+    let heard = audio.currentTime; // the beep was searched for up to here
+    let loud = true; // whether a beep is playing, as far as known
     let scale = 0; // the loudest 3 kHz so far
     const end = performance.now() + seconds * 1000;
     while (performance.now() < end) {
@@ -186,8 +185,8 @@
       peakHz = (spectrum.indexOf(Math.max(...spectrum)) * RATE) / analyser.fftSize;
       heard = clock;
     }
-    // `audio.outputLatency` is not asked: Firefox 153 answers with its graph locked, and stands still for good where its
-    // sound thread just wants that lock.
+    // `audio.outputLatency` is not read: Firefox 153 locks its graph for that, and hangs forever if its sound thread wants that
+    // lock at the same moment.
     audio.close(); // not awaited, as above
     const ahead = (at) =>
       median(readings.filter(({ clock }) => Math.abs(clock - at) < 0.25).map((reading) => reading.ahead));
@@ -223,7 +222,7 @@
     return facts;
   }
 
-  /** The way that the media take: {protocol, local, remote}, each end with its type and what is told of its address. */
+  /** The path of the media: {protocol, local, remote}, each end with its type and what the browser reports of its address. */
   async function path() {
     const open = connections.filter((c) => c.connectionState !== 'closed');
     const report = await open[open.length - 1].getStats();
@@ -238,7 +237,7 @@
       local: end(pair.localCandidateId), remote: end(pair.remoteCandidateId) };
   }
 
-  /** Pairs each flash with the beep nearest to it; positive: the sound is late. */
+  /** Pairs each flash with the nearest beep; positive: the sound is late. */
   function lipSync(frames, onsets) {
     const flashes = frames.filter((f, i) => i > 0 && f.flash > 160 && frames[i - 1].flash < 120).map((f) => f.display);
     const differences = flashes
@@ -247,13 +246,13 @@
     return { flashes: flashes.length, beeps: onsets.length, pairs: differences, median: median(differences) };
   }
 
-  const GAP = 200; // ms without a new picture that are worth to be told
+  const GAP = 200; // shortest reported time without a new picture, ms
 
-  const TOLD = 60; // pictures in the delay that the page tells: its DELAYS
+  const TOLD = 60; // number of pictures in the delay that the page shows: its DELAYS
 
   /**
-   * Delays of the pictures that the browser told of. Where its compositor ran ahead of a late callback, the stamp is that of
-   * a newer one; how far apart the pictures are, their RTP timestamps say.
+   * Delays of the pictures that the browser reported. If its compositor ran ahead of a late callback, the stamp is that of a
+   * newer picture; the RTP timestamps give the distance between the two.
    */
   function delaysTold(frames) {
     const since = (frame) => ((frame.rtp - frames[0].rtp) | 0) / 90; // ms
@@ -289,7 +288,7 @@
       nack: count('nackCount'),
       freezes: count('freezeCount'),
       retransmitted: count('retransmittedPacketsReceived'),
-      // Without a new picture, the beginning and the end of watching counted in: from and to, Unix time in ms.
+      // Times without a new picture, including those at the beginning and the end: from and to, Unix time in ms.
       gaps: looks
         .slice(1)
         .map((at, i) => [looks[i], at])
@@ -297,11 +296,11 @@
         .map((gap) => gap.map((at) => at + performance.timeOrigin)),
       stamps: numbers.length,
       stampsWrong: seen.length - numbers.length,
-      // Frames that went by between two that were presented; the number wraps at 16 bits.
+      // Frames that were skipped between two presented ones; the number wraps at 16 bits.
       skipped: numbers.slice(1).reduce((sum, n, i) => sum + Math.max(0, ((n - numbers[i] + 65536) % 65536) - 1), 0),
       repeated: numbers.slice(1).filter((n, i) => n === numbers[i]).length,
       backwards: numbers.slice(1).filter((n, i) => (n - numbers[i] + 65536) % 65536 > 32768).length,
-      // What the page tells, and the stamps of the pictures that it speaks of.
+      // The delay that the page shows, and the stamps of the pictures that it is about.
       told,
       delay: {
         p50: quantile(seen.map((f) => f.delay), 0.5),
@@ -326,9 +325,9 @@
     'nackCount', 'freezeCount'];
 
   /**
-   * Chooses sizes of the picture on the page, as a person does whose details are open, and cameras for its section, as the page
-   * could: [camera, value, ms until the next choice] each, at times that a busy machine does not shift. Returns the choices, the
-   * pictures shown meanwhile, both with their Unix time in ms, and what the browser counted.
+   * Chooses sizes of the picture on the page, as a person does in the details, and cameras for its section, as the page could:
+   * [camera, value, ms until the next choice] each, at times that a busy machine does not shift. Returns the choices and the
+   * pictures shown meanwhile, both with their Unix time in ms, and the browser's counters.
    */
   async function choose(choices) {
     const select = document.getElementById('quality');
@@ -357,7 +356,7 @@
     };
   }
 
-  /** Begins to choose; `chosen` is what `choose` returned, or an error, once it is done. */
+  /** Starts choosing; afterwards `chosen` is what `choose` returned, or an error. */
   function startToChoose(choices) {
     window.probe.chosen = null;
     choose(choices).catch((error) => ({ error: String(error) })).then((seen) => (window.probe.chosen = seen));
@@ -370,9 +369,9 @@
   }
 
   /**
-   * Has the browser itself send a PLI, by the keyframe request of an encoded transform, and returns how many keyframes were
-   * decoded within the given seconds, and how many PLIs were sent. The page allows no worker but from its own origin: who
-   * drives the browser answers for `workerUrl`.
+   * Makes the browser send a PLI, with the keyframe request of an encoded transform, and returns how many keyframes were decoded
+   * within the given seconds, and how many PLIs were sent. The page allows only workers from its own origin, so the test has to
+   * serve `workerUrl`.
    */
   async function requestKeyframe(workerUrl, seconds) {
     const worker = new Worker(workerUrl);
@@ -386,7 +385,7 @@
     const ready = answer();
     receiver.transform = new RTCRtpScriptTransform(worker, {});
     await ready;
-    // Firefox starts its statistics of the receiver anew with the transform, and shows none for a moment.
+    // Firefox restarts the receiver's statistics with the transform, and has none for a moment.
     await new Promise((resolve) => setTimeout(resolve, 500));
     const before = (await stats()).video;
     const sent = answer();
@@ -402,7 +401,7 @@
     };
   }
 
-  /** Waits until so many further frames were presented; returns the milliseconds it took, or null after `within` s. */
+  /** Waits until this many more frames were presented; returns the milliseconds it took, or null after `within` s. */
   async function moreFrames(count, within) {
     const start = performance.now();
     const target = frames.presented + count;

@@ -36,7 +36,7 @@ function freePort() {
   });
 }
 
-/** WebDriver (W3C), on a screen of its own that nobody sees. */
+/** WebDriver (W3C), on a virtual screen. */
 class Driver {
   #base;
   #child;
@@ -46,7 +46,7 @@ class Driver {
     const driver = new Driver();
     const port = await freePort();
     driver.#base = `http://127.0.0.1:${port}`;
-    // A group of its own, which ends with us.
+    // Its own process group, which is ended with this process.
     driver.#child = spawn('xvfb-run', ['-a', 'dbus-run-session', 'WebKitWebDriver', `--port=${port}`], {
       detached: true,
       stdio: ['ignore', 'ignore', 'inherit'],
@@ -73,7 +73,7 @@ class Driver {
   go(url) {
     return this.#ask('POST', `/session/${this.#session}/url`, { url });
   }
-  /** Runs a script in the page, which ends by calling its last argument. */
+  /** Runs a script in the page; the script ends by calling its last argument. */
   run(script, ...given) {
     return this.#ask('POST', `/session/${this.#session}/execute/async`, { script, args: given });
   }
@@ -90,13 +90,13 @@ class Driver {
     try {
       process.kill(-this.#child.pid);
     } catch {
-      // It has ended.
+      // The driver has ended.
     }
   }
 }
 
 const facts = (driver) => driver.run('arguments[0](window.peercam?.facts ?? null)');
-/** What went wrong in the page's own scripts since it was asked to be noted. */
+/** Errors in the page's own scripts since recording started. */
 const NOTE = `window.wrong = [];
   addEventListener('error', (e) => window.wrong.push(e.message));
   addEventListener('unhandledrejection', (e) => window.wrong.push(String(e.reason)));
@@ -132,7 +132,7 @@ try {
   await eventually(() => driver.run(`arguments[0](document.getElementById('keys').open)`), 'the keys are told');
   await driver.shoot('webkit-keys');
   await driver.run(`document.getElementById('keys').close(); arguments[0]()`);
-  // Everything that is loaded by whoever asks for it.
+  // All files that are loaded on demand.
   const loaded = await driver.run(`const [done] = arguments;
     const page = [...document.scripts].map((s) => s.src).find((src) => src.endsWith('/page.js'));
     Promise.all(['access', 'forms', 'inquiry', 'why', 'explain', 'whep', 'languages'].map((name) => import(new URL(name + '.js', page))))

@@ -7,7 +7,7 @@ const FROZEN = { state: 'frozen', spoken: 'The picture is frozen.' };
 const AWAY = { state: 'away', spoken: 'Device not reachable.' };
 const CONNECTING = { state: 'connecting', spoken: 'Connecting.' };
 
-/** What the live region is told of states, each with how long it lasts, looked at every 250 ms. */
+/** What is announced for a series of states, each with its duration, checked every 250 ms. */
 function told(...states) {
   const announcer = new Announcer();
   const all = [];
@@ -21,27 +21,27 @@ function told(...states) {
   return all;
 }
 
-test('the first state is told at once', () => {
+test('the first state is announced at once', () => {
   assert.deepEqual(told([CONNECTING, 250]), ['Connecting.']);
 });
 
-test('a device that goes away and comes back is told twice, whatever lies between', () => {
+test('a device that goes away and comes back is announced twice, whatever happens in between', () => {
   const lost = [[LIVE, 2000], [FROZEN, 1000], [AWAY, 5000], [CONNECTING, 750], [LIVE, 1000]];
   assert.deepEqual(told(...lost), ['Live.', 'Device not reachable.', 'Live.']);
 });
 
-test('what passes is not told', () => {
+test('a short state is not announced', () => {
   assert.deepEqual(told([LIVE, 2000], [FROZEN, 1000], [LIVE, 5000]), ['Live.']);
 });
 
-test('what lasts is told, and once', () => {
+test('a lasting state is announced once', () => {
   assert.deepEqual(told([LIVE, 2000], [FROZEN, 60_000]), ['Live.', 'The picture is frozen.']);
   assert.deepEqual(told([LIVE, 2000], [CONNECTING, 9000]), ['Live.', 'Connecting.']);
 });
 
 const GONE = { state: 'camera-gone', spoken: 'Camera gone.' };
 
-/** The same for a front and a back camera: pairs of states, each with how long it lasts. */
+/** The same for a front and a back camera: pairs of states, each with its duration. */
 function toldOfTwo(...states) {
   const announcer = new Announcer();
   const all = [];
@@ -56,24 +56,24 @@ function toldOfTwo(...states) {
   return all;
 }
 
-test('what holds for all cameras is told as one thing', () => {
+test('a state of all cameras is announced as one', () => {
   const lost = [[CONNECTING, CONNECTING, 250], [LIVE, CONNECTING, 250], [LIVE, LIVE, 2000], [FROZEN, LIVE, 250], [FROZEN, FROZEN, 500], [AWAY, AWAY, 5000]];
   assert.deepEqual(toldOfTwo(...lost), ['Connecting.', 'Live.', 'Device not reachable.']);
 });
 
-test('a change of one camera is told once, by its label', () => {
+test('a change of one camera is announced once, with its label', () => {
   const unplugged = [[LIVE, LIVE, 2000], [LIVE, GONE, 9000], [LIVE, LIVE, 9000]];
   assert.deepEqual(toldOfTwo(...unplugged), ['Live.', 'Yard: Camera gone.', 'Yard: Live.']);
 });
 
-test('two changes at once are both told', () => {
+test('two changes at once are both announced', () => {
   assert.deepEqual(toldOfTwo([LIVE, LIVE, 2000], [FROZEN, GONE, 5000]), [
     'Live.',
     'Front door: The picture is frozen. Yard: Camera gone.',
   ]);
 });
 
-test('a camera that came is told, and one that is no longer there is forgotten', () => {
+test('a new camera is announced, and a removed one is forgotten', () => {
   const announcer = new Announcer();
   const one = (name, said) => ({ name, label: name, said });
   assert.equal(announcer.tell([one('front', LIVE)], 0), 'Live.');

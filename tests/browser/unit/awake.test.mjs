@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Awake } from '../../../src/web/page/awake.js';
 
-/** A browser that keeps the screen on, or refuses to: how often it was asked, and how many locks are held. */
+/** A browser that grants or refuses screen locks, and counts requests and locks. */
 function browser(refuses) {
   const seen = { asked: 0, held: 0 };
   const request = async () => {
@@ -22,7 +22,7 @@ async function look(awake, live, times = 20) {
   for (let n = 0; n < times; n++) await awake.look(live);
 }
 
-test('the screen is kept on while it is live and somebody wants that', async () => {
+test('the screen is kept on while the picture is live and the person wants that', async () => {
   const seen = browser(() => false);
   const awake = new Awake();
   await look(awake, false);
@@ -36,7 +36,7 @@ test('the screen is kept on while it is live and somebody wants that', async () 
   assert.equal(seen.held, 0);
 });
 
-test('a browser that refuses is asked again when the person wants it anew, or comes back to the page', async () => {
+test('a browser that refused is asked again when the person switches it on again, or comes back to the page', async () => {
   let refuses = true;
   const seen = browser(() => refuses);
   const awake = new Awake();

@@ -13,7 +13,7 @@ test('jitter only shortens, by less than a third', () => {
   assert.deepEqual(steps(new Backoff(() => 0.5), 3), [0, 425, 850]);
 });
 
-test('only a connection that lasted starts the series anew', () => {
+test('only a connection that lasted restarts the series', () => {
   const backoff = new Backoff(() => 0);
   steps(backoff, 3);
   backoff.up(1000);

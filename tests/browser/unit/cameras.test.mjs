@@ -22,7 +22,7 @@ test('the same cameras in another order are the same', () => {
   assert.equal(sameCameras(['back', 'front', 'shed'], hello.cameras), false);
 });
 
-test('the enlarged camera counts, else the last one, else the first', () => {
+test('the main camera is the enlarged one, else the last one, else the first', () => {
   const main = (enlarged, last) => mainOf(hello.cameras, { enlarged, last })?.name;
   assert.equal(main('back', 'back'), 'back');
   assert.equal(main(null, 'yard'), 'yard');
@@ -31,14 +31,14 @@ test('the enlarged camera counts, else the last one, else the first', () => {
   assert.equal(mainOf([], { enlarged: null, last: null }), null);
 });
 
-test('a tile comes smaller than what is enlarged', () => {
+test('a tile is smaller than an enlarged camera', () => {
   assert.deepEqual(qualities(wanted({})), ['half', 'half', 'half']);
   assert.deepEqual(qualities(wanted({ layout: { enlarged: 'back', last: 'back' } })), ['half', 'auto', 'half']);
   assert.deepEqual(qualities(wanted({ quality: 'full', layout: { enlarged: 'back', last: 'back' } })), ['half', 'full', 'half']);
   assert.deepEqual(qualities(wanted({ quality: 'quarter' })), ['quarter', 'quarter', 'quarter'], 'no larger than was chosen');
 });
 
-test('many tiles come in a quarter, where there is one; one camera as it was chosen', () => {
+test('many tiles are in quarter size, if available; a single camera in the chosen size', () => {
   assert.equal(qualityOf(camera('a'), 4, false, 'auto'), 'half');
   assert.equal(qualityOf(camera('a'), 5, false, 'auto'), 'quarter');
   assert.equal(qualityOf({ qualities: ['full', 'half'] }, 5, false, 'auto'), 'half');
@@ -57,7 +57,7 @@ test('an offer names the camera of each of its sections', () => {
   });
 });
 
-test('one camera has its section, too, and an older daemon is told as before', () => {
+test('a single camera has its section too, and an older daemon gets the old messages', () => {
   const one = { ...hello, cameras: [camera('front')] };
   const offer = offerOf(wantedOf(one, new Map([['front', '0']]), wishes));
   assert.deepEqual(offer, { sound: false, listen: 'front', cameras: [{ mid: '0', camera: 'front', quality: 'auto' }] });
@@ -68,7 +68,7 @@ test('one camera has its section, too, and an older daemon is told as before', (
   assert.deepEqual(JSON.parse(JSON.stringify(changes(toldBy(before), after))), [{ type: 'sound', on: true }, { type: 'quality', quality: 'half' }]);
 });
 
-test('only what changed is told', () => {
+test('only changes are sent', () => {
   const before = wanted({});
   assert.deepEqual(changes(before, wanted({})), []);
   const after = wanted({ layout: { enlarged: 'yard', last: 'yard' }, paused: new Set(['front']) });
@@ -80,15 +80,15 @@ test('only what changed is told', () => {
   assert.deepEqual(changes(after, wanted({ layout: { enlarged: 'yard', last: 'yard' } })), [{ type: 'pause', mid: '0', on: false }]);
 });
 
-test('what was paused before the offer is told after it', () => {
+test('pauses from before the offer are sent after it', () => {
   const hidden = wanted({ paused: new Set(['back']) });
   assert.deepEqual(changes(toldBy(hidden), hidden), [{ type: 'pause', mid: '1', on: true }]);
 });
 
-test('a later offer says nothing of pauses and of what is heard', () => {
+test('a later offer does not contain pauses and the camera that is heard', () => {
   const before = wanted({ paused: new Set(['back']), layout: { enlarged: 'yard', last: 'yard' } });
   const offered = wanted({ paused: new Set(['front']), layout: { enlarged: 'back', last: 'back' } });
-  // Another camera in a section that was paused is shown there.
+  // A different camera in a section that was paused is shown there.
   const moved = { ...offered, sections: offered.sections.map((s) => (s.mid === '1' ? { ...s, camera: 'attic' } : s)) };
   for (const [offer, paused] of [[offered, true], [moved, false]]) {
     const told = toldBy(offer, before);
@@ -98,11 +98,11 @@ test('a later offer says nothing of pauses and of what is heard', () => {
   }
 });
 
-test('a daemon of which nothing is known is told everything', () => {
+test('everything is sent to a daemon that knows nothing', () => {
   assert.equal(changes(null, wanted({})).length, 2 + 2 * 3);
 });
 
-test('a camera that is no longer there is left out', () => {
+test('a camera that no longer exists is left out', () => {
   const less = { ...hello, cameras: hello.cameras.slice(1) };
   assert.deepEqual(wantedOf(less, mids, wishes).sections.map(({ mid }) => mid), ['1', '2']);
 });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ClockOffset } from '../../../src/web/page/clock.js';
 
-/** An exchange with a daemon whose clock is `ahead_ms` of ours. */
+/** An exchange with a daemon whose clock is ahead of ours by `ahead_ms`. */
 function exchange(clock, { at_ms, there_ms, back_ms, ahead_ms = 5_000_000 }) {
   clock.add(at_ms, (at_ms + there_ms + ahead_ms) * 1000, at_ms + there_ms + back_ms);
 }
@@ -29,7 +29,7 @@ test('drift makes an old exchange lose against a fresh one that is nearly as goo
   assert.equal(Math.round(clock.best(60_010).offset_ms), 1003);
 });
 
-test('answers from the past and broken ones are no measurement', () => {
+test('answers from the past and broken answers are ignored', () => {
   const clock = new ClockOffset();
   clock.add(100, 1, 50);
   clock.add(100, undefined, 150);

@@ -1,4 +1,4 @@
-// Snapshots in tests/data/connecting were recorded from the browsers they are named after, with nftables in between.
+// The snapshots in tests/data/connecting were recorded from the browsers in their names, with nftables in between.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
@@ -21,7 +21,7 @@ const pair = (remote, change = {}) => ({
   rtt_ms: null,
   ...change,
 });
-/** As Chromium tells it, with one port for all media. */
+/** As Chromium reports it, with one port for all media. */
 const seenWith = (pairs, change = {}) => ({
   ...recorded('chromium-udp-blocked'),
   host: '192.168.1.5',
@@ -42,7 +42,7 @@ test('a path that works, with the fate of each pair', () => {
   }
 });
 
-test('UDP that is blocked: the port, and what to do', () => {
+test('blocked UDP: the port, and what to do', () => {
   for (const seen of both('udp-blocked')) {
     const text = said({ ...seen, tcp: false });
     assert.match(text, /^UDP port \d+ of 10\.77\.9\.1.* never answered\. TCP was not tried, because it is off/);
@@ -51,7 +51,7 @@ test('UDP that is blocked: the port, and what to do', () => {
   }
 });
 
-test('addresses of one port are told together', () => {
+test('addresses with the same port are listed together', () => {
   const pairs = ['192.168.1.5', '192.168.1.5', '2001:db8::5'].map((a) => pair(end(a, 8189)));
   assert.match(said(seenWith(pairs)), /^UDP port 8189 of 192\.168\.1\.5 and 2001:db8::5 never answered\./);
 });
@@ -67,7 +67,7 @@ test('only TCP works', () => {
   assert.match(said(seen), /^The path works: TCP to 192\.168\.1\.5:8189\. UDP port 8189 of 192\.168\.1\.5 never answered, so the picture comes over TCP/);
 });
 
-test('only hidden addresses (mDNS) are said to be no problem', () => {
+test('hidden addresses alone (mDNS) are no problem, and the report says so', () => {
   for (const seen of both('udp-blocked')) assert.match(said(seen), /hides its own addresses \(mDNS names\)\. That alone is no problem/);
   assert.doesNotMatch(said(seenWith([pair(UDP)])), /mDNS/);
 });
@@ -77,7 +77,7 @@ test('an encryption handshake that does not finish', () => {
   assert.match(said({ ...recorded('chromium-dtls-stuck'), dtls: 'failed' }), /\(DTLS\) over it failed\./);
 });
 
-test('packets that come only one way', () => {
+test('packets that arrive in only one direction', () => {
   assert.match(said(recorded('chromium-one-way')), /this browser's do not reach the device/);
 });
 
@@ -107,7 +107,7 @@ test('a path without pictures', () => {
   assert.match(said(seenWith([used], { dtls: 'connected', packets: 90, decoded: 0 })), /none could be decoded yet/);
 });
 
-test('servers that failed are told once each, and how', () => {
+test('each failed server is reported once, with its error', () => {
   const errors = [
     { url: 'turn:t.example?transport=udp', code: 701, text: 'timed out' },
     { url: 'turn:t.example?transport=udp', code: 701, text: 'timed out' },
@@ -119,12 +119,12 @@ test('servers that failed are told once each, and how', () => {
   assert.match(text, /u\.example could not be used: it rejected the user name and password\./);
 });
 
-test('a clock that is off', () => {
+test('a wrong clock', () => {
   assert.match(said(seenWith([pair(UDP)], { clock_off_s: -7200 })), /clock is 2 h 0 min behind/);
   assert.doesNotMatch(said(seenWith([pair(UDP)], { clock_off_s: 20 })), /clock is/);
 });
 
-test('the fate of a pair, also where a browser tells little', () => {
+test('the result of a pair, even if a browser reports little', () => {
   assert.equal(fate(pair(UDP)), 'never answered');
   assert.equal(fate(pair(UDP, { sent: null, state: 'in-progress' })), 'no answer yet');
   assert.equal(fate(pair(UDP, { sent: null, state: 'failed' })), 'never answered');
@@ -132,7 +132,7 @@ test('the fate of a pair, also where a browser tells little', () => {
   assert.equal(fate(pair(UDP, { answered: 1, state: 'succeeded' })), 'answered, but not chosen');
 });
 
-test('the report is text, and holds no secret', () => {
+test('the report is text without secrets', () => {
   const stats = new Map(
     [
       { id: 'T', type: 'transport', dtlsState: 'new', iceLocalUsernameFragment: 'SECRET1' },
@@ -149,7 +149,7 @@ test('the report is text, and holds no secret', () => {
   assert.match(text, /^DTLS: new$/m);
 });
 
-test('what the device said of the attempt before is told, and stands in the report', () => {
+test('the report contains what the device said about the previous attempt', () => {
   const why = 'the encryption (DTLS) failed: the viewer refused it';
   for (const seen of [seenWith([pair(UDP)]), recorded('chromium-dtls-stuck'), { ...seenWith([]), answered: false }]) {
     assert.match(said({ ...seen, told: why }), /About the previous attempt the device says: the encryption \(DTLS\) failed: the viewer refused it\./);

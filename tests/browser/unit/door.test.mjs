@@ -7,7 +7,7 @@ const signedIn = (role) => ({ state: 'signed-in', role });
 const guest = { kind: 'guest', secret: 'x' };
 const pair = { kind: 'pair', secret: 'x' };
 
-test('the secret of a link is in its fragment, and nothing else is taken for one', () => {
+test('the secret of a link is in its fragment, and other fragments are ignored', () => {
   assert.deepEqual(secretOf('#pair=abc-_9'), { kind: 'pair', secret: 'abc-_9' });
   assert.deepEqual(secretOf('#guest=Z'), { kind: 'guest', secret: 'Z' });
   for (const other of ['', '#', '#details', '#pair=', '#pair=a&guest=b', '#pair=<b>', '#owner=abc', 'guest=a', `#guest=${'a'.repeat(129)}`]) {
@@ -24,20 +24,20 @@ test('what is shown follows from the session and the link', () => {
   assert.equal(next(null, null), 'watch', 'nobody answers: the session says so');
 });
 
-test('a guest whose link has ended is told so, and not asked for a password', () => {
+test('a guest whose link has ended reads that, and is not asked for a password', () => {
   assert.equal(next({ state: 'signed-out' }, null, true), 'link-ended');
   assert.equal(next({ state: 'signed-out' }, guest, true), 'guest', 'a newer link is tried');
   assert.equal(next({ state: 'unpaired' }, null, true), 'unpaired');
   assert.equal(next(signedIn('guest'), null, true), 'watch');
 });
 
-test('whoever may do more keeps that when trying a guest link', () => {
+test('somebody who may do more keeps that when trying a guest link', () => {
   assert.equal(next(signedIn('owner'), guest), 'watch');
   assert.equal(next(signedIn('viewer'), guest), 'watch');
   assert.equal(next(signedIn('guest'), guest), 'guest', 'a newer link lasts longer');
 });
 
-test('a new pairing link sets a new password, also where somebody is signed in', () => {
+test('a new pairing link sets a new password, even if somebody is signed in', () => {
   assert.equal(next(signedIn('owner'), pair), 'pair');
   assert.equal(next({ state: 'signed-out' }, pair), 'pair');
 });

@@ -8,7 +8,7 @@ const CODECS = [['video/VP8'], ['video/rtx'], ['video/H264', 'packetization-mode
   ([mimeType, sdpFmtpLine]) => ({ mimeType, sdpFmtpLine }),
 );
 
-/** Runs the script in a browser that has kept `cameras`; answers the connections that it made, and `early`. */
+/** Runs the script in a browser that has stored `cameras`; returns the connections that it made, and `early`. */
 function run(cameras, hash = '') {
   const made = [];
   class RTCPeerConnection {
@@ -39,7 +39,7 @@ function run(cameras, hash = '') {
   return { made, early: self.early };
 }
 
-test('the first offer has as many pictures as there were cameras last time', () => {
+test('the first offer has as many video sections as there were cameras at the last visit', () => {
   const { made, early } = run('3');
   assert.deepEqual(made[0].kinds, ['video', 'video', 'video', 'audio']);
   assert.deepEqual(made[0].codecs, Array(3).fill('video/rtx,video/H264'), 'short enough for a dozen');
@@ -47,7 +47,7 @@ test('the first offer has as many pictures as there were cameras last time', () 
   assert.equal(early.peer(2).pictures, 2, 'and the next one made');
 });
 
-test('one camera is offered as ever, whatever is kept', () => {
+test('a single camera gets the same offer, whatever is stored', () => {
   for (const kept of [null, '1', '0', '-4', 'many', '']) {
     const { made } = run(kept);
     assert.deepEqual(made[0].kinds, ['video', 'audio'], kept);
@@ -56,13 +56,13 @@ test('one camera is offered as ever, whatever is kept', () => {
   assert.equal(run('1000000000').made[0].kinds.length, 16 + 1);
 });
 
-test('where there are more or fewer now, the offer is made anew', () => {
+test('if the number of cameras has changed, a new offer is made', () => {
   const { made, early } = run('2');
   const { pc, pictures } = early.peer(4);
   assert.deepEqual([made.length, pictures, made[0].closed], [2, 4, true]);
   assert.deepEqual(pc.kinds, ['video', 'video', 'video', 'video', 'audio']);
 });
 
-test('a link with a secret is looked at first', () => {
+test('a link with a secret is handled first', () => {
   assert.equal(run(null, '#guest=x').made.length, 0);
 });

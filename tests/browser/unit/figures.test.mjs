@@ -40,7 +40,7 @@ test('rates are differences between two reports', () => {
   assert.equal(second.sound_behind_ms, 12);
 });
 
-test('of several pictures it is the one that is asked for', () => {
+test('with several video tracks, the figures are for the requested one', () => {
   const one = (id, trackIdentifier) => [id, { id, type: 'inbound-rtp', kind: 'video', trackIdentifier }];
   const several = new Map([one('V1', 'P1'), one('V2', 'P2')]);
   assert.equal(videoOf(several, 'P2').id, 'V2');
@@ -48,12 +48,12 @@ test('of several pictures it is the one that is asked for', () => {
   assert.equal(videoOf(new Map([one('V1', undefined)]), 'P2').id, 'V1', 'a browser that does not tell them apart');
 });
 
-test('another stream starts its differences anew', () => {
+test('a new stream restarts the differences', () => {
   const first = figures(report(10), 'P', null);
   assert.equal(figures(report(11, { id: 'W' }), 'P', first).video_bps, null);
 });
 
-test('what a browser does not tell is null, not wrong', () => {
+test('values that a browser does not report are null, not wrong', () => {
   const bare = new Map([['V', { id: 'V', type: 'inbound-rtp', kind: 'video', timestamp: 1 }]]);
   const told = figures(bare, 'P', figures(bare, 'P', null));
   for (const key of ['rtt_ms', 'path', 'codec', 'held_ms', 'sound_behind_ms', 'video_bps', 'lost_share', 'decoded', 'playout_unix_ms']) {

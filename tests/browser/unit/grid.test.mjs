@@ -10,7 +10,7 @@ test('pictures are as large as they can be', () => {
   assert.deepEqual([2, 3, 4].map((count) => columns(count, 1600, 300)), [2, 3, 4], 'wide and low');
 });
 
-test('no other number of columns has larger ones, and all fit', () => {
+test('no other number of columns gives larger pictures, and all fit', () => {
   for (let count = 1; count <= 16; count++) {
     for (const [width, height] of [[1280, 720], [1280, 660], [390, 640], [668, 390], [1920, 1010], [800, 800]]) {
       const best = arrange(count, width, height);
@@ -24,7 +24,7 @@ test('no other number of columns has larger ones, and all fit', () => {
   }
 });
 
-test('too many to be read are scrolled', () => {
+test('if there are too many to be legible, the page scrolls', () => {
   const { columns: beside, width } = arrange(30, 390, 640);
   assert.deepEqual([beside, width], [2, 192]);
   assert.deepEqual(arrange(3, 100, 50), { columns: 1, width: 100 });

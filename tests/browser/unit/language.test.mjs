@@ -10,15 +10,15 @@ import { describe, expires, mode, title } from '../../../src/web/page/words.js';
 
 const PAGE = new URL('../../../src/web/page/', import.meta.url);
 const RUST = new URL('../../../src/', import.meta.url);
-/** What these say is told by others, who translate it. */
+/** The messages of these modules are translated by the modules that show them. */
 const TOLD_BY = ['api.js', 'link.js', 'peer.js', 'session.js', 'signaling.js', 'whep.js'];
-/** A name, and what tabs say to each other. */
+/** A name, and a message between tabs. */
 const NO_KEYS = ['peercam', 'I do'];
 const NOT_WORDS = ['code', 'kbd', 'script', 'noscript'];
 
 const read = (url) => readFileSync(url, 'utf8');
 const modules = readdirSync(PAGE).filter((name) => name.endsWith('.js') && name !== 'languages.js');
-/** Without comments, which have apostrophes. */
+/** Removes comments, which have apostrophes. */
 const bare = (source) => source.replace(/^\s*(\/\/|\/?\*).*$/gm, '').replace(/ \/\/ .*$/gm, '');
 const source = (name) => bare(read(new URL(name, PAGE)));
 const QUOTED = /'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|`(?:[^`\\]|\\.)*`/g;
@@ -26,13 +26,13 @@ const unquoted = (literal) => literal.slice(1, -1).replace(/\$\{[^}]*\}/g, '{}')
 const placeholders = (text) => [...text.matchAll(/\{(\w+)\}/g)].map(([, name]) => name).sort();
 const collapsed = (text) => text.trim().replace(/\s+/g, ' ');
 
-/** What a module translates. */
+/** The keys that a module translates. */
 function keysOf(name) {
   const calls = source(name).matchAll(/\b(?:t|english)\(\s*('(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")/g);
   return [...calls].map(([, literal]) => unquoted(literal));
 }
 
-/** What there is to read in index.html. */
+/** The texts in index.html. */
 function keysOfPage() {
   const html = read(new URL('index.html', PAGE));
   const found = [];
@@ -50,13 +50,13 @@ function keysOfPage() {
 const keys = new Set([...modules.flatMap(keysOf), ...keysOfPage(), ...Object.values(MEANINGS)].filter((key) => !NO_KEYS.includes(key)));
 
 
-/** Every string of the daemon, as a pattern of what it may say. */
+/** Every string of the daemon, as a pattern of its possible messages. */
 const SAID_BY_DEVICE = (() => {
   const files = readdirSync(RUST, { recursive: true }).filter((name) => name.endsWith('.rs'));
   const strings = new Set();
   for (const file of files) {
     const rust = read(new URL(file, RUST)).replace(/^\s*\/\/.*$/gm, '');
-    // A quote as a single character opens no string.
+    // A quote as a character literal does not open a string.
     for (const [, text] of rust.matchAll(/'(?:\\.|[^'\\])'|"((?:[^"\\]|\\[\s\S])*)"/g)) {
       if (text) strings.add(text.replace(/\\\n\s*/g, '').replace(/\\(["'\\])/g, '$1'));
     }
@@ -70,7 +70,7 @@ function patternOf(text) {
   return { text, own: parts.join('').length, matches: new RegExp(`^${literal.join('.*')}$`, 's') };
 }
 
-/** Whether something in the sources may say it; most of the words have to be the source's own. */
+/** Whether some source can produce this message; most of the words must be in the source. */
 function isSaid(key) {
   const text = key.replace(/\{\w+\}/g, '*');
   const own = key.replace(/\{\w+\}/g, '').length;
@@ -82,12 +82,12 @@ function stringsOf(name) {
   return [...source(name).matchAll(QUOTED)].map(([literal]) => unquoted(literal));
 }
 
-/** Words one after another that begin with a capital: no name of a header, and no part of a selector. */
+/** Whether a text is a sentence: several words starting with a capital; not a header name, not a part of a selector. */
 const isSentence = (text) => /^\p{Lu}\p{L}*,? \p{Ll}/u.test(text);
 const speaking = (code) => setLanguage(pick([code], LANGUAGES));
 const [german, french] = ['de', 'fr'].map((code) => LANGUAGES.find((one) => one.code === code));
 
-test('each language has what the page says: nothing is missing, and nothing left over', () => {
+test('each language has all texts of the page: none is missing, and none is left over', () => {
   assert.ok(keys.size > 400, `${keys.size} found`);
   for (const { code, texts } of LANGUAGES) {
     const has = Object.keys(texts);
@@ -96,7 +96,7 @@ test('each language has what the page says: nothing is missing, and nothing left
   }
 });
 
-test('the same is told in each language, and somebody says it', () => {
+test('each language has the same messages, and each message is produced somewhere', () => {
   const all = new Set(LANGUAGES.flatMap(({ told: said }) => Object.keys(said)));
   for (const { code, told: said } of LANGUAGES) assert.deepEqual([...all].filter((key) => !(key in said)), [], `missing in ${code}`);
   assert.deepEqual([...all].filter((key) => !isSaid(key)), [], 'nobody says this');
@@ -111,7 +111,7 @@ test('a translation has words, and the placeholders of its key', () => {
   }
 });
 
-test('no sentence is shown that has no key', () => {
+test('every sentence on the page has a key', () => {
   const known = new Set([...keys].map((key) => key.replace(/\{\w+\}/g, '{}')));
   for (const name of modules.filter((module) => !TOLD_BY.includes(module))) {
     assert.doesNotMatch(source(name), /\b(t|english|told)\(`/, `${name}: a key has no \${values}`);
@@ -135,7 +135,7 @@ test('English needs nothing', () => {
   assert.deepEqual([locale(), number(2.04, 1)], ['en-GB', '2.0']);
 });
 
-test('a sentence has its values in another language, and what nobody has translated stays', () => {
+test('a translated sentence has its values, and a sentence without a translation stays', () => {
   speaking('de');
   assert.equal(t('{live} of {all} live', { live: 1, all: 3 }), '1 von 3 live');
   assert.equal(t('Nobody has {this}', { this: 'that' }), 'Nobody has that');
@@ -147,7 +147,7 @@ test('a sentence has its values in another language, and what nobody has transla
   speaking('en');
 });
 
-test('names of states are small within a line, but nouns are not', () => {
+test('names of states are in lower case within a sentence, but nouns are not', () => {
   speaking('de');
   assert.equal(small(t('Camera gone')), 'Kamera weg');
   speaking('fr');
@@ -156,7 +156,7 @@ test('names of states are small within a line, but nouns are not', () => {
   speaking('en');
 });
 
-test('what the device says is known with and without a capital and a full stop, and by its pattern', () => {
+test('messages of the device are found with and without a capital and a full stop, and by pattern', () => {
   speaking('de');
   const full = 'es schauen zu viele Leute zu (höchstens 3)';
   assert.equal(told('too many people are watching (limit 3)'), full);
@@ -167,7 +167,7 @@ test('what the device says is known with and without a capital and a full stop, 
   speaking('en');
 });
 
-test('several sentences are told each by itself, and what nobody knows as it is', () => {
+test('several sentences are translated one by one, and unknown ones stay', () => {
   speaking('de');
   const ended = 'Dieser Gastlink ist abgelaufen.';
   assert.equal(told('Camera unplugged. The flux is low. This guest link has ended.'), `Kamera ausgesteckt. The flux is low. ${ended}`);
@@ -177,7 +177,7 @@ test('several sentences are told each by itself, and what nobody knows as it is'
   speaking('en');
 });
 
-test('the language that was chosen counts, else the first of the browser that there is', () => {
+test('the chosen language is used, else the first available one of the browser', () => {
   const storage = (text) => () => ({ getItem: (name) => (name === 'peercam.language' ? text : null) });
   assert.deepEqual(wantedLanguages(storage(null), ['de-AT', 'en']), ['de-AT', 'en']);
   assert.deepEqual(wantedLanguages(storage('fr'), ['de']), ['fr', 'de']);
@@ -194,7 +194,7 @@ test('the language that was chosen counts, else the first of the browser that th
   }
 });
 
-/** As much of a document as is looked at: text nodes, each in an element of that name, and elements with attributes. */
+/** The required parts of a document: text nodes, each in an element of that name, and elements with attributes. */
 function documentOf(texts, elements) {
   const nodes = texts.map(([name, data]) => ({ data, parentElement: { closest: (names) => names.split(', ').includes(name) } }));
   const made = elements.map((attributes) => ({
@@ -209,7 +209,7 @@ function documentOf(texts, elements) {
   return { documentElement: { lang: 'en' }, body, createTreeWalker: () => walker, texts: () => all.map(({ data }) => data), elements };
 }
 
-test('the document is put into the language, but not what is for machines', async () => {
+test('the document is translated, except what is for machines', async () => {
   globalThis.NodeFilter = { SHOW_TEXT: 4 };
   globalThis.document = documentOf(
     [['p', '\n    Full\n      screen '], ['code', 'Full screen'], ['p', '\n  '], ['p', 'peercam'], ['span', ', nobody knows this']],
@@ -225,7 +225,7 @@ test('the document is put into the language, but not what is for machines', asyn
   assert.equal(t('Full screen'), 'Full screen', 'where there is none that is wanted it is English');
 });
 
-test('the page speaks German throughout, and the report for support does not', () => {
+test('the whole page is in German, but the report for support is not', () => {
   const seen = JSON.parse(read(new URL('../../data/connecting/chromium-udp-blocked.json', import.meta.url)));
   const english = reportText(seen);
   speaking('de');
@@ -246,7 +246,7 @@ test('the page speaks German throughout, and the report for support does not', (
   speaking('en');
 });
 
-test('French has its spaces before signs', () => {
+test('French has spaces before punctuation', () => {
   const texts = [...Object.values(french.texts), ...Object.values(french.told)];
   assert.deepEqual(texts.filter((text) => / [:;?!»]|« /.test(text)), []);
 });

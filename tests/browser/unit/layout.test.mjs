@@ -7,7 +7,7 @@ function storage(kept = {}) {
   return () => own;
 }
 
-test('which camera is enlarged is kept, and which was last', () => {
+test('the enlarged camera and the last one are stored', () => {
   const own = storage();
   const none = keptLayout(own);
   assert.deepEqual(none, { enlarged: null, last: null });
@@ -18,7 +18,7 @@ test('which camera is enlarged is kept, and which was last', () => {
   assert.deepEqual(keptLayout(own), { enlarged: null, last: 'back' });
 });
 
-test('a browser that keeps nothing does no harm', () => {
+test('a browser that stores nothing does no harm', () => {
   const forbidden = () => {
     throw new DOMException('The operation is insecure.', 'SecurityError');
   };
@@ -26,7 +26,7 @@ test('a browser that keeps nothing does no harm', () => {
   assert.doesNotThrow(() => keepLayout(forbidden, { enlarged: 'back', last: 'back' }));
 });
 
-test('how many cameras there are is kept where there are several', () => {
+test('the number of cameras is stored if there are several', () => {
   const kept = {};
   keepCount(storage(kept), 4);
   assert.equal(kept['peercam.cameras'], '4');

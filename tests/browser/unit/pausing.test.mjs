@@ -4,7 +4,7 @@ import { Pausing } from '../../../src/web/page/pausing.js';
 
 const all = (...names) => ['front', 'back'].map((name) => ({ name, visible: names.includes(name) }));
 
-test('what nobody sees is paused after ten seconds, and goes on at once', () => {
+test('an invisible picture is paused after ten seconds, and continues at once', () => {
   const pausing = new Pausing();
   const at = (now_ms, ...visible) => [...pausing.look(all(...visible), now_ms)];
   assert.deepEqual(at(0, 'front', 'back'), []);
@@ -16,7 +16,7 @@ test('what nobody sees is paused after ten seconds, and goes on at once', () => 
   assert.deepEqual(at(22_001, 'back'), ['front']);
 });
 
-test('who looks now and then pauses nothing', () => {
+test('looking now and then prevents a pause', () => {
   const pausing = new Pausing();
   for (let now_ms = 0; now_ms < 60_000; now_ms += 9000) {
     assert.equal(pausing.look(all(), now_ms).size, 0);

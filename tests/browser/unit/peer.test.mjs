@@ -29,7 +29,7 @@ test('H.264 counts only with packetization-mode 1', () => {
   assert.equal(receivesH264(undefined), null, 'a browser that does not tell');
 });
 
-test('extensions that the answer leaves out have names', () => {
+test('extensions that the answer omits have names', () => {
   const offer = readFileSync(new URL('../../data/offer-extension-id-15.sdp', import.meta.url), 'utf8');
   const answer = (lines) => `v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n${lines}`;
   const uri = 'http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01';

@@ -18,14 +18,14 @@ const forbidden = () => {
   throw new DOMException('The operation is insecure.', 'SecurityError');
 };
 
-test('a wish is kept for the next visit, and auto is what nobody wished', () => {
+test('a choice is stored for the next visit, and auto is the default', () => {
   const own = storage();
   assert.equal(keptQuality(own), 'auto');
   keepQuality(own, 'half');
   assert.equal(keptQuality(own), 'half');
 });
 
-test('a browser that keeps nothing, or something else, does no harm', () => {
+test('a browser that stores nothing, or wrong data, does no harm', () => {
   assert.equal(keptQuality(forbidden), 'auto');
   assert.equal(keptQuality(() => null), 'auto');
   assert.equal(keptQuality(storage({ 'peercam.quality': 'best' })), 'auto');
@@ -42,17 +42,17 @@ test('each size is offered with its pixels once they are known', () => {
   assert.deepEqual(qualityChoices(['full', 'half'], undefined, 'half').map((c) => c.text), ['Auto', 'Full', 'Half']);
 });
 
-test('one size is no choice, and neither is a daemon that tells none', () => {
+test('there is no choice with one size, or if the daemon reports none', () => {
   assert.deepEqual(qualityChoices(['full'], rungs, 'half'), []);
   assert.deepEqual(qualityChoices(undefined, undefined, 'auto'), []);
 });
 
-test('a wish that can not be had now stays the wish', () => {
+test('a choice that is not available now stays chosen', () => {
   const texts = qualityChoices(['full', 'half'], rungs, 'quarter').map((c) => c.text);
   assert.deepEqual(texts, ['Auto', 'Full, 1280×720', 'Half, 640×360', 'Quarter (not available now)']);
 });
 
-test('what is received is known by its size', () => {
+test('the received quality is recognized by its size', () => {
   assert.equal(receivedQuality(rungs, 640, 360), 'Half');
   assert.equal(receivedQuality(rungs, 642, 360), null, 'between two sizes');
   assert.equal(receivedQuality(rungs, null, null), null);

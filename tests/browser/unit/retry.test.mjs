@@ -15,7 +15,7 @@ test('one attempt waits at a time, and is started once', () => {
   assert.deepEqual(started, ['second']);
   assert.deepEqual([retry.waits, retry.at_ms, retry.told_ms], [false, null, null]);
 
-  // At once, without a word, and not at all; one that is started may let another one wait.
+  // At once, quietly, and never; an attempt that starts may schedule another one.
   retry.later(1000, () => retry.later(10, () => started.push('fourth')), true);
   assert.ok(retry.waits && retry.told_ms === null && retry.at_ms !== null);
   retry.now();

@@ -23,7 +23,7 @@ test('candidates that bundled sections repeat are counted once', () => {
   assert.deepEqual(candidatesOf(sdp), ['candidate:1 1 udp 1 192.0.2.1 9 typ host']);
 });
 
-test('the answer to a restart is the one before with new credentials and candidates', () => {
+test('the answer to a restart is the previous one with new credentials and candidates', () => {
   const lines = [
     'v=0', 'o=- 1 2 IN IP4 127.0.0.1', 's=-', 't=0 0', 'a=group:BUNDLE 0 1',
     'm=video 9 UDP/TLS/RTP/SAVPF 96', 'a=mid:0', 'a=ice-ufrag:old0', 'a=ice-pwd:oldoldoldoldoldoldoldo', 'a=setup:active',

@@ -39,7 +39,7 @@ test('test picture and tone are said plainly', () => {
   assert.match(sources({ ...camera, video: pattern.video }), /^Test picture, not a camera\.$/);
 });
 
-test('a microphone that is gone is told with its reason', () => {
+test('a missing microphone is reported with its reason', () => {
   const status = { ...camera, audio: { state: 'gone', source: 'microphone', reason: 'microphone unplugged' } };
   assert.equal(at({ status }).text, 'No sound: Microphone unplugged.');
 });
@@ -54,7 +54,7 @@ test('a reduced picture is live, and says to what and why', () => {
   assert.equal(strain({ ...status, board: { pressure: 'heat' } }), said.text);
 });
 
-test('what the board suffers from is told, also before it costs anything', () => {
+test('a problem of the board is reported, even before it has an effect', () => {
   for (const [pressure, says] of [
     ['heat', 'The board is too hot.'],
     ['under-voltage', "The board's power supply is too weak."],
@@ -71,7 +71,7 @@ test('what the board suffers from is told, also before it costs anything', () =>
   assert.equal(board(undefined), null);
 });
 
-test('a picture older than a second is frozen, said with seconds, but spoken without', () => {
+test('a picture older than a second is frozen, shown with seconds, but announced without', () => {
   assert.equal(at({ shown_ms: NOW - 999 }).state, 'live');
   const frozen = at({ shown_ms: NOW - 3400 });
   assert.equal(frozen.state, 'frozen');
@@ -81,7 +81,7 @@ test('a picture older than a second is frozen, said with seconds, but spoken wit
   assert.match(at({ shown_ms: NOW - 3400, media: 'interrupted' }).text, /path is interrupted/);
 });
 
-test('a slow camera is not a frozen one', () => {
+test('a slow camera does not count as frozen', () => {
   assert.equal(frozenAfter({ delivered_fps: 30 }), 1000);
   assert.equal(frozenAfter({ delivered_fps: null, negotiated: { fps: 1 } }), 2500);
   assert.equal(frozenAfter(undefined), 1000);
@@ -95,7 +95,7 @@ test('camera gone: the reason of the daemon, not frozen', () => {
   assert.equal(at({ status, shown_ms: null }).state, 'connecting');
 });
 
-test('the privacy switch is said in words, takes the place of the picture, and nothing covers it', () => {
+test('the message about privacy replaces the picture, and nothing covers it', () => {
   const status = { ...camera, video: { state: 'private' } };
   for (const shown_ms of [NOW - 30, NOW - 5000, null]) {
     const said = at({ status, shown_ms });
@@ -105,7 +105,7 @@ test('the privacy switch is said in words, takes the place of the picture, and n
   }
 });
 
-test('the owner is told as the one who did it, and may undo it there', () => {
+test('the owner reads that they switched it off, and can undo it there', () => {
   const said = at({ status: { ...camera, video: { state: 'private' } }, owner: true });
   assert.equal(said.text, 'You switched camera and microphone off.');
   assert.deepEqual(said.act, { what: 'switch-on', label: 'Switch on' });
@@ -118,7 +118,7 @@ test('a camera that opens for the first viewer', () => {
   }
 });
 
-test('a camera that takes its time to the first picture is starting, not gone', () => {
+test('a camera that is slow to its first picture is starting, not gone', () => {
   const status = { ...camera, video: { state: 'starting' } };
   assert.match(at({ status, everLive: false, shown_ms: null }).text, /camera is starting/);
   const said = at({ status });
@@ -126,20 +126,20 @@ test('a camera that takes its time to the first picture is starting, not gone', 
   assert.match(said.text, /camera is starting/);
 });
 
-test('no H.264, by own look and by the refusal of the daemon', () => {
+test('no H.264, detected by the page or refused by the daemon', () => {
   assert.equal(at({ media: 'none', trouble: { kind: 'h264', message: null } }).state, 'no-h264');
   assert.match(at({ media: 'none', trouble: { kind: 'h264', message: 'no packetization-mode 1' } }).text, /^No packetization-mode 1\. Use another browser/);
   assert.deepEqual(at({ media: 'none', trouble: { kind: 'h264', message: null } }).steps, []);
 });
 
-test('Firefox without H.264 is told how to switch its plug-in on', () => {
+test('Firefox without H.264 gets instructions for its plug-in', () => {
   const said = at({ media: 'none', trouble: { kind: 'h264', message: null }, firefox: true });
   assert.equal(said.steps.length, 3);
   assert.match(said.steps.join(' '), /about:addons.*OpenH264.*Always Activate.*checks again/);
   assert.ok(said.spoken.endsWith(said.steps.at(-1)), 'a screen reader, too');
 });
 
-test('full says how many may watch, and that nothing needs to be done', () => {
+test('a full device says how many may watch, and that nothing needs to be done', () => {
   const full = { media: 'none', shown_ms: null, trouble: { kind: 'full', message: 'too many people are watching (limit 1)' } };
   const said = at(full);
   assert.equal(said.text, 'Too many people are watching (limit 1). The page connects by itself when somebody leaves.');
@@ -160,7 +160,7 @@ test('refused, ended and no path count down', () => {
   }
 });
 
-test('device away; a picture that goes on without its socket is still live', () => {
+test('device not reachable; a picture that continues without its socket is still live', () => {
   const away = { socket: 'closed', lost_ms: NOW - 9000, trouble: { kind: 'away', message: null }, retry_ms: NOW + 900 };
   assert.equal(at({ ...away, media: 'none' }).state, 'away');
   assert.equal(at({ ...away, shown_ms: NOW - 1500 }).state, 'away');
@@ -171,7 +171,7 @@ test('device away; a picture that goes on without its socket is still live', () 
   assert.match(alive.text, /control connection is lost/);
 });
 
-test('a state stays until a reconnect has succeeded, whatever the attempts look like meanwhile', () => {
+test('a state stays until a reconnect has succeeded, whatever happens meanwhile', () => {
   const trouble = { kind: 'away', message: null };
   for (const [change, state] of [
     [{}, 'live'],
@@ -189,7 +189,7 @@ test('a state stays until a reconnect has succeeded, whatever the attempts look 
   }
 });
 
-test('a loss is told after the picture had time to freeze: then there is one thing to tell, not two', () => {
+test('a lost connection is reported after the picture had time to freeze, so that there is one message, not two', () => {
   const trouble = { kind: 'away', message: null };
   assert.equal(at({ socket: 'closed', trouble, lost_ms: NOW - 1900 }).text, '');
   assert.match(at({ socket: 'closed', trouble, lost_ms: NOW - 2100 }).text, /control connection is lost/);
@@ -203,7 +203,7 @@ test('connecting says what it waits for once it lasts', () => {
   assert.match(at({ ...fresh, media: 'up' }).text, /first picture/);
 });
 
-test('with a report the line says what the report says first, and that there is more', () => {
+test('with a report the status line shows its first sentence, and that there is more', () => {
   const first = 'UDP port 8189 of 192.0.2.1 never answered.';
   const noPath = at({ media: 'none', trouble: { kind: 'path', message: null }, retry_ms: NOW + 900, shown_ms: null });
   const said = explained(noPath, first);
@@ -255,25 +255,25 @@ test('people, links and waiting in words', () => {
 const named = (...all) => all.map(([label, said]) => ({ label, said }));
 const goneBecause = (reason) => at({ status: { ...camera, video: { state: 'gone', reason } } });
 
-test('a camera is frozen while others go on, and the device is away for all', () => {
+test('one camera can be frozen while others continue; a lost device affects all', () => {
   const lost = { lost_ms: NOW - 9000, trouble: { kind: 'away', message: null }, shown_ms: NOW - 5000 };
   assert.equal(at({ ...lost, newest_ms: NOW - 30 }).state, 'frozen');
   assert.equal(at(lost).state, 'away');
 });
 
-test('a camera that has to be opened for who comes back is not frozen', () => {
+test('a camera that is opened for a returning viewer is not frozen', () => {
   const said = at({ shown_ms: NOW - 5000, status: { ...camera, video: { state: 'opening' } } });
   assert.deepEqual([said.state, said.text, said.mark], ['connecting', 'The camera is being opened.', 'Not live']);
 });
 
-test('several cameras: what holds for all is said as of one', () => {
+test('several cameras: the same state is reported once', () => {
   const [one, other] = [at({}), at({})];
   assert.equal(together(named(['Front', one], ['Yard', other]), other), other);
   const away = at({ media: 'none', trouble: { kind: 'away', message: null }, shown_ms: null });
   assert.equal(together(named(['Front', away], ['Yard', away]), away), away);
 });
 
-test('several cameras: which are not live is said by their labels', () => {
+test('several cameras: those that are not live are listed by label', () => {
   const all = named(['Front', at({})], ['Yard', goneBecause('unplugged')], ['Shed', at({ shown_ms: NOW - 3400 })]);
   const said = together(all, all[0].said);
   assert.deepEqual([said.state, said.tone, said.head], ['live', 'warn', '1 of 3 live']);
@@ -282,7 +282,7 @@ test('several cameras: which are not live is said by their labels', () => {
   assert.deepEqual([together(none, none[0].said).state, together(none, none[0].said).head], ['camera-gone', '0 of 2 live']);
 });
 
-test('several cameras: what is worth a note in a live one is said with its label', () => {
+test('several cameras: a note about a live one has its label', () => {
   const pattern = at({ status: { ...camera, video: { state: 'live', source: 'pattern' } } });
   const said = together(named(['Front', at({})], ['Yard', pattern]), at({}));
   assert.deepEqual([said.state, said.tone, said.head, said.text], ['live', 'ok', 'Live', 'Yard: Test picture, not a camera.']);

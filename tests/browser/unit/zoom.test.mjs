@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { WHOLE, moved, offset, wheelFactor, within } from '../../../src/web/page/zoom.js';
 
 const MIDDLE = { x: 0, y: 0 };
-/** The picture as it is, one with bars at its sides, and one with bars above and below. */
+/** A picture that fits, one with bars at the sides, and one with bars above and below. */
 const EXACT = { width: 1280, height: 720, ratio: 16 / 9 };
 const SIDES = { width: 1280, height: 720, ratio: 4 / 3 };
 const ABOVE = { width: 390, height: 620, ratio: 16 / 9 };
@@ -20,7 +20,7 @@ function edges(view, room) {
   return { left: x - width / 2, right: x + width / 2, top: y - height / 2, bottom: y + height / 2 };
 }
 
-/** Where in the picture a point of the box lies, in shares of it from its left and upper edge. */
+/** The position of a point of the box within the picture, as fractions from its left and upper edge. */
 function under({ x, y }, view, room) {
   const { left, right, top, bottom } = edges(view, room);
   return [(x - left) / (right - left), (y - top) / (bottom - top)];
@@ -30,19 +30,19 @@ function near(got, wanted, what) {
   got.forEach((value, n) => assert.ok(Math.abs(value - wanted[n]) < 1e-6, `${what}: ${got} is not ${wanted}`));
 }
 
-test('what lies under the pointer stays there', () => {
+test('the point under the pointer stays there', () => {
   for (const at of [MIDDLE, { x: 200, y: -90 }, { x: -640, y: 360 }]) {
     const twice = zoom(EXACT, 2, at);
     near(under(at, twice, EXACT), under(at, WHOLE, EXACT), 'in');
     const more = zoom(EXACT, 5.5, { x: -at.y, y: at.x / 2 }, twice);
     near(under({ x: -at.y, y: at.x / 2 }, more, EXACT), under({ x: -at.y, y: at.x / 2 }, twice, EXACT), 'further in');
   }
-  // Two fingers that move while they part.
+  // Two fingers that move while they spread.
   const [from, to] = [{ x: 30, y: 10 }, { x: -20, y: 25 }];
   near(under(to, moved(WHOLE, EXACT, 3, from, to), EXACT), under(from, WHOLE, EXACT), 'fingers');
 });
 
-test('the scale has its bounds, and whoever is nearly back is back', () => {
+test('the scale is bounded, and a scale near 1 becomes 1', () => {
   assert.equal(zoom(EXACT, 50).scale, 8);
   assert.equal(zoom(EXACT, 0.2), WHOLE);
   assert.equal(zoom(EXACT, 1), WHOLE);
@@ -51,7 +51,7 @@ test('the scale has its bounds, and whoever is nearly back is back', () => {
   assert.equal(zoom(EXACT, 1.06, MIDDLE, zoom(EXACT, 1.2)).scale, 1.06);
 });
 
-test('a whole picture is in the middle, however it was moved before', () => {
+test('a whole picture is centred, however it was moved before', () => {
   for (const room of ROOMS) {
     assert.equal(pan(room, WHOLE, 300, -200), WHOLE);
     assert.equal(zoom(room, 1, { x: 50, y: 60 }, pan(room, zoom(room, 4), 900, 900)), WHOLE);
@@ -59,7 +59,7 @@ test('a whole picture is in the middle, however it was moved before', () => {
   }
 });
 
-test('a picture fills the box where it is larger, and is in its middle where it is smaller', () => {
+test('a larger picture fills the box, and a smaller one is centred', () => {
   for (const room of ROOMS) {
     for (const scale of [1.01, 1.2, 1.5, 2, 3, 8]) {
       for (const [x, y] of [[0, 0], [1e5, 1e5], [-1e5, 1e5], [70, -1e5], [-33, 21]]) {
@@ -73,7 +73,7 @@ test('a picture fills the box where it is larger, and is in its middle where it 
   }
 });
 
-test('moving goes as far as there is picture, and no further', () => {
+test('moving stops at the edge of the picture', () => {
   const view = zoom(EXACT, 2);
   near(Object.values(offset(pan(EXACT, view, 100, -50), EXACT)), [100, -50], 'as far as the finger');
   near(Object.values(offset(pan(EXACT, view, 5000, -5000), EXACT)), [640, -360], 'to the edges');
@@ -81,7 +81,7 @@ test('moving goes as far as there is picture, and no further', () => {
   near(Object.values(offset(pan(ABOVE, zoom(ABOVE, 2), 100, 50), ABOVE)), [100, 0], 'nor there');
 });
 
-test('in a box of another size the same place is in the middle', () => {
+test('in a box of a different size the same place is in the middle', () => {
   const view = pan(EXACT, zoom(EXACT, 4), 300, 200);
   const half = { ...EXACT, width: 640, height: 360 };
   assert.deepEqual(within(view, half), view);
@@ -92,7 +92,7 @@ test('in a box of another size the same place is in the middle', () => {
   assert.equal(within(WHOLE, upright), WHOLE);
 });
 
-test('wheels differ in their units, and none leaps', () => {
+test('wheels have different units, and none jumps', () => {
   const wheel = (deltaY, deltaMode = 0, ctrlKey = false) => wheelFactor({ deltaY, deltaMode, ctrlKey });
   near([wheel(-100), wheel(-4, 1), wheel(100)], [2 ** 0.2, 2 ** 0.2, 2 ** -0.2], 'a notch');
   near([wheel(-120) * wheel(120)], [1], 'there and back');
