@@ -11,7 +11,7 @@ PROFILE ?= release
 MINUTES ?= 60
 
 .PHONY: help run quick test test-device deb-boards test-installed test-long check cross test-cross deb test-deb soak fuzz bench test-fresh
-help: ## this list
+help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 run: ## install what is missing, build and start the daemon: make run ARGS='--config my.toml'
@@ -19,81 +19,81 @@ run: ## install what is missing, build and start the daemon: make run ARGS='--co
 	cargo build --release --locked
 	exec target/release/peercam $(ARGS)
 
-quick: ## formatting, lints and unit tests, for while you work
+quick: ## check formatting and lints and run the unit tests, while you work
 	@tests/setup.sh build
 	cargo fmt --check
 	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked --lib
 
-test: ## install what the tests need and run them all: make test TESTS=browser for those with that name
+test: ## install what the tests need and run all of them; make test TESTS=browser runs those with that in their names
 	@tests/setup.sh build net browser board peers
-	# Once for all, and before the network is left behind.
+	# Once for all tests, and before they run without a network.
 	cargo test --locked --no-run
 	[ -n "$(TESTS)" ] || tests/fuzz/run.sh build
 	tests/run.sh $(TESTS)
 
-test-device: deb-boards test-installed ## build for boards, install the package on emulated ones and try it there
+test-device: deb-boards test-installed ## build for boards, install the packages on emulated boards and test them there
 
-# The unit tests run on the one processor of 32 bits; `make test-long` has the other one run them, too.
-deb-boards: # packages made quickly, and the unit tests as a board runs them
+# The unit tests run on the 32-bit processor here; `make test-long` runs them on the 64-bit one.
+deb-boards: # quickly built packages, and the unit tests on an emulated board processor
 	@tests/setup.sh deb cross
 	$(MAKE) deb PROFILE=board
 	[ -n "$(TESTS)" ] || $(MAKE) test-cross TARGETS=armv7-unknown-linux-gnueabihf
 
-test-installed: # make test-installed TESTS=arm64 for one of them
+test-installed: # make test-installed TESTS=arm64 tests one architecture
 	@tests/setup.sh build net browser device
 	cargo test --locked --no-run --test it
 	env $$(tests/setup.sh places) PEERCAM_PACKAGES=$(CURDIR)/target/debian tests/net.sh \
 	  cargo test --locked --offline --no-fail-fast --test it installed::$(TESTS) -- --test-threads=1 --nocapture
 
-test-long: ## before a release: absolute figures, on a machine with nothing else to do, and the unit tests on another processor
+test-long: ## before a release, on a quiet machine: absolute figures, and the unit tests on an emulated arm64 processor
 	@tests/setup.sh build net browser board
 	cargo test --locked --no-run --test it
 	env $$(tests/setup.sh places) tests/net.sh cargo test --locked --offline --no-fail-fast --test it long:: -- --test-threads=1 --nocapture
 	$(MAKE) test-cross TARGETS=aarch64-unknown-linux-gnu
 
-check: ## formatting, lints, documentation, licences and sources of dependencies
+check: ## check formatting, lints, documentation, and the licences and sources of dependencies
 	@tests/setup.sh check
 	cargo fmt --check
 	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
-	# Also what other systems would need: all of it is judged.
+	# Also dependencies for other systems: all of them are checked.
 	cargo fetch --locked --quiet
-	# Known vulnerabilities are not looked up: that takes the advisory database, which is a repository of its own.
+	# Known vulnerabilities are not looked up: the advisory database is a separate repository.
 	env $$(tests/setup.sh places) sh -c 'exec "$$PEERCAM_DENY" --offline --locked check --hide-inclusion-graph bans licenses sources'
 
-cross: ## build for boards and PCs from Debian 11 on: make cross TARGETS=aarch64-unknown-linux-gnu, PROFILE=board for a quick one
+cross: ## build programs that run on Debian 11 and newer: make cross TARGETS=aarch64-unknown-linux-gnu; PROFILE=board is a quick build
 	@tests/setup.sh cross
 	cross/build.sh "$(TARGETS)" $(PROFILE) build
 
-test-cross: ## the unit tests as the boards' processors run them, emulated: make test-cross TESTS=viewer for some
+test-cross: ## run the unit tests on emulated board processors; make test-cross TESTS=viewer runs some
 	@tests/setup.sh cross
 	cross/build.sh "$(TARGETS)" board test $(TESTS)
 
-soak: ## viewers come and go on the virtual board for an hour: cost and delay, drawn: make soak MINUTES=600
+soak: ## let viewers come and go on an emulated board for an hour and draw cost and delay; make soak MINUTES=600 takes longer
 	@tests/setup.sh build net browser board
 	cargo test --locked --no-run --test it
 	env $$(tests/setup.sh places) PEERCAM_SOAK_MINUTES=$(MINUTES) PEERCAM_SOAK_TABLE=$(CURDIR)/target/soak.csv tests/net.sh \
 	  cargo test --locked --offline --test it soak:: -- --nocapture
 	tests/soak/plot.py target/soak.csv target/soak.svg
 
-fuzz: ## feed all that reads foreign bytes with mutations: make fuzz EACH=3600 for an hour each, TESTS='offer whep' for some
+fuzz: ## feed mutated input to everything that reads foreign bytes; EACH=3600 for an hour each, TESTS='offer whep' for some
 	@tests/setup.sh build
 	tests/fuzz/run.sh $(EACH) $(TESTS)
 
-bench: ## measure; the figures of docs/measured.md
+bench: ## measure the figures of docs/measured.md
 	@tests/setup.sh build net browser peers
 	env $$(tests/setup.sh places) tests/net.sh cargo bench --locked --offline --bench peercam -- $(TESTS)
 
-deb: cross ## Debian packages for amd64, arm64 and armhf, in target/debian/; TARGETS and PROFILE as for cross
+deb: cross ## make Debian packages for amd64, arm64 and armhf in target/debian/; TARGETS and PROFILE as for cross
 	@tests/setup.sh deb
 	env $$(tests/setup.sh places) PROFILE=$(PROFILE) systemd/deb.sh $(TARGETS)
 
-test-deb: ## install, upgrade, remove and purge the packages that `make deb` made, in bare Debian systems (as root)
+test-deb: ## install, upgrade, remove and purge the packages of `make deb` in bare Debian systems (as root)
 	@PEERCAM_RELEASES='bullseye bookworm trixie' tests/setup.sh deb
 	env $$(tests/setup.sh places) tests/deb.sh bullseye bookworm trixie
 
-test-fresh: ## prove `make run` and `make test` in a bare Debian root made for it (as root, 30 to 60 minutes)
+test-fresh: ## check `make run` and `make test` in a new, bare Debian root (as root, 30 to 60 minutes)
 	@tests/fresh.sh

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# cross/build.sh TARGETS PROFILE build       makes of each target/TARGET/PROFILE/peercam and, apart, its debug symbols,
+# cross/build.sh TARGETS PROFILE build       builds target/TARGET/PROFILE/peercam for each target, with its debug symbols in
 #                                            peercam.debug, and checks that it runs on Debian 11
-# cross/build.sh TARGETS PROFILE test ARG... runs the unit tests, those of a foreign architecture under QEMU's user
-#                                            emulation; ARG... are cargo's and, after --, the tests'
+# cross/build.sh TARGETS PROFILE test ARG... runs the unit tests; QEMU's user emulation runs those of foreign architectures.
+#                                            ARG... are arguments of cargo and, after --, of the tests
 #
-# As `cross` does in a container, without one: in a Bullseye root (cross/setup.sh), with this machine's Rust, and with no
-# network. Needs `tests/setup.sh cross`. TARGETS is one of Rust's, or several in quotes. $PEERCAM_CROSS_TARGET is where
-# cargo keeps what it made (default: target/cross); a folder that outlives clones spares them the dependencies.
+# Does what `cross` does, but without a container: builds in a Bullseye root (cross/setup.sh), with this machine's Rust and
+# without a network. Needs `tests/setup.sh cross`. TARGETS is one Rust target, or several in quotes. $PEERCAM_CROSS_TARGET is
+# cargo's target directory (default: target/cross); if clones share it, dependencies are built only once.
 set -euo pipefail
 [ $# -ge 3 ] || { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 tree=$(dirname "$(dirname "$(realpath "$0")")")
@@ -18,8 +18,8 @@ newest_glibc=2.31 newest_glibcxx=3.4.28 # Bullseye's
 PATH=$("$tree/tests/setup.sh" path):$PATH
 root=$("$tree/tests/setup.sh" places | sed -n 's/^PEERCAM_CROSS=//p')
 sysroot=$(rustc --print sysroot)
-[ -d "$root" ] || { echo "there is no root to build in: run tests/setup.sh cross" >&2; exit 1; }
-# Not cargo's usual folder: what runs during a build is not made for the C library outside.
+[ -d "$root" ] || { echo "the root for cross builds is missing: run tests/setup.sh cross" >&2; exit 1; }
+# Not cargo's usual directory: build scripts in the root are linked to a different C library than those outside.
 made=${PEERCAM_CROSS_TARGET:-$tree/target/cross}
 mkdir -p "$made" "${CARGO_HOME:=$HOME/.cargo}"
 
@@ -35,7 +35,7 @@ needed() { inside readelf --version-info --wide "$1" | grep -o "\b$2_[0-9.]*" | 
 
 at_most() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | tail -n 1)" = "$2" ]; } # version $1 <= version $2
 
-vectorised() { # checks that $1, made for target $2, has the processor's own code: without it some libraries quietly fall back to C
+vectorised() { # checks that $1, built for target $2, contains the processor's vector code: some libraries silently fall back to C
   local symbol symbols have
   case $2 in
     aarch64-*) symbols='WelsSampleSad16x16_AArch64_neon silk_NSQ_noise_shape_feedback_loop_neon jsimd_idct_islow_neon aes.*autodetect' ;;
@@ -48,7 +48,7 @@ vectorised() { # checks that $1, made for target $2, has the processor's own cod
   done
 }
 
-ship() { # splits what cargo made for target $1, tells of it and checks it
+ship() { # separates program and debug symbols for target $1, prints their facts and checks them
   local file=/target/$1/$profile/peercam out=target/$1/$profile tools=
   case $1 in
     aarch64-*) tools=aarch64-linux-gnu- ;;
@@ -65,16 +65,16 @@ ship() { # splits what cargo made for target $1, tells of it and checks it
   glibc=$(needed "$file" GLIBC) glibcxx=$(needed "$file" GLIBCXX)
   echo "$out/peercam: $(stat -c %s "$tree/$out/peercam") bytes, needs glibc $glibc and libstdc++ $glibcxx"
   at_most "$glibc" $newest_glibc && at_most "$glibcxx" $newest_glibcxx ||
-    { echo "too new for Debian 11, which has $newest_glibc and $newest_glibcxx" >&2; exit 1; }
+    { echo "it needs newer libraries than Debian 11 has ($newest_glibc and $newest_glibcxx)" >&2; exit 1; }
 }
 
 (cd "$tree" && cargo fetch --locked --quiet --target x86_64-unknown-linux-gnu "${targets[@]/#/--target=}")
 options=(--locked --offline --profile "$profile" "${targets[@]/#/--target=}")
-# Symbols are for peercam.debug; what ships has none, as Cargo.toml says.
+# Symbols are only for peercam.debug; the shipped program has none, as Cargo.toml says.
 settings=(--setenv "CARGO_PROFILE_${profile^^}_STRIP" none)
 case $profile in
   release) settings+=(--setenv CARGO_PROFILE_RELEASE_DEBUG line-tables-only) ;;
-  # As unit tests have it: they and the daemon share all that they are made of.
+  # The same features as unit tests, so that they and the daemon share their dependencies.
   board) options+=(--features tokio/test-util) ;;
 esac
 case $task in

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# What becomes of a system on which the package is installed, upgraded over an edited device.toml, removed and purged:
+# Installs the package, upgrades it over an edited device.toml, removes and purges it, and checks the system after each step:
 #   tests/deb.sh RELEASE...      of bullseye, bookworm, trixie; needs tests/setup.sh deb, its places, and root
-# In bare systems of those releases, unpacked anew, without a network and without a running systemd: half a minute each.
-# The newest target/debian/*_amd64.deb is taken, or DEB.
+# It uses freshly unpacked, bare systems of these releases, without a network and without a running systemd: half a minute each.
+# It tests the newest target/debian/*_amd64.deb, or $DEB.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ "$(id -u)" = 0 ] || exec sudo --preserve-env "$0" "$@"
@@ -11,7 +11,7 @@ fail() { printf 'deb: %s: %s\n' "$release" "$*" >&2; exit 1; }
 here() { env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive chroot "$root" "$@"; }
 apt() { here apt-get -qq -o Dpkg::Use-Pty=0 "$@" >"$work/apt.log" 2>&1 || { cat "$work/apt.log" >&2; fail "apt-get $*"; }; }
 has() { here test "$@"; }
-# All that is there, but for what apt and dpkg write about themselves.
+# All files and accounts, except what apt and dpkg write about themselves.
 inventory() {
   (cd "$root" && find . -xdev \( -path ./proc -o -path ./sys -o -path ./dev -o -path ./run -o -path ./tmp -o -path ./var/lib/dpkg \
     -o -path ./var/lib/apt -o -path ./var/cache -o -path ./var/log \) -prune -o ! -name '*-' -print | sort
@@ -24,7 +24,7 @@ mounted=
 cleanup() { [ -z "$mounted" ] || umount "$root/proc"; rm -rf --one-file-system "$work"; }
 trap cleanup EXIT
 
-# The same with another revision, and with a device.toml of its own: the case in which dpkg could ask or overwrite.
+# The same package with a newer revision and a different device.toml: the case in which dpkg could ask or overwrite.
 dpkg-deb --raw-extract "$deb" "$work/newer"
 sed -i 's/^\(Version: .*\)$/\1.1/' "$work/newer/DEBIAN/control"
 echo '# A newer one.' >>"$work/newer/etc/peercam/device.toml"
@@ -49,14 +49,14 @@ for release; do
   here peercam --version
   here setpriv --reuid peercam --regid peercam --init-groups peercam check --config-only
   has -L /etc/systemd/system/multi-user.target.wants/peercam.service || fail "the service is not enabled"
-  # Where they judge without a running system.
+  # If these tools can check without a running system.
   if here systemd-analyze security --help 2>/dev/null | grep -q -e --offline; then
     told=$(here systemd-analyze verify --man=no /usr/lib/systemd/system/peercam.service 2>&1 | grep -v 'Unknown key' || true)
-    [ -z "$told" ] || fail "the unit: $told"
+    [ -z "$told" ] || fail "the unit has problems: $told"
     here systemd-analyze security --offline=true --threshold=20 /usr/lib/systemd/system/peercam.service | tail -n 1
   fi
   if here udevadm verify --help >/dev/null 2>&1; then
-    here udevadm verify /usr/lib/udev/rules.d/60-peercam.rules >/dev/null || fail "the udev rule"
+    here udevadm verify /usr/lib/udev/rules.d/60-peercam.rules >/dev/null || fail "the udev rules have problems"
   fi
 
   here sed -i 's/^frame_rate = 30$/frame_rate = 25/' /etc/peercam/device.toml

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Proves the README's two commands on a machine that has nothing: makes a bare root of the host's Debian release, puts the
-# committed tree there, runs `make run` until the daemon listens and answers, then `make test`, and says how long each took.
-# From the host come only how to reach the network: resolver, proxies, certificates, and settings of package clients.
-# As root. KEEP=1 keeps the root, and FRESH_ROOT=DIR goes on in one that was kept; FRESH_DIR is where it is made (15 GB).
+# Checks the README's two commands on a bare machine: makes a bare root of the host's Debian release, copies the committed tree
+# there, runs `make run` until the daemon listens and answers, then `make test`, and prints how long each took.
+# From the host it takes only the network settings: resolver, proxies, certificates, and settings of package clients.
+# Needs root. KEEP=1 keeps the root, FRESH_ROOT=DIR continues in one that was kept, FRESH_DIR is where it is made (15 GB).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ "$(id -u)" = 0 ] || exec sudo --preserve-env "$0" "$@"
@@ -11,7 +11,7 @@ if [ "${1:-}" != inside ]; then
   tests/setup.sh board # for mmdebstrap
   root=${FRESH_ROOT:-$(mktemp -d "${FRESH_DIR:-/var/tmp}/peercam-fresh.XXXXXX")}
   chmod 755 "$root"
-  # Everything started in there, and every mount, goes with this process; only then is the root removed.
+  # Everything started in there, and every mount, ends with this process; only then is the root removed.
   trap '[ -n "${KEEP:-}" ] && echo "kept: $root" || rm -rf --one-file-system "$root"' EXIT
   unshare --mount-proc --propagation private --pid --fork --kill-child tests/fresh.sh inside "$root"
   exit
@@ -64,9 +64,9 @@ while [ -z "$port" ]; do
 done
 took "make run: from nothing to listening"
 grep -aE 'setup:|Finished|camera|microphone|listening|pairing' "$log" || true
-# All that answers before it has an owner; the certificate is held against the device's own authority.
+# What the daemon answers before it has an owner; the certificate is checked against the device's own authority.
 there curl --silent --show-error --fail --max-time 10 --cacert /var/lib/peercam/ca.pem "https://localhost:$port/api/session"
-# make has become the daemon's parent; the daemon is told, as by a person's Ctrl-C.
+# make is the daemon's parent; the daemon gets the signal, as from Ctrl-C.
 kill -INT "$(pgrep -x peercam)"
 wait $run || { status=$?; [ $status = 130 ] || [ $status = 2 ] || { tail "$log" >&2; echo "make run ended with $status" >&2; exit 1; }; }
 took "make run: stopped"

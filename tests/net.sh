@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# tests/net.sh COMMAND...: runs it in a network of its own, with loopback, one interface that has an address and a default
-# route (without which browsers gather no candidates), and no way out: what is started in it reaches nothing else, and all
-# that it leaves behind, such as a board's tap interface, goes with the last process. Root is not needed where the kernel
-# lets users make namespaces.
+# tests/net.sh COMMAND...: runs COMMAND in its own network, with loopback, one interface that has an address, and a default route
+# (without one, browsers gather no candidates), but without access to the outside. Everything that it leaves behind, such as a
+# board's tap interface, disappears with its last process. Root is not needed if the kernel lets users create
+# namespaces.
 set -euo pipefail
 [ $# -gt 0 ] || { sed -n '2,5s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 if [ "${PEERCAM_TEST_NET:-}" != made ]; then

@@ -1,11 +1,11 @@
-# Parts of a run, each timed; to be sourced. The outermost script that does prints at its end how long each took.
+# Timed parts of a run; to be sourced. The outermost script that sources this prints at its end how long each part took.
 #
-#   part NAME COMMAND...      runs it
-#   beside NAME COMMAND...    runs it beside what follows; its output comes whole, when it has ended
-#   join                      waits for what runs beside; fails where one of them failed
-#   beside NAME idle COMMAND...   the same, on what all others leave of the processors: for what computes, beside what waits
+#   part NAME COMMAND...      runs COMMAND
+#   beside NAME COMMAND...    runs COMMAND in parallel with what follows; its output is shown when it has ended
+#   join                      waits for all parallel parts; fails if one of them failed
+#   beside NAME idle COMMAND...   the same, with the lowest priority: for parts that compute, in parallel with parts that wait
 #
-# A part that fails ends the run, and what runs beside with it.
+# A part that fails ends the run and all parallel parts.
 
 if [ -z "${PEERCAM_PARTS:-}" ]; then
   PEERCAM_PARTS=$(mktemp -d)
@@ -28,7 +28,7 @@ part() {
 }
 
 beside() {
-  # A session of its own, so that all that it started can be ended with it.
+  # Its own session, so that everything it started can be ended with it.
   setsid bash -c 'set -euo pipefail; . tests/parts.sh; part "$@"' beside "$@" >"$PEERCAM_PARTS/$1.log" 2>&1 </dev/null &
   lanes[$1]=$!
 }
@@ -45,7 +45,7 @@ join() {
 }
 
 idle() {
-  # The kernel shares first among sessions and only then among the processes of each, so both have to give way.
+  # The kernel shares the CPU among sessions first, and then among the processes of each, so both need a low priority.
   [ ! -e /proc/self/autogroup ] || echo 19 >"/proc/$BASHPID/autogroup" || true
   chrt --idle 0 "$@"
 }
@@ -54,7 +54,7 @@ over() {
   local name
   for name in "${!lanes[@]}"; do
     kill -- "-${lanes[$name]}" 2>/dev/null || true
-    printf '\n--- %s, ended unfinished\n' "$name"
+    printf '\n--- %s, aborted\n' "$name"
     tail -n 40 "$PEERCAM_PARTS/$name.log"
   done
   [ -n "${outermost:-}" ] || return 0

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Runs the tests that `make test` is for, once they are built: tests/run.sh [NAME] for those with NAME in theirs.
+# Runs the tests of `make test`, once they are built: tests/run.sh [NAME]; with NAME only those with NAME in their names.
 #
-# The integration tests mostly wait, so they are three lanes, each in a network of its own (tests/net.sh): those on a virtual
-# board, which have "board" in their names, those with browsers and foreign stacks, and the rest. What loads the machine on
-# purpose comes after them: a picture that takes more than a processor, and the table of abuses. Fuzzing takes what they leave
-# of the processors.
+# The integration tests mostly wait, so they run in three lanes, each in its own network (tests/net.sh): those on a virtual
+# board, which have "board" in their names, those with browsers and other WebRTC stacks, and the rest. Tests that load the machine
+# on purpose run after them: a picture that needs more than one processor, and the table of abuses. Fuzzing runs with the lowest
+# priority.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/parts.sh
 
-integration() { # ARGUMENT... of the test binary
-  # What test-device, test-long and soak are for is left to them.
+integration() { # ARGUMENT... for the test binary
+  # The tests of test-device, test-long and soak are skipped.
   # shellcheck disable=SC2046 # a list of variables
   env $(tests/setup.sh places) tests/net.sh cargo test --locked --offline --no-fail-fast --test it -- --test-threads=1 \
     --skip installed:: --skip soak:: --skip long:: "$@"
@@ -32,7 +32,7 @@ loads=(live::a_board_that_can_t_keep_up abuse::)
 skip=("${loads[@]/#/--skip=}")
 beside 'tests on virtual boards' integration board "${skip[@]}"
 beside 'tests with browsers and foreign stacks' integration "${foreign[@]}" --skip board "${skip[@]}"
-# Where one of the three fails, the others are heard out: what else is wrong is known at once.
+# If one of the three lanes fails, the others continue, so that all failures are known at once.
 status=0
 part 'all other tests' integration "${foreign[@]/#/--skip=}" --skip board "${skip[@]}" || status=$?
 join || status=$?

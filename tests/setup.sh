@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what building, checking and testing peercam need, on Debian 12 or newer, by its own package manager and the
-# registries of cargo, npm and pip. Quick when everything is there: then nothing is asked of the network.
+# Installs what building, checking and testing peercam need, on Debian 12 or newer, with its package manager and the registries
+# of cargo, npm and pip. If everything is installed already, this is quick and needs no network.
 #
 #   tests/setup.sh GROUP...     build: compilers and libraries        check: formatter, linter, cargo-deny
 #                               browser: Chromium, Firefox, WebKit,   board: QEMU and the virtual board's image
@@ -9,11 +9,11 @@
 #                                 pion, coturn                        device: the same board with an arm64 processor
 #                               cross: a Debian 11 root to build
 #                                 for boards in
-#   tests/setup.sh path         prints the directories to put before PATH, so that the right cargo is found
-#   tests/setup.sh cache        prints where things are kept
+#   tests/setup.sh path         prints the directories to put in front of PATH, so that the right cargo is found
+#   tests/setup.sh cache        prints the cache directory
 #
-# What is fetched or made outside the package manager is kept below $PEERCAM_CACHE (default: ~/.cache/peercam), named by
-# a digest of what it is made from, so that it outlives clones and is made anew when its recipe changes.
+# What is fetched or built outside the package manager is kept below $PEERCAM_CACHE (default: ~/.cache/peercam). Its name has a
+# digest of its recipe, so clones share it, and it is rebuilt when its recipe changes.
 set -euo pipefail
 tests=$(dirname "$(realpath "$0")")
 root=$(dirname "$tests")
@@ -34,7 +34,7 @@ update_lists() {
   lists_are_fresh=1
 }
 
-packages() { # installs those of the named packages that are missing
+packages() { # installs the named packages that are missing
   local missing=() p
   for p in "$@"; do installed "$p" || missing+=("$p"); done
   [ ${#missing[@]} -gt 0 ] || return 0
@@ -43,7 +43,7 @@ packages() { # installs those of the named packages that are missing
   as_root apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-candidate() { # version of package $1 that apt would install; empty where there is none
+candidate() { # version of package $1 that apt would install; empty if there is none
   apt-cache policy "$1" 2>/dev/null | awk '/Candidate:/ && $2 != "(none)" {print $2}'
 }
 
@@ -51,9 +51,9 @@ at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; 
 
 digest() { cat "$@" | sha256sum | cut -c 1-16; } # of files
 
-# made NAME COMMAND...: the directory $cache/NAME, made by COMMAND with that directory as its last argument unless it is
-# there. It appears at once and whole, by a rename, so an interrupted run leaves nothing half made behind. A lock keeps
-# two runs from making it twice.
+# made NAME COMMAND...: creates the directory $cache/NAME, unless it exists, by COMMAND with a directory as its last argument. A
+# rename makes the result appear complete, so an interrupted run leaves nothing half-made behind. A lock keeps two runs from
+# making it twice.
 made() {
   local target=$cache/$1
   shift
@@ -84,7 +84,7 @@ rust() {
   wanted=$(rust_wanted)
   have=$(rust_version || true)
   if [ -n "$have" ] && at_least "$have" "$wanted"; then return 0; fi
-  say "Rust $wanted or newer is needed, ${have:-none} is here"
+  say "Rust $wanted or newer is needed; installed: ${have:-none}"
   update_lists
   # Debian builds newer compilers for its browsers: rustc-web.
   for p in "" -web; do
@@ -96,18 +96,18 @@ rust() {
     fi
   done
   if [ -n "$(candidate rustup)" ]; then
-    say "Debian has no Rust that new: installing rustup, and its stable toolchain"
+    say "Debian's Rust is too old: installing rustup and its stable toolchain"
     packages rustup
     rustup toolchain install stable --profile minimal
     rustup default stable
     return 0
   fi
-  say "no package here has Rust $wanted: install it by https://rustup.rs and start again"
+  say "no package of this system has Rust $wanted: install it from https://rustup.rs and start again"
   return 1
 }
 
 build() {
-  # libclang: bindgen for V4L2's headers; cmake: libopus and libjpeg-turbo; nasm: their and OpenH264's vector code.
+  # libclang: for bindgen and V4L2's headers; cmake: for libopus and libjpeg-turbo; nasm: for their and OpenH264's vector code.
   packages build-essential pkg-config cmake nasm clang libclang-dev libasound2-dev ca-certificates curl
   rust
 }
@@ -132,7 +132,7 @@ check() {
   made "cargo-deny-$deny_version" cargo_deny
 }
 
-cargo_deny() { # optimising would double its build, and it runs for a second
+cargo_deny() { # without optimisation, which would double the build time of a program that runs for a second
   CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_STRIP=true \
     CARGO_TARGET_DIR=$1/target \
     cargo install --quiet --locked --no-default-features --version "$deny_version" --root "$1" cargo-deny
@@ -152,15 +152,15 @@ deb() {
   for release in ${PEERCAM_RELEASES:-bookworm}; do made "$(release_name "$release")" release_root "$release"; done
 }
 
-cargo_deb() { # as cargo-deny; with its own liblzma
+cargo_deb() { # the same as cargo_deny; with its own liblzma
   CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_STRIP=true \
     CARGO_TARGET_DIR=$1/target \
     cargo install --quiet --locked --no-default-features --features static-lzma --version "$deb_version" --root "$1" cargo-deb
   rm -rf "$1/target"
 }
 
-# Bare systems to install the package in: with what it depends on, so that no test asks the network; bookworm without
-# systemd, as containers are.
+# Bare systems to install the package in, with its dependencies, so that no test needs the network; bookworm without systemd, like
+# a container.
 release_packages() {
   case $1 in
     bookworm) echo libasound2,libstdc++6,adduser ;;
@@ -189,8 +189,8 @@ cross() {
   PATH=$(rust_places):$PATH
   for target in aarch64-unknown-linux-gnu armv7-unknown-linux-gnueabihf; do
     if [ -d "$(rustc --print sysroot)/lib/rustlib/$target" ]; then continue; fi
-    # Debian's own Rust needs a newer C library than the root has, and knows no 32-bit ARM.
-    command -v rustup >/dev/null || { say "building for boards takes a Rust from rustup: https://rustup.rs"; return 1; }
+    # Debian's own Rust needs a newer C library than the root has, and has no target for 32-bit ARM.
+    command -v rustup >/dev/null || { say "building for boards needs Rust from rustup: https://rustup.rs"; return 1; }
     rustup target add "$target"
   done
 }
@@ -213,7 +213,7 @@ net() {
 
 nginx_name() { (. /etc/os-release && echo "nginx-$VERSION_CODENAME"); }
 
-nginx() { # only unpacked, as coturn is
+nginx() { # only unpacked, like coturn
   unpacked nginx "$1"
 }
 
@@ -242,7 +242,7 @@ node_itself() {
 node_modules() {
   mkdir -p "$1"
   cp "$tests"/browser/{package.json,package-lock.json,.npmrc} "$1/"
-  # The drivers are plain JavaScript: no package has anything to run or download at its installation.
+  # The drivers are plain JavaScript: no package needs to run or download anything at its installation.
   npm ci --prefix "$1" --ignore-scripts --no-audit --no-fund --loglevel=error >&2
 }
 
@@ -270,7 +270,7 @@ board_image() {
   as_root chown -R "$(id -u):$(id -g)" "$2"
 }
 
-arm64_programs() { # has the kernel run them by QEMU. Debian's packages do, except in containers and minimal systems
+arm64_programs() { # makes the kernel run them with QEMU. Debian's packages do this, except in containers and minimal systems
   local formats=/proc/sys/fs/binfmt_misc
   [ -e $formats/register ] || as_root mount -t binfmt_misc binfmt_misc $formats
   [ -e $formats/qemu-aarch64 ] || as_root sh -c "cat >$formats/register" <<'F'
@@ -292,11 +292,11 @@ peers() {
 coturn_name() { (. /etc/os-release && echo "coturn-$VERSION_CODENAME"); }
 
 coturn() {
-  # Only unpacked: installing it would start a TURN server on this machine, now and at each boot.
+  # Only unpacked: installing it would start a TURN server on this machine, now and at every boot.
   unpacked coturn "$1"
 }
 
-unpacked() { # package $1 in directory $2, and in its file needs the libraries that it depends on
+unpacked() { # unpacks package $1 into directory $2; its file "needs" lists the libraries that the package depends on
   update_lists
   mkdir -p "$2"
   (cd "$2" && apt-get -o APT::Sandbox::User=root download -qq "$1" && dpkg -x "$1"_*.deb . && rm "$1"_*.deb)
@@ -304,22 +304,22 @@ unpacked() { # package $1 in directory $2, and in its file needs the libraries t
 }
 
 aiortc() {
-  # The interpreter finds its packages by where it is started from, so the directory may be renamed afterwards.
+  # The interpreter finds its packages relative to its own path, so the directory can be renamed afterwards.
   /usr/bin/python3 -m venv "$1"
   "$1/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: -r "$tests/peers/requirements.txt"
 }
 
 pion() {
-  # Debian ships the sources of Go libraries as packages, for building without modules or network.
+  # Debian packages contain the sources of Go libraries, for building without modules and network.
   mkdir -p "$1/src/pion"
   cp "$tests"/peers/pion/* "$1/src/pion/"
   (cd "$1/src/pion" && GOTOOLCHAIN=local GOFLAGS='' GO111MODULE=off GOCACHE=$1/cache GOPATH=$1:/usr/share/gocode /usr/bin/go build -o "$1/pion" .)
   rm -rf "$1/cache"
 }
 
-# --- What the tests ask
+# --- For the tests
 
-# Prints NAME=PATH of everything made above, for the test binary.
+# Prints NAME=PATH for everything made above, for the test binary.
 places() {
   echo "PEERCAM_BOARD=$cache/$(board_name amd64)"
   echo "PEERCAM_BOARD_ARM64=$cache/$(board_name arm64)"

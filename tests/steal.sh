@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# tests/steal.sh COMMAND...: runs it on a machine of which a third is taken away, as a busy host does to a virtual machine:
-# all processors at once, for 100 to 500 ms at a time, 33 % of the time. What takes them has a real-time priority, so that
-# nothing of COMMAND's runs meanwhile. Ends with COMMAND, and with its exit status. As root.
+# tests/steal.sh COMMAND...: runs COMMAND while a third of the machine is taken away, as a busy host does to a virtual machine:
+# all processors at once, for 100 to 500 ms at a time, 33 % of the time. The process that takes them has a real-time priority, so
+# nothing of COMMAND runs meanwhile. Ends with COMMAND, and with its exit status. Needs root.
 set -euo pipefail
 [ $# -gt 0 ] || { sed -n '2,4s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
@@ -9,7 +9,7 @@ taken=$(mktemp)
 chrt --fifo 50 python3 - "$taken" <<'P' &
 import os, random, sys, time
 
-# The same times on each processor: all draw the same numbers and go by the same clock.
+# The same times on each processor: all processes draw the same numbers and use the same clock.
 seed, at = time.monotonic_ns(), time.monotonic() + 0.5
 for processor in sorted(os.sched_getaffinity(0))[1:]:
     if os.fork() == 0:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""plot.py TABLE.csv OUT.svg: draws what `make soak` measured, one panel for each figure over the same hours."""
+"""plot.py TABLE.csv OUT.svg: draws what `make soak` measured, one panel for each figure over the same time axis."""
 
 import csv
 import sys

@@ -52,7 +52,7 @@ test('a choice that is not available now stays chosen', () => {
   assert.deepEqual(texts, ['Auto', 'Full, 1280×720', 'Half, 640×360', 'Quarter (not available now)']);
 });
 
-test('the received quality is recognized by its size', () => {
+test('the received quality is recognised by its size', () => {
   assert.equal(receivedQuality(rungs, 640, 360), 'Half');
   assert.equal(receivedQuality(rungs, 642, 360), null, 'between two sizes');
   assert.equal(receivedQuality(rungs, null, null), null);
