@@ -88,8 +88,8 @@ export async function cameras(browser) {
   await reach(page, ALL_LIVE, 'three cameras are live');
   const first = await facts(page);
   const half = FULL.map((width) => width / 2);
-  await reach(page, `window.peercam.facts.cameras.map((c) => c.width).join() === '${half}'`, 'beside each other they come in half the size');
-  await reach(page, 'document.querySelector(".tile-watchers").textContent === "1"', 'how many watch each is told');
+  await reach(page, `window.peercam.facts.cameras.map((c) => c.width).join() === '${half}'`, 'side by side they are in half size');
+  await reach(page, 'document.querySelector(".tile-watchers").textContent === "1"', 'the number of viewers of each is shown');
   const said = await names(page);
   check(said.join('; ') === 'Front door, live, 1 watching; Back, live, 1 watching; Yard, live, 1 watching', `tiles are buttons with names: ${said.join('; ')}`);
   check((await page.title()) === '● live — peercam', `no camera is in the title: ${await page.title()}`);
@@ -164,7 +164,7 @@ export async function cameras(browser) {
   await hide(page, false);
   await sent(page, '!of.front.paused && !of.back.paused && !of.yard.paused', 'until it is seen again');
   await reach(page, ALL_LIVE, 'then all are live again');
-  check((await facts(page)).generation === 1, 'and nothing was begun anew');
+  check((await facts(page)).generation === 1, 'and nothing was restarted');
 
   await panel(page);
   check((await facts(page)).generation === 1, 'by the same viewer');

@@ -136,7 +136,7 @@ async function pairing(browser) {
   const page = await open(browser);
   await until(page, 'unpaired', 'says that it is not set up');
   await page.evaluate(() => (location.hash = 'pair=AAAAAAAAAAAAAAAAAAAAAA'));
-  await eventually(async () => /no longer works/.test(await text(page, 'door-reason')), 'an unknown pairing link is told at once');
+  await eventually(async () => /no longer works/.test(await text(page, 'door-reason')), 'an unknown pairing link is reported at once');
   check((await text(page, 'unpaired')).includes('sudo peercam pair'), 'and how to get the link');
   await inspect(page, 'unpaired');
 
@@ -169,7 +169,7 @@ async function pairing(browser) {
   await late.browserContext().close();
   const mine = await open(browser, { fragment: used });
   await until(mine, 'pair-ended');
-  check((await text(mine, 'pair-instead')) === 'Go to the picture', 'whoever is signed in is offered the picture');
+  check((await text(mine, 'pair-instead')) === 'Go to the picture', 'somebody who is signed in is offered the picture');
   await mine.click('#pair-instead');
   await until(mine, 'live', 'which is shown');
   await mine.close();
@@ -188,7 +188,7 @@ async function signingIn(page) {
   await inspect(page, 'sign-in');
   await type(page, 'password', 'not this one');
   await page.keyboard.press('Enter');
-  const wrong = await eventually(() => text(page, 'sign-in-error'), 'a wrong password is told');
+  const wrong = await eventually(() => text(page, 'sign-in-error'), 'a wrong password is reported');
   await inspect(page, 'wrong-password');
   // Guesses become slower until the form has to wait.
   const wait = await eventually(async () => {
@@ -270,21 +270,21 @@ async function household(browser, page) {
   await eventually(async () => (await text(page, 'household-state')) === 'not set', 'says that the household has no password');
   check(!(await shown(page, 'household-remove')), 'there is nothing to remove');
   const user = () => page.$eval('#password-user', (e) => e.value);
-  check((await user()) === 'owner', 'password managers are told whose password it is');
+  check((await user()) === 'owner', 'password managers get the owner of the password');
   await page.select('#password-role', 'viewer');
   check((await user()) === 'household', 'and when it is the other one');
   await type(page, 'password-old', 'wrong, wrong');
   await type(page, 'password-new', 'for the family');
   await type(page, 'password-again', 'for the family');
   await page.keyboard.press('Enter');
-  await eventually(() => text(page, 'password-error'), 'a wrong present password is told');
+  await eventually(() => text(page, 'password-error'), 'a wrong current password is reported');
   await type(page, 'password-old', PASSWORD);
   const done = await eventually(async () => {
     // It may have to wait after the wrong password. Any message must appear before the next attempt.
     await page.evaluate(() => document.getElementById('password-error').replaceChildren());
     await page.click('#password-submit');
     const told = async () => (await text(page, 'password-done')) || (await text(page, 'password-error'));
-    await eventually(told, 'tells what became of the password');
+    await eventually(told, 'says whether the password was changed');
     return text(page, 'password-done');
   }, 'sets a password for the household');
   await eventually(async () => (await text(page, 'household-state')) === 'set', 'says that the household has one');
@@ -295,7 +295,7 @@ async function household(browser, page) {
   await family.keyboard.press('Enter');
   const live = await until(family, 'live', 'the household watches with its own password');
   check(live?.role === 'viewer', 'as a viewer');
-  check((await family.$eval('#sign-in-user', (e) => e.value)) === 'household', 'and its password is kept under a name of its own');
+  check((await family.$eval('#sign-in-user', (e) => e.value)) === 'household', 'and its password is stored under its own name');
   await panel(family);
   check(!(await shown(family, 'passwords')), 'who finds no passwords to change');
   await page.click('#household-remove');
@@ -333,7 +333,7 @@ async function privacy(browser, page) {
   check(!(await shown(page, 'mark')), 'and nothing covers it');
   await eventually(() => shown(page, 'notice-act'), 'with the button that undoes it');
   await inspect(page, 'private');
-  const told = await until(guest, 'private', 'guests are told, too');
+  const told = await until(guest, 'private', 'guests see it, too');
   check(/owner switched.*Only the owner can/.test(told?.text ?? ''), `and who can undo it: ${told?.text}`);
   check(!(await shown(guest, 'notice-act')), 'but can not themselves');
   await inspect(guest, 'private-guest');
@@ -366,7 +366,7 @@ async function byRequests(browser) {
   check(after.viewer === live?.viewer && after.state === 'live', 'and stays the same viewer');
   const ended = await page.evaluate((v) => fetch(`whep/${v}`, { method: 'DELETE' }).then((r) => r.status), after.viewer);
   check(ended < 300, `DELETE is answered ${ended}`);
-  await eventually(async () => ![null, after.viewer].includes((await facts(page)).viewer), 'joins anew when its viewer was ended');
+  await eventually(async () => ![null, after.viewer].includes((await facts(page)).viewer), 'joins again when its viewer was ended');
   const again = await until(page, 'live', 'and is live again');
   await page.close();
   return { delay_ms: measured?.delay_ms, clock_error_ms: measured?.clock_error_ms, after, again };
@@ -428,10 +428,10 @@ async function report(browser) {
   check(!(await shown(page, 'why')), 'the report does not open by itself');
   const first = await eventually(() => page.$eval('#why-sentences li', (e) => e.textContent), 'the report has a first sentence');
   await eventually(async () => (await facts(page)).text.includes(await page.$eval('#why-sentences li', (e) => e.textContent)), 'which the line says');
-  await eventually(async () => /"Why\?" button shows more/.test(await text(page, 'spoken')), 'and a screen reader is told');
+  await eventually(async () => /"Why\?" button shows more/.test(await text(page, 'spoken')), 'and it is announced to screen readers');
   const heard = await text(page, 'spoken');
   await eventually(async () => (await facts(page)).generation > 2, 'further attempts begin');
-  check((await text(page, 'spoken')) === heard, `which is told once: ${heard} / ${await text(page, 'spoken')}`);
+  check((await text(page, 'spoken')) === heard, `which is announced once: ${heard} / ${await text(page, 'spoken')}`);
   check((await shown(page, 'notice')) && !(await shown(page, 'mark')), 'those before left no picture that could be old');
   await inspect(page, 'why-offered');
   await page.focus('#why-button');

@@ -159,7 +159,7 @@ async function keyboard(browser) {
   await page.keyboard.press('i');
   await later(expanded, 'false', 'i closes them');
   // A moment later: short states are not announced.
-  await later(() => page.$eval('#spoken[role="status"]', (e) => e.textContent.split('.')[0]), 'Live', 'a screen reader is told the state');
+  await later(() => page.$eval('#spoken[role="status"]', (e) => e.textContent.split('.')[0]), 'Live', 'the state is announced to screen readers');
   const spoken = await page.$eval('#spoken', (e) => e.textContent);
   return { order, spoken };
 }
@@ -175,7 +175,7 @@ async function states(browser) {
   await page.waitForFunction(() => window.peercam.facts.bitrate_bps > 0 && window.peercam.facts.delay_ms !== null, { timeout: PATIENCE_MS })
     .catch(() => check(false, 'bitrate and delay are measured'));
   seen.figures = await facts(page);
-  check(seen.figures.width > 0 && seen.figures.fps > 0 && seen.figures.rtt_ms !== null, 'size, rate and round trip are told');
+  check(seen.figures.width > 0 && seen.figures.fps > 0 && seen.figures.rtt_ms !== null, 'size, rate and round trip are shown');
   check(seen.figures.delay_ms > -5 && seen.figures.delay_ms < 5000, `a delay that can be: ${seen.figures.delay_ms} ms`);
 
   // Only the socket is lost: the picture stays, the same viewer is resumed.
@@ -192,7 +192,7 @@ async function states(browser) {
   const ended = await page.evaluate((viewer) => fetch(`whep/${viewer}`, { method: 'DELETE' }).then((r) => r.status), seen.live.viewer);
   check(ended < 300, `DELETE of the viewer is answered ${ended}`);
   await page.waitForFunction((v) => ![null, v].includes(window.peercam.facts.viewer), { timeout: PATIENCE_MS }, seen.live.viewer)
-    .catch(() => check(false, 'a viewer that was ended joins anew'));
+    .catch(() => check(false, 'a viewer that was ended joins again'));
   seen.rejoined = await until(page, 'live', 'is live again after its viewer was ended');
 
   // After many sessions there is one connection.
@@ -200,7 +200,7 @@ async function states(browser) {
     const { viewer } = await facts(page);
     await page.evaluate((v) => fetch(`whep/${v}`, { method: 'DELETE' }), viewer);
     await page.waitForFunction((v) => ![null, v].includes(window.peercam.facts.viewer), { timeout: PATIENCE_MS }, viewer)
-      .catch(() => check(false, `session ${i} begins anew`));
+      .catch(() => check(false, `session ${i} starts again`));
   }
   await until(page, 'live', 'is live after many sessions');
   seen.connections = await page.evaluate(() => window.held.connections.map((c) => c.signalingState));
@@ -211,7 +211,7 @@ async function states(browser) {
     window.held.alter = (m) => m.type === 'status' && Object.assign(m.video, { state: 'gone', reason: 'the camera was unplugged' });
   });
   seen.cameraGone = await until(page, 'camera-gone');
-  check(seen.cameraGone?.text.includes('The camera was unplugged'), 'the reason of the daemon is told');
+  check(seen.cameraGone?.text.includes('The camera was unplugged'), 'the reason of the daemon is shown');
   await page.evaluate(() => (window.held.alter = null));
   await until(page, 'live', 'is live again when the camera is back');
 
@@ -226,7 +226,7 @@ async function states(browser) {
     process.kill(Number(args.pid), 'SIGSTOP');
     try {
       seen.frozen = await until(page, 'frozen');
-      check(/^Frozen for \d+ s/.test(seen.frozen?.text), 'how long it is frozen is told');
+      check(/^Frozen for \d+ s/.test(seen.frozen?.text), 'the time that it is frozen is shown');
       seen.mark = await page.$eval('#mark', (e) => !e.hidden && e.textContent);
       check(/^Frozen for \d+ s$/.test(seen.mark), 'the picture is marked');
       seen.away = await until(page, 'away', 'says that the device is not reachable when it stops answering');
@@ -266,7 +266,7 @@ async function states(browser) {
   });
   await until(firefox, 'no-h264');
   seen.steps = await firefox.$$eval('#notice-steps li', (all) => all.map((e) => e.checkVisibility() && e.innerText));
-  check(seen.steps.length === 3 && /Always Activate/.test(seen.steps[1]), `Firefox is told how: ${JSON.stringify(seen.steps)}`);
+  check(seen.steps.length === 3 && /Always Activate/.test(seen.steps[1]), `Firefox shows instructions: ${JSON.stringify(seen.steps)}`);
   await firefox.close();
 
   const refused = await open(browser, () => {
@@ -278,7 +278,7 @@ async function states(browser) {
       return transceiver;
     };
   });
-  seen.refused = await until(refused, 'no-h264', 'tells the refusal of an offer without H.264');
+  seen.refused = await until(refused, 'no-h264', 'shows the refusal of an offer without H.264');
   check(seen.refused?.generation === 1, 'and does not insist');
   await refused.close();
 
@@ -349,7 +349,7 @@ async function sound(browser) {
   check(muted?.sound === false && (await shown(strict, 'refused')), 'it is said how to get the sound');
   check((await strict.$eval('#refused', (b) => b.innerText.trim())) === 'Tap for sound', 'in words');
   const told = await strict.evaluate(() => [document.getElementById('sound').getAttribute('aria-pressed'), localStorage['peercam.sound']]);
-  check(told.join() === 'false,on', `the button says what is, the browser keeps what was chosen: ${told}`);
+  check(told.join() === 'false,on', `the button shows the state, the browser stores the choice: ${told}`);
   await strict.click('#refused');
   await strict.waitForFunction(() => window.peercam.facts.sound, { timeout: PATIENCE_MS }).catch(() => check(false, 'a tap gives sound'));
   check(!(await shown(strict, 'refused')), 'and the button is gone');
@@ -405,7 +405,7 @@ async function quality(browser) {
     .catch(() => check(false, 'one size is no choice'));
   await update(['full', 'quarter']);
   await page.waitForFunction(() => document.getElementById('quality').selectedOptions[0]?.textContent === 'Half (not available now)', { timeout: PATIENCE_MS })
-    .catch(() => check(false, 'a wish that can not be had is told as such'));
+    .catch(() => check(false, 'a choice that is not available is marked'));
 
   // The next visit starts as this one ended, from its first picture.
   await page.reload({ waitUntil: 'domcontentloaded' });
@@ -433,7 +433,7 @@ async function quality(browser) {
   check(asked?.way === 'requests' && asked.width === whole.width / 2, `the wish goes with the offer by requests, too: ${asked?.way}, ${asked?.width}`);
   await requests.keyboard.press('i');
   await requests.select('#quality', 'full');
-  await width(requests, whole.width, 'and later by a request of its own');
+  await width(requests, whole.width, 'and later with a separate request');
   await requests.close();
   return { choices, half, again, fresh, asked };
 }

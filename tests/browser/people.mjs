@@ -88,7 +88,7 @@ export async function pictures(browser) {
   const toast = await eventually(() => text(page, 'toast-text'), 'it says that the picture is saved');
   const file = await eventually(async () => (await readdir(folder)).find((name) => name.endsWith('.jpg')), 'the picture is a file');
   check(/^camera-\d{4}-\d\d-\d\d-\d{6}\.jpg$/.test(file ?? ''), `named by the camera and the time: ${file}`);
-  check(toast === `Saved as ${file}.`, `and told so: ${toast}`);
+  check(toast === `Saved as ${file}.`, `and says so: ${toast}`);
   const jpeg = file && (await readFile(join(folder, file)));
   check(jpeg?.readUInt16BE(0) === 0xffd8 && jpeg.length > 2000, `it is a JPEG: ${jpeg?.length} bytes`);
   await inspectAll(page, 'saved');
@@ -143,14 +143,14 @@ export async function pictures(browser) {
   // The list of keyboard shortcuts.
   await page.focus('#sound');
   await page.keyboard.type('?');
-  check(await page.$eval('#keys', (d) => d.open), '? tells the keys');
+  check(await page.$eval('#keys', (d) => d.open), '? shows the keyboard shortcuts');
   await inspectAll(page, 'keys');
   await page.keyboard.press('m');
   check((await facts(page)).sound === false, 'keys mean nothing behind it');
   await page.keyboard.press('Escape');
   check(!(await page.$eval('#keys', (d) => d.open)) && (await focused(page)) === 'sound', 'Escape closes it, and the focus is where it was');
   const name = await page.evaluate(() => navigator.mediaSession.metadata?.title);
-  check(name === 'peercam', `the system is told what plays: ${name}`);
+  check(name === 'peercam', `the system gets the name of what plays: ${name}`);
   await page.close();
   return { live, locks, file, possible };
 }
@@ -199,7 +199,7 @@ export async function settings(browser) {
   const asked = await page.evaluate((t) => fetch('api/qr', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ text: t }) }).then((r) => r.json()), link);
   check(drawn[1] === asked.path && drawn[0] === `-4 -4 ${asked.size + 8} ${asked.size + 8}`, `of this link: ${drawn[0]}`);
   check((await shown(page, 'guest-share')) === (await page.evaluate(() => Boolean(navigator.share))), 'it is shared where the system can');
-  await eventually(async () => (await text(page, 'guests-count')) === '1', 'how many there are is told');
+  await eventually(async () => (await text(page, 'guests-count')) === '1', 'the number of links is shown');
   await page.$eval('#guest-qr', (e) => e.scrollIntoView({ block: 'center' }));
   await inspectAll(page, 'guest link');
 
@@ -351,7 +351,7 @@ export async function app(browser) {
   check(real.length === 0, `it can be installed: ${JSON.stringify(real)}`);
   // As started from the home screen.
   const start = new URL(told.start_url, manifest.url).href;
-  check(start === args.url, `it begins at the page: ${start}`);
+  check(start === args.url, `it starts at the page: ${start}`);
   await page.goto(start, { waitUntil: 'domcontentloaded' });
   await until(page, 'live', 'opened from its manifest it is live');
   for (const { src, type } of told.icons) {
@@ -381,7 +381,7 @@ export async function problems(browser) {
   const stranger = await browser.createBrowserContext();
   const outside = await stranger.newPage();
   const refused = await outside.goto(new URL('snapshot.jpg', args.url).href);
-  check(refused.status() === 401, `whoever is not signed in is told so: ${refused.status()}`);
+  check(refused.status() === 401, `somebody who is not signed in gets 401: ${refused.status()}`);
   await inspectAll(outside, 'not signed in');
   await stranger.close();
   return { says };

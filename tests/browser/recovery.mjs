@@ -27,7 +27,7 @@ export async function lost(browser) {
   const page = await open(browser);
   await until(page, 'live');
   await page.waitForFunction(() => document.getElementById('spoken').textContent.startsWith('Live'), { timeout: PATIENCE_MS });
-  check((await page.$eval('#people-number', (e) => e.textContent)) === '1', 'how many watch is told');
+  check((await page.$eval('#people-number', (e) => e.textContent)) === '1', 'the number of viewers is shown');
   await announced(page);
   await followed(page);
 
@@ -43,17 +43,17 @@ export async function lost(browser) {
   await page.waitForFunction(() => window.held.sockets.length > 5, { timeout: PATIENCE_MS }).catch(() => check(false, 'tries again'));
   const during = await facts(page);
   check(during.state === 'live' && during.frames > before, `the picture goes on: ${during.state}`);
-  check(/control connection is lost/.test(during.text), `the loss is told: ${during.text}`);
+  check(/control connection is lost/.test(during.text), `the loss is shown: ${during.text}`);
   check(!(await shown(page, 'people-shown')), 'how many watch is not known now');
-  check((await heard()).length === 1, `the loss is told once: ${JSON.stringify(await heard())}`);
+  check((await heard()).length === 1, `the loss is announced once: ${JSON.stringify(await heard())}`);
   await cut(false);
-  await page.waitForFunction(() => window.announced.length > 1, { timeout: PATIENCE_MS }).catch(() => check(false, 'the return is told'));
+  await page.waitForFunction(() => window.announced.length > 1, { timeout: PATIENCE_MS }).catch(() => check(false, 'the return is announced'));
   await pause(2500);
   const alone = await heard();
   check(alone.length === 2 && alone[1].startsWith('Live'), `and once: ${JSON.stringify(alone)}`);
   const lines = await page.evaluate(() => window.followed);
   check(lines.length === 2, `the line changes as often, and not with each attempt: ${JSON.stringify(lines)}`);
-  check(await shown(page, 'people-shown'), 'how many watch is told again');
+  check(await shown(page, 'people-shown'), 'the number of viewers is shown again');
 
   // The device no longer answers, and nothing arrives.
   await page.evaluate(() => (window.announced.length = 0));
@@ -64,7 +64,7 @@ export async function lost(browser) {
     // On a busy machine the page may first show and announce that the picture is frozen.
     const all = await heard();
     const told = all.filter((line, n) => n > 0 || !/^The picture is frozen/.test(line));
-    check(told.length === 1 && /^Device not reachable/.test(told[0]), `told once: ${JSON.stringify(all)}`);
+    check(told.length === 1 && /^Device not reachable/.test(told[0]), `announced once: ${JSON.stringify(all)}`);
     await page.evaluate(() => window.announced.splice(0, window.announced.length - 1));
     check(!(await shown(page, 'figures')) && !(await shown(page, 'people-shown')), 'no figure of before is shown');
   } finally {
@@ -85,12 +85,12 @@ export async function stopped(browser) {
   await announced(page);
   process.kill(Number(args.pid), 'SIGTERM');
   const away = await until(page, 'away');
-  check(/shutting down/.test(away?.text), `the reason is told: ${away?.text}`);
+  check(/shutting down/.test(away?.text), `the reason is shown: ${away?.text}`);
   await pause(9000);
   const heard = await page.evaluate(() => window.announced);
   check(heard.length === 1 && /shutting down/.test(heard[0]), `once: ${JSON.stringify(heard)}`);
   const later = await facts(page);
-  check(/shutting down/.test(later.text), `and stays told: ${later.text}`);
+  check(/shutting down/.test(later.text), `and stays: ${later.text}`);
   // The button starts the next attempt at once.
   await page.waitForFunction(() => /in [4-9] s/.test(window.peercam.facts.text), { timeout: PATIENCE_MS, polling: 50 });
   const sockets = await page.evaluate(() => {
@@ -136,7 +136,7 @@ export async function full(browser) {
   const second = await asGuest(own);
   await until(second, 'full');
   await second.waitForFunction(() => document.getElementById('notice-act').checkVisibility(), { timeout: PATIENCE_MS })
-    .catch(() => check(false, "one's own other tab is told as such"));
+    .catch(() => check(false, 'another tab of the same browser is recognised'));
   check((await second.$eval('#notice-act', (b) => b.innerText)) === 'Watch here instead', 'and what can be done');
   const took = await second.evaluate(async () => {
     const start = performance.now();

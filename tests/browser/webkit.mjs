@@ -129,7 +129,7 @@ try {
   await driver.run(`document.getElementById('explain').click(); arguments[0]()`);
   await eventually(() => driver.run(`arguments[0](document.querySelectorAll('.means').length > 10)`), 'figures are explained');
   await driver.run(`document.dispatchEvent(new KeyboardEvent('keydown', { key: '?', bubbles: true })); arguments[0]()`);
-  await eventually(() => driver.run(`arguments[0](document.getElementById('keys').open)`), 'the keys are told');
+  await eventually(() => driver.run(`arguments[0](document.getElementById('keys').open)`), 'the keyboard shortcuts are shown');
   await driver.shoot('webkit-keys');
   await driver.run(`document.getElementById('keys').close(); arguments[0]()`);
   // All files that are loaded on demand.

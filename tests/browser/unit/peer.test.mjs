@@ -11,7 +11,7 @@ test('the media path in one word', () => {
   assert.equal(state('connecting', 'connected'), 'connecting', 'ICE without DTLS carries nothing');
   assert.equal(state('connected', 'connected'), 'up');
   assert.equal(state('connected', 'completed'), 'up');
-  assert.equal(state('connected', 'disconnected'), 'interrupted', 'as Firefox tells it');
+  assert.equal(state('connected', 'disconnected'), 'interrupted', 'as Firefox reports it');
   assert.equal(state('disconnected', 'disconnected'), 'interrupted');
   assert.equal(state('failed', 'disconnected'), 'failed');
   assert.equal(state('closed', 'closed'), 'failed');

@@ -77,7 +77,7 @@ test('a picture older than a second is frozen, shown with seconds, but announced
   assert.equal(frozen.state, 'frozen');
   assert.equal(frozen.head, 'Frozen for 3 s');
   assert.equal(frozen.mark, 'Frozen for 3 s');
-  assert.equal(frozen.spoken, at({ shown_ms: NOW - 4400 }).spoken, 'not spoken anew each second');
+  assert.equal(frozen.spoken, at({ shown_ms: NOW - 4400 }).spoken, 'not announced again each second');
   assert.match(at({ shown_ms: NOW - 3400, media: 'interrupted' }).text, /path is interrupted/);
 });
 
