@@ -231,7 +231,7 @@ async function states(browser) {
       check(/^Frozen for \d+ s$/.test(seen.mark), 'the picture is marked');
       seen.away = await until(page, 'away', 'says that the device is not reachable when it stops answering');
       seen.notice = await page.$eval('#notice', (e) => e.checkVisibility() && e.innerText);
-      check(/Device not reachable\s+The device has stopped answering\./.test(seen.notice), `in the middle of the picture: ${seen.notice}`);
+      check(/Device unreachable\s+The device has stopped answering\./.test(seen.notice), `in the middle of the picture: ${seen.notice}`);
       check(!(await shown(page, 'mark')) && !(await shown(page, 'text')), 'and nowhere else');
       check((await page.$eval('#notice-act', (b) => b.innerText)) === 'Try now', 'with a way to hurry');
     } finally {

@@ -64,7 +64,7 @@ export async function lost(browser) {
     // On a busy machine the page may first show and announce that the picture is frozen.
     const all = await heard();
     const told = all.filter((line, n) => n > 0 || !/^The picture is frozen/.test(line));
-    check(told.length === 1 && /^Device not reachable/.test(told[0]), `announced once: ${JSON.stringify(all)}`);
+    check(told.length === 1 && /^Device unreachable/.test(told[0]), `announced once: ${JSON.stringify(all)}`);
     await page.evaluate(() => window.announced.splice(0, window.announced.length - 1));
     check(!(await shown(page, 'figures')) && !(await shown(page, 'people-shown')), 'no figure of before is shown');
   } finally {

@@ -96,14 +96,14 @@ export function describe(known, now_ms) {
       return say('ended', 'warn', t('Ended'), sentence(told(trouble.message) ?? t('The device ended this connection')), stands);
     case 'path': {
       const text = t('The device answers, but its picture does not get through: a firewall may block UDP.');
-      return say('no-path', 'bad', t('No network path for the picture'), text, stands);
+      return say('no-path', 'bad', t('No network path'), text, stands);
     }
     case 'stuck':
       return say('frozen', 'bad', t('The picture is frozen'), t('Restarting it.'), { again, mark });
     case 'away': {
       const nobody = known.offline ? t('This browser has no network') : t('Nothing answers at this address');
       const text = sentence(told(trouble.message) ?? nobody);
-      return say('away', 'bad', t('Device not reachable'), text, stands);
+      return say('away', 'bad', t('Device unreachable'), text, stands);
     }
   }
 

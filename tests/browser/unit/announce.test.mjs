@@ -4,7 +4,7 @@ import { Announcer } from '../../../src/web/page/announce.js';
 
 const LIVE = { state: 'live', spoken: 'Live.' };
 const FROZEN = { state: 'frozen', spoken: 'The picture is frozen.' };
-const AWAY = { state: 'away', spoken: 'Device not reachable.' };
+const AWAY = { state: 'away', spoken: 'Device unreachable.' };
 const CONNECTING = { state: 'connecting', spoken: 'Connecting.' };
 
 /** What is announced for a series of states, each with its duration, checked every 250 ms. */
@@ -27,7 +27,7 @@ test('the first state is announced at once', () => {
 
 test('a device that goes away and comes back is announced twice, whatever happens in between', () => {
   const lost = [[LIVE, 2000], [FROZEN, 1000], [AWAY, 5000], [CONNECTING, 750], [LIVE, 1000]];
-  assert.deepEqual(told(...lost), ['Live.', 'Device not reachable.', 'Live.']);
+  assert.deepEqual(told(...lost), ['Live.', 'Device unreachable.', 'Live.']);
 });
 
 test('a short state is not announced', () => {
@@ -58,7 +58,7 @@ function toldOfTwo(...states) {
 
 test('a state of all cameras is announced as one', () => {
   const lost = [[CONNECTING, CONNECTING, 250], [LIVE, CONNECTING, 250], [LIVE, LIVE, 2000], [FROZEN, LIVE, 250], [FROZEN, FROZEN, 500], [AWAY, AWAY, 5000]];
-  assert.deepEqual(toldOfTwo(...lost), ['Connecting.', 'Live.', 'Device not reachable.']);
+  assert.deepEqual(toldOfTwo(...lost), ['Connecting.', 'Live.', 'Device unreachable.']);
 });
 
 test('a change of one camera is announced once, with its label', () => {
