@@ -10,6 +10,10 @@ TARGETS ?= x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu armv7-unknown-linu
 PROFILE ?= release
 MINUTES ?= 60
 
+# What people wrote in English: not data, other people's texts, or translations.
+PROSE := ':!tests/data' ':!tests/fuzz/seeds' ':!*.lock' ':!*package-lock.json' ':!LICENSE*' ':!*.png' ':!*.svg' \
+  ':!src/web/page/languages.js' ':!tests/browser/unit/language.test.mjs'
+
 .PHONY: help run quick test test-device deb-boards test-installed test-long check cross test-cross deb test-deb soak fuzz bench test-fresh
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -59,6 +63,8 @@ check: ## check formatting, lints, documentation, and the licences and sources o
 	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
+	tests/oldest.sh
+	git ls-files -z $(PROSE) | xargs -0 codespell --ignore-words tests/words.txt
 	# Also dependencies for other systems: all of them are checked.
 	cargo fetch --locked --quiet
 	# Known vulnerabilities are not looked up: the advisory database is a separate repository.

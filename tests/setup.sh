@@ -129,7 +129,17 @@ check() {
       packages rustfmt rust-clippy
     fi
   fi
+  packages codespell
+  oldest
   made "cargo-deny-$deny_version" cargo_deny
+}
+
+oldest() { # the oldest Rust that Cargo.toml promises, where rustup can provide it
+  local wanted
+  wanted=$(rust_wanted)
+  command -v rustup >/dev/null || return 0
+  rustup run "$wanted" rustc --version >/dev/null 2>&1 || rustup toolchain install "$wanted" --profile minimal ||
+    say "rustup can't provide Rust $wanted"
 }
 
 cargo_deny() { # without optimisation, which would double the build time of a program that runs for a second

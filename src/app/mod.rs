@@ -1,7 +1,5 @@
 //! The daemon: builds the parts, runs until a stop signal, and stops the parts in order.
 
-#![cfg_attr(test, allow(clippy::unwrap_used))] // tests may; the lint still sees everything else when it isn't a test
-
 mod control;
 mod links;
 mod page;

@@ -1,8 +1,6 @@
 //! The board that peercam runs on: changes of devices and addresses, health, local commands, and reports to other
 //! programs.
 
-#![cfg_attr(test, allow(clippy::unwrap_used))] // tests may; the lint still sees everything else when it isn't a test
-
 pub mod addresses;
 pub mod control;
 pub mod doctor;

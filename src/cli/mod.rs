@@ -1,7 +1,5 @@
 //! The command line: arguments, logging, and the commands other than `run`.
 
-#![cfg_attr(test, allow(clippy::unwrap_used))] // tests may; the lint still sees everything else when it isn't a test
-
 pub mod args;
 pub mod check;
 pub mod control;

@@ -1,7 +1,5 @@
 //! The file on a real disk, and the effects of crashes, manual changes and a second daemon.
 
-#![allow(clippy::unwrap_used)]
-
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;

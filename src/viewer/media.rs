@@ -167,5 +167,4 @@ fn ready<T>(poll: Poll<T>) -> Option<T> {
 }
 
 #[cfg(test)]
-#[path = "media_tests.rs"]
 mod tests;

@@ -32,11 +32,11 @@ mod sources;
 mod task;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod track;
 mod turn;
 mod unconnected;
-#[cfg(test)]
-mod virtual_tests;
 mod wire;
 mod wishes;
 

@@ -220,7 +220,7 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
-    use super::super::virtual_tests::link::Random;
+    use super::super::tests::link::Random;
     use super::*;
 
     fn guest(n: u8) -> Holder {

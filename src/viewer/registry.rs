@@ -411,5 +411,4 @@ async fn follow(shared: Arc<Shared>) {
 }
 
 #[cfg(test)]
-#[path = "registry_tests.rs"]
 mod tests;

@@ -341,5 +341,4 @@ impl Switch {
 }
 
 #[cfg(test)]
-#[path = "track_tests.rs"]
 pub mod tests;

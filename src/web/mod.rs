@@ -14,8 +14,6 @@
 //! [`access`] checks the permission before any route is tried. Errors are `application/problem+json` ([`problem`]),
 //! except for those of hyper, which have no body (400 for bytes that are not HTTP, 431 for headers over the limit).
 
-#![cfg_attr(test, allow(clippy::unwrap_used))] // tests may; the lint still sees everything else when it isn't a test
-
 pub mod access;
 pub mod actions;
 pub mod api;

@@ -440,5 +440,4 @@ struct Newcomer {
 }
 
 #[cfg(test)]
-#[path = "places_tests.rs"]
 mod tests;

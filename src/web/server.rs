@@ -383,5 +383,4 @@ fn refuse(stream: &TcpStream) {
 }
 
 #[cfg(test)]
-#[path = "server_tests.rs"]
 mod tests;

@@ -506,5 +506,4 @@ async fn next_notice(viewer: &mut Option<Attached>) -> Option<Notice> {
 }
 
 #[cfg(test)]
-#[path = "signal_tests.rs"]
 mod tests;

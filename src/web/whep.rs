@@ -388,5 +388,4 @@ fn tags(mut line: &str) -> Option<Vec<String>> {
 }
 
 #[cfg(test)]
-#[path = "whep_tests.rs"]
 mod tests;

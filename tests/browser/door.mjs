@@ -150,7 +150,7 @@ async function pairing(browser) {
   await type(page, 'pair-password', PASSWORD);
   await type(page, 'pair-again', 'something else');
   await page.keyboard.press('Enter');
-  await eventually(async () => /differ/.test(await text(page, 'pair-error')), 'two different passwords are refused');
+  await eventually(async () => /do not match/.test(await text(page, 'pair-error')), 'two different passwords are refused');
   await type(page, 'pair-again', PASSWORD);
   await page.keyboard.press('Enter');
   const paired = await until(page, 'live', 'is live after pairing');

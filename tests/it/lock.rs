@@ -267,7 +267,7 @@ fn an_owner_is_made_and_the_device_is_ruled_by_commands() {
     // Passwords.
     let login = |password: &str| post(address, "/api/login", &format!("{{\"password\":\"{password}\"}}"));
     assert_eq!(login("correct horse").code, 200);
-    assert!(well(&command(&daemon, &["passwd"], "battery staple\n")).contains("owner's password is set"));
+    assert!(well(&command(&daemon, &["passwd"], "battery staple\n")).contains("owner's password was set"));
     assert_eq!((login("battery staple").code, login("correct horse").code), (200, 401));
     assert!(ill(&command(&daemon, &["passwd"], "short\n")).contains("8"), "names the shortest length");
     assert!(ill(&command(&daemon, &["passwd"], "")).contains("no password on standard input"));

@@ -400,7 +400,7 @@ fn cameras_that_share_processors_give_up_together() {
     let mut two = Two::new(0.15, [16.0, 16.0]);
     two.run(60.0);
     assert_eq!(two.tiers(), [Tier::Size; 2], "{:?}", two.steps);
-    // Everything comes back, size first, without flipping to and fro.
+    // Everything comes back, size first, without flipping back and forth.
     two.processors = 4.0;
     two.run(300.0);
     assert_eq!(two.tiers(), [Tier::All; 2], "{:?}", two.steps);

@@ -480,5 +480,4 @@ fn forget_path(remotes: &mut HashMap<SocketAddr, LineId>, path: &Path, id: LineI
 }
 
 #[cfg(test)]
-#[path = "demux_tests.rs"]
 mod tests;

@@ -353,8 +353,4 @@ fn not_playable(why: &str) -> Error {
 }
 
 #[cfg(test)]
-mod answer_tests;
-#[cfg(test)]
-mod pictures_tests;
-#[cfg(test)]
 mod tests;

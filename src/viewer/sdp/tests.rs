@@ -2,6 +2,9 @@
 
 use super::*;
 
+mod answer;
+mod pictures;
+
 const OWN: ProfileLevelId = ProfileLevelId([0x42, 0xc0, 0x1f]);
 const CHROMIUM: &str = include_str!("../../../tests/data/offer-chromium-156.sdp");
 const CHROMIUM_MDNS: &str = include_str!("../../../tests/data/offer-chromium-156-video-mdns.sdp");

@@ -191,7 +191,7 @@ fn an_authority_that_cannot_be_used_is_never_replaced_silently() {
     let said = || Authority::open(&dir.0, &door(), &[], NOW).err().unwrap().to_string();
     fs::remove_file(&key).unwrap();
     assert!(
-        said().contains("ca.key: the certificate authority's key is missing. Put a good copy back"),
+        said().contains("ca.key: the certificate authority's key is missing. Restore a good copy"),
         "{}",
         said()
     );

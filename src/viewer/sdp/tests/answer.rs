@@ -1,6 +1,6 @@
 //! The answers to real and odd offers: each goes through webrtc, and the answer is checked against the rules.
 
-use super::parse::{Description, Section, value, values};
+use super::super::parse::{Description, Section, value, values};
 use crate::media::h264::ProfileLevelId;
 use crate::pipeline::quality::Quality;
 use crate::viewer::testing::House;
@@ -9,7 +9,7 @@ use std::collections::HashSet;
 
 macro_rules! offers {
     ($($name:literal)*) => {
-        [$(($name, include_str!(concat!("../../../tests/data/offer-", $name, ".sdp")))),*]
+        [$(($name, include_str!(concat!("../../../../tests/data/offer-", $name, ".sdp")))),*]
     };
 }
 
@@ -189,7 +189,7 @@ async fn every_known_offer_is_answered_by_the_rules() {
     let house = House::new(1000);
     for (name, offer) in OFFERS {
         // webrtc sees nothing that it could open except one or two tracks.
-        let reduced = super::check(offer, ProfileLevelId([0x42, 0xc0, 0x1f]), &[None]);
+        let reduced = super::super::check(offer, ProfileLevelId([0x42, 0xc0, 0x1f]), &[None]);
         let reduced = reduced.expect("playable").offer();
         let kinds: Vec<_> =
             Description::parse(&reduced).expect("an offer").sections.iter().map(|s| s.kind).collect();
@@ -380,7 +380,7 @@ async fn odd_offers_are_answered_by_the_rules() {
             ),
         ));
     }
-    for protocol in super::PROTOCOLS.into_iter().skip(1) {
+    for protocol in super::super::PROTOCOLS.into_iter().skip(1) {
         odd.push((protocol, each("UDP/TLS/RTP/SAVPF", protocol)));
     }
     for (name, offer) in &odd {

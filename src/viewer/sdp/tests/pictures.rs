@@ -1,11 +1,11 @@
 //! Which video sections are accepted when several pictures are wanted.
 
-use super::*;
-use crate::viewer::virtual_tests::link::Random;
+use super::super::*;
+use crate::viewer::tests::link::Random;
 
 const OWN: ProfileLevelId = ProfileLevelId([0x42, 0xc0, 0x1f]);
 /// Sections: video 0, audio 1, video 2, audio 3, audio 4, video 5.
-const THREE: &str = include_str!("../../../tests/data/offer-chromium-156-three-of-each-max-bundle.sdp");
+const THREE: &str = include_str!("../../../../tests/data/offer-chromium-156-three-of-each-max-bundle.sdp");
 
 /// The accepted sections, each with the index of the wanted picture.
 fn taken(offer: &str, wanted: &[Option<&str>]) -> (Vec<(String, usize)>, Vec<String>) {

@@ -6,7 +6,7 @@ use crate::viewer::TrackFacts;
 use crate::viewer::testing::House;
 
 /// Sections: video 0, audio 1, video 2, audio 3, audio 4, video 5.
-const THREE: &str = include_str!("../../tests/data/offer-chromium-156-three-of-each-max-bundle.sdp");
+const THREE: &str = include_str!("../../../tests/data/offer-chromium-156-three-of-each-max-bundle.sdp");
 
 /// A request for a camera in half size.
 fn wanted(house: &House, mid: Option<&str>, camera: &str) -> Wanted {
