@@ -13,7 +13,7 @@ use crate::http::request;
 use crate::{row, usage};
 
 /// Measures 1, 2 and 4 cameras with 1 and 10 viewers, then one camera where half of the viewers take half the size.
-pub fn measure() {
+pub(crate) fn measure() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     for cameras in [1, 2, 4] {
         let daemon = Daemon::start(&config(cameras));

@@ -45,7 +45,7 @@ const GONE: Duration = Duration::from_secs(14);
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Counts the allocations of this process.
-pub struct Counting;
+pub(crate) struct Counting;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
@@ -70,7 +70,10 @@ unsafe impl GlobalAlloc for Counting {
 }
 
 /// A viewer over WHEP. It receives until it is dropped, and notes the age of the received units.
-pub async fn join(address: SocketAddr, ages: Option<Arc<Mutex<Vec<f64>>>>) -> tokio::task::JoinHandle<()> {
+pub(crate) async fn join(
+    address: SocketAddr,
+    ages: Option<Arc<Mutex<Vec<f64>>>>,
+) -> tokio::task::JoinHandle<()> {
     let mut client = Client::new(true).await;
     client.join(address).await;
     tokio::spawn(async move {
@@ -88,7 +91,7 @@ pub async fn join(address: SocketAddr, ages: Option<Arc<Mutex<Vec<f64>>>>) -> to
 
 /// The viewers' process: joins `viewers`, reports that, and receives until its input ends. For each input line it
 /// prints the age of the packets received since the last line.
-pub fn watch(address: &str, viewers: usize) {
+pub(crate) fn watch(address: &str, viewers: usize) {
     let address = address.parse().expect("an address");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let ages = Arc::new(Mutex::new(vec![]));
@@ -115,7 +118,7 @@ trait Server {
 }
 
 /// Measures both rates, each with peercam and with pion.
-pub fn measure() {
+pub(crate) fn measure() {
     for ((rate, parts, size), viewers) in RATES.into_iter().zip(VIEWERS) {
         let ours = Ours::start(parts, size);
         let before = anonymous();

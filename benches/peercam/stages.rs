@@ -32,7 +32,7 @@ const CLOCKS: Clocks =
 const FRAMES: usize = 300;
 
 /// Measures all sizes.
-pub fn measure() {
+pub(crate) fn measure() {
     scaling();
     for size in [Size::new(640, 480), Size::new(1280, 720)] {
         tokio::runtime::Runtime::new().expect("a runtime").block_on(one(size));

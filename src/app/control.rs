@@ -34,7 +34,7 @@ const LOOKING: Duration = Duration::from_secs(2);
 const MOST_LINKS: usize = 5;
 
 /// The parts of the daemon that commands use.
-pub struct Controls {
+pub(super) struct Controls {
     /// Passwords, tokens and sessions.
     pub auth: Arc<Auth>,
     /// The state of every part.
@@ -51,7 +51,7 @@ pub struct Controls {
 
 impl Controls {
     /// Executes a request.
-    pub async fn answer(self: Arc<Self>, request: Request) -> Answer {
+    pub(super) async fn answer(self: Arc<Self>, request: Request) -> Answer {
         let auth = &self.auth;
         match request {
             Request::Pair => self.pair().map_err(said),
@@ -237,7 +237,7 @@ impl Controls {
 
     /// Logs which devices are captured or missing, and the addresses of the page. If the device has no owner, the
     /// pairing link comes last, so that `systemctl status` shows it.
-    pub async fn introduce(&self) -> Result<(), auth::Error> {
+    pub(super) async fn introduce(&self) -> Result<(), auth::Error> {
         looked_at(&self.status).await;
         let (report, private) = (self.status.report(), self.auth.state().privacy().borrow().all);
         for line in captured(&report, private) {

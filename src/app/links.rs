@@ -9,7 +9,7 @@ const MOST: usize = 4;
 
 /// The page's addresses, the best first: network addresses (which also work on a phone), the machine's names, and
 /// localhost.
-pub fn pages(scheme: &str, listening: SocketAddr, here: &Here) -> Vec<String> {
+pub(super) fn pages(scheme: &str, listening: SocketAddr, here: &Here) -> Vec<String> {
     let url = |host: &str| format!("{scheme}://{host}{}", port(scheme, listening.port()));
     let literal = |ip: &IpAddr| match ip {
         IpAddr::V4(v4) => url(&v4.to_string()),

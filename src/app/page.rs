@@ -29,7 +29,7 @@ impl Bound {
 
 /// The listener of the page, and the one that redirects plain HTTP to it, if any.
 #[derive(Debug)]
-pub struct Listeners {
+pub(super) struct Listeners {
     page: Bound,
     redirect: Option<Bound>,
     address: SocketAddr,
@@ -43,7 +43,7 @@ impl Listeners {
     ///
     /// # Errors
     /// If the daemon can't listen on an address.
-    pub fn take(web: &config::Web, before: Option<(&Self, &config::Web)>) -> Result<Self, web::Error> {
+    pub(super) fn take(web: &config::Web, before: Option<(&Self, &config::Web)>) -> Result<Self, web::Error> {
         let held = before.map(|(listeners, _)| listeners.all()).unwrap_or_default();
         let page = Bound::take((web.address, web.port).into(), &held)?;
         let address = page.socket.local_addr().unwrap_or(page.asked);
@@ -60,7 +60,7 @@ impl Listeners {
     }
 
     /// The page's address, with its real port.
-    pub fn address(&self) -> SocketAddr {
+    pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
 
@@ -84,7 +84,7 @@ fn redirect(web: &config::Web) -> Option<SocketAddr> {
 }
 
 /// The server and its listeners.
-pub struct Page {
+pub(super) struct Page {
     server: Server,
     listeners: Listeners,
     doors: Vec<Open>,
@@ -95,13 +95,13 @@ impl Page {
     ///
     /// # Errors
     /// If a listener can't be used.
-    pub fn open(server: Server, listeners: Listeners, tls: Option<&Tls>) -> anyhow::Result<Self> {
+    pub(super) fn open(server: Server, listeners: Listeners, tls: Option<&Tls>) -> anyhow::Result<Self> {
         let doors = open(&server, &listeners, tls)?;
         Ok(Self { server, listeners, doors })
     }
 
     /// The current listeners.
-    pub fn listeners(&self) -> &Listeners {
+    pub(super) fn listeners(&self) -> &Listeners {
         &self.listeners
     }
 
@@ -109,7 +109,7 @@ impl Page {
     ///
     /// # Errors
     /// If a listener can't be used; then nothing has changed.
-    pub async fn move_to(&mut self, listeners: Listeners, tls: Option<&Tls>) -> anyhow::Result<()> {
+    pub(super) async fn move_to(&mut self, listeners: Listeners, tls: Option<&Tls>) -> anyhow::Result<()> {
         let doors = open(&self.server, &listeners, tls)?;
         self.listeners = listeners;
         for door in std::mem::replace(&mut self.doors, doors) {
@@ -119,7 +119,7 @@ impl Page {
     }
 
     /// Waits until the server has been stopped and all connections have ended.
-    pub async fn ended(&self) {
+    pub(super) async fn ended(&self) {
         self.server.ended().await;
     }
 }

@@ -30,7 +30,7 @@ use crate::web::{Settings, machine};
 const RECONNECTS: [&str; 1] = ["ice.port"];
 
 /// The current configuration, and everything that it configures.
-pub struct Live {
+pub(super) struct Live {
     /// The current configuration.
     pub config: Config,
     /// Where the device's own certificates are kept.
@@ -58,7 +58,7 @@ pub struct Live {
 }
 
 /// The cameras that have their own light.
-pub fn lit(config: &Config, cameras: &Cameras) -> Vec<Lit> {
+pub(super) fn lit(config: &Config, cameras: &Cameras) -> Vec<Lit> {
     let lit = |config: &config::Camera| {
         let (led, camera) = (config.led.clone()?, cameras.find(&config.name)?);
         let watched = Watched { viewers: camera.video.demand.viewers(), private: camera.private() };
@@ -75,7 +75,7 @@ enum Media {
 
 impl Live {
     /// Applies a loaded configuration, or logs why it was rejected.
-    pub async fn reload(&mut self, loaded: Result<(Config, String), config::Error>) {
+    pub(super) async fn reload(&mut self, loaded: Result<(Config, String), config::Error>) {
         let result = match loaded {
             Ok((new, source)) => match self.apply(new).await {
                 Ok(changes) => Ok((changes, source)),
@@ -177,7 +177,7 @@ fn summary(changes: &[Change]) -> String {
 }
 
 /// The mDNS announcement, if there is one.
-pub struct Announcing {
+pub(super) struct Announcing {
     /// Gets the announced host name.
     name: watch::Sender<Option<String>>,
     stop: CancellationToken,
@@ -193,12 +193,12 @@ struct Running {
 
 impl Announcing {
     /// Announces nothing yet. `name` gets the announced host name.
-    pub fn new(name: watch::Sender<Option<String>>, stop: CancellationToken) -> Self {
+    pub(super) fn new(name: watch::Sender<Option<String>>, stop: CancellationToken) -> Self {
         Self { name, stop, running: None }
     }
 
     /// Announces the page at this port, with HTTPS or without; `None` ends the announcement.
-    pub async fn set(&mut self, what: Option<(u16, bool)>) {
+    pub(super) async fn set(&mut self, what: Option<(u16, bool)>) {
         if self.running.as_ref().map(|r| r.what) == what {
             return;
         }
@@ -211,7 +211,7 @@ impl Announcing {
     }
 
     /// Withdraws the announcement.
-    pub async fn end(&mut self) {
+    pub(super) async fn end(&mut self) {
         if let Some(Running { stop, task, .. }) = self.running.take() {
             drop(stop);
             let _ = task.await; // it can't panic
@@ -220,19 +220,19 @@ impl Announcing {
 }
 
 /// The task that renews the certificate.
-pub struct Keeping {
+pub(super) struct Keeping {
     all: CancellationToken,
     _running: Option<DropGuard>,
 }
 
 impl Keeping {
     /// Renews nothing yet.
-    pub fn new(stop: CancellationToken) -> Self {
+    pub(super) fn new(stop: CancellationToken) -> Self {
         Self { all: stop, _running: None }
     }
 
     /// Keeps this certificate renewed, instead of the previous one.
-    pub fn keep(&mut self, tls: Option<Arc<Tls>>, addresses: watch::Receiver<Addresses>) {
+    pub(super) fn keep(&mut self, tls: Option<Arc<Tls>>, addresses: watch::Receiver<Addresses>) {
         self._running = tls.map(|tls| {
             let stop = self.all.child_token();
             tokio::spawn(tls.keep_current(addresses, stop.clone()));

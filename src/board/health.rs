@@ -41,9 +41,9 @@ const PROCESSOR: [&str; 5] = ["cpu", "soc", "pkg", "bcm2835", "bcm2711"];
 
 /// Bits of `get_throttled` that describe the current state.
 mod throttled {
-    pub const UNDER_VOLTAGE: u32 = 1 << 0;
+    pub(super) const UNDER_VOLTAGE: u32 = 1 << 0;
     /// Frequency capped, throttled, or at the soft temperature limit.
-    pub const HEAT: u32 = 1 << 1 | 1 << 2 | 1 << 3;
+    pub(super) const HEAT: u32 = 1 << 1 | 1 << 2 | 1 << 3;
 }
 
 /// The readings at one moment.

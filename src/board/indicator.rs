@@ -115,14 +115,14 @@ pub(super) mod tests {
 
     use super::*;
 
-    pub struct Fake(pub PathBuf);
+    pub(crate) struct Fake(pub PathBuf);
 
     impl Fake {
-        pub fn new(name: &str) -> Self {
+        pub(crate) fn new(name: &str) -> Self {
             Self(std::env::temp_dir().join(format!("peercam-led-{name}-{}", std::process::id())))
         }
 
-        pub fn plug(&self) {
+        pub(crate) fn plug(&self) {
             std::fs::create_dir_all(&self.0).expect("made");
             for (file, text) in
                 [("brightness", "0\n"), ("max_brightness", "255\n"), ("trigger", "none [mmc0] timer\n")]
@@ -131,11 +131,11 @@ pub(super) mod tests {
             }
         }
 
-        pub fn read(&self, file: &str) -> String {
+        pub(crate) fn read(&self, file: &str) -> String {
             std::fs::read_to_string(self.0.join(file)).unwrap_or_default()
         }
 
-        pub async fn becomes(&self, file: &str, text: &str) {
+        pub(crate) async fn becomes(&self, file: &str, text: &str) {
             for _ in 0..400 {
                 if self.read(file) == text {
                     return;

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// A webhook. The log names only its host, because the rest of such a URL is often a secret.
-pub struct Webhook {
+pub(super) struct Webhook {
     url: Uri,
     /// Certificate authorities for https; `None`: the system's are read again for each event.
     roots: Option<Vec<CertificateDer<'static>>>,
@@ -31,7 +31,7 @@ pub struct Webhook {
 impl Webhook {
     /// A webhook for an http: or https: URL with a host. Certificates are checked against the authorities that this
     /// machine trusts.
-    pub fn new(url: Uri) -> Self {
+    pub(super) fn new(url: Uri) -> Self {
         Self { url, roots: None }
     }
 

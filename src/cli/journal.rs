@@ -30,14 +30,14 @@ const PATIENCE: Duration = Duration::from_millis(20);
 
 /// The message and fields of a log line.
 #[derive(Debug, Default)]
-pub struct Text {
+pub(super) struct Text {
     message: String,
     fields: Vec<(&'static str, String)>,
 }
 
 impl Text {
     /// Reads the message and fields of `event`.
-    pub fn of(event: &Event<'_>) -> Self {
+    pub(super) fn of(event: &Event<'_>) -> Self {
         let mut text = Self::default();
         event.record(&mut text);
         text
@@ -46,11 +46,11 @@ impl Text {
 
 /// The fields of a span that name its source: a camera or a microphone.
 #[derive(Debug, Default)]
-pub struct About(Vec<(&'static str, String)>);
+pub(super) struct About(Vec<(&'static str, String)>);
 
 impl About {
     /// Reads the fields of a new span.
-    pub fn of(attributes: &Attributes<'_>) -> Self {
+    pub(super) fn of(attributes: &Attributes<'_>) -> Self {
         let mut about = Self::default();
         attributes.record(&mut about);
         about
@@ -101,7 +101,7 @@ impl fmt::Display for Text {
 
 /// Limits repeated warnings and errors: most are only counted.
 #[derive(Debug)]
-pub struct Counted(Mutex<Hush<String>>);
+pub(super) struct Counted(Mutex<Hush<String>>);
 
 impl Default for Counted {
     fn default() -> Self {
@@ -111,7 +111,7 @@ impl Default for Counted {
 
 impl Counted {
     /// Whether to write a line `about` a source, and how many like it were left out before.
-    pub fn may_say(&self, level: Level, about: &str, text: &Text) -> Option<LeftOut> {
+    pub(super) fn may_say(&self, level: Level, about: &str, text: &Text) -> Option<LeftOut> {
         if level > Level::WARN {
             return Some(LeftOut::default());
         }
@@ -120,7 +120,7 @@ impl Counted {
 }
 
 /// Writes to the journal.
-pub struct Journal {
+pub(super) struct Journal {
     socket: UnixDatagram,
     path: PathBuf,
     counted: Counted,
@@ -129,7 +129,7 @@ pub struct Journal {
 
 impl Journal {
     /// Opens the journal of this machine.
-    pub fn open() -> io::Result<Self> {
+    pub(super) fn open() -> io::Result<Self> {
         Self::at(Path::new(SOCKET))
     }
 
@@ -182,7 +182,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Journal {
 }
 
 /// The priority as defined by sd-daemon(3).
-pub fn priority(level: Level) -> u8 {
+pub(super) fn priority(level: Level) -> u8 {
     match level {
         Level::ERROR => 3,
         Level::WARN => 4,

@@ -2,7 +2,7 @@
 
 /// Formats rows as lines, indented by `indent` spaces, in columns two spaces apart and as wide as their widest cell.
 /// The last column may be long, because no column follows it.
-pub fn columns<const N: usize>(indent: usize, rows: &[[String; N]]) -> String {
+pub(super) fn columns<const N: usize>(indent: usize, rows: &[[String; N]]) -> String {
     let width = |i: usize| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or_default();
     let widths: Vec<_> = (0..N).map(width).collect();
     let mut text = String::new();

@@ -7,10 +7,10 @@ use nix::net::if_::InterfaceFlags;
 
 /// Flags of an address in `/proc/net/if_inet6` (`IFA_F_*` of linux/if_addr.h).
 mod flag {
-    pub const TEMPORARY: u8 = 0x01;
-    pub const FAILED: u8 = 0x08;
-    pub const DEPRECATED: u8 = 0x20;
-    pub const TENTATIVE: u8 = 0x40;
+    pub(super) const TEMPORARY: u8 = 0x01;
+    pub(super) const FAILED: u8 = 0x08;
+    pub(super) const DEPRECATED: u8 = 0x20;
+    pub(super) const TENTATIVE: u8 = 0x40;
 }
 
 /// One address of one interface.

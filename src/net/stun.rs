@@ -151,24 +151,24 @@ pub fn binding_request(id: TransactionId) -> [u8; HEADER] {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    pub use super::{binding_request, key};
+    pub(crate) use super::{binding_request, key};
 
     /// A request of `ufrag` "ours", as a peer makes it.
-    pub fn request(id: TransactionId, username: &str, key: &hmac::Key, nominates: bool) -> Vec<u8> {
+    pub(crate) fn request(id: TransactionId, username: &str, key: &hmac::Key, nominates: bool) -> Vec<u8> {
         let nomination = nominates.then_some((USE_CANDIDATE, &[][..]));
         let attributes = [Some((USERNAME, username.as_bytes())), nomination];
         signed(binding_request(id).to_vec(), attributes.into_iter().flatten(), key)
     }
 
     /// A response to `id`.
-    pub fn response(id: TransactionId) -> Vec<u8> {
+    pub(crate) fn response(id: TransactionId) -> Vec<u8> {
         let mut message = binding_request(id).to_vec();
         message[0] = 0x01;
         message
     }
 
     /// The same as a peer signs it.
-    pub fn signed_response(id: TransactionId, key: &hmac::Key) -> Vec<u8> {
+    pub(crate) fn signed_response(id: TransactionId, key: &hmac::Key) -> Vec<u8> {
         signed(response(id), [], key)
     }
 

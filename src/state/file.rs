@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use super::Error;
 
 /// Largest file that is read, bytes: far more than full lists take (some 60 kB).
-pub const MAX_BYTES: u64 = 1 << 20;
+pub(super) const MAX_BYTES: u64 = 1 << 20;
 
 /// The content of the file at `path`; `None` if there is none. A link is an error, even if its target is missing.
-pub fn read(path: &Path, remedy: &'static str) -> Result<Option<Vec<u8>>, Error> {
+pub(super) fn read(path: &Path, remedy: &'static str) -> Result<Option<Vec<u8>>, Error> {
     let broken = |why: String| Error::Broken { path: path.to_owned(), why, remedy };
     let reading = |source| Error::Io { path: path.to_owned(), doing: "reading the state", source };
     // O_NONBLOCK: opening a pipe must not wait for a writer.
@@ -40,7 +40,7 @@ pub fn read(path: &Path, remedy: &'static str) -> Result<Option<Vec<u8>>, Error>
 }
 
 /// Replaces `name` in `dir`. A power cut at any moment leaves either the old or the new file.
-pub fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let new = beside(dir, name);
     let written = write_new(&new, bytes, true).and_then(|()| fs::rename(&new, dir.join(name)));
     if written.is_err() {
@@ -51,7 +51,7 @@ pub fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Checks whether these bytes could be written now; changes nothing.
-pub fn probe(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn probe(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let new = beside(dir, name);
     let written = write_new(&new, bytes, false);
     match fs::remove_file(&new) {

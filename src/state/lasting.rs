@@ -8,7 +8,7 @@ use super::{Digest, Scope};
 
 /// Versions of the format that are written. The second is used if cameras are named, because an older daemon must not
 /// read such a file and ignore the restriction to some cameras.
-pub const VERSIONS: [u32; 2] = [1, 2];
+pub(super) const VERSIONS: [u32; 2] = [1, 2];
 
 /// What somebody may do. Each role includes the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

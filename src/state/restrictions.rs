@@ -11,15 +11,15 @@ use serde::{Deserialize, Serialize};
 use super::{Digest, Lasting, Scope};
 
 /// Name of the file in the runtime folder.
-pub const FILE: &str = "restrictions.json";
+pub(super) const FILE: &str = "restrictions.json";
 /// Advice for a file that can't be read.
-pub const REMEDY: &str = "it is unknown what was revoked while the disk could not be written; remove the file to \
+pub(super) const REMEDY: &str = "it is unknown what was revoked while the disk could not be written; remove the file to \
                           start with the state on the disk";
 const VERSION: u32 = 1;
 
 /// Restrictions that are not on the disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Restrictions {
+pub(super) struct Restrictions {
     version: u32,
     privacy: bool,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -31,7 +31,7 @@ pub struct Restrictions {
 
 impl Restrictions {
     /// The credentials that are `saved` but no longer in `now`.
-    pub fn between(saved: &Lasting, now: &Lasting) -> Self {
+    pub(super) fn between(saved: &Lasting, now: &Lasting) -> Self {
         let kept: Vec<_> = digests(now).collect();
         let ended = digests(saved).filter(|d| !kept.contains(d)).collect();
         Self {
@@ -43,7 +43,7 @@ impl Restrictions {
     }
 
     /// Parses the file, or returns what is wrong with it.
-    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
         let this: Self = serde_json::from_slice(bytes).map_err(|e| super::unlike_ours(&e))?;
         if this.version == VERSION {
             Ok(this)
@@ -53,7 +53,7 @@ impl Restrictions {
     }
 
     /// Removes the ended credentials from `lasting`.
-    pub fn apply(&self, lasting: &mut Lasting) {
+    pub(super) fn apply(&self, lasting: &mut Lasting) {
         let ended = |digest: &Digest| self.ended.contains(digest);
         lasting.privacy |= self.privacy;
         lasting.private_cameras.extend(self.private_cameras.iter().cloned());
@@ -77,7 +77,7 @@ fn digests(l: &Lasting) -> impl Iterator<Item = Digest> {
 
 /// Whether `after` grants nothing that `before` did not, so that it may take effect before it is written. Turning
 /// privacy off counts as a restriction if the disk (`saved`) never had it on; `None`: the disk may have had it on.
-pub fn only_restricts(after: &Lasting, before: &Lasting, saved: Option<&Lasting>) -> bool {
+pub(super) fn only_restricts(after: &Lasting, before: &Lasting, saved: Option<&Lasting>) -> bool {
     fn within<T: PartialEq>(after: &[T], before: &[T]) -> bool {
         after.iter().all(|item| before.contains(item))
     }

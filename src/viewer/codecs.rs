@@ -17,7 +17,7 @@ use crate::clock::{AUDIO_HZ, VIDEO_HZ};
 ///
 /// # Errors
 /// webrtc refuses one of them.
-pub fn media_engine(playable: &Playable) -> Result<MediaEngine, Error> {
+pub(super) fn media_engine(playable: &Playable) -> Result<MediaEngine, Error> {
     let mut media = MediaEngine::default();
     media.register_codec(h264(&playable.video), RtpCodecKind::Video)?;
     if let Some(payload_type) = playable.video.rtx {
@@ -36,12 +36,12 @@ pub fn media_engine(playable: &Playable) -> Result<MediaEngine, Error> {
 }
 
 /// The track of any picture: the sources in the answer are ours ([`super::sdp`]).
-pub fn video_track(playable: &Playable, ssrc: u32) -> MediaStreamTrack {
+pub(super) fn video_track(playable: &Playable, ssrc: u32) -> MediaStreamTrack {
     track(RtpCodecKind::Video, h264(&playable.video).rtp_codec, ssrc)
 }
 
 /// The track of the sound.
-pub fn audio_track(audio: &sdp::Audio, ssrc: u32) -> MediaStreamTrack {
+pub(super) fn audio_track(audio: &sdp::Audio, ssrc: u32) -> MediaStreamTrack {
     track(RtpCodecKind::Audio, opus(audio).rtp_codec, ssrc)
 }
 

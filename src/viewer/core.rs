@@ -47,7 +47,7 @@ const SOCKETS: [SocketAddr; 2] = [
 
 /// An event of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub(super) enum Change {
     /// ICE has chosen a path: media goes to this address.
     Selected(SocketAddr),
     /// The state of the connection has changed.
@@ -57,7 +57,7 @@ pub enum Change {
 }
 
 /// A viewer's connection.
-pub struct Core {
+pub(super) struct Core {
     connection: RTCPeerConnection,
     learned: Learned,
     /// The sender whose transport tells the state of the connection.
@@ -77,7 +77,7 @@ impl Core {
     ///
     /// # Errors
     /// webrtc refuses the offer that we wrote for it.
-    pub fn answer(
+    pub(super) fn answer(
         playable: &Playable,
         sources: Sources,
         families: [bool; 2],
@@ -124,7 +124,7 @@ impl Core {
     ///
     /// # Errors
     /// As for [`Self::answer`]; the connection is lost then, because webrtc can't undo a half-applied offer.
-    pub fn renegotiate(&mut self, playable: &Playable, now: Instant) -> Result<String, Error> {
+    pub(super) fn renegotiate(&mut self, playable: &Playable, now: Instant) -> Result<String, Error> {
         (self.calm, self.fed) = (false, true);
         offer(&mut self.connection, playable, now)?;
         accept(&mut self.connection, now)
@@ -134,7 +134,7 @@ impl Core {
     ///
     /// # Errors
     /// webrtc does not accept it.
-    pub fn add_candidate(&mut self, candidate: &str) -> Result<(), Error> {
+    pub(super) fn add_candidate(&mut self, candidate: &str) -> Result<(), Error> {
         self.fed = true;
         let candidate = RTCIceCandidateInit { candidate: candidate.to_owned(), ..Default::default() };
         self.connection.add_remote_candidate(candidate).map_err(|error| {
@@ -144,7 +144,7 @@ impl Core {
     }
 
     /// STUN or DTLS has arrived from this address.
-    pub fn read(&mut self, from: SocketAddr, datagram: &Bytes, now: Instant) {
+    pub(super) fn read(&mut self, from: SocketAddr, datagram: &Bytes, now: Instant) {
         self.fed = true;
         self.hand(from, datagram, now);
         if !self.calm
@@ -171,7 +171,7 @@ impl Core {
 
     /// Processes what was read and the passing of time, if there is anything to do. Calls `send` for each
     /// datagram to send.
-    pub fn pass(&mut self, now: Instant, mut send: impl FnMut(SocketAddr, Bytes)) -> Vec<Change> {
+    pub(super) fn pass(&mut self, now: Instant, mut send: impl FnMut(SocketAddr, Bytes)) -> Vec<Change> {
         if !std::mem::take(&mut self.fed) && self.due.is_none_or(|due| now < due) {
             return vec![];
         }
@@ -221,17 +221,17 @@ impl Core {
     }
 
     /// The keys, once, after the pass that completed the DTLS handshake.
-    pub fn keys(&self) -> Option<Keys> {
+    pub(super) fn keys(&self) -> Option<Keys> {
         self.learned.take()
     }
 
     /// The latest time for the next pass.
-    pub fn due(&self) -> Option<Instant> {
+    pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
 
     /// Closes the connection; it must not be used afterwards.
-    pub fn close(&mut self, mut send: impl FnMut(SocketAddr, Bytes)) {
+    pub(super) fn close(&mut self, mut send: impl FnMut(SocketAddr, Bytes)) {
         if let Err(error) = self.connection.close() {
             tracing::debug!(%error, "a connection did not close");
         }

@@ -28,7 +28,7 @@
 //! (load 9 on two cores), Firefox once delayed the picture by 340 ms, 245 ms too long; Chromium did not.
 
 /// The extension's URI in SDP.
-pub const URI: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
+pub(super) const URI: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
 
 /// Value for a viewer without sound: show pictures immediately.
 const MUTED: [u8; 3] = pack(0, 0);
@@ -49,7 +49,7 @@ const fn pack(min: u16, max: u16) -> [u8; 3] {
 
 /// Decides which pictures carry which value, for one viewer.
 #[derive(Debug)]
-pub struct PlayoutDelay {
+pub(super) struct PlayoutDelay {
     sound: bool,
     asked: &'static [u8; 3],
     left: u8,
@@ -57,12 +57,12 @@ pub struct PlayoutDelay {
 
 impl PlayoutDelay {
     /// Creates the state for a viewer that starts with sound, or muted.
-    pub fn new(sound: bool) -> Self {
+    pub(super) fn new(sound: bool) -> Self {
         Self { sound, asked: if sound { &WITH_SOUND } else { &MUTED }, left: REPEATS }
     }
 
     /// The extension's value for all packets of the next picture, if they need one.
-    pub fn next(&mut self, sound: bool, idr: bool) -> Option<&'static [u8; 3]> {
+    pub(super) fn next(&mut self, sound: bool, idr: bool) -> Option<&'static [u8; 3]> {
         if sound != self.sound {
             let asked = if sound { &WITH_SOUND } else { &MUTED_AGAIN };
             *self = Self { sound, asked, left: REPEATS };

@@ -31,7 +31,7 @@ pub struct Master {
 
 /// The keys of both directions.
 #[derive(Debug)]
-pub struct Keys {
+pub(super) struct Keys {
     /// The keys for packets to the viewer.
     pub ours: Master,
     /// The keys of packets from the viewer.
@@ -40,11 +40,11 @@ pub struct Keys {
 
 /// The keys of a connection, once they are known.
 #[derive(Clone, Debug, Default)]
-pub struct Learned(Arc<Mutex<Option<Keys>>>);
+pub(super) struct Learned(Arc<Mutex<Option<Keys>>>);
 
 impl Learned {
     /// Takes the keys, which are available once the handshake is complete.
-    pub fn take(&self) -> Option<Keys> {
+    pub(super) fn take(&self) -> Option<Keys> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -53,7 +53,7 @@ impl Learned {
 ///
 /// # Errors
 /// webrtc has no provider.
-pub fn provider() -> Result<(Arc<dyn RTCCryptoProvider>, Learned), CryptoError> {
+pub(super) fn provider() -> Result<(Arc<dyn RTCCryptoProvider>, Learned), CryptoError> {
     let (inner, learned) = (rtc::crypto::default_provider()?, Learned::default());
     let crypto = Watched { inner: inner.clone(), seen: Mutex::default(), learned: learned.clone() };
     Ok((Arc::new(Provider { inner, crypto }), learned))

@@ -15,7 +15,7 @@ use crate::pipeline::stream::AudioStream;
 
 /// A unit for a viewer.
 #[derive(Clone, Debug)]
-pub enum Unit {
+pub(super) enum Unit {
     /// A coded picture, for the section with this number.
     Video(usize, Arc<VideoUnit>),
     /// An Opus packet.
@@ -23,7 +23,7 @@ pub enum Unit {
 }
 
 /// A viewer's subscriptions.
-pub struct Media {
+pub(super) struct Media {
     /// The tracks of the video sections.
     pub tracks: Vec<Track>,
     /// Whether it receives sound.
@@ -47,13 +47,13 @@ struct Sound {
 impl Media {
     /// Creates the subscriptions of a viewer with this many video sections, and with sound or not; none is
     /// active yet.
-    pub fn new(sections: usize, sounds: bool) -> Self {
+    pub(super) fn new(sections: usize, sounds: bool) -> Self {
         let tracks = (0..sections).map(|_| Track::default()).collect();
         Self { tracks, sounds, sound: None, heard: None, heard_of: vec![], turn: 0 }
     }
 
     /// Changes the subscriptions and the demand to what the viewer wants of these cameras.
-    pub fn tune(&mut self, wishes: &Wishes, cameras: &List) {
+    pub(super) fn tune(&mut self, wishes: &Wishes, cameras: &List) {
         for (track, section) in self.tracks.iter_mut().zip(&wishes.sections) {
             let camera = section.camera.as_deref().and_then(|name| find(cameras, name));
             match camera.filter(|_| !section.paused) {
@@ -75,12 +75,12 @@ impl Media {
     }
 
     /// Whether anything of it is seen or heard, that is, not everything is paused.
-    pub fn is_watched(&self) -> bool {
+    pub(super) fn is_watched(&self) -> bool {
         self.sound.is_some() || self.tracks.iter().any(Track::wants)
     }
 
     /// Returns the next unit: sound first, then each section in turn. Dropping the future loses nothing.
-    pub async fn recv(&mut self) -> Unit {
+    pub(super) async fn recv(&mut self) -> Unit {
         std::future::poll_fn(|cx| {
             let mut others = Context::from_waker(cx.waker());
             let sound = |units: &mut Subscription<_>| ready(units.poll_recv(cx));
@@ -91,7 +91,7 @@ impl Media {
     }
 
     /// The next unit that is already there, in the same order.
-    pub fn try_recv(&mut self) -> Option<Unit> {
+    pub(super) fn try_recv(&mut self) -> Option<Unit> {
         self.next(Subscription::try_recv, Track::try_recv)
     }
 
@@ -117,20 +117,20 @@ impl Media {
     }
 
     /// The sections whose camera or rung changed since the previous call, each with the new camera and rung.
-    pub fn changed(&mut self) -> impl Iterator<Item = (usize, Option<(String, Share)>)> {
+    pub(super) fn changed(&mut self) -> impl Iterator<Item = (usize, Option<(String, Share)>)> {
         self.tracks.iter_mut().enumerate().filter_map(|(section, track)| {
             track.changed().then(|| (section, track.gets().map(|(camera, rung)| (camera.to_owned(), rung))))
         })
     }
 
     /// How often it lagged, over all sections.
-    pub fn lagged(&self) -> u64 {
+    pub(super) fn lagged(&self) -> u64 {
         self.tracks.iter().map(Track::lagged).sum()
     }
 
     /// Privacy was switched on for this camera, or for all: discards its pictures that are held back. Returns
     /// the sections that were sent any of it; `None` if nothing was, not even its sound.
-    pub fn conceal(&mut self, camera: Option<&str>) -> Option<Vec<usize>> {
+    pub(super) fn conceal(&mut self, camera: Option<&str>) -> Option<Vec<usize>> {
         let tracks = self.tracks.iter_mut().enumerate();
         let sections: Vec<_> = tracks.filter_map(|(n, track)| track.conceal(camera).then_some(n)).collect();
         let heard = self.heard_of.iter().any(|name| camera.is_none_or(|camera| camera == name));
@@ -147,7 +147,7 @@ impl Sound {
 
 /// Demand for a viewer that is connecting: for the cameras that it wants and, if it receives `sound`, for a
 /// microphone.
-pub fn expect(wishes: &Wishes, cameras: &List, sound: bool) -> Vec<Claim> {
+pub(super) fn expect(wishes: &Wishes, cameras: &List, sound: bool) -> Vec<Claim> {
     let wanted = wishes.sections.iter().filter(|section| !section.paused);
     let video = wanted.filter_map(|section| find(cameras, section.camera.as_deref()?));
     let video = video.map(|camera| camera.video.demand.expect());

@@ -10,7 +10,7 @@ const WINDOW: Duration = Duration::from_secs(2);
 
 /// Computes a rate from a total that is read now and then.
 #[derive(Debug, Default)]
-pub struct Meter {
+pub(super) struct Meter {
     /// Earlier totals, oldest first: one from at least [`WINDOW`] ago, and all since.
     seen: VecDeque<(Pts, u64)>,
 }
@@ -18,7 +18,7 @@ pub struct Meter {
 impl Meter {
     /// Bits per second over the last two seconds, or since the last call if that is longer; `bytes` is the
     /// total.
-    pub fn bps(&mut self, bytes: u64, now: Pts) -> u64 {
+    pub(super) fn bps(&mut self, bytes: u64, now: Pts) -> u64 {
         self.seen.push_back((now, bytes));
         while self.seen.get(1).is_some_and(|(then, _)| now.since(*then) >= WINDOW) {
             self.seen.pop_front();

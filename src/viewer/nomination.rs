@@ -13,11 +13,11 @@ use crate::net::stun::{Class, Message};
 
 /// The viewer's last check that nominated a path, until the core's own check of that path is answered.
 #[derive(Debug, Default)]
-pub struct Nomination(Option<(SocketAddr, Bytes)>);
+pub(super) struct Nomination(Option<(SocketAddr, Bytes)>);
 
 impl Nomination {
     /// Records a message that the core has read; returns a message that it must read again now.
-    pub fn read(&mut self, from: SocketAddr, datagram: &Bytes) -> Option<Bytes> {
+    pub(super) fn read(&mut self, from: SocketAddr, datagram: &Bytes) -> Option<Bytes> {
         let message = Message::parse(datagram)?;
         match message.class {
             Class::Request if message.nominates() => self.0 = Some((from, datagram.clone())),

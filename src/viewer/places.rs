@@ -47,7 +47,7 @@ fn household(most: usize) -> usize {
 
 /// Why there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub(super) enum Refusal {
     /// All places are taken; their number.
     Full(usize),
     /// This credential, or the household, has its share; the size of the share.
@@ -156,10 +156,10 @@ impl<T> Seats<T> {
 
 /// All places.
 #[derive(Clone)]
-pub struct Places(Arc<Mutex<Seats<CancellationToken>>>);
+pub(super) struct Places(Arc<Mutex<Seats<CancellationToken>>>);
 
 /// A taken place; dropping it frees it.
-pub struct Place {
+pub(super) struct Place {
     places: Places,
     number: u64,
     /// Cancelled when the viewer must make room.
@@ -168,27 +168,27 @@ pub struct Place {
 
 impl Places {
     /// Creates `most` places.
-    pub fn new(most: usize) -> Self {
+    pub(super) fn new(most: usize) -> Self {
         Self(Arc::new(Mutex::new(Seats::new(most))))
     }
 
     /// Changes the number of places to `most`. Taken places are kept.
-    pub fn set(&self, most: usize) {
+    pub(super) fn set(&self, most: usize) {
         self.seats().most = most;
     }
 
     /// Closes all free places.
-    pub fn close(&self) {
+    pub(super) fn close(&self) {
         self.seats().closed = true;
     }
 
     /// Asks whether somebody may make an offer now. It counts, even if it turns out to be a bad one.
-    pub fn ask(&self, holder: Holder) -> Result<(), Refusal> {
+    pub(super) fn ask(&self, holder: Holder) -> Result<(), Refusal> {
         self.seats().ask(holder, Instant::now())
     }
 
     /// Takes a place for an offer that was admitted by [`ask`](Self::ask).
-    pub fn take(&self, holder: Holder) -> Result<Place, Refusal> {
+    pub(super) fn take(&self, holder: Holder) -> Result<Place, Refusal> {
         let end = CancellationToken::new();
         let (number, ended) = self.seats().take(holder, Instant::now(), end.clone())?;
         if let Some(ended) = ended {
@@ -204,7 +204,7 @@ impl Places {
 
 impl Place {
     /// The viewer is connected, and does not give way any more.
-    pub fn live(&self) {
+    pub(super) fn live(&self) {
         if let Some(taken) = self.places.seats().taken.get_mut(&self.number) {
             taken.live = true;
         }

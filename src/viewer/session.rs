@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-pub use super::core::Change;
+pub(super) use super::core::Change;
 use super::core::Core;
 use super::media::Unit;
 use super::port::{Alert, Flight, Mail, Mailbox, is_dtls};
@@ -19,7 +19,7 @@ use super::wire::{Batch, Extensions, NtpClock, Picture, Sent, Stream, Wire};
 use super::{Error, sdp};
 
 /// A viewer's session.
-pub struct Session {
+pub(super) struct Session {
     core: Core,
     wire: Wire,
     flight: Flight,
@@ -40,7 +40,7 @@ impl Session {
     ///
     /// # Errors
     /// webrtc refuses the offer that we wrote for it, or the system has no random numbers.
-    pub fn answer(
+    pub(super) fn answer(
         playable: Playable,
         mailbox: Arc<Mailbox>,
         families: [bool; 2],
@@ -65,7 +65,7 @@ impl Session {
     ///
     /// # Errors
     /// webrtc refuses it; the connection is lost.
-    pub fn renegotiate(&mut self, playable: Playable, sound: bool, now: Instant) -> Result<(), Error> {
+    pub(super) fn renegotiate(&mut self, playable: Playable, sound: bool, now: Instant) -> Result<(), Error> {
         let restarts = playable.restarts(&self.playable);
         let before = std::mem::replace(&mut self.playable, playable);
         if restarts {
@@ -79,7 +79,7 @@ impl Session {
     ///
     /// # Errors
     /// webrtc's answer lacks something.
-    pub fn description(&self, candidates: &[String], complete: bool) -> Result<String, Error> {
+    pub(super) fn description(&self, candidates: &[String], complete: bool) -> Result<String, Error> {
         self.playable.answer(&self.answer, &self.sources, candidates, complete)
     }
 
@@ -107,7 +107,7 @@ impl Session {
     }
 
     /// The current offer.
-    pub fn offer(&self) -> &Playable {
+    pub(super) fn offer(&self) -> &Playable {
         &self.playable
     }
 
@@ -115,12 +115,12 @@ impl Session {
     ///
     /// # Errors
     /// It does not follow RFC 8839.
-    pub fn add_candidate(&mut self, candidate: &str) -> Result<(), Error> {
+    pub(super) fn add_candidate(&mut self, candidate: &str) -> Result<(), Error> {
         self.core.add_candidate(candidate)
     }
 
     /// Processes everything that has arrived.
-    pub fn receive(&mut self, now: Instant) {
+    pub(super) fn receive(&mut self, now: Instant) {
         for mail in self.mailbox.clone().take() {
             match mail {
                 Mail::Stun(from, datagram) => self.core.read(from, &datagram, now),
@@ -141,12 +141,12 @@ impl Session {
     }
 
     /// Sends a picture or a sound packet.
-    pub fn send(&mut self, unit: &Unit, sound: bool) -> Sent {
+    pub(super) fn send(&mut self, unit: &Unit, sound: bool) -> Sent {
         self.wire.unit(unit, sound)
     }
 
     /// Processes everything that was passed in and the passing of time; returns what has happened.
-    pub fn pass(&mut self, now: Instant) -> Vec<Change> {
+    pub(super) fn pass(&mut self, now: Instant) -> Vec<Change> {
         let Self { core, wire, flight, mailbox, control, .. } = self;
         let changes = core.pass(now, |to, datagram| {
             if is_dtls(&datagram) {
@@ -172,37 +172,37 @@ impl Session {
     }
 
     /// Whether the viewer has requested a keyframe in this video section since the previous call.
-    pub fn wishes_keyframe(&mut self, section: usize) -> bool {
+    pub(super) fn wishes_keyframe(&mut self, section: usize) -> bool {
         self.wishes.get_mut(section).is_some_and(std::mem::take)
     }
 
     /// The ICE and DTLS datagrams to send now, with the destinations that webrtc knows.
-    pub fn control(&mut self) -> std::vec::Drain<'_, (SocketAddr, Bytes)> {
+    pub(super) fn control(&mut self) -> std::vec::Drain<'_, (SocketAddr, Bytes)> {
         self.control.drain(..)
     }
 
     /// The media to send now; the caller clears it after sending.
-    pub fn media(&mut self) -> &mut Batch {
+    pub(super) fn media(&mut self) -> &mut Batch {
         self.wire.batch()
     }
 
     /// The latest time for the next pass, if nothing arrives before.
-    pub fn due(&self) -> Option<Instant> {
+    pub(super) fn due(&self) -> Option<Instant> {
         [self.core.due(), self.flight.due(), self.wire.due()].into_iter().flatten().min()
     }
 
     /// The alert by which the DTLS handshake failed, if either side has sent one.
-    pub fn handshake_failure(&self) -> Option<Alert> {
+    pub(super) fn handshake_failure(&self) -> Option<Alert> {
         self.mailbox.gate().failed()
     }
 
     /// Privacy was switched on: packets of this video section are not retransmitted any more.
-    pub fn forget(&mut self, section: usize) {
+    pub(super) fn forget(&mut self, section: usize) {
         self.wire.forget(section);
     }
 
     /// Closes the connection. After that, only what is left may be sent.
-    pub fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         let control = &mut self.control;
         self.core.close(|to, datagram| control.push((to, datagram)));
     }

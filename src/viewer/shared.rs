@@ -23,7 +23,7 @@ use crate::status::Status;
 const LEAVE: Duration = Duration::from_secs(1);
 
 /// What the registry and the viewers' tasks share.
-pub struct Shared {
+pub(super) struct Shared {
     /// Source of the media.
     pub cameras: Arc<Cameras>,
     /// Destination of the counters.
@@ -39,7 +39,7 @@ pub struct Shared {
 
 /// An event of a viewer that is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Visit {
+pub(super) enum Visit {
     /// Its offer was answered.
     Joined,
     /// It is connected.
@@ -51,7 +51,7 @@ pub enum Visit {
 }
 
 /// The public side of a viewer.
-pub struct Viewer {
+pub(super) struct Viewer {
     /// Short name for lists and logs.
     pub name: String,
     /// The start of its id.
@@ -94,7 +94,7 @@ pub struct Viewer {
 
 /// A viewer's entry in the list of viewers. Once it is dropped, requests about the viewer are answered with
 /// [`Error::Unknown`].
-pub struct Entry {
+pub(super) struct Entry {
     shared: Arc<Shared>,
     id: ViewerId,
 }
@@ -106,7 +106,7 @@ impl Drop for Entry {
 }
 
 /// A command of the registry to a viewer's task.
-pub enum Command {
+pub(super) enum Command {
     /// A usable candidate of the viewer.
     Candidate(String),
     /// A new offer.
@@ -142,7 +142,7 @@ pub enum Command {
 
 impl Shared {
     /// Creates an empty list. Media comes from `cameras` and goes through `port`.
-    pub fn new(cameras: Arc<Cameras>, status: Arc<Status>, port: Arc<Port>) -> Self {
+    pub(super) fn new(cameras: Arc<Cameras>, status: Arc<Status>, port: Arc<Port>) -> Self {
         Self {
             cameras,
             status,
@@ -154,29 +154,29 @@ impl Shared {
     }
 
     /// Whether to log a line about a viewer, with the number of lines left out before.
-    pub fn may_say(&self, viewer: &Viewer, visit: Visit) -> Option<LeftOut> {
+    pub(super) fn may_say(&self, viewer: &Viewer, visit: Visit) -> Option<LeftOut> {
         let mut visits = self.visits.lock().unwrap_or_else(PoisonError::into_inner);
         visits.may_say((viewer.holder.credential, visit), Pts::now())
     }
 
     /// Adds a viewer, which is known by `id` until the entry is dropped.
-    pub fn enter(self: &Arc<Self>, id: ViewerId, viewer: Arc<Viewer>) -> Entry {
+    pub(super) fn enter(self: &Arc<Self>, id: ViewerId, viewer: Arc<Viewer>) -> Entry {
         self.lock().insert(id.clone(), viewer);
         Entry { shared: self.clone(), id }
     }
 
     /// The viewer with this `id`.
-    pub fn find(&self, id: &ViewerId) -> Result<Arc<Viewer>, Error> {
+    pub(super) fn find(&self, id: &ViewerId) -> Result<Arc<Viewer>, Error> {
         self.lock().get(id).cloned().ok_or(Error::Unknown)
     }
 
     /// All viewers, in no particular order.
-    pub fn all(&self) -> Vec<Arc<Viewer>> {
+    pub(super) fn all(&self) -> Vec<Arc<Viewer>> {
         self.lock().values().cloned().collect()
     }
 
     /// Number of viewers.
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.lock().len()
     }
 
@@ -187,12 +187,12 @@ impl Shared {
 
 impl Viewer {
     /// Sends a command to its task.
-    pub async fn command(&self, command: Command) -> Result<(), Error> {
+    pub(super) async fn command(&self, command: Command) -> Result<(), Error> {
         self.commands.send(command).await.map_err(|_| Error::Unknown)
     }
 
     /// Waits until its task has nothing left from this camera, or from any.
-    pub async fn conceal(&self, camera: Option<&str>) {
+    pub(super) async fn conceal(&self, camera: Option<&str>) {
         let (done, sent) = oneshot::channel();
         if self.command(Command::Concealed(camera.map(str::to_owned), done)).await.is_ok() {
             let _ = sent.await; // fails if the task has ended instead
@@ -200,7 +200,7 @@ impl Viewer {
     }
 
     /// Ends the viewer; returns when its line is closed, or when that takes too long.
-    pub async fn end(&self, why: &str) {
+    pub(super) async fn end(&self, why: &str) {
         let ended = async {
             let _ = self.command(Command::Leave(why.to_owned())).await; // fails if it is ending by itself
             self.gone.cancelled().await;
@@ -211,12 +211,12 @@ impl Viewer {
     }
 
     /// What it wants, and what it receives.
-    pub fn wishes(&self) -> MutexGuard<'_, Wishes> {
+    pub(super) fn wishes(&self) -> MutexGuard<'_, Wishes> {
         self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Its facts for lists.
-    pub fn facts(&self) -> Facts {
+    pub(super) fn facts(&self) -> Facts {
         Facts {
             name: self.name.clone(),
             id: self.id.clone(),

@@ -49,7 +49,7 @@ const MOST_CANDIDATES: usize = 32;
 const RESTART_PATIENCE: Duration = Duration::from_millis(200);
 
 /// The state of the task.
-pub struct Task {
+pub(super) struct Task {
     /// Its entry in the list of viewers, until its line is closed.
     pub entry: Entry,
     /// Its public side.
@@ -110,7 +110,7 @@ struct Course {
 
 impl Task {
     /// Runs until the viewer is gone.
-    pub async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         let end = self.watch().await;
         self.session.close();
         self.send_control();
@@ -478,7 +478,7 @@ fn answered<T>(
 }
 
 /// Our complete answer, and our side of the ICE session in it.
-pub fn complete(session: &Session, gathered: &Gathered) -> Result<(String, Fragment), Error> {
+pub(super) fn complete(session: &Session, gathered: &Gathered) -> Result<(String, Fragment), Error> {
     let answer = session.description(&gathered.lines(), gathered.complete())?;
     let ice = session.offer().ice_of(&answer);
     let ice = ice.ok_or_else(|| Error::Internal("webrtc's answer has no ICE credentials".into()))?;

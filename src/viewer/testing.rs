@@ -12,7 +12,7 @@ use crate::pipeline::quality::Quality;
 use crate::status::Status;
 
 /// A registry, with the cameras "front", "back" and "garage".
-pub struct House {
+pub(super) struct House {
     /// The registry of viewers.
     pub registry: Arc<Registry>,
     /// The cameras.
@@ -21,7 +21,7 @@ pub struct House {
 
 impl House {
     /// Creates one with room for `most` viewers.
-    pub fn new(most: usize) -> Self {
+    pub(super) fn new(most: usize) -> Self {
         let status = Arc::new(Status::default());
         let addresses = watch::channel(vec![("lo".to_owned(), Ipv4Addr::LOCALHOST.into())]).1;
         let ice = config::Ice { port: 0, ..Default::default() };
@@ -31,12 +31,17 @@ impl House {
     }
 
     /// A request for a camera, for the named video section or for the next unnamed one.
-    pub fn wanted(&self, mid: Option<&str>, camera: &str, quality: Quality) -> Wanted {
+    pub(super) fn wanted(&self, mid: Option<&str>, camera: &str, quality: Quality) -> Wanted {
         Wanted { mid: mid.map(str::to_owned), camera: self.cameras.find(camera).expect("there"), quality }
     }
 
     /// Joins with an offer of the owner's page.
-    pub async fn join(&self, sdp: &str, cameras: Vec<Wanted>, listen: Option<&str>) -> Result<Answer, Error> {
+    pub(super) async fn join(
+        &self,
+        sdp: &str,
+        cameras: Vec<Wanted>,
+        listen: Option<&str>,
+    ) -> Result<Answer, Error> {
         let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
         let holder = Holder { credential: Credential::new([0; 32]), owner: true, household: false };
         let (sdp, who, listen) = (sdp.to_owned(), "test".into(), listen.map(str::to_owned));

@@ -38,7 +38,7 @@ const MOST_LATE: u32 = 3;
 
 /// The pictures of a video section.
 #[derive(Default)]
-pub struct Track {
+pub(super) struct Track {
     wish: Quality,
     /// The current or next camera and rung; `None`: nothing is sent.
     target: Option<Target>,
@@ -89,7 +89,7 @@ impl Rung {
 
 impl Track {
     /// Switches to that camera in this quality. Does nothing if that is already so.
-    pub fn show(&mut self, camera: &Arc<Camera>, wish: Quality) {
+    pub(super) fn show(&mut self, camera: &Arc<Camera>, wish: Quality) {
         self.wish = wish;
         if self.target.as_ref().is_none_or(|target| !target.source.is(camera)) {
             let still = self.at.as_ref().map(|at| &at.source).filter(|source| source.is(camera));
@@ -102,13 +102,13 @@ impl Track {
     }
 
     /// Stops sending, and ends all demand for cameras.
-    pub fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         (self.target, self.next) = (None, None);
         self.leave();
     }
 
     /// Stops sending the current rung; the target, if different, is still waited for.
-    pub fn leave(&mut self) {
+    pub(super) fn leave(&mut self) {
         if let Some(at) = self.at.take() {
             self.lagged += at.pictures.lagged();
             self.changed = true;
@@ -118,22 +118,22 @@ impl Track {
     }
 
     /// Whether it wants anything of a camera.
-    pub fn wants(&self) -> bool {
+    pub(super) fn wants(&self) -> bool {
         self.target.is_some()
     }
 
     /// The camera and rung that it is sending.
-    pub fn gets(&self) -> Option<(&str, Share)> {
+    pub(super) fn gets(&self) -> Option<(&str, Share)> {
         self.at.as_ref().map(|at| (&*at.source.camera.name, at.share))
     }
 
     /// Whether these changed since the previous call.
-    pub fn changed(&mut self) -> bool {
+    pub(super) fn changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
     }
 
     /// Switches to the rung that fits the requested quality best among those offered now.
-    pub fn follow(&mut self) {
+    pub(super) fn follow(&mut self) {
         let Some(Target { source, offered }) = &mut self.target else { return };
         let share = offered.borrow_and_update().nearest(self.wish);
         if self.next.as_ref().or(self.at.as_ref()).is_some_and(|now| now.is(source, share)) {
@@ -151,7 +151,7 @@ impl Track {
     }
 
     /// The next picture to send. The task is woken when there is one.
-    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Arc<VideoUnit>> {
+    pub(super) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Arc<VideoUnit>> {
         self.advance(|pictures| match pictures.poll_recv(cx) {
             Poll::Ready(unit) => Some(unit),
             Poll::Pending => None,
@@ -160,7 +160,7 @@ impl Track {
     }
 
     /// The next picture to send that is already there.
-    pub fn try_recv(&mut self) -> Option<Arc<VideoUnit>> {
+    pub(super) fn try_recv(&mut self) -> Option<Arc<VideoUnit>> {
         self.advance(Subscription::try_recv)
     }
 
@@ -184,18 +184,18 @@ impl Track {
     }
 
     /// Its viewer lost pictures: requests a keyframe. Returns false if it does so too often.
-    pub fn wish_keyframe(&self, now: Pts) -> bool {
+    pub(super) fn wish_keyframe(&self, now: Pts) -> bool {
         self.at.as_ref().is_none_or(|at| at.pictures.wish_keyframe(now)) // it begins with one
     }
 
     /// How often it lagged and skipped to a keyframe.
-    pub fn lagged(&self) -> u64 {
+    pub(super) fn lagged(&self) -> u64 {
         self.lagged + self.at.as_ref().map_or(0, |at| at.pictures.lagged())
     }
 
     /// Privacy was switched on for this camera, or for all: discards its pictures that are held back. Returns
     /// whether any of it was sent.
-    pub fn conceal(&mut self, camera: Option<&str>) -> bool {
+    pub(super) fn conceal(&mut self, camera: Option<&str>) -> bool {
         let sent = !self.shown.is_empty() && camera.is_none_or(|c| self.shown.iter().any(|s| s == c));
         if sent {
             self.drop_held();
@@ -341,4 +341,4 @@ impl Switch {
 }
 
 #[cfg(test)]
-pub mod tests;
+pub(super) mod tests;

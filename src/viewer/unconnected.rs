@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::port::{Alert, Progress};
 
 /// What is known about an attempt.
-pub struct Attempt {
+pub(super) struct Attempt {
     /// How far the viewer got.
     pub progress: Progress,
     /// The alert by which the DTLS handshake failed.
@@ -23,7 +23,7 @@ pub struct Attempt {
 }
 
 /// The reason in one sentence, without a full stop.
-pub fn why(attempt: &Attempt) -> String {
+pub(super) fn why(attempt: &Attempt) -> String {
     let Attempt { port, waited, .. } = attempt;
     let (seconds, protocols) = (waited.as_secs(), if attempt.tcp { "UDP and TCP" } else { "UDP" });
     let silent = format!("nothing arrived from the viewer at port {port} ({protocols}) within {seconds} s");

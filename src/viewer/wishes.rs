@@ -6,7 +6,7 @@ use crate::pipeline::quality::{Quality, Share};
 
 /// What a viewer wants.
 #[derive(Clone, Debug)]
-pub struct Wishes {
+pub(super) struct Wishes {
     /// Its video sections, in the order of its offer; at least one.
     pub sections: Vec<Section>,
     /// The camera whose sound it wants.
@@ -15,7 +15,7 @@ pub struct Wishes {
 
 /// A video section.
 #[derive(Clone, Debug)]
-pub struct Section {
+pub(super) struct Section {
     /// Its name in the offer (`a=mid`), if it has one.
     pub mid: Option<String>,
     /// The camera that it should show; `None` if a later offer removed it.
@@ -30,14 +30,14 @@ pub struct Section {
 
 impl Section {
     /// Creates a section in which nothing was sent yet.
-    pub fn of(mid: Option<String>, Wanted { camera, quality, .. }: &Wanted) -> Self {
+    pub(super) fn of(mid: Option<String>, Wanted { camera, quality, .. }: &Wanted) -> Self {
         Self { mid, camera: Some(camera.name.clone()), quality: *quality, paused: false, gets: None }
     }
 }
 
 impl Wishes {
     /// Applies a later offer with these `pictures`, for the cameras in `wanted`.
-    pub fn renew(&mut self, pictures: &[Picture], wanted: &[Wanted]) {
+    pub(super) fn renew(&mut self, pictures: &[Picture], wanted: &[Wanted]) {
         for (number, picture) in pictures.iter().enumerate() {
             let wanted = picture.wanted.and_then(|n| wanted.get(n));
             match (self.sections.get_mut(number), wanted) {
@@ -56,7 +56,7 @@ impl Wishes {
     }
 
     /// The section of that name, or all sections, including those without a picture.
-    pub fn sections(&mut self, mid: Option<&str>) -> Result<&mut [Section], Error> {
+    pub(super) fn sections(&mut self, mid: Option<&str>) -> Result<&mut [Section], Error> {
         match mid {
             Some(mid) => self.section(mid).map(std::slice::from_mut),
             None => Ok(&mut self.sections),
@@ -64,13 +64,13 @@ impl Wishes {
     }
 
     /// The section of that name, if it has a picture.
-    pub fn section(&mut self, mid: &str) -> Result<&mut Section, Error> {
+    pub(super) fn section(&mut self, mid: &str) -> Result<&mut Section, Error> {
         let section = self.sections.iter_mut().find(|s| s.mid.as_deref() == Some(mid) && s.camera.is_some());
         section.ok_or_else(|| Error::BadOffer(format!("no video is sent in a media section named {mid:?}")))
     }
 
     /// The cameras from which it may receive something now, without duplicates.
-    pub fn cameras(&self) -> Vec<String> {
+    pub(super) fn cameras(&self) -> Vec<String> {
         let sections = self.sections.iter().flat_map(|s| {
             let gets = s.gets.as_ref().map(|(camera, _)| camera); // it may still be switching to a different one
             s.camera.iter().chain(gets)
@@ -82,7 +82,7 @@ impl Wishes {
     }
 
     /// The facts of each section that has a picture, for lists.
-    pub fn facts(&self) -> Vec<TrackFacts> {
+    pub(super) fn facts(&self) -> Vec<TrackFacts> {
         let facts = |s: &Section| {
             let rung = s.gets.as_ref().map(|(_, rung)| *rung);
             Some(TrackFacts { camera: s.camera.clone()?, quality: s.quality, rung, paused: s.paused })

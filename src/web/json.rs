@@ -4,14 +4,14 @@ use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
 /// A type that clients send as JSON.
-pub trait Expected: DeserializeOwned {
+pub(super) trait Expected: DeserializeOwned {
     /// The expected form, for error messages: an example, or words that fit after "expected ".
     const LOOKS: &'static str;
 }
 
 /// Parses `text`; the error is the rest of a sentence whose subject is `text`. It leaves out the parser's own message,
 /// which speaks of Rust types.
-pub fn parse<T: Expected>(text: &str) -> Result<T, String> {
+pub(super) fn parse<T: Expected>(text: &str) -> Result<T, String> {
     serde_json::from_str(text).map_err(|e| match e.classify() {
         Category::Data => format!("is valid JSON with unexpected content: expected {}", T::LOOKS),
         Category::Syntax | Category::Eof | Category::Io => {

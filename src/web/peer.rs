@@ -26,7 +26,7 @@ pub struct State {
 
 /// The connection of a request.
 #[derive(Clone)]
-pub struct Connection {
+pub(super) struct Connection {
     /// Address of the client, also of one behind a proxy; never IPv4-mapped.
     pub remote: SocketAddr,
     /// The source that the connection counts for.
@@ -45,7 +45,7 @@ pub struct Connection {
 
 impl Connection {
     /// The connection with the facts of its client that a trusted proxy has reported.
-    pub fn of(mut self, client: &Client, links: &Links) -> Self {
+    pub(super) fn of(mut self, client: &Client, links: &Links) -> Self {
         if client.address != self.remote.ip() {
             self.remote = SocketAddr::new(client.address, 0); // proxies don't report the port
             self.source = links.source(client.address);

@@ -37,7 +37,7 @@ fn is_wanted(method: &Method, headers: &HeaderMap) -> bool {
 }
 
 /// How the browser has reached the device.
-pub struct Reached {
+pub(super) struct Reached {
     /// The requested host, as sent.
     host: String,
     /// The local address of the connection.
@@ -49,7 +49,7 @@ pub struct Reached {
 
 impl Reached {
     /// The facts of a request, if it wants a page.
-    pub fn of(method: &Method, headers: &HeaderMap, peer: &Connection) -> Option<Self> {
+    pub(super) fn of(method: &Method, headers: &HeaderMap, peer: &Connection) -> Option<Self> {
         let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
         let Connection { local, scheme, via, .. } = peer;
         is_wanted(method, headers).then(|| Self { host, local: *local, scheme: *scheme, via: via.clone() })
@@ -57,7 +57,7 @@ impl Reached {
 }
 
 /// The refusal as a page.
-pub fn page(problem: &Problem, json: reply::Response, reached: &Reached) -> reply::Response {
+pub(super) fn page(problem: &Problem, json: reply::Response, reached: &Reached) -> reply::Response {
     let (mut parts, _) = json.into_parts();
     parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     parts.headers.insert(CONTENT_SECURITY_POLICY, POLICY.clone());

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 /// A QR code without its quiet zone.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Qr {
+pub(super) struct Qr {
     /// Width and height in modules.
     pub size: usize,
     /// The dark modules as the `d` of an SVG path: a rectangle for each run in a row, with modules of size 1.
@@ -14,7 +14,7 @@ pub struct Qr {
 
 impl Qr {
     /// Encodes a text; `None` if it is too long.
-    pub fn of(text: &str) -> Option<Self> {
+    pub(super) fn of(text: &str) -> Option<Self> {
         // A screen is clean, so the lowest error correction is enough and keeps the code small.
         let code = QrCode::with_error_correction_level(text, EcLevel::L).ok()?;
         let size = code.width();

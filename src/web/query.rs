@@ -4,18 +4,18 @@ use warp::Filter;
 use warp::filters::BoxedFilter;
 
 /// Extracts the raw query, or an empty string.
-pub fn raw() -> BoxedFilter<(String,)> {
+pub(super) fn raw() -> BoxedFilter<(String,)> {
     warp::query::raw().or(warp::any().map(String::new)).unify().boxed()
 }
 
 /// All values of a key, in order.
-pub fn all(query: &str, key: &str) -> Vec<String> {
+pub(super) fn all(query: &str, key: &str) -> Vec<String> {
     let pairs = form_urlencoded::parse(query.as_bytes());
     pairs.filter(|(name, _)| name == key).map(|(_, value)| value.into_owned()).collect()
 }
 
 /// The last value of a key, which is the one that counts.
-pub fn last(query: &str, key: &str) -> Option<String> {
+pub(super) fn last(query: &str, key: &str) -> Option<String> {
     all(query, key).pop()
 }
 

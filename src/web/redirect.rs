@@ -11,7 +11,7 @@ use crate::config;
 
 /// The redirect for `request`: to the same host, if that is this device, so that it leads nowhere else. `port` is the
 /// HTTPS port, unless the request came to that port.
-pub fn answer<B>(
+pub(super) fn answer<B>(
     request: &Request<B>,
     web: &config::Web,
     machine: &dyn Machine,

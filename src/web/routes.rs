@@ -24,7 +24,7 @@ use crate::pipeline::snapshot;
 use crate::privacy::Private;
 
 /// The routes. A request that matches none gets 404.
-pub fn routes(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
+pub(super) fn routes(state: &Arc<State>) -> BoxedFilter<(reply::Response,)> {
     let with = |state: &Arc<State>| {
         let state = state.clone();
         warp::any().map(move || state.clone())
@@ -109,7 +109,7 @@ async fn picture(state: Arc<State>, visitor: Visitor, query: String) -> reply::R
 }
 
 /// Answers one request: first the guard and the access table, then the routes, then the headers of all responses.
-pub async fn answer<S, B>(
+pub(super) async fn answer<S, B>(
     service: S,
     state: Arc<State>,
     peer: Connection,

@@ -10,11 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Modules that are served as one file: name and text of each, in the order of their imports. The last one names the
 /// file.
-pub struct Script(pub &'static [(&'static str, &'static str)]);
+pub(super) struct Script(pub &'static [(&'static str, &'static str)]);
 
 impl Script {
     /// The name of the file.
-    pub fn name(&self) -> &'static str {
+    pub(super) fn name(&self) -> &'static str {
         self.0.last().map_or("", |(name, _)| *name)
     }
 
@@ -23,7 +23,7 @@ impl Script {
     }
 
     /// The content of the file; `all` are all files.
-    pub fn text(&self, all: &[Self]) -> String {
+    pub(super) fn text(&self, all: &[Self]) -> String {
         let mut imports: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         let mut body = String::new();
         for line in self.0.iter().flat_map(|(_, text)| text.lines()) {

@@ -13,14 +13,14 @@ use crate::viewer::Holder;
 
 /// All connection slots of the server.
 #[derive(Debug)]
-pub struct Connections {
+pub(super) struct Connections {
     places: Mutex<Places<DropGuard>>,
     left: Notify,
 }
 
 impl Connections {
     /// Creates as many slots as `limits` allow.
-    pub fn new(limits: places::Limits) -> Arc<Self> {
+    pub(super) fn new(limits: places::Limits) -> Arc<Self> {
         Arc::new(Self { places: Mutex::new(Places::new(limits)), left: Notify::new() })
     }
 
@@ -32,7 +32,7 @@ impl Connections {
     ///
     /// # Errors
     /// If there is no slot for this source.
-    pub fn take(self: &Arc<Self>, source: Source, phase: Phase) -> Result<Place, Refusal> {
+    pub(super) fn take(self: &Arc<Self>, source: Source, phase: Phase) -> Result<Place, Refusal> {
         let end = CancellationToken::new();
         let guard = end.clone().drop_guard();
         let (number, _ended) = self.places().take(source, phase, Instant::now(), guard)?;
@@ -40,12 +40,12 @@ impl Connections {
     }
 
     /// The number of taken slots.
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.places().count()
     }
 
     /// Waits until all slots are free.
-    pub async fn empty(&self) {
+    pub(super) async fn empty(&self) {
         loop {
             let left = self.left.notified();
             if self.count() == 0 {
@@ -58,7 +58,7 @@ impl Connections {
 
 /// A taken slot; dropping it frees it.
 #[derive(Debug)]
-pub struct Place {
+pub(super) struct Place {
     seats: Arc<Connections>,
     number: u64,
     /// Cancelled when the connection has to be closed for another one.
@@ -67,12 +67,12 @@ pub struct Place {
 
 impl Place {
     /// Notes that a request began (`busy`) or was answered.
-    pub fn progress(&self, busy: bool) {
+    pub(super) fn progress(&self, busy: bool) {
         self.seats.places().progress(self.number, busy, Instant::now());
     }
 
     /// Notes the valid credential of a request, or that it had none.
-    pub fn known(&self, holder: Option<Holder>) {
+    pub(super) fn known(&self, holder: Option<Holder>) {
         self.seats.places().known(self.number, holder, Instant::now());
     }
 
@@ -81,7 +81,7 @@ impl Place {
     ///
     /// # Errors
     /// If there are too many, or they are opened too fast.
-    pub fn keep(&self, holder: Holder, source: Source, per_credential: usize) -> Result<(), NotKept> {
+    pub(super) fn keep(&self, holder: Holder, source: Source, per_credential: usize) -> Result<(), NotKept> {
         self.seats.places().keep(self.number, holder, source, per_credential, Instant::now())
     }
 }

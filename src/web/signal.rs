@@ -45,13 +45,13 @@ const PAGES: usize = 16;
 
 /// Close codes of RFC 6455 section 7.4.1, and one of ours.
 mod code {
-    pub const NORMAL: u16 = 1000;
-    pub const GOING_AWAY: u16 = 1001;
-    pub const PROTOCOL_ERROR: u16 = 1002;
-    pub const POLICY: u16 = 1008;
-    pub const TOO_BIG: u16 = 1009;
+    pub(super) const NORMAL: u16 = 1000;
+    pub(super) const GOING_AWAY: u16 = 1001;
+    pub(super) const PROTOCOL_ERROR: u16 = 1002;
+    pub(super) const POLICY: u16 = 1008;
+    pub(super) const TOO_BIG: u16 = 1009;
     /// Our own code (section 7.4.2), modelled on HTTP's 401.
-    pub const SIGNED_OUT: u16 = 4401;
+    pub(super) const SIGNED_OUT: u16 = 4401;
 }
 
 /// `GET /api/signal`.

@@ -24,18 +24,18 @@ use crate::status::{self, Status};
 use crate::viewer::{Port, Registry};
 
 /// A temporary folder, removed when dropped.
-pub struct Dir(PathBuf);
+pub(super) struct Dir(PathBuf);
 
 impl Dir {
     /// Chooses a name; the folder does not exist yet.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
         Self(std::env::temp_dir().join(format!("peercam-web-{}-{n}", std::process::id())))
     }
 
     /// The path.
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.0
     }
 }
@@ -47,7 +47,7 @@ impl Drop for Dir {
 }
 
 /// A daemon without media, with an owner and an owner's token.
-pub struct Daemon {
+pub(super) struct Daemon {
     /// The parts that the web server uses.
     pub context: Arc<Context>,
     /// The owner's token.
@@ -57,13 +57,13 @@ pub struct Daemon {
 
 impl Daemon {
     /// The first camera.
-    pub fn camera(&self) -> Arc<Camera> {
+    pub(super) fn camera(&self) -> Arc<Camera> {
         self.context.cameras.all()[0].clone()
     }
 }
 
 /// A principal with this role, which may watch these cameras.
-pub fn principal(role: Role, cameras: Scope) -> Principal {
+pub(super) fn principal(role: Role, cameras: Scope) -> Principal {
     Principal { role, cameras, who: role.as_str().into(), key: Key::Token(Digest::of(role.as_str())) }
 }
 
@@ -75,23 +75,23 @@ impl std::ops::Deref for Daemon {
 }
 
 /// A stored session of the owner.
-pub fn session(secret: &str) -> Session {
+pub(super) fn session(secret: &str) -> Session {
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
     Session { digest: Digest::of(secret), role: Role::Owner, created_unix: now, seen_unix: now }
 }
 
 /// A daemon without media.
-pub fn context() -> Daemon {
+pub(super) fn context() -> Daemon {
     context_with(config::Web::default(), config::Ice::default())
 }
 
 /// A daemon without media, with this configuration.
-pub fn context_with(config: config::Web, ice: config::Ice) -> Daemon {
+pub(super) fn context_with(config: config::Web, ice: config::Ice) -> Daemon {
     context_for(&["camera"], config, ice)
 }
 
 /// A daemon without media, with cameras of these names.
-pub fn context_of(cameras: &[&str]) -> Daemon {
+pub(super) fn context_of(cameras: &[&str]) -> Daemon {
     context_for(cameras, config::Web::default(), config::Ice::default())
 }
 
@@ -124,7 +124,7 @@ fn context_for(cameras: &[&str], config: config::Web, ice: config::Ice) -> Daemo
 }
 
 /// A server on a free port, until dropped.
-pub struct Server {
+pub(super) struct Server {
     /// The address that it listens on.
     pub address: SocketAddr,
     /// The daemon that it serves.
@@ -136,12 +136,12 @@ pub struct Server {
 
 impl Server {
     /// Starts a server without TLS.
-    pub fn start(limits: Limits, context: Daemon) -> Self {
+    pub(super) fn start(limits: Limits, context: Daemon) -> Self {
         Self::speaking(Speaks::Plain, limits, context)
     }
 
     /// Starts a server.
-    pub fn speaking(speaks: Speaks, limits: Limits, context: Daemon) -> Self {
+    pub(super) fn speaking(speaks: Speaks, limits: Limits, context: Daemon) -> Self {
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), &[]).unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
@@ -151,25 +151,25 @@ impl Server {
     }
 
     /// Stops the server, and waits until it has ended.
-    pub async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.stop.cancel();
         self.server.ended().await;
     }
 
     /// Begins to stop the server.
-    pub fn cancel(&self) {
+    pub(super) fn cancel(&self) {
         self.stop.cancel();
     }
 }
 
 /// Longest wait of any test: far more than needed on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An offer as Chromium makes it.
-pub const OFFER: &str = include_str!("../../tests/data/offer-chromium-156.sdp");
+pub(super) const OFFER: &str = include_str!("../../tests/data/offer-chromium-156.sdp");
 
 /// Limits with times short enough for tests; sizes are those of the daemon.
-pub const QUICK: Limits = Limits {
+pub(super) const QUICK: Limits = Limits {
     handshake: Duration::from_millis(300),
     header: Duration::from_millis(300),
     body: Duration::from_millis(300),
@@ -178,7 +178,7 @@ pub const QUICK: Limits = Limits {
 };
 
 /// [`QUICK`] with only this many connections.
-pub fn few(connections: usize) -> Limits {
+pub(super) fn few(connections: usize) -> Limits {
     let places = places::Limits {
         connections,
         per_source: connections,
@@ -192,7 +192,7 @@ pub fn few(connections: usize) -> Limits {
 
 /// A response.
 #[derive(Debug)]
-pub struct Reply {
+pub(super) struct Reply {
     /// Status code.
     pub status: u16,
     head: String,
@@ -202,7 +202,7 @@ pub struct Reply {
 
 impl Reply {
     /// Parses everything received until the connection ended.
-    pub fn parse(bytes: &[u8]) -> Self {
+    pub(super) fn parse(bytes: &[u8]) -> Self {
         let text = String::from_utf8_lossy(bytes);
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
         let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
@@ -210,37 +210,37 @@ impl Reply {
     }
 
     /// All values of a header.
-    pub fn all(&self, name: &str) -> Vec<&str> {
+    pub(super) fn all(&self, name: &str) -> Vec<&str> {
         let lines = self.head.lines().filter_map(|l| l.split_once(": "));
         lines.filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v).collect()
     }
 
     /// The value of a header, or "".
-    pub fn header(&self, name: &str) -> &str {
+    pub(super) fn header(&self, name: &str) -> &str {
         self.all(name).first().copied().unwrap_or_default()
     }
 }
 
 impl Server {
     /// Sends `bytes` unchanged and reads until the connection ends.
-    pub async fn raw(&self, bytes: impl AsRef<[u8]>) -> Reply {
+    pub(super) async fn raw(&self, bytes: impl AsRef<[u8]>) -> Reply {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let _ = stream.write_all(bytes.as_ref()).await; // it may be refused before all is sent
         Reply::parse(&rest(&mut stream).await)
     }
 
     /// The header line with the owner's token.
-    pub fn owner(&self) -> String {
+    pub(super) fn owner(&self) -> String {
         format!("Authorization: Bearer {}", self.context.token)
     }
 
     /// Sends a request as the owner. `headers` are whole lines.
-    pub async fn ask(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Reply {
+    pub(super) async fn ask(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Reply {
         self.ask_as(&[&[self.owner().as_str()], headers].concat(), method, path, body).await
     }
 
     /// Sends a request without a credential. `headers` are whole lines.
-    pub async fn ask_as(&self, headers: &[&str], method: &str, path: &str, body: &str) -> Reply {
+    pub(super) async fn ask_as(&self, headers: &[&str], method: &str, path: &str, body: &str) -> Reply {
         let headers: String = headers.iter().map(|h| format!("{h}\r\n")).collect();
         let (address, length) = (self.address, body.len());
         self.raw(format!(
@@ -252,7 +252,7 @@ impl Server {
 }
 
 /// Reads until the connection ends.
-pub async fn rest(stream: &mut TcpStream) -> Vec<u8> {
+pub(super) async fn rest(stream: &mut TcpStream) -> Vec<u8> {
     let mut all = vec![];
     let read = stream.read_to_end(&mut all);
     // A reset ends the connection, too.

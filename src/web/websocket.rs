@@ -39,17 +39,17 @@ const BYTES: Rate = Rate { per_second: 32.0 * 1024.0, burst: 256.0 * 1024.0 };
 const WORTH_A_LOOK: f64 = 1024.0;
 
 /// A WebSocket of a page.
-pub type WebSocket = WebSocketStream<Paced<TokioIo<Upgraded>>>;
+pub(super) type WebSocket = WebSocketStream<Paced<TokioIo<Upgraded>>>;
 
 /// A request for a WebSocket.
-pub struct Opening {
+pub(super) struct Opening {
     key: HeaderValue,
     upgrade: OnUpgrade,
 }
 
 impl Opening {
     /// Reads a GET request; `None` if it does not request a WebSocket of version 13.
-    pub fn of(headers: &HeaderMap, upgrade: Option<OnUpgrade>) -> Option<Self> {
+    pub(super) fn of(headers: &HeaderMap, upgrade: Option<OnUpgrade>) -> Option<Self> {
         let says = |name, token: &str| {
             let values = headers.get_all(name).iter().filter_map(|v| v.to_str().ok());
             values.flat_map(|v| v.split(',')).any(|v| v.trim().eq_ignore_ascii_case(token))
@@ -62,7 +62,7 @@ impl Opening {
 
     /// Returns the response, and passes the socket to `talk` once it is sent. A message of more than `message_bytes` is
     /// an error.
-    pub fn accept<F>(
+    pub(super) fn accept<F>(
         self,
         message_bytes: usize,
         talk: impl FnOnce(WebSocket) -> F + Send + 'static,
@@ -99,7 +99,7 @@ impl Opening {
 }
 
 /// A stream that is read no faster than [`BYTES`] allows; further data waits at the sender.
-pub struct Paced<S> {
+pub(super) struct Paced<S> {
     stream: S,
     bucket: Bucket,
     pause: Option<Pin<Box<tokio::time::Sleep>>>,

@@ -83,9 +83,9 @@ const NOWHERE: &[&str] = &[
 ];
 
 /// The credentials that a client sends.
-pub type Shows = Vec<(&'static str, String)>;
+pub(crate) type Shows = Vec<(&'static str, String)>;
 
-pub fn ask(to: SocketAddr, shows: &Shows, method: &str, path: &str, body: &str) -> Response {
+pub(crate) fn ask(to: SocketAddr, shows: &Shows, method: &str, path: &str, body: &str) -> Response {
     let mut headers: Vec<(&str, &str)> = shows.iter().map(|(n, v)| (*n, v.as_str())).collect();
     if !body.is_empty() && !headers.iter().any(|(n, _)| *n == "Content-Type") {
         headers.push(("Content-Type", "application/json"));
@@ -93,7 +93,7 @@ pub fn ask(to: SocketAddr, shows: &Shows, method: &str, path: &str, body: &str) 
     anybody(to, method, path, &headers, body).unwrap_or_else(|e| panic!("{method} {path}: {e}"))
 }
 
-pub fn parsed(response: &Response) -> Value {
+pub(crate) fn parsed(response: &Response) -> Value {
     serde_json::from_str(&response.body).unwrap_or_else(|e| panic!("{e}: {response:?}"))
 }
 
@@ -103,7 +103,7 @@ fn cookies(to: SocketAddr, response: &Response) -> Shows {
     vec![("Cookie", response.cookies()), ("Origin", format!("http://{to}"))]
 }
 
-pub fn log_in(to: SocketAddr, password: &str) -> Shows {
+pub(crate) fn log_in(to: SocketAddr, password: &str) -> Shows {
     let body = json!({"password": password}).to_string();
     cookies(to, &ask(to, &vec![], "POST", "/api/login", &body))
 }
@@ -118,7 +118,7 @@ fn guest(to: SocketAddr, label: &str) -> (String, Shows) {
     (made["id"].as_str().expect("an id").to_owned(), shows)
 }
 
-pub fn bearer(token: &str) -> Shows {
+pub(crate) fn bearer(token: &str) -> Shows {
     vec![("Authorization", format!("Bearer {token}"))]
 }
 

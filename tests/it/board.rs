@@ -19,12 +19,12 @@ use crate::process::{Dir, Process};
 use crate::{file, place};
 
 /// The interface at this end of its cable.
-pub const TAP: &str = "board0";
+pub(crate) const TAP: &str = "board0";
 const PORT: u16 = 8080;
 
 /// The kind of board: its processor and its PID 1.
 #[derive(Clone, Copy, Debug)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// This machine's processor with a minimal system: up in some seconds.
     Bare,
     /// Debian as people install it, on this machine's processor.
@@ -45,7 +45,7 @@ impl Kind {
 }
 
 /// A booted board; dropping it is a power cut.
-pub struct Board {
+pub(crate) struct Board {
     qemu: Process,
     share: Dir,
     requests: u32,
@@ -54,12 +54,12 @@ pub struct Board {
 
 impl Board {
     /// Boots with kernel modules loaded.
-    pub fn boot(modules: &str) -> Self {
+    pub(crate) fn boot(modules: &str) -> Self {
         Self::boot_as(Kind::Bare, modules)
     }
 
     /// Boots a board of this kind.
-    pub fn boot_as(kind: Kind, modules: &str) -> Self {
+    pub(crate) fn boot_as(kind: Kind, modules: &str) -> Self {
         let ip = |args: &str| {
             let mut command = Command::new("ip");
             command.args(args.split(' '));
@@ -110,21 +110,21 @@ impl Board {
     }
 
     /// Has systemd reboot it; its disk keeps its contents.
-    pub fn reboot(&mut self) {
+    pub(crate) fn reboot(&mut self) {
         std::fs::remove_file(self.share.path().join("out/ready")).unwrap();
         self.run("setsid sh -c 'sleep 1; systemctl reboot' > /dev/null 2>&1 &");
         assert!(self.comes_up(), "the board does not come up again");
     }
 
     /// Runs a script on the board and returns its output; fails the test if the script fails.
-    pub fn run(&mut self, script: &str) -> String {
+    pub(crate) fn run(&mut self, script: &str) -> String {
         let (status, output) = self.attempt(script);
         assert_eq!(status, 0, "on the board: {script}\n{output}\n{}", self.daemon_log());
         output
     }
 
     /// Runs a script and returns its exit status and output.
-    pub fn attempt(&mut self, script: &str) -> (i32, String) {
+    pub(crate) fn attempt(&mut self, script: &str) -> (i32, String) {
         self.requests += 1;
         let n = self.requests;
         let share = self.share.path();
@@ -149,12 +149,12 @@ impl Board {
     }
 
     /// Creates a file that the board sees as /host/NAME.
-    pub fn put(&self, name: &str, contents: &[u8]) {
+    pub(crate) fn put(&self, name: &str, contents: &[u8]) {
         std::fs::write(self.share.path().join(name), contents).unwrap();
     }
 
     /// Starts the daemon there, and kills a running one. `config` is without `[web]`.
-    pub fn start_daemon(&mut self, config: &str) -> SocketAddr {
+    pub(crate) fn start_daemon(&mut self, config: &str) -> SocketAddr {
         let binary = self.share.path().join("peercam");
         if !binary.exists() {
             std::fs::copy(env!("CARGO_BIN_EXE_peercam"), &binary).unwrap();
@@ -179,17 +179,17 @@ impl Board {
         SocketAddr::from(([10, 77, 0, 2], PORT))
     }
 
-    pub fn daemon_log(&self) -> String {
+    pub(crate) fn daemon_log(&self) -> String {
         std::fs::read_to_string(self.share.path().join("daemon.log")).unwrap_or_default()
     }
 
     /// Adds a camera of the kernel's own, which can inject errors.
-    pub fn plug_vivid(&mut self) {
+    pub(crate) fn plug_vivid(&mut self) {
         self.run("modprobe vivid n_devs=1 node_types=0x1 num_inputs=1 input_types=0 no_error_inj=0");
     }
 
     /// Plugs in the software webcam, which shows /host/movie.mjpeg; unplugs it first if it is plugged in.
-    pub fn plug_webcam(&mut self, arguments: &str) {
+    pub(crate) fn plug_webcam(&mut self, arguments: &str) {
         self.unplug_webcam();
         self.run(&format!(
             "setsid python3 /host/fake_uvc.py --mjpeg /host/movie.mjpeg {arguments} > /host/webcam.log 2>&1 & echo $! > /tmp/webcam
@@ -197,7 +197,7 @@ impl Board {
         ));
     }
 
-    pub fn unplug_webcam(&mut self) {
+    pub(crate) fn unplug_webcam(&mut self) {
         self.run(
             "[ -e /tmp/webcam ] || exit 0; kill $(cat /tmp/webcam); rm /tmp/webcam
             for n in $(seq 100); do [ -e /dev/video0 ] || exit 0; sleep 0.1; done; exit 1",
@@ -230,7 +230,7 @@ fn counter(status: &Value, name: &str) -> f64 {
 }
 
 /// Waits until the page shows the bars again: the camera's picture, not the slate.
-pub fn picture_is_back(browser: &mut Browser, at: f64, what: &str) {
+pub(crate) fn picture_is_back(browser: &mut Browser, at: f64, what: &str) {
     let end = Instant::now() + Duration::from_secs(40);
     loop {
         browser.frames(2, 40);
@@ -292,7 +292,7 @@ fn lost_and_back(board: &mut Board, address: SocketAddr, controls: &str) {
 }
 
 /// Plays into the other end of the sound loopback.
-pub const PLAY: &str =
+pub(crate) const PLAY: &str =
     "setsid speaker-test -D hw:Loopback,0,0 -c 1 -r 48000 -F S16_LE -t sine -f 1000 > /dev/null 2>&1 &";
 
 /// The sound loopback disappears while streaming and comes back: the picture continues, the page says why
@@ -319,7 +319,7 @@ fn unplug_and_replug_the_microphone(board: &mut Board, browser: &mut Browser, ad
 }
 
 /// vivid's picture has bars from top to bottom.
-pub const MIDDLE: f64 = 0.5;
+pub(crate) const MIDDLE: f64 = 0.5;
 
 #[test]
 fn vivid_and_sound_loopback() {
@@ -428,7 +428,7 @@ fn dated(packet: Packet) -> Option<(usize, u32)> {
 /// A microphone whose crystal is 2000 ppm slow, more than any real one, so that it shows within a minute: its
 /// sound would be 90 ms late after 45 s if its samples were the clock. Returns the measurements, or what was
 /// wrong.
-pub fn a_drifting_microphone_stays_in_time() -> Result<String, String> {
+pub(crate) fn a_drifting_microphone_stays_in_time() -> Result<String, String> {
     let mut board = Board::boot("snd-aloop");
     // The control belongs to the capturing side, in hundred-thousandths: 100200 takes samples too slowly by
     // that factor.

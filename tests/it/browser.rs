@@ -15,7 +15,7 @@ use crate::process::{Process, run};
 use crate::ticker::Ticker;
 
 /// The test picture's colour bars, at 75 %.
-pub const BARS: [[f64; 3]; 8] = [
+pub(crate) const BARS: [[f64; 3]; 8] = [
     [191., 191., 191.],
     [191., 191., 0.],
     [0., 191., 191.],
@@ -50,18 +50,18 @@ const DELAY_MS: f64 = 5.0;
 const CLOCK_ERROR_MS: f64 = 50.0;
 
 /// A page in a browser; dropping it ends the browser.
-pub struct Browser {
+pub(crate) struct Browser {
     process: Process,
 }
 
 impl Browser {
     /// Starts `chromium` or `firefox`.
-    pub fn start(name: &str) -> Self {
+    pub(crate) fn start(name: &str) -> Self {
         Self::start_by(Command::new("node").arg(file("browser/watch.mjs")).arg(name), name)
     }
 
     /// Starts Chromium for a user that trusts a device's certificate authority (PEM).
-    pub fn trusting(authority: &[u8]) -> Self {
+    pub(crate) fn trusting(authority: &[u8]) -> Self {
         let (_, pem) = parse_x509_pem(authority).expect("a PEM file");
         let certificate = pem.parse_x509().expect("a certificate");
         let key = ring::digest::digest(&ring::digest::SHA256, certificate.public_key().raw);
@@ -79,7 +79,7 @@ impl Browser {
     }
 
     /// Runs a command of watch.mjs; fails the test if it fails.
-    pub fn tell(&mut self, command: &Value) -> Value {
+    pub(crate) fn tell(&mut self, command: &Value) -> Value {
         self.process.tell(&command.to_string());
         let line = self.process.line(Duration::from_secs(90));
         let mut answer: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"));
@@ -90,13 +90,13 @@ impl Browser {
     }
 
     /// Signs in as the owner, loads the page and waits for its first picture.
-    pub fn open(&mut self, url: &str) {
+    pub(crate) fn open(&mut self, url: &str) {
         self.tell(&json!({"do": "open", "url": url}));
         self.frames(5, 20);
     }
 
     /// Opens a pairing link, and becomes the owner as a person would.
-    pub fn pair(&mut self, link: &str) {
+    pub(crate) fn pair(&mut self, link: &str) {
         self.tell(&json!({"do": "visit", "url": link}));
         // The form is hidden until the code that sends it is there.
         self.wait("document.getElementById('pair')?.checkVisibility()", 50);
@@ -110,7 +110,7 @@ impl Browser {
     }
 
     /// Waits for this many further frames; returns how many milliseconds they took.
-    pub fn frames(&mut self, count: u32, within_s: u32) -> f64 {
+    pub(crate) fn frames(&mut self, count: u32, within_s: u32) -> f64 {
         let took = self.tell(&json!({"do": "frames", "count": count, "within": within_s}));
         took.as_f64().unwrap_or_else(|| {
             let state = self.tell(&json!({"do": "state"}));
@@ -120,12 +120,12 @@ impl Browser {
 
     /// Observes each frame for this many seconds. `ran` among the facts is the part of that time in which the
     /// machine ran.
-    pub fn watch(&mut self, seconds: u32) -> Value {
+    pub(crate) fn watch(&mut self, seconds: u32) -> Value {
         self.look(json!({"do": "watch", "seconds": seconds}))
     }
 
     /// Observes frames and sound; the page must be unmuted.
-    pub fn listen(&mut self, seconds: u32) -> Value {
+    pub(crate) fn listen(&mut self, seconds: u32) -> Value {
         self.look(json!({"do": "watch", "seconds": seconds, "sound": true}))
     }
 
@@ -146,7 +146,7 @@ impl Browser {
     }
 
     /// Clicks the page's control for sound.
-    pub fn click_sound(&mut self) {
+    pub(crate) fn click_sound(&mut self) {
         self.tell(&json!({"do": "click", "selector": "#sound"}));
         self.wait("!document.querySelector('video').muted", 5);
     }
@@ -154,7 +154,7 @@ impl Browser {
     /// Listens until the browser has synchronised sound and picture, or for so long that it never will;
     /// returns the last look. After unmuting it moves one towards the other, 10 ms a second, and sound that
     /// piled up on a busy machine is played faster. Passing the right point takes less than `TOGETHER` looks.
-    pub fn lip_sync(&mut self) -> Result<Value, Value> {
+    pub(crate) fn lip_sync(&mut self) -> Result<Value, Value> {
         let end = Instant::now() + LIP_SYNC_WITHIN;
         let mut together = 0;
         loop {
@@ -173,7 +173,7 @@ impl Browser {
     }
 
     /// Waits until an expression in the page is true.
-    pub fn wait(&mut self, code: &str, within_s: u32) -> f64 {
+    pub(crate) fn wait(&mut self, code: &str, within_s: u32) -> f64 {
         let took = self.tell(&json!({"do": "wait", "code": code, "within": within_s}));
         took.as_f64().unwrap_or_else(|| {
             let state = self.tell(&json!({"do": "state"}));
@@ -182,24 +182,24 @@ impl Browser {
     }
 
     /// The value of an expression in the page.
-    pub fn eval(&mut self, code: &str) -> Value {
+    pub(crate) fn eval(&mut self, code: &str) -> Value {
         self.tell(&json!({"do": "eval", "code": code}))
     }
 
     /// Connections that the page has made so far, by state.
-    pub fn connections(&mut self) -> Vec<String> {
+    pub(crate) fn connections(&mut self) -> Vec<String> {
         let state = self.tell(&json!({"do": "state"}));
         state["connections"].as_array().unwrap().iter().map(|s| s.as_str().unwrap().to_owned()).collect()
     }
 
     /// Mean colours in the middle of each of the eight bars, at a height of the picture.
-    pub fn bars(&mut self, at: f64) -> Value {
+    pub(crate) fn bars(&mut self, at: f64) -> Value {
         self.tell(&json!({"do": "bars", "at": at}))
     }
 }
 
 /// Whether the colours are those of the bars.
-pub fn are_bars(seen: &Value) -> bool {
+pub(crate) fn are_bars(seen: &Value) -> bool {
     BARS.iter().enumerate().all(|(bar, want)| {
         want.iter().enumerate().all(|(channel, want)| {
             seen[bar][channel].as_f64().is_some_and(|have| (have - want).abs() <= COLOUR_TOLERANCE)
@@ -208,12 +208,12 @@ pub fn are_bars(seen: &Value) -> bool {
 }
 
 /// Asserts that they are.
-pub fn assert_bars(seen: &Value, what: &str) {
+pub(crate) fn assert_bars(seen: &Value, what: &str) {
     assert!(are_bars(seen), "{what}: {seen}, not {BARS:?}");
 }
 
 /// A number in the facts.
-pub fn number(facts: &Value, pointer: &str) -> f64 {
+pub(crate) fn number(facts: &Value, pointer: &str) -> f64 {
     facts.pointer(pointer).and_then(Value::as_f64).unwrap_or_else(|| panic!("no {pointer} in {facts:#}"))
 }
 

@@ -26,23 +26,24 @@ use peercam::viewer::{Credential, Holder, Offer, Signaling, Wanted};
 use crate::http::{Response, request};
 
 /// Longest time for anything on loopback on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// Payload type of Opus in its offers.
-pub const OPUS: u8 = 111;
+pub(crate) const OPUS: u8 = 111;
 /// The credential of viewers that join without the web.
-pub const OWNER: Holder = Holder { credential: Credential::new([0; 32]), owner: true, household: false };
+pub(crate) const OWNER: Holder =
+    Holder { credential: Credential::new([0; 32]), owner: true, household: false };
 /// The extension with the daemon's playout delay.
 const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
 
 /// An offer of the owner for the first of these cameras, passed directly to the registry.
-pub fn offer(sdp: String, from: SocketAddr, via: Signaling, cameras: &Cameras) -> Offer {
+pub(crate) fn offer(sdp: String, from: SocketAddr, via: Signaling, cameras: &Cameras) -> Offer {
     let cameras = vec![Wanted { mid: None, camera: cameras.all()[0].clone(), quality: Quality::Auto }];
     let (to, who, holder, sound, listen) = (None, "test".into(), OWNER, false, None);
     Offer { sdp, from, to, who, holder, via, sound, cameras, listen }
 }
 
 /// A receiving connection.
-pub struct Client {
+pub(crate) struct Client {
     pub connection: Arc<dyn PeerConnection>,
     /// Every RTP and RTCP packet, as it arrived (after SRTP).
     pub packets: mpsc::UnboundedReceiver<Packet>,
@@ -80,27 +81,27 @@ impl PeerConnectionEventHandler for Callbacks {
 
 impl Client {
     /// Wants video, and sound if `audio`; reachable on loopback.
-    pub async fn new(audio: bool) -> Self {
+    pub(crate) async fn new(audio: bool) -> Self {
         Self::at("127.0.0.1:0", audio).await
     }
 
     /// The same, reachable at an address of this machine.
-    pub async fn at(address: &str, audio: bool) -> Self {
+    pub(crate) async fn at(address: &str, audio: bool) -> Self {
         Self::by(vec![address.to_owned()], vec![], 1, audio).await
     }
 
     /// Wants this many pictures, each in a section, and sound if `audio`.
-    pub async fn watching(pictures: usize, audio: bool) -> Self {
+    pub(crate) async fn watching(pictures: usize, audio: bool) -> Self {
         Self::by(vec!["127.0.0.1:0".to_owned()], vec![], pictures, audio).await
     }
 
     /// The same without UDP; use [`Client::connect_tcp`] for the daemon's candidates.
-    pub async fn over_tcp(audio: bool) -> Self {
+    pub(crate) async fn over_tcp(audio: bool) -> Self {
         Self::over_tcp_at("127.0.0.1:0", audio).await
     }
 
     /// The same at an address of this machine.
-    pub async fn over_tcp_at(address: &str, audio: bool) -> Self {
+    pub(crate) async fn over_tcp_at(address: &str, audio: bool) -> Self {
         Self::by(vec![], vec![address.to_owned()], 1, audio).await
     }
 
@@ -150,12 +151,12 @@ impl Client {
     }
 
     /// An offer without candidates, like that of a browser that trickles or has none.
-    pub async fn offer(&self) -> String {
+    pub(crate) async fn offer(&self) -> String {
         self.offer_with(None).await
     }
 
     /// Adds a section for another picture to its next offer.
-    pub async fn add_picture(&self) {
+    pub(crate) async fn add_picture(&self) {
         let direction = RTCRtpTransceiverDirection::Recvonly;
         let init = RTCRtpTransceiverInit { direction, ..Default::default() };
         self.connection
@@ -165,14 +166,14 @@ impl Client {
     }
 
     /// A later offer, which does not restart ICE.
-    pub async fn offer_again(&self) -> String {
+    pub(crate) async fn offer_again(&self) -> String {
         let offer = self.connection.create_offer(None).await.expect("offer");
         self.connection.set_local_description(offer.clone()).await.expect("local description");
         offer.sdp
     }
 
     /// An offer that restarts ICE, without candidates.
-    pub async fn restart_offer(&self) -> String {
+    pub(crate) async fn restart_offer(&self) -> String {
         self.offer_with(Some(RTCOfferOptions { ice_restart: true })).await
     }
 
@@ -188,7 +189,7 @@ impl Client {
     }
 
     /// Our candidates, `candidate:...`.
-    pub async fn candidates(&self) -> Vec<String> {
+    pub(crate) async fn candidates(&self) -> Vec<String> {
         let local = self.connection.local_description().await.expect("local description").sdp;
         local
             .lines()
@@ -198,14 +199,14 @@ impl Client {
     }
 
     /// Sends its offer over WHEP as the owner; returns the response.
-    pub async fn ask(&self, address: SocketAddr) -> Response {
+    pub(crate) async fn ask(&self, address: SocketAddr) -> Response {
         let offer = self.offer().await;
         let post = move || request(address, "POST", "/whep", &[("Content-Type", "application/sdp")], &offer);
         tokio::task::spawn_blocking(post).await.expect("no panic").expect("an answer")
     }
 
     /// Joins over WHEP as the owner, and waits for the connection. Returns its resource.
-    pub async fn join(&mut self, address: SocketAddr) -> String {
+    pub(crate) async fn join(&mut self, address: SocketAddr) -> String {
         let answer = self.ask(address).await;
         assert_eq!(answer.code, 201, "{answer:?}");
         self.accept(&answer.body).await;
@@ -214,13 +215,13 @@ impl Client {
     }
 
     /// Applies the answer.
-    pub async fn accept(&self, answer: &str) {
+    pub(crate) async fn accept(&self, answer: &str) {
         let answer = RTCSessionDescription::answer(answer.to_owned()).expect("an answer");
         self.connection.set_remote_description(answer).await.expect("a usable answer");
     }
 
     /// Applies the answer, with only the first TCP candidate, at `port` if given.
-    pub async fn connect_tcp(&self, answer: &str, port: Option<u16>) {
+    pub(crate) async fn connect_tcp(&self, answer: &str, port: Option<u16>) {
         let (theirs, rest): (Vec<_>, Vec<_>) = answer.lines().partition(|l| l.starts_with("a=candidate:"));
         self.accept(&rest.iter().flat_map(|l| [l, "\r\n"]).collect::<String>()).await;
         let tcp = theirs.iter().find(|c| c.contains(" tcp ")).expect("a TCP candidate");
@@ -233,7 +234,7 @@ impl Client {
     }
 
     /// Waits until the connection is in this state.
-    pub async fn until(&mut self, state: RTCPeerConnectionState) {
+    pub(crate) async fn until(&mut self, state: RTCPeerConnectionState) {
         let reached = self.state.wait_for(|s| *s == state);
         tokio::time::timeout(PATIENCE, reached)
             .await
@@ -242,7 +243,7 @@ impl Client {
     }
 
     /// The next packet that `wanted` turns into something.
-    pub async fn next<T>(&mut self, what: &str, mut wanted: impl FnMut(Packet) -> Option<T>) -> T {
+    pub(crate) async fn next<T>(&mut self, what: &str, mut wanted: impl FnMut(Packet) -> Option<T>) -> T {
         let found = async {
             loop {
                 if let Some(found) = wanted(self.packets.recv().await.expect("alive")) {
@@ -254,12 +255,12 @@ impl Client {
     }
 
     /// Reports lost pictures.
-    pub async fn send_pli(&mut self, media_ssrc: u32) {
+    pub(crate) async fn send_pli(&mut self, media_ssrc: u32) {
         self.send_rtcp(vec![Box::new(PictureLossIndication { sender_ssrc: 1, media_ssrc })]).await;
     }
 
     /// Sends any RTCP about the video.
-    pub async fn send_rtcp(&mut self, packets: Vec<Box<dyn rtc::rtcp::Packet>>) {
+    pub(crate) async fn send_rtcp(&mut self, packets: Vec<Box<dyn rtc::rtcp::Packet>>) {
         while self.video.is_none() {
             let track =
                 tokio::time::timeout(PATIENCE, self.tracks.recv()).await.expect("a track").expect("alive");
@@ -269,7 +270,7 @@ impl Client {
     }
 
     /// Closes the connection without telling the daemon, except through WebRTC itself.
-    pub async fn close(self) {
+    pub(crate) async fn close(self) {
         self.connection.close().await.expect("closed");
     }
 }

@@ -12,14 +12,14 @@ use crate::door;
 use crate::process::{Dir, Process, run};
 
 /// The built-in test picture, in a size that leaves a two-core machine time for the browsers.
-pub const PATTERN: &str =
+pub(crate) const PATTERN: &str =
     "[video]\ndevice = \"pattern\"\nsize = \"640x480\"\nframe_rate = 30\n[audio]\ndevice = \"tone\"\n";
 
 /// Its state directory, in its folder.
 const STATE: &str = "state";
 
 /// A running daemon; dropping it kills it.
-pub struct Daemon {
+pub(crate) struct Daemon {
     process: Process,
     address: SocketAddr,
     config: String,
@@ -32,30 +32,30 @@ pub struct Daemon {
 impl Daemon {
     /// Starts it on a free port of 127.0.0.1 with an owner ([`door`]). `config` is `device.toml` without
     /// `web.port`.
-    pub fn start(config: &str) -> Self {
+    pub(crate) fn start(config: &str) -> Self {
         let dir = Dir::new();
         door::furnish(&dir.path().join(STATE));
         Self::start_in(dir, config)
     }
 
     /// Starts it for the first time: it has no owner yet.
-    pub fn first_start(config: &str) -> Self {
+    pub(crate) fn first_start(config: &str) -> Self {
         Self::start_in(Dir::new(), config)
     }
 
     /// Starts it with additional environment variables.
-    pub fn start_with(config: &str, variables: &[(&str, &str)]) -> Self {
+    pub(crate) fn start_with(config: &str, variables: &[(&str, &str)]) -> Self {
         Self::start_at(Dir::new(), config, variables)
     }
 
     /// Starts it in an existing folder.
-    pub fn start_at(dir: Dir, config: &str, variables: &[(&str, &str)]) -> Self {
+    pub(crate) fn start_at(dir: Dir, config: &str, variables: &[(&str, &str)]) -> Self {
         door::furnish(&dir.path().join(STATE));
         Self::begin(dir, config, variables, None)
     }
 
     /// Starts it with a limit for open files.
-    pub fn start_with_files(config: &str, files: u32) -> Self {
+    pub(crate) fn start_with_files(config: &str, files: u32) -> Self {
         let dir = Dir::new();
         door::furnish(&dir.path().join(STATE));
         Self::begin(dir, config, &[], Some(files))
@@ -73,81 +73,81 @@ impl Daemon {
     }
 
     /// Writes a new `device.toml`, as for [`Daemon::start`] but with the present `web.port`, and reloads it.
-    pub fn reload(&self, config: &str) {
+    pub(crate) fn reload(&self, config: &str) {
         std::fs::write(self.dir.path().join("device.toml"), complete(config, 0)).unwrap();
         self.process.signal(libc::SIGHUP);
     }
 
     /// Kills it as a power cut would, and starts it again on the same port.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.process.kill();
     }
 
     /// Starts it again, on the same port, after [`Daemon::kill`].
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         let Self { config, address, dir, variables, files, .. } = &*self;
         (self.process, self.address) = start(config, address.port(), dir, variables, *files);
     }
 
     /// Tells it to stop, as systemd would, and waits for its end.
-    pub fn terminate(&mut self, within: Duration) {
+    pub(crate) fn terminate(&mut self, within: Duration) {
         self.process.terminate(within);
     }
 
     /// Sends it a signal.
-    pub fn signal(&self, signal: libc::c_int) {
+    pub(crate) fn signal(&self, signal: libc::c_int) {
         self.process.signal(signal);
     }
 
     /// The address that it listens on.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// The URL of a path.
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
     /// Its state directory.
-    pub fn state_dir(&self) -> PathBuf {
+    pub(crate) fn state_dir(&self) -> PathBuf {
         self.dir.path().join(STATE)
     }
 
     /// Process id.
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.process.id()
     }
 
     /// `/api/status` now.
-    pub fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> Value {
         status(self.address)
     }
 
     /// Waits for a log line with `text`, and returns it.
-    pub fn said(&mut self, text: &str) -> String {
+    pub(crate) fn said(&mut self, text: &str) -> String {
         self.process.said(text, Duration::from_secs(10))
     }
 
     /// The same with a deadline.
-    pub fn said_within(&mut self, text: &str, within: Duration) -> String {
+    pub(crate) fn said_within(&mut self, text: &str, within: Duration) -> String {
         self.process.said(text, within)
     }
 
     /// The output of a command of the owner on the same machine; fails the test if it fails.
-    pub fn command(&self, args: &[&str]) -> String {
+    pub(crate) fn command(&self, args: &[&str]) -> String {
         let mut command = Command::new(binary());
         command.args(args).arg("--state-dir").arg(self.state_dir()).env("NO_COLOR", "1");
         run("peercam", &mut command, Duration::from_secs(20))
     }
 
     /// Number of log lines with `text`.
-    pub fn count(&self, text: &str) -> usize {
+    pub(crate) fn count(&self, text: &str) -> usize {
         self.process.count(text)
     }
 
     /// The last log lines.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.process.tail()
     }
 }
@@ -205,14 +205,14 @@ fn start(
 }
 
 /// `/api/status` of a daemon, wherever it runs.
-pub fn status(address: SocketAddr) -> Value {
+pub(crate) fn status(address: SocketAddr) -> Value {
     let (code, body) = get(address, "/api/status").unwrap_or_else(|e| panic!("GET /api/status: {e}"));
     assert_eq!(code, 200, "{}", String::from_utf8_lossy(&body));
     serde_json::from_slice(&body).expect("status is JSON")
 }
 
 /// Waits until `/api/status` meets a condition, and returns how long that took, and the status.
-pub fn until(
+pub(crate) fn until(
     address: SocketAddr,
     what: &str,
     within: Duration,
@@ -230,7 +230,7 @@ pub fn until(
 }
 
 /// A GET request of the owner; returns status code and body.
-pub fn get(address: SocketAddr, path: &str) -> std::io::Result<(u16, Vec<u8>)> {
+pub(crate) fn get(address: SocketAddr, path: &str) -> std::io::Result<(u16, Vec<u8>)> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     let bearer = door::token();

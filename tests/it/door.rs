@@ -9,7 +9,7 @@ use peercam::web::auth::{Auth, Role};
 use crate::process::Dir;
 
 /// The owner's password.
-pub const PASSWORD: &str = "correct horse";
+pub(crate) const PASSWORD: &str = "correct horse";
 
 /// The variable in which child programs find the token; the other one has `PASSWORD`.
 const TOKEN_VARIABLE: &str = "PEERCAM_TOKEN";
@@ -39,28 +39,28 @@ fn made() -> &'static Made {
 }
 
 /// The owner's token.
-pub fn token() -> String {
+pub(crate) fn token() -> String {
     std::env::var(TOKEN_VARIABLE).unwrap_or_else(|_| token_of("owner"))
 }
 
 /// The token of a role: "owner", "viewer", "guest".
-pub fn token_of(role: &str) -> String {
+pub(crate) fn token_of(role: &str) -> String {
     let at = ["owner", "viewer", "guest"].iter().position(|r| *r == role).expect("a role");
     made().tokens[at].clone()
 }
 
 /// The state file that gives a daemon its owner.
-pub fn state() -> &'static [u8] {
+pub(crate) fn state() -> &'static [u8] {
     &made().state
 }
 
 /// Makes `dir` the state of a daemon that has an owner.
-pub fn furnish(dir: &Path) {
+pub(crate) fn furnish(dir: &Path) {
     std::fs::create_dir_all(dir).expect("a folder");
     std::fs::write(dir.join("state.json"), state()).expect("a file");
 }
 
 /// Variables for a program that watches as the owner.
-pub fn keys() -> [(&'static str, String); 2] {
+pub(crate) fn keys() -> [(&'static str, String); 2] {
     [(TOKEN_VARIABLE, token()), (PASSWORD_VARIABLE, PASSWORD.into())]
 }

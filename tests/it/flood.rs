@@ -14,29 +14,29 @@ use crate::http::{exchange_from, written};
 use crate::random::Random;
 
 /// Addresses of the attacking host: 10.9.0.0/16.
-pub const CLAIMED: &str = "10.9.0.0/16";
+pub(crate) const CLAIMED: &str = "10.9.0.0/16";
 
 /// One of the addresses of the attacking host.
-pub fn claimed(n: u32) -> Ipv4Addr {
+pub(crate) fn claimed(n: u32) -> Ipv4Addr {
     Ipv4Addr::from(0x0a09_0000 | (n % 0xfffe + 1))
 }
 
 /// What an attacker knows about a viewer: with luck its address, and the ICE names from an intercepted offer
 /// and answer.
 #[derive(Clone)]
-pub struct Victim {
+pub(crate) struct Victim {
     pub address: SocketAddrV4,
     pub username: String,
 }
 
 /// Sends `per_second` forged datagrams to `to` for `time`, each from a new sender's address or the victim's;
 /// returns their number.
-pub fn datagrams(to: SocketAddrV4, victim: &Victim, per_second: u32, time: Duration) -> u32 {
+pub(crate) fn datagrams(to: SocketAddrV4, victim: &Victim, per_second: u32, time: Duration) -> u32 {
     send(to, per_second, time, |n, random| forged(n, victim, random))
 }
 
 /// The same from a single address and with these contents.
-pub fn forge(
+pub(crate) fn forge(
     to: SocketAddrV4,
     from: SocketAddrV4,
     per_second: u32,
@@ -143,7 +143,7 @@ fn datagram(from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) -> Vec<u8> {
 /// a third the head of a request and a third a TLS ClientHello, both one byte at a time. Half come from one
 /// address, half from one each. Returns how many the daemon had not closed after a quarter of the time, when
 /// somebody joins, and at the end.
-pub fn slow_connections(to: SocketAddr, count: u32, time: Duration) -> [usize; 2] {
+pub(crate) fn slow_connections(to: SocketAddr, count: u32, time: Duration) -> [usize; 2] {
     let _room = Descriptors::room_for(u64::from(count) + 200);
     let start = Instant::now();
     let mut open: Vec<(u32, TcpStream)> = (0..count).filter_map(|n| Some((n, connect(n, to)?))).collect();
@@ -174,7 +174,7 @@ pub fn slow_connections(to: SocketAddr, count: u32, time: Duration) -> [usize; 2
 
 /// Guesses at the owner's password, at pairing and at guest links, each from a new address, spread over
 /// `time` and at most 16 at once; returns the number of each status (0: none).
-pub fn guesses(to: SocketAddr, count: u32, time: Duration) -> BTreeMap<u16, u32> {
+pub(crate) fn guesses(to: SocketAddr, count: u32, time: Duration) -> BTreeMap<u16, u32> {
     let start = Instant::now();
     let next = AtomicU32::new(0);
     let answers = Mutex::new(BTreeMap::new());
@@ -213,7 +213,7 @@ fn connect(n: u32, to: SocketAddr) -> Option<TcpStream> {
 }
 
 /// Connects from an address of this host, without waiting for the result; reads and writes never wait either.
-pub fn connect_from(from: impl Into<IpAddr>, to: SocketAddr) -> Option<TcpStream> {
+pub(crate) fn connect_from(from: impl Into<IpAddr>, to: SocketAddr) -> Option<TcpStream> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).ok()?;
     socket.bind(&SocketAddr::new(from.into(), 0).into()).ok()?;
     socket.set_nonblocking(true).ok()?;
@@ -222,11 +222,11 @@ pub fn connect_from(from: impl Into<IpAddr>, to: SocketAddr) -> Option<TcpStream
 }
 
 /// Allows this process more descriptors than usual until dropped.
-pub struct Descriptors(libc::rlimit);
+pub(crate) struct Descriptors(libc::rlimit);
 
 impl Descriptors {
     /// Makes room for at least `count`.
-    pub fn room_for(count: u64) -> Self {
+    pub(crate) fn room_for(count: u64) -> Self {
         let mut before = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: both calls get a complete rlimit of this function.
         let raised = unsafe {

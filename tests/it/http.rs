@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A response.
 #[derive(Debug)]
-pub struct Response {
+pub(crate) struct Response {
     pub code: u16,
     pub headers: String,
     pub body: String,
@@ -25,7 +25,7 @@ pub struct Response {
 
 impl Response {
     /// A header's value.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.lines().find_map(|l| {
             let (key, value) = l.split_once(':')?;
             key.eq_ignore_ascii_case(name).then(|| value.trim())
@@ -33,7 +33,7 @@ impl Response {
     }
 
     /// The cookies that it sets, as a browser sends them afterwards.
-    pub fn cookies(&self) -> String {
+    pub(crate) fn cookies(&self) -> String {
         let set = self.headers.lines().filter_map(|l| {
             let (key, value) = l.split_once(": ")?;
             key.eq_ignore_ascii_case("set-cookie").then(|| value.split(';').next().unwrap_or_default())
@@ -44,7 +44,7 @@ impl Response {
 
 /// A request of the owner, with a token, on a new connection. `Host` is the address, unless `headers` has
 /// one.
-pub fn request(
+pub(crate) fn request(
     to: SocketAddr,
     method: &str,
     path: &str,
@@ -56,7 +56,7 @@ pub fn request(
 }
 
 /// A request without credentials other than `headers`.
-pub fn anybody(
+pub(crate) fn anybody(
     to: SocketAddr,
     method: &str,
     path: &str,
@@ -67,7 +67,13 @@ pub fn anybody(
 }
 
 /// The text of that request, for [`exchange_from`] and [`exchange_over_tls`].
-pub fn written(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> String {
+pub(crate) fn written(
+    to: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> String {
     let mut text = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
         text += &format!("Host: {to}\r\n");
@@ -82,7 +88,7 @@ pub fn written(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)
 }
 
 /// The status code for a GET of the owner whose response does not end: a WebSocket's.
-pub fn open(to: SocketAddr, path: &str, headers: &[(&str, &str)]) -> io::Result<u16> {
+pub(crate) fn open(to: SocketAddr, path: &str, headers: &[(&str, &str)]) -> io::Result<u16> {
     let mut text =
         format!("GET {path} HTTP/1.1\r\nHost: {to}\r\nAuthorization: Bearer {}\r\n", door::token());
     for (name, value) in headers {
@@ -97,17 +103,17 @@ pub fn open(to: SocketAddr, path: &str, headers: &[(&str, &str)]) -> io::Result<
 }
 
 /// Sends `text` unchanged, and reads until the daemon closes.
-pub fn exchange(to: SocketAddr, text: &str) -> io::Result<Response> {
+pub(crate) fn exchange(to: SocketAddr, text: &str) -> io::Result<Response> {
     talk(connect(None, to)?, text)
 }
 
 /// The same from an address of this machine (all of 127.0.0.0/8 belongs to it).
-pub fn exchange_from(from: IpAddr, to: SocketAddr, text: &str) -> io::Result<Response> {
+pub(crate) fn exchange_from(from: IpAddr, to: SocketAddr, text: &str) -> io::Result<Response> {
     talk(connect(Some(from), to)?, text)
 }
 
 /// The same over TLS, by a client that trusts only `authority` (PEM) and calls the daemon `name`.
-pub fn exchange_over_tls(
+pub(crate) fn exchange_over_tls(
     stream: TcpStream,
     authority: &[u8],
     name: &str,
@@ -128,7 +134,7 @@ pub fn exchange_over_tls(
 }
 
 /// Connects, from an address of this host or from any.
-pub fn connect(from: Option<IpAddr>, to: SocketAddr) -> io::Result<TcpStream> {
+pub(crate) fn connect(from: Option<IpAddr>, to: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
     if let Some(from) = from {
         socket.bind(&SocketAddr::new(from, 0).into())?;

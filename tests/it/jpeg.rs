@@ -6,7 +6,7 @@ use crate::browser::BARS;
 
 /// `count` pictures, concatenated, numbered in their stamps from 0: bars in the middle, grey above and below,
 /// the stamp at the bottom. A webcam's JPEG is 4:2:2, BT.601, full range.
-pub fn movie(width: usize, height: usize, count: u16) -> Vec<u8> {
+pub(crate) fn movie(width: usize, height: usize, count: u16) -> Vec<u8> {
     let mut compressor = Compressor::new().expect("turbojpeg starts");
     compressor.set_quality(90).expect("a quality in 1..=100");
     compressor.set_subsamp(Subsamp::Sub2x1).expect("a subsampling of colour pictures");

@@ -9,14 +9,14 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A machine, as far as the network is concerned.
-pub struct Host {
+pub(crate) struct Host {
     name: &'static str,
     net: File,
 }
 
 impl Host {
     /// A machine with only a loopback interface.
-    pub fn new(name: &'static str) -> Self {
+    pub(crate) fn new(name: &'static str) -> Self {
         let made = std::thread::spawn(|| {
             // SAFETY: it affects only this thread, which ends here; the file keeps the new namespace.
             let left = unsafe { libc::unshare(libc::CLONE_NEWNET) };
@@ -32,14 +32,14 @@ impl Host {
     }
 
     /// A machine that forwards packets.
-    pub fn router(name: &'static str) -> Self {
+    pub(crate) fn router(name: &'static str) -> Self {
         let host = Self::new(name);
         host.sh("echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding");
         host
     }
 
     /// Runs `act` on this machine: sockets and programs that it creates stay in this machine's network.
-    pub fn inside<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
+    pub(crate) fn inside<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
         let enter = || {
             // SAFETY: it affects only this thread, which does nothing but `act`; the file is a network
             // namespace.
@@ -55,7 +55,7 @@ impl Host {
     }
 
     /// Runs a shell script on this machine; returns its output.
-    pub fn sh(&self, script: &str) -> String {
+    pub(crate) fn sh(&self, script: &str) -> String {
         let out = self.inside(|| Command::new("sh").args(["-euc", script]).output().expect("sh runs"));
         let told = String::from_utf8_lossy(&out.stdout).into_owned();
         assert!(
@@ -69,7 +69,7 @@ impl Host {
 
     /// Adds an nftables rule to one of the kernel's hooks for IPv4: `input`, `forward`, `prerouting` or
     /// `postrouting`.
-    pub fn rule(&self, hook: &str, rule: &str) {
+    pub(crate) fn rule(&self, hook: &str, rule: &str) {
         let kind = if hook.ends_with("routing") { "nat" } else { "filter" };
         self.sh(&format!(
             "nft add table ip lab
@@ -79,7 +79,7 @@ impl Host {
     }
 
     /// Adds a default route.
-    pub fn gateway(&self, gateway: &str) {
+    pub(crate) fn gateway(&self, gateway: &str) {
         self.sh(&format!("ip route replace default via {gateway}"));
     }
 
@@ -90,10 +90,10 @@ impl Host {
 
 /// One end of a cable: the host, its interface's name, and the interface's addresses with `/prefix`,
 /// separated by spaces.
-pub type End<'a> = (&'a Host, &'a str, &'a str);
+pub(crate) type End<'a> = (&'a Host, &'a str, &'a str);
 
 /// Joins two hosts.
-pub fn cable(a: End, b: End) {
+pub(crate) fn cable(a: End, b: End) {
     a.0.sh(&format!("ip link add {} type veth peer name {} netns {}", a.1, b.1, b.0.path()));
     for (host, interface, addresses) in [a, b] {
         host.sh(&format!("ip link set {interface} up"));
@@ -104,46 +104,46 @@ pub fn cable(a: End, b: End) {
 }
 
 /// A switch, for networks with more than two machines.
-pub struct Switch {
+pub(crate) struct Switch {
     host: Host,
     ports: AtomicU32,
 }
 
 impl Switch {
     /// A switch without cables.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let host = Host::new("switch");
         host.sh("ip link add bridge type bridge; ip link set bridge up");
         Self { host, ports: Default::default() }
     }
 
     /// A new host on the switch, with these addresses on `eth0`.
-    pub fn join(&self, name: &'static str, addresses: &str) -> Host {
+    pub(crate) fn join(&self, name: &'static str, addresses: &str) -> Host {
         let host = Host::new(name);
         self.plug((&host, "eth0", addresses));
         host
     }
 
     /// Connects a host to it.
-    pub fn plug(&self, end: End) {
+    pub(crate) fn plug(&self, end: End) {
         let port = format!("port{}", self.ports.fetch_add(1, Ordering::Relaxed));
         cable(end, (&self.host, &port, ""));
         self.adopt(&port);
     }
 
     /// Makes an existing interface one of its ports.
-    pub fn adopt(&self, interface: &str) {
+    pub(crate) fn adopt(&self, interface: &str) {
         self.host.sh(&format!("ip addr flush dev {interface}; ip link set {interface} master bridge"));
     }
 
     /// The machine that acts as the switch.
-    pub fn host(&self) -> &Host {
+    pub(crate) fn host(&self) -> &Host {
         &self.host
     }
 }
 
 /// `http://` and an address in the form that a browser accepts.
-pub fn url(ip: &str, port: u16) -> String {
+pub(crate) fn url(ip: &str, port: u16) -> String {
     let ip: IpAddr = ip.parse().expect("an IP address");
     format!("http://{}/", SocketAddr::new(ip, port))
 }

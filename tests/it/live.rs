@@ -151,7 +151,7 @@ impl Viewer {
 }
 
 /// Converts RTP payloads (RFC 6184: single NAL units, STAP-A, FU-A) to a stream with start codes.
-pub fn annex_b(payloads: &[Bytes]) -> Vec<u8> {
+pub(crate) fn annex_b(payloads: &[Bytes]) -> Vec<u8> {
     let mut stream = vec![];
     let mut nal = |header: Option<u8>, rest: &[u8]| {
         if let Some(header) = header {

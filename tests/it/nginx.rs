@@ -16,14 +16,14 @@ use crate::place;
 use crate::process::{Dir, Process};
 
 /// The `device.toml` of docs/https.md for use behind a proxy.
-pub const TRUSTING: &str =
+pub(crate) const TRUSTING: &str =
     "[web]\naddress = \"127.0.0.1\"\ntls = \"off\"\ntrusted_proxies = [\"127.0.0.1\"]\n";
 
 /// How long nginx may take to listen.
 const READY: Duration = Duration::from_secs(20);
 
 /// The lines of docs/https.md for a `server` of nginx, for a daemon at that address.
-pub fn documented_lines(daemon: SocketAddr) -> String {
+pub(crate) fn documented_lines(daemon: SocketAddr) -> String {
     let page = include_str!("../../docs/https.md");
     let block = page.split("\n```nginx\n").nth(1).and_then(|rest| rest.split("```\n").next());
     let lines = block.expect("the page has lines for nginx");
@@ -33,7 +33,7 @@ pub fn documented_lines(daemon: SocketAddr) -> String {
 }
 
 /// A running nginx.
-pub struct Nginx {
+pub(crate) struct Nginx {
     /// Its certificate, if it has one.
     pub certificate: String,
     _process: Process,
@@ -42,7 +42,7 @@ pub struct Nginx {
 
 impl Nginx {
     /// One server for each address, with those lines; over HTTPS if `tls`. Returns when it is listening.
-    pub fn start(servers: &[(SocketAddr, String)], tls: bool) -> Self {
+    pub(crate) fn start(servers: &[(SocketAddr, String)], tls: bool) -> Self {
         let dir = Dir::new();
         let path = dir.path().display();
         let names: Vec<_> = servers.iter().map(|(address, _)| address.ip().to_string()).collect();
@@ -186,7 +186,7 @@ fn nginx_passes_on_nothing_that_a_client_makes_up() {
 }
 
 /// Lines for a `server` of nginx that describes its client only in `Forwarded`.
-pub fn forwarded_lines(daemon: SocketAddr) -> String {
+pub(crate) fn forwarded_lines(daemon: SocketAddr) -> String {
     format!(
         "proxy_set_header Host $http_host;\nproxy_set_header Forwarded \"for=$remote_addr;proto=$scheme\";\n\
          location / {{ proxy_pass http://{daemon}; }}\n"

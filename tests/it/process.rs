@@ -16,7 +16,7 @@ const TAIL: usize = 60;
 const LAST_WISH: Duration = Duration::from_secs(5);
 
 /// A running child; dropping it ends it.
-pub struct Process {
+pub(crate) struct Process {
     name: String,
     child: Child,
     stdin: Option<ChildStdin>,
@@ -27,7 +27,7 @@ pub struct Process {
 
 impl Process {
     /// Starts `command` with all three streams connected.
-    pub fn start(name: &str, command: &mut Command) -> Self {
+    pub(crate) fn start(name: &str, command: &mut Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|e| panic!("{name} does not start: {e}: {command:?}"));
         let log = Arc::new(Mutex::new(vec![]));
@@ -52,7 +52,7 @@ impl Process {
     }
 
     /// The next line of standard output.
-    pub fn line(&mut self, within: Duration) -> String {
+    pub(crate) fn line(&mut self, within: Duration) -> String {
         match self.stdout.get_mut().unwrap().recv_timeout(within) {
             Ok(line) => line,
             Err(RecvTimeoutError::Timeout) => self.fail(&format!("said nothing for {within:?}")),
@@ -61,7 +61,7 @@ impl Process {
     }
 
     /// Waits until a line of either output contains `text`, and returns the first one.
-    pub fn said(&mut self, text: &str, within: Duration) -> String {
+    pub(crate) fn said(&mut self, text: &str, within: Duration) -> String {
         let end = Instant::now() + within;
         loop {
             if let Some(line) = self.log.lock().unwrap().iter().find(|l| l.contains(text)) {
@@ -78,7 +78,7 @@ impl Process {
     }
 
     /// Writes a line to its standard input.
-    pub fn tell(&mut self, line: &str) {
+    pub(crate) fn tell(&mut self, line: &str) {
         let written = writeln!(self.stdin.as_mut().expect("open until drop"), "{line}");
         if written.is_err() {
             self.fail("takes no more input");
@@ -86,17 +86,17 @@ impl Process {
     }
 
     /// Process id.
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Kills it, as a power cut would, with everything that it started.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         kill_with_children(&mut self.child);
     }
 
     /// Sends it SIGTERM; fails the test if it does not end properly in time.
-    pub fn terminate(&mut self, within: Duration) {
+    pub(crate) fn terminate(&mut self, within: Duration) {
         self.signal_to_stop();
         let end = Instant::now() + within;
         loop {
@@ -114,23 +114,23 @@ impl Process {
     }
 
     /// Sends it a signal.
-    pub fn signal(&self, signal: libc::c_int) {
+    pub(crate) fn signal(&self, signal: libc::c_int) {
         // SAFETY: a signal to a child of ours that has not been waited for, so its number is still valid.
         unsafe { libc::kill(self.child.id() as libc::pid_t, signal) };
     }
 
     /// Fails the test with the last lines of output.
-    pub fn fail(&self, why: &str) -> ! {
+    pub(crate) fn fail(&self, why: &str) -> ! {
         panic!("{} {why}; its last output:\n{}", self.name, self.tail());
     }
 
     /// How many lines of output contain `text`.
-    pub fn count(&self, text: &str) -> usize {
+    pub(crate) fn count(&self, text: &str) -> usize {
         self.log.lock().unwrap().iter().filter(|l| l.contains(text)).count()
     }
 
     /// The last lines of output.
-    pub fn tail(&self) -> String {
+    pub(crate) fn tail(&self) -> String {
         let log = self.log.lock().unwrap();
         log[log.len().saturating_sub(TAIL)..].iter().fold(String::new(), |mut all, line| {
             let _ = writeln!(all, "    {line}");
@@ -199,7 +199,7 @@ fn descendants(of: u32) -> Vec<u32> {
 
 /// Runs a command to its end and returns its standard output; fails the test if it fails or takes longer than
 /// `within`.
-pub fn run(name: &str, command: &mut Command, within: Duration) -> String {
+pub(crate) fn run(name: &str, command: &mut Command, within: Duration) -> String {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap_or_else(|e| panic!("{name} does not start: {e}: {command:?}"));
     let read = |mut from: Box<dyn Read + Send>| {
@@ -232,11 +232,11 @@ pub fn run(name: &str, command: &mut Command, within: Duration) -> String {
 }
 
 /// A new directory, removed when dropped.
-pub struct Dir(PathBuf);
+pub(crate) struct Dir(PathBuf);
 
 impl Dir {
     /// Creates it in the system's directory for temporary files.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("peercam-test-{}-{count}", std::process::id()));
@@ -245,7 +245,7 @@ impl Dir {
     }
 
     /// Its path.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }

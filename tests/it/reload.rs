@@ -13,10 +13,10 @@ use crate::http::anybody;
 use crate::process::run;
 
 /// A player.
-pub struct Viewer(Client);
+pub(crate) struct Viewer(Client);
 
 impl Viewer {
-    pub async fn join(address: SocketAddr) -> Self {
+    pub(crate) async fn join(address: SocketAddr) -> Self {
         let mut client = Client::new(false).await;
         client.join(address).await;
         let mut viewer = Self(client);

@@ -12,7 +12,7 @@ const TICK: Duration = Duration::from_millis(10);
 const LATE: Duration = Duration::from_millis(50);
 
 /// A thread that records when it could not run.
-pub struct Ticker {
+pub(crate) struct Ticker {
     /// When it started, by both clocks.
     started: (Instant, SystemTime),
     lost: Arc<Mutex<Vec<(Instant, Instant)>>>,
@@ -22,7 +22,7 @@ pub struct Ticker {
 
 impl Ticker {
     /// Starts it.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let started = (Instant::now(), SystemTime::now());
         let (lost, stop) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<AtomicBool>::default());
         let (noted, stopped) = (lost.clone(), stop.clone());
@@ -41,38 +41,38 @@ impl Ticker {
     }
 
     /// The moment given by a browser's clock: milliseconds of Unix time, not before the start.
-    pub fn at(&self, unix_ms: f64) -> Instant {
+    pub(crate) fn at(&self, unix_ms: f64) -> Instant {
         let (start, wall) = self.started;
         let unix = Duration::from_secs_f64(unix_ms / 1000.);
         start + unix.saturating_sub(wall.duration_since(UNIX_EPOCH).expect("after 1970"))
     }
 
     /// How long something took that began at `from` and is over, without time that the machine lost.
-    pub fn took(&self, from: Instant) -> Duration {
+    pub(crate) fn took(&self, from: Instant) -> Duration {
         let to = Instant::now();
         (to - from).saturating_sub(self.lost(from, to))
     }
 
     /// The longest of some periods of time, each without the time that the machine lost.
-    pub fn longest(&self, stretches: impl IntoIterator<Item = (Instant, Instant)>) -> Duration {
+    pub(crate) fn longest(&self, stretches: impl IntoIterator<Item = (Instant, Instant)>) -> Duration {
         let lasted = |(from, to): (Instant, Instant)| (to - from).saturating_sub(self.lost(from, to));
         stretches.into_iter().map(lasted).max().unwrap_or_default()
     }
 
     /// How much of the time from `from` to `to` the machine lost.
-    pub fn lost(&self, from: Instant, to: Instant) -> Duration {
+    pub(crate) fn lost(&self, from: Instant, to: Instant) -> Duration {
         lost(&self.lost.lock().unwrap(), from, to)
     }
 
     /// Whether at most half of that time was lost.
-    pub fn is_valid(&self, from: Instant, to: Instant) -> bool {
+    pub(crate) fn is_valid(&self, from: Instant, to: Instant) -> bool {
         self.lost(from, to) * 2 <= to - from
     }
 
     /// Whether something that began at `from` has been observed for long enough, if `lasts` would be enough
     /// on an idle machine: half of that must have been run. Fails the test if four times as long was not
     /// enough.
-    pub fn enough(&self, from: Instant, lasts: Duration) -> bool {
+    pub(crate) fn enough(&self, from: Instant, lasts: Duration) -> bool {
         let (elapsed, ran) = (from.elapsed(), self.took(from));
         let enough = elapsed >= lasts && ran >= lasts / 2;
         assert!(enough || elapsed < lasts * 4, "machine too busy: it ran for {ran:.1?} of {elapsed:.1?}");
@@ -80,7 +80,7 @@ impl Ticker {
     }
 
     /// Fails the test if more than half of that time was lost.
-    pub fn judge(&self, from: Instant, to: Instant) {
+    pub(crate) fn judge(&self, from: Instant, to: Instant) {
         let (lost, all) = (self.lost(from, to), to - from);
         assert!(self.is_valid(from, to), "machine too busy: it did not run for {lost:.1?} of {all:.1?}");
     }

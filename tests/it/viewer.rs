@@ -35,7 +35,7 @@ const VIDEO_AGE: Duration = Duration::from_millis(150);
 const PAYLOADS: usize = 3;
 
 /// A registry, and a stream of 30 pictures and 50 Opus packets a second while somebody watches.
-pub struct House {
+pub(crate) struct House {
     pub registry: Arc<Registry>,
     pub cameras: Arc<Cameras>,
     pub status: Arc<Status>,
@@ -44,11 +44,11 @@ pub struct House {
     _feed: DropGuard,
 }
 
-pub fn house(max_viewers: usize) -> House {
+pub(crate) fn house(max_viewers: usize) -> House {
     house_with(max_viewers, config::Ice { port: 0, ..Default::default() })
 }
 
-pub fn house_with(max_viewers: usize, ice: config::Ice) -> House {
+pub(crate) fn house_with(max_viewers: usize, ice: config::Ice) -> House {
     let (cameras, status) = (Cameras::new([Camera::new("camera", "Camera")]), Arc::new(Status::default()));
     let (addresses, seen) = tokio::sync::watch::channel(addresses::now());
     let port = Port::open(&ice, seen, status.clone()).expect("a free port");
@@ -59,7 +59,7 @@ pub fn house_with(max_viewers: usize, ice: config::Ice) -> House {
 }
 
 /// Publishes pictures, with a first packet of `size` bytes and slightly larger others, and sounds.
-pub async fn feed(camera: Arc<Camera>, size: usize) {
+pub(crate) async fn feed(camera: Arc<Camera>, size: usize) {
     let (pictures, sounds) = (camera.video.hub(Share::Full), &camera.audio.hub);
     let mut video = tokio::time::interval(Duration::from_micros(33_333));
     // Like a camera: of the pictures that came while the machine was busy, only the newest is encoded.
@@ -90,13 +90,13 @@ impl House {
         *self.cameras.all()[0].video.demand.viewers().borrow()
     }
 
-    pub async fn try_join(&self, sdp: String) -> Result<Answer, Error> {
+    pub(crate) async fn try_join(&self, sdp: String) -> Result<Answer, Error> {
         let from = "127.0.0.1:5000".parse().expect("address");
         self.registry.join(client::offer(sdp, from, Signaling::Page, &self.cameras)).await
     }
 
     /// A connected client.
-    pub async fn watch(&self, audio: bool) -> (Client, Answer) {
+    pub(crate) async fn watch(&self, audio: bool) -> (Client, Answer) {
         let mut client = Client::new(audio).await;
         let answer = self.try_join(client.offer().await).await.expect("accepted");
         client.accept(&answer.sdp).await;
@@ -105,7 +105,7 @@ impl House {
     }
 }
 
-pub fn video(packet: Packet) -> Option<rtp::Packet> {
+pub(crate) fn video(packet: Packet) -> Option<rtp::Packet> {
     // Video payloads begin with our 0x65 or 0x41; those of RTX with a sequence number.
     let is = |p: &rtp::Packet| {
         p.payload.len() >= 900 && matches!(p.payload[0], 0x65 | 0x41) && p.payload[0] == p.payload[3]
@@ -119,7 +119,7 @@ fn report(packet: Packet) -> Option<SenderReport> {
 }
 
 /// Waits until `done`; fails the test after `limit`.
-pub async fn until(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
         assert!(start.elapsed() < limit, "{what} not within {limit:?}");

@@ -7,7 +7,7 @@ use super::node;
 use super::raw::Node;
 
 /// Explains in one sentence why the bus has no bandwidth for the camera at `path`, and what to do.
-pub fn no_room(path: &Path) -> String {
+pub(super) fn no_room(path: &Path) -> String {
     let bus = bus_of(path);
     let others = bus.as_deref().map(|bus| users(bus, path)).unwrap_or_default();
     sentence(&path.display().to_string(), bus.as_deref(), &others)

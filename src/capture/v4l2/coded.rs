@@ -11,7 +11,7 @@ const SMALLEST: Size = Size::new(64, 64);
 
 /// The size of the frames.
 #[derive(Debug)]
-pub struct Coded {
+pub(super) struct Coded {
     agreed: Size,
     shown: Size,
     /// A different size, and how many frames in a row had it.
@@ -20,12 +20,12 @@ pub struct Coded {
 
 impl Coded {
     /// Creates the state for a camera that agreed to this size.
-    pub fn new(agreed: Size) -> Self {
+    pub(super) fn new(agreed: Size) -> Self {
         Self { agreed, shown: agreed, other: None }
     }
 
     /// Records the size in a frame's header. Returns the size of the frames from now on, if it has changed.
-    pub fn observe(&mut self, says: Option<Size>) -> Option<Size> {
+    pub(super) fn observe(&mut self, says: Option<Size>) -> Option<Size> {
         let says = says?; // no header: the decoder will report an error
         let fits = |size| mjpeg::is_cropped_to(says, size);
         if fits(self.shown) {

@@ -22,7 +22,7 @@ use v4l::v4l2::vidioc;
 pub unsafe trait Plain {}
 
 /// A zeroed struct.
-pub fn zeroed<T: Plain>() -> T {
+pub(super) fn zeroed<T: Plain>() -> T {
     // SAFETY: any bytes are valid for `Plain`, so zeros are.
     unsafe { mem::zeroed() }
 }
@@ -32,7 +32,7 @@ pub struct Request<T>(vidioc::_IOC_TYPE, std::marker::PhantomData<T>);
 
 macro_rules! requests {
     ($($name:ident: $arg:ty = $number:expr;)*) => {
-        $(#[allow(missing_docs)] pub const $name: Request<$arg> = Request($number, std::marker::PhantomData);)*
+        $(pub(crate) const $name: Request<$arg> = Request($number, std::marker::PhantomData);)*
     };
 }
 
@@ -234,7 +234,7 @@ impl Node {
 }
 
 /// `VIDEO_MAX_PLANES`
-pub const PLANES: usize = 8;
+pub(super) const PLANES: usize = 8;
 
 /// A memory plane of a buffer.
 #[derive(Clone, Copy, Debug, Default)]

@@ -14,7 +14,7 @@ const OLDEST: Duration = Duration::from_secs(1);
 
 /// The capture time of a buffer dequeued at `now`: the driver's `stamp` if it is plausible and monotonic
 /// according to `flags`, otherwise `now`. Always later than `last`, the previous capture time.
-pub fn capture_time(flags: u32, stamp: Pts, now: Pts, last: Option<Pts>) -> Pts {
+pub(super) fn capture_time(flags: u32, stamp: Pts, now: Pts, last: Option<Pts>) -> Pts {
     let monotonic = flags & V4L2_BUF_FLAG_TIMESTAMP_MASK == V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC;
     let plausible =
         stamp <= now + AHEAD && now.since(stamp) <= OLDEST && last.is_none_or(|last| stamp > last);
@@ -26,7 +26,7 @@ pub fn capture_time(flags: u32, stamp: Pts, now: Pts, last: Option<Pts>) -> Pts 
 }
 
 /// Converts the kernel's time; negative times become zero.
-pub fn pts(time: timeval) -> Pts {
+pub(super) fn pts(time: timeval) -> Pts {
     let whole = u64::try_from(time.tv_sec).unwrap_or(0);
     let micros = u64::try_from(time.tv_usec).unwrap_or(0);
     Pts::from_micros(whole.saturating_mul(1_000_000).saturating_add(micros))

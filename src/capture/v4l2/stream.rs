@@ -18,7 +18,7 @@ type Planes = [(usize, usize, usize); 3];
 
 /// A running stream. Dropping it stops the camera; its memory and node are kept until the last lent frame is
 /// dropped.
-pub struct Stream {
+pub(super) struct Stream {
     shared: Arc<Shared>,
     kind: u32,
     layout: Layout,
@@ -34,7 +34,7 @@ struct Shared {
 
 /// The layout of a picture in a buffer's memory planes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Layout {
+pub(super) struct Layout {
     format: PixelFormat,
     /// Bytes per row, for each plane of the picture.
     pub strides: [usize; 3],
@@ -44,7 +44,7 @@ pub struct Layout {
 
 impl Layout {
     /// The layout of `format` in what the driver agreed to; `None` if that is invalid.
-    pub fn new(format: PixelFormat, agreed: &Agreed) -> Option<Self> {
+    pub(super) fn new(format: PixelFormat, agreed: &Agreed) -> Option<Self> {
         let mut layout = Self { format, strides: [0; 3], planes: [(0, 0, 0); 3] };
         if format == PixelFormat::Mjpg {
             return Some(layout);
@@ -83,7 +83,7 @@ impl Layout {
     }
 
     /// Pixel format of the pictures.
-    pub fn format(&self) -> PixelFormat {
+    pub(super) fn format(&self) -> PixelFormat {
         self.format
     }
 
@@ -106,7 +106,7 @@ impl Layout {
 }
 
 /// A filled buffer.
-pub enum Filled {
+pub(super) enum Filled {
     /// A buffer with a picture.
     Picture(Buf, Lent),
     /// A buffer that the driver marked as damaged, or that contains less than a picture. It has been queued
@@ -116,7 +116,7 @@ pub enum Filled {
 
 impl Stream {
     /// Maps and queues buffers of `node`, whose format is set, and starts streaming.
-    pub fn start(node: Node, kind: u32, planes: usize, layout: Layout) -> io::Result<Self> {
+    pub(super) fn start(node: Node, kind: u32, planes: usize, layout: Layout) -> io::Result<Self> {
         let count = node.request_buffers(kind, BUFFERS)?;
         let mut buffers = vec![];
         for index in 0..count {
@@ -135,12 +135,12 @@ impl Stream {
     }
 
     /// The node of the stream.
-    pub fn node(&self) -> &Node {
+    pub(super) fn node(&self) -> &Node {
         &self.shared.node
     }
 
     /// Takes a filled buffer; `None` if there is none yet.
-    pub fn dequeue(&self) -> io::Result<Option<Filled>> {
+    pub(super) fn dequeue(&self) -> io::Result<Option<Filled>> {
         use v4l::v4l_sys::V4L2_BUF_FLAG_ERROR;
         let buf = match self.shared.node.dequeue(self.kind) {
             Ok(buf) => buf,
@@ -177,7 +177,7 @@ impl Drop for Stream {
 }
 
 /// A lent buffer; dropping it returns it to the stream.
-pub struct Lent {
+pub(super) struct Lent {
     shared: Arc<Shared>,
     index: u32,
     planes: Planes,
@@ -204,7 +204,7 @@ impl Drop for Lent {
 }
 
 /// Opens `path`; the error explains in a sentence what went wrong.
-pub fn open(path: &Path) -> Result<Node, crate::capture::Error> {
+pub(crate) fn open(path: &Path) -> Result<Node, crate::capture::Error> {
     Node::open(path).map_err(|e| super::trouble::opening("opening", path, e))
 }
 

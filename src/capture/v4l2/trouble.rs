@@ -15,7 +15,7 @@ const VANISHING: Duration = Duration::from_millis(100);
 const LOOKS: u32 = 5;
 
 /// Converts an error from opening or setting up `path`.
-pub fn opening(what: &str, path: &Path, source: io::Error) -> Error {
+pub(super) fn opening(what: &str, path: &Path, source: io::Error) -> Error {
     let shown = path.display();
     match source.raw_os_error() {
         Some(libc::ENOENT) => Error::None(format!("{shown} does not exist")),
@@ -36,7 +36,7 @@ pub fn opening(what: &str, path: &Path, source: io::Error) -> Error {
 }
 
 /// Converts an error while streaming from `path`, which is open as `node`: unplugged, or something else.
-pub fn streaming(node: &Node, path: &Path, source: io::Error) -> Error {
+pub(super) fn streaming(node: &Node, path: &Path, source: io::Error) -> Error {
     match source.raw_os_error() {
         Some(libc::ENODEV | libc::ENXIO) => return Error::unplugged("camera"),
         Some(libc::EPIPE) => return Error::changed(),

@@ -4,7 +4,7 @@ use crate::media::frame::Buffer;
 use crate::media::samples::{full_chroma, full_luma};
 
 /// Planes in plain memory.
-pub struct Memory(pub Vec<Vec<u8>>);
+pub(super) struct Memory(pub Vec<Vec<u8>>);
 
 impl Buffer for Memory {
     fn plane(&self, index: usize) -> &[u8] {
@@ -12,7 +12,7 @@ impl Buffer for Memory {
     }
 }
 
-pub fn frame(format: PixelFormat, size: Size, strides: [usize; 3], planes: Vec<Vec<u8>>) -> Frame {
+pub(super) fn frame(format: PixelFormat, size: Size, strides: [usize; 3], planes: Vec<Vec<u8>>) -> Frame {
     Frame {
         pts: Pts::from_micros(0),
         size,

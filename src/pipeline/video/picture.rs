@@ -36,7 +36,7 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Whether encoders for one plan can be used for the other.
-    pub fn fits(&self, other: &Self) -> bool {
+    pub(super) fn fits(&self, other: &Self) -> bool {
         (self.size, self.effort) == (other.size, other.effort) && other.fps <= self.most_fps
     }
 }
@@ -72,7 +72,7 @@ pub(super) struct Picture {
 
 impl Picture {
     /// Records that this rung has encoded it, and how long its thread waited for a CPU core meanwhile.
-    pub fn encoded(&self, share: Share, waited: Duration) {
+    pub(super) fn encoded(&self, share: Share, waited: Duration) {
         self.encoded.fetch_or(1 << share.index(), Ordering::Relaxed);
         self.waited_us.fetch_max(waited.as_micros() as u64, Ordering::Relaxed);
     }
@@ -112,7 +112,7 @@ impl Finished {
     /// The time that it took, if the previous picture was ready at `before`. The measure is whether it is
     /// encoded before the next one arrives. So the time starts when it, or a frame that it replaced, was put
     /// into the slot, or when the previous picture was done, and includes waiting for the CPU.
-    pub fn spent(&self, before: Pts) -> Spent {
+    pub(super) fn spent(&self, before: Pts) -> Spent {
         let begun = self.put.max(before);
         let encoding = self.ready.since(begun.max(self.converted));
         let fixed = self.ready.since(begun).saturating_sub(encoding);
@@ -140,7 +140,7 @@ impl Returned {
 
 impl Pool {
     /// Memory for a picture of the (even) `size`; its contents are undefined.
-    pub fn image(&self, size: Size) -> I420 {
+    pub(super) fn image(&self, size: Size) -> I420 {
         let mut pool = self.lock();
         pool.images.retain(|image| image.size() == size);
         let image = pool.images.pop();
@@ -149,17 +149,17 @@ impl Pool {
     }
 
     /// Takes back unused memory.
-    pub fn keep(&self, image: I420) {
+    pub(super) fn keep(&self, image: I420) {
         self.lock().keep(image);
     }
 
     /// The pictures that came back since the previous call, in order.
-    pub fn finished(&self) -> Vec<Finished> {
+    pub(super) fn finished(&self) -> Vec<Finished> {
         std::mem::take(&mut self.lock().finished)
     }
 
     /// Creates a picture from memory of this pool.
-    pub fn picture(
+    pub(super) fn picture(
         self: &Arc<Self>,
         image: I420,
         pts: Pts,

@@ -8,7 +8,7 @@ use super::Addresses;
 use crate::config;
 
 /// Most addresses that a viewer is offered: each is another path for a browser to try, two with TCP.
-pub const MOST: usize = 8;
+pub(super) const MOST: usize = 8;
 
 /// Names of bridges and links into containers and virtual machines. Nobody watches from there, and a host
 /// with many containers has dozens. `interfaces` can include them again.
@@ -23,19 +23,19 @@ const REFLEXIVE_TCP: u32 = 80;
 const PASSIVE: u32 = 4 << 13;
 
 /// Selects interfaces.
-pub struct Filter {
+pub(super) struct Filter {
     only: Vec<String>,
     never: Vec<String>,
 }
 
 impl Filter {
     /// The filter configured in `[ice]`.
-    pub fn of(ice: &config::Ice) -> Self {
+    pub(super) fn of(ice: &config::Ice) -> Self {
         Self::new(&ice.interfaces, &ice.exclude_interfaces)
     }
 
     /// A filter for the interfaces in `only`, or all useful ones if it is empty, without those in `never`.
-    pub fn new(only: &[String], never: &[String]) -> Self {
+    pub(super) fn new(only: &[String], never: &[String]) -> Self {
         Self { only: only.to_vec(), never: never.to_vec() }
     }
 
@@ -50,7 +50,7 @@ impl Filter {
     }
 
     /// The addresses by which others may reach us, without duplicates, each with an interface that has it.
-    pub fn useful(&self, addresses: &Addresses) -> Addresses {
+    pub(super) fn useful(&self, addresses: &Addresses) -> Addresses {
         let mut known = HashSet::new();
         let useful = |(interface, ip): &&(String, IpAddr)| {
             reachable(*ip) && self.takes(interface) && known.insert(*ip)
@@ -61,7 +61,7 @@ impl Filter {
     /// The addresses for a viewer that came from `from` to our address `to`, best first: `to` itself, one of
     /// each interface, preferably of the viewer's family, then others up to [`MOST`]. Loopback addresses are
     /// for a browser on this machine, and for a machine without other addresses.
-    pub fn choose(&self, addresses: &Addresses, from: IpAddr, to: Option<IpAddr>) -> Vec<IpAddr> {
+    pub(super) fn choose(&self, addresses: &Addresses, from: IpAddr, to: Option<IpAddr>) -> Vec<IpAddr> {
         let useful = self.useful(addresses);
         let (from, to) = (from.to_canonical(), to.map(|ip| ip.to_canonical()));
         let (mut interfaces, mut chosen) = (vec![], vec![]);
@@ -118,7 +118,7 @@ fn is_site_local(ip: Ipv6Addr) -> bool {
 
 /// The parameters of a viewer's candidates.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Candidates {
+pub(super) struct Candidates {
     /// This machine's addresses.
     pub addresses: Vec<IpAddr>,
     /// Whether the port accepts IPv4.
@@ -135,7 +135,7 @@ pub struct Candidates {
 
 impl Candidates {
     /// The candidates as in SDP, without `a=`.
-    pub fn lines(&self) -> Vec<String> {
+    pub(super) fn lines(&self) -> Vec<String> {
         let mut lines = vec![];
         let hosts =
             self.addresses.iter().filter(|ip| self.has(**ip)).map(|ip| SocketAddr::new(*ip, self.port));
@@ -158,7 +158,7 @@ impl Candidates {
 
     /// Candidates for the addresses reported by STUN servers, except for those already listed: there is no
     /// NAT then.
-    pub fn reflexive(&self, mapped: &[SocketAddr]) -> Vec<String> {
+    pub(super) fn reflexive(&self, mapped: &[SocketAddr]) -> Vec<String> {
         let known = |a: &SocketAddr| {
             self.addresses.contains(&a.ip())
                 || self.public.iter().any(|p| p.ip == a.ip() && p.port.unwrap_or(self.port) == a.port())

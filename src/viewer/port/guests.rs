@@ -17,7 +17,7 @@ use crate::net::{Source, descriptors};
 
 /// Limits for connections.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub(super) struct Limits {
     /// Connections at once. Each viewer has one or two, so viewers never reach it.
     pub all: usize,
     /// Connections that have not yet proven to be viewers.
@@ -31,10 +31,11 @@ pub struct Limits {
 
 impl Limits {
     /// The limits of the daemon.
-    pub const STANDARD: Self = Self { all: 2048, strangers: 256, strangers_per_source: 64, per_viewer: 8 };
+    pub(super) const STANDARD: Self =
+        Self { all: 2048, strangers: 256, strangers_per_source: 64, per_viewer: 8 };
 
     /// The limits for a process that may open `descriptors` files.
-    pub fn within(self, descriptors: usize) -> Self {
+    pub(super) fn within(self, descriptors: usize) -> Self {
         let all = descriptors::share(self.all, descriptors);
         Self { all, strangers: self.strangers.min(all.div_ceil(2)), ..self }
     }
@@ -109,10 +110,10 @@ impl<T, V: Eq + Hash> Seats<T, V> {
 
 /// All connections.
 #[derive(Debug)]
-pub struct Guests(Mutex<Seats<CancellationToken, LineId>>);
+pub(super) struct Guests(Mutex<Seats<CancellationToken, LineId>>);
 
 /// A connection's place, freed on drop.
-pub struct Place {
+pub(super) struct Place {
     guests: Arc<Guests>,
     number: u64,
     /// Cancelled when the connection must make room.
@@ -121,17 +122,17 @@ pub struct Place {
 
 impl Guests {
     /// Creates an empty set of connections.
-    pub fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: Limits) -> Self {
         Self(Mutex::new(Seats::new(limits)))
     }
 
     /// Number of connections.
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.seats().count()
     }
 
     /// Admits a connection; another one may have to make room for it.
-    pub fn admit(self: &Arc<Self>, source: Source) -> Option<Place> {
+    pub(super) fn admit(self: &Arc<Self>, source: Source) -> Option<Place> {
         let end = CancellationToken::new();
         let (number, gone) = self.seats().admit(source, end.clone())?;
         if let Some(gone) = gone {
@@ -147,7 +148,7 @@ impl Guests {
 
 impl Place {
     /// The connection belongs to a viewer; returns false if that has too many.
-    pub fn known(&self, viewer: LineId) -> bool {
+    pub(super) fn known(&self, viewer: LineId) -> bool {
         self.guests.seats().known(self.number, viewer)
     }
 }

@@ -16,7 +16,7 @@ const TRIES: usize = 20;
 const PENDING: i32 = 128;
 
 /// The opened sockets.
-pub struct Listening {
+pub(super) struct Listening {
     /// Port number.
     pub number: u16,
     /// UDP over IPv4.
@@ -50,7 +50,7 @@ impl fmt::Display for Error {
 }
 
 /// Opens the port `number`, or for 0 one that the kernel chooses.
-pub fn listen(number: u16, tcp: bool) -> Result<Listening, Error> {
+pub(super) fn listen(number: u16, tcp: bool) -> Result<Listening, Error> {
     let mut tries = if number == 0 { TRIES } else { 1 };
     loop {
         tries -= 1;
@@ -83,7 +83,7 @@ fn all(wanted: u16, tcp: bool) -> Result<Listening, Error> {
 }
 
 /// Opens the port `number` for TCP only.
-pub fn tcp(number: u16) -> Result<Vec<TcpListener>, Error> {
+pub(super) fn tcp(number: u16) -> Result<Vec<TcpListener>, Error> {
     let take = |ip: IpAddr| {
         let listener = bind(ip, number, Type::STREAM)?.map(|s| {
             s.listen(PENDING)?;

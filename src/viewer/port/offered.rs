@@ -15,7 +15,7 @@ use crate::config;
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// Follows the addresses, and logs what changes for viewers. Ends with the port.
-pub async fn tell(
+pub(super) async fn tell(
     port: Arc<Inner>,
     mut addresses: watch::Receiver<Addresses>,
     mut ice: watch::Receiver<config::Ice>,

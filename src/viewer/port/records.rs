@@ -147,7 +147,7 @@ pub(crate) mod tests {
     use super::*;
 
     /// Creates a record.
-    pub fn record(kind: u8, epoch: u16, body: &[u8]) -> Vec<u8> {
+    pub(crate) fn record(kind: u8, epoch: u16, body: &[u8]) -> Vec<u8> {
         let mut bytes = vec![kind, 0xfe, 0xfd];
         bytes.extend(epoch.to_be_bytes());
         bytes.extend([0; 6]);
@@ -157,7 +157,7 @@ pub(crate) mod tests {
     }
 
     /// Creates a handshake message with 8 bytes, or a fragment of one.
-    pub fn message(number: u16) -> Vec<u8> {
+    pub(crate) fn message(number: u16) -> Vec<u8> {
         let mut bytes = vec![1, 0, 0, 8];
         bytes.extend(number.to_be_bytes());
         bytes.extend([0, 0, 0, 0, 0, 8]);

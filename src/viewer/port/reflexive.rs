@@ -16,7 +16,7 @@ use crate::config;
 use crate::net::stun::{self, TransactionId};
 
 /// Most answers that wait to be processed; further ones are dropped.
-pub const ANSWERS: usize = 32;
+pub(super) const ANSWERS: usize = 32;
 /// How long an answer is used without a new request: NATs keep a UDP mapping for at least 30 s (RFC 4787
 /// REQ-5 requires two minutes, but many don't comply).
 const FRESH: Duration = Duration::from_secs(20);
@@ -32,7 +32,7 @@ const PORT: u16 = 3478;
 
 /// The answers of the servers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Found {
+pub(super) struct Found {
     /// Our outside addresses, without duplicates.
     pub addresses: Vec<SocketAddr>,
     /// Whether all requests are finished.
@@ -40,7 +40,7 @@ pub struct Found {
 }
 
 /// The answers, kept.
-pub struct Reflexive {
+pub(super) struct Reflexive {
     ice: watch::Receiver<config::Ice>,
     wish: Arc<Notify>,
     answer: Answer,
@@ -79,7 +79,7 @@ impl Reflexive {
     }
 
     /// The addresses are needed: `None` if there are no servers.
-    pub fn wanted(&self) -> Option<watch::Receiver<Found>> {
+    pub(super) fn wanted(&self) -> Option<watch::Receiver<Found>> {
         if servers(&self.ice.borrow()).is_empty() {
             return None;
         }
@@ -92,7 +92,7 @@ impl Reflexive {
     }
 
     /// Discards the answers, because our addresses have changed.
-    pub fn forget(&self) {
+    pub(super) fn forget(&self) {
         self.answer.forget();
     }
 }

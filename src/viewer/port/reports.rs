@@ -46,12 +46,12 @@ const TRANSPORT_WIDE: u8 = 15;
 const TYPES: std::ops::RangeInclusive<u8> = 200..=207;
 
 /// Whether a datagram is RTCP, as opposed to RTP, which viewers never send (RFC 5761 section 4).
-pub fn is_rtcp(datagram: &[u8]) -> bool {
+pub(super) fn is_rtcp(datagram: &[u8]) -> bool {
     datagram.len() >= HEADER && datagram[0] >> 6 == 2 && TYPES.contains(&datagram[1])
 }
 
 /// The reports of a viewer.
-pub struct Reports {
+pub(super) struct Reports {
     signature: Signature,
     senders: Senders,
     bytes: Bucket,
@@ -59,13 +59,13 @@ pub struct Reports {
 
 impl Reports {
     /// Reports that are authenticated with this key.
-    pub fn signed_with(master: Master) -> Self {
+    pub(super) fn signed_with(master: Master) -> Self {
         let bytes = Bucket::full(BYTES);
         Self { signature: Signature::new(master), senders: Senders::default(), bytes }
     }
 
     /// The decrypted contents of a datagram, if it is admitted.
-    pub fn admit(&mut self, now: Instant, datagram: &[u8]) -> Option<Bytes> {
+    pub(super) fn admit(&mut self, now: Instant, datagram: &[u8]) -> Option<Bytes> {
         let opened = is_rtcp(datagram).then(|| self.signature.open(datagram))??;
         let admitted =
             self.senders.admit(now, opened.ssrc, opened.index) && self.bytes.take(datagram.len() as f64, now);
@@ -192,7 +192,7 @@ fn index(datagram: &[u8], profile: ProtectionProfile) -> Option<u32> {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use rtc::crypto::SecretVec;
@@ -206,16 +206,16 @@ pub mod tests {
     ];
 
     /// A key for a viewer's packets.
-    pub fn master(profile: ProtectionProfile) -> Master {
+    pub(crate) fn master(profile: ProtectionProfile) -> Master {
         let (key, salt) = (vec![3; profile.key_len()], vec![4; profile.salt_len()]);
         Master { profile, key: SecretVec::new(key), salt: SecretVec::new(salt) }
     }
 
     /// A viewer that sends reports.
-    pub struct Signer(Context);
+    pub(crate) struct Signer(Context);
 
     impl Signer {
-        pub fn new(profile: ProtectionProfile) -> Self {
+        pub(crate) fn new(profile: ProtectionProfile) -> Self {
             let (m, provider) = (master(profile), rtc::crypto::default_provider().expect("a provider"));
             let context =
                 Context::new(m.key.as_ref(), m.salt.as_ref(), profile, None, None, provider.crypto());
@@ -223,7 +223,7 @@ pub mod tests {
         }
 
         /// An empty receiver report.
-        pub fn report(&mut self, ssrc: u32) -> Vec<u8> {
+        pub(crate) fn report(&mut self, ssrc: u32) -> Vec<u8> {
             self.0.encrypt_rtcp(&plain(ssrc)).expect("encrypted").to_vec()
         }
     }

@@ -17,7 +17,7 @@ use super::Inner;
 /// Messages per system call, each of up to 64 datagrams that the kernel has joined (UDP GRO).
 const BATCH: usize = 16;
 /// Buffer for each message: the largest UDP payload. Untouched pages cost nothing.
-pub const MESSAGE: usize = 65_536;
+pub(super) const MESSAGE: usize = 65_536;
 /// Batches before other tasks get their turn.
 const ROUNDS: usize = 4;
 /// Kernel buffers, if the system allows it: for what arrives while we are busy, and for bursts of keyframes
@@ -29,7 +29,7 @@ const BACKLOG: usize = 8 << 20;
 const BACKLOG_OF_ONE: usize = 512 << 10;
 
 /// A UDP socket.
-pub struct Udp {
+pub(super) struct Udp {
     io: UdpSocket,
     /// What the kernel supports. Renewed after a wrong result: see [`Udp::put`].
     able: Mutex<Able>,
@@ -65,25 +65,25 @@ struct Waiting {
 /// What the kernel supports, as known at some time; cheap to copy. A frequent sender keeps a copy, so that it
 /// takes no lock that all viewers share.
 #[derive(Clone, Debug)]
-pub struct Able {
+pub(super) struct Able {
     state: Arc<UdpSocketState>,
     renewal: u64,
 }
 
 impl Able {
     /// Datagrams that one call can carry (UDP GSO); 1 if the kernel or an interface does not support it.
-    pub fn segments(&self) -> usize {
+    pub(super) fn segments(&self) -> usize {
         self.state.max_gso_segments()
     }
 }
 
 /// How much of the backlog belongs to one viewer.
 #[derive(Debug, Default)]
-pub struct Share(AtomicUsize);
+pub(super) struct Share(AtomicUsize);
 
 impl Udp {
     /// Prepares a bound socket. Needs a tokio runtime.
-    pub fn new(socket: socket2::Socket) -> io::Result<Self> {
+    pub(super) fn new(socket: socket2::Socket) -> io::Result<Self> {
         enlarge(&socket);
         socket.set_nonblocking(true)?;
         let io = UdpSocket::from_std(socket.into())?;
@@ -94,18 +94,18 @@ impl Udp {
     }
 
     /// What the kernel supports now.
-    pub fn able(&self) -> Able {
+    pub(super) fn able(&self) -> Able {
         self.able.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether `able` is still current.
-    pub fn is_current(&self, able: &Able) -> bool {
+    pub(super) fn is_current(&self, able: &Able) -> bool {
         able.renewal == self.renewals.load(Ordering::Relaxed)
     }
 
     /// Sends without waiting: what the kernel has no room for waits in the backlog, and what has no room
     /// there is dropped. Returns false if it was dropped.
-    pub fn send(
+    pub(super) fn send(
         &self,
         able: &Able,
         to: SocketAddr,
@@ -182,7 +182,7 @@ impl Udp {
 
     /// Sends what waits whenever the kernel has room, until cancelled. Only this task waits for it: tokio
     /// wakes only one that does.
-    pub async fn drain(&self) {
+    pub(super) async fn drain(&self) {
         loop {
             self.waiting.notified().await;
             while self.send_waiting() {
@@ -206,7 +206,7 @@ impl Udp {
     }
 
     /// Discards what waits for one viewer.
-    pub fn drop_waiting(&self, share: &Arc<Share>) {
+    pub(super) fn drop_waiting(&self, share: &Arc<Share>) {
         let mut backlog = self.backlog();
         let Backlog { queue, bytes } = &mut *backlog;
         queue.retain(|waiting| {

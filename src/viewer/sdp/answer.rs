@@ -8,7 +8,7 @@ use crate::viewer::sources::{Source, Sources};
 
 /// A media section of the offer, as far as the answer repeats it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub(super) struct Place {
     /// "video", "audio", "application" and others.
     kind: String,
     /// The answer must repeat the offer's protocol (RFC 9429 section 5.1.3).
@@ -27,7 +27,7 @@ pub struct Place {
 
 /// What we send in a media section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub(super) enum Part {
     /// The picture with this number.
     Picture(usize),
     /// The sound.
@@ -46,13 +46,13 @@ const STREAM: &str = "peercam";
 const MULTIPLEXING: [&str; 2] = ["rtcp-mux", "rtcp-rsize"];
 
 /// The attributes of [`MULTIPLEXING`] that any section of the bundle has.
-pub fn shared(bundle: &[&Section]) -> Vec<&'static str> {
+pub(super) fn shared(bundle: &[&Section]) -> Vec<&'static str> {
     MULTIPLEXING.into_iter().filter(|n| bundle.iter().any(|s| s.has(n))).collect()
 }
 
 impl Place {
     /// The place of an offered section; `shared` are the attributes of its bundle, from [`shared`].
-    pub fn of(section: &Section, shared: &[&str], part: Part) -> Self {
+    pub(super) fn of(section: &Section, shared: &[&str], part: Part) -> Self {
         let format = section.formats.first().copied().unwrap_or("0");
         let mut about = section.lines.iter().filter(|l| {
             let rtpmap = l.strip_prefix("a=rtpmap:").and_then(|l| l.strip_prefix(format));

@@ -17,7 +17,7 @@ const ONE_BYTE: std::ops::RangeInclusive<u32> = 1..=14;
 
 /// An extension of a section.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Extension {
+pub(super) struct Extension {
     /// Its id in packets.
     pub id: u8,
     /// Its URI in SDP.
@@ -28,7 +28,7 @@ pub struct Extension {
 
 /// The extensions of both tracks, and a sentence for each one that is wanted but can't be used.
 #[derive(Default)]
-pub struct Chosen {
+pub(super) struct Chosen {
     /// The extensions of the video section.
     pub video: Vec<Extension>,
     /// The extensions of the audio section.
@@ -46,12 +46,12 @@ struct Offered {
 
 impl Extension {
     /// The attribute for webrtc's offer.
-    pub fn offered(&self) -> String {
+    pub(super) fn offered(&self) -> String {
         format!("a=extmap:{} {}", self.id, self.uri)
     }
 
     /// The attribute for our answer.
-    pub fn answered(&self) -> String {
+    pub(super) fn answered(&self) -> String {
         let direction = if self.one_way { "/sendonly" } else { "" };
         format!("a=extmap:{}{direction} {}", self.id, self.uri)
     }
@@ -59,7 +59,7 @@ impl Extension {
 
 impl Chosen {
     /// Chooses from the offer's video section and, if accepted, its audio section.
-    pub fn of(offer: &Description, video: &Section, audio: Option<&Section>) -> Self {
+    pub(super) fn of(offer: &Description, video: &Section, audio: Option<&Section>) -> Self {
         let mut chosen = Self::default();
         for (name, uri) in VIDEO {
             let extension = chosen.take(offer, video, name, uri);
@@ -104,7 +104,7 @@ impl Chosen {
 }
 
 /// Whether a section offers an extension that equals the one accepted in a different section.
-pub fn offers(offer: &Description, section: &Section, taken: &Extension) -> bool {
+pub(super) fn offers(offer: &Description, section: &Section, taken: &Extension) -> bool {
     let offered = find(&section.lines, taken.uri).or_else(|| find(&offer.session, taken.uri));
     offered.is_some_and(|o| o.id == Some(u32::from(taken.id)) && o.one_way == taken.one_way)
 }

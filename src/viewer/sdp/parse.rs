@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{Error, bad};
 
 /// An offer or answer by its lines.
-pub struct Description<'a> {
+pub(super) struct Description<'a> {
     /// Lines before the first section.
     pub session: Vec<&'a str>,
     /// Media sections in order.
@@ -42,7 +42,7 @@ pub struct Format<'a> {
 
 impl<'a> Description<'a> {
     /// Parses a description. Only what every description has is checked.
-    pub fn parse(sdp: &'a str) -> Result<Self, Error> {
+    pub(super) fn parse(sdp: &'a str) -> Result<Self, Error> {
         let mut lines = sdp.lines().map(str::trim_end).filter(|l| !l.is_empty()).peekable();
         if lines.peek() != Some(&"v=0") {
             return Err(bad("this is not a session description (SDP): it does not begin with v=0"));
@@ -77,7 +77,7 @@ impl<'a> Description<'a> {
 
     /// The sections that are bundled with section `at`, by index and in the group's order (RFC 9143 section 7.2); `None` if
     /// no group contains it.
-    pub fn bundled_with(&self, at: usize) -> Option<Vec<usize>> {
+    pub(super) fn bundled_with(&self, at: usize) -> Option<Vec<usize>> {
         self.groups.iter().find(|group| group.contains(&at)).cloned()
     }
 }
@@ -151,11 +151,11 @@ impl<'a> Section<'a> {
 }
 
 /// The value of the first attribute of this name among `lines`.
-pub fn value<'a>(lines: &[&'a str], name: &str) -> Option<&'a str> {
+pub(super) fn value<'a>(lines: &[&'a str], name: &str) -> Option<&'a str> {
     values(lines, name).next()
 }
 
 /// The values of all attributes of this name among `lines`.
-pub fn values<'a>(lines: &[&'a str], name: &str) -> impl Iterator<Item = &'a str> {
+pub(super) fn values<'a>(lines: &[&'a str], name: &str) -> impl Iterator<Item = &'a str> {
     lines.iter().filter_map(move |l| l.strip_prefix("a=")?.strip_prefix(name)?.strip_prefix(':'))
 }

@@ -11,7 +11,7 @@ use super::{Error, PROTOCOLS, Picture, bad, not_playable, receives};
 use crate::media::h264::ProfileLevelId;
 
 /// The section of the first picture, and what was chosen from it.
-pub struct First<'a> {
+pub(super) struct First<'a> {
     /// Index of the section.
     pub at: usize,
     /// The format.
@@ -23,7 +23,7 @@ pub struct First<'a> {
 }
 
 /// The section that each picture names, by index.
-pub fn named(offer: &Description, wanted: &[Option<&str>]) -> Result<Vec<Option<usize>>, Error> {
+pub(super) fn named(offer: &Description, wanted: &[Option<&str>]) -> Result<Vec<Option<usize>>, Error> {
     let mut named = vec![];
     for mid in wanted {
         let find = |mid: &str| {
@@ -40,7 +40,7 @@ pub fn named(offer: &Description, wanted: &[Option<&str>]) -> Result<Vec<Option<
 }
 
 /// The section of the first picture: the one that it names, or the first suitable one.
-pub fn first(
+pub(super) fn first(
     offer: &Description,
     own: ProfileLevelId,
     named: &[Option<usize>],
@@ -67,7 +67,7 @@ pub fn first(
 }
 
 /// The sections of all pictures, by index and in order, each with the index of the wanted picture.
-pub fn all(
+pub(super) fn all(
     offer: &Description,
     own: ProfileLevelId,
     named: &[Option<usize>],
@@ -105,7 +105,7 @@ pub fn all(
 
 /// The present pictures, and the number of each section that has one: those that were there `before` keep
 /// theirs.
-pub fn numbered(
+pub(super) fn numbered(
     offer: &Description,
     chosen: &[(usize, usize)],
     before: &[Picture],
@@ -130,7 +130,7 @@ pub fn numbered(
 }
 
 /// Whether a section without a picture had one `before` and may have one again.
-pub fn rests(section: &Section, before: &[Picture]) -> bool {
+pub(super) fn rests(section: &Section, before: &[Picture]) -> bool {
     let mid = section.mid();
     section.kind == "video"
         && PROTOCOLS.contains(&section.protocol)

@@ -16,7 +16,7 @@ const HASH: (&str, usize) = ("sha-256", 32);
 
 /// The viewer's side of an ICE session.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ice {
+pub(super) struct Ice {
     /// `a=ice-ufrag`
     pub ufrag: String,
     /// `a=ice-pwd`
@@ -29,7 +29,7 @@ pub struct Ice {
 
 /// The viewer's side of DTLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dtls {
+pub(super) struct Dtls {
     /// Fingerprint of its certificate, in upper case.
     pub fingerprint: String,
     /// Whether the viewer begins the handshake, so that we answer `passive`.
@@ -37,7 +37,7 @@ pub struct Dtls {
 }
 
 /// The places in an offer that may describe the transport, the nearest first.
-pub struct Speakers<'a, 'b> {
+pub(super) struct Speakers<'a, 'b> {
     own: &'b Section<'a>,
     session: &'b [&'a str],
     bundle: Vec<&'b Section<'a>>,
@@ -45,7 +45,7 @@ pub struct Speakers<'a, 'b> {
 
 impl<'a, 'b> Speakers<'a, 'b> {
     /// For section `at`, which carries the transport for all of `bundle`.
-    pub fn new(offer: &'b Description<'a>, at: usize, bundle: &[usize]) -> Self {
+    pub(super) fn new(offer: &'b Description<'a>, at: usize, bundle: &[usize]) -> Self {
         let bundle = bundle.iter().filter(|b| **b != at).map(|b| &offer.sections[*b]).collect();
         Self { own: &offer.sections[at], session: &offer.session, bundle }
     }
@@ -62,7 +62,7 @@ impl<'a, 'b> Speakers<'a, 'b> {
 
 impl Ice {
     /// Reads the ICE session from an offer.
-    pub fn of(speakers: &Speakers) -> Result<Self, Error> {
+    pub(super) fn of(speakers: &Speakers) -> Result<Self, Error> {
         let missing = |name| bad(format!("the offer has no ICE credentials (a={name})"));
         let ufrag = speakers.find("ice-ufrag").ok_or_else(|| missing("ice-ufrag"))?;
         let pwd = speakers.find("ice-pwd").ok_or_else(|| missing("ice-pwd"))?;
@@ -81,7 +81,7 @@ impl Ice {
     }
 
     /// A full agent with these credentials and candidates (`candidate:...`).
-    pub fn new(ufrag: &str, pwd: &str, candidates: &[(String, String)]) -> Result<Self, Error> {
+    pub(super) fn new(ufrag: &str, pwd: &str, candidates: &[(String, String)]) -> Result<Self, Error> {
         // RFC 8839 section 5.4 allows fewer characters. Anything but a space is harmless, and occurs.
         let clean = |s: &str| (4..=256).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_graphic());
         if !clean(ufrag) || !clean(pwd) {
@@ -94,7 +94,7 @@ impl Ice {
 
 impl Dtls {
     /// Reads the DTLS attributes from an offer.
-    pub fn of(speakers: &Speakers) -> Result<Self, Error> {
+    pub(super) fn of(speakers: &Speakers) -> Result<Self, Error> {
         let mut fingerprints = speakers.lines().flat_map(|lines| values(lines, "fingerprint")).peekable();
         if fingerprints.peek().is_none() {
             return Err(bad(
@@ -117,12 +117,12 @@ impl Dtls {
     }
 
     /// The role in our answer.
-    pub fn answered(&self) -> &'static str {
+    pub(super) fn answered(&self) -> &'static str {
         if self.viewer_begins { "passive" } else { "active" }
     }
 
     /// The role in webrtc's offer: a choice of its own could differ from our answer.
-    pub fn offered(&self) -> &'static str {
+    pub(super) fn offered(&self) -> &'static str {
         if self.viewer_begins { "active" } else { "passive" }
     }
 }

@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// Pseudo-random numbers, the same for the same seed (SplitMix64).
-pub struct Random(pub u64);
+pub(crate) struct Random(pub u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -18,14 +18,14 @@ impl Random {
     }
 
     /// A number from 0 to 1.
-    pub fn part(&mut self) -> f64 {
+    pub(crate) fn part(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
 
 /// Which datagrams are lost.
 #[derive(Clone, Copy, Debug)]
-pub enum Loss {
+pub(crate) enum Loss {
     /// Each with this probability.
     Random(f64),
     /// All while the link is bad; at each datagram that begins with the first probability, and ends with the
@@ -35,7 +35,7 @@ pub enum Loss {
 
 /// The properties of one direction.
 #[derive(Clone, Copy, Debug)]
-pub struct Properties {
+pub(crate) struct Properties {
     /// Bits per second.
     pub rate: f64,
     /// Propagation time.
@@ -50,13 +50,13 @@ const QUEUE: Duration = Duration::from_millis(300);
 
 /// A datagram on its way.
 #[derive(Clone, Debug)]
-pub struct Parcel {
+pub(crate) struct Parcel {
     pub from: SocketAddr,
     pub to: SocketAddr,
     pub bytes: Vec<u8>,
 }
 
-pub struct Link {
+pub(crate) struct Link {
     pub properties: Properties,
     random: Random,
     bad: bool,
@@ -70,7 +70,7 @@ pub struct Link {
 }
 
 impl Link {
-    pub fn new(properties: Properties, seed: u64, now: Instant) -> Self {
+    pub(crate) fn new(properties: Properties, seed: u64, now: Instant) -> Self {
         let waiting = BTreeMap::new();
         Self {
             properties,
@@ -84,7 +84,7 @@ impl Link {
         }
     }
 
-    pub fn send(&mut self, now: Instant, parcel: Parcel) {
+    pub(crate) fn send(&mut self, now: Instant, parcel: Parcel) {
         let Properties { rate, delay, jitter, loss } = self.properties;
         self.count += 1;
         let begin = self.busy.max(now);
@@ -106,12 +106,12 @@ impl Link {
         self.waiting.insert((self.newest, self.count), parcel);
     }
 
-    pub fn due(&self) -> Option<Instant> {
+    pub(crate) fn due(&self) -> Option<Instant> {
         self.waiting.first_key_value().map(|((at, _), _)| *at)
     }
 
     /// A datagram that has arrived by now.
-    pub fn arrived(&mut self, now: Instant) -> Option<Parcel> {
+    pub(crate) fn arrived(&mut self, now: Instant) -> Option<Parcel> {
         let first = self.waiting.first_entry().filter(|first| first.key().0 <= now)?;
         Some(first.remove())
     }

@@ -2,7 +2,7 @@
 //! milliseconds, and each run is the same for the same seed except for keys. Only the task's loop and the
 //! sockets are not part of it.
 
-pub mod link;
+pub(super) mod link;
 mod peer;
 mod scenes;
 

@@ -32,7 +32,7 @@ type Arrived = Arc<Mutex<Vec<(Instant, Packet)>>>;
 /// its payload type.
 type Repeats = Arc<Mutex<HashMap<u32, (u32, u8)>>>;
 
-pub struct Peer {
+pub(super) struct Peer {
     connection: RTCPeerConnection,
     /// Its address as seen from outside.
     pub address: SocketAddr,
@@ -48,7 +48,7 @@ pub struct Peer {
 
 impl Peer {
     /// Creates a viewer that wants this many pictures, and a sound.
-    pub fn new(address: SocketAddr, pictures: usize, now: Instant) -> Self {
+    pub(super) fn new(address: SocketAddr, pictures: usize, now: Instant) -> Self {
         let arrived = Arrived::default();
         let repeats = Repeats::default();
         let tap = Tap {
@@ -97,7 +97,7 @@ impl Peer {
     }
 
     /// Its offer, with its address.
-    pub fn offer(&mut self, restart: bool, now: Instant) -> String {
+    pub(super) fn offer(&mut self, restart: bool, now: Instant) -> String {
         let options = restart.then_some(RTCOfferOptions { ice_restart: true });
         let offer = self.connection.create_offer(options).expect("an offer");
         let sdp = offer.sdp.clone();
@@ -119,7 +119,7 @@ impl Peer {
     }
 
     /// Takes an answer in which pictures have this payload type.
-    pub fn accept(&mut self, answer: &str, video: u8, now: Instant) {
+    pub(super) fn accept(&mut self, answer: &str, video: u8, now: Instant) {
         let pairs = answer.lines().filter_map(|l| l.strip_prefix("a=ssrc-group:FID ")?.split_once(' '));
         let pairs = pairs.map(|(picture, rtx)| [rtx, picture].map(|n| n.trim().parse().expect("a source")));
         let repeats = pairs.map(|[rtx, picture]| (rtx, (picture, video))).collect();
@@ -129,7 +129,7 @@ impl Peer {
         self.due = Some(now);
     }
 
-    pub fn receive(&mut self, from: SocketAddr, bytes: &[u8], now: Instant) {
+    pub(super) fn receive(&mut self, from: SocketAddr, bytes: &[u8], now: Instant) {
         let transport = TransportContext {
             local_addr: self.local,
             peer_addr: from,
@@ -145,7 +145,7 @@ impl Peer {
     }
 
     /// Returns what it sends.
-    pub fn pass(&mut self, now: Instant) -> Vec<(SocketAddr, Vec<u8>)> {
+    pub(super) fn pass(&mut self, now: Instant) -> Vec<(SocketAddr, Vec<u8>)> {
         self.events();
         if self.due.is_some_and(|due| due <= now) {
             let _ = self.connection.handle_timeout(now);
@@ -178,12 +178,12 @@ impl Peer {
         }
     }
 
-    pub fn due(&self) -> Option<Instant> {
+    pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
 
     /// Closes the connection; returns what that sends.
-    pub fn close(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
+    pub(super) fn close(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
         self.connection.close().expect("closed");
         let mut out = vec![];
         while let Some(datagram) = self.connection.poll_write() {
@@ -193,14 +193,14 @@ impl Peer {
     }
 
     /// Whether the other side has closed the connection.
-    pub fn heard_goodbye(&mut self) -> bool {
+    pub(super) fn heard_goodbye(&mut self) -> bool {
         let id = self.connection.get_receivers().next().expect("a receiver");
         let receiver = self.connection.rtp_receiver(id).expect("there");
         receiver.transport().is_some_and(|t| t.state() == RTCDtlsTransportState::Closed)
     }
 
     /// What has arrived since the previous call.
-    pub fn arrived(&self) -> Vec<(Instant, Packet)> {
+    pub(super) fn arrived(&self) -> Vec<(Instant, Packet)> {
         std::mem::take(&mut self.arrived.lock().expect("not poisoned"))
     }
 }

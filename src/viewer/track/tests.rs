@@ -154,7 +154,7 @@ fn one_that_decides_far_too_late_is_recognised() {
 }
 
 /// Random numbers below a limit.
-pub fn random(seed: u64) -> impl FnMut(u64) -> u64 {
+pub(crate) fn random(seed: u64) -> impl FnMut(u64) -> u64 {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     move |below| {
         state ^= state << 13;
@@ -166,7 +166,7 @@ pub fn random(seed: u64) -> impl FnMut(u64) -> u64 {
 
 /// The rungs of a camera, on virtual time: each encoder takes the newest picture when it is done with the
 /// last.
-pub struct Rungs {
+pub(crate) struct Rungs {
     pub camera: Arc<Camera>,
     encoders: [Encoder; 3],
     random: Box<dyn FnMut(u64) -> u64>,
@@ -190,7 +190,7 @@ struct Encoder {
 }
 
 impl Rungs {
-    pub fn new(
+    pub(crate) fn new(
         seed: u64,
         make: fn(Pts, bool, Share) -> VideoUnit,
         fails: Option<u64>,
@@ -200,7 +200,7 @@ impl Rungs {
     }
 
     /// Creates the camera of that name.
-    pub fn of(
+    pub(crate) fn of(
         name: &str,
         seed: u64,
         make: fn(Pts, bool, Share) -> VideoUnit,
@@ -226,12 +226,12 @@ impl Rungs {
     }
 
     /// A random quality.
-    pub fn wish(&mut self) -> Quality {
+    pub(crate) fn wish(&mut self) -> Quality {
         [Quality::Full, Quality::Half, Quality::Quarter][(self.random)(3) as usize]
     }
 
     /// A picture is captured at `at`.
-    pub fn picture(&mut self, at: Pts) {
+    pub(crate) fn picture(&mut self, at: Pts) {
         self.captured.push_back(at);
     }
 
@@ -260,7 +260,7 @@ impl Rungs {
     }
 
     /// Everything that the encoders do until now.
-    pub fn turn(&mut self, now: Pts) {
+    pub(crate) fn turn(&mut self, now: Pts) {
         self.hand_out(now);
         for (e, share) in self.encoders.iter_mut().zip(Share::ALL) {
             let hub = self.camera.video.hub(share);
@@ -285,7 +285,7 @@ impl Rungs {
     }
 
     /// When the next encoder is ready, or has a picture to take.
-    pub fn due(&self) -> Option<Pts> {
+    pub(crate) fn due(&self) -> Option<Pts> {
         let handed_out = self.captured.front().map(|pts| *pts + self.decode);
         self.encoders.iter().filter_map(|e| e.work.map(|(_, _, done)| done)).chain(handed_out).min()
     }

@@ -11,7 +11,7 @@ use rtc::rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
 
 /// A piece of feedback.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Feedback {
+pub(super) enum Feedback {
     /// A keyframe of this source is requested (PLI, FIR; RFC 4585 section 6.3.1, RFC 5104 section 4.3.1).
     Keyframe(u32),
     /// These packets of this source are lost (NACK, RFC 4585 section 6.2.1). A number may be repeated.
@@ -28,7 +28,7 @@ pub enum Feedback {
 }
 
 /// Parses a decrypted compound packet. An invalid one yields nothing.
-pub fn read(mut compound: &[u8]) -> Vec<Feedback> {
+pub(super) fn read(mut compound: &[u8]) -> Vec<Feedback> {
     let packets = rtcp::packet::unmarshal(&mut compound).unwrap_or_default();
     packets.iter().flat_map(|packet| of(packet.as_ref())).collect()
 }

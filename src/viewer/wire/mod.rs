@@ -32,15 +32,15 @@ use super::keys::Master;
 use super::media::Unit;
 use crate::media::unit::{AudioUnit, VideoUnit};
 
-pub use self::batch::{Batch, Run};
-pub use self::report::NtpClock;
-pub use self::stream::{Extensions, Stream};
+pub(super) use self::batch::{Batch, Run};
+pub(super) use self::report::NtpClock;
+pub(super) use self::stream::{Extensions, Stream};
 
 /// Time between sender reports; browsers need two of each stream for lip sync.
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The streams of a video section.
-pub struct Picture {
+pub(super) struct Picture {
     /// The stream of the picture.
     pub video: Stream,
     /// The stream of its retransmissions (RFC 4588), if there is a separate one; otherwise they are identical
@@ -51,7 +51,7 @@ pub struct Picture {
 }
 
 /// A viewer's media.
-pub struct Wire {
+pub(super) struct Wire {
     sections: Vec<Section>,
     audio: Option<Stream>,
     ntp: NtpClock,
@@ -70,7 +70,7 @@ struct Section {
 
 /// What was sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sent {
+pub(super) struct Sent {
     /// Number of packets.
     pub packets: u64,
     /// Bytes of RTP: payloads and headers, without extensions and authentication tags.
@@ -79,13 +79,13 @@ pub struct Sent {
 
 impl Wire {
     /// Creates the wire without pictures; with sound, if the viewer receives any.
-    pub fn new(audio: Option<Stream>, ntp: NtpClock) -> Self {
+    pub(super) fn new(audio: Option<Stream>, ntp: NtpClock) -> Self {
         Self { sections: vec![], audio, ntp, release: Release::default(), reports: None }
     }
 
     /// Begins a picture in the video section with this number, an existing one or the next; `sound` is
     /// whether the viewer plays the sound now.
-    pub fn begin(&mut self, number: usize, picture: Picture, sound: bool) {
+    pub(super) fn begin(&mut self, number: usize, picture: Picture, sound: bool) {
         let Picture { video, rtx, repeats } = picture;
         let (resend, delay) = (repeats.then(Resend::new), PlayoutDelay::new(sound));
         let section = Section { video, rtx, resend, delay };
@@ -99,14 +99,14 @@ impl Wire {
     ///
     /// # Errors
     /// The cipher is not available.
-    pub fn secure(&mut self, ours: &Master, now: Instant) -> Result<(), CryptoError> {
+    pub(super) fn secure(&mut self, ours: &Master, now: Instant) -> Result<(), CryptoError> {
         self.release.secure(ours)?;
         self.reports = Some(now);
         Ok(())
     }
 
     /// Sends a picture or a sound packet, if the viewer receives that kind.
-    pub fn unit(&mut self, unit: &Unit, sound: bool) -> Sent {
+    pub(super) fn unit(&mut self, unit: &Unit, sound: bool) -> Sent {
         let Self { sections, release, .. } = self;
         match unit {
             _ if !release.is_open() => Sent::default(),
@@ -138,7 +138,7 @@ impl Wire {
     }
 
     /// Processes decrypted RTCP of the viewer. Calls `wish` for each section in which it requests a keyframe.
-    pub fn feedback(&mut self, compound: &[u8], now: Instant, mut wish: impl FnMut(usize)) {
+    pub(super) fn feedback(&mut self, compound: &[u8], now: Instant, mut wish: impl FnMut(usize)) {
         let Self { sections, release, .. } = self;
         for feedback in feedback::read(compound) {
             let of = |ssrc| sections.iter().position(|s| s.video.ssrc == ssrc);
@@ -163,7 +163,7 @@ impl Wire {
     }
 
     /// Sends what is due.
-    pub fn timeout(&mut self, now: Instant) {
+    pub(super) fn timeout(&mut self, now: Instant) {
         if self.reports.is_none_or(|due| now < due) {
             return;
         }
@@ -181,19 +181,19 @@ impl Wire {
     }
 
     /// When [`Self::timeout`] has something to do.
-    pub fn due(&self) -> Option<Instant> {
+    pub(super) fn due(&self) -> Option<Instant> {
         self.reports
     }
 
     /// Packets that were sent before in this video section are not retransmitted any more.
-    pub fn forget(&mut self, section: usize) {
+    pub(super) fn forget(&mut self, section: usize) {
         if let Some(section) = self.sections.get_mut(section) {
             section.forget();
         }
     }
 
     /// What is to be sent now; the caller clears it after sending.
-    pub fn batch(&mut self) -> &mut Batch {
+    pub(super) fn batch(&mut self) -> &mut Batch {
         &mut self.release.batch
     }
 }

@@ -2,7 +2,7 @@
 
 /// The parts of a packet that differ between packets of a stream.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Packet<'a> {
+pub(crate) struct Packet<'a> {
     /// Whether it is the last packet of a picture.
     pub marker: bool,
     /// Its number in the stream, without wrapping.
@@ -20,7 +20,7 @@ pub struct Packet<'a> {
 }
 
 /// Size of the RTP header, without extensions (RFC 3550 section 5.1).
-pub const HEADER: usize = 12;
+pub(super) const HEADER: usize = 12;
 /// Announces extensions with one-byte headers.
 const ONE_BYTE: u16 = 0xbede;
 /// The id of padding, which fills up to four bytes.
@@ -29,7 +29,7 @@ const PADDING: u8 = 0;
 impl Packet<'_> {
     /// Writes the packet, without its seal; returns the size of its header. An extension without an id is
     /// left out.
-    pub fn write(
+    pub(crate) fn write(
         &self,
         ssrc: u32,
         payload_type: u8,

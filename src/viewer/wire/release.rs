@@ -15,7 +15,7 @@ use crate::viewer::keys::Master;
 
 /// Releases a viewer's packets.
 #[derive(Default)]
-pub struct Release {
+pub(super) struct Release {
     /// `None` until the DTLS handshake is complete: without keys nothing is released.
     seal: Option<Seal>,
     /// The next number among all packets of all streams (draft-holmer-rmcat-transport-wide-cc-extensions-01
@@ -30,18 +30,18 @@ impl Release {
     ///
     /// # Errors
     /// The cipher is not available.
-    pub fn secure(&mut self, ours: &Master) -> Result<(), CryptoError> {
+    pub(super) fn secure(&mut self, ours: &Master) -> Result<(), CryptoError> {
         self.seal = Some(Seal::new(ours)?);
         Ok(())
     }
 
     /// Whether there are keys.
-    pub fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.seal.is_some()
     }
 
     /// The next transport-wide number for a packet of `stream`, if its packets have them.
-    pub fn transport_wide(&mut self, stream: &Stream) -> Option<u16> {
+    pub(super) fn transport_wide(&mut self, stream: &Stream) -> Option<u16> {
         let number = self.transport_wide;
         stream.has_transport_wide().then(|| {
             self.transport_wide = number.wrapping_add(1);
@@ -50,7 +50,7 @@ impl Release {
     }
 
     /// Releases a packet. Returns false if that is not possible: there are no keys, or the cipher fails.
-    pub fn packet(&mut self, stream: &Stream, packet: &Packet<'_>) -> bool {
+    pub(super) fn packet(&mut self, stream: &Stream, packet: &Packet<'_>) -> bool {
         let Some(seal) = &mut self.seal else { return false };
         let written = self.batch.add(|out| {
             let begin = out.len();
@@ -61,7 +61,7 @@ impl Release {
     }
 
     /// Releases a compound RTCP packet. Returns false as for [`packet`](Self::packet).
-    pub fn report(&mut self, compound: &[u8]) -> bool {
+    pub(super) fn report(&mut self, compound: &[u8]) -> bool {
         let Some(seal) = &mut self.seal else { return false };
         let written = self.batch.add(|out| {
             let begin = out.len();

@@ -17,21 +17,21 @@ const NTP_UNIX_S: u64 = 2_208_988_800;
 /// The wall clock of sender reports: capture time plus a difference fixed when the process starts. A step of
 /// the system clock must not move sound against picture.
 #[derive(Clone, Copy, Debug)]
-pub struct NtpClock {
+pub(crate) struct NtpClock {
     /// The wall clock at monotonic zero, in microseconds since 1900.
     zero_us: u64,
 }
 
 impl NtpClock {
     /// Creates the clock from the current wall clock.
-    pub fn now() -> Self {
+    pub(crate) fn now() -> Self {
         let now = Pts::now();
         let unix_us = now.unix().as_micros() as u64;
         Self { zero_us: (NTP_UNIX_S * 1_000_000 + unix_us).saturating_sub(now.as_micros()) }
     }
 
     /// 32 bits of seconds and 32 of fraction, modulo 2^32 s (RFC 5905 section 6).
-    pub fn ntp(self, pts: Pts) -> u64 {
+    pub(crate) fn ntp(self, pts: Pts) -> u64 {
         let us = self.zero_us + pts.as_micros();
         let fraction = ((us % 1_000_000) << 32) / 1_000_000;
         (us / 1_000_000) << 32 | fraction
@@ -39,7 +39,7 @@ impl NtpClock {
 }
 
 /// The NTP time and packet of a stream's report, if something was sent.
-pub fn of(stream: &Stream, ntp: NtpClock) -> Option<(u64, Vec<u8>)> {
+pub(super) fn of(stream: &Stream, ntp: NtpClock) -> Option<(u64, Vec<u8>)> {
     let sent = stream.sent()?;
     let ntp_time = ntp.ntp(sent.captured);
     let report = SenderReport {

@@ -39,7 +39,7 @@ const REPORTS: usize = 8;
 const LONGER: usize = 2;
 
 /// The packets of an RTP stream to a viewer that may be retransmitted.
-pub struct Resend {
+pub(super) struct Resend {
     /// In the order of their numbers, without gaps.
     kept: VecDeque<Kept>,
     /// Number of the newest packet.
@@ -54,7 +54,7 @@ pub struct Resend {
 
 /// A packet that was sent.
 #[derive(Clone, Debug)]
-pub struct Part {
+pub(super) struct Part {
     /// The picture that it belongs to.
     pub unit: Arc<VideoUnit>,
     /// Index of its payload.
@@ -67,12 +67,12 @@ pub struct Part {
 
 impl Part {
     /// Its payload.
-    pub fn payload(&self) -> &[u8] {
+    pub(super) fn payload(&self) -> &[u8] {
         &self.unit.payloads[self.part]
     }
 
     /// Whether it is the last packet of its picture.
-    pub fn is_last(&self) -> bool {
+    pub(super) fn is_last(&self) -> bool {
         self.part + 1 == self.unit.payloads.len()
     }
 }
@@ -85,7 +85,7 @@ struct Kept {
 
 impl Resend {
     /// Creates an empty store.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             kept: VecDeque::new(),
             newest: 0,
@@ -97,7 +97,7 @@ impl Resend {
     }
 
     /// Records a packet that is sent for the first time; its number follows that of the previous packet.
-    pub fn sent(&mut self, number: u16, part: Part) {
+    pub(super) fn sent(&mut self, number: u16, part: Part) {
         self.budget = (self.budget + bytes(&part) / PART).min(BURST);
         if self.kept.len() == KEPT {
             self.kept.pop_front();
@@ -107,19 +107,19 @@ impl Resend {
     }
 
     /// Nothing that was sent so far is retransmitted any more.
-    pub fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.kept.clear();
     }
 
     /// Records a sender report with this NTP time.
-    pub fn reported(&mut self, ntp: u64, now: Instant) {
+    pub(super) fn reported(&mut self, ntp: u64, now: Instant) {
         self.newest_report = (self.newest_report + 1) % REPORTS;
         self.reports[self.newest_report] = Some((middle(ntp), now));
     }
 
     /// The viewer answered the sender report `lsr`, `dlsr` after receiving it (in 1/65536 s; RFC 3550 section
     /// 6.4.1). A report that we never sent is ignored.
-    pub fn answered(&mut self, lsr: u32, dlsr: u32, now: Instant) {
+    pub(super) fn answered(&mut self, lsr: u32, dlsr: u32, now: Instant) {
         let Some((_, sent)) = self.reports.iter().flatten().find(|(ntp, _)| *ntp == lsr) else { return };
         let held = Duration::from_micros(u64::from(dlsr) * 1_000_000 / 65_536);
         let sample = now.saturating_duration_since(*sent).saturating_sub(held);
@@ -127,12 +127,12 @@ impl Resend {
     }
 
     /// The time within which a packet is not retransmitted again.
-    pub fn pause(&self) -> Duration {
+    pub(super) fn pause(&self) -> Duration {
         self.round_trip.unwrap_or(UNKNOWN).clamp(SHORTEST, LONGEST)
     }
 
     /// The viewer reports these numbers as lost; returns the packets to retransmit, with their numbers.
-    pub fn lost(&mut self, numbers: impl IntoIterator<Item = u16>, now: Instant) -> Vec<(u16, Part)> {
+    pub(super) fn lost(&mut self, numbers: impl IntoIterator<Item = u16>, now: Instant) -> Vec<(u16, Part)> {
         let (pause, newest) = (self.pause(), self.newest);
         let mut again = vec![];
         for number in numbers {

@@ -37,7 +37,7 @@ const RTCP_CLEAR: usize = 8;
 const ENCRYPTED: u32 = 1 << 31;
 
 /// Seals the packets for a viewer.
-pub struct Seal {
+pub(super) struct Seal {
     rtp: Cipher,
     rtcp: Cipher,
     /// Size of the RTP tag where the MAC is not the cipher's own.
@@ -59,7 +59,7 @@ impl Seal {
     ///
     /// # Errors
     /// The provider does not have the cipher.
-    pub fn new(master: &Master) -> Result<Self, CryptoError> {
+    pub(super) fn new(master: &Master) -> Result<Self, CryptoError> {
         let provider = rtc::crypto::default_provider()?;
         let crypto = provider.crypto();
         let cipher = |key, mac, salt| Cipher::new(crypto, master, [key, mac, salt]);
@@ -77,7 +77,7 @@ impl Seal {
     ///
     /// # Errors
     /// The cipher fails; the contents of the buffer are invalid then.
-    pub fn rtp(
+    pub(super) fn rtp(
         &mut self,
         buffer: &mut Vec<u8>,
         begin: usize,
@@ -111,7 +111,7 @@ impl Seal {
     ///
     /// # Errors
     /// The packet is too short, or the cipher fails; the contents of the buffer are invalid then.
-    pub fn rtcp(&mut self, buffer: &mut Vec<u8>, begin: usize) -> Result<(), CryptoError> {
+    pub(super) fn rtcp(&mut self, buffer: &mut Vec<u8>, begin: usize) -> Result<(), CryptoError> {
         let Some(&ssrc) = buffer.get(begin + 4..).and_then(<[u8]>::first_chunk) else {
             return Err(CryptoError::OutputTooSmall { required: RTCP_CLEAR, actual: buffer.len() - begin });
         };

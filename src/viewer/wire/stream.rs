@@ -5,7 +5,7 @@ use crate::clock::Pts;
 
 /// An RTP stream: what its packets have in common, and its counts.
 #[derive(Debug)]
-pub struct Stream {
+pub(crate) struct Stream {
     /// Its source (RFC 3550 section 5.1).
     pub ssrc: u32,
     payload_type: u8,
@@ -24,7 +24,7 @@ pub struct Stream {
 
 /// Ids of the header extensions in a media section that we use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Extensions {
+pub(crate) struct Extensions {
     /// Id of the transport-wide number.
     pub transport_wide: Option<u8>,
     /// Id of the playout delay.
@@ -33,7 +33,7 @@ pub struct Extensions {
 
 /// The counts for a sender report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sent {
+pub(crate) struct Sent {
     /// The newest timestamp.
     pub timestamp: u32,
     /// Capture time of `timestamp`.
@@ -47,43 +47,43 @@ pub struct Sent {
 impl Stream {
     /// Creates a stream. The first number comes from `ssrc`, which is random: unpredictable enough, and far
     /// from wrapping (RFC 3711 section 3.3.1).
-    pub fn new(ssrc: u32, payload_type: u8, extensions: Extensions) -> Self {
+    pub(crate) fn new(ssrc: u32, payload_type: u8, extensions: Extensions) -> Self {
         let Extensions { transport_wide, playout_delay } = extensions;
         let next = u64::from(ssrc & 0x7fff);
         Self { ssrc, payload_type, transport_wide, playout_delay, next, packets: 0, octets: 0, newest: None }
     }
 
     /// The number of a packet that is released for the first time.
-    pub fn number(&mut self) -> u64 {
+    pub(crate) fn number(&mut self) -> u64 {
         let number = self.next;
         self.next += 1;
         number
     }
 
     /// The number without wrapping of a recently sent 16-bit number.
-    pub fn unwrapped(&self, number: u16) -> u64 {
+    pub(crate) fn unwrapped(&self, number: u16) -> u64 {
         self.next.saturating_sub(u64::from((self.next as u16).wrapping_sub(number)))
     }
 
     /// Whether its packets have transport-wide numbers.
-    pub fn has_transport_wide(&self) -> bool {
+    pub(crate) fn has_transport_wide(&self) -> bool {
         self.transport_wide.is_some()
     }
 
     /// Writes a packet of this stream, without its seal; returns the size of its header.
-    pub fn write(&self, packet: &Packet<'_>, out: &mut Vec<u8>) -> usize {
+    pub(crate) fn write(&self, packet: &Packet<'_>, out: &mut Vec<u8>) -> usize {
         packet.write(self.ssrc, self.payload_type, self.transport_wide, self.playout_delay, out)
     }
 
     /// Counts a packet with this payload size, timestamp and capture time.
-    pub fn count(&mut self, payload: usize, timestamp: u32, captured: Pts) {
+    pub(crate) fn count(&mut self, payload: usize, timestamp: u32, captured: Pts) {
         self.packets = self.packets.wrapping_add(1);
         self.octets = self.octets.wrapping_add(payload as u32);
         self.newest = Some((timestamp, captured));
     }
 
     /// What was sent so far, if anything.
-    pub fn sent(&self) -> Option<Sent> {
+    pub(crate) fn sent(&self) -> Option<Sent> {
         let (timestamp, captured) = self.newest?;
         Some(Sent { timestamp, captured, packets: self.packets, octets: self.octets })
     }

@@ -9,14 +9,14 @@ use std::ptr::{self, NonNull};
 use argon2::Block;
 
 /// Zeroed blocks; dropping them returns them to the kernel.
-pub struct Blocks {
+pub(super) struct Blocks {
     at: NonNull<Block>,
     count: usize,
 }
 
 impl Blocks {
     /// Maps `count` blocks, at least one.
-    pub fn take(count: usize) -> io::Result<Self> {
+    pub(super) fn take(count: usize) -> io::Result<Self> {
         let (read_write, private) =
             (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         // SAFETY: maps new memory at an address that the kernel chooses; the result is checked.

@@ -20,9 +20,9 @@ use super::{Error, Role};
 use crate::net::Source;
 
 /// Shortest new password, characters.
-pub const SHORTEST: usize = 8;
+pub(super) const SHORTEST: usize = 8;
 /// Longest password, bytes: far more than a person types, and cheap to hash.
-pub const LONGEST: usize = 1024;
+pub(super) const LONGEST: usize = 1024;
 /// Parameters of argon2id: KiB of memory, passes, lanes.
 const COST: (u32, u32, u32) = (19 * 1024, 2, 1);
 /// Most memory that a stored hash may need, KiB.
@@ -37,7 +37,7 @@ const KNOWN: usize = 4;
 
 /// Who wants a password to be hashed, as far as known in advance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Who {
+pub(super) enum Who {
     /// A browser that has signed in with the household's password, and never as the owner.
     Household,
     /// A new browser, by its source: it may be the owner's new phone.
@@ -60,7 +60,7 @@ impl Who {
 
 /// Hashes passwords, one at a time.
 #[derive(Debug)]
-pub struct Passwords {
+pub(super) struct Passwords {
     line: Arc<Mutex<Vec<Who>>>,
     /// Each allows one at a time: of the household's devices, of these and strangers, and of all. A request acquires
     /// the one of its kind and those after it.
@@ -97,7 +97,7 @@ impl Default for Passwords {
 
 impl Passwords {
     /// Checks a new password: its length matters, not its kinds of characters (NIST SP 800-63B).
-    pub fn check(password: &str) -> Result<(), Error> {
+    pub(super) fn check(password: &str) -> Result<(), Error> {
         if password.chars().count() < SHORTEST {
             return Err(Error::Refused("the password must have at least 8 characters"));
         }
@@ -108,7 +108,7 @@ impl Passwords {
     }
 
     /// Hashes a password with a new salt; returns a PHC string.
-    pub async fn hash(&self, who: Who, password: &str) -> Result<String, Error> {
+    pub(super) async fn hash(&self, who: Who, password: &str) -> Result<String, Error> {
         let mut salt = [0; SALT];
         getrandom::fill(&mut salt)?;
         let password = password.to_owned();
@@ -130,7 +130,7 @@ impl Passwords {
     }
 
     /// The first role whose hash matches the password. All are tried in one turn, so that either all or none are tried.
-    pub async fn whose(
+    pub(super) async fn whose(
         &self,
         who: Who,
         password: &str,

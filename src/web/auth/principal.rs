@@ -6,19 +6,19 @@ use crate::text;
 use crate::viewer::{Credential, Holder};
 
 /// Seconds of an hour.
-pub const HOUR_S: u64 = 3600;
+pub(super) const HOUR_S: u64 = 3600;
 /// Seconds of a day.
-pub const DAY_S: u64 = 24 * HOUR_S;
+pub(super) const DAY_S: u64 = 24 * HOUR_S;
 /// Time without use after which a session ends, seconds.
-pub const IDLE_S: u64 = 14 * DAY_S;
+pub(super) const IDLE_S: u64 = 14 * DAY_S;
 /// Longest duration of a session, seconds.
 pub const SESSION_S: u64 = 90 * DAY_S;
 /// Shortest time between writes of a session's last use, seconds; flash wears out.
-pub const SEEN_S: u64 = HOUR_S;
+pub(super) const SEEN_S: u64 = HOUR_S;
 /// How long a browser that signed in is remembered, seconds.
 pub const DEVICE_S: u64 = 365 * DAY_S;
 /// How far the clock may have been set back since a guest link was created, seconds.
-pub const SET_BACK_S: u64 = 300;
+pub(super) const SET_BACK_S: u64 = 300;
 
 /// An authenticated person or program, with its credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,7 +125,7 @@ fn token_name(name: &str) -> String {
 }
 
 /// The principal of a valid credential, and whether it is time to write its last use.
-pub fn find(l: &Lasting, key: Key, now: u64) -> Option<(Principal, bool)> {
+pub(super) fn find(l: &Lasting, key: Key, now: u64) -> Option<(Principal, bool)> {
     let (role, cameras, who, unseen) = match key {
         Key::Session(digest) => {
             let session = l.sessions.iter().find(|s| s.digest == digest && is_good(s, now))?;
@@ -150,7 +150,7 @@ fn is_good(session: &Session, now: u64) -> bool {
 }
 
 /// When the next session or guest link expires.
-pub fn next_end(l: &Lasting) -> Option<u64> {
+pub(super) fn next_end(l: &Lasting) -> Option<u64> {
     let sessions = l
         .sessions
         .iter()
@@ -159,14 +159,14 @@ pub fn next_end(l: &Lasting) -> Option<u64> {
 }
 
 /// Removes expired credentials.
-pub fn sweep(l: &mut Lasting, now: u64) {
+pub(super) fn sweep(l: &mut Lasting, now: u64) {
     l.sessions.retain(|s| is_good(s, now));
     l.guests.retain(|g| now < g.expires_unix);
     l.devices.retain(|d| now < d.seen_unix.saturating_add(DEVICE_S));
 }
 
 /// The name of a role's holder.
-pub fn holder(role: Role) -> &'static str {
+pub(super) fn holder(role: Role) -> &'static str {
     match role {
         Role::Owner => "owner",
         Role::Viewer => "household",

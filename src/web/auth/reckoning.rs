@@ -27,7 +27,7 @@ const JUMP_S: u64 = 60;
 
 /// A reading of the clocks.
 #[derive(Clone, Copy, Debug)]
-pub struct Look {
+pub(super) struct Look {
     /// The wall clock, seconds since 1970.
     pub wall: u64,
     /// Time since the board started, including sleep (CLOCK_BOOTTIME).
@@ -36,7 +36,7 @@ pub struct Look {
 
 impl Look {
     /// Reads the clocks now.
-    pub fn now() -> Self {
+    pub(super) fn now() -> Self {
         Self { wall: clock().unsigned_abs(), running: running() }
     }
 }
@@ -50,7 +50,7 @@ pub struct Correction {
 
 /// The estimated time.
 #[derive(Debug)]
-pub struct Reckoning {
+pub(super) struct Reckoning {
     /// The estimated time at the last reading, and the running time then.
     now: u64,
     at: Duration,
@@ -64,7 +64,7 @@ pub struct Reckoning {
 
 impl Reckoning {
     /// Starts from the state of the last run: the latest known time, and whether it had no clock to believe.
-    pub fn start(look: Look, lasting: &Lasting) -> (Self, Option<Correction>) {
+    pub(super) fn start(look: Look, lasting: &Lasting) -> (Self, Option<Correction>) {
         let (known, adrift) = (lasting.known_unix, lasting.adrift_unix);
         let reckoned = known.max(RELEASED as u64);
         let since = adrift.unwrap_or(reckoned);
@@ -78,12 +78,12 @@ impl Reckoning {
     }
 
     /// The time now, if no clock was set since the last reading.
-    pub fn reached(&self, look: Look) -> u64 {
+    pub(super) fn reached(&self, look: Look) -> u64 {
         self.now + look.running.saturating_sub(self.at).as_secs()
     }
 
     /// The time now, seconds since 1970, and a correction to apply before anything is compared with it.
-    pub fn look(&mut self, look: Look) -> (u64, Option<Correction>) {
+    pub(super) fn look(&mut self, look: Look) -> (u64, Option<Correction>) {
         let reckoned = self.reached(look);
         // Only whole seconds are taken from `running`, so that frequent readings lose no time.
         if !self.believes(look.wall) {
@@ -103,7 +103,7 @@ impl Reckoning {
     }
 
     /// Since when there has been no clock to believe, for the next run.
-    pub fn adrift(&self) -> Option<u64> {
+    pub(super) fn adrift(&self) -> Option<u64> {
         self.adrift
     }
 

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// Most memory that may remain in use after an attack, in bytes.
-pub const MEMORY_LEFT: u64 = 3_000_000;
+pub(super) const MEMORY_LEFT: u64 = 3_000_000;
 /// How long after the attack the figures may take to come down.
-pub const SETTLED: Duration = Duration::from_secs(10);
+pub(super) const SETTLED: Duration = Duration::from_secs(10);
 
 /// The point from which nothing may have grown.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Flat {
+pub(crate) enum Flat {
     /// The start.
     FromStart,
     /// The end of a first round of the same attack: for attacks in which viewers join, whose ordinary memory
@@ -22,7 +22,7 @@ pub enum Flat {
 
 /// Resources that the daemon uses.
 #[derive(Clone, Copy, Debug)]
-pub struct Figures {
+pub(crate) struct Figures {
     /// Anonymous memory, in bytes.
     pub memory: u64,
     /// Open file descriptors.
@@ -33,13 +33,13 @@ pub struct Figures {
 
 impl Figures {
     /// The present figures of the daemon with that process id and status.
-    pub fn of(id: u32, status: &Value) -> Self {
+    pub(crate) fn of(id: u32, status: &Value) -> Self {
         let tasks = status["process"]["tasks"].as_u64().expect("a number of tasks");
         Self { memory: memory(id), descriptors: descriptors(id), tasks }
     }
 
     /// Waits until the daemon uses no more than this, apart from some memory, and returns its figures then.
-    pub fn wait_for_flat(&self, what: &str, figures: impl Fn() -> Self) -> Self {
+    pub(crate) fn wait_for_flat(&self, what: &str, figures: impl Fn() -> Self) -> Self {
         let end = Instant::now() + SETTLED;
         loop {
             let now = figures();
@@ -63,12 +63,12 @@ impl fmt::Display for Figures {
 }
 
 /// In MB, with one decimal.
-pub fn megabytes(bytes: u64) -> String {
+pub(super) fn megabytes(bytes: u64) -> String {
     format!("{:.1}", bytes as f64 / 1e6)
 }
 
 /// Anonymous memory of a process, in bytes.
-pub fn memory(id: u32) -> u64 {
+pub(super) fn memory(id: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("the daemon runs");
     let line = status.lines().find_map(|l| l.strip_prefix("RssAnon:")).expect("Linux reports it");
     line.split_whitespace().next().and_then(|kb| kb.parse::<u64>().ok()).expect("a number") * 1024

@@ -35,5 +35,5 @@ mod row12_messages;
 mod scene;
 mod sockets;
 
-pub use self::figures::{Figures, Flat};
-pub use self::scene::{Guest, OWNER, Over, Scene, Target, block_on};
+pub(crate) use self::figures::{Figures, Flat};
+pub(crate) use self::scene::{Guest, OWNER, Over, Scene, Target, block_on};

@@ -17,7 +17,7 @@ use crate::client::{Client, PATIENCE};
 
 /// How it joins.
 #[derive(Clone, Copy, Debug)]
-pub enum Way {
+pub(super) enum Way {
     /// Like the page, over its WebSocket.
     Page,
     /// Like a WHEP player.
@@ -25,7 +25,7 @@ pub enum Way {
 }
 
 /// The connected peer.
-pub struct Peer {
+pub(super) struct Peer {
     pub client: Client,
     /// The first packet of video.
     pub first: rtc::rtp::Packet,
@@ -34,12 +34,12 @@ pub struct Peer {
 
 impl Peer {
     /// Joins from the attacker's host, and waits for a picture.
-    pub async fn join(target: &Target, way: Way) -> Self {
+    pub(super) async fn join(target: &Target, way: Way) -> Self {
         Self::join_with(target, way, Client::at("10.0.0.9:0", false).await).await
     }
 
     /// The same, with data channels of these labels.
-    pub async fn join_with_channels(
+    pub(super) async fn join_with_channels(
         target: &Target,
         way: Way,
         labels: &[String],
@@ -78,12 +78,12 @@ impl Peer {
     }
 
     /// Sends RTCP with a valid signature.
-    pub async fn rtcp(&mut self, packets: Vec<Box<dyn rtc::rtcp::Packet>>) {
+    pub(super) async fn rtcp(&mut self, packets: Vec<Box<dyn rtc::rtcp::Packet>>) {
         self.client.send_rtcp(packets).await;
     }
 
     /// The address that its packets come from.
-    pub async fn address(&self) -> std::net::SocketAddrV4 {
+    pub(super) async fn address(&self) -> std::net::SocketAddrV4 {
         let candidates = self.client.candidates().await;
         let mut words = candidates[0].split(' ').skip(4);
         let mut next = || words.next().expect("an address and a port");

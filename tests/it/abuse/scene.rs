@@ -23,7 +23,7 @@ use crate::ticker::Ticker;
 /// Longest time without a picture for the bystander.
 const FREEZE: Duration = Duration::from_millis(500);
 /// Longest time for everything that the owner does ([`Owner::acts`], [`Scene::new_phone`]).
-pub const OWNER: Duration = Duration::from_secs(3);
+pub(crate) const OWNER: Duration = Duration::from_secs(3);
 /// The owner may also take this many times what it took undisturbed, if that is longer.
 const OWNER_RATIO: u32 = 4;
 /// How long the undisturbed bystander is observed.
@@ -42,7 +42,7 @@ const CAMERA: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 const MEDIA: u16 = 8189;
 
 /// The scene.
-pub struct Scene {
+pub(crate) struct Scene {
     /// What the attacker knows.
     target: Target,
     process: u32,
@@ -61,7 +61,7 @@ pub struct Scene {
 
 /// What an attack is aimed at.
 #[derive(Clone)]
-pub struct Target {
+pub(crate) struct Target {
     /// The page's address.
     pub web: SocketAddr,
     /// The media port's address.
@@ -74,14 +74,14 @@ pub struct Target {
 
 /// A guest with a guest link.
 #[derive(Clone)]
-pub struct Guest {
+pub(crate) struct Guest {
     /// Cookies.
     pub cookies: String,
 }
 
 impl Guest {
     /// A request of the guest's browser.
-    pub fn ask(
+    pub(crate) fn ask(
         &self,
         to: SocketAddr,
         method: &str,
@@ -97,17 +97,17 @@ impl Guest {
 
 impl Scene {
     /// A scene with the test picture and the tone.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with("")
     }
 
     /// The same with further lines for `[web]`.
-    pub fn with(web: &str) -> Self {
+    pub(crate) fn with(web: &str) -> Self {
         Self::around(|config| Daemon::start(&format!("{config}{web}")))
     }
 
     /// The same with a daemon that may open only this many files.
-    pub fn with_files(files: u32) -> Self {
+    pub(crate) fn with_files(files: u32) -> Self {
         Self::around(|config| Daemon::start_with_files(config, files))
     }
 
@@ -143,33 +143,33 @@ impl Scene {
     }
 
     /// A guest with a new guest link.
-    pub fn guest(&self, label: &str) -> Guest {
+    pub(crate) fn guest(&self, label: &str) -> Guest {
         let (web, known) = (self.target.web, &self.known);
         self.owner.inside(|| guest(web, known, label))
     }
 
     /// The page's address.
-    pub fn web(&self) -> SocketAddr {
+    pub(crate) fn web(&self) -> SocketAddr {
         self.target.web
     }
 
     /// Runs `act` on the camera's host.
-    pub fn at_camera<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
+    pub(crate) fn at_camera<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
         self.camera.inside(act)
     }
 
     /// Runs a command of the owner on the camera's host.
-    pub fn command(&self, args: &[&str]) {
+    pub(crate) fn command(&self, args: &[&str]) {
         self.camera.inside(|| self.daemon.command(args));
     }
 
     /// Number of log lines of the daemon with `text`.
-    pub fn count(&self, text: &str) -> usize {
+    pub(crate) fn count(&self, text: &str) -> usize {
         self.daemon.count(text)
     }
 
     /// The owner opens the page on a phone that was never here before, and signs in.
-    pub fn new_phone(&self) {
+    pub(crate) fn new_phone(&self) {
         let n = self.phones.fetch_add(1, Ordering::Relaxed) + 1;
         let from = Ipv4Addr::from(PHONES_FROM.to_bits() + n).into();
         let web = self.target.web;
@@ -188,7 +188,7 @@ impl Scene {
     }
 
     /// Somebody whose network allows only TCP joins, and sees a picture.
-    pub fn tcp_viewer(&self) {
+    pub(crate) fn tcp_viewer(&self) {
         let web = self.target.web;
         self.viewer.inside(|| {
             let cookies = sign_in(web, "");
@@ -202,7 +202,7 @@ impl Scene {
 
     /// Runs the attack and checks its effects, as described at the top of the module. `attack` runs on the
     /// attacker's host, ends by itself and returns a description for the report.
-    pub fn under(&self, what: &str, flat: Flat, attack: impl Fn(&Target) -> String + Send + Sync) {
+    pub(crate) fn under(&self, what: &str, flat: Flat, attack: impl Fn(&Target) -> String + Send + Sync) {
         let (process, web) = (self.process, self.target.web);
         let (attacker, owner) = (&self.attacker, Owner { host: &self.owner, web, known: &self.known });
         let ticker = Ticker::start();
@@ -265,7 +265,7 @@ impl Scene {
 }
 
 /// Sets the flag at the end of its scope.
-pub struct Over<'a>(pub &'a AtomicBool);
+pub(crate) struct Over<'a>(pub &'a AtomicBool);
 
 impl Drop for Over<'_> {
     fn drop(&mut self) {
@@ -420,7 +420,7 @@ impl Drop for Runtime {
 }
 
 /// Runs a future on a new runtime, which ends with it.
-pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let done = runtime.block_on(future);
     runtime.shutdown_background();
@@ -429,7 +429,7 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 /// Signs in as the owner with the password, from a browser with these cookies; returns its cookies
 /// afterwards.
-pub fn sign_in(web: SocketAddr, cookies: &str) -> String {
+pub(super) fn sign_in(web: SocketAddr, cookies: &str) -> String {
     let body = format!(r#"{{"password":"{}"}}"#, door::PASSWORD);
     let answer = owner_asks(web, cookies, "POST", "/api/login", &body);
     assert_eq!(answer.code, 200, "{answer:?}");

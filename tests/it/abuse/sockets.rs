@@ -11,23 +11,23 @@ use crate::http::connect;
 const MASKED: u8 = 0x80;
 
 /// A client's frame (RFC 6455 section 5.2) with less than 126 bytes.
-pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     [&[first, MASKED | payload.len() as u8, 0, 0, 0, 0], payload].concat()
 }
 
 /// A text message.
-pub fn text(message: &str) -> Vec<u8> {
+pub(super) fn text(message: &str) -> Vec<u8> {
     frame(0x81, message.as_bytes())
 }
 
 /// A text message of up to 64 KiB.
-pub fn long_text(message: &str) -> Vec<u8> {
+pub(super) fn long_text(message: &str) -> Vec<u8> {
     let length = u16::try_from(message.len()).expect("as much as a page may send").to_be_bytes();
     [&[0x81, MASKED | 126, length[0], length[1], 0, 0, 0, 0], message.as_bytes()].concat()
 }
 
 /// Opens the page's WebSocket; `None` if it is refused.
-pub fn open(from: Option<Ipv4Addr>, to: SocketAddr, guest: &Guest) -> Option<TcpStream> {
+pub(super) fn open(from: Option<Ipv4Addr>, to: SocketAddr, guest: &Guest) -> Option<TcpStream> {
     let mut stream = connect(from.map(IpAddr::from), to).ok()?;
     let cookies = &guest.cookies;
     write!(
@@ -49,7 +49,7 @@ pub fn open(from: Option<Ipv4Addr>, to: SocketAddr, guest: &Guest) -> Option<Tcp
 }
 
 /// Answers pings, and ignores the rest, until the time is over; returns how many sockets are still open then.
-pub fn hold(mut sockets: Vec<TcpStream>, time: Duration) -> usize {
+pub(super) fn hold(mut sockets: Vec<TcpStream>, time: Duration) -> usize {
     let start = Instant::now();
     for socket in &sockets {
         socket.set_nonblocking(true).expect("a socket");
@@ -69,7 +69,7 @@ pub fn hold(mut sockets: Vec<TcpStream>, time: Duration) -> usize {
 
 /// Sends the same bytes repeatedly, and reads nothing, until the time is over or the socket is closed;
 /// returns how many bytes were sent, and when it was closed.
-pub fn flood(socket: &mut TcpStream, bytes: &[u8], time: Duration) -> (usize, Option<Duration>) {
+pub(super) fn flood(socket: &mut TcpStream, bytes: &[u8], time: Duration) -> (usize, Option<Duration>) {
     let start = Instant::now();
     socket.set_nonblocking(true).expect("a socket");
     let (batch, mut sent) = (bytes.repeat(200), 0);
