@@ -14,7 +14,12 @@
 //!
 //! webrtc's log lines are silenced by default (`cli::logging`): `rtc_ice` warns every 20 ms until the
 //! browser's first packet.
+//!
+//! `cc` estimates what each viewer's link carries, from the viewer's reports about the packets that `wire`
+//! releases. The figures are shown in the status and on the page; nothing else depends on them yet.
 
+#[allow(dead_code, unused_imports, reason = "the pacer is not wired in yet")]
+mod cc;
 mod codecs;
 mod core;
 mod delay;
@@ -287,6 +292,36 @@ pub struct Facts {
     pub lagged: u64,
     /// Bitrate sent to it over the last two seconds, in bits per second of RTP without retransmissions.
     pub rate_bps: u64,
+    /// Its link; `None` before there are keys.
+    pub link: Option<LinkFacts>,
+}
+
+/// The link to a viewer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LinkFacts {
+    /// Estimate of what it carries, in bits per second including all headers. It does not rise much above
+    /// what is used.
+    pub estimate_bps: u64,
+    /// Queueing delay in the network, in milliseconds.
+    pub queue_ms: u64,
+    /// Part of recent packets that was lost, in percent.
+    pub loss_percent: f64,
+    /// Time from sending a packet to receiving the report about it, in milliseconds.
+    pub rtt_ms: u64,
+    /// What the estimator is doing, in words.
+    pub state: &'static str,
+}
+
+impl From<cc::Figures> for LinkFacts {
+    fn from(figures: cc::Figures) -> Self {
+        Self {
+            estimate_bps: figures.estimate_bps as u64,
+            queue_ms: figures.queue_ms.round() as u64,
+            loss_percent: (figures.loss * 1000.0).round() / 10.0,
+            rtt_ms: figures.rtt_ms.round() as u64,
+            state: figures.state.words(),
+        }
+    }
 }
 
 /// A video section of a viewer.

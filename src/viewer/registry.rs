@@ -126,6 +126,7 @@ impl Registry {
             lagged: 0.into(),
             sent_bytes: 0.into(),
             rate_bps: 0.into(),
+            link: Mutex::default(),
             named: named.into(),
             usable: usable.into(),
             gone: CancellationToken::new(),

@@ -16,7 +16,7 @@ use super::port::{Alert, Flight, Mail, Mailbox, is_dtls};
 use super::sdp::Playable;
 use super::sources::Sources;
 use super::wire::{Batch, Extensions, NtpClock, Picture, Sent, Stream, Wire};
-use super::{Error, sdp};
+use super::{Error, LinkFacts, sdp};
 
 /// A viewer's session.
 pub(super) struct Session {
@@ -141,8 +141,13 @@ impl Session {
     }
 
     /// Sends a picture or a sound packet.
-    pub(super) fn send(&mut self, unit: &Unit, sound: bool) -> Sent {
-        self.wire.unit(unit, sound)
+    pub(super) fn send(&mut self, unit: &Unit, sound: bool, now: Instant) -> Sent {
+        self.wire.unit(unit, sound, now)
+    }
+
+    /// The viewer's link; `None` before there are keys.
+    pub(super) fn link(&self, now: Instant) -> Option<LinkFacts> {
+        self.wire.link(now).map(LinkFacts::from)
     }
 
     /// Processes everything that was passed in and the passing of time; returns what has happened.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::port::Port;
 use super::wire::NtpClock;
 use super::wishes::Wishes;
-use super::{Credential, Error, Facts, Fragment, Holder, Signaling, Stage, ViewerId, Wanted};
+use super::{Credential, Error, Facts, Fragment, Holder, LinkFacts, Signaling, Stage, ViewerId, Wanted};
 use crate::clock::Pts;
 use crate::hush::{Hush, LeftOut};
 use crate::net::Bucket;
@@ -70,6 +70,8 @@ pub(super) struct Viewer {
     pub sent_bytes: AtomicU64,
     /// Bitrate that it is being sent, in bits per second.
     pub rate_bps: AtomicU64,
+    /// The figures of its link; `None` before there are keys.
+    pub link: Mutex<Option<LinkFacts>>,
     /// Number of addresses that it offered (candidates).
     pub named: AtomicUsize,
     /// Number of those to which we can send.
@@ -229,6 +231,7 @@ impl Viewer {
             cameras: self.wishes().facts(),
             lagged: self.lagged.load(Ordering::Relaxed),
             rate_bps: self.rate_bps.load(Ordering::Relaxed),
+            link: self.link.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 }

@@ -4,8 +4,8 @@
 //! from it.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -266,6 +266,7 @@ impl Task {
     fn look(&mut self, course: &mut Course, now: Instant) -> Option<End> {
         let rate = course.meter.bps(self.viewer.sent_bytes.load(Ordering::Relaxed), Pts::now());
         self.viewer.rate_bps.store(rate, Ordering::Relaxed);
+        *self.viewer.link.lock().unwrap_or_else(PoisonError::into_inner) = self.session.link(now);
         if let Some(media) = &mut course.media {
             media.tracks.iter_mut().for_each(Track::follow);
             return None;
@@ -288,7 +289,7 @@ impl Task {
         let sound = self.viewer.sound.load(Ordering::Relaxed);
         let mut unit = Some(unit);
         while let Some(next) = unit {
-            let sent = self.session.send(&next, sound);
+            let sent = self.session.send(&next, sound, Instant::now());
             self.viewer.sent_bytes.fetch_add(sent.bytes, Ordering::Relaxed);
             self.shared.status.counters.rtp_packets.add(sent.packets);
             self.line.send_media(&mut course.route, self.session.media());

@@ -269,7 +269,7 @@ impl World {
             }
             studio.cameras.iter_mut().for_each(|rungs| rungs.turn(self.pts(now)));
             while let Some(unit) = studio.media.try_recv() {
-                self.sent += self.session.send(&unit, false).packets;
+                self.sent += self.session.send(&unit, false, now).packets;
             }
             self.studio = Some(studio);
             self.media();
@@ -278,7 +278,7 @@ impl World {
             let unit = self.next_picture();
             self.picture += PICTURE;
             if self.dropped.is_none_or(|every| !self.pictures.is_multiple_of(every)) {
-                self.sent += self.session.send(&unit, false).packets;
+                self.sent += self.session.send(&unit, false, now).packets;
                 self.media();
             }
         }
@@ -287,7 +287,7 @@ impl World {
             let payload = Bytes::from_static(&[7; 80]);
             let unit = Unit::Audio(Arc::new(AudioUnit { pts, rtp_time: AUDIO.ticks(pts), payload }));
             self.sound += SOUND;
-            self.sent += self.session.send(&unit, false).packets;
+            self.sent += self.session.send(&unit, false, now).packets;
             self.media();
         }
     }

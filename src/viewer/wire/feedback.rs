@@ -1,16 +1,17 @@
-//! Parses a viewer's RTCP feedback. What is not used yet is skipped: transport-wide feedback (which packets
-//! arrived when), which a future estimator needs.
+//! Parses a viewer's RTCP feedback, except transport-wide feedback ([`super::arrivals`]). What is not used is
+//! skipped.
 
 use rtc::rtcp;
 use rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
+use rtc::rtcp::payload_feedbacks::receiver_estimated_maximum_bitrate::ReceiverEstimatedMaximumBitrate;
 use rtc::rtcp::receiver_report::ReceiverReport;
 use rtc::rtcp::reception_report::ReceptionReport;
 use rtc::rtcp::sender_report::SenderReport;
 use rtc::rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
 
 /// A piece of feedback.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Feedback {
     /// A keyframe of this source is requested (PLI, FIR; RFC 4585 section 6.3.1, RFC 5104 section 4.3.1).
     Keyframe(u32),
@@ -24,7 +25,12 @@ pub(super) enum Feedback {
         lsr: u32,
         /// Time from receiving the report to answering it, in 1/65536 s.
         dlsr: u32,
+        /// Part of the source's packets lost since the last report, in 1/256.
+        lost: u8,
     },
+    /// The viewer's own estimate of what its link carries, in bits per second (REMB;
+    /// draft-alvestrand-rmcat-remb-03).
+    Estimate(f32),
 }
 
 /// Parses a decrypted compound packet. An invalid one yields nothing.
@@ -46,10 +52,17 @@ fn of(packet: &dyn rtcp::Packet) -> Vec<Feedback> {
         let lost = nack.nacks.iter().flat_map(|pair| *pair);
         return vec![Feedback::Lost(nack.media_ssrc, lost.collect())];
     }
+    if let Some(remb) = packet.downcast_ref::<ReceiverEstimatedMaximumBitrate>() {
+        return vec![Feedback::Estimate(remb.bitrate)];
+    }
     let receiver = packet.downcast_ref::<ReceiverReport>().map(|r| &r.reports);
     let reports = receiver.or_else(|| packet.downcast_ref::<SenderReport>().map(|r| &r.reports));
-    let answered =
-        |r: &ReceptionReport| Feedback::Answered { ssrc: r.ssrc, lsr: r.last_sender_report, dlsr: r.delay };
+    let answered = |r: &ReceptionReport| Feedback::Answered {
+        ssrc: r.ssrc,
+        lsr: r.last_sender_report,
+        dlsr: r.delay,
+        lost: r.fraction_lost,
+    };
     reports.into_iter().flatten().map(answered).collect()
 }
 
@@ -78,7 +91,7 @@ mod tests {
             Box::new(PictureLossIndication { sender_ssrc: 9, media_ssrc: 1 }),
         ]);
         let lost = vec![65_535, 0, 2];
-        let answered = |ssrc| Feedback::Answered { ssrc, lsr: 5, dlsr: 6 };
+        let answered = |ssrc| Feedback::Answered { ssrc, lsr: 5, dlsr: 6, lost: 0 };
         assert_eq!(
             read(&said),
             [

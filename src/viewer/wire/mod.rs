@@ -9,6 +9,7 @@
 //!
 //! Each picture is a [`Stream`] with its own [`Resend`]; all share the transport-wide numbers and the seal.
 
+mod arrivals;
 mod batch;
 mod feedback;
 mod packet;
@@ -27,6 +28,7 @@ use self::feedback::Feedback;
 use self::packet::{HEADER, Packet};
 use self::release::Release;
 use self::resend::{Part, Resend};
+use super::cc::{Figures, Kind, Report, Said};
 use super::delay::PlayoutDelay;
 use super::keys::Master;
 use super::media::Unit;
@@ -58,6 +60,10 @@ pub(super) struct Wire {
     release: Release,
     /// When the next reports are due, once there are keys.
     reports: Option<Instant>,
+    /// The clock of the viewer's transport-wide feedback.
+    clock: arrivals::Clock,
+    /// The reports being processed; kept to reuse the allocation.
+    arrived: Vec<Report>,
 }
 
 /// The outgoing state of a video section.
@@ -80,7 +86,8 @@ pub(super) struct Sent {
 impl Wire {
     /// Creates the wire without pictures; with sound, if the viewer receives any.
     pub(super) fn new(audio: Option<Stream>, ntp: NtpClock) -> Self {
-        Self { sections: vec![], audio, ntp, release: Release::default(), reports: None }
+        let (release, clock) = (Release::default(), arrivals::Clock::default());
+        Self { sections: vec![], audio, ntp, release, reports: None, clock, arrived: vec![] }
     }
 
     /// Begins a picture in the video section with this number, an existing one or the next; `sound` is
@@ -100,24 +107,24 @@ impl Wire {
     /// # Errors
     /// The cipher is not available.
     pub(super) fn secure(&mut self, ours: &Master, now: Instant) -> Result<(), CryptoError> {
-        self.release.secure(ours)?;
+        self.release.secure(ours, now)?;
         self.reports = Some(now);
         Ok(())
     }
 
     /// Sends a picture or a sound packet, if the viewer receives that kind.
-    pub(super) fn unit(&mut self, unit: &Unit, sound: bool) -> Sent {
+    pub(super) fn unit(&mut self, unit: &Unit, sound: bool, now: Instant) -> Sent {
         let Self { sections, release, .. } = self;
         match unit {
             _ if !release.is_open() => Sent::default(),
             Unit::Video(section, video) => {
-                sections.get_mut(*section).map(|s| s.picture(release, video, sound)).unwrap_or_default()
+                sections.get_mut(*section).map(|s| s.picture(release, video, sound, now)).unwrap_or_default()
             }
-            Unit::Audio(audio) => self.sound(audio),
+            Unit::Audio(audio) => self.sound(audio, now),
         }
     }
 
-    fn sound(&mut self, unit: &AudioUnit) -> Sent {
+    fn sound(&mut self, unit: &AudioUnit, now: Instant) -> Sent {
         let mut sent = Sent::default();
         let Some(audio) = &mut self.audio else { return sent };
         let packet = Packet {
@@ -130,7 +137,7 @@ impl Wire {
             payload: &unit.payload,
             ..Default::default()
         };
-        if self.release.packet(audio, &packet) {
+        if self.release.packet(audio, &packet, Kind::Sound, now) {
             audio.count(unit.payload.len(), unit.rtp_time, unit.pts);
             sent.count(unit.payload.len());
         }
@@ -139,7 +146,12 @@ impl Wire {
 
     /// Processes decrypted RTCP of the viewer. Calls `wish` for each section in which it requests a keyframe.
     pub(super) fn feedback(&mut self, compound: &[u8], now: Instant, mut wish: impl FnMut(usize)) {
-        let Self { sections, release, .. } = self;
+        let Self { sections, release, clock, arrived, .. } = self;
+        arrived.clear();
+        arrivals::read(compound, clock, arrived);
+        if !arrived.is_empty() {
+            release.arrived(arrived, now);
+        }
         for feedback in feedback::read(compound) {
             let of = |ssrc| sections.iter().position(|s| s.video.ssrc == ssrc);
             match feedback {
@@ -153,10 +165,16 @@ impl Wire {
                         sections[section].lost(release, numbers, now);
                     }
                 }
-                Feedback::Answered { ssrc, lsr, dlsr } => {
+                Feedback::Answered { ssrc, lsr, dlsr, lost } => {
                     if let Some(resend) = of(ssrc).and_then(|section| sections[section].resend.as_mut()) {
-                        resend.answered(lsr, dlsr, now);
+                        let rtt_s = resend.answered(lsr, dlsr, now).map(|rtt| rtt.as_secs_f64());
+                        let loss = Some(f64::from(lost) / 256.0);
+                        release.said(Said { rtt_s, loss, remb_bps: None }, now);
                     }
+                }
+                Feedback::Estimate(bps) => {
+                    let remb_bps = Some(f64::from(bps)).filter(|bps| bps.is_finite());
+                    release.said(Said { remb_bps, ..Said::default() }, now);
                 }
             }
         }
@@ -168,6 +186,7 @@ impl Wire {
             return;
         }
         self.reports = Some(now + REPORT_INTERVAL);
+        self.release.timeout(now);
         for Section { video, resend, .. } in &mut self.sections {
             let Some((ntp_time, report)) = report::of(video, self.ntp) else { continue };
             if let Some(resend) = resend {
@@ -178,6 +197,11 @@ impl Wire {
         if let Some((_, report)) = self.audio.as_ref().and_then(|audio| report::of(audio, self.ntp)) {
             self.release.report(&report);
         }
+    }
+
+    /// The figures of the viewer's link; `None` before there are keys.
+    pub(super) fn link(&self, now: Instant) -> Option<Figures> {
+        self.release.figures(now)
     }
 
     /// When [`Self::timeout`] has something to do.
@@ -199,7 +223,7 @@ impl Wire {
 }
 
 impl Section {
-    fn picture(&mut self, release: &mut Release, unit: &Arc<VideoUnit>, sound: bool) -> Sent {
+    fn picture(&mut self, release: &mut Release, unit: &Arc<VideoUnit>, sound: bool, now: Instant) -> Sent {
         let mut sent = Sent::default();
         // In all of its packets: they have the same size then, and leave together.
         let playout_delay = self.delay.next(sound, unit.idr);
@@ -207,7 +231,7 @@ impl Section {
             let transport_wide = release.transport_wide(&self.video);
             let part = Part { unit: unit.clone(), part, transport_wide, playout_delay };
             let packet = Packet { number: self.video.number(), ..picture(&part) };
-            if !release.packet(&self.video, &packet) {
+            if !release.packet(&self.video, &packet, Kind::Video, now) {
                 self.forget(); // what is kept must have no gaps
                 return sent;
             }
@@ -223,11 +247,11 @@ impl Section {
     fn lost(&mut self, release: &mut Release, numbers: Vec<u16>, now: Instant) {
         let Some(resend) = &mut self.resend else { return };
         for (number, part) in resend.lost(numbers, now) {
-            self.repeat(release, number, &part);
+            self.repeat(release, number, &part, now);
         }
     }
 
-    fn repeat(&mut self, release: &mut Release, number: u16, part: &Part) {
+    fn repeat(&mut self, release: &mut Release, number: u16, part: &Part, now: Instant) {
         match &mut self.rtx {
             Some(rtx) => {
                 let transport_wide = release.transport_wide(rtx);
@@ -238,13 +262,13 @@ impl Section {
                     repeats: Some(number),
                     ..picture(part)
                 };
-                release.packet(rtx, &packet);
+                release.packet(rtx, &packet, Kind::Repeat, now);
             }
             None => {
                 // Identical: two different packets sealed with one number would reveal AES-GCM's key (RFC
                 // 7714 section 8.4, RFC 5116 section 5.1.1).
                 let packet = Packet { number: self.video.unwrapped(number), ..picture(part) };
-                release.packet(&self.video, &packet);
+                release.packet(&self.video, &packet, Kind::Repeat, now);
             }
         }
     }

@@ -118,12 +118,13 @@ impl Resend {
     }
 
     /// The viewer answered the sender report `lsr`, `dlsr` after receiving it (in 1/65536 s; RFC 3550 section
-    /// 6.4.1). A report that we never sent is ignored.
-    pub(super) fn answered(&mut self, lsr: u32, dlsr: u32, now: Instant) {
-        let Some((_, sent)) = self.reports.iter().flatten().find(|(ntp, _)| *ntp == lsr) else { return };
+    /// 6.4.1). Returns the measured round trip time. A report that we never sent is ignored.
+    pub(super) fn answered(&mut self, lsr: u32, dlsr: u32, now: Instant) -> Option<Duration> {
+        let (_, sent) = self.reports.iter().flatten().find(|(ntp, _)| *ntp == lsr)?;
         let held = Duration::from_micros(u64::from(dlsr) * 1_000_000 / 65_536);
         let sample = now.saturating_duration_since(*sent).saturating_sub(held);
         self.round_trip = Some(self.round_trip.map_or(sample, |known| (known * 7 + sample) / 8));
+        Some(sample)
     }
 
     /// The time within which a packet is not retransmitted again.

@@ -7,6 +7,9 @@ use rtc::rtcp;
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtc::rtcp::receiver_report::ReceiverReport;
 use rtc::rtcp::reception_report::ReceptionReport;
+use rtc::rtcp::transport_feedbacks::transport_layer_cc::{
+    PacketStatusChunk, RecvDelta, RunLengthChunk, StatusChunkTypeTcc, SymbolTypeTcc, TransportLayerCc,
+};
 use rtc::rtcp::transport_feedbacks::transport_layer_nack::{
     TransportLayerNack, nack_pairs_from_sequence_numbers,
 };
@@ -84,13 +87,14 @@ fn wishes(wire: &mut Wire, compound: &[u8], now: Instant) -> Vec<usize> {
 
 #[test]
 fn each_picture_has_its_numbers_and_all_have_one_count() {
-    let mut wire = wire(Instant::now());
+    let now = Instant::now();
+    let mut wire = wire(now);
     for n in 0..20 {
         for unit in [picture(0, n), sound(n), picture(1, n)] {
-            assert!(wire.unit(&unit, false).packets > 0);
+            assert!(wire.unit(&unit, false, now).packets > 0);
         }
     }
-    assert_eq!(wire.unit(&picture(2, 1), false), super::Sent::default(), "there is no such section");
+    assert_eq!(wire.unit(&picture(2, 1), false, now), super::Sent::default(), "there is no such section");
     let (mut numbers, mut wide) = (HashMap::<u32, Vec<u16>>::new(), vec![]);
     for header in out(&mut wire).0 {
         let number = header.get_extension(TRANSPORT_WIDE).expect("each has one");
@@ -111,8 +115,8 @@ fn each_picture_has_its_numbers_and_all_have_one_count() {
 fn what_is_lost_of_a_picture_comes_again_in_its_own_stream() {
     let now = Instant::now();
     let mut wire = wire(now);
-    wire.unit(&picture(0, 1), false);
-    wire.unit(&picture(1, 1), false);
+    wire.unit(&picture(0, 1), false, now);
+    wire.unit(&picture(1, 1), false, now);
     out(&mut wire);
     for (section, (video, rtx)) in PICTURES.into_iter().enumerate() {
         let first = video as u16 & 0x7fff;
@@ -146,13 +150,13 @@ fn a_wish_for_a_keyframe_is_that_of_its_section() {
 fn each_stream_that_was_sent_reports_and_measures_its_round_trip() {
     let start = Instant::now();
     let mut wire = wire(start);
-    wire.unit(&picture(1, 1), false);
-    wire.unit(&sound(1), false);
+    wire.unit(&picture(1, 1), false, start);
+    wire.unit(&sound(1), false, start);
     out(&mut wire);
     wire.timeout(start);
     assert_eq!(out(&mut wire).1, [2_000, SOUND], "nothing was sent of the first picture");
-    wire.unit(&picture(0, 1), false);
-    wire.unit(&picture(1, 2), false);
+    wire.unit(&picture(0, 1), false, start);
+    wire.unit(&picture(1, 2), false, start);
     out(&mut wire);
     let later = start + REPORT_INTERVAL;
     wire.timeout(later);
@@ -168,4 +172,42 @@ fn each_stream_that_was_sent_reports_and_measures_its_round_trip() {
         [Duration::from_millis(100), Duration::from_millis(70)],
         "the other section's round trip is not known"
     );
+}
+
+#[test]
+fn reports_of_arrivals_show_the_queueing_delay() {
+    let start = Instant::now();
+    let mut wire = wire(start);
+    assert!(wire.link(start).is_some_and(|link| link.queue_ms == 0.0));
+    // All packets are reported; from the second second on they arrive 200 ms later.
+    let (mut number, mut queue) = (0_u16, 0.0);
+    for n in 0..90 {
+        let now = start + Duration::from_millis(33) * n;
+        wire.unit(&picture(0, n.into()), false, now);
+        out(&mut wire);
+        let arrived = (33 * n + if n < 30 { 20 } else { 220 }) as i64;
+        let deltas = (0..PARTS as i64).map(|part| RecvDelta {
+            type_tcc_packet: SymbolTypeTcc::PacketReceivedLargeDelta,
+            delta: if part == 0 { arrived % 64 * 1_000 } else { 1_000 },
+        });
+        let report = TransportLayerCc {
+            sender_ssrc: 9,
+            media_ssrc: 1_000,
+            base_sequence_number: number,
+            packet_status_count: PARTS as u16,
+            reference_time: (arrived / 64) as u32,
+            packet_chunks: vec![PacketStatusChunk::RunLengthChunk(RunLengthChunk {
+                type_tcc: StatusChunkTypeTcc::RunLengthChunk,
+                packet_status_symbol: SymbolTypeTcc::PacketReceivedLargeDelta,
+                run_length: PARTS as u16,
+            })],
+            recv_deltas: deltas.collect(),
+            ..Default::default()
+        };
+        number += PARTS as u16;
+        wire.feedback(&said(report), now + Duration::from_millis(50), |_| ());
+        queue = wire.link(now).expect("known").queue_ms;
+        assert!(n >= 30 || queue < 5.0, "{n}: {queue}");
+    }
+    assert!((190.0..210.0).contains(&queue), "{queue}");
 }

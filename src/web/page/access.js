@@ -107,6 +107,7 @@ export class Access {
         since(v.since_s, now_unix_s),
         ...watched(v, labels),
         bitrate(v.rate_bps),
+        v.link && t('link {rate}', { rate: bitrate(v.link.estimate_bps) }),
         v.sound && t('with sound'),
       ].filter(Boolean).join(', '),
     ]);

@@ -31,6 +31,7 @@ export const MEANINGS = {
   'd-rtt': 'Time that a packet takes to the device and back on the path of the picture.',
   'd-ws-rtt': 'The same for the control connection.',
   'd-lost': 'Share of recent packets that never arrived. You can see and hear more than 2 %.',
+  'd-link': 'The bitrate that the network carries to this browser, as far as the device has tried; what waits in the network; and what the device concludes.',
   'd-path': 'How the picture gets here: straight from the device, or through a relay.',
   'd-viewers': 'How many are watching now, and how many can watch at most.',
   'd-board': 'What the board reports about its temperature and power supply.',

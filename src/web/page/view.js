@@ -5,7 +5,7 @@ import { $ } from './dom.js';
 import { number, t, told } from './language.js';
 import { Panels } from './panels.js';
 import { qualityChoices, receivedQuality } from './sizes.js';
-import { bitrate, board, delayWords, duration, fps, mode, ms, times, title } from './words.js';
+import { bitrate, board, delayWords, duration, fps, linkWords, mode, ms, times, title } from './words.js';
 
 /** In full screen the bar is hidden after this time without movement, ms. */
 const IDLE_MS = 3000;
@@ -276,6 +276,7 @@ export class View {
       'd-rtt': ms(measured?.rtt_ms),
       'd-ws-rtt': ms(clockRtt_ms),
       'd-lost': percent(measured?.lost_share ?? null),
+      'd-link': linkWords(status?.viewers?.list?.find(({ id }) => facts.viewer?.startsWith(id))?.link),
       'd-path': measured?.path,
       'd-audio': join(audio?.source === 'tone' ? t('built-in test tone') : audio?.source === 'off' ? t('off') : audio?.name, audio?.device),
       'd-audio-why': told(audio?.why),

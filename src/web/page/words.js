@@ -215,6 +215,14 @@ export function bitrate(bps) {
   return bps >= 1e6 ? `${number(bps / 1e6, 1)} Mbit/s` : `${Math.round(bps / 1000)} kbit/s`;
 }
 
+/** What the device has measured of the link to a browser. */
+export function linkWords(link) {
+  if (!link) return null;
+  const queue = link.queue_ms >= 1 && t('queue {ms}', { ms: ms(link.queue_ms) });
+  const lost = link.loss_percent > 0 && t('{percent} lost', { percent: `${number(link.loss_percent, 1)} %` });
+  return [bitrate(link.estimate_bps), queue, lost, told(link.state)].filter(Boolean).join(', ');
+}
+
 export function fps(value) {
   if (value === null || value === undefined) return null;
   return t('{count} fps', { count: value >= 9.95 ? Math.round(value) : number(value, 1) });

@@ -1,0 +1,341 @@
+//! The pacer decides which packet leaves when: sound first and without delay, then retransmissions, then
+//! pictures, then probes, all from one budget (the order is that of libwebrtc's `pacing_controller`).
+//!
+//! The budget is a bucket that fills at the pace and holds [`super::estimator::Drive::burst_s`] of it: on a
+//! fast link a whole picture fits, and nothing waits. Sound is taken from the bucket as well, but does not
+//! wait for it.
+//!
+//! Pictures that are too late are dropped up to the next clean point (an IDR) instead of being sent late:
+//! what follows the gap could not be decoded. Packets get their sequence numbers when they are released, so
+//! receivers do not miss the dropped ones.
+
+use std::collections::VecDeque;
+
+use super::Kind;
+use super::estimator::Drive;
+
+/// Pictures older than this are dropped, in seconds: with a longer delay no conversation is possible.
+const LATE_S: f64 = 0.60;
+/// The same limit for an IDR, in seconds. It is higher because without the IDR there is no picture at all.
+const LATE_IDR_S: f64 = 3.0;
+/// If the waiting retransmissions would take longer than this, in seconds, a new IDR is faster.
+const MOST_REPEATS_S: f64 = 0.5;
+/// Maximum number of waiting sound packets, retransmissions and picture packets. More pictures would be late;
+/// of sound and retransmissions the oldest are dropped.
+const MOST: (usize, usize, usize) = (16, 128, 1_024);
+/// How far the bucket may be overdrawn by sound, in seconds of the pace.
+const DEBT_S: f64 = 0.10;
+/// Maximum size of a probe packet, in bytes.
+const PROBE_BYTES: usize = 1_200;
+
+/// A packet that waits.
+#[derive(Debug)]
+struct Item<T> {
+    size: usize,
+    queued_s: f64,
+    /// Whether it is the first packet of an IDR.
+    clean: bool,
+    /// Whether it belongs to an IDR.
+    idr: bool,
+    what: T,
+}
+
+/// What to send now.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Next<T> {
+    /// This packet, as a part of this probe if one is running.
+    Packet(Kind, T, Option<u32>),
+    /// A copy of a recent packet, at most this many bytes long, for this probe. If there is none, call
+    /// [`Pacer::no_copy`].
+    Copy(usize, u32),
+}
+
+/// The position of a picture's packet in its stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Whether it belongs to an IDR.
+    pub idr: bool,
+    /// Whether it is the first packet of its picture.
+    pub first: bool,
+}
+
+/// Queues packets until they may leave.
+#[derive(Debug)]
+pub(crate) struct Pacer<T> {
+    sound: VecDeque<Item<T>>,
+    repeats: VecDeque<Item<T>>,
+    video: VecDeque<Item<T>>,
+    video_bytes: usize,
+    repeat_bytes: usize,
+    /// Bytes that may be sent; negative after sound that did not wait.
+    bucket: f64,
+    filled_s: f64,
+    /// Pictures were dropped, so only an IDR can follow.
+    broken: bool,
+    /// There is no packet to copy for this probe.
+    no_copies: bool,
+}
+
+impl<T> Default for Pacer<T> {
+    fn default() -> Self {
+        Self {
+            sound: VecDeque::new(),
+            repeats: VecDeque::new(),
+            video: VecDeque::new(),
+            video_bytes: 0,
+            repeat_bytes: 0,
+            bucket: 0.0,
+            filled_s: 0.0,
+            broken: false,
+            no_copies: false,
+        }
+    }
+}
+
+impl<T> Pacer<T> {
+    /// Queues a sound packet or a retransmission.
+    pub(crate) fn push(&mut self, kind: Kind, size: usize, what: T, now_s: f64) {
+        let item = Item { size, queued_s: now_s, clean: false, idr: false, what };
+        let (queue, most) = match kind {
+            Kind::Sound => (&mut self.sound, MOST.0),
+            _ => {
+                self.repeat_bytes += size;
+                (&mut self.repeats, MOST.1)
+            }
+        };
+        if queue.len() == most
+            && let Some(gone) = queue.pop_front()
+            && kind != Kind::Sound
+        {
+            self.repeat_bytes -= gone.size;
+        }
+        queue.push_back(item);
+    }
+
+    /// Queues a packet of a picture. Returns false if it is refused because an IDR is needed first.
+    pub(crate) fn push_video(&mut self, size: usize, place: Place, what: T, now_s: f64) -> bool {
+        let clean = place.idr && place.first;
+        if self.broken && !clean {
+            return false;
+        }
+        if clean {
+            // A receiver that gets this IDR needs nothing from before it.
+            self.broken = false;
+        }
+        if self.video.len() == MOST.2 {
+            self.drop_video();
+            return false;
+        }
+        self.video_bytes += size;
+        self.video.push_back(Item { size, queued_s: now_s, clean, idr: place.idr, what });
+        true
+    }
+
+    /// Drops all waiting pictures up to the newest clean point. Returns whether an IDR is needed now.
+    pub(crate) fn drop_video(&mut self) -> bool {
+        let keep = self.video.iter().rposition(|item| item.clean);
+        let drop = keep.unwrap_or(self.video.len());
+        self.broken |= keep.is_none();
+        for item in self.video.drain(..drop) {
+            self.video_bytes -= item.size;
+        }
+        self.broken
+    }
+
+    /// Drops the waiting retransmissions, because their pictures are no longer shown.
+    pub(crate) fn drop_repeats(&mut self) {
+        self.repeats.clear();
+        self.repeat_bytes = 0;
+    }
+
+    /// Drops what is too late or would be. Returns whether an IDR is needed because of that.
+    pub(crate) fn drop_late(&mut self, now_s: f64, drive: &Drive) -> bool {
+        if self.repeat_bytes as f64 * 8.0 > MOST_REPEATS_S * drive.estimate_bps {
+            self.drop_repeats();
+            self.drop_video();
+            return self.broken;
+        }
+        let late = |item: &Item<T>| now_s - item.queued_s > if item.idr { LATE_IDR_S } else { LATE_S };
+        self.video.front().is_some_and(late) && self.drop_video()
+    }
+
+    /// Whether pictures are refused until an IDR is queued.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Number of waiting bytes of pictures and retransmissions.
+    pub(crate) fn waiting(&self) -> usize {
+        self.video_bytes + self.repeat_bytes
+    }
+
+    /// Since when the oldest picture packet has been waiting.
+    pub(crate) fn oldest_s(&self) -> Option<f64> {
+        self.video.front().map(|item| item.queued_s)
+    }
+
+    fn fill(&mut self, now_s: f64, drive: &Drive) {
+        let pace = drive.pace(self.waiting() as f64) / 8.0;
+        let dt = (now_s - self.filled_s).clamp(0.0, 1.0);
+        self.filled_s = now_s;
+        let most = pace * drive.burst_s;
+        self.bucket = (self.bucket + pace * dt).min(most).max(-pace * DEBT_S);
+    }
+
+    /// What to send now. Call it until it returns `None`.
+    pub(crate) fn next(&mut self, now_s: f64, drive: &Drive) -> Option<Next<T>> {
+        self.fill(now_s, drive);
+        let probe = drive.probe.map(|p| p.id);
+        if let Some(item) = self.sound.pop_front() {
+            self.bucket -= item.size as f64;
+            return Some(Next::Packet(Kind::Sound, item.what, None));
+        }
+        // A packet may overdraw the bucket, which then has to fill up again; otherwise a large packet would
+        // never leave.
+        if self.bucket < 0.0 {
+            return None;
+        }
+        if drive.hold {
+            return None;
+        }
+        if let Some(item) = self.repeats.pop_front() {
+            self.bucket -= item.size as f64;
+            self.repeat_bytes -= item.size;
+            return Some(Next::Packet(Kind::Repeat, item.what, probe));
+        }
+        if let Some(item) = self.video.pop_front() {
+            self.bucket -= item.size as f64;
+            self.video_bytes -= item.size;
+            return Some(Next::Packet(Kind::Video, item.what, probe));
+        }
+        match probe {
+            Some(id) if !self.no_copies => {
+                self.bucket -= PROBE_BYTES as f64;
+                Some(Next::Copy(PROBE_BYTES, id))
+            }
+            Some(_) => None,
+            None => {
+                self.no_copies = false;
+                None
+            }
+        }
+    }
+
+    /// There is no packet to copy, so this probe consists of media alone.
+    pub(crate) fn no_copy(&mut self) {
+        self.no_copies = true;
+        self.bucket += PROBE_BYTES as f64;
+    }
+
+    /// When something may be sent, if nothing is queued before.
+    pub(crate) fn due_s(&self, now_s: f64, drive: &Drive) -> Option<f64> {
+        if !self.sound.is_empty() {
+            return Some(now_s);
+        }
+        let copies = drive.probe.is_some() && !self.no_copies;
+        if self.repeats.is_empty() && self.video.is_empty() && !copies {
+            return None;
+        }
+        if drive.hold {
+            return Some(now_s + 0.005);
+        }
+        let pace = drive.pace(self.waiting() as f64) / 8.0;
+        Some(now_s.max(self.filled_s + (-self.bucket).max(0.0) / pace.max(1.0)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SLOW: Drive = Drive {
+        estimate_bps: 1e6,
+        pace_bps: 1.5e6,
+        calm_bps: 1.1e6,
+        burst_s: 0.01,
+        hold: false,
+        probe: None,
+    };
+
+    /// Sends what may leave between `from` and `to`; returns each packet with its send time.
+    fn run(pacer: &mut Pacer<u32>, drive: &Drive, from: f64, to: f64) -> Vec<(f64, Kind, u32)> {
+        let (mut out, mut now) = (vec![], from);
+        while now < to {
+            while let Some(Next::Packet(kind, what, _)) = pacer.next(now, drive) {
+                out.push((now, kind, what));
+            }
+            now += 0.001;
+        }
+        out
+    }
+
+    #[test]
+    fn sound_goes_first_and_does_not_wait() {
+        let mut pacer = Pacer::default();
+        for n in 0..50 {
+            pacer.push_video(1200, Place::default(), n, 0.0);
+        }
+        pacer.push(Kind::Repeat, 1200, 100, 0.0);
+        pacer.push(Kind::Sound, 120, 200, 0.0);
+        let out = run(&mut pacer, &SLOW, 0.0, 0.05);
+        assert_eq!(out[..2].iter().map(|o| o.2).collect::<Vec<_>>(), [200, 100]);
+        pacer.push(Kind::Sound, 120, 201, 0.05);
+        assert_eq!(run(&mut pacer, &SLOW, 0.05, 0.051)[0].2, 201);
+    }
+
+    #[test]
+    fn a_keyframe_leaves_at_the_calm_pace() {
+        let mut pacer = Pacer::default();
+        for n in 0..50 {
+            pacer.push_video(1200, Place { idr: true, first: n == 0 }, n, 0.0);
+        }
+        let out = run(&mut pacer, &SLOW, 0.0, 1.0);
+        assert_eq!(out.len(), 50);
+        let rate = 45.0 * 9600.0 / (out[45].0 - out[0].0);
+        assert!((0.9e6..1.2e6).contains(&rate), "{rate}");
+    }
+
+    #[test]
+    fn nothing_waits_on_a_link_ten_times_as_fast() {
+        let fast = Drive { pace_bps: 18e6, calm_bps: 18e6, estimate_bps: 2.5e6, ..SLOW };
+        let mut pacer = Pacer::default();
+        let mut waits = vec![];
+        for picture in 0..300 {
+            let now = f64::from(picture) / 30.0;
+            for n in 0..8 {
+                pacer.push_video(1200, Place::default(), n, now);
+            }
+            waits.extend(run(&mut pacer, &fast, now, now + 0.03).iter().map(|(at, ..)| at - now));
+        }
+        waits.sort_by(f64::total_cmp);
+        assert!(waits[waits.len() * 99 / 100] < 0.002, "{:?}", waits.last());
+    }
+
+    #[test]
+    fn late_pictures_are_dropped_up_to_a_clean_point() {
+        let mut pacer = Pacer::default();
+        let held = Drive { hold: true, ..SLOW };
+        for n in 0..10 {
+            assert!(pacer.push_video(1200, Place::default(), n, 0.0));
+        }
+        assert!(run(&mut pacer, &held, 0.0, 0.5).is_empty());
+        assert!(!pacer.drop_late(0.5, &SLOW));
+        assert!(pacer.drop_late(0.7, &SLOW), "an IDR is needed");
+        assert!(!pacer.push_video(1200, Place { idr: false, first: true }, 20, 0.7));
+        assert!(pacer.push_video(1200, Place { idr: true, first: true }, 21, 0.8));
+        assert!(pacer.push_video(1200, Place { idr: false, first: true }, 22, 0.8));
+        assert_eq!(run(&mut pacer, &SLOW, 0.8, 0.9).iter().map(|o| o.2).collect::<Vec<_>>(), [21, 22]);
+    }
+
+    #[test]
+    fn queues_are_bounded() {
+        let mut pacer = Pacer::default();
+        for n in 0..10_000 {
+            pacer.push(Kind::Sound, 100, n, 0.0);
+            pacer.push(Kind::Repeat, 100, n, 0.0);
+            pacer.push_video(100, Place { idr: true, first: true }, n, 0.0);
+        }
+        assert!(pacer.sound.len() <= MOST.0 && pacer.repeats.len() <= MOST.1 && pacer.video.len() <= MOST.2);
+        assert_eq!(pacer.waiting(), (pacer.repeats.len() + pacer.video.len()) * 100);
+    }
+}
