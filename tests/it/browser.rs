@@ -129,6 +129,19 @@ impl Browser {
         self.look(json!({"do": "watch", "seconds": seconds, "sound": true}))
     }
 
+    /// Waits until a tone is heard, with its frequency right to within `part`. A board short of CPU plays a torn tone, which
+    /// moves it, until it has caught up.
+    pub(crate) fn hears(&mut self, hz: f64, part: f64) {
+        let end = Instant::now() + Duration::from_secs(60);
+        loop {
+            let heard = self.listen(5);
+            if (number(&heard, "/sound/peakHz") - hz).abs() < part * hz {
+                return;
+            }
+            assert!(Instant::now() < end, "{hz} Hz is not heard: {heard:#}");
+        }
+    }
+
     fn look(&mut self, command: Value) -> Value {
         let ticker = Ticker::start();
         let (mut start, mut facts) = (Instant::now(), self.tell(&command));

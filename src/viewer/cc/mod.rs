@@ -31,10 +31,10 @@
 //! a trend alone detects neither a full queue that stays constant nor overuse below 2.5 %, and a bitrate that
 //! stays 3 % too high for seconds fills any queue.
 //!
-//! `bed` runs everything against models of a link, of an encoder and of Chromium's receiver, on virtual time:
+//! `tests` runs everything against models of a link, of an encoder and of Chromium's receiver, on virtual time:
 //! scenarios with bars to pass, with ten seeds each. To test with different seeds, run `SEEDS=11-30 cargo
-//! test --release viewer::cc::bed::table -- --ignored --nocapture`; to see one run in steps of 100 ms,
-//! `CC=fall SEEDS=3 ... bed::run`.
+//! test --release viewer::cc::tests::table -- --ignored --nocapture`; to see one run in steps of 100 ms,
+//! `CC=fall SEEDS=3 ... tests::run`.
 
 mod acked;
 mod arrival;
@@ -53,7 +53,7 @@ mod trend;
 
 // Where it would be emulated it takes minutes and says nothing more.
 #[cfg(all(test, not(target_arch = "arm")))]
-mod bed;
+mod tests;
 
 use std::time::{Duration, Instant};
 
