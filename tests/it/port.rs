@@ -406,9 +406,10 @@ async fn a_viewers_reports_get_through_while_somebody_speaks_in_its_name() {
     assert!(sent > 1000, "{sent} forged");
     assert!(pictures >= 1, "no keyframe was sent within {:?}", start.elapsed());
     // A forger can't send requests in the viewer's name, and its packets were dropped before they reached a
-    // queue.
+    // queue: all but a few of those that came before the viewer's first report, which a busy machine lets pile up.
     assert!(house.status.counters.stray_datagrams.get() > 1000);
-    assert_eq!(house.status.counters.datagrams_dropped.get(), 0);
+    let dropped = house.status.counters.datagrams_dropped.get();
+    assert!(dropped * 50 < u64::from(sent), "{dropped} of {sent} filled a queue");
 }
 
 #[tokio::test(flavor = "multi_thread")]
