@@ -300,7 +300,7 @@ fn reloads(site: &mut Site, browser: &mut Browser) {
     site.configure("video", "frame_rate", "500");
     site.board.attempt("systemctl reload peercam");
     site.journal_says("video.frame_rate: 500 is out of range");
-    site.until_it_succeeds("telling so", "systemctl show -P StatusText peercam | grep refused");
+    site.until_it_succeeds("telling so", "systemctl show -P StatusText peercam | grep rejected");
     browser.frames(5, 50);
     let now = site.status();
     assert_eq!(now["video"]["wanted"]["fps"].as_f64(), Some(5.), "{now:#}");

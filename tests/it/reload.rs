@@ -92,7 +92,7 @@ async fn a_bad_file_is_refused_and_the_old_one_holds() {
     daemon.reload(PATTERN);
     daemon.said("nothing changed");
     let status = peercam_status(&daemon);
-    assert!(status.contains("device.toml\n") && !status.contains("refused"), "{status}");
+    assert!(status.contains("device.toml\n") && !status.contains("rejected"), "{status}");
     viewer.watches().await;
 }
 
