@@ -63,7 +63,7 @@ check: ## check formatting, lints, documentation, and the licences and sources o
 	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
-	tests/oldest.sh
+	env $$(tests/setup.sh places) tests/oldest.sh
 	git ls-files -z $(PROSE) | xargs -0 codespell --ignore-words tests/words.txt
 	# Also dependencies for other systems: all of them are checked.
 	cargo fetch --locked --quiet

@@ -38,6 +38,8 @@ pub mod pressure;
 pub mod privacy;
 pub mod state;
 pub mod status;
+#[cfg(test)]
+mod testing;
 pub mod text;
 pub mod viewer;
 pub mod wall;

@@ -3,7 +3,7 @@
 # has one compiler only; then this says that it has checked nothing, and clippy's `incompatible_msrv` has to do.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-wanted=$(sed -n 's/^rust-version *= *"\(.*\)"/\1/p' Cargo.toml)
+wanted=$PEERCAM_OLDEST_RUST
 if rustup run "$wanted" rustc --version 2>/dev/null; then
   # A directory of its own, or each change of compiler would compile all dependencies again.
   CARGO_BUILD_BUILD_DIR=${CARGO_BUILD_BUILD_DIR:-target}/oldest rustup run "$wanted" cargo check --locked

@@ -338,6 +338,7 @@ places() {
   echo "PEERCAM_NGINX=$cache/$(nginx_name)/usr/sbin/nginx"
   echo "PEERCAM_TURN=$cache/$(coturn_name)/usr/bin/turnserver"
   echo "PEERCAM_CROSS=$cache/$(cross_name)"
+  echo "PEERCAM_OLDEST_RUST=$(rust_wanted)"
   echo "PEERCAM_DENY=$cache/cargo-deny-$deny_version/bin/cargo-deny"
   echo "PEERCAM_CARGO_DEB=$cache/cargo-deb-$deb_version/bin/cargo-deb"
   local release

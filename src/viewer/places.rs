@@ -220,8 +220,8 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::link::Random;
     use super::*;
+    use crate::testing::Random;
 
     fn guest(n: u8) -> Holder {
         Holder { credential: Credential::new([n; 32]), owner: false, household: false }
@@ -322,22 +322,21 @@ mod tests {
     #[test]
     fn nobody_overtakes_who_comes_back() {
         for seed in 1..200_u64 {
-            let mut numbers = Random(seed);
-            let mut random = |below: u64| numbers.next() % below;
-            let (most, mut seats, mut now) = (1 + random(6) as usize, Seats::new(6), Instant::now());
+            let mut random = Random(seed);
+            let (most, mut seats, mut now) = (1 + random.below(6) as usize, Seats::new(6), Instant::now());
             seats.most = most;
             let mut there: Vec<(u64, u8)> = vec![];
             let mut left: Vec<(u8, Instant)> = vec![];
             for _ in 0..300 {
-                now += ms(random(400));
+                now += ms(random.below(400));
                 left.retain(|(_, at)| now.saturating_duration_since(*at) < RETURNS);
-                if !there.is_empty() && random(2) == 0 {
-                    let (number, by) = there.remove(random(there.len() as u64) as usize);
+                if !there.is_empty() && random.below(2) == 0 {
+                    let (number, by) = there.remove(random.below(there.len() as u64) as usize);
                     seats.leave(number, now);
                     left.push((by, now));
                     continue;
                 }
-                let by = random(9) as u8;
+                let by = random.below(9) as u8;
                 let returns = left.iter().position(|(who, _)| *who == by);
                 match seats.take(guest(by), now, ()) {
                     Ok((number, victim)) => {

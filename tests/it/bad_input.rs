@@ -12,6 +12,7 @@ use crate::client::Client;
 use crate::daemon::{self, Daemon, PATTERN};
 use crate::door;
 use crate::http::{exchange, request};
+use crate::process::settled;
 use crate::ticker::Ticker;
 
 const SDP: (&str, &str) = ("Content-Type", "application/sdp");
@@ -36,20 +37,6 @@ fn held(daemon: &Daemon) -> (u64, u64, usize) {
     (number("descriptors"), number("tasks"), sockets.lines().count())
 }
 
-/// What the daemon uses when it has started everything: the same for a second.
-fn at_rest(daemon: &Daemon) -> (u64, u64, usize) {
-    let (end, mut before) = (Instant::now() + Duration::from_secs(20), held(daemon));
-    loop {
-        std::thread::sleep(Duration::from_secs(1));
-        let now = held(daemon);
-        if now == before {
-            return now;
-        }
-        assert!(Instant::now() < end, "descriptors, tasks, UDP sockets: {before:?}, a second later {now:?}");
-        before = now;
-    }
-}
-
 /// Checks that the daemon uses no more than before. Resources that were closed just before a count disappear
 /// a moment later; leaks stay, and each of these tests does everything at least twice.
 fn assert_held(daemon: &Daemon, before: (u64, u64, usize)) {
@@ -69,7 +56,7 @@ fn bad_offers_are_refused_with_a_sentence_and_leave_nothing_behind() {
     let daemon = Daemon::start(PATTERN);
     let to = daemon.address();
     post(to, "warm up");
-    let before = at_rest(&daemon);
+    let before = settled(|| held(&daemon));
 
     let without = |what: &str| GOOD.lines().filter(|l| !l.contains(what)).flat_map(|l| [l, "\r\n"]).collect();
     let cases: Vec<(u16, String)> = vec![
@@ -142,7 +129,7 @@ fn the_stream_goes_on_whatever_arrives() {
         client
     });
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-    let before = at_rest(&daemon);
+    let before = settled(|| held(&daemon));
 
     let half_open: Vec<TcpStream> = (0..50)
         .map(|n| {

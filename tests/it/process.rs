@@ -1,6 +1,6 @@
 //! Child processes that end with their test in any case, and whose output is awaited with a deadline.
 
-use std::fmt::Write as _;
+use std::fmt::{Debug, Write as _};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -14,6 +14,20 @@ const TAIL: usize = 60;
 
 /// How long a child may take to end properly.
 const LAST_WISH: Duration = Duration::from_secs(5);
+
+/// What a process holds once that has not changed for a second: everything has started or ended. Blocks the thread.
+pub(crate) fn settled<T: PartialEq + Debug>(held: impl Fn() -> T) -> T {
+    let (start, mut since, mut last) = (Instant::now(), Instant::now(), held());
+    while since.elapsed() < Duration::from_secs(1) {
+        std::thread::sleep(Duration::from_millis(50));
+        let now = held();
+        assert!(start.elapsed() < Duration::from_secs(20), "it keeps changing: {last:?}, {now:?}");
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+    }
+    last
+}
 
 /// A running child; dropping it ends it.
 pub(crate) struct Process {

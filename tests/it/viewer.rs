@@ -24,6 +24,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use webrtc::peer_connection::RTCPeerConnectionState;
 
 use super::client::{self, Client, PATIENCE};
+use super::process::settled;
 use super::ticker::Ticker;
 
 const CLOCKS: Clocks = Clocks {
@@ -444,7 +445,7 @@ async fn viewers_that_leave_leave_nothing() {
     let (client, answer) = house.watch(true).await; // what webrtc creates once for all exists now
     house.registry.leave(&answer.id, "test").await.expect("there");
     client.close().await;
-    let before = settled().await;
+    let before = tokio::task::block_in_place(|| settled(held));
     for _ in 0..10 {
         let (client, answer) = house.watch(true).await;
         house.registry.leave(&answer.id, "test").await.expect("there");
@@ -457,7 +458,7 @@ async fn viewers_that_leave_leave_nothing() {
         house.registry.leave(&answer.id, "test").await.expect("there");
     }
     offer.close().await;
-    assert_eq!(settled().await, before);
+    assert_eq!(tokio::task::block_in_place(|| settled(held)), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -469,7 +470,7 @@ async fn bad_offers_leave_nothing() {
     let client = Client::new(true).await;
     let good = client.offer().await;
     client.close().await;
-    let before = settled().await;
+    let before = tokio::task::block_in_place(|| settled(held));
     let mut refused = 0;
     let lines: Vec<&str> = good.lines().collect();
     for n in 0..lines.len() {
@@ -491,22 +492,7 @@ async fn bad_offers_leave_nothing() {
     // Most lines are not read, so damage in them has no effect.
     assert!(refused >= 5, "{refused}");
     assert_eq!(house.status.counters.offers_refused.get(), refused);
-    assert_eq!(settled().await, before);
-}
-
-/// Descriptors and tasks once they don't change any more.
-async fn settled() -> (usize, usize) {
-    let mut last = held();
-    let mut since = Instant::now();
-    let start = Instant::now();
-    while since.elapsed() < Duration::from_secs(1) {
-        assert!(start.elapsed() < PATIENCE, "descriptors and tasks keep changing");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        if held() != last {
-            (last, since) = (held(), Instant::now());
-        }
-    }
-    last
+    assert_eq!(tokio::task::block_in_place(|| settled(held)), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::media::frame::Size;
+use crate::testing::Random;
 
 /// Time between two pictures, in microseconds.
 const INTERVAL: u64 = 33_333;
@@ -153,23 +154,12 @@ fn one_that_decides_far_too_late_is_recognised() {
     assert_eq!(scene.switch.late, MOST_LATE, "then there is a short freeze");
 }
 
-/// Random numbers below a limit.
-pub(crate) fn random(seed: u64) -> impl FnMut(u64) -> u64 {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    move |below| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state % below
-    }
-}
-
 /// The rungs of a camera, on virtual time: each encoder takes the newest picture when it is done with the
 /// last.
 pub(crate) struct Rungs {
     pub camera: Arc<Camera>,
     encoders: [Encoder; 3],
-    random: Box<dyn FnMut(u64) -> u64>,
+    random: Random,
     /// Makes the unit of a picture.
     make: fn(Pts, bool, Share) -> VideoUnit,
     /// An encoder fails at one of this many pictures.
@@ -209,7 +199,7 @@ impl Rungs {
     ) -> Self {
         let camera = Arc::new(Camera::new(name, name));
         camera.video.offer(Offered { size: Some(Size::new(1280, 720)), ..Offered::default() });
-        let (encoders, random) = (Default::default(), Box::new(random(seed)));
+        let (encoders, random) = (Default::default(), Random(seed));
         let (decode, captured) = (Duration::ZERO, VecDeque::new());
         Self { camera, encoders, random, make, fails, time, decode, captured }
     }
@@ -227,7 +217,7 @@ impl Rungs {
 
     /// A random quality.
     pub(crate) fn wish(&mut self) -> Quality {
-        [Quality::Full, Quality::Half, Quality::Quarter][(self.random)(3) as usize]
+        [Quality::Full, Quality::Half, Quality::Quarter][self.random.below(3) as usize]
     }
 
     /// A picture is captured at `at`.
@@ -265,7 +255,7 @@ impl Rungs {
         for (e, share) in self.encoders.iter_mut().zip(Share::ALL) {
             let hub = self.camera.video.hub(share);
             if let Some((pts, idr, done)) = e.work.take_if(|(_, _, done)| *done <= now) {
-                if self.fails.is_some_and(|of| (self.random)(of) == 0) {
+                if self.fails.is_some_and(|of| self.random.below(of) == 0) {
                     e.broken = true;
                     hub.missed();
                 } else {
@@ -278,7 +268,7 @@ impl Rungs {
                 // A new encoder begins with an IDR.
                 let idr = idr || std::mem::take(&mut e.broken);
                 let most = self.time.as_micros() as u64 * if idr { 2 } else { 1 };
-                let time = Duration::from_micros(most / 3 + (self.random)(most * 2 / 3));
+                let time = Duration::from_micros(most / 3 + self.random.below(most * 2 / 3));
                 e.work = Some((pts, idr, now + time));
             }
         }
@@ -305,7 +295,7 @@ fn a_random_walk_over_the_rungs_is_one_stream() {
     };
     for seed in 0..20u64 {
         let mut rungs = Rungs::new(seed, make, Some(60), Duration::from_millis(25));
-        let (mut track, mut random) = (rungs.track(Quality::Full), random(seed + 1_000));
+        let (mut track, mut random) = (rungs.track(Quality::Full), Random(seed + 1_000));
         // What was sent: capture time, whether it is an IDR, the rung, and when it was sent.
         let mut sent: Vec<(Pts, bool, u32, Pts)> = vec![];
         let (mut wishes, mut switches) = (0, 0);
@@ -315,7 +305,7 @@ fn a_random_walk_over_the_rungs_is_one_stream() {
                 rungs.picture(now);
             }
             rungs.turn(now);
-            if random(300) == 0 {
+            if random.below(300) == 0 {
                 wishes += 1;
                 let wish = rungs.wish();
                 track.show(&rungs.camera, wish);
@@ -360,7 +350,7 @@ fn a_random_walk_over_two_cameras_is_one_stream() {
             Rungs::of("front", seed, make::<0>, None, time),
             Rungs::of("back", seed + 100, make::<1>, None, time).decoding(Duration::from_millis(decode)),
         ];
-        let (mut track, mut random) = (cameras[0].track(Quality::Full), random(seed + 1_000));
+        let (mut track, mut random) = (cameras[0].track(Quality::Full), Random(seed + 1_000));
         let (mut sent, mut crossed, mut asked, mut waits) = (vec![], 0, None, vec![]);
         let (mut target, mut changes) = (0, 0);
         for ms in 0..120_000u64 {
@@ -373,7 +363,7 @@ fn a_random_walk_over_two_cameras_is_one_stream() {
             }
             if ms % 3_000 == 2_999 {
                 changes += 1;
-                target = random(2) as usize;
+                target = random.below(2) as usize;
                 let wish = cameras[target].wish();
                 track.show(&cameras[target].camera, wish);
                 asked = Some(now);

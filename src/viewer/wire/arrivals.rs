@@ -49,23 +49,27 @@ impl Clock {
     }
 }
 
-/// Adds the arrivals reported in a decrypted compound packet to `out`. An invalid report adds nothing.
-pub(super) fn read(compound: &[u8], clock: &mut Clock, out: &mut Vec<Report>) {
-    let mut rest = compound;
+/// Adds the arrivals reported in a decrypted compound packet to `out`. An invalid report adds nothing. Returns whether
+/// the compound has anything else: other packets, or an invalid one.
+pub(super) fn read(compound: &[u8], clock: &mut Clock, out: &mut Vec<Report>) -> bool {
+    let (mut rest, mut others) = (compound, false);
     while let [first, kind, high, low, ..] = *rest {
         let length = 4 * (usize::from(u16::from_be_bytes([high, low])) + 1);
-        let Some((packet, after)) = rest.split_at_checked(length) else { return };
+        let Some((packet, after)) = rest.split_at_checked(length) else { return true };
         if first >> 6 != 2 {
-            return;
+            return true;
         }
         if kind == PACKET_TYPE && first & 31 == FORMAT {
             let begin = out.len();
             if one(packet, clock, out).is_none() {
                 out.truncate(begin);
             }
+        } else {
+            others = true;
         }
         rest = after;
     }
+    others || !rest.is_empty()
 }
 
 fn one(packet: &[u8], clock: &mut Clock, out: &mut Vec<Report>) -> Option<()> {
@@ -148,6 +152,7 @@ impl Chunk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Random;
 
     /// Builds a report with these chunks and differences.
     fn report(base: u16, count: u16, reference: u32, chunks: &[u16], deltas: &[u8]) -> Vec<u8> {
@@ -184,7 +189,15 @@ mod tests {
         assert_eq!(said(&pairs), [(5, Some(63_000)), (6, Some(65_000)), (7, None)]);
         // After other packets of the compound, and two reports at once.
         let receiver = vec![0x80, 201, 0, 1, 0, 0, 0, 9];
-        assert_eq!(said(&[receiver, run.clone(), bits].concat()).len(), 6);
+        assert_eq!(said(&[receiver.clone(), run.clone(), bits].concat()).len(), 6);
+        // What else there is needs the other parser.
+        let others = |compound: &[u8]| read(compound, &mut Clock::default(), &mut vec![]);
+        assert!(!others(&run) && !others(&[run.clone(), run.clone()].concat()));
+        assert!(
+            others(&[run.clone(), receiver].concat())
+                && others(&run[..run.len() - 1])
+                && others(&[run, vec![0x80]].concat())
+        );
     }
 
     #[test]
@@ -219,14 +232,13 @@ mod tests {
 
     #[test]
     fn corrupt_reports_do_no_harm() {
-        let mut state = 7_u64;
+        let mut random = Random(7);
         let (mut clock, mut out) = (Clock::default(), vec![]);
         for _ in 0..20_000 {
             let mut packet = report(1, 40, 3, &[0x2014, 0xd555, 0xbfff], &[1; 40]);
             for _ in 0..4 {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                let at = (state >> 33) as usize % packet.len();
-                packet[at] = (state >> 24) as u8;
+                let at = random.below(packet.len() as u64) as usize;
+                packet[at] = random.next() as u8;
             }
             out.clear();
             read(&packet, &mut clock, &mut out);

@@ -148,9 +148,12 @@ impl Wire {
     pub(super) fn feedback(&mut self, compound: &[u8], now: Instant, mut wish: impl FnMut(usize)) {
         let Self { sections, release, clock, arrived, .. } = self;
         arrived.clear();
-        arrivals::read(compound, clock, arrived);
+        let others = arrivals::read(compound, clock, arrived);
         if !arrived.is_empty() {
             release.arrived(arrived, now);
+        }
+        if !others {
+            return; // browsers send these reports alone, ten to twenty times a second
         }
         for feedback in feedback::read(compound) {
             let of = |ssrc| sections.iter().position(|s| s.video.ssrc == ssrc);

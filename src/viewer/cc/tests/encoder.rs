@@ -1,7 +1,7 @@
 //! A model of an encoder. Picture sizes follow a bitrate as OpenH264's do: with noise, overshoot, a lag of a
 //! few pictures, and IDRs of several times the usual size.
 
-use super::link::Random;
+use crate::testing::Random;
 
 /// Bitrate that the scene needs, in bits per second, from a given second on. If that is less than the
 /// encoder's bitrate, the picture is already good enough.

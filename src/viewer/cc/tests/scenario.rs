@@ -79,17 +79,20 @@ pub(super) fn all() -> Vec<Scenario> {
         s.down.loss.clone_from(&steps);
         s.up.loss = steps;
     };
-    let mut list = vec![base("steady", 60.0, vec![(0.0, 1.5e6)], steady)];
+    let mut list = vec![base("steady", 60.0, vec![(0.0, 1.5e6)], |w| steady(w, 0.85, 50.0))];
     // Chromium reports at this interval when little media arrives.
     let seldom = Reports::Wide(Some(0.25));
-    list.push(Scenario { reports: seldom, ..base("steady-250", 60.0, vec![(0.0, 1.5e6)], steady_seldom) });
+    list.push(Scenario {
+        reports: seldom,
+        ..base("steady-250", 60.0, vec![(0.0, 1.5e6)], |w| steady(w, 0.80, 80.0))
+    });
     list.push(Scenario {
         reports: seldom,
         source_bps: 5e6,
-        ..base("start-250", 10.0, vec![(0.0, 5e6)], start_seldom)
+        ..base("start-250", 10.0, vec![(0.0, 5e6)], |w| start(w, 3.5))
     });
     list.push(Scenario { reports: seldom, ..base("rise-250", 30.0, vec![(0.0, 0.5e6), (15.0, 4e6)], rise) });
-    list.push(Scenario { source_bps: 5e6, ..base("start", 10.0, vec![(0.0, 5e6)], start) });
+    list.push(Scenario { source_bps: 5e6, ..base("start", 10.0, vec![(0.0, 5e6)], |w| start(w, 2.0)) });
     for (name, interval, check) in [
         ("fall", 0.05, fall_50 as fn(&World) -> Vec<Bar>),
         ("fall-250", 0.25, fall_250 as fn(&World) -> Vec<Bar>),
@@ -263,30 +266,17 @@ impl World {
     }
 }
 
-fn steady(w: &World) -> Vec<Bar> {
+fn steady(w: &World, used: f64, queue_ms: f64) -> Vec<Bar> {
     vec![
-        least("used", w.used(0, 10.0, 60.0), 0.85),
-        most("queue p95", w.queue_p95(10.0, 60.0), 50.0),
+        least("used", w.used(0, 10.0, 60.0), used),
+        most("queue p95", w.queue_p95(10.0, 60.0), queue_ms),
         most("pacer and queue p95", w.waits_p95(10.0, 60.0), 120.0),
         most("loss", w.dropped(10.0, 60.0), 0.005),
     ]
 }
 
-fn steady_seldom(w: &World) -> Vec<Bar> {
-    vec![
-        least("used", w.used(0, 10.0, 60.0), 0.80),
-        most("queue p95", w.queue_p95(10.0, 60.0), 80.0),
-        most("pacer and queue p95", w.waits_p95(10.0, 60.0), 120.0),
-        most("loss", w.dropped(10.0, 60.0), 0.005),
-    ]
-}
-
-fn start(w: &World) -> Vec<Bar> {
-    vec![most("80 % used after", w.until_used(0.8, 0.0), 2.0), most("loss", w.dropped(0.0, 5.0), 0.01)]
-}
-
-fn start_seldom(w: &World) -> Vec<Bar> {
-    vec![most("80 % used after", w.until_used(0.8, 0.0), 3.5), most("loss", w.dropped(0.0, 5.0), 0.01)]
+fn start(w: &World, after_s: f64) -> Vec<Bar> {
+    vec![most("80 % used after", w.until_used(0.8, 0.0), after_s), most("loss", w.dropped(0.0, 5.0), 0.01)]
 }
 
 fn fall(w: &World, gap: f64) -> Vec<Bar> {

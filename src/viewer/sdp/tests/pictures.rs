@@ -1,7 +1,7 @@
 //! Which video sections are accepted when several pictures are wanted.
 
 use super::super::*;
-use crate::viewer::tests::link::Random;
+use crate::testing::Random;
 
 const OWN: ProfileLevelId = ProfileLevelId([0x42, 0xc0, 0x1f]);
 /// Sections: video 0, audio 1, video 2, audio 3, audio 4, video 5.
