@@ -306,7 +306,8 @@ pub struct LinkFacts {
     pub queue_ms: u64,
     /// Part of recent packets that was lost, in percent.
     pub loss_percent: f64,
-    /// Time from sending a packet to receiving the report about it, in milliseconds.
+    /// Round trip time in milliseconds. Where single packets are reported it includes the time that a report waits at
+    /// the viewer.
     pub rtt_ms: u64,
     /// What the estimator is doing, in words.
     pub state: &'static str,

@@ -40,6 +40,8 @@ pub(super) struct Blind {
     least: Option<(f64, f64)>,
     second: Option<(f64, f64)>,
     queue_s: f64,
+    loss: f64,
+    rtt_s: Option<f64>,
     remb: Option<(f64, f64)>,
     updated_s: Option<f64>,
     cut_s: f64,
@@ -63,6 +65,10 @@ impl Blind {
         }
         if let Some(rtt) = said.rtt_s {
             self.queue_s = rtt - self.least(rtt, now_s);
+            self.rtt_s = Some(rtt);
+        }
+        if let Some(loss) = said.loss {
+            self.loss = loss;
         }
         let loss = said.loss.unwrap_or(0.0);
         if self.queue_s > QUEUE_S || loss > LOSS {
@@ -99,9 +105,9 @@ impl Blind {
         both.iter().flatten().map(|(_, least)| *least).fold(rtt, f64::min)
     }
 
-    /// The queueing delay, in seconds.
-    pub(super) fn queue_s(&self) -> f64 {
-        self.queue_s
+    /// The queueing delay in seconds, the part of packets that was lost, and the round trip time in seconds, if known.
+    pub(super) fn seen(&self) -> (f64, f64, Option<f64>) {
+        (self.queue_s, self.loss, self.rtt_s)
     }
 }
 

@@ -126,7 +126,8 @@ pub struct Figures {
     pub queue_ms: f64,
     /// The part of recent packets that was lost.
     pub loss: f64,
-    /// Time from sending a packet to receiving the report about it, in milliseconds.
+    /// Round trip time in milliseconds. Where single packets are reported it includes the time that a report waits at
+    /// the viewer.
     pub rtt_ms: f64,
     /// What the estimator is doing.
     pub state: State,
@@ -256,11 +257,6 @@ impl Estimator {
             deep: false,
             unsent: None,
         }
-    }
-
-    /// Sets the bitrate that can be used from now on.
-    pub(crate) fn want(&mut self, wanted_bps: f64) {
-        self.limits.wanted_bps = wanted_bps;
     }
 
     /// Records that a packet was sent. `size` includes all headers; `number` is its transport-wide sequence
@@ -460,8 +456,10 @@ impl Estimator {
     /// Reduces the estimate if reports are overdue.
     fn silence(&mut self, now_s: f64) {
         let Some(reported_s) = self.reported_s else { return };
+        let sends = now_s - self.own.0 < SILENCE_S; // without packets there is nothing to report
         let waits = self.history.oldest_flying_s().is_some_and(|at| now_s - at > SILENCE_S + self.rtt_s);
-        if waits && now_s - reported_s > SILENCE_S + self.rtt_s && now_s - self.silent_s > SILENCE_S {
+        if sends && waits && now_s - reported_s > SILENCE_S + self.rtt_s && now_s - self.silent_s > SILENCE_S
+        {
             self.silent_s = now_s;
             self.state = State::Silent;
             self.before = Some(self.before.unwrap_or(self.estimate_bps));
@@ -480,20 +478,20 @@ impl Estimator {
         std::mem::take(&mut self.deep)
     }
 
-    /// The round trip time in seconds, including the time that a report waits at the viewer.
-    pub(crate) fn rtt_s(&self) -> f64 {
-        self.rtt_s
-    }
-
     /// Figures for the status and the page.
     pub(crate) fn figures(&self, now_s: f64) -> Figures {
         let sees = self.reported_s.is_some_and(|at| now_s - at < SEES_S);
-        let queue_s = if sees { self.queue.last_s(4).unwrap_or_default() } else { self.blind.queue_s() };
+        let (queue_s, loss, rtt_s) = if sees {
+            (self.queue.last_s(4).unwrap_or_default(), self.loss.recent(now_s).0, self.rtt_s)
+        } else {
+            let (queue_s, loss, rtt_s) = self.blind.seen();
+            (queue_s, loss, rtt_s.unwrap_or(self.rtt_s))
+        };
         Figures {
             estimate_bps: self.estimate_bps,
             queue_ms: queue_s.max(self.unsent_s()) * 1000.0,
-            loss: self.loss.recent(now_s).0,
-            rtt_ms: self.rtt_s * 1000.0,
+            loss,
+            rtt_ms: rtt_s * 1000.0,
             state: self.state,
         }
     }

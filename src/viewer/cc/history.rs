@@ -10,7 +10,7 @@ use super::{Kind, Report};
 
 /// Maximum number of packets that are remembered: two seconds at 8 Mbit/s. Reports about older ones are
 /// ignored.
-const MOST: usize = 2_048;
+pub(in crate::viewer) const MOST: usize = 2_048;
 /// How long a packet is remembered, in seconds: longer than any queue and round trip time at which a
 /// conversation is still possible.
 const KEPT_S: f64 = 5.0;
@@ -91,10 +91,11 @@ impl History {
         now_s: f64,
     ) {
         let next = self.first + self.packets.len() as u64;
-        if next as u16 != number && self.unwrapped(number).is_some() {
+        let ahead = number.wrapping_sub(next as u16);
+        if ahead >= 1 << 15 && !self.packets.is_empty() {
             return; // an identical retransmission: reports can't tell it apart
         }
-        if next as u16 != number {
+        if ahead > 0 {
             // The index requires sequence numbers without gaps.
             *self = Self { first: u64::from(number) + (1 << 16), ..Self::default() };
             self.settled = self.first;
@@ -226,6 +227,8 @@ mod tests {
         assert_eq!(history.packets.len(), 20, "an identical retransmission");
         history.sent(14, 100, Kind::Video, None, 0.0, 20.0);
         assert_eq!(history.packets.len(), 1, "all others are too old");
+        history.sent(9, 100, Kind::Repeat, None, 0.0, 20.0);
+        assert_eq!(history.packets.len(), 1, "an identical retransmission of a packet that is forgotten");
         for n in 15..10_000_u16 {
             history.sent(n, 100, Kind::Video, None, 0.0, 20.0);
         }

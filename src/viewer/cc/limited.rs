@@ -10,8 +10,8 @@ const WINDOW_S: f64 = 0.5;
 const ENTER: f64 = 0.70;
 /// ... until it uses more than this part.
 const LEAVE: f64 = 0.80;
-/// Maximum number of bursts that are remembered, each of several packets.
-const MOST: usize = 128;
+/// Maximum number of bursts that are remembered, each of several packets: more than there are in that time.
+const MOST: usize = 256;
 /// Packets sent within this time are one burst, in seconds.
 const TOGETHER_S: f64 = 0.005;
 
@@ -20,7 +20,6 @@ const TOGETHER_S: f64 = 0.005;
 pub(super) struct Limited {
     sent: VecDeque<(f64, f64)>,
     limited: bool,
-    since_s: f64,
 }
 
 impl Limited {
@@ -49,11 +48,8 @@ impl Limited {
     /// Whether the source is the limit at this estimate.
     pub(super) fn judge(&mut self, estimate_bps: f64, now_s: f64) -> bool {
         let part = self.rate(WINDOW_S, now_s) / estimate_bps.max(1.0);
-        let limited = part < if self.limited { LEAVE } else { ENTER };
-        if limited != self.limited {
-            (self.limited, self.since_s) = (limited, now_s);
-        }
-        limited
+        self.limited = part < if self.limited { LEAVE } else { ENTER };
+        self.limited
     }
 }
 

@@ -51,7 +51,7 @@ mod share;
 mod trains;
 mod trend;
 
-// Where it would be emulated it takes minutes and says nothing more.
+// Tests for 32-bit ARM run in an emulator, where these take minutes and show nothing that other machines do not.
 #[cfg(all(test, not(target_arch = "arm")))]
 mod tests;
 
@@ -59,6 +59,7 @@ use std::time::{Duration, Instant};
 
 pub(super) use self::blind::Said;
 pub(super) use self::estimator::{Drive, Estimator, Figures, Limits, State};
+pub(super) use self::history::MOST as REMEMBERED;
 pub(super) use self::pacer::{Next, Pacer, Place};
 pub(super) use self::share::{Applied, Share};
 
@@ -84,7 +85,7 @@ pub(super) struct Report {
     pub arrived: Option<Duration>,
 }
 
-/// Converts to and from seconds since a viewer joined, in which all units count.
+/// Converts times to seconds since a viewer joined, in which all units count.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timeline(Instant);
 
@@ -97,10 +98,5 @@ impl Timeline {
     /// Seconds from the start to `at`.
     pub(super) fn seconds(self, at: Instant) -> f64 {
         at.saturating_duration_since(self.0).as_secs_f64()
-    }
-
-    /// The time `seconds` after the start.
-    pub(super) fn moment(self, seconds: f64) -> Instant {
-        self.0 + Duration::try_from_secs_f64(seconds).unwrap_or_default()
     }
 }

@@ -159,19 +159,9 @@ impl<T> Pacer<T> {
         self.video.front().is_some_and(late) && self.drop_video()
     }
 
-    /// Whether pictures are refused until an IDR is queued.
-    pub(crate) fn is_broken(&self) -> bool {
-        self.broken
-    }
-
     /// Number of waiting bytes of pictures and retransmissions.
     pub(crate) fn waiting(&self) -> usize {
         self.video_bytes + self.repeat_bytes
-    }
-
-    /// Since when the oldest picture packet has been waiting.
-    pub(crate) fn oldest_s(&self) -> Option<f64> {
-        self.video.front().map(|item| item.queued_s)
     }
 
     fn fill(&mut self, now_s: f64, drive: &Drive) {

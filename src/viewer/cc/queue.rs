@@ -30,8 +30,8 @@ pub(super) struct Queue {
     /// The minimum delay of each second: the second and the delay.
     buckets: [Option<(i64, f64)>; BASE_S],
     base: Option<f64>,
-    /// Since when the base has been held.
-    held_s: Option<f64>,
+    /// Whether the base is held.
+    held: bool,
     /// How fast the base rises, in seconds per second.
     drift: f64,
     /// When the base was last looked at, and its value then.
@@ -46,7 +46,7 @@ impl Default for Queue {
             delays: VecDeque::new(),
             buckets: [None; BASE_S],
             base: None,
-            held_s: None,
+            held: false,
             drift: 0.0,
             looked: None,
             still: None,
@@ -69,7 +69,7 @@ impl Queue {
             Some((of, least)) if *of == second => *least = least.min(delay),
             _ => *bucket = Some((second, delay)),
         }
-        if self.held_s.is_none() || self.base.is_none_or(|base| delay < base) {
+        if !self.held || self.base.is_none_or(|base| delay < base) {
             let known = self.buckets.iter().flatten();
             let fresh = known.filter(|(of, _)| (0..BASE_S as i64).contains(&(second - of)));
             self.base = fresh.map(|(_, least)| *least).reduce(f64::min);
@@ -84,7 +84,7 @@ impl Queue {
             return;
         };
         let passed = now_s - looked_s;
-        if self.held_s.is_some() {
+        if self.held {
             self.base = Some(base + self.drift * passed);
             self.looked = Some((now_s, base + self.drift * passed));
         } else if passed >= BASE_S as f64 {
@@ -96,20 +96,15 @@ impl Queue {
 
     /// Holds the base while a different flow fills the queue, since the minimum delay is then no base.
     pub(super) fn hold(&mut self, hold: bool) {
-        match (hold, self.held_s) {
-            (true, None) => self.held_s = self.delays.back().map(|(at, _)| *at),
-            (false, Some(_)) => {
-                self.held_s = None;
-                let base = self.base;
-                self.buckets = [None; BASE_S];
-                if let (Some((at, _)), Some(base)) = (self.delays.back(), base) {
-                    let second = at.floor() as i64;
-                    self.buckets[second.rem_euclid(BASE_S as i64) as usize] = Some((second, base));
-                    self.looked = Some((*at, base));
-                }
+        if self.held && !hold {
+            self.buckets = [None; BASE_S];
+            if let (Some((at, _)), Some(base)) = (self.delays.back(), self.base) {
+                let second = at.floor() as i64;
+                self.buckets[second.rem_euclid(BASE_S as i64) as usize] = Some((second, base));
+                self.looked = Some((*at, base));
             }
-            _ => {}
         }
+        self.held = hold;
         self.still = None;
     }
 
@@ -125,7 +120,7 @@ impl Queue {
         self.still = Some(if still { (since, low, high) } else { (now_s, standing, standing) });
         let longer = still && now_s - since > STILL_S;
         if longer {
-            (self.buckets, self.base, self.held_s, self.still) = ([None; BASE_S], Some(low), None, None);
+            (self.buckets, self.base, self.held, self.still) = ([None; BASE_S], Some(low), false, None);
             self.looked = Some((now_s, low));
         }
         longer

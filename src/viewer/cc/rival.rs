@@ -52,13 +52,12 @@ struct Holding {
 #[derive(Debug)]
 struct Competing {
     rate_bps: f64,
-    /// When the rival was detected.
-    since_s: f64,
     gone_since_s: Option<f64>,
+    /// When the bitrate last fell because of loss, or when the rival was detected.
     cut_s: f64,
     tried_s: f64,
-    /// The current trial: its start, and the queueing delay and bitrate then.
-    trial: Option<(f64, f64, f64)>,
+    /// The current trial: its start, and the queueing delay then.
+    trial: Option<(f64, f64)>,
     /// When the bitrate was last updated.
     updated_s: f64,
 }
@@ -97,7 +96,6 @@ impl Rival {
     pub(super) fn begin(&mut self, before_bps: f64, now_bps: f64, now_s: f64) {
         self.competing = Some(Competing {
             rate_bps: now_bps.max(0.5 * before_bps),
-            since_s: now_s,
             gone_since_s: None,
             cut_s: now_s,
             tried_s: now_s,
@@ -127,7 +125,7 @@ impl Rival {
         let mut over = gone.is_some_and(|since| now_s - since >= GONE_FOR_S);
         let dt = (now_s - c.updated_s).clamp(0.0, 0.5);
         c.updated_s = now_s;
-        if let Some((since_s, before_s, _)) = c.trial {
+        if let Some((since_s, before_s)) = c.trial {
             if now_s - since_s >= TRY.1 + rtt_s.min(1.2) {
                 // A queue of our own falls by this much; beside a rival it falls by less than half of it.
                 let alone = (1.0 - TRIED) * TRY.1;
@@ -138,12 +136,12 @@ impl Rival {
             c.rate_bps *= AT_LOSS;
             c.cut_s = now_s;
         } else if now_s - c.tried_s > TRY.0 && now_s - c.cut_s > 1.0 {
-            c.trial = Some((now_s, queue_s, c.rate_bps));
+            c.trial = Some((now_s, queue_s));
         } else if !limited {
             let round_trip = rtt_s.max(0.05);
             c.rate_bps += dt * (PACKET / (round_trip * round_trip)).clamp(LEAST_INCREASE, 150e3);
         }
-        let tried = c.trial.is_some_and(|(since, ..)| now_s - since < TRY.1);
+        let tried = c.trial.is_some_and(|(since, _)| now_s - since < TRY.1);
         let rate = c.rate_bps * if tried { TRIED } else { 1.0 };
         if over {
             self.end();
@@ -152,9 +150,9 @@ impl Rival {
         Some(rate)
     }
 
-    /// When the bitrate last fell because of loss.
+    /// When the bitrate last fell because of loss, or when the rival was detected.
     pub(super) fn last_cut_s(&self) -> f64 {
-        self.competing.as_ref().map_or(0.0, |c| c.cut_s.max(c.since_s))
+        self.competing.as_ref().map_or(0.0, |c| c.cut_s)
     }
 }
 

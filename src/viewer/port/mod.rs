@@ -28,7 +28,7 @@ pub mod mailbox;
 mod offered;
 pub mod records;
 mod reflexive;
-mod reports;
+pub(super) mod reports;
 mod route;
 mod tcp;
 mod udp;

@@ -18,6 +18,7 @@ use rtc::srtp::context::Context;
 use rtc::srtp::protection_profile::ProtectionProfile;
 
 use crate::net::{Bucket, Rate};
+use crate::viewer::cc::REMEMBERED;
 use crate::viewer::keys::Master;
 
 /// Rate of new senders of a viewer. A browser has one for each media section, and keeps them: at most sixteen
@@ -36,11 +37,11 @@ const HEADER: usize = 8;
 const WINDOW: u32 = 64;
 /// Most packets in one transport-wide feedback. Browsers send one every 50 to 250 ms, about one or two
 /// hundred packets.
-const MOST_STATUSES: u16 = 2048;
+const MOST_STATUSES: u16 = REMEMBERED as u16;
 /// Packet type and format of that feedback (RFC 4585 section 6.2,
 /// draft-holmer-rmcat-transport-wide-cc-extensions-01).
-const TRANSPORT_FEEDBACK: u8 = 205;
-const TRANSPORT_WIDE: u8 = 15;
+pub(in crate::viewer) const TRANSPORT_FEEDBACK: u8 = 205;
+pub(in crate::viewer) const TRANSPORT_WIDE: u8 = 15;
 /// RTCP packet types: sender report to application-defined, feedback, and extended report (RFC 3550, 4585,
 /// 3611).
 const TYPES: std::ops::RangeInclusive<u8> = 200..=207;

@@ -4,18 +4,14 @@
 
 use std::time::Duration;
 
-use crate::viewer::cc::Report;
+use crate::viewer::cc::{REMEMBERED, Report};
+use crate::viewer::port::reports::{TRANSPORT_FEEDBACK, TRANSPORT_WIDE};
 
-/// RTCP packet type of transport-layer feedback (RFC 4585 section 6.2).
-const PACKET_TYPE: u8 = 205;
-/// Feedback message type (FMT) of transport-wide feedback.
-const FORMAT: u8 = 15;
 /// Bytes before the chunks: header and sources (12), base number and count (4), reference time and report
 /// number (4).
 const HEAD: usize = 20;
-/// Maximum number of packets in the reports of a compound packet: as many as the estimator remembers. Browsers report
-/// at least four times a second; but 24 bytes can claim that 8,191 packets are missing.
-const MOST: usize = 2_048;
+/// Maximum number of packets in the reports of a compound packet. 24 bytes can claim that 8,191 packets are missing.
+const MOST: usize = REMEMBERED;
 /// Unit of the reference time.
 const REFERENCE: Duration = Duration::from_millis(64);
 /// Unit of the differences between two arrivals, in microseconds.
@@ -49,8 +45,8 @@ impl Clock {
     }
 }
 
-/// Adds the arrivals reported in a decrypted compound packet to `out`. An invalid report adds nothing. Returns whether
-/// the compound has anything else: other packets, or an invalid one.
+/// Adds the arrivals reported in a decrypted compound packet to `out`. An invalid report adds nothing. Returns
+/// whether there is anything else in it: other packets, or bytes that are not a whole packet.
 pub(super) fn read(compound: &[u8], clock: &mut Clock, out: &mut Vec<Report>) -> bool {
     let (mut rest, mut others) = (compound, false);
     while let [first, kind, high, low, ..] = *rest {
@@ -59,7 +55,7 @@ pub(super) fn read(compound: &[u8], clock: &mut Clock, out: &mut Vec<Report>) ->
         if first >> 6 != 2 {
             return true;
         }
-        if kind == PACKET_TYPE && first & 31 == FORMAT {
+        if kind == TRANSPORT_FEEDBACK && first & 31 == TRANSPORT_WIDE {
             let begin = out.len();
             if one(packet, clock, out).is_none() {
                 out.truncate(begin);
@@ -156,7 +152,7 @@ mod tests {
 
     /// Builds a report with these chunks and differences.
     fn report(base: u16, count: u16, reference: u32, chunks: &[u16], deltas: &[u8]) -> Vec<u8> {
-        let mut packet = vec![0x80 | FORMAT, PACKET_TYPE, 0, 0, 0, 0, 0, 9, 0, 0, 0, 1];
+        let mut packet = vec![0x80 | TRANSPORT_WIDE, TRANSPORT_FEEDBACK, 0, 0, 0, 0, 0, 9, 0, 0, 0, 1];
         packet.extend(base.to_be_bytes());
         packet.extend(count.to_be_bytes());
         packet.extend(&reference.to_be_bytes()[1..]);

@@ -70,7 +70,9 @@ pub(super) struct Wire {
 struct Section {
     video: Stream,
     rtx: Option<Stream>,
-    resend: Option<Resend>,
+    resend: Resend,
+    /// Whether packets are kept for retransmission.
+    repeats: bool,
     delay: PlayoutDelay,
 }
 
@@ -94,8 +96,8 @@ impl Wire {
     /// whether the viewer plays the sound now.
     pub(super) fn begin(&mut self, number: usize, picture: Picture, sound: bool) {
         let Picture { video, rtx, repeats } = picture;
-        let (resend, delay) = (repeats.then(Resend::new), PlayoutDelay::new(sound));
-        let section = Section { video, rtx, resend, delay };
+        let (resend, delay) = (Resend::new(), PlayoutDelay::new(sound));
+        let section = Section { video, rtx, resend, repeats, delay };
         match self.sections.get_mut(number) {
             Some(before) => *before = section,
             None => self.sections.push(section),
@@ -169,8 +171,9 @@ impl Wire {
                     }
                 }
                 Feedback::Answered { ssrc, lsr, dlsr, lost } => {
-                    if let Some(resend) = of(ssrc).and_then(|section| sections[section].resend.as_mut()) {
-                        let rtt_s = resend.answered(lsr, dlsr, now).map(|rtt| rtt.as_secs_f64());
+                    if let Some(section) = of(ssrc) {
+                        let rtt = sections[section].resend.answered(lsr, dlsr, now);
+                        let rtt_s = rtt.map(|rtt| rtt.as_secs_f64());
                         let loss = Some(f64::from(lost) / 256.0);
                         release.said(Said { rtt_s, loss, remb_bps: None }, now);
                     }
@@ -192,9 +195,7 @@ impl Wire {
         self.release.timeout(now);
         for Section { video, resend, .. } in &mut self.sections {
             let Some((ntp_time, report)) = report::of(video, self.ntp) else { continue };
-            if let Some(resend) = resend {
-                resend.reported(ntp_time, now);
-            }
+            resend.reported(ntp_time, now);
             self.release.report(&report);
         }
         if let Some((_, report)) = self.audio.as_ref().and_then(|audio| report::of(audio, self.ntp)) {
@@ -240,16 +241,15 @@ impl Section {
             }
             self.video.count(payload.len(), unit.rtp_time, unit.pts);
             sent.count(payload.len());
-            if let Some(resend) = &mut self.resend {
-                resend.sent(packet.number as u16, part);
+            if self.repeats {
+                self.resend.sent(packet.number as u16, part);
             }
         }
         sent
     }
 
     fn lost(&mut self, release: &mut Release, numbers: Vec<u16>, now: Instant) {
-        let Some(resend) = &mut self.resend else { return };
-        for (number, part) in resend.lost(numbers, now) {
+        for (number, part) in self.resend.lost(numbers, now) {
             self.repeat(release, number, &part, now);
         }
     }
@@ -277,9 +277,7 @@ impl Section {
     }
 
     fn forget(&mut self) {
-        if let Some(resend) = &mut self.resend {
-            resend.forget();
-        }
+        self.resend.forget();
     }
 }
 

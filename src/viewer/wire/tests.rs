@@ -166,12 +166,15 @@ fn each_stream_that_was_sent_reports_and_measures_its_round_trip() {
         ReceptionReport { ssrc: 2_000, last_sender_report: lsr as u32, delay: 0, ..Default::default() };
     let answer = said(ReceiverReport { ssrc: 9, reports: vec![answered], ..Default::default() });
     wire.feedback(&answer, later + Duration::from_millis(70), |_| ());
-    let pauses: Vec<_> = wire.sections.iter().flat_map(|s| &s.resend).map(Resend::pause).collect();
+    let pauses: Vec<_> = wire.sections.iter().map(|s| s.resend.pause()).collect();
     assert_eq!(
         pauses,
         [Duration::from_millis(100), Duration::from_millis(70)],
         "the other section's round trip is not known"
     );
+    // It is also the link's, where the viewer reports no single packets.
+    let link = wire.link(later + Duration::from_millis(70)).expect("known");
+    assert!((link.rtt_ms - 70.0).abs() < 1.0, "{link:?}");
 }
 
 #[test]

@@ -62,6 +62,7 @@ impl Estimator {
             (self.fell_s, self.fell_queue_s) = (now_s, queue_s);
             self.trains.forget();
             (self.free_pace, self.carried) = (0.0, 0);
+            self.fell_from = before;
         }
         self.state = State::Draining;
         // What arrived at first is our share. What we give up while the queue drains is taken by viewers who
@@ -76,9 +77,6 @@ impl Estimator {
         self.drained = Some(smoothed);
         let target = part * if grows { arrives.min(smoothed) } else { smoothed };
         // The estimate never exceeds its value from before the fall.
-        if !already {
-            self.fell_from = before;
-        }
         self.set(target.min(self.fell_from));
         if self.estimate_bps < DEEP * before && queue_s > 0.1 {
             self.deep = true;

@@ -65,12 +65,13 @@ impl Estimator {
         if self.before.is_some_and(|before| estimate > 0.8 * before) {
             self.before = None;
         }
+        let stagnant = now_s - self.met_s > STAGNANT.0;
         let quiet = last_s < LOW_S && now_s > self.hold_s && now_s - self.fell_s > 1.0;
         self.probes.plan(probe::Now {
             estimate_bps: estimate,
             wanted_bps: self.limits.wanted_bps,
             before_bps: self.before,
-            stagnant: !limited && now_s - self.met_s > STAGNANT.0,
+            stagnant: !limited && stagnant,
             quiet,
             now_s,
         });
@@ -93,7 +94,6 @@ impl Estimator {
             self.set(HELD.0 * arrives + OVER_ACKED.1);
             return;
         }
-        let stagnant = now_s - self.met_s > STAGNANT.0;
         if estimate > if stagnant { 1.1 } else { 1.6 } * self.capacity.unwrap_or(f64::MAX) {
             self.capacity = None; // the link has become faster
         }

@@ -127,7 +127,7 @@ fn run() {
     let mut world = World::new(scenario.clone(), Steered::Ours, seed);
     let mut next = from;
     while world.now < scenario.seconds.min(to) {
-        world.step();
+        world.turn();
         if world.now >= next {
             next = world.now + std::env::var("EVERY").map_or(0.1, |s| s.parse().expect("a number"));
             world.print();
@@ -154,7 +154,7 @@ fn the_estimate_exceeds_what_arrives_by_far_for_at_most_a_second() {
         let mut world = World::new(scenario.clone(), Steered::Ours, 3);
         let (mut arrived, mut above_s) = (std::collections::VecDeque::from([(0.0, 0.0)]), None);
         while world.now < scenario.seconds.min(60.0) {
-            world.step();
+            world.turn();
             let (now, figures) = (world.now, world.senders[0].brain.figures(world.now));
             arrived.push_back((now, world.receivers[0].bytes));
             while arrived.front().is_some_and(|(at, _)| now - at > 1.0) {

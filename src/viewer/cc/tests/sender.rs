@@ -296,7 +296,7 @@ impl Sender {
                 Next::Packet(kind, what, probe) => self.leave(kind, what, probe, now, &mut send),
                 Next::Copy(most, id) => {
                     let copy = self.kept.iter().rev().take(60).find(|k| k.size + 2 <= most && k.size > 300);
-                    let Some((number, _)) = copy.map(|k| (k.part.number, k.size)) else {
+                    let Some(number) = copy.map(|k| k.part.number) else {
                         self.pacer.no_copy();
                         continue;
                     };

@@ -84,11 +84,6 @@ impl World {
         }
     }
 
-    /// Advances by one step.
-    pub(super) fn step(&mut self) {
-        self.turn();
-    }
-
     /// Prints the current state, for tuning.
     pub(super) fn print(&mut self) {
         let now = self.now;
@@ -114,7 +109,7 @@ impl World {
         println!();
     }
 
-    fn turn(&mut self) {
+    pub(super) fn turn(&mut self) {
         let now = self.now;
         self.up.advance(now);
         while let Some((_, back)) = self.up.pop(now) {
