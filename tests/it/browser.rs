@@ -487,8 +487,13 @@ fn cameras_come_and_go(daemon: &Daemon, browser: &mut Browser) {
     shows(browser, "Front door,Yard");
     stayed(browser, "front");
     stayed(browser, "yard");
-    // It comes back, between the two.
+    // It comes back, between the two, while the first one is enlarged: only that one covers the others.
+    browser.eval("document.querySelector('[data-camera=front] .tile-button').click()");
     daemon.reload(THREE);
+    browser.wait("document.querySelectorAll('.tile').length === 3", 20);
+    browser.wait("document.querySelectorAll('.tile.enlarged').length === 1", 10);
+    let escape = "new KeyboardEvent('keydown', { key: 'Escape', bubbles: true })";
+    browser.eval(&format!("document.body.dispatchEvent({escape})"));
     shows(browser, "Front door,Back,Yard");
     stayed(browser, "front");
     stayed(browser, "yard");

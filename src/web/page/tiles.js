@@ -127,6 +127,7 @@ export class Tiles {
 
   #another() {
     const element = this.first.element.cloneNode(true);
+    element.classList.remove('enlarged'); // the copied tile may be enlarged
     element.querySelector('video').removeAttribute('id');
     element.querySelector('video').muted = true;
     this.#place.append(element);
