@@ -14,6 +14,8 @@ export class Guests {
   #made = null;
   #revoked = null;
   #timer = null;
+  /** The links in the last answer. */
+  #links = [];
   /** Labels of the cameras by name, if there are several. */
   #cameras = new Map();
 
@@ -31,10 +33,15 @@ export class Guests {
   async load() {
     const { ok, body, message } = await ask('GET', 'api/guests');
     if (!ok) return this.#wrong(message);
+    this.#links = body;
+    this.#list();
+  }
+
+  #list() {
     const now_s = Date.now() / 1000;
-    $('guests').replaceChildren(...body.map((guest) => this.#line(guest, now_s)));
-    $('guests').hidden = body.length === 0;
-    $('guests-count').textContent = body.length || '';
+    $('guests').replaceChildren(...this.#links.map((guest) => this.#line(guest, now_s)));
+    $('guests').hidden = this.#links.length === 0;
+    $('guests-count').textContent = this.#links.length || '';
   }
 
   /** Draws the cameras of the status: if there are several, a link can be for some of them. */
@@ -53,7 +60,7 @@ export class Guests {
       return line;
     });
     place.replaceChildren(place.firstElementChild, ...boxes);
-    this.load(); // its lines name cameras by their labels
+    this.#list(); // its lines name cameras by their labels
   }
 
   /** The names of the selected cameras; `undefined` means all, including cameras that are added later. */
@@ -132,7 +139,7 @@ export class Guests {
   async #revoke(button, id, label) {
     button.disabled = true;
     const { ok, status, body, message } = await ask('DELETE', `api/guests/${encodeURIComponent(id)}`);
-    this.#wrong(body?.warning ? sentence(told(body.warning)) : ok || status === 404 ? '' : message);
+    this.#wrong(body?.warning ? sentence(body.warning) : ok || status === 404 ? '' : message);
     await this.load();
     if (!ok) return this.#onwards();
     if (id === this.#made) this.#hideMade();
