@@ -611,9 +611,8 @@ export const LANGUAGES = [
       '{device} is not plugged in': '{device} ist nicht angeschlossen',
       'switched off in the configuration': 'in der Konfiguration ausgeschaltet',
       'it is named in the configuration': 'die Konfiguration nennt es',
-      'it is set in the configuration': 'die Konfiguration verlangt es',
       'configured: device = "pattern"': 'so eingestellt: device = "pattern"',
-      'it is set in the configuration': 'sie steht in der Konfiguration',
+      'it is set in the configuration': 'so steht es in der Konfiguration',
       'it is the only camera': 'sie ist die einzige Kamera',
       'it is the first of {count} cameras, with USB and colour cameras first':
         'sie ist die erste von {count} Kameras, solche an USB und mit Farbe vor anderen',
@@ -1247,9 +1246,8 @@ export const LANGUAGES = [
       '{device} is not plugged in': '{device} n’est pas branché',
       'switched off in the configuration': 'désactivé dans la configuration',
       'it is named in the configuration': 'la configuration le nomme',
-      'it is set in the configuration': 'la configuration le demande',
       'configured: device = "pattern"': 'réglé ainsi : device = "pattern"',
-      'it is set in the configuration': 'c’est celle de la configuration',
+      'it is set in the configuration': 'c’est ce que dit la configuration',
       'it is the only camera': 'c’est la seule caméra',
       'it is the first of {count} cameras, with USB and colour cameras first':
         'c’est la première de {count} caméras, celles en USB et en couleurs avant les autres',

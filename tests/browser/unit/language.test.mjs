@@ -102,6 +102,17 @@ test('each language has the same messages, and each message is produced somewher
   assert.deepEqual([...all].filter((key) => !isSaid(key)), [], 'nobody says this');
 });
 
+test('no key stands twice: the first translation would be lost', () => {
+  const blocks = [...read(new URL('languages.js', PAGE)).matchAll(/^ {4}(texts|told): \{\n(.*?)^ {4}\},$/gms)];
+  assert.deepEqual(blocks.map(([, kind]) => kind), LANGUAGES.flatMap(() => ['texts', 'told']));
+  for (const [n, [, kind, block]] of blocks.entries()) {
+    const { code, [kind]: translated } = LANGUAGES[Math.floor(n / 2)];
+    const literals = [...block.matchAll(/^ {6}('(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"):/gm)].map(([, literal]) => unquoted(literal));
+    assert.deepEqual(literals.filter((key, at) => literals.indexOf(key) !== at), [], `twice in ${code}, ${kind}`);
+    assert.deepEqual(literals, Object.keys(translated), `${code}, ${kind}: all keys were found`);
+  }
+});
+
 test('a translation has words, and the placeholders of its key', () => {
   for (const { code, texts, told: said } of LANGUAGES) {
     for (const [key, text] of [...Object.entries(texts), ...Object.entries(said)]) {
