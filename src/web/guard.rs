@@ -201,6 +201,15 @@ fn authority(text: &str) -> Option<(Host, Option<u16>)> {
     Some((host, port))
 }
 
+/// Splits `host[:port]` at the port's colon, which is not inside the brackets of an IPv6 address. Without a port it is
+/// empty.
+pub(super) fn split_port(authority: &str) -> (&str, &str) {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, port),
+        _ => (authority, ""),
+    }
+}
+
 fn name_or_v4(text: &str) -> Option<Host> {
     if let Ok(v4) = text.parse() {
         return Some(Host::Ip(IpAddr::V4(v4)));
@@ -333,6 +342,19 @@ mod tests {
         let refused = |host| says(&direct, host, "http://door").unwrap_err();
         assert!(refused("kamera-tür.local").contains("not ASCII"));
         assert!(refused("door:port").contains("no valid Host"));
+    }
+
+    #[test]
+    fn a_colon_inside_brackets_is_no_port() {
+        for (authority, host, port) in [
+            ("door", "door", ""),
+            ("door:8443", "door", "8443"),
+            ("door:", "door", ""),
+            ("[2001:db8::5]", "[2001:db8::5]", ""),
+            ("[2001:db8::5]:8443", "[2001:db8::5]", "8443"),
+        ] {
+            assert_eq!(split_port(authority), (host, port), "{authority}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use http::{Method, Response, StatusCode};
 use ring::digest;
 use warp::reply;
 
+use super::guard;
 use super::peer::Connection;
 use super::problem::Problem;
 use super::proxy::{Scheme, Via};
@@ -93,13 +94,8 @@ fn text(problem: &Problem, reached: &Reached) -> String {
 
 /// The address to use instead, and how the owner can add the name.
 fn other_name(reached: &Reached) -> String {
-    let named = reached.host.as_str();
-    let (name, port) = match named.rsplit_once(':') {
-        Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => {
-            (name, format!(":{port}"))
-        }
-        _ => (named, String::new()),
-    };
+    let (name, port) = guard::split_port(&reached.host);
+    let port = if port.is_empty() { String::new() } else { format!(":{port}") };
     let address = match reached.local {
         IpAddr::V4(v4) => v4.to_string(),
         IpAddr::V6(v6) => format!("[{v6}]"),

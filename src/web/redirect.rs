@@ -50,10 +50,7 @@ fn location<B>(
     let place = match port {
         None => host.to_owned(),
         Some(port) => {
-            let bare = match host.rfind(':') {
-                Some(colon) if !host[colon..].contains(']') => &host[..colon],
-                _ => host,
-            };
+            let (bare, _) = guard::split_port(host);
             if port == 443 { bare.to_owned() } else { format!("{bare}:{port}") }
         }
     };
