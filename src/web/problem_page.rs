@@ -3,14 +3,12 @@
 use std::net::IpAddr;
 use std::sync::LazyLock;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, VARY};
 use http::{Method, Response, StatusCode};
-use ring::digest;
 use warp::reply;
 
 use super::guard;
+use super::page::source_of;
 use super::peer::Connection;
 use super::problem::Problem;
 use super::proxy::{Scheme, Via};
@@ -23,9 +21,9 @@ const STYLE: &str = ":root{color-scheme:light dark;background:#f7f7f5;color:#171
 
 /// Content security policy: nothing may be loaded or run, only this style is allowed.
 static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
-    let style = BASE64_STANDARD.encode(digest::digest(&digest::SHA256, STYLE.as_bytes()));
+    let style = source_of(STYLE);
     let policy = format!(
-        "default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "default-src 'none'; style-src {style}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     );
     HeaderValue::from_str(&policy).expect("printable")
 });
