@@ -49,9 +49,11 @@ pub(super) struct Reached {
 impl Reached {
     /// The facts of a request, if it wants a page.
     pub(super) fn of(method: &Method, headers: &HeaderMap, peer: &Connection) -> Option<Self> {
-        let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
-        let Connection { local, scheme, via, .. } = peer;
-        is_wanted(method, headers).then(|| Self { host, local: *local, scheme: *scheme, via: via.clone() })
+        is_wanted(method, headers).then(|| {
+            let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
+            let Connection { local, scheme, via, .. } = peer;
+            Self { host, local: *local, scheme: *scheme, via: via.clone() }
+        })
     }
 }
 
