@@ -8,7 +8,7 @@ import { candidatesOf, fragment, iceOf, restarted } from './sdp.js';
 const STATUS_MS = 2000;
 /** Candidates that come within this time, ms, are sent in one request. */
 const TRICKLE_MS = 60;
-/** Largest number of candidates in one request, as in the daemon (sdpfrag.rs). */
+/** Largest number of candidates in one request, as in the daemon (src/viewer/sdp/fragment.rs). */
 const MOST_CANDIDATES = 64;
 
 /** The answer to the last viewer's offer. It outlives an instance of this class, as the viewer does: a restart needs it. */
