@@ -50,10 +50,13 @@ export function offerOf({ sound, listen, sections }) {
   return { sound, listen, cameras: sections.map(({ mid, camera, quality }) => ({ mid, camera, quality })) };
 }
 
+/** Whether a section that an offer began is paused: it is not (`false`), and an older daemon's section can't be (`undefined`). */
+const unpaused = ({ paused }) => (paused === undefined ? undefined : false);
+
 /** What the daemon knows after it accepted that offer; `before` is what it knew, for a later offer of a viewer. */
 export function toldBy(wanted, before = null) {
   const still = ({ mid, camera }) => before?.sections.find((section) => section.mid === mid && section.camera === camera);
-  const sections = wanted.sections.map((section) => ({ ...section, paused: still(section)?.paused ?? (section.paused && false) }));
+  const sections = wanted.sections.map((section) => ({ ...section, paused: still(section)?.paused ?? unpaused(section) }));
   return { ...wanted, listen: before ? before.listen : wanted.listen, sections };
 }
 
