@@ -135,7 +135,7 @@ function inSize(label, size) {
 }
 
 /** One line of a list: a name, and what else is known about it. */
-export function item(name, rest) {
+function item(name, rest) {
   const line = document.createElement('li');
   const [strong, small] = [document.createElement('strong'), document.createElement('span')];
   strong.textContent = name;
