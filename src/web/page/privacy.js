@@ -33,8 +33,7 @@ export class Privacy {
   /** Draws the status; called while the panel is open. */
   draw(status) {
     const cameras = status?.cameras ?? [];
-    const all = status?.privacy ?? (status?.video?.state ? status.video.state === 'private' : undefined);
-    if (all !== undefined) this.#tell(ALL, all);
+    if (status) this.#tell(ALL, status.privacy);
     for (const { name, private: on } of cameras) this.#tell(name, on);
     this.#list(cameras.length > 1 ? cameras : []);
     this.#switch($('privacy'), $('privacy-word'), ALL);
