@@ -17,8 +17,7 @@
 //! id in a viewer's `answer`, and `cameras` has the wanted quality and the current rung of each of its cameras:
 //! `{"camera": "front", "quality": ..., "rung": ..., "paused": false}`. `link` is what is known of the network to the
 //! viewer: `{"estimate_bps": 3400000, "queue_ms": 12, "loss_percent": 0.0, "rtt_ms": 64, "state": "looking for more"}`.
-//! `privacy`: whether all cameras and microphones
-//! are closed; `private`: whether that camera is.
+//! `privacy`: whether all cameras and microphones are closed; `private`: whether that camera is.
 //!
 //! `list`, `configuration` and `state_problem` (why the state can't be written, and the consequences) are for the owner
 //! only; `counters`, `process` and `media_port` (its current load) also for viewers; guests get the rest.
