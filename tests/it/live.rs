@@ -82,7 +82,7 @@ impl Picture {
         let start = Instant::now();
         while !holds(self) {
             let report = serde_json::to_value(self.status.now()).expect("JSON");
-            assert!(start.elapsed() < within, "not {what} within {within:?}: {:#}", report["video"]);
+            assert!(start.elapsed() < within, "not {what} within {within:?}: {report:#}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         start.elapsed()
