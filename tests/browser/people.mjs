@@ -245,10 +245,10 @@ function cut() {
     const { left, right, width } = e.getBoundingClientRect();
     if (width > 1 && (left < -1 || right > root.clientWidth + 1)) wrong.push(`${e.tagName} ${e.id || e.className} is from ${Math.round(left)} to ${Math.round(right)}`);
   }
-  // Every control can be scrolled into view and shows its whole text.
-  for (const b of document.querySelectorAll('button, select, input, summary')) {
+  // Every button shows its whole text.
+  for (const b of document.querySelectorAll('button')) {
     if (!b.checkVisibility({ visibilityProperty: true }) || b.closest('.tile')) continue;
-    if (b.tagName === 'BUTTON' && b.scrollWidth > b.clientWidth + 1) wrong.push(`the words of ${b.id || b.innerText} are cut off`);
+    if (b.scrollWidth > b.clientWidth + 1) wrong.push(`the words of ${b.id || b.innerText} are cut off`);
   }
   // The picture is within its stage.
   const [stage, video] = ['.stage', '#video'].map((at) => document.querySelector(at)?.getBoundingClientRect());
@@ -267,30 +267,31 @@ const VIEWS = [
   ['small phone lying', 640, 360, 16],
 ];
 
+/** Sets the browser's font size. */
+const letters = async (page, px) => (await page.createCDPSession()).send('Page.setFontSizes', { fontSizes: { standard: px, fixed: px } });
+
+/** Checks in each view that nothing is cut off; with --out also inspects each view. */
+async function fits(page, where) {
+  for (const [name, width, height, px] of VIEWS) {
+    await letters(page, px);
+    await page.setViewport({ width, height });
+    await pause(200);
+    const wrong = await page.evaluate(cut);
+    check(wrong.length === 0, `${where}, ${name}: ${wrong.join('; ')}`);
+    if (args.out) await inspect(page, `${where}, ${name}`);
+  }
+}
+
 export async function sizes(browser) {
   const page = await open(browser);
   await until(page, 'live');
-  const session = await page.createCDPSession();
-  const inside = async (where) => {
-    const wrong = await page.evaluate(cut);
-    check(wrong.length === 0, `${where}: ${wrong.join('; ')}`);
-    if (args.out) await inspect(page, where);
-  };
-  const all = async (where) => {
-    for (const [name, width, height, letters] of VIEWS) {
-      await session.send('Page.setFontSizes', { fontSizes: { standard: letters, fixed: letters } });
-      await page.setViewport({ width, height });
-      await pause(200);
-      await inside(`${where}, ${name}`);
-    }
-  };
-  await all('live');
+  await fits(page, 'live');
   // On small phones all controls are visible. With a camera the state needs no more words.
   await page.evaluate(() => {
     window.held.alter = (m) => m.type === 'status' && [m, ...m.cameras].forEach(({ video, audio }) => (video.source = audio.source = 'device'));
   });
   await eventually(async () => (await text(page, 'text')) === '', 'live, and no more to say');
-  await session.send('Page.setFontSizes', { fontSizes: { standard: 16, fixed: 16 } });
+  await letters(page, 16);
   await page.setViewport({ width: 360, height: 640 });
   await pause(200);
   const out = await page.$$eval('.buttons button', (buttons) => buttons.filter((b) => b.checkVisibility() && b.getBoundingClientRect().bottom > innerHeight).map((b) => b.id));
@@ -300,39 +301,33 @@ export async function sizes(browser) {
   check(top === 0, `the picture is at the top: ${top}`);
   check(lines <= 2.7, `what is said takes two lines: ${lines}`);
   await page.keyboard.press('i');
-  await all('details');
+  await fits(page, 'details');
   await page.keyboard.press('s');
   await page.$$eval('#access details', (parts) => parts.forEach((part) => (part.open = true)));
-  await all('settings');
+  await fits(page, 'settings');
   await page.keyboard.press('Escape');
   await page.keyboard.type('?');
-  await all('keys');
+  await fits(page, 'keys');
   await page.keyboard.press('Escape');
   await page.evaluate(() => {
     const gone = { state: 'gone', reason: 'the camera was unplugged' };
     window.held.alter = (m) => m.type === 'status' && [m, ...m.cameras].forEach(({ video }) => Object.assign(video, gone));
   });
   await until(page, 'camera-gone');
-  await all('gone');
+  await fits(page, 'gone');
   await page.evaluate(() => {
     window.held.cut = true;
     window.held.connections.at(-1).close();
     window.held.sockets.at(-1).close();
   });
   await until(page, 'away');
-  await all('away');
+  await fits(page, 'away');
   await page.close();
   const door = await browser.createBrowserContext();
   const outside = await door.newPage();
   await outside.goto(args.url, { waitUntil: 'domcontentloaded' });
   await eventually(() => shown(outside, 'sign-in'), 'the door');
-  for (const [name, width, height, letters] of VIEWS) {
-    await (await outside.createCDPSession()).send('Page.setFontSizes', { fontSizes: { standard: letters, fixed: letters } });
-    await outside.setViewport({ width, height });
-    await pause(100);
-    const wrong = await outside.evaluate(cut);
-    check(wrong.length === 0, `door, ${name}: ${wrong.join('; ')}`);
-  }
+  await fits(outside, 'door');
   await door.close();
   return { lines };
 }
@@ -372,11 +367,7 @@ export async function problems(browser) {
   const says = await page.evaluate(() => document.body.innerText);
   check(/not found/i.test(says), `which says what is wrong: ${says}`);
   await inspectAll(page, 'not found');
-  for (const [name, width, height] of VIEWS) {
-    await page.setViewport({ width, height });
-    const wrong = await page.evaluate(cut);
-    check(wrong.length === 0, `problem, ${name}: ${wrong.join('; ')}`);
-  }
+  await fits(page, 'problem');
   await page.close();
   const stranger = await browser.createBrowserContext();
   const outside = await stranger.newPage();
@@ -403,14 +394,8 @@ export async function languages(browser) {
     await page.$$eval('#access details', (parts) => parts.forEach((part) => (part.open = true)));
     check((await text(page, 'access-title')) === settings, `${code}: what stands in the page is: ${await text(page, 'access-title')}`);
     const inside = async (where) => {
-      for (const [name, width, height, letters] of VIEWS) {
-        await (await page.createCDPSession()).send('Page.setFontSizes', { fontSizes: { standard: letters, fixed: letters } });
-        await page.setViewport({ width, height });
-        await pause(150);
-        const wrong = await page.evaluate(cut);
-        check(wrong.length === 0, `${code}, ${where}, ${name}: ${wrong.join('; ')}`);
-      }
-      await (await page.createCDPSession()).send('Page.setFontSizes', { fontSizes: { standard: 16, fixed: 16 } });
+      await fits(page, `${code}, ${where}`);
+      await letters(page, 16);
       await look(page, 'desktop', 'light');
     };
     await inside('settings');
