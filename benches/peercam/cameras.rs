@@ -5,11 +5,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use webrtc::peer_connection::RTCPeerConnectionState::Connected;
 
 use crate::client::Client;
 use crate::daemon::Daemon;
-use crate::http::request;
 use crate::{row, usage};
 
 /// Measures 1, 2 and 4 cameras with 1 and 10 viewers, then one camera where half of the viewers take half the size.
@@ -55,11 +53,6 @@ fn config(cameras: usize) -> String {
 async fn watch(address: SocketAddr, cameras: usize, quality: &str) -> JoinHandle<()> {
     let mut client = Client::watching(cameras, true).await;
     let names: String = (1..=cameras).map(|n| format!("&camera=camera-{n}")).collect();
-    let (offer, path) = (client.offer().await, format!("/whep?quality={quality}{names}"));
-    let post = move || request(address, "POST", &path, &[("Content-Type", "application/sdp")], &offer);
-    let answer = tokio::task::spawn_blocking(post).await.expect("no panic").expect("an answer");
-    assert_eq!(answer.code, 201, "{answer:?}");
-    client.accept(&answer.body).await;
-    client.until(Connected).await;
+    client.join_for(address, &format!("?quality={quality}{names}")).await;
     tokio::spawn(async move { while client.packets.recv().await.is_some() {} })
 }

@@ -40,6 +40,7 @@ fn snapshot(address: SocketAddr, query: &str) -> (u16, Option<(usize, usize)>) {
     (code, header.map(|header| (header.width, header.height)))
 }
 
+/// Asks to join with these credentials; returns the response.
 async fn post(client: &Client, address: SocketAddr, query: &str, headers: &[(&str, &str)]) -> Response {
     let (offer, path) = (client.offer().await, format!("/whep{query}"));
     let headers: Vec<_> =
@@ -60,12 +61,7 @@ struct Player {
 impl Player {
     async fn join(address: SocketAddr, query: &str) -> Self {
         let mut client = Client::new(false).await;
-        let bearer = format!("Bearer {}", crate::door::token());
-        let answer = post(&client, address, query, &[("Authorization", &bearer)]).await;
-        assert_eq!(answer.code, 201, "{answer:?}");
-        client.accept(&answer.body).await;
-        client.until(Connected).await;
-        let resource = answer.header("location").expect("a resource").to_owned();
+        let resource = client.join_for(address, query).await;
         let mut player = Self { client, resource };
         player.watches().await;
         player
@@ -88,8 +84,7 @@ async fn each_camera_is_its_own() {
     assert_eq!(snapshot(at, ""), (200, Some((640, 360))), "the first");
     assert_eq!(snapshot(at, "?camera=attic").0, 404);
     let client = Client::new(false).await;
-    let bearer = format!("Bearer {}", crate::door::token());
-    let refused = post(&client, at, "?camera=attic", &[("Authorization", &bearer)]).await;
+    let refused = client.ask_for(at, "?camera=attic").await;
     assert!(
         refused.code == 404 && refused.body.contains("no camera called \\\"attic\\\" here"),
         "{refused:?}"

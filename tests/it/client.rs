@@ -141,11 +141,7 @@ impl Client {
         );
         let pictures = std::iter::repeat_n(RtpCodecKind::Video, pictures);
         for kind in pictures.chain(audio.then_some(RtpCodecKind::Audio)) {
-            let init = RTCRtpTransceiverInit {
-                direction: RTCRtpTransceiverDirection::Recvonly,
-                ..Default::default()
-            };
-            connection.add_transceiver_from_kind(kind, Some(init)).await.expect("transceiver");
+            add_section(&*connection, kind).await;
         }
         Self { connection, packets, state, gathered, tracks, video: None, loss }
     }
@@ -157,12 +153,7 @@ impl Client {
 
     /// Adds a section for another picture to its next offer.
     pub(crate) async fn add_picture(&self) {
-        let direction = RTCRtpTransceiverDirection::Recvonly;
-        let init = RTCRtpTransceiverInit { direction, ..Default::default() };
-        self.connection
-            .add_transceiver_from_kind(RtpCodecKind::Video, Some(init))
-            .await
-            .expect("transceiver");
+        add_section(&*self.connection, RtpCodecKind::Video).await;
     }
 
     /// A later offer, which does not restart ICE.
@@ -200,14 +191,24 @@ impl Client {
 
     /// Sends its offer over WHEP as the owner; returns the response.
     pub(crate) async fn ask(&self, address: SocketAddr) -> Response {
-        let offer = self.offer().await;
-        let post = move || request(address, "POST", "/whep", &[("Content-Type", "application/sdp")], &offer);
+        self.ask_for(address, "").await
+    }
+
+    /// The same with a query: `?camera=front`.
+    pub(crate) async fn ask_for(&self, address: SocketAddr, query: &str) -> Response {
+        let (offer, path) = (self.offer().await, format!("/whep{query}"));
+        let post = move || request(address, "POST", &path, &[("Content-Type", "application/sdp")], &offer);
         tokio::task::spawn_blocking(post).await.expect("no panic").expect("an answer")
     }
 
     /// Joins over WHEP as the owner, and waits for the connection. Returns its resource.
     pub(crate) async fn join(&mut self, address: SocketAddr) -> String {
-        let answer = self.ask(address).await;
+        self.join_for(address, "").await
+    }
+
+    /// The same with a query: `?camera=front`.
+    pub(crate) async fn join_for(&mut self, address: SocketAddr, query: &str) -> String {
+        let answer = self.ask_for(address, query).await;
         assert_eq!(answer.code, 201, "{answer:?}");
         self.accept(&answer.body).await;
         self.until(RTCPeerConnectionState::Connected).await;
@@ -273,6 +274,13 @@ impl Client {
     pub(crate) async fn close(self) {
         self.connection.close().await.expect("closed");
     }
+}
+
+/// Adds a section that receives to the next offer.
+async fn add_section(connection: &dyn PeerConnection, kind: RtpCodecKind) {
+    let direction = RTCRtpTransceiverDirection::Recvonly;
+    let init = RTCRtpTransceiverInit { direction, ..Default::default() };
+    connection.add_transceiver_from_kind(kind, Some(init)).await.expect("transceiver");
 }
 
 /// Copies all incoming packets, and loses some.
