@@ -2,88 +2,29 @@
 //! separately.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use peercam::board::addresses;
 use peercam::config;
-use peercam::pipeline::camera::{Camera, Cameras};
 use peercam::pipeline::quality::{Quality, Share};
-use peercam::status::Status;
-use peercam::viewer::{Port, Registry, Signaling, ViewerId, Wanted};
+use peercam::viewer::{Signaling, ViewerId, Wanted};
 use rtc::interceptor::Packet;
 use rtc::rtcp::transport_feedbacks::transport_layer_nack::{
     TransportLayerNack, nack_pairs_from_sequence_numbers,
 };
-use tokio::sync::watch;
-use tokio_util::sync::{CancellationToken, DropGuard};
 use webrtc::peer_connection::RTCPeerConnectionState::Connected;
 
 use super::client::{self, Client, OPUS};
-use super::viewer::{feed, until, video};
+use super::viewer::{House, house_of, until, video};
 
 /// The cameras, and the size of the first packet of their pictures, by which they are distinguished.
 const CAMERAS: [(&str, usize); 2] = [("front", 900), ("back", 1000)];
 
-struct House {
-    registry: Arc<Registry>,
-    cameras: Arc<Cameras>,
-    _feed: DropGuard,
-}
-
-/// A viewer of both cameras, each in a section.
+/// A viewer of some cameras, each in a section.
 struct Viewer {
     client: Client,
     id: ViewerId,
-    mids: [String; 2],
-}
-
-impl House {
-    fn new() -> Self {
-        let status = Arc::new(Status::default());
-        let (_, seen) = watch::channel(addresses::now());
-        let ice = config::Ice { port: 0, ..Default::default() };
-        let port = Port::open(&ice, seen, status.clone()).expect("a free port");
-        let cameras = Cameras::new(CAMERAS.map(|(name, _)| Camera::new(name, name)));
-        let registry = Registry::new(cameras.clone(), status, port, 5);
-        let stop = CancellationToken::new();
-        for (name, size) in CAMERAS {
-            let camera = cameras.find(name).expect("there");
-            tokio::spawn(stop.clone().run_until_cancelled_owned(feed(camera, size)));
-        }
-        Self { registry, cameras, _feed: stop.drop_guard() }
-    }
-
-    async fn watch(&self) -> Viewer {
-        let mut client = Client::watching(2, true).await;
-        let sdp = client.offer().await;
-        let mids: [String; 2] = mids(&sdp).try_into().expect("two");
-        let from = "127.0.0.1:5000".parse().expect("an address");
-        let mut offer = client::offer(sdp, from, Signaling::Page, &self.cameras);
-        offer.cameras = self.wanted(&[(&mids[0], "front"), (&mids[1], "back")]);
-        let answer = self.registry.join(offer).await.expect("accepted");
-        client.accept(&answer.sdp).await;
-        client.until(Connected).await;
-        Viewer { client, id: answer.id, mids }
-    }
-
-    /// Requests for these cameras in these sections.
-    fn wanted(&self, sections: &[(&str, &str)]) -> Vec<Wanted> {
-        let wanted = |(mid, camera): &(&str, &str)| Wanted {
-            mid: Some((*mid).to_owned()),
-            camera: self.cameras.find(camera).expect("there"),
-            quality: Quality::Auto,
-        };
-        sections.iter().map(wanted).collect()
-    }
-
-    /// Viewers that receive video and sound of each camera.
-    fn demand(&self) -> [(usize, usize); 2] {
-        CAMERAS.map(|(name, _)| {
-            let camera = self.cameras.find(name).expect("there");
-            (camera.video.demand.wants().borrow().viewers, camera.audio.demand.wants().borrow().viewers)
-        })
-    }
+    /// The answer to its first offer.
+    answer: String,
 }
 
 impl Viewer {
@@ -116,6 +57,43 @@ impl Viewer {
     }
 }
 
+fn house() -> House {
+    house_of(&CAMERAS, 5, config::Ice { port: 0, ..Default::default() })
+}
+
+/// A viewer of these cameras, and the names of its sections.
+async fn watch_cameras<const N: usize>(house: &House, cameras: [&str; N]) -> (Viewer, [String; N]) {
+    let mut client = Client::watching(N, true).await;
+    let sdp = client.offer().await;
+    let mids: [String; N] = mids(&sdp).try_into().expect("as many sections");
+    let sections: Vec<_> = mids.iter().map(String::as_str).zip(cameras).collect();
+    let from = "127.0.0.1:5000".parse().expect("an address");
+    let mut offer = client::offer(sdp, from, Signaling::Page, &house.cameras);
+    offer.cameras = wanted(house, &sections);
+    let answer = house.registry.join(offer).await.expect("accepted");
+    client.accept(&answer.sdp).await;
+    client.until(Connected).await;
+    (Viewer { client, id: answer.id, answer: answer.sdp }, mids)
+}
+
+/// Requests for these cameras in these sections.
+fn wanted(house: &House, sections: &[(&str, &str)]) -> Vec<Wanted> {
+    let wanted = |(mid, camera): &(&str, &str)| Wanted {
+        mid: Some((*mid).to_owned()),
+        camera: house.cameras.find(camera).expect("there"),
+        quality: Quality::Auto,
+    };
+    sections.iter().map(wanted).collect()
+}
+
+/// Viewers that receive video and sound of each camera.
+fn demand(house: &House) -> [(usize, usize); 2] {
+    CAMERAS.map(|(name, _)| {
+        let camera = house.cameras.find(name).expect("there");
+        (camera.video.demand.wants().borrow().viewers, camera.audio.demand.wants().borrow().viewers)
+    })
+}
+
 /// The names of an offer's video sections.
 fn mids(sdp: &str) -> Vec<String> {
     let video = sdp.split("\r\nm=").filter(|section| section.starts_with("video"));
@@ -132,15 +110,15 @@ fn first(packet: Packet) -> Option<(u32, &'static str, u16, bool)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_cameras_are_seen_exchanged_and_paused() {
-    let house = House::new();
-    let mut viewer = house.watch().await;
+    let house = house();
+    let (mut viewer, [first, second]) = watch_cameras(&house, ["front", "back"]).await;
     let sources = viewer.sources().await;
     assert_ne!(sources["front"], sources["back"]);
     viewer
         .client
         .next("sound", |p| matches!(p, Packet::Rtp(p) if p.header.payload_type == OPUS).then_some(()))
         .await;
-    assert_eq!(house.demand(), [(1, 1), (1, 0)]);
+    assert_eq!(demand(&house), [(1, 1), (1, 0)]);
     let rungs = || {
         let facts = house.registry.list().remove(0).cameras;
         facts.into_iter().map(|facts| (facts.camera, facts.rung)).collect::<Vec<_>>()
@@ -149,18 +127,17 @@ async fn two_cameras_are_seen_exchanged_and_paused() {
     let soon = Duration::from_secs(5);
     until("what it gets is known", soon, || rungs() == [full("front"), full("back")]).await;
 
-    let [first, second] = &viewer.mids.clone();
-    for (mid, camera) in [(first, "back"), (second, "front")] {
+    for (mid, camera) in [(&first, "back"), (&second, "front")] {
         house.registry.set_camera(&viewer.id, Some(mid), camera).await.expect("there");
     }
     viewer.show(&[(sources["front"], "back"), (sources["back"], "front")]).await;
     until("what it gets is known", soon, || rungs() == [full("back"), full("front")]).await;
-    assert_eq!(house.demand(), [(1, 1), (1, 0)], "nothing more of the cameras that it has left");
+    assert_eq!(demand(&house), [(1, 1), (1, 0)], "nothing more of the cameras that it has left");
     assert_eq!(house.registry.cameras_of(&viewer.id).expect("there"), ["back", "front"]);
 
     house.registry.listen(&viewer.id, "back").await.expect("there");
-    house.registry.set_paused(&viewer.id, second, true).await.expect("there");
-    until("nothing is wanted of it", soon, || house.demand() == [(0, 0), (1, 1)]).await;
+    house.registry.set_paused(&viewer.id, &second, true).await.expect("there");
+    until("nothing is wanted of it", soon, || demand(&house) == [(0, 0), (1, 1)]).await;
     // What was on its way arrives first.
     let (mut pictures, mut in_a_row) = (0, 0);
     while in_a_row < 30 {
@@ -169,15 +146,15 @@ async fn two_cameras_are_seen_exchanged_and_paused() {
         pictures += 1;
         assert!(pictures < 300, "it is not paused");
     }
-    house.registry.set_paused(&viewer.id, second, false).await.expect("there");
+    house.registry.set_paused(&viewer.id, &second, false).await.expect("there");
     viewer.show(&[(sources["back"], "front")]).await;
-    assert_eq!(house.demand(), [(1, 0), (1, 1)]);
+    assert_eq!(demand(&house), [(1, 0), (1, 1)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_hidden_camera_had_captured_is_not_sent_again() {
-    let house = House::new();
-    let mut viewer = house.watch().await;
+    let house = house();
+    let (mut viewer, _) = watch_cameras(&house, ["front", "back"]).await;
     let sources = viewer.sources().await;
     let mut numbers: HashMap<u32, Vec<u16>> = HashMap::new();
     while numbers.values().map(Vec::len).min().unwrap_or_default() < 10 || numbers.len() < 2 {
@@ -213,30 +190,21 @@ async fn what_a_hidden_camera_had_captured_is_not_sent_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_later_offer_adds_a_section_and_rests_another() {
-    let house = House::new();
-    let mut client = Client::new(true).await;
-    let sdp = client.offer().await;
-    let first_mid = mids(&sdp).remove(0);
-    let from = "127.0.0.1:5000".parse().expect("an address");
-    let mut offer = client::offer(sdp, from, Signaling::Page, &house.cameras);
-    offer.cameras = house.wanted(&[(&first_mid, "front")]);
-    let answer = house.registry.join(offer).await.expect("accepted");
-    client.accept(&answer.sdp).await;
-    client.until(Connected).await;
-    let (mut viewer, soon) =
-        (Viewer { client, id: answer.id, mids: Default::default() }, Duration::from_secs(5));
+    let house = house();
+    let (mut viewer, [first_mid]) = watch_cameras(&house, ["front"]).await;
+    let soon = Duration::from_secs(5);
     let (front, camera, mut last, _) = viewer.picture().await;
-    assert_eq!((camera, house.demand()), ("front", [(1, 1), (0, 0)]));
+    assert_eq!((camera, demand(&house)), ("front", [(1, 1), (0, 0)]));
 
     // A second camera, while the first one's packets continue without a gap in their numbers.
     viewer.client.add_picture().await;
     let sdp = viewer.client.offer_again().await;
     let [_, second_mid] = &<[String; 2]>::try_from(mids(&sdp)).expect("two");
-    let both = house.wanted(&[(&first_mid, "front"), (second_mid, "back")]);
+    let both = wanted(&house, &[(&first_mid, "front"), (second_mid, "back")]);
     let again = house.registry.renegotiate(&viewer.id, &sdp, Some(both)).await.expect("answered");
     viewer.client.accept(&again).await;
     let ufrag = |sdp: &str| sdp.lines().find(|line| line.starts_with("a=ice-ufrag")).map(str::to_owned);
-    assert_eq!(ufrag(&answer.sdp), ufrag(&again), "no ICE restart");
+    assert_eq!(ufrag(&viewer.answer), ufrag(&again), "no ICE restart");
     let back = loop {
         let (source, camera, number, idr) = viewer.picture().await;
         if camera == "back" {
@@ -246,7 +214,7 @@ async fn a_later_offer_adds_a_section_and_rests_another() {
         assert_eq!((source, number.wrapping_sub(last) < 20), (front, true), "the first one continues");
         last = number;
     };
-    until("both are wanted", soon, || house.demand() == [(1, 1), (1, 0)]).await;
+    until("both are wanted", soon, || demand(&house) == [(1, 1), (1, 0)]).await;
     assert!(again.contains(&format!("a=ssrc:{back} msid:peercam-2 picture-2")), "{again}");
 
     // The first one's section becomes inactive.
@@ -259,16 +227,16 @@ async fn a_later_offer_adds_a_section_and_rests_another() {
         sdp.split("\r\nm=").map(section).collect::<Vec<_>>().join("\r\nm=")
     };
     let resting = rests(&sdp);
-    let one = house.wanted(&[(second_mid, "back")]);
+    let one = wanted(&house, &[(second_mid, "back")]);
     house.registry.renegotiate(&viewer.id, &resting, Some(one)).await.expect("answered");
-    until("nothing is wanted of it", soon, || house.demand()[0].0 == 0 && house.demand()[1].0 == 1).await;
+    until("nothing is wanted of it", soon, || demand(&house)[0].0 == 0 && demand(&house)[1].0 == 1).await;
     let facts = || house.registry.list().remove(0).cameras.into_iter().map(|c| c.camera).collect::<Vec<_>>();
     assert_eq!(facts(), ["back"]);
     let named = house.registry.set_camera(&viewer.id, Some("no-such"), "back").await;
     assert!(named.is_err());
     // The camera comes back into the same section with a new source: Chromium shows nothing of a source that
     // it has seen end.
-    let both = house.wanted(&[(&first_mid, "front"), (second_mid, "back")]);
+    let both = wanted(&house, &[(&first_mid, "front"), (second_mid, "back")]);
     let sdp = viewer.client.offer_again().await;
     let again = house.registry.renegotiate(&viewer.id, &sdp, Some(both)).await.expect("answered");
     let source = again.lines().find_map(|line| line.strip_prefix("a=ssrc-group:FID ")?.split(' ').next());
@@ -278,7 +246,7 @@ async fn a_later_offer_adds_a_section_and_rests_another() {
     viewer.show(&[(new, "front")]).await;
     assert_eq!(facts(), ["front", "back"]);
     // A request that can't be accepted changes nothing.
-    let unknown = house.wanted(&[(&first_mid, "front"), ("no-such", "back")]);
+    let unknown = wanted(&house, &[(&first_mid, "front"), ("no-such", "back")]);
     house.registry.renegotiate(&viewer.id, &sdp, Some(unknown)).await.expect_err("no such section");
     assert_eq!(facts(), ["front", "back"]);
     viewer.picture().await;

@@ -35,7 +35,7 @@ const CLOCKS: Clocks = Clocks {
 const VIDEO_AGE: Duration = Duration::from_millis(150);
 const PAYLOADS: usize = 3;
 
-/// A registry, and a stream of 30 pictures and 50 Opus packets a second while somebody watches.
+/// A registry, and a stream of 30 pictures and 50 Opus packets a second of each camera while somebody watches.
 pub(crate) struct House {
     pub registry: Arc<Registry>,
     pub cameras: Arc<Cameras>,
@@ -50,17 +50,26 @@ pub(crate) fn house(max_viewers: usize) -> House {
 }
 
 pub(crate) fn house_with(max_viewers: usize, ice: config::Ice) -> House {
-    let (cameras, status) = (Cameras::new([Camera::new("camera", "Camera")]), Arc::new(Status::default()));
+    house_of(&[("camera", 900)], max_viewers, ice)
+}
+
+/// A house of these cameras, each with the size of the first packet of its pictures.
+pub(crate) fn house_of(all: &[(&str, usize)], max_viewers: usize, ice: config::Ice) -> House {
+    let cameras = Cameras::new(all.iter().map(|(name, _)| Camera::new(name, name)));
+    let status = Arc::new(Status::default());
     let (addresses, seen) = tokio::sync::watch::channel(addresses::now());
     let port = Port::open(&ice, seen, status.clone()).expect("a free port");
     let registry = Registry::new(cameras.clone(), status.clone(), port, max_viewers);
     let stop = CancellationToken::new();
-    tokio::spawn(stop.clone().run_until_cancelled_owned(feed(cameras.all()[0].clone(), 900)));
+    for (name, size) in all {
+        let camera = cameras.find(name).expect("there");
+        tokio::spawn(stop.clone().run_until_cancelled_owned(feed(camera, *size)));
+    }
     House { registry, cameras, status, addresses, _feed: stop.drop_guard() }
 }
 
 /// Publishes pictures, with a first packet of `size` bytes and slightly larger others, and sounds.
-pub(crate) async fn feed(camera: Arc<Camera>, size: usize) {
+async fn feed(camera: Arc<Camera>, size: usize) {
     let (pictures, sounds) = (camera.video.hub(Share::Full), &camera.audio.hub);
     let mut video = tokio::time::interval(Duration::from_micros(33_333));
     // Like a camera: of the pictures that came while the machine was busy, only the newest is encoded.
