@@ -114,13 +114,18 @@ export async function eventually(test, sentence) {
   return null;
 }
 
-/** Axe's serious complaints about what is on the screen; with --out saves a picture. */
-export async function inspect(page, where) {
+/** All of axe's complaints about what is on the screen, after checking that more than `least` of its rules hold there. */
+export async function audit(page, where, least = 3) {
   await page.evaluate(axe.source);
   const { violations, passes } = await page.evaluate(() => window.axe.run(document));
-  check(passes.length > 3, `${where}: axe looked at next to nothing`);
-  for (const { id, impact, help, nodes } of violations) {
-    if (impact === 'serious' || impact === 'critical') check(false, `${where}: ${help} (${id}): ${nodes[0].html.slice(0, 200)}`);
+  check(passes.length > least, `${where}: axe looked at next to nothing`);
+  return violations.map(({ id, impact, help, nodes }) => ({ where, id, impact, help, nodes: nodes.map((n) => n.html.slice(0, 200)) }));
+}
+
+/** Axe's serious complaints about what is on the screen; with --out saves a picture. */
+export async function inspect(page, where) {
+  for (const { id, impact, help, nodes } of await audit(page, where)) {
+    if (impact === 'serious' || impact === 'critical') check(false, `${where}: ${help} (${id}): ${nodes[0]}`);
   }
   if (!args.out) return;
   await mkdir(args.out, { recursive: true });

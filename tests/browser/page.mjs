@@ -23,10 +23,9 @@
 //   cameras      three cameras side by side, and each of them alone
 //   screenshots  saves pictures of everything in --out
 import { mkdir } from 'node:fs/promises';
-import axe from 'axe-core';
 import { app, languages, pictures, problems, settings, sizes } from './people.mjs';
 import { cameras } from './cameras.mjs';
-import { PATIENCE_MS, SCHEMES, SIZES, args, check, errors, facts, failures, look, open, pause, shown, until } from './kit.mjs';
+import { PATIENCE_MS, SCHEMES, SIZES, args, audit, check, errors, facts, failures, look, open, pause, shown, until } from './kit.mjs';
 import { NAMES, launch } from './launch.mjs';
 import { noSocket } from './no-socket.mjs';
 import { full, lost, stopped } from './recovery.mjs';
@@ -53,11 +52,9 @@ async function accessibility(browser) {
   await until(page, 'live');
   const seen = [];
   const inspect = async (where) => {
-    await page.evaluate(axe.source);
-    const { violations, passes } = await page.evaluate(() => window.axe.run(document));
-    check(passes.length > 10, `${where}: axe looked at next to nothing`);
-    for (const { id, impact, help, nodes } of violations) {
-      seen.push({ where, id, impact, help, nodes: nodes.map((n) => n.html.slice(0, 200)) });
+    const violations = await audit(page, where, 10);
+    seen.push(...violations);
+    for (const { id, impact, help } of violations) {
       if (impact === 'serious' || impact === 'critical') check(false, `${where}: ${help} (${id})`);
     }
   };
