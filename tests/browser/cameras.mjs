@@ -1,6 +1,6 @@
 // The page with several cameras: a scenario of page.mjs. The daemon has three test pictures, "front" ("Front door"), "back" and
 // "yard", which have different sizes.
-import { PATIENCE_MS, SCHEMES, SIZES, check, facts, inspect, look, open, pause } from './kit.mjs';
+import { PATIENCE_MS, SCHEMES, SIZES, announced, check, facts, inspect, look, open, pause, unfold } from './kit.mjs';
 import { noSocket } from './no-socket.mjs';
 
 /** The width of each camera's picture. */
@@ -43,7 +43,7 @@ async function apart(page, where) {
 /** The owner closes one camera, and makes a link for a different one. */
 async function panel(page) {
   await page.keyboard.press('s');
-  await page.$$eval('#access details', (all) => all.forEach((part) => (part.open = true)));
+  await unfold(page);
   await page.waitForSelector('#privacy-cameras button[data-camera="back"]', { visible: true, timeout: PATIENCE_MS });
   check((await page.$$eval('#privacy-cameras strong', (all) => all.map((s) => s.textContent).join())) === 'Front door,Back,Yard', 'a switch for each camera');
   for (const size of Object.keys(SIZES)) {
@@ -143,10 +143,8 @@ export async function cameras(browser) {
 
   // One camera is gone: its tile says so, and one sentence is announced.
   await page.keyboard.press('Escape');
+  await announced(page);
   await page.evaluate(() => {
-    const region = document.getElementById('spoken');
-    const all = (window.announced = []);
-    new MutationObserver(() => all.push(region.textContent)).observe(region, { childList: true, characterData: true, subtree: true });
     window.held.alter = (m) => m.type === 'status' && Object.assign(m.cameras[2].video, { state: 'gone', reason: 'the camera was unplugged' });
   });
   await reach(page, 'document.querySelectorAll(".tile-slate")[2].textContent === "The camera was unplugged. The picture comes back by itself."', 'its tile says why');

@@ -1,4 +1,4 @@
-// What the scenarios of page.mjs share: its arguments, how it opens the page, and how it looks at it.
+// What the scenarios of page.mjs, and webkit.mjs, share: the arguments, how they open the page, and how they look at it.
 import { mkdir } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import axe from 'axe-core';
@@ -98,6 +98,18 @@ export async function look(page, size, scheme) {
   await page.setViewport({ width: SIZES[size][0], height: SIZES[size][1] });
   if (SCHEMES.length > 1) await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }]);
   await pause(300);
+}
+
+/** Opens all parts of the settings. */
+export const unfold = (page) => page.$$eval('#access details', (all) => all.forEach((part) => (part.open = true)));
+
+/** Records what is announced to screen readers from now on: the texts of the page's live region, one after another. */
+export function announced(page) {
+  return page.evaluate(() => {
+    const region = document.getElementById('spoken');
+    const all = (window.announced = []);
+    new MutationObserver(() => all.push(region.textContent)).observe(region, { childList: true, characterData: true, subtree: true });
+  });
 }
 
 export const shown = (page, id) => page.evaluate((i) => Boolean(document.getElementById(i).checkVisibility()), id);

@@ -3,7 +3,7 @@ import { X509Certificate } from 'node:crypto';
 import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { SCHEMES, SIZES, args, check, eventually, facts, inspect, look, open, pause, shown, until } from './kit.mjs';
+import { SCHEMES, SIZES, args, check, eventually, facts, inspect, look, open, pause, shown, unfold, until } from './kit.mjs';
 
 /** Checks the same on every kind of screen. */
 async function inspectAll(page, where) {
@@ -72,7 +72,7 @@ export async function pictures(browser) {
   // The screen stays on while the picture is live, if the person wants that.
   await eventually(() => page.evaluate(() => window.seen.held === 1), 'the screen is kept on');
   await page.keyboard.press('s');
-  await page.$$eval('#access details', (all) => all.forEach((part) => (part.open = true)));
+  await unfold(page);
   await page.click('#awake');
   await eventually(() => page.evaluate(() => window.seen.held === 0), 'the switch lets it go off');
   await page.click('#awake');
@@ -182,7 +182,7 @@ export async function settings(browser) {
   await inspectAll(page, 'settings');
   const parts = await page.$$eval('#access h3', (all) => all.filter((h) => h.checkVisibility()).map((h) => h.innerText.trim().replace(/ .*@.*/, '')));
   check(parts.join() === 'Camera and microphone,Who is watching,Guest links,Passwords,Certificate,This browser,Signed in as owner', `all parts are there: ${parts}`);
-  await page.$$eval('#access details', (all) => all.forEach((part) => (part.open = true)));
+  await unfold(page);
   const people = await eventually(() => page.$$eval('#people li', (all) => all.map((e) => e.innerText)), 'the list of people');
   check(people.length === 1 && /this browser/.test(people[0]), `one's own line is marked: ${people}`);
 
@@ -210,7 +210,7 @@ export async function settings(browser) {
   await until(guest, 'live');
   check(!(await shown(guest, 'close-all')), 'a guest closes nothing');
   await guest.click('#settings');
-  await guest.$$eval('#access details', (all) => all.forEach((part) => (part.open = true)));
+  await unfold(guest);
   check((await text(guest, 'fingerprint')) === own && !(await shown(guest, 'authority')), 'a guest may compare, and is not asked to trust an authority');
   await inspect(guest, 'guest settings');
   await context.close();
@@ -303,7 +303,7 @@ export async function sizes(browser) {
   await page.keyboard.press('i');
   await fits(page, 'details');
   await page.keyboard.press('s');
-  await page.$$eval('#access details', (parts) => parts.forEach((part) => (part.open = true)));
+  await unfold(page);
   await fits(page, 'settings');
   await page.keyboard.press('Escape');
   await page.keyboard.type('?');
@@ -391,7 +391,7 @@ export async function languages(browser) {
     check((await page.$eval('html', (e) => e.lang)) === code, `the page is in the browser's language, ${code}`);
     check((await text(page, 'head')) === live, `${code}: what is said is: ${await text(page, 'head')}`);
     await page.keyboard.press('s');
-    await page.$$eval('#access details', (parts) => parts.forEach((part) => (part.open = true)));
+    await unfold(page);
     check((await text(page, 'access-title')) === settings, `${code}: what stands in the page is: ${await text(page, 'access-title')}`);
     const inside = async (where) => {
       await fits(page, `${code}, ${where}`);
@@ -411,7 +411,7 @@ export async function languages(browser) {
 
     // Chosen by the person, for this browser.
     await page.keyboard.press('s');
-    await page.$$eval('#access details', (parts) => parts.forEach((part) => (part.open = true)));
+    await unfold(page);
     await eventually(() => page.$$eval('#language option', (all) => all.length > 3), `${code}: there is a choice`);
     await Promise.all([page.waitForNavigation({ waitUntil: 'domcontentloaded' }), page.select('#language', 'en')]);
     await until(page, 'live');

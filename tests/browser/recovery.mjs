@@ -1,14 +1,5 @@
 // What the page does when something fails, and how it recovers by itself: scenarios of page.mjs.
-import { PATIENCE_MS, SIZES, args, check, facts, hold, open, pause, shown, until } from './kit.mjs';
-
-/** Records what is announced to screen readers from now on: the texts of the page's live region, one after another. */
-function announced(page) {
-  return page.evaluate(() => {
-    const region = document.getElementById('spoken');
-    const all = (window.announced = []);
-    new MutationObserver(() => all.push(region.textContent)).observe(region, { childList: true, characterData: true, subtree: true });
-  });
-}
+import { PATIENCE_MS, SIZES, announced, args, check, facts, hold, open, pause, shown, until } from './kit.mjs';
 
 /** Records the states and status lines of the page from now on, without repetitions. */
 function followed(page) {

@@ -7,13 +7,9 @@
 import { spawn } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { parseArgs } from 'node:util';
+import { args, check, failures, pause } from './kit.mjs';
 
-const { values: args } = parseArgs({ options: { url: { type: 'string' }, out: { type: 'string' } } });
 const PATIENCE_MS = 30_000;
-const failures = [];
-const check = (ok, sentence) => ok || failures.push(sentence);
-const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 async function eventually(test, sentence) {
   const end = performance.now() + PATIENCE_MS;
