@@ -341,10 +341,17 @@ fn page_at(url: &str, daemon: &Daemon, browser: &str, scenarios: &[&str]) {
         let mut command = Command::new("node");
         command.arg(file("browser/page.mjs")).args(["--url", url, "--browser", browser]);
         command.args(["--scenario", scenario, "--pid", &daemon.id().to_string()]).envs(door::keys());
-        let out = run(&format!("page.mjs {browser} {scenario}"), &mut command, Duration::from_secs(120));
-        let seen: Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}"));
-        assert_eq!(seen["failures"], json!([]), "{browser}, {scenario}: {seen:#}");
+        let what = format!("page.mjs {browser} {scenario}");
+        checked(daemon, &what, &mut command, Duration::from_secs(120));
     }
+}
+
+/// Runs a script that checks the page; fails the test if something is wrong. Returns what the script has seen.
+fn checked(daemon: &Daemon, what: &str, command: &mut Command, within: Duration) -> Value {
+    let out = run(what, command, within);
+    let seen: Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}"));
+    assert_eq!(seen["failures"], json!([]), "{what}: {seen:#}\n{}", daemon.log());
+    seen
 }
 
 #[test]
@@ -380,9 +387,7 @@ fn webkit_shows_everything_but_the_picture() {
     let daemon = Daemon::start(PATTERN);
     let mut command = Command::new("node");
     command.arg(file("browser/webkit.mjs")).args(["--url", &daemon.url("/")]).envs(door::keys());
-    let out = run("webkit.mjs", &mut command, Duration::from_secs(120));
-    let seen: Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}"));
-    assert_eq!(seen["failures"], json!([]), "{seen:#}");
+    checked(&daemon, "webkit.mjs", &mut command, Duration::from_secs(120));
 }
 
 #[test]
@@ -535,8 +540,6 @@ fn page_lets_in_only_whom_it_should() {
     let mut command = Command::new("node");
     command.arg(file("browser/door.mjs")).args(["--url", &daemon.url("/")]);
     command.arg(format!("--secret={secret}")); // it may begin with "-"
-    let out = run("door.mjs", &mut command, Duration::from_secs(300));
-    let seen: Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}"));
+    let seen = checked(&daemon, "door.mjs", &mut command, Duration::from_secs(300));
     println!("{seen:#}");
-    assert_eq!(seen["failures"], json!([]), "{seen:#}\n{}", daemon.log());
 }
