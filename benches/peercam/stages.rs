@@ -13,18 +13,17 @@ use peercam::media::frame::Size;
 use peercam::media::i420::I420;
 use peercam::media::scale::scale;
 use peercam::pipeline::camera::{Camera, Cameras};
-use peercam::pipeline::quality::Quality;
 use peercam::pipeline::video::{Context, Video};
 use peercam::pipeline::worker::Threads;
 use peercam::privacy::{Privacy, Private};
 use peercam::status::Status;
-use peercam::viewer::{Credential, Holder, Offer, Port, Registry, Signaling, Wanted};
+use peercam::viewer::{Port, Registry, Signaling};
 use rtc::interceptor::Packet;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use webrtc::peer_connection::RTCPeerConnectionState::Connected;
 
-use crate::client::Client;
+use crate::client::{self, Client};
 use crate::{quantile, row};
 
 const CLOCKS: Clocks =
@@ -84,21 +83,10 @@ async fn one(size: Size) {
     let ice = config::Ice { port: 0, ..Default::default() };
     let (_, addresses) = watch::channel(addresses::now());
     let port = Port::open(&ice, addresses, status.clone()).expect("a free port");
-    let registry = Registry::new(cameras, status, port, 10);
+    let registry = Registry::new(cameras.clone(), status, port, 10);
     let mut client = Client::new(false).await;
     let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
-    let holder = Holder { credential: Credential::new([0; 32]), owner: true, household: false };
-    let offer = Offer {
-        sdp: client.offer().await,
-        from,
-        to: None,
-        who: "bench".into(),
-        holder,
-        via: Signaling::Whep,
-        sound: false,
-        cameras: vec![Wanted { mid: None, camera: camera.clone(), quality: Quality::Auto }],
-        listen: None,
-    };
+    let offer = client::offer(client.offer().await, from, Signaling::Whep, &cameras);
     let answer = registry.join(offer).await.expect("an answer");
     client.accept(&answer.sdp).await;
     client.until(Connected).await;
