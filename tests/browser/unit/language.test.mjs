@@ -70,12 +70,14 @@ function patternOf(text) {
   return { text, own: parts.join('').length, matches: new RegExp(`^${literal.join('.*')}$`, 's') };
 }
 
+/** Every string of the daemon and of TOLD_BY, as patterns. */
+const SAID = [...SAID_BY_DEVICE, ...TOLD_BY.flatMap(stringsOf).map(patternOf)];
+
 /** Whether some source can produce this message; most of the words must be in the source. */
 function isSaid(key) {
   const text = key.replace(/\{\w+\}/g, '*');
   const own = key.replace(/\{\w+\}/g, '').length;
-  const all = [...SAID_BY_DEVICE, ...TOLD_BY.flatMap(stringsOf).map(patternOf)];
-  return all.some((one) => one.own >= 0.4 * own && (one.matches.test(text) || one.text.includes(text)));
+  return SAID.some((one) => one.own >= 0.4 * own && (one.matches.test(text) || one.text.includes(text)));
 }
 
 function stringsOf(name) {
