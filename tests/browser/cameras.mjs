@@ -40,7 +40,7 @@ async function apart(page, where) {
   check(boxes.every((a, n) => boxes.slice(n + 1).every((b) => !over(a, b))), `${where}: no tile lies on another`);
 }
 
-/** The owner closes one camera, and makes a link for a different one. */
+/** The owner closes one camera and opens it again, and makes a link for it alone. */
 async function panel(page) {
   await page.keyboard.press('s');
   await unfold(page);

@@ -58,9 +58,10 @@ async function eventually(look, sentence) {
   return null;
 }
 
-/** Waits for a form of the door. It has a file of its own, so the state changes before the form exists, and letters typed then are lost. */
+/** The door's forms. */
 const VIEWS = ['sign-in', 'pair', 'pair-ended', 'unpaired', 'link-ended'];
 
+/** Waits for a state. A form of the door has a file of its own, so the state changes before the form exists, and letters typed then are lost. */
 async function until(page, state, sentence = `says ${state}`) {
   const found = await eventually(async () => {
     const seen = await facts(page);

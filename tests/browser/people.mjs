@@ -23,7 +23,7 @@ const focused = (page) => page.evaluate(() => document.activeElement.id);
 
 /** Runs in the page before its own scripts: counts the screen locks, and records what is copied to the clipboard. */
 function watchful() {
-  const seen = (window.seen = { locks: 0, held: 0, copied: null, title: null });
+  const seen = (window.seen = { locks: 0, held: 0, copied: null });
   navigator.wakeLock.request = async () => {
     seen.locks += 1;
     seen.held += 1;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::board::Board;
 use crate::browser::{Browser, number};
+use crate::cameras::state;
 use crate::daemon::{status, until};
 use crate::{file, jpeg};
 
@@ -38,11 +39,6 @@ const COLOURS: &str = "(() => Object.fromEntries([...document.querySelectorAll('
     context.drawImage(video, video.videoWidth / 2 - 2, video.videoHeight / 2 - 2, 4, 4, 0, 0, 4, 4);
     return [tile.dataset.camera, [...context.getImageData(1, 1, 1, 1).data].slice(0, 3)];
 })))()";
-
-fn state(status: &Value, name: &str) -> Value {
-    let all = status["cameras"].as_array().into_iter().flatten();
-    all.into_iter().find(|camera| camera["name"] == name).map_or(Value::Null, |c| c["video"]["state"].clone())
-}
 
 /// The longest time without a picture for each camera, in milliseconds, within this many seconds from now on.
 fn gaps(browser: &mut Browser, seconds: u64) -> Value {

@@ -25,7 +25,8 @@ fn camera<'a>(status: &'a Value, name: &str) -> &'a Value {
     all.iter().find(|camera| camera["name"] == name).unwrap_or(&Value::Null)
 }
 
-fn state(status: &Value, name: &str) -> String {
+/// The state of its picture.
+pub(crate) fn state(status: &Value, name: &str) -> String {
     camera(status, name)["video"]["state"].as_str().unwrap_or_default().to_owned()
 }
 
