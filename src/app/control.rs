@@ -59,10 +59,7 @@ impl Controls {
                 let cameras =
                     cameras.map(|names| self.scope(Some(names).filter(|n| !n.is_empty()))).transpose()?;
                 let password = auth::NewPassword { text: &text, keep_links };
-                auth.set_password(role, password).await.map_err(said)?;
-                if let Some(cameras) = cameras {
-                    auth.set_household_cameras(cameras).await.map_err(said)?;
-                }
+                auth.set_password(role, password, cameras).await.map_err(said)?;
                 Ok(Value::Null)
             }
             Request::SetPassword { role: Role::Viewer, password: None, .. } => {

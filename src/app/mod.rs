@@ -120,7 +120,7 @@ pub async fn run(
         auth: auth.clone(),
         status: status.clone(),
         registry: registry.clone(),
-        cameras,
+        cameras: cameras.clone(),
         settings: settings.subscribe(),
         announced,
     });
@@ -133,6 +133,8 @@ pub async fn run(
     let mut announcing = Announcing::new(announce, stop.clone());
     announcing.set(config.web.announce.then_some((address.port(), tls.is_some()))).await;
     let followed = notify::Followed { status: status.clone(), state: auth.state().clone(), viewers };
+    let (hearing, privacy) = (cameras.clone(), auth.state().privacy());
+    tokio::spawn(stop.clone().run_until_cancelled_owned(async move { hearing.follow(privacy).await }));
     let tidy = auth.clone();
     tokio::spawn(stop.clone().run_until_cancelled_owned(async move { tidy.keep_tidy().await }));
     tokio::spawn(stop.clone().run_until_cancelled_owned(memory::give_back()));

@@ -281,8 +281,10 @@ impl Governor {
         let late = pictures.iter().rev().take_while(|(done, _)| now.since(*done) <= WINDOW).count();
         let late = &pictures[pictures.len().saturating_sub(late.max(FEWEST + 1))..];
         let late = measure(late, WINDOW, late.len().saturating_sub(1).div_ceil(10))?;
-        let long = measure(pictures, LONG, 0).filter(|(_, load)| late.1 <= OVERLOAD && *load > OVERLOAD);
-        Some(long.unwrap_or(late))
+        if late.1 > OVERLOAD {
+            return Some(late);
+        }
+        Some(measure(pictures, LONG, 0).filter(|(_, load)| *load > OVERLOAD).unwrap_or(late))
     }
 
     /// The load expected at the `n`th step, from the cost of a picture at the current one. Without smaller
@@ -374,8 +376,10 @@ fn measure(pictures: &[(Pts, Spent)], time: Duration, slowest: usize) -> Option<
     }
     let spacing = passed.as_secs_f64() / pictures.len() as f64;
     let mut spent: Vec<&Spent> = pictures.iter().map(|(_, spent)| spent).collect();
-    spent.sort_unstable_by_key(|spent| spent.busy());
-    spent.truncate(spent.len() - slowest);
+    if slowest > 0 {
+        spent.sort_unstable_by_key(|spent| spent.busy());
+        spent.truncate(spent.len() - slowest);
+    }
     let count = spent.len() as u32;
     let mean = Spent {
         fixed: spent.iter().map(|s| s.fixed).sum::<Duration>() / count,

@@ -104,11 +104,7 @@ impl Cameras {
 
     /// Replaces the list; cameras that are private have no sound.
     pub fn set_private(&self, cameras: impl IntoIterator<Item = Camera>, privacy: &Privacy) {
-        let heard = |camera: Camera| Arc::new(camera.heard(privacy.covers(&camera.name)));
-        let list: List = cameras.into_iter().map(heard).collect();
-        let hidden = privacy.all || list.iter().all(|camera| privacy.covers(&camera.name));
-        self.set(list);
-        set(&self.hidden, hidden);
+        self.change(|_| cameras.into_iter().collect(), privacy);
     }
 
     /// Watches whether all cameras are private, so that nobody sees anything.
@@ -118,9 +114,25 @@ impl Cameras {
 
     /// Applies a change of privacy: viewers of a private camera don't hear it any more, even where another
     /// camera still uses its microphone.
-    pub fn follow(&self, privacy: &Privacy) {
-        let all = self.all();
-        self.set_private(all.iter().map(|camera| Camera::clone(camera)), privacy);
+    pub fn apply(&self, privacy: &Privacy) {
+        self.change(|list| list.iter().map(|camera| Camera::clone(camera)).collect(), privacy);
+    }
+
+    /// Applies every change of privacy, for ever. A change takes effect before it is on the disk, and even if
+    /// whoever asked for it is gone by then.
+    pub async fn follow(&self, mut privacy: watch::Receiver<Privacy>) {
+        while privacy.changed().await.is_ok() {
+            self.apply(&privacy.borrow_and_update());
+        }
+    }
+
+    /// Replaces the list in one step: a reload and a change of privacy may come at once.
+    fn change(&self, cameras: impl FnOnce(&List) -> Vec<Camera>, privacy: &Privacy) {
+        let heard = |camera: Camera| Arc::new(camera.heard(privacy.covers(&camera.name)));
+        self.list.send_modify(|list| {
+            *list = cameras(list).into_iter().map(heard).collect();
+            set(&self.hidden, privacy.all || list.iter().all(|camera| privacy.covers(&camera.name)));
+        });
     }
 
     /// The names of all cameras, for people.
@@ -157,14 +169,30 @@ mod tests {
         assert!(hears("front") && hears("back") && changes.has_changed().expect("alive"));
         changes.mark_unchanged();
         let privacy = Privacy { all: false, cameras: ["back".to_owned()].into() };
-        cameras.follow(&privacy);
+        cameras.apply(&privacy);
         let private = |name: &str| *cameras.find(name).expect("a camera").private().borrow();
         assert!(hears("front") && !hears("back") && changes.has_changed().expect("alive"));
         assert!(!*cameras.hidden().borrow() && !private("front") && private("back"), "front is seen");
-        cameras.follow(&Privacy { all: true, ..privacy });
+        cameras.apply(&Privacy { all: true, ..privacy });
         assert!(*cameras.hidden().borrow() && !hears("front") && private("front"));
-        cameras.follow(&Privacy::default());
+        cameras.apply(&Privacy::default());
         assert!(hears("back") && !*cameras.hidden().borrow() && !private("back"));
         assert!(cameras.find("attic").is_none());
+    }
+
+    #[tokio::test]
+    async fn a_change_of_privacy_needs_nobody_who_waits_for_it() {
+        let cameras = Cameras::new([Camera::new("front", "Front")]);
+        let privacy = watch::Sender::new(Privacy::default());
+        let follow = tokio::spawn({
+            let (cameras, privacy) = (cameras.clone(), privacy.subscribe());
+            async move { cameras.follow(privacy).await }
+        });
+        privacy.send_modify(|privacy| privacy.all = true);
+        cameras.hidden().wait_for(|hidden| *hidden).await.expect("alive");
+        let front = cameras.find("front").expect("a camera");
+        assert!(!Arc::ptr_eq(&front.audio, &front.microphone));
+        drop(privacy);
+        follow.await.expect("it ends with the switch");
     }
 }

@@ -174,7 +174,7 @@ impl Lasting {
         self.version = VERSIONS[usize::from(names_cameras)];
     }
 
-    /// Removes all other cameras from grants and from privacy.
+    /// Removes all other cameras from grants. Privacy keeps their names: a camera that comes back is still private.
     pub fn keep_cameras(&mut self, cameras: &[String]) {
         self.tokens.iter_mut().for_each(|t| t.cameras.keep(cameras));
         self.guests.iter_mut().for_each(|g| g.cameras.keep(cameras));

@@ -34,7 +34,7 @@ impl Of<'_> {
             return Err(Error::Unknown("there is no camera with this name"));
         }
         auth.set_privacy(on, camera.map(str::to_owned)).await?;
-        cameras.follow(&auth.state().privacy().borrow());
+        cameras.apply(&auth.state().privacy().borrow());
         let mut warnings = vec![];
         if on {
             let concealed = async {

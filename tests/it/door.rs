@@ -28,7 +28,7 @@ fn made() -> &'static Made {
             let dir = Dir::new();
             let auth = Auth::new(State::open(dir.path()).expect("a state"));
             let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-            runtime.block_on(auth.set_password(Role::Owner, PASSWORD)).expect("a password");
+            runtime.block_on(auth.set_password(Role::Owner, PASSWORD, None)).expect("a password");
             let tokens = [Role::Owner, Role::Viewer, Role::Guest]
                 .map(|role| auth.add_token(role.as_str(), role, Scope::ALL).expect("a token"));
             Made { tokens, state: std::fs::read(dir.path().join("state.json")).expect("written") }

@@ -83,6 +83,11 @@ fn sources(dir: &Path) -> Vec<PathBuf> {
     rust.chain(dirs.iter().flat_map(|d| sources(d))).collect()
 }
 
+/// Whether a module, given by its path, is compiled for unit tests only.
+fn is_test<'a>(mut module: impl Iterator<Item = &'a str>) -> bool {
+    module.any(|part| part.ends_with("tests") || part == "testing")
+}
+
 /// The code of a file without its tests and comments.
 fn code(file: &Path) -> String {
     let text = fs::read_to_string(file).expect("a source file");
@@ -102,7 +107,8 @@ fn arrows_run_one_way() {
     for file in sources(&src) {
         let inside = file.strip_prefix(&src).expect("below src").with_extension("");
         let room = inside.iter().next().expect("a name").to_str().expect("ASCII").to_owned();
-        if room == "web" && inside.iter().any(|p| p == "page") && inside.iter().count() > 2 {
+        let is_script = room == "web" && inside.iter().any(|p| p == "page") && inside.iter().count() > 2;
+        if is_script || is_test(inside.iter().filter_map(|part| part.to_str())) {
             continue;
         }
         let Some((_, allowed)) = ARROWS.iter().find(|(r, _)| *r == room) else {
@@ -152,8 +158,7 @@ impl Plan {
             let mut module: Vec<_> =
                 inside.iter().map(|part| part.to_str().expect("ASCII").to_owned()).collect();
             module.retain(|part| !["mod", "lib", "main"].contains(&&**part));
-            let is_test = module.iter().any(|part| part.ends_with("tests") || part == "testing");
-            if !module.is_empty() && !is_test {
+            if !module.is_empty() && !is_test(module.iter().map(|part| &**part)) {
                 plan.code.insert(module, code(&file));
             }
         }

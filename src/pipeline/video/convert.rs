@@ -105,7 +105,11 @@ impl<'a> Conversion<'a> {
             let due = wanted.then(|| slate.map_or(STALL, |at| at.since(Pts::now())));
             match due {
                 Some(due) => self.heartbeat.within(due + WORK),
-                None => self.heartbeat.asleep(),
+                None => {
+                    // Nothing is encoded, even if the camera stays open.
+                    self.account.rest();
+                    self.heartbeat.asleep();
+                }
             }
             let input = runtime.block_on(async {
                 tokio::select! {
@@ -124,7 +128,6 @@ impl<'a> Conversion<'a> {
             }
             match input {
                 Some(Input::Closed) => {
-                    self.account.rest();
                     self.plan_anything();
                     self.show(Showing::Nothing);
                 }

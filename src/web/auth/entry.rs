@@ -28,27 +28,36 @@ impl<'a> From<&'a str> for NewPassword<'a> {
 }
 
 impl Auth {
-    /// Sets the owner's password or the household's ([`Role::Viewer`]), and ends the sessions of the old one.
+    /// Sets the owner's password or the household's ([`Role::Viewer`]), and ends the sessions of the old one. `cameras`
+    /// are those that the household may watch from now on; `None` leaves them as they are.
     ///
     /// # Errors
-    /// If the password is too short, or already used for the other role. Guests have no password.
-    pub async fn set_password(&self, role: Role, password: impl Into<NewPassword<'_>>) -> Result<(), Error> {
+    /// If the password is too short, or already used for the other role, or if the state can't be written. Guests have
+    /// no password.
+    pub async fn set_password(
+        &self,
+        role: Role,
+        password: impl Into<NewPassword<'_>>,
+        cameras: Option<Scope>,
+    ) -> Result<(), Error> {
         let NewPassword { text, keep_links } = password.into();
         let hash = self.new_hash(role, text).await?;
-        let ended = self.change(move |l, _| l.new_password(role, hash, None, keep_links)).await?;
+        let watched = cameras.as_ref().map(|cameras| {
+            let names = cameras.names().map(|names| names.iter().cloned().collect::<Vec<_>>().join(", "));
+            names.unwrap_or_else(|| "all cameras".to_owned())
+        });
+        let change = self.change(move |l, _| {
+            if let Some(cameras) = cameras {
+                l.household_cameras = cameras;
+            }
+            l.new_password(role, hash, None, keep_links)
+        });
+        let ended = change.await?;
         tracing::info!("the {}'s password was set", role.as_str());
+        if let Some(cameras) = watched {
+            tracing::info!("the household may watch {cameras}");
+        }
         log_ended(&ended);
-        Ok(())
-    }
-
-    /// Sets the cameras that the household may watch. If that is a change, the household's sessions end.
-    ///
-    /// # Errors
-    /// If the state can't be written.
-    pub async fn set_household_cameras(&self, cameras: Scope) -> Result<(), Error> {
-        let names = cameras.names().map(|names| names.iter().cloned().collect::<Vec<_>>().join(", "));
-        self.change(move |l, _| l.household_cameras = cameras).await?;
-        tracing::info!("the household may watch {}", names.as_deref().unwrap_or("all cameras"));
         Ok(())
     }
 

@@ -115,14 +115,14 @@ async fn pairing_again_takes_the_device_over() {
 async fn one_field_takes_both_passwords() {
     let (auth, _, _dir) = paired().await;
     assert!(matches!(auth.login("tea for two", stranger(1), None).await, Err(Error::Wrong(_))));
-    auth.set_password(Role::Viewer, "tea for two").await.unwrap();
+    auth.set_password(Role::Viewer, "tea for two", None).await.unwrap();
     let viewer = auth.login("tea for two", stranger(1), None).await.unwrap();
     assert_eq!((viewer.principal.role, viewer.principal.who.as_str()), (Role::Viewer, "household"));
     assert_eq!(auth.login(PASSWORD, stranger(1), None).await.unwrap().principal.role, Role::Owner);
     for (role, password) in
         [(Role::Owner, "tea for two"), (Role::Viewer, PASSWORD), (Role::Guest, "whatever it is")]
     {
-        assert!(matches!(auth.set_password(role, password).await, Err(Error::Refused(_))), "{role:?}");
+        assert!(matches!(auth.set_password(role, password, None).await, Err(Error::Refused(_))), "{role:?}");
     }
     auth.remove_household_password().await.unwrap();
     assert_eq!(role(&auth, &viewer.session), None);
@@ -144,7 +144,7 @@ async fn a_login_is_a_new_session_and_ends_the_one_before() {
 #[tokio::test]
 async fn a_new_password_ends_the_sessions_of_the_old_one() {
     let (auth, here, _dir) = paired().await;
-    auth.set_password(Role::Viewer, "tea for two").await.unwrap();
+    auth.set_password(Role::Viewer, "tea for two", None).await.unwrap();
     let there = auth.login(PASSWORD, stranger(1), None).await.unwrap();
     let viewer = auth.login("tea for two", stranger(1), None).await.unwrap();
     let change = |old: &'static str, new: &'static str, role| {
@@ -160,7 +160,7 @@ async fn a_new_password_ends_the_sessions_of_the_old_one() {
     change("battery staple", "", Role::Viewer).await.unwrap();
     assert_eq!(role(&auth, &viewer.session), None);
     // A change on the command line ends all sessions.
-    auth.set_password(Role::Owner, PASSWORD).await.unwrap();
+    auth.set_password(Role::Owner, PASSWORD, None).await.unwrap();
     assert_eq!(role(&auth, &here.session), None);
 }
 
@@ -218,7 +218,7 @@ async fn nobody_can_lock_the_owner_out() {
 #[tokio::test]
 async fn the_household_that_signs_in_without_pause_keeps_no_owner_out() {
     let (auth, owner, _dir) = paired().await;
-    auth.set_password(Role::Viewer, "tea for two").await.unwrap();
+    auth.set_password(Role::Viewer, "tea for two", None).await.unwrap();
     let mut devices = vec![];
     for n in 0..10 {
         devices.push(auth.login("tea for two", stranger(n), None).await.unwrap());
@@ -370,7 +370,7 @@ async fn a_clock_that_jumps_by_years_ends_nothing_and_prolongs_nothing() {
 #[tokio::test]
 async fn who_knows_the_households_password_gets_no_more_guesses_at_the_owners() {
     let (auth, owner, _dir) = paired().await;
-    auth.set_password(Role::Viewer, "tea for two").await.unwrap();
+    auth.set_password(Role::Viewer, "tea for two", None).await.unwrap();
     let (mut tried, mut waits) = (0, 0);
     for _ in 0..9 {
         // A new cookie for each guess.

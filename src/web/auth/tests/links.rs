@@ -43,14 +43,23 @@ async fn a_credential_is_good_for_its_cameras_until_they_are_gone() {
     assert_eq!(auth.by_cookie(&link.secret).unwrap().cameras, Scope::only([]), "the link itself is valid");
     assert_eq!(auth.by_token(&token).unwrap().cameras, Scope::only(["back".into()]));
 
-    auth.set_password(Role::Viewer, "tea for two").await.unwrap();
-    let (mut browser, n) = (stranger(77), Scope::only(["back".into()]));
-    browser.device = None;
-    let before = auth.login("tea for two", browser, None).await.unwrap();
+    auth.set_password(Role::Viewer, "tea for two", None).await.unwrap();
+    let login = async |password: &str| {
+        let browser = Browser { device: None, ..stranger(77) };
+        auth.login(password, browser, None).await.unwrap()
+    };
+    let before = login("tea for two").await;
     assert_eq!(before.principal.cameras, Scope::ALL);
-    auth.set_household_cameras(n.clone()).await.unwrap();
-    assert_eq!(auth.by_cookie(&before.session).unwrap().cameras, n);
+    let some = Scope::only(["back".into()]);
+    auth.set_password(Role::Viewer, "three for tea", Some(some.clone())).await.unwrap();
     auth.lost(&before.principal).await;
+    assert_eq!(login("three for tea").await.principal.cameras, some);
+    auth.set_password(Role::Viewer, "tea for four", None).await.unwrap();
+    assert_eq!(
+        login("tea for four").await.principal.cameras,
+        some,
+        "a new password alone changes no cameras"
+    );
 }
 
 #[tokio::test]
@@ -151,13 +160,13 @@ async fn the_owners_new_password_ends_links_and_tokens_unless_they_are_kept() {
     let issued =
         |household| serde_json::json!({"guests": ["Ann"], "tokens": ["door bell"], "household": household});
     assert_eq!(auth.issued(), issued(false));
-    auth.set_password(Role::Viewer, "tea for two").await.unwrap();
+    auth.set_password(Role::Viewer, "tea for two", None).await.unwrap();
     assert_eq!(auth.issued(), issued(true));
     assert_eq!(good(&old), (true, true), "a new household password ends none");
     let keep = NewPassword { text: "battery staple", keep_links: true };
-    auth.set_password(Role::Owner, keep).await.unwrap();
+    auth.set_password(Role::Owner, keep, None).await.unwrap();
     assert_eq!(good(&old), (true, true));
-    auth.set_password(Role::Owner, PASSWORD).await.unwrap();
+    auth.set_password(Role::Owner, PASSWORD, None).await.unwrap();
     assert_eq!(good(&old), (false, false), "`peercam passwd`");
 
     let old = made().await;
