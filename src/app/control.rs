@@ -1,5 +1,6 @@
 //! Answers the requests on the control socket, by calling the parts of the daemon.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,7 +97,7 @@ impl Controls {
                 let cameras = self.status.report().cameras;
                 let dir = auth.state().dir().to_owned();
                 let nodes: Vec<_> = cameras.iter().filter_map(|c| c.video.device.clone()).collect();
-                let microphones: Vec<_> = cameras.iter().filter_map(|c| c.audio.device.clone()).collect();
+                let microphones = open_microphones(&cameras);
                 let look = move || Holdings::of_this_process(&dir, nodes, microphones);
                 let held = tokio::task::spawn_blocking(look).await.map_err(said)?;
                 Ok(json!(held))
@@ -282,6 +283,13 @@ async fn looked_at(status: &Status) {
     let _ = tokio::time::timeout(LOOKING, looked).await;
 }
 
+/// The ALSA names of the microphones that are open or being opened.
+fn open_microphones(cameras: &[CameraReport]) -> BTreeSet<String> {
+    let sounds = cameras.iter().map(|camera| &camera.audio);
+    let open = sounds.filter(|a| matches!(a.state, State::Opening | State::Starting | State::Live));
+    open.filter_map(|a| a.device.clone()).collect()
+}
+
 /// One line for each device that is captured or missing.
 fn captured(report: &Report<'_>, private: bool) -> Vec<String> {
     if private {
@@ -390,6 +398,27 @@ mod tests {
         let began = tokio::time::Instant::now();
         looked_at(&status).await;
         assert!(began.elapsed() >= LOOKING);
+    }
+
+    #[test]
+    fn only_microphones_in_use_count_as_open_and_each_once() {
+        let camera = |state, device: Option<&str>| CameraReport {
+            name: "front".into(),
+            label: "Front".into(),
+            video: status::Video::default(),
+            audio: status::Audio { state, device: device.map(String::from), ..Default::default() },
+        };
+        let cameras = [
+            camera(State::Live, Some("hw:2")),
+            camera(State::Opening, Some("hw:1")),
+            camera(State::Live, Some("hw:2")),
+            camera(State::Idle, Some("hw:3")),
+            camera(State::Private, Some("hw:4")),
+            camera(State::Gone, Some("hw:5")),
+            camera(State::Off, None),
+            camera(State::Live, None),
+        ];
+        assert_eq!(open_microphones(&cameras), ["hw:1", "hw:2"].map(String::from).into());
     }
 
     #[test]

@@ -24,8 +24,8 @@ pub struct Holdings {
 }
 
 impl Holdings {
-    /// The ports and devices of this process. `cameras` and `microphones` are those that it used last; devices that are
-    /// closed by now are left out.
+    /// The ports and devices of this process. `cameras` are the nodes that it used last; those that are closed by now are
+    /// left out. `microphones` are those that should be open; the kernel tells only whether any is.
     pub fn of_this_process(
         state_dir: &Path,
         cameras: impl IntoIterator<Item = String>,
