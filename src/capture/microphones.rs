@@ -46,6 +46,36 @@ pub struct Found {
     pub name: String,
     /// What it is attached to.
     pub place: Place,
+    /// Number of its card.
+    pub card: u32,
+}
+
+impl Found {
+    /// Whether `name` is an ALSA name of this microphone.
+    pub fn is_called(&self, name: &str) -> bool {
+        is_called(name, &self.alsa, self.card)
+    }
+
+    /// Whether this is one of the microphones `others`, which belong to single cameras.
+    pub fn is_claimed(&self, others: &[String]) -> bool {
+        others.iter().any(|name| self.is_called(name))
+    }
+}
+
+/// A camera's own microphone: the one on the same USB device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Own {
+    /// The name for the configuration.
+    pub alsa: String,
+    /// Number of its card.
+    pub card: u32,
+}
+
+impl Own {
+    /// Whether `name` is an ALSA name of this microphone.
+    pub fn is_called(&self, name: &str) -> bool {
+        is_called(name, &self.alsa, self.card)
+    }
 }
 
 /// The reason given for a microphone that the configuration names.
@@ -70,20 +100,45 @@ pub fn list() -> Vec<Found> {
     found
 }
 
-/// The ALSA name of the microphone on the same USB device as a camera's node ("/dev/video0"), if there is
-/// one.
-pub fn of_camera(node: &Path) -> Option<String> {
+/// The microphone on the same USB device as a camera's node ("/dev/video0"), if there is one.
+pub fn of_camera(node: &Path) -> Option<Own> {
     of_camera_below(Path::new("/sys/class"), node)
 }
 
-fn of_camera_below(class: &Path, node: &Path) -> Option<String> {
+fn of_camera_below(class: &Path, node: &Path) -> Option<Own> {
     let usb = usb_device(&class.join("video4linux").join(node.file_name()?).join("device"))?;
     let mut cards: Vec<_> =
         fs::read_dir(class.join("sound")).ok()?.flatten().map(|card| card.path()).collect();
     cards.sort();
     let card = cards.into_iter().find(|card| usb_device(&card.join("device")).as_ref() == Some(&usb))?;
     let id = fs::read_to_string(card.join("id")).ok()?;
-    Some(format!("hw:CARD={},DEV=0", id.trim()))
+    let number = card.file_name()?.to_str()?.strip_prefix("card")?.parse().ok()?;
+    Some(Own { alsa: format!("hw:CARD={},DEV=0", id.trim()), card: number })
+}
+
+/// Kinds of ALSA names that mean a device of a sound card, which their arguments name.
+const OF_CARDS: [&str; 6] = ["hw", "plughw", "default", "dsnoop", "front", "sysdefault"];
+
+/// The card (its number or id) and the device that an ALSA name means, as in "hw:1,0" or
+/// "plughw:CARD=C920,DEV=0".
+fn address(name: &str) -> Option<(&str, &str)> {
+    let (_, arguments) = name.split_once(':').filter(|(kind, _)| OF_CARDS.contains(kind))?;
+    let argument = |at: usize, key: &str| {
+        let named = arguments.split(',').find_map(|a| a.strip_prefix(key)?.strip_prefix('='));
+        named.or_else(|| arguments.split(',').nth(at).filter(|a| !a.contains('=')))
+    };
+    Some((argument(0, "CARD")?, argument(1, "DEV").unwrap_or("0")))
+}
+
+/// Whether `name` means the microphone that is listed as `alsa`, on the card with the number `card`.
+fn is_called(name: &str, alsa: &str, card: u32) -> bool {
+    let same = match (address(name), address(alsa)) {
+        (Some((by, device)), Some((id, listed))) => {
+            device == listed && (by == id || by.parse::<u32>() == Ok(card))
+        }
+        _ => false,
+    };
+    same || name == alsa
 }
 
 /// The USB device that owns the interface at the sysfs path `device`.
@@ -129,12 +184,10 @@ pub fn open(config: &config::Audio, why: &str) -> Result<(Choice, Option<Microph
     }
 }
 
-/// Removes microphones that belong to a single camera: `others` are their names, possibly with "plug" in
-/// front.
-fn unclaimed(found: Vec<Found>, others: &[String]) -> Vec<Found> {
-    let is_claimed =
-        |f: &Found| others.iter().any(|name| name.strip_prefix("plug").unwrap_or(name) == f.alsa);
-    found.into_iter().filter(|f| !is_claimed(f)).collect()
+/// Removes microphones that belong to single cameras: `others` are their names.
+fn unclaimed(mut found: Vec<Found>, others: &[String]) -> Vec<Found> {
+    found.retain(|f| !f.is_claimed(others));
+    found
 }
 
 fn first_that_opens<M>(found: Vec<Found>, open: impl Fn(&Found) -> Result<M, Error>) -> (Choice, Option<M>) {
@@ -171,7 +224,8 @@ fn of_card(card: &alsa::Card) -> Vec<Found> {
     let Ok(ctl) = Ctl::from_card(card, true) else { return vec![] };
     let Ok(info) = ctl.card_info() else { return vec![] };
     let (Ok(id), Ok(driver)) = (info.get_id(), info.get_driver()) else { return vec![] };
-    let place = place(driver, &PathBuf::from(format!("/sys/class/sound/card{}/device", card.get_index())));
+    let Ok(number) = u32::try_from(card.get_index()) else { return vec![] };
+    let place = place(driver, &PathBuf::from(format!("/sys/class/sound/card{number}/device")));
     let mut found: Vec<(u32, Found)> = DeviceIter::new(&ctl)
         .filter_map(|device| {
             let device = u32::try_from(device).ok()?;
@@ -181,7 +235,8 @@ fn of_card(card: &alsa::Card) -> Vec<Found> {
                 Ok(name) if !name.is_empty() && name != card_name => format!("{card_name}, {name}"),
                 _ => card_name.to_owned(),
             };
-            Some((device, Found { alsa: format!("hw:CARD={id},DEV={device}"), name: shown(&name), place }))
+            let alsa = format!("hw:CARD={id},DEV={device}");
+            Some((device, Found { alsa, name: shown(&name), place, card: number }))
         })
         .collect();
     if driver == "Loopback" {
@@ -208,9 +263,14 @@ mod tests {
     use super::*;
 
     fn found(names: &[(&str, Place)]) -> Vec<Found> {
-        names
-            .iter()
-            .map(|(n, place)| Found { alsa: format!("hw:{n}"), name: (*n).into(), place: *place })
+        (0..)
+            .zip(names)
+            .map(|(card, (n, place))| Found {
+                alsa: format!("hw:{n}"),
+                name: (*n).into(),
+                place: *place,
+                card,
+            })
             .collect()
     }
 
@@ -237,6 +297,32 @@ mod tests {
         };
         assert_eq!(names(&["hw:CARD=C920,DEV=0"]), ["hw:CARD=Yeti,DEV=0"]);
         assert_eq!(names(&["plughw:CARD=Yeti,DEV=0", "default"]), ["hw:CARD=C920,DEV=0"]);
+        assert_eq!(names(&["hw:1"]), ["hw:CARD=C920,DEV=0"]);
+    }
+
+    #[test]
+    fn a_microphone_has_many_names() {
+        let own = Own { alsa: "hw:CARD=C920,DEV=0".into(), card: 1 };
+        let same = [
+            "hw:CARD=C920,DEV=0",
+            "plughw:CARD=C920,DEV=0",
+            "plughw:DEV=0,CARD=C920",
+            "hw:C920",
+            "hw:C920,DEV=0",
+            "hw:1",
+            "plughw:1,0,0",
+            "sysdefault:CARD=C920",
+        ];
+        let other =
+            ["hw:CARD=C920,DEV=1", "hw:1,1", "hw:0,0", "hw:10", "hw:CARD=C9", "hw", "default", "x:1,0"];
+        for (names, expected) in [(&same[..], true), (&other[..], false)] {
+            for name in names {
+                assert_eq!(own.is_called(name), expected, "{name}");
+            }
+        }
+        // Not a name of a card: only the same name means the same.
+        let default = Own { alsa: "default".into(), card: 1 };
+        assert!(default.is_called("default") && !default.is_called("hw:1"));
     }
 
     #[test]
@@ -273,7 +359,8 @@ mod tests {
             std::os::unix::fs::symlink(usb.join(device), at.join("device")).expect("link");
         }
         let found = |node: &str| of_camera_below(&class, Path::new(node));
-        assert_eq!(found("/dev/video0").as_deref(), Some("hw:CARD=C920,DEV=0"));
+        let own = Own { alsa: "hw:CARD=C920,DEV=0".into(), card: 1 };
+        assert_eq!(found("/dev/video0"), Some(own));
         assert_eq!((found("/dev/video1"), found("pattern")), (None, None));
         assert_eq!(place("USB-Audio", &sound), Place::Camera);
         assert_eq!(place("Loopback", &sound), Place::Virtual);

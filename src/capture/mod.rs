@@ -11,6 +11,7 @@ pub mod pattern;
 pub mod source;
 pub mod tone;
 pub mod v4l2;
+pub mod wish;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -14,7 +14,9 @@ use crate::capture::alsa::{Microphone, Read};
 use crate::capture::cameras;
 use crate::capture::choice::Choice;
 use crate::capture::fallback::{Failure, Fallback};
-use crate::capture::{self, FIRST_FRAME, VideoSource, microphones, v4l2};
+use crate::capture::microphones::{self, Own};
+use crate::capture::wish;
+use crate::capture::{self, FIRST_FRAME, VideoSource, v4l2};
 use crate::config::{self, CameraDevice, Config};
 use crate::encode::candidates::Candidates;
 use crate::encode::opus;
@@ -88,49 +90,40 @@ pub(super) fn devices(report: &mut Report, config: &Config, daemon: Option<&Hold
         report.about(if several { &camera.name } else { "" });
         nodes.push(picture(report, &camera.video, held(|d| &d.cameras)));
     }
-    let own = |node: Option<PathBuf>| node.filter(|_| several).and_then(|node| microphones::of_camera(&node));
-    let own: Vec<_> = nodes.into_iter().map(own).collect();
+    let own: Vec<_> = nodes.iter().map(|node| microphones::of_camera(node.as_ref()?)).collect();
     for (audio, names) in microphones_of(config, &own) {
         report.about(if several { &names } else { "" });
-        sound(report, &audio, &unnamed(&audio.device, config, held(|d| &d.microphones)));
+        sound(report, &audio, held(|d| &d.microphones));
     }
     report.about("");
 }
 
-/// Lists each microphone once, with the names of its cameras. A camera that names none uses that of `[audio]`; if that
-/// is "auto", it uses its `own` microphone, which is on the same USB device.
-fn microphones_of(config: &Config, own: &[Option<String>]) -> Vec<(config::Audio, String)> {
+/// Lists each microphone once, with the names of its cameras. `own` are the cameras' own microphones.
+fn microphones_of(config: &Config, own: &[Option<Own>]) -> Vec<(config::Audio, String)> {
     let mut all: Vec<(config::Audio, String)> = vec![];
-    for (camera, own) in config.cameras.iter().zip(own) {
-        let own = own.clone().filter(|_| config.audio.device == config::Microphone::Auto);
-        let own = own.map(config::Microphone::Device);
-        let device = camera.microphone.as_ref().or(own.as_ref()).unwrap_or(&config.audio.device);
-        match all.iter_mut().find(|(audio, _)| audio.device == *device) {
+    for (camera, audio) in config.cameras.iter().zip(audio_of(config, own)) {
+        match all.iter_mut().find(|(other, _)| *other == audio) {
             Some((_, names)) => *names += &format!(", {}", camera.name),
-            None => {
-                all.push((
-                    config::Audio { device: device.clone(), ..config.audio.clone() },
-                    camera.name.clone(),
-                ));
-            }
+            None => all.push((audio, camera.name.clone())),
         }
     }
-    let claimed = |(audio, _): &(config::Audio, String)| match &audio.device {
-        config::Microphone::Device(alsa) => Some(alsa.clone()),
-        _ => None,
-    };
-    let others: Vec<_> = all.iter().filter_map(claimed).collect();
-    all.iter_mut().for_each(|(audio, _)| audio.others.clone_from(&others));
     all
 }
 
-/// The open microphones (`held`) that `device` may refer to. "auto" is never a microphone that a camera names.
-pub(super) fn unnamed(device: &config::Microphone, config: &Config, held: &[String]) -> Vec<String> {
-    let names = |name: &String| {
-        let named = Some(config::Microphone::Device(name.clone()));
-        config.cameras.iter().any(|camera| camera.microphone == named)
-    };
-    held.iter().filter(|name| *device != config::Microphone::Auto || !names(name)).cloned().collect()
+/// `[audio]` for the microphone of each camera. `own` are the cameras' own microphones.
+pub(super) fn audio_of(config: &Config, own: &[Option<Own>]) -> Vec<config::Audio> {
+    let cameras = config.cameras.iter().zip(own.iter().map(Option::as_ref));
+    let wishes = wish::of_cameras(cameras, &config.audio.device);
+    wishes.iter().map(|wish| wish.audio(&config.audio, &wishes)).collect()
+}
+
+/// The open microphone (`held`) that `audio` refers to. "auto" is never a microphone that belongs to single cameras.
+pub(super) fn open_microphone<'a>(audio: &config::Audio, held: &'a [String]) -> Option<&'a String> {
+    held.iter().find(|held| match &audio.device {
+        config::Microphone::Auto => !audio.others.contains(held),
+        config::Microphone::Device(name) => name == *held,
+        config::Microphone::Tone | config::Microphone::Off => false,
+    })
 }
 
 /// The open camera (`held`) that "auto" in `video` refers to. Choosing again would take a different one, as that camera
@@ -276,12 +269,7 @@ fn sound(report: &mut Report, audio: &config::Audio, held: &[String]) {
         report.line("microphone", "off in the configuration");
         return;
     }
-    let ours = held.iter().find(|held| match &audio.device {
-        config::Microphone::Auto => true,
-        config::Microphone::Device(name) => name == *held,
-        config::Microphone::Tone | config::Microphone::Off => false,
-    });
-    match ours {
+    match open_microphone(audio, held) {
         Some(name) => report.line("microphone", &format!("{name}: open in the running peercam")),
         None => try_microphone(report, audio),
     }
@@ -447,8 +435,38 @@ mod tests {
         assert_eq!(automatic(&auto.video, &cameras[..1]), None);
         assert_eq!(automatic(&named.video, &cameras), None);
         let microphones = held(&["hw:1", "hw:2"]);
-        assert_eq!(unnamed(&Microphone::Auto, &config, &microphones), ["hw:2"]);
-        assert_eq!(unnamed(&Microphone::Device("hw:1".into()), &config, &microphones), microphones);
+        let open = |own: &[Option<Own>]| {
+            let open = |audio: &Audio| open_microphone(audio, &microphones).map(String::as_str);
+            audio_of(&config, own).iter().map(open).collect::<Vec<_>>()
+        };
+        assert_eq!(open(&[None, None]), [Some("hw:1"), Some("hw:2")]);
+        // The own microphone of a camera that names none.
+        let own = |alsa: &str| Some(Own { alsa: alsa.into(), card: 7 });
+        assert_eq!(open(&[None, own("hw:2")]), [Some("hw:1"), Some("hw:2")]);
+        assert_eq!(open(&[None, own("hw:3")]), [Some("hw:1"), None]);
+    }
+
+    #[test]
+    fn each_microphone_is_tried_once_and_auto_is_no_cameras_own() {
+        let text = "[[camera]]\nname = \"a\"\n[[camera]]\nname = \"b\"\ndevice = \"/dev/video1\"\n";
+        let third = "[[camera]]\nname = \"c\"\ndevice = \"pattern\"\n";
+        let own = [Some(Own { alsa: "hw:CARD=C920,DEV=0".into(), card: 1 }), None, None];
+        let listed = |text: &str| {
+            let config = Config::parse(text, "device.toml").unwrap();
+            let own = &own[..config.cameras.len()];
+            let listed = microphones_of(&config, own).into_iter();
+            listed.map(|(audio, names)| (audio.device, audio.others, names)).collect::<Vec<_>>()
+        };
+        let device = |name: &str| Microphone::Device(name.into());
+        let [c920, named] = ["hw:CARD=C920,DEV=0", "plughw:1,0"].map(String::from);
+        let first = (device(&c920), vec![], "a".to_owned());
+        assert_eq!(
+            listed(&format!("{text}{third}")),
+            [first, (Microphone::Auto, vec![c920], "b, c".to_owned())]
+        );
+        let text = format!("{text}microphone = \"{named}\"\n{third}");
+        let first = (device(&named), vec![], "a, b".to_owned());
+        assert_eq!(listed(&text), [first, (Microphone::Auto, vec![named.clone(), named], "c".to_owned())]);
     }
 
     #[test]

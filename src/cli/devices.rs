@@ -1,5 +1,6 @@
 //! `peercam devices`: lists the devices, and how to write them in `device.toml`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use super::args::Options;
@@ -9,11 +10,11 @@ use super::print;
 use super::table::columns;
 use crate::capture;
 use crate::capture::cameras::{self, Listing};
-use crate::capture::microphones::{self, Abilities, Found, Place};
+use crate::capture::microphones::{self, Abilities, Found, Own, Place};
 use crate::capture::modes::Offered;
 use crate::capture::names::Names;
 use crate::capture::v4l2::controls::{Allowed, Control};
-use crate::config::{Camera, Config, Microphone, Video};
+use crate::config::{Audio, Config, Microphone, Video};
 use crate::encode::openh264;
 use crate::media::frame::LARGEST;
 
@@ -25,15 +26,16 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let config = found.as_ref().map(|(config, _)| config).ok();
     // A user who may not ask the daemon sees its devices as busy.
     let daemon = holdings(options).ok().flatten();
-    let (open_cameras, open) = daemon.map(|d| (d.cameras, d.microphones)).unwrap_or_default();
+    let (open_cameras, open_microphones) = daemon.map(|d| (d.cameras, d.microphones)).unwrap_or_default();
     let cameras = cameras::list(config.map_or_else(|| Video::default().size, |c| c.video.size));
     let microphones: Vec<_> =
         microphones::list().into_iter().map(|m| (microphones::abilities(&m.alsa), m)).collect();
-    let chosen_cameras = config.map(|c| chosen_cameras(c, &open_cameras)).unwrap_or_default();
-    let chosen = config.map(|c| chosen_microphones(c, &open, &microphones)).unwrap_or_default();
+    let (of_cameras, of_microphones) =
+        config.map(|c| chosen(c, &open_cameras, &open_microphones, &microphones)).unwrap_or_default();
+    let open = open_microphones.iter().map(|name| listed(name, &microphones)).collect();
     let shown = [
-        show_cameras(&cameras, &Marks { chosen: chosen_cameras, open: open_cameras }),
-        show_microphones(&microphones, &Marks { chosen, open }),
+        show_cameras(&cameras, &Marks { chosen: of_cameras, open: open_cameras }),
+        show_microphones(&microphones, &Marks { chosen: of_microphones, open }),
         show_encoders(),
     ];
     print(&shown.join("\n"))?;
@@ -71,34 +73,61 @@ impl Marks {
     }
 }
 
-/// The result of `find` for each camera, with the camera's name if there are several.
-fn chosen(config: &Config, find: impl Fn(&Camera) -> Option<String>) -> Chosen {
+/// A microphone, and what it supports.
+type Listed = (Result<Abilities, capture::Error>, Found);
+
+/// The chosen cameras and microphones.
+fn chosen(
+    config: &Config,
+    open_cameras: &[String],
+    open_microphones: &[String],
+    all: &[Listed],
+) -> (Chosen, Chosen) {
+    let nodes = chosen_cameras(config, open_cameras);
+    let own: Vec<_> = nodes.iter().map(|node| microphones::of_camera(Path::new(node.as_ref()?))).collect();
+    let microphones = chosen_microphones(config, &own, open_microphones, all);
+    (named(config, nodes), named(config, microphones))
+}
+
+/// The `devices` of all cameras, each with the name of its camera if there are several.
+fn named(config: &Config, devices: Vec<Option<String>>) -> Chosen {
     let several = config.cameras.len() > 1;
-    let cameras = config.cameras.iter();
-    cameras.filter_map(|camera| Some((find(camera)?, several.then(|| camera.name.clone())))).collect()
+    let all = config.cameras.iter().zip(devices);
+    all.filter_map(|(camera, device)| Some((device?, several.then(|| camera.name.clone())))).collect()
 }
 
-fn chosen_cameras(config: &Config, open: &[String]) -> Chosen {
-    chosen(config, |camera| {
-        let first = || cameras::choose(&camera.video).ok().map(|choice| choice.path.display().to_string());
-        check::automatic(&camera.video, open).or_else(first)
-    })
+/// The node of each camera.
+fn chosen_cameras(config: &Config, open: &[String]) -> Vec<Option<String>> {
+    let node = |video: &Video| {
+        let first = || cameras::choose(video).ok().map(|choice| choice.path.display().to_string());
+        check::automatic(video, open).or_else(first)
+    };
+    config.cameras.iter().map(|camera| node(&camera.video)).collect()
 }
 
+/// The microphone of each camera, by the name that it is listed with. `own` are the cameras' own microphones.
 fn chosen_microphones(
     config: &Config,
+    own: &[Option<Own>],
     open: &[String],
-    all: &[(Result<Abilities, capture::Error>, Found)],
-) -> Chosen {
-    chosen(config, |camera| match camera.microphone.as_ref().unwrap_or(&config.audio.device) {
-        Microphone::Device(name) => Some(name.clone()),
+    all: &[Listed],
+) -> Vec<Option<String>> {
+    let name = |audio: &Audio| match &audio.device {
+        Microphone::Device(name) => Some(listed(name, all)),
         Microphone::Tone | Microphone::Off => None,
         Microphone::Auto => {
-            let first =
-                || all.iter().find(|(abilities, _)| abilities.is_ok()).map(|(_, found)| found.alsa.clone());
-            check::unnamed(&Microphone::Auto, config, open).into_iter().next().or_else(first)
+            let mut free = all.iter().filter(|(_, found)| !found.is_claimed(&audio.others));
+            let first = || Some(free.find(|(abilities, _)| abilities.is_ok())?.1.alsa.clone());
+            check::open_microphone(audio, open).cloned().or_else(first)
         }
-    })
+    };
+    check::audio_of(config, own).iter().map(name).collect()
+}
+
+/// The name with which the microphone called `name` is listed.
+fn listed(name: &str, all: &[Listed]) -> String {
+    let found = all.iter().find(|(_, found)| found.is_called(name));
+    found.map_or(name, |(_, found)| found.alsa.as_str()).to_owned()
 }
 
 fn show_cameras(all: &[Listing], marks: &Marks) -> String {
@@ -182,12 +211,12 @@ fn show_control(control: &Control) -> [String; 3] {
     [setting, format!("default {}", number(*default)), format!("{allowed}{note}")]
 }
 
-fn show_microphones(all: &[(Result<Abilities, capture::Error>, Found)], marks: &Marks) -> String {
+fn show_microphones(all: &[Listed], marks: &Marks) -> String {
     let mut text = String::from("Microphones\n");
     if all.is_empty() {
         text += "  none: the built-in tone is heard (audio.device = \"tone\")\n";
     }
-    for (i, (abilities, Found { alsa, name, place })) in all.iter().enumerate() {
+    for (i, (abilities, Found { alsa, name, place, .. })) in all.iter().enumerate() {
         if i > 0 {
             text.push('\n');
         }
@@ -309,7 +338,7 @@ Not used as cameras
 
     #[test]
     fn microphones_are_shown_with_what_they_can_do_or_why_that_is_unknown() {
-        let found = |alsa: &str, place| Found { alsa: alsa.into(), name: "Mic".into(), place };
+        let found = |alsa: &str, place| Found { alsa: alsa.into(), name: "Mic".into(), place, card: 0 };
         let abilities =
             Abilities { rates_hz: vec![48_000, 16_000], channels: (1, 2), formats: vec!["S16_LE".into()] };
         let all = [
@@ -338,13 +367,11 @@ Microphones
         let head = "  HD Webcam (uvcvideo, usb-1.2), chosen, open in the running peercam\n    device = ";
         assert!(shown.contains(head), "{shown}");
         let (mic, other) = ("hw:CARD=Yeti,DEV=0", "hw:CARD=C920,DEV=0");
-        let found = |alsa: &str| Found { alsa: alsa.into(), name: "Mic".into(), place: Place::Usb };
-        let busy = |alsa: &str| (Err(capture::Error::busy(alsa)), found(alsa));
-        let all = [busy(mic), busy(other)];
+        let all = [busy(mic, 0), busy(other, 1)];
         let config = |text: &str| Config::parse(text, "device.toml").unwrap();
         let open = [mic.to_owned()];
-        let chosen = chosen_microphones(&Config::default(), &open, &all);
-        let marks = Marks { chosen, open: open.to_vec() };
+        let chosen = chosen_microphones(&Config::default(), &[None], &open, &all);
+        let marks = Marks { chosen: named(&Config::default(), chosen), open: open.to_vec() };
         let shown = show_microphones(&all, &marks);
         let expected = "Microphones
   Mic (on USB), chosen, open in the running peercam
@@ -355,14 +382,22 @@ Microphones
     hw:CARD=C920,DEV=0 is in use by another program
 ";
         assert_eq!(shown, expected);
-        let named = |device: &str| {
+        let chosen = |device: &str| {
             let config = config(&format!("[audio]\ndevice = \"{device}\""));
-            chosen_microphones(&config, &[], &all)
+            named(&config, chosen_microphones(&config, &[None], &[], &all))
         };
-        assert_eq!(named(other), [(other.to_owned(), None)]);
-        assert_eq!((named("off"), named("auto")), (vec![], vec![]));
+        assert_eq!(chosen(other), [(other.to_owned(), None)]);
+        assert_eq!(chosen("plughw:1,0"), chosen(other), "a different name of the same one");
+        assert_eq!((chosen("off"), chosen("auto")), (vec![], vec![]));
         let open = ["/dev/video3".to_owned()];
-        assert_eq!(chosen_cameras(&Config::default(), &open), [("/dev/video3".to_owned(), None)]);
+        let chosen = named(&Config::default(), chosen_cameras(&Config::default(), &open));
+        assert_eq!(chosen, [("/dev/video3".to_owned(), None)]);
+    }
+
+    /// A microphone that can't be opened.
+    fn busy(alsa: &str, card: u32) -> Listed {
+        let found = Found { alsa: alsa.into(), name: "Mic".into(), place: Place::Usb, card };
+        (Err(capture::Error::busy(alsa)), found)
     }
 
     #[test]
@@ -428,7 +463,7 @@ Not used as cameras
         let config = Config::parse(text, "device.toml").unwrap();
         let open = ["/dev/video0", "/dev/video2"].map(String::from);
         let for_ = |name: &str, camera: &str| (name.to_owned(), Some(camera.to_owned()));
-        let chosen = chosen_microphones(&config, &[], &[]);
+        let chosen = named(&config, chosen_microphones(&config, &[None, None, None], &[], &[]));
         assert_eq!(chosen, [for_("hw:1", "front"), for_("hw:1", "back")]);
         let marks = Marks { chosen, open: vec![] };
         assert_eq!(
@@ -436,6 +471,26 @@ Not used as cameras
             (", chosen for front and back", "")
         );
         // The automatically chosen camera is the open one (there are no others).
-        assert!(chosen_cameras(&config, &open[1..]).contains(&for_("/dev/video2", "back")));
+        let chosen = named(&config, chosen_cameras(&config, &open[1..]));
+        assert!(chosen.contains(&for_("/dev/video2", "back")));
+    }
+
+    #[test]
+    fn a_cameras_own_microphone_is_chosen_for_it_and_not_by_auto() {
+        let text = "[[camera]]\nname = \"front\"\ndevice = \"/dev/video0\"\n[[camera]]\nname = \"back\"\n";
+        let config = Config::parse(text, "device.toml").unwrap();
+        let own = [Some(Own { alsa: "hw:CARD=C920,DEV=0".into(), card: 1 }), None];
+        let (c920, yeti) = ("hw:CARD=C920,DEV=0".to_owned(), "hw:CARD=Yeti,DEV=0".to_owned());
+        let free = |alsa: &str, card| {
+            let abilities = Abilities { rates_hz: vec![48_000], channels: (1, 1), formats: vec![] };
+            (Ok(abilities), busy(alsa, card).1)
+        };
+        let all = [free(&c920, 1), free(&yeti, 2)];
+        let open = [c920.clone()];
+        for open in [&open[..], &[]] {
+            let chosen = chosen_microphones(&config, &own, open, &all);
+            assert_eq!(chosen, [Some(c920.clone()), Some(yeti.clone())]);
+        }
+        assert_eq!(chosen_microphones(&config, &own, &open, &all[..1]), [Some(c920), None]);
     }
 }

@@ -54,7 +54,9 @@ impl Config {
         changes
     }
 
-    fn has_camera_sections(&self) -> bool {
+    /// Whether there are `[[camera]]` sections (other than a single one that changes nothing). Without any,
+    /// messages and threads need no camera's name.
+    pub(crate) fn has_camera_sections(&self) -> bool {
         self.cameras != [Camera::only(self.video.clone())]
     }
 
@@ -283,6 +285,8 @@ mod tests {
         // The only camera, with or without a section.
         let only = "[[camera]]\nname = \"camera\"\n";
         assert_eq!(told("", only), "");
+        assert!(!parse("").has_camera_sections() && !parse(only).has_camera_sections());
+        assert!(parse(front).has_camera_sections() && parse(&both).has_camera_sections());
         let label = format!("{only}label = \"Hall\"\nmicrophone = \"off\"\n");
         let all = "camera.camera.label Camera -> Hall, camera.camera.microphone none given -> off";
         assert_eq!(told("", &label), all);

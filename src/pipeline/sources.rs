@@ -1,11 +1,8 @@
 //! Starts, changes and ends the threads of all cameras and microphones according to the configuration.
 //!
-//! A microphone is opened once, even if several cameras use it. A camera's microphone is the one that it
-//! names; otherwise, if `[audio]` leaves the choice open and there are several cameras, the one on the same
-//! USB device; otherwise that of `[audio]`.
+//! A microphone is opened once, even if several cameras use it; [`wish`] says which one a camera uses.
 
 use std::io;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -18,9 +15,11 @@ use super::demand::Demand;
 use super::stream::AudioStream;
 use super::video::{self, Video};
 use super::worker::{Threads, Worker};
-use crate::capture::microphones;
+use crate::capture::microphones::{self, Own};
+use crate::capture::wish::{self, Wish};
+use crate::capture::{self, names};
 use crate::clock::Clocks;
-use crate::config::{self, Config, Microphone};
+use crate::config::{self, CameraDevice, Config, Microphone};
 use crate::encode::budget::Budget;
 use crate::encode::video::Error;
 use crate::heartbeat::Heartbeats;
@@ -56,25 +55,16 @@ pub struct Sources {
     told: Arc<Cameras>,
 }
 
-/// Which microphone a camera uses.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Wish {
-    /// That of `[audio]`.
-    Configured,
-    /// The one that the camera names.
-    Named(Microphone),
-    /// The one on its USB device, by its ALSA name.
-    Own(String),
-}
-
 /// A running camera.
 struct RunningCamera {
     config: config::Camera,
     threads: Video,
     change: watch::Sender<config::Video>,
     status: Arc<Source<status::Video>>,
-    /// The node at which it was last found, and the microphone on the same USB device.
-    own: (Option<String>, Option<String>),
+    /// The device whose microphone was last looked up.
+    looked_at: Option<String>,
+    /// The microphone on the same USB device.
+    own: Option<Own>,
     camera: Camera,
 }
 
@@ -100,7 +90,7 @@ impl Sources {
         let budget = Arc::default();
         let mut all = Self { common, budget, audio, cameras: vec![], microphones: vec![], told };
         for camera in &config.cameras {
-            all.cameras.push(all.start_camera(camera, only(config))?);
+            all.cameras.push(all.start_camera(camera, !config.has_camera_sections())?);
         }
         all.wire()?;
         Ok(all)
@@ -123,7 +113,7 @@ impl Sources {
             let at = kept.iter().position(|running| running.config.name == camera.name);
             let running = match at.map(|at| kept.swap_remove(at)) {
                 Some(running) => running.configured(camera),
-                None => match self.start_camera(camera, only(config)) {
+                None => match self.start_camera(camera, !config.has_camera_sections()) {
                     Ok(running) => running,
                     Err(e) => {
                         error!("the camera {} can't be started: {e}", camera.name);
@@ -142,23 +132,29 @@ impl Sources {
         }
     }
 
-    /// The cameras whose node has changed since the last look, and their nodes: the caller looks up their
-    /// microphones ([`microphones::of_camera`]) and reports them to [`Self::found`].
-    fn moved(&self) -> Vec<(String, Option<String>)> {
-        let moved = self.cameras.iter().filter_map(|running| {
-            let node = running.status.now().device;
-            // An unplugged camera keeps its microphone, which comes back with it.
-            (node.is_some() && node != running.own.0).then(|| (running.config.name.clone(), node))
+    /// The cameras whose microphones must be looked up ([`own_microphone`]), with their devices: those whose
+    /// device has changed since the last look, or `all` that have one. The results go to [`Self::found`].
+    fn unknown(&self, all: bool) -> Vec<(String, Option<String>)> {
+        let unknown = self.cameras.iter().filter_map(|running| {
+            let device = running.device();
+            let due = device != running.looked_at || all && device.is_some();
+            due.then(|| (running.config.name.clone(), device))
         });
-        moved.collect()
+        unknown.collect()
     }
 
-    /// The camera of that name is at `node`, and `microphone` is on the same USB device.
-    fn found(&mut self, camera: &str, node: Option<String>, microphone: Option<String>) {
-        if let Some(running) = self.cameras.iter_mut().find(|running| running.config.name == camera) {
-            running.own = (node, microphone);
+    /// The microphone of the camera of that name was looked up at `device`, which may not be plugged in.
+    fn found(&mut self, camera: &str, device: Option<String>, own: Result<Option<Own>, capture::Error>) {
+        let running = self.cameras.iter_mut().find(|running| running.config.name == camera);
+        // A reload may have changed the device meanwhile.
+        let running = running.filter(|running| running.device() == device);
+        // An unplugged camera keeps its microphone, which comes back with it.
+        let (Some(running), Ok(own)) = (running, own) else { return };
+        running.looked_at = device;
+        if running.own != own {
+            running.own = own;
+            self.rewire();
         }
-        self.rewire();
     }
 
     /// Ends everything, and reports whether encoding became impossible.
@@ -196,14 +192,15 @@ impl Sources {
             threads,
             change,
             status: source,
-            own: (None, None),
+            looked_at: None,
+            own: None,
             camera,
         })
     }
 
     /// Assigns each camera its microphone, ends unused microphones, and publishes the result.
     fn wire(&mut self) -> io::Result<()> {
-        let wishes: Vec<_> = self.cameras.iter().map(|running| self.wish(running)).collect();
+        let wishes = self.wishes();
         let before = std::mem::take(&mut self.microphones);
         let (kept, gone): (Vec<_>, Vec<_>) =
             before.into_iter().partition(|sound| wishes.contains(&sound.wish));
@@ -222,7 +219,7 @@ impl Sources {
             let with = self.cameras.iter().zip(&wishes).filter(|(_, wish)| **wish == sound.wish);
             let names: Arc<[String]> = with.map(|(running, _)| running.config.name.clone()).collect();
             sound.cameras.send_if_modified(|now| std::mem::replace(now, names.clone()) != names);
-            let config = self.audio(&sound.wish, &wishes);
+            let config = sound.wish.audio(&self.audio, &wishes);
             sound.change.send_if_modified(|now| std::mem::replace(now, config.clone()) != config);
         }
         let mut told = vec![];
@@ -242,30 +239,16 @@ impl Sources {
         started
     }
 
-    fn wish(&self, running: &RunningCamera) -> Wish {
-        match &running.config.microphone {
-            Some(device) if *device != self.audio.device => Wish::Named(device.clone()),
-            None if self.audio.device == Microphone::Auto && self.cameras.len() > 1 => {
-                running.own.1.clone().map_or(Wish::Configured, Wish::Own)
-            }
-            _ => Wish::Configured,
-        }
-    }
-
-    /// `[audio]` for a microphone; `wishes` are those of all cameras.
-    fn audio(&self, wish: &Wish, wishes: &[Wish]) -> config::Audio {
-        let (device, others) = match wish {
-            Wish::Configured => (self.audio.device.clone(), wishes.iter().filter_map(Wish::alsa).collect()),
-            Wish::Named(device) => (device.clone(), vec![]),
-            Wish::Own(alsa) => (Microphone::Device(alsa.clone()), vec![]),
-        };
-        config::Audio { device, others, ..self.audio.clone() }
+    /// Which microphone each camera uses.
+    fn wishes(&self) -> Vec<Wish> {
+        let cameras = self.cameras.iter().map(|running| (&running.config, running.own.as_ref()));
+        wish::of_cameras(cameras, &self.audio.device)
     }
 
     fn start_microphone(&self, wish: &Wish, wishes: &[Wish]) -> io::Result<RunningMicrophone> {
         let Common { status, clocks, privacy, hotplug, heartbeats, stop, .. } = &self.common;
         let (stream, source) = (Arc::<AudioStream>::default(), status.source());
-        let change = watch::Sender::new(self.audio(wish, wishes));
+        let change = watch::Sender::new(wish.audio(&self.audio, wishes));
         let cameras = watch::Sender::new(Arc::from([]));
         let thread = audio::spawn(audio::Context {
             threads: match wish {
@@ -290,24 +273,36 @@ impl Sources {
     }
 }
 
-/// Whether there is one camera, without a section of its own: its threads and log lines then need no name.
-fn only(config: &Config) -> bool {
-    config.cameras[..] == [config::Camera::only(config.video.clone())]
+/// Looks up, for ever, the own microphones of cameras: of those that are new or have moved, and of all when
+/// something is plugged in or out, because the kernel may make a sound card later than the camera's node.
+pub async fn follow(sources: Arc<Mutex<Sources>>) {
+    let (mut changes, mut hotplug) = {
+        let sources = lock(&sources);
+        (sources.common.status.changes(), sources.common.hotplug.clone())
+    };
+    let mut plugged = true;
+    loop {
+        let unknown = lock(&sources).unknown(plugged);
+        for (camera, device) in unknown {
+            let at = device.clone();
+            // This reads the kernel's directories, which may take time.
+            let look = move || own_microphone(at.as_deref());
+            let Ok(own) = tokio::task::spawn_blocking(look).await else { continue };
+            lock(&sources).found(&camera, device, own);
+        }
+        plugged = tokio::select! {
+            Ok(()) = hotplug.changed() => true,
+            Ok(()) = changes.changed() => false,
+            else => return,
+        };
+    }
 }
 
-/// Looks up, for ever, the microphones of cameras that were found or have moved.
-pub async fn follow(sources: Arc<Mutex<Sources>>) {
-    let mut changes = lock(&sources).common.status.changes();
-    while changes.changed().await.is_ok() {
-        let moved = lock(&sources).moved();
-        for (camera, node) in moved {
-            let at = node.clone();
-            // This reads the kernel's directories, which may take time.
-            let look = move || at.as_deref().and_then(|node| microphones::of_camera(Path::new(node)));
-            let own = tokio::task::spawn_blocking(look).await.unwrap_or_default();
-            lock(&sources).found(&camera, node, own);
-        }
-    }
+/// The microphone on the same USB device as the camera `device`, if it has one. The test picture has no
+/// device.
+fn own_microphone(device: Option<&str>) -> Result<Option<Own>, capture::Error> {
+    let node = device.map(names::resolve).transpose()?;
+    Ok(node.and_then(|node| microphones::of_camera(&node)))
 }
 
 /// Ends threads on a separate thread: one that hangs in its driver would block the caller.
@@ -315,20 +310,24 @@ fn end(threads: impl Send + 'static) {
     tokio::task::spawn_blocking(move || drop(threads));
 }
 
-impl Wish {
-    /// The ALSA name, if the microphone belongs to a single camera.
-    fn alsa(&self) -> Option<String> {
-        match self {
-            Self::Named(Microphone::Device(alsa)) | Self::Own(alsa) => Some(alsa.clone()),
-            _ => None,
+impl RunningCamera {
+    /// The device that may have a microphone: the configured one, or the node that "auto" has found, even if
+    /// it is unplugged now.
+    fn device(&self) -> Option<String> {
+        match &self.config.video.device {
+            CameraDevice::Auto => self.status.now().device,
+            CameraDevice::Pattern => None,
+            CameraDevice::Device(name) => Some(name.clone()),
         }
     }
-}
 
-impl RunningCamera {
-    /// The same camera with a different section of the configuration.
+    /// The same camera with a different section of the configuration. A different device has a different
+    /// microphone.
     fn configured(mut self, config: &config::Camera) -> Self {
         let video = &config.video;
+        if self.config.video.device != video.device {
+            (self.looked_at, self.own) = (None, None);
+        }
         self.change.send_if_modified(|now| std::mem::replace(now, video.clone()) != *video);
         self.camera.label.clone_from(&config.label);
         self.config = config.clone();
@@ -339,4 +338,104 @@ impl RunningCamera {
 /// Locks the sources for a change.
 pub fn lock(sources: &Mutex<Sources>) -> MutexGuard<'_, Sources> {
     sources.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::{AUDIO_HZ, RtpClock, VIDEO_HZ};
+
+    /// Two cameras, whose devices stay closed; the first one is `device`.
+    fn config(device: &str) -> Config {
+        let front = format!("[[camera]]\nname = \"front\"\ndevice = \"{device}\"\n");
+        let back = "[[camera]]\nname = \"back\"\ndevice = \"pattern\"\n";
+        Config::parse(&(front + back), "device.toml").unwrap()
+    }
+
+    fn start(config: &Config, hotplug: watch::Receiver<u64>) -> Sources {
+        let private = Privacy { all: true, ..Privacy::default() };
+        let common = Common {
+            status: Arc::default(),
+            clocks: Clocks {
+                video: RtpClock { hz: VIDEO_HZ, offset: 0 },
+                audio: RtpClock { hz: AUDIO_HZ, offset: 0 },
+            },
+            privacy: watch::channel(private).1,
+            hotplug,
+            pressure: watch::channel(None).1,
+            heartbeats: Arc::default(),
+            stop: CancellationToken::new(),
+        };
+        Sources::start(config, Arc::default(), common).unwrap()
+    }
+
+    fn own() -> Option<Own> {
+        Some(Own { alsa: "hw:CARD=C920,DEV=0".into(), card: 1 })
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_camera_keeps_its_microphone_until_it_has_a_different_device() {
+        let mut sources = start(&config("/dev/video998"), watch::channel(0).1);
+        let video998 = || Some("/dev/video998".to_owned());
+        let front = ("front".to_owned(), video998());
+        let look = || own_microphone(Some("/dev/video998"));
+        assert_eq!(sources.unknown(false), [front.clone()], "looked up before its first change");
+        let microphone = |sources: &Sources| sources.wishes()[0].clone();
+        // Not plugged in yet: it is looked up again after the next change.
+        sources.found("front", video998(), look());
+        assert_eq!(sources.unknown(false), [front.clone()]);
+        // The kernel makes the sound card after the node: it is found when it is plugged in.
+        sources.found("front", video998(), Ok(None));
+        assert_eq!((sources.unknown(false), sources.unknown(true)), (vec![], vec![front]));
+        assert_eq!(microphone(&sources), Wish::Configured);
+        sources.found("front", video998(), Ok(own()));
+        assert_eq!(microphone(&sources), Wish::Own("hw:CARD=C920,DEV=0".into()));
+        // Unplugged.
+        sources.found("front", video998(), look());
+        assert_eq!(microphone(&sources), Wish::Own("hw:CARD=C920,DEV=0".into()));
+        // Nothing has changed: nothing is published.
+        let changes = sources.told.changes();
+        sources.found("front", video998(), Ok(own()));
+        assert!(!changes.has_changed().unwrap());
+        sources.configure(&config("pattern"));
+        assert_eq!(microphone(&sources), Wish::Configured);
+        assert!(sources.unknown(true).is_empty());
+        // The result of a look that began before the reload.
+        sources.found("front", video998(), Ok(own()));
+        assert_eq!(microphone(&sources), Wish::Configured);
+        // "auto" has found a camera, and then, after a change of the configuration, none.
+        sources.configure(&config("auto"));
+        sources.cameras[0].status.change(|v| v.device = video998());
+        sources.found("front", video998(), Ok(own()));
+        assert_eq!(microphone(&sources), Wish::Own("hw:CARD=C920,DEV=0".into()));
+        sources.cameras[0].status.change(|v| v.device = None);
+        assert_eq!(sources.unknown(false), [("front".to_owned(), None)]);
+        sources.found("front", None, own_microphone(None));
+        assert_eq!(microphone(&sources), Wish::Configured);
+        assert!(sources.join().is_ok());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn microphones_are_looked_up_at_once_and_when_something_is_plugged_in() {
+        let (plug, hotplug) = watch::channel(0);
+        // It is there, but it is not a camera, and has no microphone.
+        let mut sources = start(&config("/dev/null"), hotplug);
+        sources.cameras[0].own = own();
+        let sources = Arc::new(Mutex::new(sources));
+        let following = tokio::spawn(follow(sources.clone()));
+        for _ in 0..2 {
+            let looked_up = async {
+                while lock(&sources).cameras[0].own.is_some() {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(10), looked_up).await.expect("looked up");
+            lock(&sources).cameras[0].own = own();
+            plug.send_modify(|n| *n += 1);
+        }
+        following.abort();
+        assert!(lock(&sources).join().is_ok());
+    }
 }
