@@ -70,6 +70,16 @@ impl Links {
     pub fn source(&self, address: IpAddr) -> Source {
         Source::of(address, &self.0.borrow())
     }
+
+    /// Whether `address` is near, so that the path to it is probably fast: on a link of this machine, or a private one.
+    pub fn is_near(&self, address: IpAddr) -> bool {
+        match self.source(address) {
+            Source::Host(IpAddr::V4(v4)) => v4.is_private() || v4.is_loopback() || v4.is_link_local(),
+            Source::Host(IpAddr::V6(_)) => true, // only neighbours count by address
+            Source::Network(network) => network.is_unique_local(),
+            Source::Proxy(_) => false,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -116,6 +126,17 @@ mod tests {
         assert!(matches!(links.source(at_home), Source::Network(_)));
         change.send_replace(ours());
         assert_eq!(links.clone().source(at_home), Source::Host(at_home));
+        for (address, near) in [
+            ("192.168.7.1", true),
+            ("::ffff:127.0.0.1", true),
+            ("192.0.2.7", false),
+            ("2001:db8:0:5::7", true),
+            ("2001:db8:0:6::7", false),
+            ("fd00::7", true),
+            ("fe80::7", true),
+        ] {
+            assert_eq!(links.is_near(ip(address)), near, "{address}");
+        }
         drop(change);
         assert_eq!(links.source(at_home), Source::Host(at_home), "the last known addresses are used");
     }

@@ -5,6 +5,9 @@
 //! video that is an IDR, which is requested (within its own limit) once the subscriber reads again: an
 //! earlier one would find no room. For sound it is the next packet. Other subscribers are not affected.
 //!
+//! Each subscriber of pictures reports what its link carries; the encoder serves the one that carries most
+//! ([`Hub::capacity`]).
+//!
 //! Captured media stops here when privacy is switched on ([`Hub::publish_captured`]), and what is waiting in
 //! a queue then is discarded ([`Hub::conceal`]).
 
@@ -81,6 +84,37 @@ struct Outlet<U> {
     /// only then.
     flowing: AtomicBool,
     lagged: AtomicU64,
+    /// What its link carries (see [`Capacity`]).
+    bitrate_bps: AtomicU32,
+    fps: AtomicU32,
+    pause: AtomicBool,
+}
+
+/// What a link carries of pictures.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Capacity {
+    /// Bits per second; `u32::MAX` if it is not known.
+    pub bitrate_bps: u32,
+    /// Pictures per second.
+    pub fps: f32,
+    /// Whether so much waits that no new picture should be encoded.
+    pub pause: bool,
+}
+
+impl Capacity {
+    /// That of a link of which nothing is known, and of subscribers without a link.
+    pub const UNKNOWN: Self = Self { bitrate_bps: u32::MAX, fps: f32::MAX, pause: false };
+    /// That of no link at all.
+    const NONE: Self = Self { bitrate_bps: 0, fps: 0.0, pause: true };
+
+    /// What is of use to one of two links at least.
+    fn or(self, other: Self) -> Self {
+        Self {
+            bitrate_bps: self.bitrate_bps.max(other.bitrate_bps),
+            fps: self.fps.max(other.fps),
+            pause: self.pause && other.pause,
+        }
+    }
 }
 
 /// The receiving end, owned by a viewer's task.
@@ -114,6 +148,9 @@ impl<U: Unit> Hub<U> {
             epoch: AtomicU32::new(0),
             flowing: false.into(),
             lagged: AtomicU64::new(0),
+            bitrate_bps: AtomicU32::new(Capacity::UNKNOWN.bitrate_bps),
+            fps: AtomicU32::new(Capacity::UNKNOWN.fps.to_bits()),
+            pause: AtomicBool::new(Capacity::UNKNOWN.pause),
         });
         let mut state = self.lock();
         ask(&mut state.keyframes);
@@ -176,6 +213,17 @@ impl Hub<VideoUnit> {
         idr
     }
 
+    /// What the best of its subscribers' links carries.
+    pub fn capacity(&self) -> Capacity {
+        self.capacity_without(None)
+    }
+
+    fn capacity_without(&self, id: Option<SubscriberId>) -> Capacity {
+        let state = self.lock();
+        let others = state.subscribers.iter().filter(|s| Some(s.id) != id);
+        others.map(|s| s.capacity()).fold(Capacity::NONE, Capacity::or)
+    }
+
     /// Whether an IDR is due.
     pub fn keyframe_due(&self, now: Pts) -> bool {
         self.lock().keyframes.due(now)
@@ -184,6 +232,16 @@ impl Hub<VideoUnit> {
     /// A picture that should have become an IDR did not.
     pub fn missed(&self) {
         self.lock().keyframes.missed();
+    }
+}
+
+impl<U> Outlet<U> {
+    fn capacity(&self) -> Capacity {
+        Capacity {
+            bitrate_bps: self.bitrate_bps.load(Ordering::Relaxed),
+            fps: f32::from_bits(self.fps.load(Ordering::Relaxed)),
+            pause: self.pause.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -255,6 +313,30 @@ impl Subscription<VideoUnit> {
     /// false above the limits.
     pub fn wish_keyframe(&self, now: Pts) -> bool {
         self.hub.lock().keyframes.wish(self.outlet.id, now)
+    }
+
+    /// Pictures were dropped on the way to its viewer, which sees nothing before the next keyframe. If it is the
+    /// only subscriber, that concerns nobody else, and only the limit for all viewers holds. Returns false above the
+    /// limits.
+    pub fn need_keyframe(&self, now: Pts) -> bool {
+        let mut state = self.hub.lock();
+        match state.subscribers.len() {
+            1 => state.keyframes.need(now),
+            _ => state.keyframes.wish(self.outlet.id, now),
+        }
+    }
+
+    /// Reports what its link carries.
+    pub fn set_capacity(&self, capacity: Capacity) {
+        let Capacity { bitrate_bps, fps, pause } = capacity;
+        self.outlet.bitrate_bps.store(bitrate_bps, Ordering::Relaxed);
+        self.outlet.fps.store(fps.to_bits(), Ordering::Relaxed);
+        self.outlet.pause.store(pause, Ordering::Relaxed);
+    }
+
+    /// What the best of the other subscribers' links carries.
+    pub fn capacity_of_others(&self) -> Capacity {
+        self.hub.capacity_without(Some(self.outlet.id))
     }
 
     /// Requests a new first keyframe, because the subscriber could not start with the last one.
@@ -401,6 +483,38 @@ mod tests {
         assert_eq!(drain(&mut s), [6]);
         sounds.publish_captured(&sound(7), &private);
         assert_eq!(listener.try_recv().map(|u| u.rtp_time), Some(7));
+    }
+
+    #[test]
+    fn the_best_link_decides_and_one_that_is_not_known_is_not_held_back() {
+        let hub = Arc::new(Hub::<VideoUnit>::default());
+        assert_eq!(hub.capacity(), Capacity::NONE);
+        let (slow, fast) = (hub.subscribe(), hub.subscribe());
+        assert_eq!(hub.capacity(), Capacity::UNKNOWN);
+        slow.set_capacity(Capacity { bitrate_bps: 100_000, fps: 10.0, pause: true });
+        assert_eq!(hub.capacity(), Capacity::UNKNOWN);
+        fast.set_capacity(Capacity { bitrate_bps: 900_000, fps: 30.0, pause: false });
+        assert_eq!(hub.capacity(), Capacity { bitrate_bps: 900_000, fps: 30.0, pause: false });
+        assert_eq!(slow.capacity_of_others(), hub.capacity());
+        drop(fast);
+        assert_eq!(hub.capacity(), Capacity { bitrate_bps: 100_000, fps: 10.0, pause: true });
+        assert_eq!(slow.capacity_of_others(), Capacity::NONE);
+    }
+
+    #[test]
+    fn a_keyframe_that_only_one_needs_comes_sooner() {
+        let hub = Arc::new(Hub::<VideoUnit>::default());
+        let alone = hub.subscribe();
+        let at = |ms: u64| Pts::from_micros(1_000_000_000 + ms * 1000);
+        hub.lock().keyframes.sent(at(0));
+        assert!(!alone.need_keyframe(at(10)), "it has hardly seen the last one");
+        assert!(alone.need_keyframe(at(300)) && !hub.keyframe_due(at(400)) && hub.keyframe_due(at(500)));
+        hub.lock().keyframes.sent(at(500));
+        let _other = hub.subscribe();
+        hub.lock().keyframes.sent(at(500));
+        assert!(alone.need_keyframe(at(1_000)), "a first request");
+        hub.lock().keyframes.sent(at(1_000));
+        assert!(!alone.need_keyframe(at(2_000)), "others watch");
     }
 
     #[test]

@@ -54,6 +54,14 @@ impl Keyframes {
         free
     }
 
+    /// The only viewer sees nothing before the next keyframe. Returns whether the request was accepted: it may not
+    /// have seen a keyframe that was sent just now.
+    pub fn need(&mut self, now: Pts) -> bool {
+        let just_sent = self.last.is_some_and(|t| now.since(t) < MIN_INTERVAL / 2);
+        self.wished |= !just_sent;
+        !just_sent || self.at_once || self.coming
+    }
+
     /// Forgets a viewer.
     pub fn leave(&mut self, who: SubscriberId) {
         self.caused.remove(&who);

@@ -125,13 +125,15 @@ pub struct Offered {
     pub size: Option<Size>,
     /// Pictures per second.
     pub fps: f64,
+    /// Bitrate of full pictures on a good link, in bits per second; 0 if it is not known yet.
+    pub bitrate_bps: u32,
     /// Whether the board can encode smaller rungs beside the full one.
     pub smaller: bool,
 }
 
 impl Default for Offered {
     fn default() -> Self {
-        Self { size: None, fps: 0.0, smaller: true }
+        Self { size: None, fps: 0.0, bitrate_bps: 0, smaller: true }
     }
 }
 
@@ -147,7 +149,12 @@ impl Offered {
 
     /// The rung for a viewer with this request: the nearest one that is not smaller.
     pub fn nearest(self, wish: Quality) -> Share {
-        self.shares().filter(|share| *share <= wish.share()).last().unwrap_or(Share::Full)
+        self.nearest_to(wish.share())
+    }
+
+    /// The nearest rung that is not smaller than this one.
+    pub fn nearest_to(self, wish: Share) -> Share {
+        self.shares().filter(|share| *share <= wish).last().unwrap_or(Share::Full)
     }
 }
 
@@ -156,7 +163,7 @@ mod tests {
     use super::*;
 
     fn offered(width: u32, height: u32, smaller: bool) -> Offered {
-        Offered { size: Some(Size::new(width, height)), fps: 30.0, smaller }
+        Offered { size: Some(Size::new(width, height)), fps: 30.0, bitrate_bps: 2_000_000, smaller }
     }
 
     #[test]

@@ -381,11 +381,11 @@ mod tests {
         let video998 = || Some("/dev/video998".to_owned());
         let front = ("front".to_owned(), video998());
         let look = || own_microphone(Some("/dev/video998"));
-        assert_eq!(sources.unknown(false), [front.clone()], "looked up before its first change");
+        assert_eq!(sources.unknown(false), std::slice::from_ref(&front), "looked up before its first change");
         let microphone = |sources: &Sources| sources.wishes()[0].clone();
         // Not plugged in yet: it is looked up again after the next change.
         sources.found("front", video998(), look());
-        assert_eq!(sources.unknown(false), [front.clone()]);
+        assert_eq!(sources.unknown(false), std::slice::from_ref(&front));
         // The kernel makes the sound card after the node: it is found when it is plugged in.
         sources.found("front", video998(), Ok(None));
         assert_eq!((sources.unknown(false), sources.unknown(true)), (vec![], vec![front]));

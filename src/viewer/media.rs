@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
+use super::cc::Share as Carried;
 use super::track::Track;
 use super::wishes::Wishes;
 use crate::clock::Pts;
 use crate::media::unit::{AudioUnit, VideoUnit};
 use crate::pipeline::camera::{Camera, List};
 use crate::pipeline::demand::Claim;
-use crate::pipeline::hub::Subscription;
+use crate::pipeline::hub::{Capacity, Subscription};
 use crate::pipeline::quality::Share;
 use crate::pipeline::stream::AudioStream;
 
@@ -121,6 +123,28 @@ impl Media {
         self.tracks.iter_mut().enumerate().filter_map(|(section, track)| {
             track.changed().then(|| (section, track.gets().map(|(camera, rung)| (camera.to_owned(), rung))))
         })
+    }
+
+    /// How much all pictures need at most, in bits per second, and how many there are a second at most.
+    pub(super) fn most(&self) -> (f64, f64) {
+        let all = self.tracks.iter().map(Track::most);
+        all.fold((0.0, 0.0), |(bps, fps), (more, most)| (bps + more, most.max(fps)))
+    }
+
+    /// Divides what the viewer's link carries between its pictures, by what each could use ([`most`](Self::most) is
+    /// the sum). `chooses` is whether each also moves to the rung that this suffices for.
+    pub(super) fn set_capacity(&mut self, carried: &Carried, chooses: Option<Instant>) {
+        let (most_bps, most_fps) = self.most();
+        let part = (carried.video_bps / most_bps.max(1.0)).min(1.0);
+        let fps = if carried.fps < most_fps { carried.fps.floor() as f32 } else { f32::MAX };
+        for track in &mut self.tracks {
+            let bps = part * track.most().0;
+            // Before a camera has delivered, it is not known what its pictures need.
+            if bps > 0.0 {
+                track.set_capacity(Capacity { bitrate_bps: bps as u32, fps, pause: carried.pause });
+                chooses.into_iter().for_each(|now| track.choose(bps, now));
+            }
+        }
     }
 
     /// How often it lagged, over all sections.

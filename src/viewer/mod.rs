@@ -24,6 +24,7 @@ mod codecs;
 mod core;
 mod delay;
 mod keys;
+mod ladder;
 mod media;
 mod meter;
 mod nomination;

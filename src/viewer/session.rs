@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::cc::Share;
 pub(super) use super::core::Change;
 use super::core::Core;
 use super::media::Unit;
@@ -33,6 +34,7 @@ pub(super) struct Session {
     control: Vec<(SocketAddr, Bytes)>,
     /// For each video section, whether the viewer has requested a keyframe.
     wishes: Vec<bool>,
+    near: bool,
 }
 
 impl Session {
@@ -53,9 +55,12 @@ impl Session {
         let audio =
             Extensions { transport_wide: playable.audio_extension(sdp::TRANSPORT_CC), playout_delay: None };
         let audio = playable.audio.as_ref().map(|a| Stream::new(sources.audio(), a.payload_type, audio));
-        let (wire, flight) = (Wire::new(audio, ntp), Flight::default());
+        let reports = playable.video_extension(sdp::TRANSPORT_CC).is_some();
+        let (wire, flight) = (Wire::new(audio, ntp, reports), Flight::default());
         let (control, wishes) = (vec![], vec![]);
-        let mut session = Self { core, wire, flight, mailbox, playable, sources, answer, control, wishes };
+        let near = false;
+        let mut session =
+            Self { core, wire, flight, mailbox, playable, sources, answer, control, wishes, near };
         session.begin_pictures(&[], sound);
         Ok(session)
     }
@@ -111,6 +116,11 @@ impl Session {
         &self.playable
     }
 
+    /// Sets whether the chosen path is probably fast; for a new connection, before the next pass.
+    pub(super) fn set_near(&mut self, near: bool) {
+        self.near = near;
+    }
+
     /// Adds a usable candidate of the viewer.
     ///
     /// # Errors
@@ -140,9 +150,31 @@ impl Session {
         }
     }
 
-    /// Sends a picture or a sound packet.
-    pub(super) fn send(&mut self, unit: &Unit, sound: bool, now: Instant) -> Sent {
-        self.wire.unit(unit, sound, now)
+    /// Sends a picture or a sound packet, as soon as the link can carry it.
+    pub(super) fn send(&mut self, unit: &Unit, sound: bool, now: Instant) {
+        self.wire.unit(unit, sound, now);
+    }
+
+    /// The TCP connection to the viewer holds this many bytes that have not arrived; `None` over UDP.
+    pub(super) fn unsent(&mut self, bytes: Option<usize>) {
+        self.wire.unsent(bytes);
+    }
+
+    /// What was sent since the previous call.
+    pub(super) fn take_sent(&mut self) -> Sent {
+        self.wire.take_sent()
+    }
+
+    /// What the pictures may use, if they could use `most_bps` and come `fps` times a second at most; `None`
+    /// before there are keys.
+    pub(super) fn share(&mut self, most_bps: f64, fps: f64, now: Instant) -> Option<Share> {
+        self.wire.share(most_bps, fps, now)
+    }
+
+    /// Whether pictures of this video section were dropped because the link is too slow, so that only a keyframe
+    /// can follow.
+    pub(super) fn is_broken(&self, section: usize) -> bool {
+        self.wire.is_broken(section)
     }
 
     /// The viewer's link; `None` before there are keys.
@@ -152,7 +184,7 @@ impl Session {
 
     /// Processes everything that was passed in and the passing of time; returns what has happened.
     pub(super) fn pass(&mut self, now: Instant) -> Vec<Change> {
-        let Self { core, wire, flight, mailbox, control, .. } = self;
+        let Self { core, wire, flight, mailbox, control, near, .. } = self;
         let changes = core.pass(now, |to, datagram| {
             if is_dtls(&datagram) {
                 flight.sent(now, to, &datagram);
@@ -166,7 +198,7 @@ impl Session {
         // after a second.
         control.sort_by_key(|(_, datagram)| is_dtls(datagram));
         if let Some(keys) = core.keys() {
-            if let Err(error) = wire.secure(&keys.ours, now) {
+            if let Err(error) = wire.secure(&keys.ours, *near, now) {
                 tracing::warn!(%error, "can't encrypt a viewer's packets");
             }
             mailbox.gate().secure(keys.theirs);
@@ -191,6 +223,11 @@ impl Session {
         self.wire.batch()
     }
 
+    /// When media that waits may be sent.
+    pub(super) fn media_due(&self) -> Option<Instant> {
+        self.wire.due()
+    }
+
     /// The latest time for the next pass, if nothing arrives before.
     pub(super) fn due(&self) -> Option<Instant> {
         [self.core.due(), self.flight.due(), self.wire.due()].into_iter().flatten().min()
@@ -201,7 +238,7 @@ impl Session {
         self.mailbox.gate().failed()
     }
 
-    /// Privacy was switched on: packets of this video section are not retransmitted any more.
+    /// Privacy was switched on: nothing that was passed in before for this video section is sent any more.
     pub(super) fn forget(&mut self, section: usize) {
         self.wire.forget(section);
     }

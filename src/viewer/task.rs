@@ -169,6 +169,9 @@ impl Task {
                     // Units lead to media only, so nothing else is to be done after them.
                     unit = next(&mut course.media) => {
                         self.show(unit, &mut course);
+                        if let Some(due) = self.session.media_due() {
+                            set(timer.as_mut(), due, Instant::now());
+                        }
                         continue;
                     }
                     () = arrived.as_mut() => arrived.set(mailbox.arrived()),
@@ -203,10 +206,14 @@ impl Task {
     /// Takes what has arrived, does what is due and sends the result. Returns how the viewer ended, if it
     /// did.
     fn pass(&mut self, course: &mut Course, now: Instant) -> Option<End> {
+        self.session.unsent(course.route.unsent());
         self.session.receive(now);
         for change in self.session.pass(now) {
             match change {
-                Change::Selected(to) => self.line.select(to),
+                Change::Selected(to) => {
+                    self.line.select(to);
+                    self.session.set_near(self.port.is_near(to.ip()));
+                }
                 Change::Goodbye => return Some(End::Left("the viewer closed the connection".into())),
                 Change::State(state) => {
                     if let Some(end) = self.state(state, course, now) {
@@ -216,12 +223,16 @@ impl Task {
             }
         }
         self.send_control();
-        self.line.send_media(&mut course.route, self.session.media());
-        self.session.media().clear();
+        self.send_media(course);
+        self.steer(course, now, false);
         for (section, owed) in course.owed.iter_mut().enumerate() {
-            if self.session.wishes_keyframe(section) || owed.is_some_and(|owed| owed <= now) {
+            let (wishes, broken) = (self.session.wishes_keyframe(section), self.session.is_broken(section));
+            if wishes || broken || owed.is_some_and(|owed| owed <= now) {
                 let track = course.media.as_ref().and_then(|media| media.tracks.get(section));
-                let refused = track.is_some_and(|track| !track.wish_keyframe(Pts::now()));
+                let refused = track.is_some_and(|track| match broken {
+                    true => !track.need_keyframe(Pts::now()),
+                    false => !track.wish_keyframe(Pts::now()),
+                });
                 *owed = refused.then(|| now + WISH_AGAIN);
             }
         }
@@ -269,6 +280,7 @@ impl Task {
         *self.viewer.link.lock().unwrap_or_else(PoisonError::into_inner) = self.session.link(now);
         if let Some(media) = &mut course.media {
             media.tracks.iter_mut().for_each(Track::follow);
+            self.steer(course, now, true);
             return None;
         }
         let failed = self.session.handshake_failure();
@@ -284,20 +296,41 @@ impl Task {
         }
     }
 
+    /// Sends the media that may leave now.
+    fn send_media(&mut self, course: &mut Course) {
+        let sent = self.session.take_sent();
+        self.viewer.sent_bytes.fetch_add(sent.bytes, Ordering::Relaxed);
+        self.shared.status.counters.rtp_packets.add(sent.packets);
+        self.line.send_media(&mut course.route, self.session.media());
+        self.session.media().clear();
+    }
+
     /// Sends a unit, and all others that are available by now.
     fn show(&mut self, unit: Unit, course: &mut Course) {
         let sound = self.viewer.sound.load(Ordering::Relaxed);
-        let mut unit = Some(unit);
+        let (mut unit, now) = (Some(unit), Instant::now());
         while let Some(next) = unit {
-            let sent = self.session.send(&next, sound, Instant::now());
-            self.viewer.sent_bytes.fetch_add(sent.bytes, Ordering::Relaxed);
-            self.shared.status.counters.rtp_packets.add(sent.packets);
-            self.line.send_media(&mut course.route, self.session.media());
-            self.session.media().clear();
+            self.session.unsent(course.route.unsent());
+            self.session.send(&next, sound, now);
+            self.send_media(course);
             unit = course.media.as_mut().and_then(Media::try_recv);
         }
+        self.steer(course, now, false);
         if let Some(media) = &mut course.media {
             self.tell(media);
+        }
+    }
+
+    /// Tells the encoders what the link carries now; `chooses` is whether each picture also moves to the rung that
+    /// this suffices for.
+    fn steer(&mut self, course: &mut Course, now: Instant, chooses: bool) {
+        let Some(media) = &mut course.media else { return };
+        let (most_bps, fps) = media.most();
+        if most_bps == 0.0 {
+            return; // no camera has delivered yet
+        }
+        if let Some(share) = self.session.share(most_bps, fps, now) {
+            media.set_capacity(&share, chooses.then_some(now));
         }
     }
 

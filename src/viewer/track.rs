@@ -18,14 +18,16 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use tokio::sync::watch;
 
+use super::ladder::{Ladder, Step};
 use crate::clock::Pts;
 use crate::media::unit::VideoUnit;
 use crate::pipeline::camera::Camera;
 use crate::pipeline::demand::Claim;
-use crate::pipeline::hub::Subscription;
+use crate::pipeline::hub::{Capacity, Subscription};
 use crate::pipeline::quality::{Offered, Quality, Share};
 
 /// Number of pictures of the old rung that are held back.
@@ -40,6 +42,8 @@ const MOST_LATE: u32 = 3;
 #[derive(Default)]
 pub(super) struct Track {
     wish: Quality,
+    /// The choice of the rung, if the viewer leaves it to us.
+    ladder: Ladder,
     /// The current or next camera and rung; `None`: nothing is sent.
     target: Option<Target>,
     /// The rung that is sent now; `None`: nothing yet.
@@ -90,7 +94,9 @@ impl Rung {
 impl Track {
     /// Switches to that camera in this quality. Does nothing if that is already so.
     pub(super) fn show(&mut self, camera: &Arc<Camera>, wish: Quality) {
-        self.wish = wish;
+        if self.wish != wish {
+            (self.wish, self.ladder) = (wish, Ladder::default());
+        }
         if self.target.as_ref().is_none_or(|target| !target.source.is(camera)) {
             let still = self.at.as_ref().map(|at| &at.source).filter(|source| source.is(camera));
             let source = still.cloned().unwrap_or_else(|| {
@@ -135,7 +141,11 @@ impl Track {
     /// Switches to the rung that fits the requested quality best among those offered now.
     pub(super) fn follow(&mut self) {
         let Some(Target { source, offered }) = &mut self.target else { return };
-        let share = offered.borrow_and_update().nearest(self.wish);
+        let offered = *offered.borrow_and_update();
+        let share = match self.wish {
+            Quality::Auto => offered.nearest_to(self.ladder.at()),
+            wish => offered.nearest(wish),
+        };
         if self.next.as_ref().or(self.at.as_ref()).is_some_and(|now| now.is(source, share)) {
             return;
         }
@@ -186,6 +196,47 @@ impl Track {
     /// Its viewer lost pictures: requests a keyframe. Returns false if it does so too often.
     pub(super) fn wish_keyframe(&self, now: Pts) -> bool {
         self.at.as_ref().is_none_or(|at| at.pictures.wish_keyframe(now)) // it begins with one
+    }
+
+    /// Its pictures were dropped on the way to its viewer: requests a keyframe. Returns false if that is too soon.
+    pub(super) fn need_keyframe(&self, now: Pts) -> bool {
+        self.at.as_ref().is_none_or(|at| at.pictures.need_keyframe(now))
+    }
+
+    /// How much its pictures need at most, in bits per second, and how many there are a second at most; 0 before that
+    /// is known. That is of the rung that the viewer requests, even while its link does not carry it.
+    pub(super) fn most(&self) -> (f64, f64) {
+        let Some(Target { offered, .. }) = &self.target else { return (0.0, 0.0) };
+        let offered = *offered.borrow();
+        (offered.nearest(self.wish).bitrate_bps(offered.bitrate_bps).into(), offered.fps)
+    }
+
+    /// Moves to the rung that the link carries, if the viewer leaves the choice to us.
+    pub(super) fn choose(&mut self, carried_bps: f64, now: Instant) {
+        let Some(Target { source, offered }) = self.target.as_ref().filter(|_| self.wish == Quality::Auto)
+        else {
+            return;
+        };
+        let offered = *offered.borrow();
+        let own = |share| self.at.iter().chain(&self.next).find(|rung| rung.is(source, share));
+        let steps = offered.shares().map(|share| {
+            let others = match own(share) {
+                Some(rung) => rung.pictures.capacity_of_others(),
+                None => source.camera.video.hub(share).capacity(),
+            };
+            let most = share.bitrate_bps(offered.bitrate_bps);
+            Step { share, others_bps: others.bitrate_bps.min(most).into(), most_bps: most.into() }
+        });
+        let steps: Vec<_> = steps.collect();
+        self.ladder.choose(&steps, carried_bps, now);
+        self.follow();
+    }
+
+    /// Reports what the viewer's link carries of its pictures.
+    pub(super) fn set_capacity(&self, capacity: Capacity) {
+        for rung in self.at.iter().chain(&self.next) {
+            rung.pictures.set_capacity(capacity);
+        }
     }
 
     /// How often it lagged and skipped to a keyframe.

@@ -252,20 +252,17 @@ async fn a_viewer_that_stops_reading_tcp_harms_nobody() {
     stall.send_replace(true);
     let (ticker, start) = (Ticker::start(), Instant::now());
     let (mut last, mut gaps) = (start, vec![]);
-    while start.elapsed() < Duration::from_secs(30) && house.registry.count() == 2 {
+    while start.elapsed() < Duration::from_secs(15) {
         quick.next("video", video).await;
         gaps.push((last, Instant::now()));
         last = Instant::now();
     }
     ticker.judge(start, Instant::now());
     let longest = ticker.longest(gaps);
-    println!(
-        "gone after {:.1} s, {} datagrams dropped; the other's longest gap was {} ms",
-        start.elapsed().as_secs_f64(),
-        house.status.counters.datagrams_dropped.get(),
-        longest.as_millis()
-    );
-    assert_eq!(house.registry.count(), 1, "the stalled one is given up");
+    let [stalled, quick] = &house.registry.list()[..] else { panic!("both are there") };
+    let estimates = [stalled, quick].map(|facts| facts.link.as_ref().expect("known").estimate_bps);
+    println!("estimates {estimates:?}; the other's longest gap was {} ms", longest.as_millis());
+    assert!(estimates[0] < estimates[1] / 4, "it is sent next to nothing: {estimates:?}");
     // Who waits for the stalled one waits until it is given up. A busy machine takes half a second at times.
     assert!(longest < Duration::from_secs(2), "{longest:?}");
 }

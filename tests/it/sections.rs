@@ -169,7 +169,8 @@ async fn what_a_hidden_camera_had_captured_is_not_sent_again() {
     };
     viewer.client.send_rtcp(vec![nack(sources["back"]), nack(sources["front"])]).await;
     let mut again = vec![];
-    while again.len() < numbers[&sources["front"]].len() {
+    let mut expected: Vec<_> = numbers[&sources["front"]].iter().map(|number| (900, *number)).collect();
+    while again.len() < expected.len() {
         let repeated = viewer.client.next("a repetition", |packet| {
             let Packet::Rtp(packet) = packet else { return None };
             if sources.values().any(|source| *source == packet.header.ssrc) {
@@ -179,9 +180,11 @@ async fn what_a_hidden_camera_had_captured_is_not_sent_again() {
             let (_, size) = CAMERAS.iter().find(|(_, size)| rest.len() == *size)?;
             Some((*size, u16::from_be_bytes([*high, *low])))
         });
-        again.push(repeated.await);
+        let repeated = repeated.await;
+        if !again.contains(&repeated) {
+            again.push(repeated); // late ones come twice
+        }
     }
-    let mut expected: Vec<_> = numbers[&sources["front"]].iter().map(|number| (900, *number)).collect();
     again.sort_unstable();
     expected.sort_unstable();
     assert_eq!(again, expected, "packets of the other camera only");

@@ -232,7 +232,7 @@ impl<'a> Conversion<'a> {
         }
         let (size, smaller) = (Some(plan.size), self.reduction.smaller().is_ok());
         self.plan = Some(plan);
-        self.context.stream.offer(Offered { size, fps, smaller });
+        self.context.stream.offer(Offered { size, fps, bitrate_bps, smaller });
         if !same {
             self.prepare();
         }

@@ -2,6 +2,7 @@
 //! once for all its viewers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -16,13 +17,18 @@ use crate::heartbeat::{Heartbeat, WORK};
 use crate::media::frame::Size;
 use crate::media::h264::ProfileLevelId;
 use crate::media::i420::I420;
-use crate::media::packetize::packetize;
+use crate::media::packetize::{MAX_PAYLOAD, packetize};
 use crate::media::scale::scale;
 use crate::media::unit::VideoUnit;
-use crate::pipeline::hub::Hub;
+use crate::pipeline::hub::{Capacity, Hub};
 use crate::pipeline::orders;
 use crate::pipeline::quality::Share;
 use crate::pipeline::slot::Slot;
+
+/// Below this bitrate, in bits per second, packets are small: a large one would hold up sound for 30 ms.
+const SLOW_BPS: u32 = 300_000;
+/// Their payload, in bytes.
+const SMALL_PAYLOAD: usize = 500;
 
 /// The thread's name.
 pub(super) const fn name(share: Share) -> &'static str {
@@ -46,6 +52,8 @@ pub(super) struct Rung<'a> {
     told: Option<(ProfileLevelId, u32)>,
     /// Memory for scaled pictures.
     scaled: I420,
+    /// When the next picture is due, where the links carry fewer than there are.
+    next: Pts,
 }
 
 impl<'a> Rung<'a> {
@@ -60,6 +68,7 @@ impl<'a> Rung<'a> {
             encoder: None,
             told: None,
             scaled: I420::new(Size::new(0, 0)),
+            next: Pts::from_micros(0),
         }
     }
 
@@ -98,8 +107,9 @@ impl<'a> Rung<'a> {
     }
 
     fn work(&mut self, Job { plan, picture, idr }: Job) -> Result<(), Error> {
-        let result = match self.prepare(&plan) {
-            Ok(true) => picture.map_or(Ok(false), |picture| self.encode(&picture, idr)),
+        let capacity = self.hub.capacity();
+        let result = match self.prepare(&plan, capacity) {
+            Ok(true) => picture.map_or(Ok(false), |picture| self.encode(&picture, idr, capacity)),
             Ok(false) => Ok(false),
             Err(e) => Err(e),
         };
@@ -113,9 +123,9 @@ impl<'a> Rung<'a> {
         self.candidates.failed(e, Pts::now())
     }
 
-    /// Ensures that there is an encoder for this plan. Returns false if its level is not known yet, which
-    /// takes the full rung a moment: the next picture will have one.
-    fn prepare(&mut self, plan: &Plan) -> Result<bool, Error> {
+    /// Ensures that there is an encoder for this plan, with the rates that the best link carries. Returns false if
+    /// its level is not known yet, which takes the full rung a moment: the next picture will have one.
+    fn prepare(&mut self, plan: &Plan, capacity: Capacity) -> Result<bool, Error> {
         let level = match (self.share, plan.level.get()) {
             (Share::Full, _) => None,
             (_, None) => return Ok(false),
@@ -128,27 +138,30 @@ impl<'a> Rung<'a> {
             effort: plan.effort,
             level,
         };
+        // Without a subscriber there is no link to consider.
+        let capacity = if self.hub.subscribers() == 0 { Capacity::UNKNOWN } else { capacity };
+        let rates = (settings.bitrate_bps.min(capacity.bitrate_bps), (plan.fps as f32).min(capacity.fps));
         let mut known = self.encoder.take().filter(|encoder| serves(&**encoder, settings));
-        let aims = known.as_mut().is_some_and(|encoder| aim(&mut **encoder, settings, plan.fps).is_ok());
+        let aims = known.as_mut().is_some_and(|encoder| aim(&mut **encoder, rates).is_ok());
         let encoder = match known {
             Some(encoder) if aims => encoder,
             _ => {
                 let mut encoder = self.candidates.make(settings)?;
-                aim(&mut *encoder, settings, plan.fps)?;
+                aim(&mut *encoder, rates)?;
                 encoder
             }
         };
         if self.share == Share::Full {
-            self.report(&*encoder);
+            self.report(&*encoder, settings.bitrate_bps);
             let _ = plan.level.set(encoder.profile().0[2]); // usually set by an earlier job of this plan
         }
         self.encoder = Some(encoder);
         Ok(true)
     }
 
-    /// Reports the encoder whose profile goes into answers, if it has changed.
-    fn report(&mut self, encoder: &dyn VideoEncoder) {
-        let (profile, bitrate_bps) = (encoder.profile(), encoder.settings().bitrate_bps);
+    /// Reports the encoder whose profile goes into answers, and its bitrate for a good link, if they have changed.
+    fn report(&mut self, encoder: &dyn VideoEncoder, bitrate_bps: u32) {
+        let profile = encoder.profile();
         if self.told == Some((profile, bitrate_bps)) {
             return;
         }
@@ -161,14 +174,18 @@ impl<'a> Rung<'a> {
         });
     }
 
-    /// Encodes a picture and publishes it. Returns whether it became an IDR.
-    fn encode(&mut self, picture: &Arc<Picture>, idr: bool) -> Result<bool, Error> {
+    /// Encodes a picture and publishes it, unless no link carries it. Returns whether it became an IDR.
+    fn encode(&mut self, picture: &Arc<Picture>, idr: bool, capacity: Capacity) -> Result<bool, Error> {
         let Context { status, clock, private, .. } = self.context;
-        let Some(encoder) = &mut self.encoder else { return Ok(false) };
         if self.hub.subscribers() == 0 {
             return Ok(false); // they have left meanwhile
         }
-        let (size, work) = (encoder.settings().size, Work::begin());
+        if !idr && (capacity.pause || !self.is_due(picture.pts, capacity.fps)) {
+            return Ok(false);
+        }
+        let Some(encoder) = &mut self.encoder else { return Ok(false) };
+        let (Settings { size, bitrate_bps, .. }, work) = (encoder.settings(), Work::begin());
+        let payload = if bitrate_bps < SLOW_BPS { SMALL_PAYLOAD } else { MAX_PAYLOAD };
         let image = if picture.image.size() == size {
             &picture.image
         } else {
@@ -179,7 +196,7 @@ impl<'a> Rung<'a> {
             &self.scaled
         };
         let coded = encoder.encode(image, picture.pts, idr)?;
-        let (idr, payloads) = (coded.idr, packetize(&coded.nals));
+        let (idr, payloads) = (coded.idr, packetize(&coded.nals, payload));
         let counters = &status.counters;
         counters.encoded.count();
         counters.encoded_bytes.add(payloads.iter().map(|p| p.len() as u64).sum());
@@ -195,6 +212,17 @@ impl<'a> Rung<'a> {
         }
         Ok(idr)
     }
+
+    /// Whether to encode this picture, where the links carry only this many a second.
+    fn is_due(&mut self, pts: Pts, fps: f32) -> bool {
+        let interval = Duration::from_secs_f32(1.0 / fps.max(1.0));
+        // A quarter of an interval early is in time: pictures do not come at exact times.
+        if pts + interval / 4 < self.next {
+            return false;
+        }
+        self.next = (self.next + interval).max(pts);
+        true
+    }
 }
 
 /// Whether an encoder has these settings, apart from its rates.
@@ -203,9 +231,9 @@ fn serves(encoder: &dyn VideoEncoder, settings: Settings) -> bool {
     Settings { bitrate_bps: now.bitrate_bps, fps: now.fps, ..settings } == now
 }
 
-/// Sets an encoder's bitrate from these settings, and its frame rate to `fps`.
-fn aim(encoder: &mut dyn VideoEncoder, settings: Settings, fps: f64) -> Result<(), Error> {
-    let (now, bitrate_bps, fps) = (encoder.settings(), settings.bitrate_bps, fps as f32);
+/// Sets an encoder's bitrate and frame rate.
+fn aim(encoder: &mut dyn VideoEncoder, (bitrate_bps, fps): (u32, f32)) -> Result<(), Error> {
+    let now = encoder.settings();
     if (now.bitrate_bps, now.fps) == (bitrate_bps, fps) {
         Ok(())
     } else {

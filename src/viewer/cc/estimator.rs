@@ -259,6 +259,18 @@ impl Estimator {
         }
     }
 
+    /// Changes the bitrate that can be used ([`Limits::wanted_bps`]).
+    pub(crate) fn want(&mut self, bps: f64) {
+        self.limits.wanted_bps = bps;
+    }
+
+    /// Until the first report, the link is assumed to carry at least this.
+    pub(crate) fn assume(&mut self, bps: f64) {
+        if self.state == State::Starting {
+            self.estimate_bps = self.estimate_bps.max(bps);
+        }
+    }
+
     /// Records that a packet was sent. `size` includes all headers; `number` is its transport-wide sequence
     /// number, if it has one.
     pub(crate) fn sent(
@@ -355,9 +367,9 @@ impl Estimator {
     }
 
     /// A TCP socket holds this many bytes that are not sent or not acknowledged (`SIOCOUTQ`), including what
-    /// waits to be written to it.
-    pub(crate) fn unsent(&mut self, bytes: usize) {
-        self.unsent = Some(bytes as f64);
+    /// waits to be written to it; `None` over UDP.
+    pub(crate) fn unsent(&mut self, bytes: Option<usize>) {
+        self.unsent = bytes.map(|bytes| bytes as f64);
     }
 
     /// The delay of what a TCP socket holds beyond what is in flight, in seconds.

@@ -99,4 +99,9 @@ impl Timeline {
     pub(super) fn seconds(self, at: Instant) -> f64 {
         at.saturating_duration_since(self.0).as_secs_f64()
     }
+
+    /// The moment at these seconds from the start.
+    pub(super) fn moment(self, seconds: f64) -> Instant {
+        self.0 + Duration::from_secs_f64(seconds.max(0.0))
+    }
 }

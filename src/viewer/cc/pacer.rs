@@ -7,7 +7,8 @@
 //!
 //! Pictures that are too late are dropped up to the next clean point (an IDR) instead of being sent late:
 //! what follows the gap could not be decoded. Packets get their sequence numbers when they are released, so
-//! receivers do not miss the dropped ones.
+//! receivers do not miss the dropped ones. Pictures of several streams share the queue; each stream has its own
+//! clean points.
 
 use std::collections::VecDeque;
 
@@ -33,11 +34,15 @@ const PROBE_BYTES: usize = 1_200;
 struct Item<T> {
     size: usize,
     queued_s: f64,
-    /// Whether it is the first packet of an IDR.
-    clean: bool,
-    /// Whether it belongs to an IDR.
-    idr: bool,
+    place: Place,
     what: T,
+}
+
+impl<T> Item<T> {
+    /// Whether it is the first packet of an IDR.
+    fn is_clean(&self) -> bool {
+        self.place.is_clean()
+    }
 }
 
 /// What to send now.
@@ -50,13 +55,30 @@ pub(crate) enum Next<T> {
     Copy(usize, u32),
 }
 
-/// The position of a picture's packet in its stream.
+/// The position of a picture's packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
+    /// The number of its stream, below 32.
+    pub stream: usize,
     /// Whether it belongs to an IDR.
     pub idr: bool,
     /// Whether it is the first packet of its picture.
     pub first: bool,
+}
+
+impl Place {
+    fn is_clean(self) -> bool {
+        self.idr && self.first
+    }
+
+    /// The bit of its stream.
+    fn bit(self) -> u32 {
+        bit(self.stream)
+    }
+}
+
+fn bit(stream: usize) -> u32 {
+    1 << (stream % 32)
 }
 
 /// Queues packets until they may leave.
@@ -70,8 +92,10 @@ pub(crate) struct Pacer<T> {
     /// Bytes that may be sent; negative after sound that did not wait.
     bucket: f64,
     filled_s: f64,
-    /// Pictures were dropped, so only an IDR can follow.
-    broken: bool,
+    /// The streams of pictures, one bit each.
+    streams: u32,
+    /// Those of which pictures were dropped, so that only an IDR can follow.
+    broken: u32,
     /// There is no packet to copy for this probe.
     no_copies: bool,
 }
@@ -86,7 +110,8 @@ impl<T> Default for Pacer<T> {
             repeat_bytes: 0,
             bucket: 0.0,
             filled_s: 0.0,
-            broken: false,
+            streams: 1,
+            broken: 0,
             no_copies: false,
         }
     }
@@ -95,7 +120,7 @@ impl<T> Default for Pacer<T> {
 impl<T> Pacer<T> {
     /// Queues a sound packet or a retransmission.
     pub(crate) fn push(&mut self, kind: Kind, size: usize, what: T, now_s: f64) {
-        let item = Item { size, queued_s: now_s, clean: false, idr: false, what };
+        let item = Item { size, queued_s: now_s, place: Place::default(), what };
         let (queue, most) = match kind {
             Kind::Sound => (&mut self.sound, MOST.0),
             _ => {
@@ -114,32 +139,64 @@ impl<T> Pacer<T> {
 
     /// Queues a packet of a picture. Returns false if it is refused because an IDR is needed first.
     pub(crate) fn push_video(&mut self, size: usize, place: Place, what: T, now_s: f64) -> bool {
-        let clean = place.idr && place.first;
-        if self.broken && !clean {
-            return false;
-        }
-        if clean {
+        let stream = place.bit();
+        self.streams |= stream;
+        if place.is_clean() {
             // A receiver that gets this IDR needs nothing from before it.
-            self.broken = false;
+            self.broken &= !stream;
+        }
+        if self.broken & stream != 0 {
+            return false;
         }
         if self.video.len() == MOST.2 {
             self.drop_video();
+            self.broken |= stream; // this packet is missing
             return false;
         }
         self.video_bytes += size;
-        self.video.push_back(Item { size, queued_s: now_s, clean, idr: place.idr, what });
+        self.video.push_back(Item { size, queued_s: now_s, place, what });
         true
     }
 
-    /// Drops all waiting pictures up to the newest clean point. Returns whether an IDR is needed now.
+    /// Whether an IDR of this stream is needed, because pictures were dropped.
+    pub(crate) fn is_broken(&self, stream: usize) -> bool {
+        self.broken & bit(stream) != 0
+    }
+
+    /// Drops the waiting pictures of each stream up to its newest clean point. Returns whether an IDR is needed
+    /// now.
     pub(crate) fn drop_video(&mut self) -> bool {
-        let keep = self.video.iter().rposition(|item| item.clean);
-        let drop = keep.unwrap_or(self.video.len());
-        self.broken |= keep.is_none();
-        for item in self.video.drain(..drop) {
-            self.video_bytes -= item.size;
+        let clean = self.video.iter().filter(|item| item.is_clean()).fold(0, |all, i| all | i.place.bit());
+        // The streams of which no older packet is kept.
+        let mut complete = self.streams & !clean;
+        self.broken |= complete;
+        let mut waiting = std::mem::take(&mut self.video);
+        while let Some(item) = waiting.pop_back() {
+            if complete & item.place.bit() != 0 {
+                self.video_bytes -= item.size;
+                continue;
+            }
+            if item.is_clean() {
+                complete |= item.place.bit();
+            }
+            self.video.push_front(item);
         }
-        self.broken
+        self.broken != 0
+    }
+
+    /// Removes waiting pictures and retransmissions without asking for an IDR.
+    pub(crate) fn remove(&mut self, is_gone: impl Fn(&T) -> bool) {
+        for (queue, bytes) in
+            [(&mut self.video, &mut self.video_bytes), (&mut self.repeats, &mut self.repeat_bytes)]
+        {
+            queue.retain(|item| {
+                let gone = is_gone(&item.what);
+                if gone {
+                    *bytes -= item.size;
+                }
+                !gone
+            });
+        }
     }
 
     /// Drops the waiting retransmissions, because their pictures are no longer shown.
@@ -152,10 +209,9 @@ impl<T> Pacer<T> {
     pub(crate) fn drop_late(&mut self, now_s: f64, drive: &Drive) -> bool {
         if self.repeat_bytes as f64 * 8.0 > MOST_REPEATS_S * drive.estimate_bps {
             self.drop_repeats();
-            self.drop_video();
-            return self.broken;
+            return self.drop_video();
         }
-        let late = |item: &Item<T>| now_s - item.queued_s > if item.idr { LATE_IDR_S } else { LATE_S };
+        let late = |item: &Item<T>| now_s - item.queued_s > if item.place.idr { LATE_IDR_S } else { LATE_S };
         self.video.front().is_some_and(late) && self.drop_video()
     }
 
@@ -277,7 +333,7 @@ mod tests {
     fn a_keyframe_leaves_at_the_calm_pace() {
         let mut pacer = Pacer::default();
         for n in 0..50 {
-            pacer.push_video(1200, Place { idr: true, first: n == 0 }, n, 0.0);
+            pacer.push_video(1200, Place { stream: 0, idr: true, first: n == 0 }, n, 0.0);
         }
         let out = run(&mut pacer, &SLOW, 0.0, 1.0);
         assert_eq!(out.len(), 50);
@@ -311,10 +367,33 @@ mod tests {
         assert!(run(&mut pacer, &held, 0.0, 0.5).is_empty());
         assert!(!pacer.drop_late(0.5, &SLOW));
         assert!(pacer.drop_late(0.7, &SLOW), "an IDR is needed");
-        assert!(!pacer.push_video(1200, Place { idr: false, first: true }, 20, 0.7));
-        assert!(pacer.push_video(1200, Place { idr: true, first: true }, 21, 0.8));
-        assert!(pacer.push_video(1200, Place { idr: false, first: true }, 22, 0.8));
+        let picture = |idr| Place { stream: 0, idr, first: true };
+        assert!(!pacer.push_video(1200, picture(false), 20, 0.7));
+        assert!(pacer.push_video(1200, picture(true), 21, 0.8));
+        assert!(pacer.push_video(1200, picture(false), 22, 0.8));
         assert_eq!(run(&mut pacer, &SLOW, 0.8, 0.9).iter().map(|o| o.2).collect::<Vec<_>>(), [21, 22]);
+    }
+
+    #[test]
+    fn each_stream_is_kept_from_its_own_clean_point_on() {
+        let mut pacer = Pacer::default();
+        let push = |pacer: &mut Pacer<u32>, stream, idr, what| {
+            pacer.push_video(1200, Place { stream, idr, first: true }, what, 0.0)
+        };
+        for (stream, idr, what) in [(0, false, 1), (1, false, 2), (0, true, 3), (1, false, 4), (0, false, 5)]
+        {
+            assert!(push(&mut pacer, stream, idr, what));
+        }
+        assert!(pacer.drop_video());
+        assert_eq!([0, 1].map(|stream| pacer.is_broken(stream)), [false, true]);
+        assert!(!push(&mut pacer, 1, false, 6) && push(&mut pacer, 0, false, 7));
+        assert!(push(&mut pacer, 1, true, 8));
+        assert!(!pacer.is_broken(1));
+        assert_eq!(pacer.waiting(), 4 * 1200);
+        pacer.push(Kind::Repeat, 1200, 5, 0.0);
+        pacer.remove(|what| *what == 5);
+        assert_eq!(pacer.waiting(), 3 * 1200);
+        assert_eq!(run(&mut pacer, &SLOW, 0.0, 0.5).iter().map(|o| o.2).collect::<Vec<_>>(), [3, 7, 8]);
     }
 
     #[test]
@@ -323,7 +402,7 @@ mod tests {
         for n in 0..10_000 {
             pacer.push(Kind::Sound, 100, n, 0.0);
             pacer.push(Kind::Repeat, 100, n, 0.0);
-            pacer.push_video(100, Place { idr: true, first: true }, n, 0.0);
+            pacer.push_video(100, Place { stream: 0, idr: true, first: true }, n, 0.0);
         }
         assert!(pacer.sound.len() <= MOST.0 && pacer.repeats.len() <= MOST.1 && pacer.video.len() <= MOST.2);
         assert_eq!(pacer.waiting(), (pacer.repeats.len() + pacer.video.len()) * 100);

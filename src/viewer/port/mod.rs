@@ -216,6 +216,11 @@ impl Port {
         self.inner.links.source(address)
     }
 
+    /// Whether the path to this address is probably fast.
+    pub fn is_near(&self, address: IpAddr) -> bool {
+        self.inner.links.is_near(address)
+    }
+
     /// Opens a line for a new viewer.
     pub fn line(&self) -> Line {
         let mailbox = Arc::new(Mailbox::default());

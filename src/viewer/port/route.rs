@@ -18,6 +18,16 @@ enum Known {
     Tcp(Connection),
 }
 
+impl Route {
+    /// Number of bytes that a TCP connection to the viewer holds; `None` over UDP.
+    pub fn unsent(&self) -> Option<usize> {
+        match &self.0 {
+            Some(Known::Tcp(connection)) => Some(connection.unsent()),
+            _ => None,
+        }
+    }
+}
+
 impl Line {
     /// Sends media. What can't be sent is lost, as on any network.
     pub fn send_media(&self, route: &mut Route, batch: &Batch) {

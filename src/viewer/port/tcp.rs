@@ -37,6 +37,8 @@ const WRITE: usize = 64 * 1024;
 const DRAIN: Duration = Duration::from_millis(200);
 /// How often to check that.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
+/// How often to ask the kernel what it holds, while it holds anything.
+const HELD_LOOK: Duration = Duration::from_millis(20);
 /// Pause after an accept failed for lack of resources.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -131,18 +133,23 @@ async fn reading(
 }
 
 async fn writing(mut to: OwnedWriteHalf, mut queue: Queue, over: CancellationToken) -> io::Result<()> {
-    let mut out = BytesMut::with_capacity(WRITE);
+    let (mut out, unsent) = (BytesMut::with_capacity(WRITE), queue.unsent.clone());
     loop {
+        let holds = held(&to)?;
+        unsent.set_held(holds);
         tokio::select! {
             biased; // first what waits
             Some(done) = queue.concealed.recv() => {
-                while queue.frames.try_recv().is_ok() {}
+                while let Ok(frame) = queue.frames.try_recv() {
+                    unsent.done(frame.len());
+                }
                 drained(&to).await?;
                 let _ = done.send(()); // the caller may have stopped waiting
                 continue;
             }
             Some(frame) = queue.frames.recv() => out.extend_from_slice(&frame),
             () = over.cancelled() => return Ok(()),
+            () = tokio::time::sleep(HELD_LOOK), if holds > 0 => continue,
         }
         // Everything that waits goes in one write.
         while out.len() + 2 + LARGEST <= WRITE
@@ -150,6 +157,7 @@ async fn writing(mut to: OwnedWriteHalf, mut queue: Queue, over: CancellationTok
         {
             out.extend_from_slice(&frame);
         }
+        let bytes = out.len();
         tokio::select! {
             biased;
             written = to.write_all_buf(&mut out) => written?,
@@ -157,6 +165,7 @@ async fn writing(mut to: OwnedWriteHalf, mut queue: Queue, over: CancellationTok
             Some(_done) = queue.concealed.recv() => return Err(reset(&to)),
             () = over.cancelled() => return Err(reset(&to)),
         }
+        unsent.done(bytes);
     }
 }
 
@@ -172,11 +181,11 @@ async fn drained(to: &OwnedWriteHalf) -> io::Result<()> {
 }
 
 /// Number of written bytes that have not been acknowledged (tcp(7), SIOCOUTQ).
-fn held(to: &OwnedWriteHalf) -> io::Result<libc::c_int> {
+fn held(to: &OwnedWriteHalf) -> io::Result<usize> {
     let mut bytes: libc::c_int = 0;
     // SAFETY: the descriptor stays open while `to` is borrowed, and the kernel writes one int.
     let asked = unsafe { libc::ioctl(to.as_ref().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
-    if asked == 0 { Ok(bytes) } else { Err(io::Error::last_os_error()) }
+    if asked == 0 { Ok(bytes.unsigned_abs() as usize) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Makes the kernel discard its data when the connection is closed, which must follow.

@@ -90,6 +90,11 @@ impl Link {
         self.waiting.insert((self.newest, self.count), parcel);
     }
 
+    /// How long a datagram that is sent now would wait.
+    pub(crate) fn queue(&self, now: Instant) -> Duration {
+        self.busy.saturating_duration_since(now)
+    }
+
     pub(crate) fn due(&self) -> Option<Instant> {
         self.waiting.first_key_value().map(|((at, _), _)| *at)
     }

@@ -36,6 +36,9 @@ const AUDIO: RtpClock = RtpClock { hz: AUDIO_HZ, offset: 9 };
 /// Packets per picture, time between pictures, and between sounds.
 const PARTS: usize = 5;
 const PICTURE: Duration = Duration::from_micros(33_333);
+const FPS: f64 = 30.0;
+/// Bits per second of pictures that all have the same size.
+const SAME_BPS: f64 = PARTS as f64 * 805.0 * 8.0 * FPS;
 const SOUND: Duration = Duration::from_millis(20);
 
 /// A good link; tests change some of it.
@@ -68,6 +71,9 @@ struct World {
     pictures: u32,
     /// The source of pictures, if it is not the world itself.
     studio: Option<Studio>,
+    /// The most that the pictures need, in bits per second, where an encoder follows the link; otherwise all have the
+    /// same size.
+    follows: Option<f64>,
     /// Every n-th picture is never passed to the session, as if the hub's queue had overflowed.
     dropped: Option<u32>,
     state: RTCPeerConnectionState,
@@ -152,6 +158,7 @@ impl World {
             sound: start,
             pictures: 0,
             studio: None,
+            follows: None,
             dropped: None,
             state: RTCPeerConnectionState::New,
             goodbye: false,
@@ -269,7 +276,7 @@ impl World {
             }
             studio.cameras.iter_mut().for_each(|rungs| rungs.turn(self.pts(now)));
             while let Some(unit) = studio.media.try_recv() {
-                self.sent += self.session.send(&unit, false, now).packets;
+                self.session.send(&unit, false, now);
             }
             self.studio = Some(studio);
             self.media();
@@ -277,8 +284,9 @@ impl World {
         while self.playing && self.picture <= now {
             let unit = self.next_picture();
             self.picture += PICTURE;
+            let Some(unit) = unit else { continue };
             if self.dropped.is_none_or(|every| !self.pictures.is_multiple_of(every)) {
-                self.sent += self.session.send(&unit, false, now).packets;
+                self.session.send(&unit, false, now);
                 self.media();
             }
         }
@@ -287,19 +295,30 @@ impl World {
             let payload = Bytes::from_static(&[7; 80]);
             let unit = Unit::Audio(Arc::new(AudioUnit { pts, rtp_time: AUDIO.ticks(pts), payload }));
             self.sound += SOUND;
-            self.sent += self.session.send(&unit, false, now).packets;
+            self.session.send(&unit, false, now);
             self.media();
         }
     }
 
-    fn next_picture(&mut self) -> Unit {
+    /// The next picture, unless none is to be encoded.
+    fn next_picture(&mut self) -> Option<Unit> {
         let pts = self.pts(self.picture);
         self.pictures += 1;
+        let (mut idr, mut parts) = (false, PARTS);
+        let share = self.session.share(self.follows.unwrap_or(SAME_BPS), FPS, self.now);
+        if let Some(share) = share.filter(|_| self.follows.is_some()) {
+            idr = self.session.is_broken(0);
+            if share.pause && !idr {
+                return None;
+            }
+            let bytes = share.video_bps / FPS / 8.0 * if idr { 5.0 } else { 1.0 };
+            parts = (bytes / 805.0).round().max(1.0) as usize;
+        }
         let payload =
             Bytes::copy_from_slice(&[&[0x41][..], &self.pictures.to_be_bytes(), &[7; 800]].concat());
-        let payloads = vec![payload; PARTS];
+        let payloads = vec![payload; parts];
         let rtp_time = VIDEO.ticks(pts);
-        Unit::Video(0, Arc::new(VideoUnit { pts, taken: pts, ready: pts, rtp_time, idr: false, payloads }))
+        Some(Unit::Video(0, Arc::new(VideoUnit { pts, taken: pts, ready: pts, rtp_time, idr, payloads })))
     }
 
     fn pts(&self, at: Instant) -> Pts {
@@ -316,6 +335,7 @@ impl World {
     }
 
     fn media(&mut self) {
+        self.sent += self.session.take_sent().packets;
         let way = self.demux.media(self.line);
         for run in self.session.media().runs(64) {
             for datagram in run.datagrams() {

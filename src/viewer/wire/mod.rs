@@ -2,17 +2,21 @@
 //! through here: webrtc's core sees none of it.
 //!
 //! ```text
-//!  unit ─────────► stream, packet ─┐
-//!  feedback ─► resend ─────────────┼─► release (numbers, seal) ─► batch ─► the port
-//!  time ─────► report ─────────────┘
+//!  unit ───────────────► pacer ─► release (numbers, seal) ─► batch ─► the port
+//!  feedback ─► resend ──► ▲                      ▲
+//!  time ─────► report ───────────────────────────┘
 //! ```
+//!
+//! What the viewer reports goes to the estimator (see [`super::cc`]), which sets the pace.
 //!
 //! Each picture is a [`Stream`] with its own [`Resend`]; all share the transport-wide numbers and the seal.
 
 mod arrivals;
 mod batch;
+mod carried;
 mod feedback;
 mod packet;
+mod rate;
 mod release;
 mod report;
 mod resend;
@@ -24,15 +28,16 @@ use std::time::{Duration, Instant};
 
 use rtc::crypto::CryptoError;
 
+use self::carried::Carried;
 use self::feedback::Feedback;
 use self::packet::{HEADER, Packet};
-use self::release::Release;
+use self::release::{Release, Waiting};
 use self::resend::{Part, Resend};
-use super::cc::{Figures, Kind, Report, Said};
+use super::cc::{Figures, Kind, Next, Report, Said, Share};
 use super::delay::PlayoutDelay;
 use super::keys::Master;
 use super::media::Unit;
-use crate::media::unit::{AudioUnit, VideoUnit};
+use crate::media::unit::VideoUnit;
 
 pub(super) use self::batch::{Batch, Run};
 pub(super) use self::report::NtpClock;
@@ -64,6 +69,10 @@ pub(super) struct Wire {
     clock: arrivals::Clock,
     /// The reports being processed; kept to reuse the allocation.
     arrived: Vec<Report>,
+    /// What was sent since [`Self::take_sent`].
+    sent: Sent,
+    /// When packets that wait may be released.
+    paced: Option<Instant>,
 }
 
 /// The outgoing state of a video section.
@@ -74,6 +83,8 @@ struct Section {
     /// Whether packets are kept for retransmission.
     repeats: bool,
     delay: PlayoutDelay,
+    /// What the transport-wide numbers of its packets carried.
+    carried: Carried,
 }
 
 /// What was sent.
@@ -87,9 +98,19 @@ pub(super) struct Sent {
 
 impl Wire {
     /// Creates the wire without pictures; with sound, if the viewer receives any.
-    pub(super) fn new(audio: Option<Stream>, ntp: NtpClock) -> Self {
-        let (release, clock) = (Release::default(), arrivals::Clock::default());
-        Self { sections: vec![], audio, ntp, release, reports: None, clock, arrived: vec![] }
+    /// `reports` is whether the viewer reports single packets (transport-wide feedback).
+    pub(super) fn new(audio: Option<Stream>, ntp: NtpClock, reports: bool) -> Self {
+        Self {
+            sections: vec![],
+            audio,
+            ntp,
+            release: Release::new(reports),
+            reports: None,
+            clock: arrivals::Clock::default(),
+            arrived: vec![],
+            sent: Sent::default(),
+            paced: None,
+        }
     }
 
     /// Begins a picture in the video section with this number, an existing one or the next; `sound` is
@@ -97,53 +118,101 @@ impl Wire {
     pub(super) fn begin(&mut self, number: usize, picture: Picture, sound: bool) {
         let Picture { video, rtx, repeats } = picture;
         let (resend, delay) = (Resend::new(), PlayoutDelay::new(sound));
-        let section = Section { video, rtx, resend, repeats, delay };
+        let section = Section { video, rtx, resend, repeats, delay, carried: Carried::default() };
+        self.release.remove(number);
         match self.sections.get_mut(number) {
             Some(before) => *before = section,
             None => self.sections.push(section),
         }
     }
 
-    /// The DTLS handshake is complete: packets are sealed with these keys.
+    /// The DTLS handshake is complete: packets are sealed with these keys. `near` is whether the path is probably
+    /// fast.
     ///
     /// # Errors
     /// The cipher is not available.
-    pub(super) fn secure(&mut self, ours: &Master, now: Instant) -> Result<(), CryptoError> {
-        self.release.secure(ours, now)?;
+    pub(super) fn secure(&mut self, ours: &Master, near: bool, now: Instant) -> Result<(), CryptoError> {
+        self.release.secure(ours, near, now)?;
         self.reports = Some(now);
         Ok(())
     }
 
-    /// Sends a picture or a sound packet, if the viewer receives that kind.
-    pub(super) fn unit(&mut self, unit: &Unit, sound: bool, now: Instant) -> Sent {
-        let Self { sections, release, .. } = self;
+    /// Sends a picture or a sound packet, if the viewer receives that kind, as soon as the link can carry it.
+    pub(super) fn unit(&mut self, unit: &Unit, sound: bool, now: Instant) {
         match unit {
-            _ if !release.is_open() => Sent::default(),
-            Unit::Video(section, video) => {
-                sections.get_mut(*section).map(|s| s.picture(release, video, sound, now)).unwrap_or_default()
+            _ if !self.release.is_open() => {}
+            Unit::Video(number, unit) => self.picture(*number, unit, sound, now),
+            Unit::Audio(unit) if self.audio.is_some() => self.release.sound(unit, now),
+            Unit::Audio(_) => {}
+        }
+        self.release(now);
+    }
+
+    fn picture(&mut self, number: usize, unit: &Arc<VideoUnit>, sound: bool, now: Instant) {
+        let Some(section) = self.sections.get_mut(number) else { return };
+        // In all of its packets: they have the same size then, and leave together.
+        let playout_delay = section.delay.next(sound, unit.idr);
+        for part in 0..unit.payloads.len() {
+            let part = Part { unit: unit.clone(), part, transport_wide: None, playout_delay };
+            if !self.release.part(number, part, now) {
+                return;
             }
-            Unit::Audio(audio) => self.sound(audio, now),
         }
     }
 
-    fn sound(&mut self, unit: &AudioUnit, now: Instant) -> Sent {
-        let mut sent = Sent::default();
-        let Some(audio) = &mut self.audio else { return sent };
-        let packet = Packet {
-            // A marker would begin a talkspurt (RFC 3551 section 4.1); without silence suppression there is
-            // one only.
-            marker: false,
-            number: audio.number(),
-            timestamp: unit.rtp_time,
-            transport_wide: self.release.transport_wide(audio),
-            payload: &unit.payload,
-            ..Default::default()
-        };
-        if self.release.packet(audio, &packet, Kind::Sound, now) {
-            audio.count(unit.payload.len(), unit.rtp_time, unit.pts);
-            sent.count(unit.payload.len());
+    /// Sends what may leave now.
+    fn release(&mut self, now: Instant) {
+        if self.release.drop_late(now) {
+            self.sections.iter_mut().for_each(Section::forget);
         }
-        sent
+        while let Some(next) = self.release.next(now) {
+            let Self { sections, audio, release, sent, .. } = self;
+            match next {
+                Next::Packet(_, Waiting::Sound(unit), _) => {
+                    let Some(audio) = audio else { continue };
+                    let packet = Packet {
+                        // A marker would begin a talkspurt (RFC 3551 section 4.1); without silence suppression
+                        // there is one only.
+                        marker: false,
+                        number: audio.number(),
+                        timestamp: unit.rtp_time,
+                        transport_wide: release.transport_wide(audio),
+                        payload: &unit.payload,
+                        ..Default::default()
+                    };
+                    if release.packet(audio, &packet, Kind::Sound, None, now) {
+                        audio.count(unit.payload.len(), unit.rtp_time, unit.pts);
+                        sent.count(unit.payload.len());
+                    }
+                }
+                Next::Packet(_, Waiting::Part(number, part), probe) => {
+                    if let Some(section) = sections.get_mut(number) {
+                        if part.begins_idr() {
+                            // A viewer that gets this picture needs nothing from before it.
+                            section.forget();
+                            release.remove_repeats(number);
+                        }
+                        section.part(release, part, probe, sent, now);
+                    }
+                }
+                Next::Packet(_, Waiting::Repeat(section, number), probe) => {
+                    if let Some(section) = sections.get_mut(section) {
+                        section.repeat(release, number, probe, now);
+                    }
+                }
+                Next::Copy(most, id) => {
+                    if !sections.iter_mut().any(|section| section.copy(release, most, id, now)) {
+                        release.no_copy();
+                    }
+                }
+            }
+        }
+        self.paced = self.release.due(now);
+    }
+
+    /// What was sent since the previous call, without retransmissions.
+    pub(super) fn take_sent(&mut self) -> Sent {
+        std::mem::take(&mut self.sent)
     }
 
     /// Processes decrypted RTCP of the viewer. Calls `wish` for each section in which it requests a keyframe.
@@ -153,6 +222,12 @@ impl Wire {
         let others = arrivals::read(compound, clock, arrived);
         if !arrived.is_empty() {
             release.arrived(arrived, now);
+            for (number, section) in sections.iter_mut().enumerate() {
+                let Section { carried, .. } = section;
+                let lost = arrived.iter().filter_map(|r| carried.reported(r.number, r.arrived.is_some()));
+                let lost: Vec<_> = lost.collect();
+                section.lost(release, number, lost, now);
+            }
         }
         if !others {
             return; // browsers send these reports alone, ten to twenty times a second
@@ -167,7 +242,7 @@ impl Wire {
                 },
                 Feedback::Lost(ssrc, numbers) => {
                     if let Some(section) = of(ssrc) {
-                        sections[section].lost(release, numbers, now);
+                        sections[section].lost(release, section, numbers, now);
                     }
                 }
                 Feedback::Answered { ssrc, lsr, dlsr, lost } => {
@@ -188,11 +263,11 @@ impl Wire {
 
     /// Sends what is due.
     pub(super) fn timeout(&mut self, now: Instant) {
+        self.release(now);
         if self.reports.is_none_or(|due| now < due) {
             return;
         }
         self.reports = Some(now + REPORT_INTERVAL);
-        self.release.timeout(now);
         for Section { video, resend, .. } in &mut self.sections {
             let Some((ntp_time, report)) = report::of(video, self.ntp) else { continue };
             resend.reported(ntp_time, now);
@@ -210,11 +285,28 @@ impl Wire {
 
     /// When [`Self::timeout`] has something to do.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.reports
+        self.reports.into_iter().chain(self.paced).min()
     }
 
-    /// Packets that were sent before in this video section are not retransmitted any more.
+    /// What the pictures may use, if they could use `most_bps` and come `fps` times a second at most; `None`
+    /// before there are keys.
+    pub(super) fn share(&mut self, most_bps: f64, fps: f64, now: Instant) -> Option<Share> {
+        self.release.share(most_bps, fps, now)
+    }
+
+    /// The TCP connection to the viewer holds this many bytes that have not arrived; `None` over UDP.
+    pub(super) fn unsent(&mut self, bytes: Option<usize>) {
+        self.release.unsent(bytes);
+    }
+
+    /// Whether pictures of this section were dropped because the link is too slow, so that an IDR is needed.
+    pub(super) fn is_broken(&self, section: usize) -> bool {
+        self.release.is_broken(section)
+    }
+
+    /// Nothing that was passed in before for this video section is sent any more.
     pub(super) fn forget(&mut self, section: usize) {
+        self.release.remove(section);
         if let Some(section) = self.sections.get_mut(section) {
             section.forget();
         }
@@ -227,53 +319,84 @@ impl Wire {
 }
 
 impl Section {
-    fn picture(&mut self, release: &mut Release, unit: &Arc<VideoUnit>, sound: bool, now: Instant) -> Sent {
-        let mut sent = Sent::default();
-        // In all of its packets: they have the same size then, and leave together.
-        let playout_delay = self.delay.next(sound, unit.idr);
-        for (part, payload) in unit.payloads.iter().enumerate() {
-            let transport_wide = release.transport_wide(&self.video);
-            let part = Part { unit: unit.clone(), part, transport_wide, playout_delay };
-            let packet = Packet { number: self.video.number(), ..picture(&part) };
-            if !release.packet(&self.video, &packet, Kind::Video, now) {
-                self.forget(); // what is kept must have no gaps
-                return sent;
-            }
-            self.video.count(payload.len(), unit.rtp_time, unit.pts);
-            sent.count(payload.len());
-            if self.repeats {
-                self.resend.sent(packet.number as u16, part);
-            }
+    fn part(
+        &mut self,
+        release: &mut Release,
+        mut part: Part,
+        probe: Option<u32>,
+        sent: &mut Sent,
+        now: Instant,
+    ) {
+        part.transport_wide = release.transport_wide(&self.video);
+        let packet = Packet { number: self.video.number(), ..picture(&part) };
+        if !release.packet(&self.video, &packet, Kind::Video, probe, now) {
+            self.forget(); // what is kept must have no gaps
+            return;
         }
-        sent
-    }
-
-    fn lost(&mut self, release: &mut Release, numbers: Vec<u16>, now: Instant) {
-        for (number, part) in self.resend.lost(numbers, now) {
-            self.repeat(release, number, &part, now);
+        let payload = part.payload().len();
+        self.video.count(payload, part.unit.rtp_time, part.unit.pts);
+        sent.count(payload);
+        if self.repeats {
+            let number = packet.number as u16;
+            // What is reported as missing may be on its way: a copy of it must be known as one.
+            self.carried.sent(part.transport_wide.filter(|_| self.rtx.is_some()), number);
+            self.resend.sent(number, part, now);
         }
     }
 
-    fn repeat(&mut self, release: &mut Release, number: u16, part: &Part, now: Instant) {
-        match &mut self.rtx {
-            Some(rtx) => {
-                let transport_wide = release.transport_wide(rtx);
-                let packet = Packet {
-                    number: rtx.number(),
-                    transport_wide,
-                    playout_delay: None,
-                    repeats: Some(number),
-                    ..picture(part)
-                };
-                release.packet(rtx, &packet, Kind::Repeat, now);
-            }
-            None => {
-                // Identical: two different packets sealed with one number would reveal AES-GCM's key (RFC
-                // 7714 section 8.4, RFC 5116 section 5.1.1).
-                let packet = Packet { number: self.video.unwrapped(number), ..picture(part) };
-                release.packet(&self.video, &packet, Kind::Repeat, now);
-            }
+    /// Queues what the viewer reports as lost, as far as that is of use.
+    fn lost(&mut self, release: &mut Release, section: usize, numbers: Vec<u16>, now: Instant) {
+        for lost in self.resend.lost(numbers, now) {
+            release.repeat(section, lost, now);
         }
+    }
+
+    fn repeat(&mut self, release: &mut Release, number: u16, probe: Option<u32>, now: Instant) {
+        let Some(part) = self.resend.leaves(number, now) else { return };
+        if self.rtx.is_some() {
+            self.again(release, number, &part, Kind::Repeat, probe, now);
+        } else {
+            // Identical: two different packets sealed with one number would reveal AES-GCM's key (RFC 7714
+            // section 8.4, RFC 5116 section 5.1.1).
+            let packet = Packet { number: self.video.unwrapped(number), ..picture(&part) };
+            release.packet(&self.video, &packet, Kind::Repeat, probe, now);
+        }
+    }
+
+    /// Sends a copy of a recent packet of at most this size for a probe. Returns false if there is none, or if
+    /// retransmissions have no stream of their own: without one the viewer could not tell copies apart.
+    fn copy(&mut self, release: &mut Release, most: usize, probe: u32, now: Instant) -> bool {
+        if self.rtx.is_none() {
+            return false;
+        }
+        let Some((number, part)) = self.resend.newest(Release::payload_of(most)) else { return false };
+        self.again(release, number, &part, Kind::Probe, Some(probe), now);
+        true
+    }
+
+    /// Sends a packet in the stream of retransmissions.
+    fn again(
+        &mut self,
+        release: &mut Release,
+        number: u16,
+        part: &Part,
+        kind: Kind,
+        probe: Option<u32>,
+        now: Instant,
+    ) {
+        let Some(rtx) = &mut self.rtx else { return };
+        let transport_wide = release.transport_wide(rtx);
+        if kind == Kind::Repeat {
+            self.carried.sent(transport_wide, number);
+        }
+        let packet = Packet {
+            number: rtx.number(),
+            transport_wide,
+            playout_delay: None,
+            repeats: Some(number),
+            ..picture(part)
+        };
+        release.packet(rtx, &packet, kind, probe, now);
     }
 
     fn forget(&mut self) {

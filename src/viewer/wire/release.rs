@@ -1,35 +1,74 @@
-//! Releases packets: each gets its numbers and its seal here, and only here. Packets that were dropped before
-//! have no number, so no receiver misses them.
+//! Releases packets: the pacer decides when each leaves, and it gets its numbers and its seal here, and only
+//! here. Packets that were dropped before have no number, so no receiver misses them.
 //!
-//! Each packet is announced to the estimator here, with its transport-wide number, send time and size. Today
-//! everything is released immediately. A pacer would hold back here what the link can't carry yet; sound
-//! would leave first, then retransmissions, then pictures.
+//! Each packet is announced to the estimator here, with its transport-wide number, send time and size.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rtc::crypto::CryptoError;
 
 use super::batch::Batch;
-use super::packet::Packet;
+use super::packet::{HEADER, Packet};
+use super::rate::Rate;
+use super::resend::{Lost, Part};
 use super::seal::Seal;
 use super::stream::Stream;
-use crate::viewer::cc::{Estimator, Figures, Kind, Limits, Report, Said, Timeline};
+use crate::media::unit::AudioUnit;
+use crate::viewer::cc::{
+    Applied, Estimator, Figures, Kind, Limits, Next, Pacer, Place, Report, Said, Share, Timeline,
+};
 use crate::viewer::keys::Master;
 
 /// Size of the IPv4 and UDP headers of each datagram, in bytes (RFC 791, RFC 768); those of IPv6 and TCP are
 /// somewhat larger.
 const BELOW: usize = 28;
-/// The limits of the estimate. Nothing depends on it yet, so they are not taken from the viewer's streams.
-const LIMITS: Limits = Limits { least_bps: 60e3, start_bps: 1e6, wanted_bps: 8e6 };
+/// Size of all headers and the tag of a packet, in bytes: those below, of RTP, of its extensions, and the tag
+/// of AES-GCM.
+const AROUND: usize = BELOW + HEADER + 8 + 16;
+/// Smallest and first estimate, in bits per second. The first one is that of libwebrtc's `goog_cc` times three:
+/// a link that does not carry it is rare, and one picture shows it.
+const LEAST_BPS: f64 = 60e3;
+const START_BPS: f64 = 1e6;
+/// The first estimate for a viewer in the same network, whose first picture should not wait, in bits per second.
+const NEAR_BPS: f64 = 10e6;
+/// What can be used, in bits per second, before that is known.
+const WANTED_BPS: f64 = 2.5e6;
+/// Shortest time until waiting packets are looked at again: the resolution of timers.
+const TURN: Duration = Duration::from_millis(1);
+/// Part of a stream of pictures that its headers add to it.
+const HEADERS: f64 = 1.06;
+
+/// A packet that waits to be released.
+#[derive(Debug)]
+pub(super) enum Waiting {
+    /// Sound.
+    Sound(Arc<AudioUnit>),
+    /// A part of a picture, for the section with this number.
+    Part(usize, Part),
+    /// The packet of this number in this section, again.
+    Repeat(usize, u16),
+}
+
+impl Waiting {
+    /// The section that it belongs to, if it is a part of a picture.
+    fn section(&self) -> Option<usize> {
+        match self {
+            Self::Sound(_) => None,
+            Self::Part(section, _) | Self::Repeat(section, _) => Some(*section),
+        }
+    }
+}
 
 /// Releases a viewer's packets.
-#[derive(Default)]
 pub(super) struct Release {
     /// `None` until the DTLS handshake is complete: without keys nothing is released.
     seal: Option<Seal>,
     /// The next number among all packets of all streams (draft-holmer-rmcat-transport-wide-cc-extensions-01
     /// section 2).
     transport_wide: u16,
+    /// Whether the viewer reports single packets.
+    reports: bool,
     /// The link; `None` before there are keys.
     link: Option<Link>,
     /// Released packets that are to be sent now.
@@ -38,24 +77,147 @@ pub(super) struct Release {
 
 /// The link of one viewer.
 struct Link {
-    estimator: Estimator,
     timeline: Timeline,
+    estimator: Estimator,
+    pacer: Pacer<Waiting>,
+    /// The bitrates of sound and of retransmissions.
+    sound: Rate,
+    repeats: Rate,
+    applied: Applied,
 }
 
 impl Release {
-    /// Seals packets with these keys from now on.
+    /// Creates the release of a viewer; `reports` is whether it reports single packets (transport-wide
+    /// feedback).
+    pub(super) fn new(reports: bool) -> Self {
+        Self { seal: None, transport_wide: 0, reports, link: None, batch: Batch::default() }
+    }
+
+    /// Seals packets with these keys from now on. `near` is whether the path is probably fast.
     ///
     /// # Errors
     /// The cipher is not available.
-    pub(super) fn secure(&mut self, ours: &Master, now: Instant) -> Result<(), CryptoError> {
+    pub(super) fn secure(&mut self, ours: &Master, near: bool, now: Instant) -> Result<(), CryptoError> {
         self.seal = Some(Seal::new(ours)?);
-        self.link = Some(Link { estimator: Estimator::new(LIMITS), timeline: Timeline::new(now) });
+        let start_bps = if near { NEAR_BPS } else { START_BPS };
+        let limits = Limits { least_bps: LEAST_BPS, start_bps, wanted_bps: WANTED_BPS };
+        self.link = Some(Link {
+            timeline: Timeline::new(now),
+            estimator: Estimator::new(limits),
+            pacer: Pacer::default(),
+            sound: Rate::default(),
+            repeats: Rate::default(),
+            applied: Applied::default(),
+        });
         Ok(())
     }
 
     /// Whether there are keys.
     pub(super) fn is_open(&self) -> bool {
         self.seal.is_some()
+    }
+
+    /// Queues a sound packet.
+    pub(super) fn sound(&mut self, unit: &Arc<AudioUnit>, now: Instant) {
+        let Some(link) = &mut self.link else { return };
+        let (size, now_s) = (AROUND + unit.payload.len(), link.timeline.seconds(now));
+        link.sound.add(size, now_s);
+        link.pacer.push(Kind::Sound, size, Waiting::Sound(unit.clone()), now_s);
+    }
+
+    /// Queues a part of a picture, for the section with this number. Returns false if it is refused, because an
+    /// IDR is needed first or there are no keys.
+    pub(super) fn part(&mut self, section: usize, part: Part, now: Instant) -> bool {
+        let Some(link) = &mut self.link else { return false };
+        let place = Place { stream: section, idr: part.unit.idr, first: part.part == 0 };
+        let size = AROUND + part.payload().len();
+        link.pacer.push_video(size, place, Waiting::Part(section, part), link.timeline.seconds(now))
+    }
+
+    /// Queues a packet of this section for retransmission.
+    pub(super) fn repeat(&mut self, section: usize, lost: Lost, now: Instant) {
+        let Some(link) = &mut self.link else { return };
+        let (size, now_s) = (AROUND + lost.payload, link.timeline.seconds(now));
+        for _ in 0..if lost.twice { 2 } else { 1 } {
+            link.repeats.add(size, now_s);
+            link.pacer.push(Kind::Repeat, size, Waiting::Repeat(section, lost.number), now_s);
+        }
+    }
+
+    /// What leaves now; call it until it returns `None`.
+    pub(super) fn next(&mut self, now: Instant) -> Option<Next<Waiting>> {
+        let Link { timeline, estimator, pacer, .. } = self.link.as_mut()?;
+        let now_s = timeline.seconds(now);
+        pacer.next(now_s, &estimator.drive(now_s))
+    }
+
+    /// There is no packet to copy for the probe.
+    pub(super) fn no_copy(&mut self) {
+        if let Some(link) = &mut self.link {
+            link.pacer.no_copy();
+        }
+    }
+
+    /// Largest payload of a copy of at most this size.
+    pub(super) fn payload_of(most: usize) -> usize {
+        most.saturating_sub(AROUND)
+    }
+
+    /// Drops pictures that are too late, or that a sudden fall of the link has made useless. Returns true if
+    /// nothing that was sent before is of use any more.
+    pub(super) fn drop_late(&mut self, now: Instant) -> bool {
+        let Some(Link { timeline, estimator, pacer, .. }) = &mut self.link else { return false };
+        if estimator.fell_deep() {
+            pacer.drop_video();
+            pacer.drop_repeats();
+            return true;
+        }
+        let now_s = timeline.seconds(now);
+        pacer.drop_late(now_s, &estimator.drive(now_s))
+    }
+
+    /// Whether pictures of this section were dropped, so that an IDR is needed.
+    pub(super) fn is_broken(&self, section: usize) -> bool {
+        self.link.as_ref().is_some_and(|link| link.pacer.is_broken(section))
+    }
+
+    /// Removes everything that waits for this section.
+    pub(super) fn remove(&mut self, section: usize) {
+        if let Some(link) = &mut self.link {
+            link.pacer.remove(|waiting| waiting.section() == Some(section));
+        }
+    }
+
+    /// Removes the retransmissions that wait for this section.
+    pub(super) fn remove_repeats(&mut self, section: usize) {
+        if let Some(link) = &mut self.link {
+            link.pacer.remove(|waiting| matches!(waiting, Waiting::Repeat(of, _) if *of == section));
+        }
+    }
+
+    /// When [`Self::next`] may have something, if nothing is queued before.
+    pub(super) fn due(&mut self, now: Instant) -> Option<Instant> {
+        let Link { timeline, estimator, pacer, .. } = self.link.as_mut()?;
+        let now_s = timeline.seconds(now);
+        let due_s = pacer.due_s(now_s, &estimator.drive(now_s))?;
+        Some(timeline.moment(due_s).max(now + TURN))
+    }
+
+    /// What the pictures may use, if they could use `most_bps` and come `fps` times a second at most; `None`
+    /// before there are keys.
+    pub(super) fn share(&mut self, most_bps: f64, fps: f64, now: Instant) -> Option<Share> {
+        let Link { timeline, estimator, pacer, sound, repeats, applied } = self.link.as_mut()?;
+        let now_s = timeline.seconds(now);
+        let (sound_bps, repeats_bps) = (sound.bps(now_s), repeats.bps(now_s));
+        let wanted_bps = HEADERS * most_bps + sound_bps;
+        estimator.want(wanted_bps);
+        if !self.reports {
+            // From reports of loss alone it would take many seconds to learn that the link carries more.
+            estimator.assume(wanted_bps);
+        }
+        let waiting = pacer.waiting() as f64;
+        let share = Share::of(estimator.estimate_bps(), sound_bps, repeats_bps, waiting, fps);
+        Some(Share { video_bps: applied.follow(share.video_bps.min(most_bps), now_s), ..share })
     }
 
     /// The next transport-wide number for a packet of `stream`, if its packets have them.
@@ -67,8 +229,16 @@ impl Release {
         })
     }
 
-    /// Releases a packet. Returns false if that is not possible: there are no keys, or the cipher fails.
-    pub(super) fn packet(&mut self, stream: &Stream, packet: &Packet<'_>, kind: Kind, now: Instant) -> bool {
+    /// Releases a packet, as a part of this probe if there is one. Returns false if that is not possible: there
+    /// are no keys, or the cipher fails.
+    pub(super) fn packet(
+        &mut self,
+        stream: &Stream,
+        packet: &Packet<'_>,
+        kind: Kind,
+        probe: Option<u32>,
+        now: Instant,
+    ) -> bool {
         let Some(seal) = &mut self.seal else { return false };
         let mut size = BELOW;
         let written = self.batch.add(|out| {
@@ -79,36 +249,39 @@ impl Release {
             sealed
         });
         let written = said(written);
-        if let Some(Link { estimator, timeline }) = self.link.as_mut().filter(|_| written) {
-            estimator.sent(packet.transport_wide, size, kind, None, timeline.seconds(now));
+        if let Some(Link { estimator, timeline, .. }) = self.link.as_mut().filter(|_| written) {
+            // An identical packet has the number of the original, which says nothing about the copy.
+            let is_identical = kind == Kind::Repeat && packet.repeats.is_none();
+            let number = packet.transport_wide.filter(|_| !is_identical);
+            estimator.sent(number, size, kind, probe, timeline.seconds(now));
         }
         written
     }
 
     /// Processes transport-wide feedback about released packets.
     pub(super) fn arrived(&mut self, reports: &[Report], now: Instant) {
-        if let Some(Link { estimator, timeline }) = &mut self.link {
+        if let Some(Link { estimator, timeline, .. }) = &mut self.link {
             estimator.feedback(reports, timeline.seconds(now));
         }
     }
 
     /// Processes a report about the link that does not name individual packets.
     pub(super) fn said(&mut self, said: Said, now: Instant) {
-        if let Some(Link { estimator, timeline }) = &mut self.link {
+        if let Some(Link { estimator, timeline, .. }) = &mut self.link {
             estimator.said(said, timeline.seconds(now));
         }
     }
 
-    /// Processes the passing of time: detects that the reports have stopped.
-    pub(super) fn timeout(&mut self, now: Instant) {
-        if let Some(Link { estimator, timeline }) = &mut self.link {
-            estimator.drive(timeline.seconds(now)); // nothing depends on the result yet
+    /// The TCP connection to the viewer holds this many bytes that have not arrived; `None` over UDP.
+    pub(super) fn unsent(&mut self, bytes: Option<usize>) {
+        if let Some(link) = &mut self.link {
+            link.estimator.unsent(bytes);
         }
     }
 
     /// The figures of the link; `None` before there are keys.
     pub(super) fn figures(&self, now: Instant) -> Option<Figures> {
-        let Link { estimator, timeline } = self.link.as_ref()?;
+        let Link { estimator, timeline, .. } = self.link.as_ref()?;
         Some(estimator.figures(timeline.seconds(now)))
     }
 

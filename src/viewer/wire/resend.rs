@@ -6,7 +6,8 @@
 //! limits:
 //!
 //! * A packet is retransmitted at most once in a round trip: the earlier copy is still on its way. The round
-//!   trip is measured from receiver reports (RFC 3550 section 6.4.1).
+//!   trip is measured from receiver reports (RFC 3550 section 6.4.1). If that copy was lost as well, or the
+//!   packet is late, two copies are sent: that costs little, and one almost certainly arrives.
 //! * Retransmissions, in bytes, are at most a quarter of the original packets, plus a burst of [`BURST`].
 //! * A number that is repeated in one report counts once, which follows from the first limit.
 
@@ -25,6 +26,12 @@ const SHORTEST: Duration = Duration::from_millis(20);
 /// Longest time between two copies: no player waits longer for a packet, and a viewer that claims more only
 /// harms itself.
 const LONGEST: Duration = Duration::from_secs(1);
+/// How long a packet is of use after it was first sent: no player waits longer for it.
+const USEFUL: Duration = Duration::from_millis(1200);
+/// A packet that was first sent longer ago than this is late.
+const LATE: Duration = Duration::from_millis(150);
+/// Most packets, counted from the newest, that are looked at for a copy.
+const RECENT: usize = 60;
 /// Assumed round trip before the first report.
 const UNKNOWN: Duration = Duration::from_millis(100);
 /// Bytes that may be retransmitted at once: a tenth of a second at 2.5 Mbit/s, lost as a whole.
@@ -75,12 +82,31 @@ impl Part {
     pub(super) fn is_last(&self) -> bool {
         self.part + 1 == self.unit.payloads.len()
     }
+
+    /// Whether it is the first packet of an IDR.
+    pub(super) fn begins_idr(&self) -> bool {
+        self.unit.idr && self.part == 0
+    }
+}
+
+/// A packet to retransmit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lost {
+    /// Its number.
+    pub number: u16,
+    /// Size of its payload, with the original number.
+    pub payload: usize,
+    /// Whether to send two copies.
+    pub twice: bool,
 }
 
 struct Kept {
     part: Part,
+    sent: Instant,
     /// When it was last retransmitted.
     again: Option<Instant>,
+    /// Whether it waits for retransmission.
+    waits: bool,
 }
 
 impl Resend {
@@ -97,12 +123,12 @@ impl Resend {
     }
 
     /// Records a packet that is sent for the first time; its number follows that of the previous packet.
-    pub(super) fn sent(&mut self, number: u16, part: Part) {
+    pub(super) fn sent(&mut self, number: u16, part: Part, now: Instant) {
         self.budget = (self.budget + bytes(&part) / PART).min(BURST);
         if self.kept.len() == KEPT {
             self.kept.pop_front();
         }
-        self.kept.push_back(Kept { part, again: None });
+        self.kept.push_back(Kept { part, sent: now, again: None, waits: false });
         self.newest = number;
     }
 
@@ -132,25 +158,51 @@ impl Resend {
         self.round_trip.unwrap_or(UNKNOWN).clamp(SHORTEST, LONGEST)
     }
 
-    /// The viewer reports these numbers as lost; returns the packets to retransmit, with their numbers.
-    pub(super) fn lost(&mut self, numbers: impl IntoIterator<Item = u16>, now: Instant) -> Vec<(u16, Part)> {
-        let (pause, newest) = (self.pause(), self.newest);
+    /// The viewer reports these numbers as lost; returns the packets to retransmit. Each is to leave by
+    /// [`leaves`](Self::leaves).
+    pub(super) fn lost(&mut self, numbers: impl IntoIterator<Item = u16>, now: Instant) -> Vec<Lost> {
+        let pause = self.pause();
         let mut again = vec![];
         for number in numbers {
-            let back = usize::from(newest.wrapping_sub(number)) + 1;
-            let Some(kept) = self.kept.len().checked_sub(back).and_then(|at| self.kept.get_mut(at)) else {
-                continue;
-            };
-            let size = bytes(&kept.part) + LONGER;
-            let wanted = kept.again.is_none_or(|at| now.saturating_duration_since(at) >= pause);
-            if !wanted || size > self.budget {
+            let Some(at) = self.place(number) else { continue };
+            let kept = &mut self.kept[at];
+            let age = now.saturating_duration_since(kept.sent);
+            let soon = kept.again.is_some_and(|at| now.saturating_duration_since(at) < pause);
+            if kept.waits || soon || age > USEFUL {
                 continue;
             }
-            self.budget -= size;
-            kept.again = Some(now);
-            again.push((number, kept.part.clone()));
+            let payload = kept.part.payload().len() + LONGER;
+            let twice = kept.again.is_some() || age > LATE;
+            let size = (HEADER + payload) * if twice { 2 } else { 1 };
+            if size <= self.budget {
+                kept.waits = true;
+                self.budget -= size;
+                again.push(Lost { number, payload, twice });
+            }
         }
         again
+    }
+
+    /// A packet from [`lost`](Self::lost) leaves now; `None` if it is of no use any more.
+    pub(super) fn leaves(&mut self, number: u16, now: Instant) -> Option<Part> {
+        let at = self.place(number)?;
+        let kept = &mut self.kept[at];
+        (kept.waits, kept.again) = (false, Some(now));
+        Some(kept.part.clone())
+    }
+
+    /// The newest of the recent packets whose retransmission has at most this much payload, and is worth it.
+    pub(super) fn newest(&self, most: usize) -> Option<(u16, Part)> {
+        let recent = (0..).zip(self.kept.iter().rev().take(RECENT));
+        let mut fit =
+            recent.filter(|(_, kept)| (most / 4..=most).contains(&(kept.part.payload().len() + LONGER)));
+        fit.next().map(|(back, kept)| (self.newest.wrapping_sub(back), kept.part.clone()))
+    }
+
+    /// The index of the packet with this number among those that are kept.
+    fn place(&self, number: u16) -> Option<usize> {
+        let back = usize::from(self.newest.wrapping_sub(number)) + 1;
+        self.kept.len().checked_sub(back)
     }
 }
 
@@ -174,13 +226,15 @@ mod tests {
     struct Room {
         resend: Resend,
         start: Instant,
+        /// Milliseconds since the start.
+        now: u64,
         number: u16,
     }
 
     impl Room {
         /// Starts with number 65,000, so that it wraps in these tests.
         fn new() -> Self {
-            Self { resend: Resend::new(), start: Instant::now(), number: 65_000 }
+            Self { resend: Resend::new(), start: Instant::now(), now: 0, number: 65_000 }
         }
 
         fn send(&mut self, packets: usize) {
@@ -189,13 +243,20 @@ mod tests {
                 let payloads = vec![vec![self.number as u8; PAYLOAD].into()];
                 let unit = VideoUnit { pts, taken: pts, ready: pts, rtp_time: 1, idr: false, payloads };
                 let part = Part { unit: unit.into(), part: 0, transport_wide: None, playout_delay: None };
-                self.resend.sent(self.number, part);
+                self.resend.sent(self.number, part, self.start + Duration::from_millis(self.now));
                 self.number = self.number.wrapping_add(1);
             }
         }
 
+        /// The copies that leave at once where the viewer reports these numbers as lost.
         fn lost(&mut self, ms: u64, numbers: impl IntoIterator<Item = u16>) -> Vec<(u16, Part)> {
-            self.resend.lost(numbers, self.start + Duration::from_millis(ms))
+            self.now = ms;
+            let now = self.start + Duration::from_millis(ms);
+            let copies = self.resend.lost(numbers, now).into_iter().flat_map(|lost| {
+                let part = self.resend.leaves(lost.number, now).expect("kept");
+                vec![(lost.number, part); if lost.twice { 2 } else { 1 }]
+            });
+            copies.collect()
         }
 
         /// Reports everything that is kept as lost; returns the retransmitted bytes.
@@ -260,8 +321,31 @@ mod tests {
             room.send(1);
             assert_eq!(room.lost(0, [65_000]).len(), 1);
             assert_eq!(room.lost(pause - 1, [65_000]).len(), 0, "{trip:?}");
-            assert_eq!(room.lost(pause + 1, [65_000]).len(), 1, "{trip:?}");
+            assert_eq!(room.lost(pause + 1, [65_000]).len(), 2, "{trip:?}: the first copy was lost");
         }
+    }
+
+    #[test]
+    fn one_that_waits_is_not_queued_again_and_a_late_one_is_of_no_use() {
+        let mut room = Room::new();
+        room.send(2);
+        let at = |ms| room.start + Duration::from_millis(ms);
+        let lost = room.resend.lost([65_000], at(10));
+        assert_eq!(lost, [Lost { number: 65_000, payload: PAYLOAD + LONGER, twice: false }]);
+        assert!(room.resend.lost([65_000], at(500)).is_empty(), "it still waits");
+        assert!(room.resend.leaves(65_000, at(500)).is_some());
+        assert!(room.resend.lost([65_001], at(160))[0].twice, "it is late");
+        assert!(room.resend.lost([65_000], at(1_201)).is_empty(), "nobody waits for it");
+    }
+
+    #[test]
+    fn the_newest_that_fits_is_copied() {
+        let mut room = Room::new();
+        assert!(room.resend.newest(2_000).is_none());
+        room.send(3);
+        assert_eq!(room.resend.newest(2_000).map(|(number, _)| number), Some(65_002));
+        assert!(room.resend.newest(PAYLOAD).is_none(), "too large");
+        assert!(room.resend.newest(5 * PAYLOAD).is_none(), "too small to be worth it");
     }
 
     #[test]
@@ -301,6 +385,7 @@ mod tests {
         let silent: usize = (10_000..20_000).map(|ms| room.lost_all(ms)).sum();
         assert!(silent < PAYLOAD + HEADER, "{silent}");
         // After a quiet time there is a burst, but no more.
+        room.now = 30_000;
         room.send(4 * KEPT);
         let again = room.lost_all(30_000);
         assert!((BURST - PAYLOAD - HEADER - LONGER..=BURST).contains(&again), "{again}");

@@ -53,7 +53,7 @@ fn h264(bytes: &[u8]) {
     for nal in &nals {
         let _ = ProfileLevelId::of_sps(nal).map(|p| p.to_string());
     }
-    let payloads = packetize(&nals);
+    let payloads = packetize(&nals, MAX_PAYLOAD);
     assert!(payloads.iter().all(|p| (1..=MAX_PAYLOAD).contains(&p.len())));
     let kept = |n: &&&[u8]| !n.is_empty() && !matches!(nal_type(n), 9 | 12);
     let expected: Vec<&[u8]> = nals.iter().filter(kept).copied().collect();

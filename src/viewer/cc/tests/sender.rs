@@ -37,7 +37,7 @@ impl Brain for Estimator {
         Estimator::said(self, said, now);
     }
     fn unsent(&mut self, bytes: usize) {
-        Estimator::unsent(self, bytes);
+        Estimator::unsent(self, Some(bytes));
     }
     fn drive(&mut self, now: f64) -> Drive {
         Estimator::drive(self, now)
@@ -275,7 +275,7 @@ impl Sender {
             let count = size.div_ceil(payload);
             for index in 0..count {
                 let size = size / count + HEADERS;
-                let place = Place { idr, first: index == 0 };
+                let place = Place { stream: 0, idr, first: index == 0 };
                 let part = Waits::Part {
                     index: index as u64,
                     count: count as u64,
