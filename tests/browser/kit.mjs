@@ -128,6 +128,11 @@ export async function eventually(test, sentence) {
 
 /** All of axe's complaints about what is on the screen, after checking that more than `least` of its rules hold there. */
 export async function audit(page, where, least = 3) {
+  // What fades in has another contrast meanwhile.
+  await page.evaluate(() => {
+    const ends = (animation) => animation.playState === 'running' && animation.effect.getComputedTiming().endTime < Infinity;
+    return Promise.allSettled(document.getAnimations().filter(ends).map((animation) => animation.finished));
+  });
   await page.evaluate(axe.source);
   const { violations, passes } = await page.evaluate(() => window.axe.run(document));
   check(passes.length > least, `${where}: axe looked at next to nothing`);
