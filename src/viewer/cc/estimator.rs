@@ -9,6 +9,7 @@
 //!   viewers who share a link converge (Chiu and Jain, 1989: additive increase, multiplicative decrease).
 //! * The estimate never exceeds 1.5 times the acknowledged bitrate (libwebrtc's `aimd_rate_control`), and
 //!   does not rise where the source is the limit.
+//! * What a stall of the path delays ([`Stalls`]) is no queue.
 //! * Separate rules cover random loss ([`Loss`]), a queue that other flows fill ([`Rival`]), viewers that do
 //!   not report individual packets ([`Blind`]), and data that still waits in a TCP socket.
 
@@ -24,6 +25,7 @@ use super::loss::{Loss, Verdict};
 use super::probe::{self, Probes};
 use super::queue::Queue;
 use super::rival::Rival;
+use super::stall::Stalls;
 use super::trains::Trains;
 use super::trend::{Trend, Usage};
 use super::{Kind, Report};
@@ -48,6 +50,8 @@ const ALIKE_BPS: f64 = 1.5e6;
 /// A hypothetical link is this many times as fast as the estimate. When for some time no packet meets a
 /// longer queue than our own packets would cause there, the real link has probably become faster.
 const TIMES: f64 = 1.5;
+/// A packet with more than this queueing delay is late, in seconds.
+const LATE_S: f64 = 0.030;
 /// Queueing delay beyond that of our own packets which is still ignored, in seconds.
 const EMPTY_S: f64 = 0.005;
 /// The pace of pictures while few bytes wait and while many wait, as multiples of the estimate.
@@ -165,6 +169,9 @@ pub(crate) struct Estimator {
     limits: Limits,
     history: History,
     outcomes: Vec<Outcome>,
+    /// Which of them a stall has delayed.
+    delayed: Vec<bool>,
+    stalls: Stalls,
     acked: Acked,
     groups: Groups,
     trend: Trend,
@@ -222,6 +229,8 @@ impl Estimator {
             limits,
             history: History::default(),
             outcomes: vec![],
+            delayed: vec![],
+            stalls: Stalls::default(),
             acked: Acked::default(),
             groups: Groups::default(),
             trend: Trend::default(),
@@ -302,12 +311,17 @@ impl Estimator {
         self.now_s = now_s;
         let unknown = self.history.reported(reports, &mut outcomes);
         self.acked.unknown(unknown);
+        let mut delayed = std::mem::take(&mut self.delayed);
+        let is_late = |o: &Outcome| o.arrived_s.is_some_and(|at| self.queue.of(o.sent_s, at) > LATE_S);
+        let usual_bps = self.limited.rate(1.0, now_s).min(self.estimate_bps);
+        self.stalls.judge(&outcomes, usual_bps, is_late, &mut delayed);
         let (mut packets, mut lost) = (0.0, 0.0);
-        for outcome in &outcomes {
-            let (packet, gone) = self.take(outcome);
+        for (outcome, delayed) in outcomes.iter().zip(&delayed) {
+            let (packet, gone) = self.take(outcome, *delayed);
             packets += packet;
             lost += gone;
         }
+        self.delayed = delayed;
         if let Some(sent_s) =
             outcomes.iter().filter(|o| o.arrived_s.is_some()).map(|o| o.sent_s).reduce(f64::max)
         {
@@ -324,13 +338,19 @@ impl Estimator {
         self.decide(now_s);
     }
 
-    fn take(&mut self, o: &Outcome) -> (f64, f64) {
+    /// Takes what became of a packet; `delayed` if a stall delayed it, so that its delay says nothing about the
+    /// queue.
+    fn take(&mut self, o: &Outcome, delayed: bool) -> (f64, f64) {
         if let Some(id) = o.probe {
             self.probes.reported(id, o.sent_s, o.arrived_s, o.size);
         }
         let Some(arrived_s) = o.arrived_s else { return (1.0, 1.0) };
         if o.corrects != Some(Corrects::Unknown) {
             self.acked.arrived(arrived_s, o.size);
+        }
+        let counts = if o.corrects == Some(Corrects::Lost) { (0.0, -1.0) } else { (1.0, 0.0) };
+        if delayed {
+            return counts;
         }
         self.queue.arrived(o.sent_s, arrived_s);
         if self.queue.of(o.sent_s, arrived_s) > o.own_s + EMPTY_S {
@@ -351,7 +371,7 @@ impl Estimator {
                 self.shown(&shown);
             }
         }
-        if o.corrects == Some(Corrects::Lost) { (0.0, -1.0) } else { (1.0, 0.0) }
+        counts
     }
 
     /// Processes a report that does not name individual packets.
@@ -391,6 +411,8 @@ impl Estimator {
         let (Some(standing), Some(last)) = (self.queue.standing_s(window), self.queue.last_s(4)) else {
             return;
         };
+        // One late packet is no queue.
+        let standing = standing.min(self.queue.last_s(3).unwrap_or(standing));
         let limited = self.limited.judge(self.estimate_bps, now_s);
         if self.rival.is_there() {
             self.compete(standing, limited, now_s);

@@ -6,6 +6,7 @@
 //! ```text
 //!  packets that leave ───────► history ─► what became of each packet
 //!  transport-wide feedback ──►    │
+//!                                 ├─► stall     what arrives late only because the path stood still
 //!                                 ├─► acked     acknowledged bitrate
 //!                                 ├─► queue     queueing delay: how much longer than on an empty link
 //!                                 ├─► arrival ─► trend     whether that delay grows
@@ -48,6 +49,7 @@ mod probe;
 mod queue;
 mod rival;
 mod share;
+mod stall;
 mod trains;
 mod trend;
 
