@@ -14,7 +14,7 @@ MINUTES ?= 60
 PROSE := ':!tests/data' ':!tests/fuzz/seeds' ':!*.lock' ':!*package-lock.json' ':!LICENSE*' ':!*.png' ':!*.svg' \
   ':!src/web/page/languages.js' ':!tests/browser/unit/language.test.mjs'
 
-.PHONY: help run quick test test-device deb-boards test-installed test-long check cross test-cross deb test-deb soak fuzz bench test-fresh
+.PHONY: help run quick test test-device deb-boards test-installed test-long check cross test-cross deb test-deb soak fuzz bench bench-net test-fresh
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
@@ -88,6 +88,10 @@ soak: ## let viewers come and go on an emulated board for an hour and draw cost 
 fuzz: ## feed mutated input to everything that reads foreign bytes; EACH=3600 for an hour each, TESTS='offer whep' for some
 	@tests/setup.sh build
 	tests/fuzz/run.sh $(EACH) $(TESTS)
+
+bench-net: ## print what pacing and estimate do on each model of a link
+	@tests/setup.sh build
+	@cargo test --locked --quiet --lib -- --ignored --exact viewer::cc::tests::lines --nocapture | grep ^scenario=
 
 bench: ## measure the figures of docs/measured.md
 	@tests/setup.sh build net browser peers

@@ -115,6 +115,15 @@ fn table() {
     }
 }
 
+/// `make bench-net`: one line for each scenario.
+#[test]
+#[ignore = "prints what each scenario measures"]
+fn lines() {
+    for scenario in scenario::all() {
+        println!("{}", World::run(&scenario, Steered::Ours, 1).line());
+    }
+}
+
 /// For tuning: shows one run in steps of 100 ms.
 #[test]
 #[ignore = "prints one run"]

@@ -259,6 +259,28 @@ impl World {
         last - from
     }
 
+    /// All measurements of the first viewer, from 5 s on. It has recovered from the last change of the link, or from
+    /// joining, when the queue is short again after a fall, and otherwise when 80 % of the link, or of the source, is
+    /// used.
+    pub(super) fn line(&self) -> String {
+        let Scenario { name, seconds, source_bps, .. } = self.scenario;
+        let rates = &self.scenario.down.rate;
+        let (changed, rate) = rates.last().copied().unwrap_or_default();
+        let fell = rates.iter().rev().nth(1).is_some_and(|(_, before)| rate < *before);
+        let recovers = match fell {
+            true => self.until_below(100.0, changed),
+            false => self.until_used(0.8 * (source_bps / rate).min(1.0), changed),
+        };
+        format!(
+            "scenario={name} utilisation={:.3} queue_p95_ms={:.0} loss={:.4} freeze_ms={:.0} recover_ms={:.0}",
+            self.used(0, 5.0, seconds),
+            self.queue_p95(5.0, seconds),
+            self.dropped(5.0, seconds),
+            self.longest_gap(5.0, seconds - 0.5),
+            recovers * 1e3
+        )
+    }
+
     fn sound_p99(&self, from: f64, to: f64) -> f64 {
         let delay = self.scenario.down.delay_s;
         let sounds = between(&self.receivers[0].sounds, from, to).map(|(_, took)| (took - delay) * 1e3);
