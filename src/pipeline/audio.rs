@@ -21,7 +21,7 @@ use crate::capture::microphones::{self, Choice};
 use crate::capture::tone::Tone;
 use crate::clock::{AUDIO_HZ, Clocks, Pts, RtpClock};
 use crate::config::{self, Microphone};
-use crate::encode::opus::Encoder;
+use crate::encode::opus::{self, Encoder};
 use crate::heartbeat::Heartbeats;
 use crate::media::pcm::{self, PACKET_FRAMES};
 use crate::media::retime::Retimer;
@@ -32,6 +32,8 @@ use crate::status::{self, Source, State};
 /// Largest number of late packets of the tone that are sent in a burst after the thread was delayed. Older
 /// sound is left out: the newest wins.
 const MAX_BEHIND: u64 = 3;
+/// Bitrate of the sound for bad links, in bits per second: speech is understood, and its FEC repairs a lost packet.
+const LOW_BPS: u32 = 16_000;
 /// How often to look for a missing microphone while somebody is listening, to check that a resting one is
 /// still there, and to report measured figures.
 const SECOND: Duration = Duration::from_secs(1);
@@ -65,8 +67,7 @@ pub fn spawn(context: Context) -> io::Result<Worker> {
     let Context { threads, why, config: live, stream, status, clocks, private, hotplug, heartbeats, stop } =
         context;
     let config = live.borrow().clone();
-    let publisher =
-        Publisher::new(&config, stream.hub.clone(), status.clone(), clocks.audio, private.clone())?;
+    let publisher = Publisher::new(&config, stream.clone(), status.clone(), clocks.audio, private.clone())?;
     let runtime = Handle::current();
     Worker::spawn(&threads.clone(), "audio", &stop, move |stop| {
         let _entered = runtime.enter();
@@ -376,11 +377,14 @@ impl Sound {
     }
 }
 
-/// Encodes packets of the grid and publishes them.
+/// Encodes packets of the grid and publishes them: as configured, and for bad links while such a viewer listens.
 struct Publisher {
+    config: config::Audio,
     /// `None` if it could not be created.
     encoder: Option<Encoder>,
-    hub: Arc<Hub<AudioUnit>>,
+    /// `None` while nobody needs it.
+    low: Option<Encoder>,
+    stream: Arc<AudioStream>,
     status: Arc<Source<status::Audio>>,
     clock: RtpClock,
     private: Private,
@@ -392,20 +396,20 @@ struct Publisher {
 impl Publisher {
     fn new(
         config: &config::Audio,
-        hub: Arc<Hub<AudioUnit>>,
+        stream: Arc<AudioStream>,
         status: Arc<Source<status::Audio>>,
         clock: RtpClock,
         private: Private,
     ) -> io::Result<Self> {
-        let encoder =
-            Encoder::new(config.channels, config.bitrate_bps, config.dtx).map_err(io::Error::other)?;
-        Ok(Self { encoder: Some(encoder), hub, status, clock, private, next: 0, failing: false })
+        let (config, low) = (config.clone(), None);
+        let encoder = Some(encoder(&config, u32::MAX).map_err(io::Error::other)?);
+        Ok(Self { config, encoder, low, stream, status, clock, private, next: 0, failing: false })
     }
 
     /// Creates an encoder for the new configuration.
     fn encode_as(&mut self, config: &config::Audio) {
-        let encoder = Encoder::new(config.channels, config.bitrate_bps, config.dtx);
-        self.encoder = encoder.inspect_err(|e| warn!("no sound: {e}")).ok();
+        self.config = config.clone();
+        (self.encoder, self.low) = (working(encoder(config, u32::MAX)), None);
     }
 
     /// Sends packet number `packet`. Its RTP time follows from the number, so a packet that is left out
@@ -415,7 +419,26 @@ impl Publisher {
             return; // a new source may start within the last packet of the old one
         }
         self.next = packet + 1;
-        let Some(encoder) = &mut self.encoder else { return };
+        let stream = self.stream.clone();
+        let listeners = stream.low.subscribers();
+        if listeners == 0 {
+            self.low = None;
+        } else if self.low.is_none() {
+            self.low = working(encoder(&self.config, LOW_BPS));
+        }
+        // Nobody may have subscribed yet who is about to.
+        if listeners == 0 || stream.hub.subscribers() > 0 {
+            let mut encoder = self.encoder.take();
+            self.publish(packet, samples, encoder.as_mut(), &stream.hub);
+            self.encoder = encoder;
+        }
+        let mut low = self.low.take();
+        self.publish(packet, samples, low.as_mut(), &stream.low);
+        self.low = low;
+    }
+
+    fn publish(&mut self, packet: u64, samples: &[f32], encoder: Option<&mut Encoder>, hub: &Hub<AudioUnit>) {
+        let Some(encoder) = encoder else { return };
         let payload = match encoder.encode(samples) {
             Ok(payload) => payload,
             Err(e) => {
@@ -431,8 +454,17 @@ impl Publisher {
         let pts = pcm::packet_start(packet) - encoder.lookahead();
         self.status.counters.opus_packets.count();
         let unit = AudioUnit { pts, rtp_time: self.clock.ticks(pts), payload };
-        self.hub.publish_captured(&Arc::new(unit), &self.private);
+        hub.publish_captured(&Arc::new(unit), &self.private);
     }
+}
+
+/// An encoder as configured, with at most this bitrate in bits per second.
+fn encoder(config: &config::Audio, most_bps: u32) -> Result<Encoder, opus::Error> {
+    Encoder::new(config.channels, config.bitrate_bps.min(most_bps), config.dtx)
+}
+
+fn working(encoder: Result<Encoder, opus::Error>) -> Option<Encoder> {
+    encoder.inspect_err(|e| warn!("no sound: {e}")).ok()
 }
 
 #[cfg(test)]
@@ -521,6 +553,31 @@ mod tests {
             channels.push(::opus::packet::get_nb_channels(&unit.payload).expect("an Opus packet"));
         }
         channels
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_bad_link_gets_less_sound_and_the_others_what_they_had() {
+        let Running { stream, status, _worker, .. } = running(Microphone::Tone);
+        let bytes = async |listener: &mut Subscription<AudioUnit>| {
+            let mut bytes = 0;
+            for _ in 0..50 {
+                bytes += listener.recv().await.payload.len();
+            }
+            bytes * 8
+        };
+        let (_claim, mut listener) = (stream.demand.watch(), stream.hub.subscribe());
+        let full = bytes(&mut listener).await;
+        let mut bad = stream.low.subscribe();
+        let (low, beside) = tokio::join!(bytes(&mut bad), bytes(&mut listener));
+        assert!(low < full / 2 && low < 20_000, "{low} bit/s, and {full}");
+        assert!(beside > full * 9 / 10, "{beside}, before {full}");
+        // Nobody listens to the usual sound: it is not encoded.
+        drop(listener);
+        bytes(&mut bad).await;
+        let before = status.counters.opus_packets.get();
+        bytes(&mut bad).await;
+        let encoded = status.counters.opus_packets.get() - before;
+        assert!(encoded < 75, "{encoded} packets for 50");
     }
 
     /// Whether nothing arrives for a while. Packets that are already waiting are ignored.

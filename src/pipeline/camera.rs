@@ -47,7 +47,7 @@ impl Camera {
     /// Discards everything in its queues; call it when privacy is switched on.
     pub fn conceal(&self) {
         self.video.conceal();
-        self.microphone.hub.conceal();
+        self.microphone.conceal();
     }
 
     /// The same camera with the sound of its microphone, or without sound if `private`.

@@ -102,6 +102,16 @@ pub struct Rung {
 pub struct AudioStream {
     /// The demand for it.
     pub demand: Arc<Demand>,
-    /// The hub of its packets.
+    /// The hub of its packets, as configured.
     pub hub: Arc<Hub<AudioUnit>>,
+    /// The hub of its packets for bad links, which are encoded only while somebody subscribes.
+    pub low: Arc<Hub<AudioUnit>>,
+}
+
+impl AudioStream {
+    /// Discards everything in its queues; call it when privacy is switched on.
+    pub fn conceal(&self) {
+        self.hub.conceal();
+        self.low.conceal();
+    }
 }

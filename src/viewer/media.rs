@@ -15,6 +15,10 @@ use crate::pipeline::hub::{Capacity, Subscription};
 use crate::pipeline::quality::Share;
 use crate::pipeline::stream::AudioStream;
 
+/// Below the first estimate, in bits per second, the sound has few bits; above the second one, as many as configured.
+const BAD_LINK_BPS: u64 = 200_000;
+const GOOD_LINK_BPS: u64 = 300_000;
+
 /// A unit for a viewer.
 #[derive(Clone, Debug)]
 pub(super) enum Unit {
@@ -31,6 +35,8 @@ pub(super) struct Media {
     /// Whether it receives sound.
     sounds: bool,
     sound: Option<Sound>,
+    /// Whether the link is so bad that the sound must have few bits.
+    low: bool,
     /// Capture time of the newest sound that was sent.
     heard: Option<Pts>,
     /// Cameras whose sound was ever sent to it.
@@ -51,7 +57,7 @@ impl Media {
     /// active yet.
     pub(super) fn new(sections: usize, sounds: bool) -> Self {
         let tracks = (0..sections).map(|_| Track::default()).collect();
-        Self { tracks, sounds, sound: None, heard: None, heard_of: vec![], turn: 0 }
+        Self { tracks, sounds, sound: None, low: false, heard: None, heard_of: vec![], turn: 0 }
     }
 
     /// Changes the subscriptions and the demand to what the viewer wants of these cameras.
@@ -70,10 +76,19 @@ impl Media {
         let camera = find(cameras, &wishes.listen).filter(|_| self.sounds);
         let now = self.sound.as_ref().map(|sound| Arc::as_ptr(&sound.audio));
         if camera.map(|c| Arc::as_ptr(&c.audio)) != now {
-            self.sound = camera.map(|camera| Sound::of(&camera.audio));
+            self.sound = camera.map(|camera| Sound::of(&camera.audio, self.low));
         }
         let name = camera.map(|c| &c.name).filter(|name| !self.heard_of.contains(name));
         self.heard_of.extend(name.cloned());
+    }
+
+    /// Chooses the sound for a link of which this is the estimate, in bits per second.
+    pub(super) fn hear_over(&mut self, estimate_bps: u64) {
+        let low = estimate_bps < if self.low { GOOD_LINK_BPS } else { BAD_LINK_BPS };
+        if low != self.low {
+            self.low = low;
+            self.sound = self.sound.take().map(|sound| Sound::of(&sound.audio, low));
+        }
     }
 
     /// Whether anything of it is seen or heard, that is, not everything is paused.
@@ -163,9 +178,10 @@ impl Media {
 }
 
 impl Sound {
-    fn of(audio: &Arc<AudioStream>) -> Self {
+    fn of(audio: &Arc<AudioStream>, low: bool) -> Self {
+        let hub = if low { &audio.low } else { &audio.hub };
         // The new demand begins before the old one ends.
-        Self { _claim: audio.demand.watch(), units: audio.hub.subscribe(), audio: audio.clone() }
+        Self { _claim: audio.demand.watch(), units: hub.subscribe(), audio: audio.clone() }
     }
 }
 

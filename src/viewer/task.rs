@@ -277,9 +277,12 @@ impl Task {
     fn look(&mut self, course: &mut Course, now: Instant) -> Option<End> {
         let rate = course.meter.bps(self.viewer.sent_bytes.load(Ordering::Relaxed), Pts::now());
         self.viewer.rate_bps.store(rate, Ordering::Relaxed);
-        *self.viewer.link.lock().unwrap_or_else(PoisonError::into_inner) = self.session.link(now);
+        let link = self.session.link(now);
+        let estimate_bps = link.as_ref().map(|link| link.estimate_bps);
+        *self.viewer.link.lock().unwrap_or_else(PoisonError::into_inner) = link;
         if let Some(media) = &mut course.media {
             media.tracks.iter_mut().for_each(Track::follow);
+            estimate_bps.into_iter().for_each(|bps| media.hear_over(bps));
             self.steer(course, now, true);
             return None;
         }

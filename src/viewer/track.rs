@@ -69,7 +69,9 @@ struct Source {
 /// A camera, and the rungs of it that viewers may have.
 struct Target {
     source: Arc<Source>,
-    offered: watch::Receiver<Offered>,
+    changes: watch::Receiver<Offered>,
+    /// The rungs as last looked up, because that takes a lock that all viewers share.
+    offered: Offered,
 }
 
 /// A rung of a camera.
@@ -102,7 +104,9 @@ impl Track {
             let source = still.cloned().unwrap_or_else(|| {
                 Arc::new(Source { camera: camera.clone(), _claim: camera.video.demand.watch() })
             });
-            self.target = Some(Target { source, offered: camera.video.offered() });
+            let mut changes = camera.video.offered();
+            let offered = *changes.borrow_and_update();
+            self.target = Some(Target { source, changes, offered });
         }
         self.follow();
     }
@@ -140,8 +144,8 @@ impl Track {
 
     /// Switches to the rung that fits the requested quality best among those offered now.
     pub(super) fn follow(&mut self) {
-        let Some(Target { source, offered }) = &mut self.target else { return };
-        let offered = *offered.borrow_and_update();
+        let Some(Target { source, changes, offered }) = &mut self.target else { return };
+        *offered = *changes.borrow_and_update();
         let share = match self.wish {
             Quality::Auto => offered.nearest_to(self.ladder.at()),
             wish => offered.nearest(wish),
@@ -207,17 +211,13 @@ impl Track {
     /// is known. That is of the rung that the viewer requests, even while its link does not carry it.
     pub(super) fn most(&self) -> (f64, f64) {
         let Some(Target { offered, .. }) = &self.target else { return (0.0, 0.0) };
-        let offered = *offered.borrow();
         (offered.nearest(self.wish).bitrate_bps(offered.bitrate_bps).into(), offered.fps)
     }
 
     /// Moves to the rung that the link carries, if the viewer leaves the choice to us.
     pub(super) fn choose(&mut self, carried_bps: f64, now: Instant) {
-        let Some(Target { source, offered }) = self.target.as_ref().filter(|_| self.wish == Quality::Auto)
-        else {
-            return;
-        };
-        let offered = *offered.borrow();
+        let auto = self.target.as_ref().filter(|_| self.wish == Quality::Auto);
+        let Some(Target { source, offered, .. }) = auto else { return };
         let own = |share| self.at.iter().chain(&self.next).find(|rung| rung.is(source, share));
         let steps = offered.shares().map(|share| {
             let others = match own(share) {
@@ -263,7 +263,7 @@ impl Track {
 
     /// Checked for each picture, because waiting for it would take a lock.
     fn look(&mut self) {
-        if self.target.as_ref().is_some_and(|target| target.offered.has_changed().unwrap_or_default()) {
+        if self.target.as_ref().is_some_and(|target| target.changes.has_changed().unwrap_or_default()) {
             self.follow();
         }
     }

@@ -138,6 +138,23 @@ async fn it_is_woken_by_any_section_and_by_the_sound() {
 }
 
 #[test]
+fn a_bad_link_gets_the_sound_with_few_bits_until_it_is_clearly_better() {
+    let mut scene = Scene::new(&["front"]);
+    let audio = scene.cameras.find("front").expect("there").audio.clone();
+    let listeners = || (audio.hub.subscribers(), audio.low.subscribers());
+    for (n, (estimate_bps, expected)) in
+        (1..).zip([(1_000_000, (1, 0)), (190_000, (0, 1)), (250_000, (0, 1)), (310_000, (1, 0))])
+    {
+        scene.media.hear_over(estimate_bps);
+        assert_eq!(listeners(), expected, "{estimate_bps}");
+        audio.hub.publish(&sound(n));
+        audio.low.publish(&sound(n));
+        assert_eq!(scene.there(), [(None, n as u32)]);
+    }
+    assert_eq!(scene.demand()[0].1, 1);
+}
+
+#[test]
 fn demand_is_for_what_is_shown_and_heard_and_for_nothing_else() {
     let mut scene = Scene::new(&["front", "back"]);
     assert_eq!(scene.demand(), [(1, 1), (1, 0), (0, 0)]);

@@ -333,6 +333,27 @@ mod tests {
         timeout(Duration::from_secs(5), sender.conceal()).await.expect("nothing to wait for");
     }
 
+    #[tokio::test]
+    async fn it_is_known_how_much_has_not_arrived() {
+        let (sender, mut theirs, _ended) = connection().await;
+        let mut sent = 0;
+        for _ in 0..200 {
+            while sender.send(&[7; LARGEST]) {
+                sent += 2 + LARGEST;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let unsent = sender.unsent();
+        assert!((QUEUE * LARGEST..=sent).contains(&unsent), "{unsent} of {sent}");
+        theirs.read_exact(&mut vec![0; sent]).await.expect("all of it");
+        let empty = async {
+            while sender.unsent() > 0 {
+                tokio::time::sleep(DRAIN_LOOK).await;
+            }
+        };
+        timeout(Duration::from_secs(5), empty).await.expect("all has arrived");
+    }
+
     #[test]
     fn whoever_does_not_read_loses_the_newest() {
         let (sender, _queue) = Connection::new();
