@@ -75,6 +75,8 @@ const MUCH_FASTER: f64 = 4.0;
 const SILENCE_S: f64 = 0.5;
 /// Factor on the estimate for each such fall.
 const SILENCE_PART: f64 = 0.7;
+/// Part of the estimate from before the reports stopped that is used again once they are back.
+const BACK_PART: f64 = 0.8;
 /// How long receiver reports and REMB are ignored after transport-wide feedback, in seconds.
 const SEES_S: f64 = 5.0;
 
@@ -217,6 +219,8 @@ pub(crate) struct Estimator {
     lossless: Option<f64>,
     now_s: f64,
     silent_s: f64,
+    /// The estimate before the reports stopped.
+    silent_from: f64,
     deep: bool,
     /// Bytes that still wait in a TCP socket.
     unsent: Option<f64>,
@@ -263,6 +267,7 @@ impl Estimator {
             lossless: None,
             now_s: 0.0,
             silent_s: 0.0,
+            silent_from: 0.0,
             deep: false,
             unsent: None,
         }
@@ -332,6 +337,11 @@ impl Estimator {
         self.outcomes = outcomes;
         if nothing {
             return;
+        }
+        if self.state == State::Silent {
+            // The path was interrupted. If there is a queue as well, these reports show it.
+            self.state = State::Rising;
+            self.set(self.estimate_bps.max(BACK_PART * self.silent_from));
         }
         self.loss.reported(packets, lost, now_s);
         self.reported_s = Some(now_s);
@@ -495,6 +505,9 @@ impl Estimator {
         if sends && waits && now_s - reported_s > SILENCE_S + self.rtt_s && now_s - self.silent_s > SILENCE_S
         {
             self.silent_s = now_s;
+            if self.state != State::Silent {
+                self.silent_from = self.estimate_bps;
+            }
             self.state = State::Silent;
             self.before = Some(self.before.unwrap_or(self.estimate_bps));
             self.set(self.estimate_bps * SILENCE_PART);
