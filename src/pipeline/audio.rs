@@ -1,6 +1,8 @@
 //! Encodes the sound of a microphone, or the test tone, as Opus packets for the hub. One thread opens and
 //! closes the microphone as its [orders](super::orders) say, and retries it in one place.
 
+mod publisher;
+
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -11,7 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::hub::Hub;
+use self::publisher::Publisher;
 use super::orders::{Order, Orders, PRIVATE, Search, Signals};
 use super::stream::AudioStream;
 use super::worker::{TICK, Threads, Worker};
@@ -19,21 +21,17 @@ use crate::capture::Error;
 use crate::capture::alsa::{self, Read, Spec};
 use crate::capture::microphones::{self, Choice};
 use crate::capture::tone::Tone;
-use crate::clock::{AUDIO_HZ, Clocks, Pts, RtpClock};
+use crate::clock::{AUDIO_HZ, Clocks, Pts};
 use crate::config::{self, Microphone};
-use crate::encode::opus::{self, Encoder};
 use crate::heartbeat::Heartbeats;
 use crate::media::pcm::{self, PACKET_FRAMES};
 use crate::media::retime::Retimer;
-use crate::media::unit::AudioUnit;
 use crate::privacy::Private;
 use crate::status::{self, Source, State};
 
 /// Largest number of late packets of the tone that are sent in a burst after the thread was delayed. Older
 /// sound is left out: the newest wins.
 const MAX_BEHIND: u64 = 3;
-/// Bitrate of the sound for bad links, in bits per second: speech is understood, and its FEC repairs a lost packet.
-const LOW_BPS: u32 = 16_000;
 /// How often to look for a missing microphone while somebody is listening, to check that a resting one is
 /// still there, and to report measured figures.
 const SECOND: Duration = Duration::from_secs(1);
@@ -377,101 +375,12 @@ impl Sound {
     }
 }
 
-/// Encodes packets of the grid and publishes them: as configured, and for bad links while such a viewer listens.
-struct Publisher {
-    config: config::Audio,
-    /// `None` if it could not be created.
-    encoder: Option<Encoder>,
-    /// `None` while nobody needs it.
-    low: Option<Encoder>,
-    stream: Arc<AudioStream>,
-    status: Arc<Source<status::Audio>>,
-    clock: RtpClock,
-    private: Private,
-    /// Packets before this number have been sent, or are too late to send.
-    next: u64,
-    failing: bool,
-}
-
-impl Publisher {
-    fn new(
-        config: &config::Audio,
-        stream: Arc<AudioStream>,
-        status: Arc<Source<status::Audio>>,
-        clock: RtpClock,
-        private: Private,
-    ) -> io::Result<Self> {
-        let (config, low) = (config.clone(), None);
-        let encoder = Some(encoder(&config, u32::MAX).map_err(io::Error::other)?);
-        Ok(Self { config, encoder, low, stream, status, clock, private, next: 0, failing: false })
-    }
-
-    /// Creates an encoder for the new configuration.
-    fn encode_as(&mut self, config: &config::Audio) {
-        self.config = config.clone();
-        (self.encoder, self.low) = (working(encoder(config, u32::MAX)), None);
-    }
-
-    /// Sends packet number `packet`. Its RTP time follows from the number, so a packet that is left out
-    /// leaves a gap in RTP time, and a browser's jitter buffer continues at the right time.
-    fn send(&mut self, packet: u64, samples: &[f32]) {
-        if packet < self.next {
-            return; // a new source may start within the last packet of the old one
-        }
-        self.next = packet + 1;
-        let stream = self.stream.clone();
-        let listeners = stream.low.subscribers();
-        if listeners == 0 {
-            self.low = None;
-        } else if self.low.is_none() {
-            self.low = working(encoder(&self.config, LOW_BPS));
-        }
-        // Nobody may have subscribed yet who is about to.
-        if listeners == 0 || stream.hub.subscribers() > 0 {
-            let mut encoder = self.encoder.take();
-            self.publish(packet, samples, encoder.as_mut(), &stream.hub);
-            self.encoder = encoder;
-        }
-        let mut low = self.low.take();
-        self.publish(packet, samples, low.as_mut(), &stream.low);
-        self.low = low;
-    }
-
-    fn publish(&mut self, packet: u64, samples: &[f32], encoder: Option<&mut Encoder>, hub: &Hub<AudioUnit>) {
-        let Some(encoder) = encoder else { return };
-        let payload = match encoder.encode(samples) {
-            Ok(payload) => payload,
-            Err(e) => {
-                if !self.failing {
-                    warn!("sound: {e}");
-                }
-                self.failing = true;
-                return;
-            }
-        };
-        self.failing = false;
-        let Some(payload) = payload else { return };
-        let pts = pcm::packet_start(packet) - encoder.lookahead();
-        self.status.counters.opus_packets.count();
-        let unit = AudioUnit { pts, rtp_time: self.clock.ticks(pts), payload };
-        hub.publish_captured(&Arc::new(unit), &self.private);
-    }
-}
-
-/// An encoder as configured, with at most this bitrate in bits per second.
-fn encoder(config: &config::Audio, most_bps: u32) -> Result<Encoder, opus::Error> {
-    Encoder::new(config.channels, config.bitrate_bps.min(most_bps), config.dtx)
-}
-
-fn working(encoder: Result<Encoder, opus::Error>) -> Option<Encoder> {
-    encoder.inspect_err(|e| warn!("no sound: {e}")).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::capture::tone::tests::level;
-    use crate::clock::VIDEO_HZ;
+    use crate::clock::{RtpClock, VIDEO_HZ};
+    use crate::media::unit::AudioUnit;
     use crate::pipeline::hub::Subscription;
     use crate::privacy::Privacy;
     use crate::status::Status;
