@@ -104,8 +104,6 @@ pub struct Capacity {
 impl Capacity {
     /// That of a link of which nothing is known, and of subscribers without a link.
     pub const UNKNOWN: Self = Self { bitrate_bps: u32::MAX, fps: f32::MAX, pause: false };
-    /// That of no link at all.
-    const NONE: Self = Self { bitrate_bps: 0, fps: 0.0, pause: true };
 
     /// What is of use to one of two links at least.
     fn or(self, other: Self) -> Self {
@@ -213,15 +211,15 @@ impl Hub<VideoUnit> {
         idr
     }
 
-    /// What the best of its subscribers' links carries.
-    pub fn capacity(&self) -> Capacity {
+    /// What the best of its subscribers' links carries; `None` without subscribers.
+    pub fn capacity(&self) -> Option<Capacity> {
         self.capacity_without(None)
     }
 
-    fn capacity_without(&self, id: Option<SubscriberId>) -> Capacity {
+    fn capacity_without(&self, id: Option<SubscriberId>) -> Option<Capacity> {
         let state = self.lock();
         let others = state.subscribers.iter().filter(|s| Some(s.id) != id);
-        others.map(|s| s.capacity()).fold(Capacity::NONE, Capacity::or)
+        others.map(|s| s.capacity()).reduce(Capacity::or)
     }
 
     /// Whether an IDR is due.
@@ -334,8 +332,8 @@ impl Subscription<VideoUnit> {
         self.outlet.pause.store(pause, Ordering::Relaxed);
     }
 
-    /// What the best of the other subscribers' links carries.
-    pub fn capacity_of_others(&self) -> Capacity {
+    /// What the best of the other subscribers' links carries; `None` without others.
+    pub fn capacity_of_others(&self) -> Option<Capacity> {
         self.hub.capacity_without(Some(self.outlet.id))
     }
 
@@ -488,17 +486,17 @@ mod tests {
     #[test]
     fn the_best_link_decides_and_one_that_is_not_known_is_not_held_back() {
         let hub = Arc::new(Hub::<VideoUnit>::default());
-        assert_eq!(hub.capacity(), Capacity::NONE);
+        assert_eq!(hub.capacity(), None);
         let (slow, fast) = (hub.subscribe(), hub.subscribe());
-        assert_eq!(hub.capacity(), Capacity::UNKNOWN);
+        assert_eq!(hub.capacity(), Some(Capacity::UNKNOWN));
         slow.set_capacity(Capacity { bitrate_bps: 100_000, fps: 10.0, pause: true });
-        assert_eq!(hub.capacity(), Capacity::UNKNOWN);
+        assert_eq!(hub.capacity(), Some(Capacity::UNKNOWN));
         fast.set_capacity(Capacity { bitrate_bps: 900_000, fps: 30.0, pause: false });
-        assert_eq!(hub.capacity(), Capacity { bitrate_bps: 900_000, fps: 30.0, pause: false });
+        assert_eq!(hub.capacity(), Some(Capacity { bitrate_bps: 900_000, fps: 30.0, pause: false }));
         assert_eq!(slow.capacity_of_others(), hub.capacity());
         drop(fast);
-        assert_eq!(hub.capacity(), Capacity { bitrate_bps: 100_000, fps: 10.0, pause: true });
-        assert_eq!(slow.capacity_of_others(), Capacity::NONE);
+        assert_eq!(hub.capacity(), Some(Capacity { bitrate_bps: 100_000, fps: 10.0, pause: true }));
+        assert_eq!(slow.capacity_of_others(), None);
     }
 
     #[test]

@@ -225,7 +225,8 @@ impl Track {
                 None => source.camera.video.hub(share).capacity(),
             };
             let most = share.bitrate_bps(offered.bitrate_bps);
-            Step { share, others_bps: others.bitrate_bps.min(most).into(), most_bps: most.into() }
+            let others_bps = others.map_or(0, |others| others.bitrate_bps.min(most)).into();
+            Step { share, others_bps, most_bps: most.into() }
         });
         let steps: Vec<_> = steps.collect();
         self.ladder.choose(&steps, carried_bps, now);

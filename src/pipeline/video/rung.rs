@@ -108,8 +108,11 @@ impl<'a> Rung<'a> {
 
     fn work(&mut self, Job { plan, picture, idr }: Job) -> Result<(), Error> {
         let capacity = self.hub.capacity();
-        let result = match self.prepare(&plan, capacity) {
-            Ok(true) => picture.map_or(Ok(false), |picture| self.encode(&picture, idr, capacity)),
+        let result = match self.prepare(&plan, capacity.unwrap_or(Capacity::UNKNOWN)) {
+            Ok(true) => match picture.zip(capacity) {
+                Some((picture, capacity)) => self.encode(&picture, idr, capacity),
+                None => Ok(false), // or those who wanted it have left meanwhile
+            },
             Ok(false) => Ok(false),
             Err(e) => Err(e),
         };
@@ -138,8 +141,6 @@ impl<'a> Rung<'a> {
             effort: plan.effort,
             level,
         };
-        // Without a subscriber there is no link to consider.
-        let capacity = if self.hub.subscribers() == 0 { Capacity::UNKNOWN } else { capacity };
         let rates = (settings.bitrate_bps.min(capacity.bitrate_bps), (plan.fps as f32).min(capacity.fps));
         let mut known = self.encoder.take().filter(|encoder| serves(&**encoder, settings));
         let aims = known.as_mut().is_some_and(|encoder| aim(&mut **encoder, rates).is_ok());
@@ -177,9 +178,6 @@ impl<'a> Rung<'a> {
     /// Encodes a picture and publishes it, unless no link carries it. Returns whether it became an IDR.
     fn encode(&mut self, picture: &Arc<Picture>, idr: bool, capacity: Capacity) -> Result<bool, Error> {
         let Context { status, clock, private, .. } = self.context;
-        if self.hub.subscribers() == 0 {
-            return Ok(false); // they have left meanwhile
-        }
         if !idr && (capacity.pause || !self.is_due(picture.pts, capacity.fps)) {
             return Ok(false);
         }
