@@ -156,3 +156,54 @@ impl Video {
         results.into_iter().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::VIDEO_HZ;
+    use crate::encode::budget::Others;
+    use crate::media::frame::Size;
+    use crate::pipeline::camera::Camera;
+    use crate::privacy::Privacy;
+    use crate::status::Status;
+
+    /// A camera that is kept open, and that nobody watches, costs the other cameras nothing.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_camera_that_nobody_watches_rests_even_if_it_is_kept_open() {
+        let (camera, budget) = (Camera::new("front", "Front"), Arc::<Budget>::default());
+        let size = Size::new(160, 90);
+        let device = config::CameraDevice::Pattern;
+        let config = config::Video { device, size, keep_open: true, ..Default::default() };
+        let _video = Video::spawn(Context {
+            threads: Threads::Only,
+            config: watch::channel(config).1,
+            stream: camera.video.clone(),
+            status: Status::default().source(),
+            snapshots: camera.snapshots.clone(),
+            clock: RtpClock { hz: VIDEO_HZ, offset: 0 },
+            private: Private::of(watch::channel(Privacy::default()).1, "front"),
+            hotplug: watch::channel(0).1,
+            pressure: watch::channel(None).1,
+            budget: budget.clone(),
+            heartbeats: Arc::default(),
+            stop: CancellationToken::new(),
+        })
+        .expect("threads");
+        let other = budget.open();
+        let until = async |counts: bool| {
+            for _ in 0..1_000 {
+                if (other.others() != Others::NONE) == counts {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            panic!("it {} in the budget", if counts { "is not" } else { "stays" });
+        };
+        let (claim, pictures) = (camera.video.demand.watch(), camera.video.subscribe());
+        until(true).await;
+        drop((claim, pictures));
+        until(false).await;
+    }
+}
