@@ -16,8 +16,8 @@ use crate::pipeline::quality::Share;
 use crate::pipeline::stream::AudioStream;
 
 /// Below the first estimate, in bits per second, the sound has few bits; above the second one, as many as configured.
-const BAD_LINK_BPS: u64 = 200_000;
-const GOOD_LINK_BPS: u64 = 300_000;
+const BAD_LINK_BPS: f64 = 200e3;
+const GOOD_LINK_BPS: f64 = 300e3;
 
 /// A unit for a viewer.
 #[derive(Clone, Debug)]
@@ -83,7 +83,7 @@ impl Media {
     }
 
     /// Chooses the sound for a link of which this is the estimate, in bits per second.
-    pub(super) fn hear_over(&mut self, estimate_bps: u64) {
+    pub(super) fn hear_over(&mut self, estimate_bps: f64) {
         let low = estimate_bps < if self.low { GOOD_LINK_BPS } else { BAD_LINK_BPS };
         if low != self.low {
             self.low = low;
@@ -146,10 +146,14 @@ impl Media {
         all.fold((0.0, 0.0), |(bps, fps), (more, most)| (bps + more, most.max(fps)))
     }
 
-    /// Divides what the viewer's link carries between its pictures, by what each could use ([`most`](Self::most) is
-    /// the sum). `chooses` is whether each also moves to the rung that this suffices for.
-    pub(super) fn set_capacity(&mut self, carried: &Carried, chooses: Option<Instant>) {
-        let (most_bps, most_fps) = self.most();
+    /// Divides what the viewer's link carries between its pictures, by what each could use; [`most`](Self::most) is
+    /// the sum. If there is a time, each also moves to the rung that this suffices for.
+    pub(super) fn set_capacity(
+        &mut self,
+        carried: &Carried,
+        (most_bps, most_fps): (f64, f64),
+        chooses: Option<Instant>,
+    ) {
         let part = (carried.video_bps / most_bps.max(1.0)).min(1.0);
         let fps = if carried.fps < most_fps { carried.fps.floor() as f32 } else { f32::MAX };
         for track in &mut self.tracks {

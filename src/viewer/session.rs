@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::cc::Share;
+use super::cc::{Figures, Share};
 pub(super) use super::core::Change;
 use super::core::Core;
 use super::media::Unit;
@@ -17,7 +17,7 @@ use super::port::{Alert, Flight, Mail, Mailbox, is_dtls};
 use super::sdp::Playable;
 use super::sources::Sources;
 use super::wire::{Batch, Extensions, NtpClock, Picture, Sent, Stream, Wire};
-use super::{Error, LinkFacts, sdp};
+use super::{Error, sdp};
 
 /// A viewer's session.
 pub(super) struct Session {
@@ -165,10 +165,10 @@ impl Session {
         self.wire.take_sent()
     }
 
-    /// What the pictures may use, if they could use `most_bps` and come `fps` times a second at most; `None`
-    /// before there are keys.
-    pub(super) fn share(&mut self, most_bps: f64, fps: f64, now: Instant) -> Option<Share> {
-        self.wire.share(most_bps, fps, now)
+    /// What the pictures may use, if they could use this many bits, and come this many times, a second at most;
+    /// `None` before there are keys.
+    pub(super) fn share(&mut self, most: (f64, f64), now: Instant) -> Option<Share> {
+        self.wire.share(most, now)
     }
 
     /// Whether pictures of this video section were dropped because the link is too slow, so that only a keyframe
@@ -178,8 +178,8 @@ impl Session {
     }
 
     /// The viewer's link; `None` before there are keys.
-    pub(super) fn link(&self, now: Instant) -> Option<LinkFacts> {
-        self.wire.link(now).map(LinkFacts::from)
+    pub(super) fn link(&self, now: Instant) -> Option<Figures> {
+        self.wire.link(now)
     }
 
     /// Processes everything that was passed in and the passing of time; returns what has happened.

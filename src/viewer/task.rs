@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Sleep;
 use webrtc::peer_connection::RTCPeerConnectionState;
 
+use super::cc::State;
 use super::media::{self, Media, Unit};
 use super::meter::Meter;
 use super::places::Place;
@@ -21,7 +22,7 @@ use super::session::{Change, Session};
 use super::shared::{Command, Entry, Shared, Viewer, Visit};
 use super::track::Track;
 use super::unconnected::{self, Attempt};
-use super::{Error, Event, Fragment};
+use super::{Error, Event, Fragment, LinkFacts};
 use crate::clock::Pts;
 use crate::pipeline::camera::List;
 use crate::pipeline::demand::Claim;
@@ -278,12 +279,13 @@ impl Task {
         let rate = course.meter.bps(self.viewer.sent_bytes.load(Ordering::Relaxed), Pts::now());
         self.viewer.rate_bps.store(rate, Ordering::Relaxed);
         let link = self.session.link(now);
-        let estimate_bps = link.as_ref().map(|link| link.estimate_bps);
-        *self.viewer.link.lock().unwrap_or_else(PoisonError::into_inner) = link;
+        *self.viewer.link.lock().unwrap_or_else(PoisonError::into_inner) = link.map(LinkFacts::from);
+        // A viewer that may be gone is encoded nothing of its own.
+        let known = link.filter(|link| link.state != State::Silent);
         if let Some(media) = &mut course.media {
             media.tracks.iter_mut().for_each(Track::follow);
-            estimate_bps.into_iter().for_each(|bps| media.hear_over(bps));
-            self.steer(course, now, true);
+            known.iter().for_each(|link| media.hear_over(link.estimate_bps));
+            self.steer(course, now, known.is_some());
             return None;
         }
         let failed = self.session.handshake_failure();
@@ -328,12 +330,12 @@ impl Task {
     /// this suffices for.
     fn steer(&mut self, course: &mut Course, now: Instant, chooses: bool) {
         let Some(media) = &mut course.media else { return };
-        let (most_bps, fps) = media.most();
-        if most_bps == 0.0 {
+        let most = media.most();
+        if most.0 == 0.0 {
             return; // no camera has delivered yet
         }
-        if let Some(share) = self.session.share(most_bps, fps, now) {
-            media.set_capacity(&share, chooses.then_some(now));
+        if let Some(share) = self.session.share(most, now) {
+            media.set_capacity(&share, most, chooses.then_some(now));
         }
     }
 

@@ -46,6 +46,8 @@ const SEED: u32 = 0x2001_2026;
 /// Longest time for a change that is not taken back: its keyframe may have to wait for half a second after
 /// the previous one.
 const MET: Duration = Duration::from_secs(1);
+/// Longer than it takes until a viewer that is silent has ended.
+const GONE: Duration = Duration::from_secs(30);
 
 const WISHES: [(Share, Quality); 3] =
     [(Share::Full, Quality::Full), (Share::Half, Quality::Half), (Share::Quarter, Quality::Quarter)];
@@ -264,4 +266,44 @@ async fn a_rung_that_nobody_is_on_encodes_nothing() {
         rungs.iter().map(|r| (r.name, r.viewers)).collect::<Vec<_>>(),
         [(Share::Full, 0), (Share::Half, 1), (Share::Quarter, 0)]
     );
+}
+
+/// What a link carries is not known while its viewer reports nothing: one that is gone moves to no rung of its own,
+/// which would be encoded for nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewer_that_goes_without_a_word_has_nothing_encoded_for_it() {
+    let status = Arc::new(Status::default());
+    let camera = Camera::start("front", FULL, &status);
+    let cameras = Cameras::new([camera.camera.clone()]);
+    let ice = config::Ice { port: 0, ..Default::default() };
+    let (_, addresses) = watch::channel(addresses::now());
+    let port = Port::open(&ice, addresses, status.clone()).expect("a free port");
+    let registry = Registry::new(cameras.clone(), status, port, 5);
+    let join = async |client: &mut Client| {
+        let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
+        let offer = client::offer(client.offer().await, from, Signaling::Whep, &cameras);
+        client.accept(&registry.join(offer).await.expect("an answer").sdp).await;
+        client.until(Connected).await;
+    };
+    let mut stays = Client::new(true).await;
+    join(&mut stays).await;
+    // Its sockets are in a separate runtime, whose end is like a pulled plug.
+    let elsewhere = tokio::runtime::Runtime::new().expect("a runtime");
+    let mut goes = elsewhere.spawn(Client::new(true)).await.expect("a client");
+    join(&mut goes).await;
+    let watched = tokio::time::Instant::now() + Duration::from_secs(2);
+    while let Ok(packet) = tokio::time::timeout_at(watched, goes.packets.recv()).await {
+        packet.expect("open"); // its link is known by now
+    }
+    elsewhere.shutdown_background();
+    drop(goes);
+    let viewers = || camera.camera.video.rungs().iter().map(|rung| rung.viewers).collect::<Vec<_>>();
+    let gone = Instant::now();
+    while registry.count() == 2 {
+        assert!(gone.elapsed() < GONE);
+        assert_eq!(viewers(), [2, 0, 0], "full, half, quarter");
+        assert!(stays.packets.recv().await.is_some());
+    }
+    assert_eq!(viewers(), [1, 0, 0]);
+    registry.close_all("the test is over").await;
 }

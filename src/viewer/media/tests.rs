@@ -143,7 +143,7 @@ fn a_bad_link_gets_the_sound_with_few_bits_until_it_is_clearly_better() {
     let audio = scene.cameras.find("front").expect("there").audio.clone();
     let listeners = || (audio.hub.subscribers(), audio.low.subscribers());
     for (n, (estimate_bps, expected)) in
-        (1..).zip([(1_000_000, (1, 0)), (190_000, (0, 1)), (250_000, (0, 1)), (310_000, (1, 0))])
+        (1..).zip([(1e6, (1, 0)), (190e3, (0, 1)), (250e3, (0, 1)), (310e3, (1, 0))])
     {
         scene.media.hear_over(estimate_bps);
         assert_eq!(listeners(), expected, "{estimate_bps}");
