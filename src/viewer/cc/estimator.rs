@@ -75,6 +75,9 @@ const MUCH_FASTER: f64 = 4.0;
 const SILENCE_S: f64 = 0.5;
 /// Factor on the estimate for each such fall.
 const SILENCE_PART: f64 = 0.7;
+/// If everything that was sent for this long is lost, in seconds, the path was interrupted: a full link loses only what
+/// exceeds its capacity.
+const INTERRUPTED_S: f64 = 0.4;
 /// Part of the estimate from before the reports stopped that is used again once they are back.
 const BACK_PART: f64 = 0.8;
 /// How long receiver reports and REMB are ignored after transport-wide feedback, in seconds.
@@ -171,8 +174,6 @@ pub(crate) struct Estimator {
     limits: Limits,
     history: History,
     outcomes: Vec<Outcome>,
-    /// Which of them a stall has delayed.
-    delayed: Vec<bool>,
     stalls: Stalls,
     acked: Acked,
     groups: Groups,
@@ -219,9 +220,12 @@ pub(crate) struct Estimator {
     lossless: Option<f64>,
     now_s: f64,
     silent_s: f64,
+    /// How many packets in a row were lost, and when the first of them was sent.
+    missing: Option<(f64, f64)>,
     /// The estimate before the reports stopped.
     silent_from: f64,
-    deep: bool,
+    /// What left before this time is of no use.
+    useless: Option<f64>,
     /// Bytes that still wait in a TCP socket.
     unsent: Option<f64>,
 }
@@ -233,7 +237,6 @@ impl Estimator {
             limits,
             history: History::default(),
             outcomes: vec![],
-            delayed: vec![],
             stalls: Stalls::default(),
             acked: Acked::default(),
             groups: Groups::default(),
@@ -267,8 +270,9 @@ impl Estimator {
             lossless: None,
             now_s: 0.0,
             silent_s: 0.0,
+            missing: None,
             silent_from: 0.0,
-            deep: false,
+            useless: None,
             unsent: None,
         }
     }
@@ -316,17 +320,15 @@ impl Estimator {
         self.now_s = now_s;
         let unknown = self.history.reported(reports, &mut outcomes);
         self.acked.unknown(unknown);
-        let mut delayed = std::mem::take(&mut self.delayed);
         let is_late = |o: &Outcome| o.arrived_s.is_some_and(|at| self.queue.of(o.sent_s, at) > LATE_S);
         let usual_bps = self.limited.rate(1.0, now_s).min(self.estimate_bps);
-        self.stalls.judge(&outcomes, usual_bps, is_late, &mut delayed);
+        self.stalls.judge(&mut outcomes, usual_bps, is_late);
         let (mut packets, mut lost) = (0.0, 0.0);
-        for (outcome, delayed) in outcomes.iter().zip(&delayed) {
-            let (packet, gone) = self.take(outcome, *delayed);
+        for outcome in &outcomes {
+            let (packet, gone) = self.take(outcome);
             packets += packet;
             lost += gone;
         }
-        self.delayed = delayed;
         if let Some(sent_s) =
             outcomes.iter().filter(|o| o.arrived_s.is_some()).map(|o| o.sent_s).reduce(f64::max)
         {
@@ -348,19 +350,31 @@ impl Estimator {
         self.decide(now_s);
     }
 
-    /// Takes what became of a packet; `delayed` if a stall delayed it, so that its delay says nothing about the
-    /// queue.
-    fn take(&mut self, o: &Outcome, delayed: bool) -> (f64, f64) {
+    /// Takes what became of a packet. Returns the packets that it adds to those reported, and to those lost: what is
+    /// lost in a row is counted with the next packet that arrives.
+    fn take(&mut self, o: &Outcome) -> (f64, f64) {
         if let Some(id) = o.probe {
             self.probes.reported(id, o.sent_s, o.arrived_s, o.size);
         }
-        let Some(arrived_s) = o.arrived_s else { return (1.0, 1.0) };
+        let Some(arrived_s) = o.arrived_s else {
+            let (count, since_s) = self.missing.unwrap_or((0.0, o.sent_s));
+            self.missing = Some((count + 1.0, since_s));
+            return (0.0, 0.0);
+        };
+        let lost = match self.missing.take() {
+            Some((_, since_s)) if o.sent_s - since_s >= INTERRUPTED_S => {
+                self.useless = Some(o.sent_s); // more is missing than can be sent again in time
+                0.0
+            }
+            missing => missing.map_or(0.0, |(count, _)| count),
+        };
         if o.corrects != Some(Corrects::Unknown) {
             self.acked.arrived(arrived_s, o.size);
         }
-        let counts = if o.corrects == Some(Corrects::Lost) { (0.0, -1.0) } else { (1.0, 0.0) };
-        if delayed {
-            return counts;
+        let found = if o.corrects == Some(Corrects::Lost) { (0.0, -1.0) } else { (1.0, 0.0) };
+        let counts = (found.0 + lost, found.1 + lost);
+        if o.stalled {
+            return counts; // its delay says nothing about the queue
         }
         self.queue.arrived(o.sent_s, arrived_s);
         if self.queue.of(o.sent_s, arrived_s) > o.own_s + EMPTY_S {
@@ -514,15 +528,20 @@ impl Estimator {
         }
     }
 
+    /// What it is doing.
+    pub(crate) fn state(&self) -> State {
+        self.state
+    }
+
     /// The estimate in bits per second, including all headers.
     pub(crate) fn estimate_bps(&self) -> f64 {
         self.estimate_bps
     }
 
-    /// Whether the link has suddenly become so slow that the pictures on their way are useless: the waiting
-    /// ones should be dropped and an IDR requested. True once for each such fall.
-    pub(crate) fn fell_deep(&mut self) -> bool {
-        std::mem::take(&mut self.deep)
+    /// The link was interrupted, or has suddenly become so slow that the pictures on their way are useless: what left
+    /// before this time is of no use to the viewer, nor is what waits behind it. Once for each such fall.
+    pub(crate) fn useless_before_s(&mut self) -> Option<f64> {
+        self.useless.take()
     }
 
     /// Figures for the status and the page.

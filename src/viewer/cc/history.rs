@@ -56,6 +56,8 @@ pub(super) struct Outcome {
     pub own_s: f64,
     /// What was assumed about the packet until now, if that was wrong.
     pub corrects: Option<Corrects>,
+    /// Whether a stall of the path delayed it ([`super::stall`]).
+    pub stalled: bool,
 }
 
 /// An assumption that a report corrects.
@@ -144,7 +146,17 @@ impl History {
             if arrived_s.is_some() && self.newest.is_none_or(|(newest, _)| newest < number) {
                 self.newest = Some((number, sent_s));
             }
-            out.push(Outcome { number, sent_s, arrived_s, size, kind, probe, own_s, corrects });
+            out.push(Outcome {
+                number,
+                sent_s,
+                arrived_s,
+                size,
+                kind,
+                probe,
+                own_s,
+                corrects,
+                stalled: false,
+            });
         }
         out[begin..].sort_by_key(|outcome| outcome.number);
         let mut unknown = 0.0;

@@ -96,6 +96,8 @@ pub(crate) struct Pacer<T> {
     streams: u32,
     /// Those of which pictures were dropped, so that only an IDR can follow.
     broken: u32,
+    /// When the newest IDR of each stream began to leave.
+    idr_s: [f64; 32],
     /// There is no packet to copy for this probe.
     no_copies: bool,
 }
@@ -112,6 +114,7 @@ impl<T> Default for Pacer<T> {
             filled_s: 0.0,
             streams: 1,
             broken: 0,
+            idr_s: [f64::MIN; 32],
             no_copies: false,
         }
     }
@@ -165,10 +168,24 @@ impl<T> Pacer<T> {
 
     /// Drops the waiting pictures of each stream up to its newest clean point. Returns whether an IDR is needed
     /// now.
-    pub(crate) fn drop_video(&mut self) -> bool {
+    fn drop_video(&mut self) -> bool {
+        self.drop_pictures(self.streams)
+    }
+
+    /// What left before `sent_s` is of no use: drops what waits behind it. A stream whose newest IDR began to leave
+    /// later needs nothing else. Returns whether an IDR is needed now.
+    pub(crate) fn drop_behind(&mut self, sent_s: f64) -> bool {
+        let old = |stream: &usize| self.idr_s[*stream] < sent_s;
+        let streams = (0..self.idr_s.len()).filter(old).fold(0, |all, stream| all | bit(stream));
+        self.drop_pictures(self.streams & streams)
+    }
+
+    /// Drops the waiting pictures of each of these streams up to its newest clean point. Returns whether an IDR is
+    /// needed now.
+    fn drop_pictures(&mut self, streams: u32) -> bool {
         let clean = self.video.iter().filter(|item| item.is_clean()).fold(0, |all, i| all | i.place.bit());
         // The streams of which no older packet is kept.
-        let mut complete = self.streams & !clean;
+        let mut complete = streams & !clean;
         self.broken |= complete;
         let mut waiting = std::mem::take(&mut self.video);
         while let Some(item) = waiting.pop_back() {
@@ -177,7 +194,7 @@ impl<T> Pacer<T> {
                 continue;
             }
             if item.is_clean() {
-                complete |= item.place.bit();
+                complete |= streams & item.place.bit();
             }
             self.video.push_front(item);
         }
@@ -252,6 +269,9 @@ impl<T> Pacer<T> {
         if let Some(item) = self.video.pop_front() {
             self.bucket -= item.size as f64;
             self.video_bytes -= item.size;
+            if item.is_clean() {
+                self.idr_s[item.place.stream % 32] = now_s;
+            }
             return Some(Next::Packet(Kind::Video, item.what, probe));
         }
         match probe {
@@ -394,6 +414,26 @@ mod tests {
         pacer.remove(|what| *what == 5);
         assert_eq!(pacer.waiting(), 3 * 1200);
         assert_eq!(run(&mut pacer, &SLOW, 0.0, 0.5).iter().map(|o| o.2).collect::<Vec<_>>(), [3, 7, 8]);
+    }
+
+    #[test]
+    fn an_idr_that_leaves_since_an_interruption_is_not_dropped() {
+        let picture = |stream, idr, first| Place { stream, idr, first };
+        let mut pacer = Pacer::default();
+        for (what, stream) in [(1, 0), (2, 1)] {
+            pacer.push_video(1200, picture(stream, true, true), what, 0.0);
+        }
+        assert_eq!(run(&mut pacer, &SLOW, 0.0, 0.5).len(), 2);
+        // Both wait for the second part of an IDR; that of stream 0 began to leave at 3 s, when the path was back.
+        pacer.push_video(1200, picture(0, true, true), 3, 3.0);
+        assert_eq!(run(&mut pacer, &SLOW, 3.0, 3.001).len(), 1);
+        pacer.push_video(1200, picture(0, true, false), 4, 3.0);
+        pacer.push_video(1200, picture(1, true, false), 5, 3.0);
+        assert!(pacer.drop_behind(2.9), "stream 1 needs an IDR");
+        assert_eq!([0, 1].map(|stream| pacer.is_broken(stream)), [false, true]);
+        assert_eq!(run(&mut pacer, &SLOW, 3.0, 3.5).iter().map(|o| o.2).collect::<Vec<_>>(), [4]);
+        pacer.push_video(1200, picture(0, false, true), 6, 4.0);
+        assert!(pacer.drop_behind(4.0) && pacer.is_broken(0), "its IDR left before");
     }
 
     #[test]

@@ -27,18 +27,14 @@ pub(super) struct Stalls {
 }
 
 impl Stalls {
-    /// Finds the packets among these that a stall has delayed. `outcomes` are in the order in which the packets
-    /// were sent; the result has one entry for each. `usual_bps` is the bitrate of the media, and `is_late` whether a
-    /// packet took longer than usual.
+    /// Marks the packets among these that a stall has delayed. `outcomes` are in the order in which the packets
+    /// were sent; `usual_bps` is the bitrate of the media, and `is_late` whether a packet took longer than usual.
     pub(super) fn judge(
         &mut self,
-        outcomes: &[Outcome],
+        outcomes: &mut [Outcome],
         usual_bps: f64,
         is_late: impl Fn(&Outcome) -> bool,
-        delayed: &mut Vec<bool>,
     ) {
-        delayed.clear();
-        delayed.resize(outcomes.len(), false);
         let mut at = 0;
         while at < outcomes.len() {
             let Some(arrived_s) = outcomes[at].arrived_s else {
@@ -58,7 +54,7 @@ impl Stalls {
                 rest[..count].iter().filter(|o| o.arrived_s.is_some()).map(|o| o.size * 8.0).sum();
             let at_once = count + 1 >= FEWEST && bits / TOGETHER_S >= TIMES * usual_bps;
             if at_once && self.may_count(gap, arrived_s) {
-                delayed[at..=at + count].fill(true);
+                outcomes[at..=at + count].iter_mut().for_each(|o| o.stalled = true);
                 at += count;
             }
             at += 1;
@@ -90,14 +86,14 @@ mod tests {
             probe: None,
             own_s: 0.0,
             corrects: None,
+            stalled: false,
         }
     }
 
-    fn judge(stalls: &mut Stalls, outcomes: &[Outcome]) -> Vec<bool> {
-        let mut delayed = vec![];
+    fn judge(stalls: &mut Stalls, mut outcomes: Vec<Outcome>) -> Vec<bool> {
         let is_late = |o: &Outcome| o.arrived_s.is_some_and(|at| at - o.sent_s > 0.05);
-        stalls.judge(outcomes, 1e6, is_late, &mut delayed);
-        delayed
+        stalls.judge(&mut outcomes, 1e6, is_late);
+        outcomes.iter().map(|o| o.stalled).collect()
     }
 
     #[test]
@@ -107,8 +103,8 @@ mod tests {
         // Sent over 200 ms, and all there at 220 ms; then as usual.
         outcomes.extend((1..7).map(|n| outcome(f64::from(n) * 0.033, 0.22 + f64::from(n) * 0.001, 1_200.0)));
         outcomes.push(outcome(0.24, 0.26, 1_200.0));
-        let delayed = judge(&mut stalls, &outcomes);
-        assert_eq!(delayed, [false, true, true, true, true, true, true, false]);
+        let stalled = judge(&mut stalls, outcomes);
+        assert_eq!(stalled, [false, true, true, true, true, true, true, false]);
     }
 
     #[test]
@@ -117,7 +113,7 @@ mod tests {
         let pictures = (0..10).map(|n| f64::from(n) * 0.1);
         let outcomes: Vec<_> =
             pictures.flat_map(|at| (0..4).map(move |_| outcome(at, at + 0.02, 1_200.0))).collect();
-        assert!(judge(&mut stalls, &outcomes).iter().all(|delayed| !delayed));
+        assert!(judge(&mut stalls, outcomes).iter().all(|stalled| !stalled));
     }
 
     #[test]
@@ -125,7 +121,7 @@ mod tests {
         let mut stalls = Stalls::default();
         let slow: Vec<_> =
             (0..20).map(|n| outcome(f64::from(n) * 0.01, f64::from(n) * 0.096, 1_200.0)).collect();
-        assert!(judge(&mut stalls, &slow).iter().all(|delayed| !delayed));
+        assert!(judge(&mut stalls, slow).iter().all(|stalled| !stalled));
     }
 
     #[test]
@@ -135,7 +131,7 @@ mod tests {
         for n in 0..100 {
             let at = f64::from(n) * 0.2;
             let outcomes: Vec<_> = (0..4).map(|_| outcome(at - 0.1, at, 1_200.0)).collect();
-            count += usize::from(judge(&mut stalls, &outcomes)[0]);
+            count += usize::from(judge(&mut stalls, outcomes)[0]);
         }
         assert!((20..60).contains(&count), "{count}");
     }

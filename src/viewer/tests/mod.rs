@@ -305,7 +305,7 @@ impl World {
         let pts = self.pts(self.picture);
         self.pictures += 1;
         let (mut idr, mut parts) = (false, PARTS);
-        let share = self.session.share(self.follows.unwrap_or(SAME_BPS), FPS, self.now);
+        let share = self.session.share((self.follows.unwrap_or(SAME_BPS), FPS), self.now);
         if let Some(share) = share.filter(|_| self.follows.is_some()) {
             idr = self.session.is_broken(0);
             if share.pause && !idr {

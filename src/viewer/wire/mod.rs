@@ -37,7 +37,7 @@ use super::cc::{Figures, Kind, Next, Report, Said, Share};
 use super::delay::PlayoutDelay;
 use super::keys::Master;
 use super::media::Unit;
-use crate::media::unit::VideoUnit;
+use crate::media::unit::{AudioUnit, VideoUnit};
 
 pub(super) use self::batch::{Batch, Run};
 pub(super) use self::report::NtpClock;
@@ -162,52 +162,67 @@ impl Wire {
 
     /// Sends what may leave now.
     fn release(&mut self, now: Instant) {
-        if self.release.drop_late(now) {
-            self.sections.iter_mut().for_each(Section::forget);
+        let Some(mut drive) = self.release.drive(now) else { return };
+        if let Some(sent) = self.release.drop_late(&drive, now) {
+            let Self { sections, release, .. } = self;
+            sections.iter_mut().for_each(|section| section.resend.forget_before(sent));
+            release.remove_repeats(|section, number| {
+                sections.get(section).is_none_or(|section| !section.resend.has(number))
+            });
         }
-        while let Some(next) = self.release.next(now) {
-            let Self { sections, audio, release, sent, .. } = self;
+        while let Some(next) = self.release.next(&drive, now) {
             match next {
-                Next::Packet(_, Waiting::Sound(unit), _) => {
-                    let Some(audio) = audio else { continue };
-                    let packet = Packet {
-                        // A marker would begin a talkspurt (RFC 3551 section 4.1); without silence suppression
-                        // there is one only.
-                        marker: false,
-                        number: audio.number(),
-                        timestamp: unit.rtp_time,
-                        transport_wide: release.transport_wide(audio),
-                        payload: &unit.payload,
-                        ..Default::default()
-                    };
-                    if release.packet(audio, &packet, Kind::Sound, None, now) {
-                        audio.count(unit.payload.len(), unit.rtp_time, unit.pts);
-                        sent.count(unit.payload.len());
-                    }
-                }
-                Next::Packet(_, Waiting::Part(number, part), probe) => {
-                    if let Some(section) = sections.get_mut(number) {
-                        if part.begins_idr() {
-                            // A viewer that gets this picture needs nothing from before it.
-                            section.forget();
-                            release.remove_repeats(number);
-                        }
-                        section.part(release, part, probe, sent, now);
-                    }
-                }
-                Next::Packet(_, Waiting::Repeat(section, number), probe) => {
-                    if let Some(section) = sections.get_mut(section) {
-                        section.repeat(release, number, probe, now);
-                    }
-                }
-                Next::Copy(most, id) => {
-                    if !sections.iter_mut().any(|section| section.copy(release, most, id, now)) {
+                Next::Packet(_, waiting, probe) => self.leave(waiting, probe, now),
+                Next::Copy(most, probe) => {
+                    let Self { sections, release, .. } = self;
+                    if !sections.iter_mut().any(|section| section.copy(release, most, probe, now)) {
                         release.no_copy();
                     }
+                    drive = release.drive(now).unwrap_or(drive); // the probe may be complete
                 }
             }
         }
-        self.paced = self.release.due(now);
+        self.paced = self.release.due(&drive, now);
+    }
+
+    /// Sends a packet, as a part of this probe if there is one.
+    fn leave(&mut self, waiting: Waiting, probe: Option<u32>, now: Instant) {
+        let Self { sections, release, sent, .. } = self;
+        match waiting {
+            Waiting::Sound(unit) => self.sound(&unit, now),
+            Waiting::Part(number, part) => {
+                let Some(section) = sections.get_mut(number) else { return };
+                if part.begins_idr() {
+                    // A viewer that gets this picture needs nothing from before it.
+                    section.forget();
+                    release.remove_repeats(|section, _| section == number);
+                }
+                section.part(release, part, probe, sent, now);
+            }
+            Waiting::Repeat(section, number) => {
+                if let Some(section) = sections.get_mut(section) {
+                    section.repeat(release, number, probe, now);
+                }
+            }
+        }
+    }
+
+    fn sound(&mut self, unit: &AudioUnit, now: Instant) {
+        let Some(audio) = &mut self.audio else { return };
+        let packet = Packet {
+            // A marker would begin a talkspurt (RFC 3551 section 4.1); without silence suppression there is
+            // one only.
+            marker: false,
+            number: audio.number(),
+            timestamp: unit.rtp_time,
+            transport_wide: self.release.transport_wide(audio),
+            payload: &unit.payload,
+            ..Default::default()
+        };
+        if self.release.packet(audio, &packet, Kind::Sound, None, now) {
+            audio.count(unit.payload.len(), unit.rtp_time, unit.pts);
+            self.sent.count(unit.payload.len());
+        }
     }
 
     /// What was sent since the previous call, without retransmissions.
@@ -288,10 +303,10 @@ impl Wire {
         self.reports.into_iter().chain(self.paced).min()
     }
 
-    /// What the pictures may use, if they could use `most_bps` and come `fps` times a second at most; `None`
-    /// before there are keys.
-    pub(super) fn share(&mut self, most_bps: f64, fps: f64, now: Instant) -> Option<Share> {
-        self.release.share(most_bps, fps, now)
+    /// What the pictures may use, if they could use this many bits, and come this many times, a second at most;
+    /// `None` before there are keys.
+    pub(super) fn share(&mut self, most: (f64, f64), now: Instant) -> Option<Share> {
+        self.release.share(most, now)
     }
 
     /// The TCP connection to the viewer holds this many bytes that have not arrived; `None` over UDP.

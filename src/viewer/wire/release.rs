@@ -16,7 +16,8 @@ use super::seal::Seal;
 use super::stream::Stream;
 use crate::media::unit::AudioUnit;
 use crate::viewer::cc::{
-    Applied, Estimator, Figures, Kind, Limits, Next, Pacer, Place, Report, Said, Share, Timeline,
+    Applied, Drive, Estimator, Figures, Kind, Limits, Next, Pacer, Place, Report, Said, Share, State,
+    Timeline,
 };
 use crate::viewer::keys::Master;
 
@@ -144,11 +145,16 @@ impl Release {
         }
     }
 
+    /// The instructions for the pacer, once a turn and after each copy; `None` before there are keys.
+    pub(super) fn drive(&mut self, now: Instant) -> Option<Drive> {
+        let Link { timeline, estimator, .. } = self.link.as_mut()?;
+        Some(estimator.drive(timeline.seconds(now)))
+    }
+
     /// What leaves now; call it until it returns `None`.
-    pub(super) fn next(&mut self, now: Instant) -> Option<Next<Waiting>> {
-        let Link { timeline, estimator, pacer, .. } = self.link.as_mut()?;
-        let now_s = timeline.seconds(now);
-        pacer.next(now_s, &estimator.drive(now_s))
+    pub(super) fn next(&mut self, drive: &Drive, now: Instant) -> Option<Next<Waiting>> {
+        let Link { timeline, pacer, .. } = self.link.as_mut()?;
+        pacer.next(timeline.seconds(now), drive)
     }
 
     /// There is no packet to copy for the probe.
@@ -163,22 +169,22 @@ impl Release {
         most.saturating_sub(AROUND)
     }
 
-    /// Drops pictures that are too late, or that a sudden fall of the link has made useless. Returns true if
-    /// nothing that was sent before is of use any more.
-    pub(super) fn drop_late(&mut self, now: Instant) -> bool {
-        let Some(Link { timeline, estimator, pacer, .. }) = &mut self.link else { return false };
-        if estimator.fell_deep() {
-            pacer.drop_video();
-            pacer.drop_repeats();
-            return true;
+    /// Drops pictures that are too late, or that an interruption or a sudden fall of the link has made useless. What
+    /// left before the returned time is of no use any more.
+    pub(super) fn drop_late(&mut self, drive: &Drive, now: Instant) -> Option<Instant> {
+        let Link { timeline, estimator, pacer, .. } = self.link.as_mut()?;
+        if let Some(sent_s) = estimator.useless_before_s() {
+            pacer.drop_behind(sent_s);
+            return Some(timeline.moment(sent_s));
         }
-        let now_s = timeline.seconds(now);
-        pacer.drop_late(now_s, &estimator.drive(now_s))
+        pacer.drop_late(timeline.seconds(now), drive).then_some(now)
     }
 
-    /// Whether pictures of this section were dropped, so that an IDR is needed.
+    /// Whether pictures of this section were dropped, so that an IDR is needed. Not while the viewer reports nothing:
+    /// an IDR would probably be lost, and the next one has to wait.
     pub(super) fn is_broken(&self, section: usize) -> bool {
-        self.link.as_ref().is_some_and(|link| link.pacer.is_broken(section))
+        let Some(Link { estimator, pacer, .. }) = &self.link else { return false };
+        pacer.is_broken(section) && estimator.state() != State::Silent
     }
 
     /// Removes everything that waits for this section.
@@ -188,24 +194,25 @@ impl Release {
         }
     }
 
-    /// Removes the retransmissions that wait for this section.
-    pub(super) fn remove_repeats(&mut self, section: usize) {
+    /// Removes the waiting retransmissions for which `is_gone` returns true, by section and number.
+    pub(super) fn remove_repeats(&mut self, is_gone: impl Fn(usize, u16) -> bool) {
         if let Some(link) = &mut self.link {
-            link.pacer.remove(|waiting| matches!(waiting, Waiting::Repeat(of, _) if *of == section));
+            let is_gone =
+                |waiting: &Waiting| matches!(waiting, Waiting::Repeat(of, number) if is_gone(*of, *number));
+            link.pacer.remove(is_gone);
         }
     }
 
     /// When [`Self::next`] may have something, if nothing is queued before.
-    pub(super) fn due(&mut self, now: Instant) -> Option<Instant> {
-        let Link { timeline, estimator, pacer, .. } = self.link.as_mut()?;
-        let now_s = timeline.seconds(now);
-        let due_s = pacer.due_s(now_s, &estimator.drive(now_s))?;
+    pub(super) fn due(&self, drive: &Drive, now: Instant) -> Option<Instant> {
+        let Link { timeline, pacer, .. } = self.link.as_ref()?;
+        let due_s = pacer.due_s(timeline.seconds(now), drive)?;
         Some(timeline.moment(due_s).max(now + TURN))
     }
 
-    /// What the pictures may use, if they could use `most_bps` and come `fps` times a second at most; `None`
-    /// before there are keys.
-    pub(super) fn share(&mut self, most_bps: f64, fps: f64, now: Instant) -> Option<Share> {
+    /// What the pictures may use, if they could use this many bits, and come this many times, a second at most;
+    /// `None` before there are keys.
+    pub(super) fn share(&mut self, (most_bps, fps): (f64, f64), now: Instant) -> Option<Share> {
         let Link { timeline, estimator, pacer, sound, repeats, applied } = self.link.as_mut()?;
         let now_s = timeline.seconds(now);
         let (sound_bps, repeats_bps) = (sound.bps(now_s), repeats.bps(now_s));

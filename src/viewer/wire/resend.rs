@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 use super::packet::HEADER;
 use crate::media::unit::VideoUnit;
 
-/// Packets kept: two seconds at 2 Mbit/s, and at 8 Mbit/s still 600 ms, more than a round trip; each is a
-/// reference to a picture that all viewers share.
+/// Most packets kept, each a reference to a picture that all viewers share: at 8 Mbit/s those of 600 ms, more than a
+/// round trip.
 const KEPT: usize = 512;
 /// Shortest time between two copies of a packet, even if the round trip is shorter or the viewer claims so.
 const SHORTEST: Duration = Duration::from_millis(20);
@@ -125,7 +125,8 @@ impl Resend {
     /// Records a packet that is sent for the first time; its number follows that of the previous packet.
     pub(super) fn sent(&mut self, number: u16, part: Part, now: Instant) {
         self.budget = (self.budget + bytes(&part) / PART).min(BURST);
-        if self.kept.len() == KEPT {
+        let useless = |kept: &Kept| now.saturating_duration_since(kept.sent) > USEFUL;
+        while self.kept.len() == KEPT || self.kept.front().is_some_and(useless) {
             self.kept.pop_front();
         }
         self.kept.push_back(Kept { part, sent: now, again: None, waits: false });
@@ -135,6 +136,18 @@ impl Resend {
     /// Nothing that was sent so far is retransmitted any more.
     pub(super) fn forget(&mut self) {
         self.kept.clear();
+    }
+
+    /// What left before this time is not retransmitted any more.
+    pub(super) fn forget_before(&mut self, sent: Instant) {
+        while self.kept.front().is_some_and(|kept| kept.sent < sent) {
+            self.kept.pop_front();
+        }
+    }
+
+    /// Whether the packet with this number is kept.
+    pub(super) fn has(&self, number: u16) -> bool {
+        self.place(number).is_some()
     }
 
     /// Records a sender report with this NTP time.
@@ -293,6 +306,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_of_no_use_any_more_is_not_kept() {
+        let mut room = Room::new();
+        room.send(100);
+        room.now = 1_201;
+        room.send(1);
+        assert_eq!(room.resend.kept.len(), 1);
+    }
+
+    #[test]
     fn what_is_forgotten_does_not_come() {
         let mut room = Room::new();
         room.send(17);
@@ -300,6 +322,17 @@ mod tests {
         assert!(room.lost(0, 65_000..65_017).is_empty());
         room.send(1);
         assert_eq!(room.lost(0, 65_000..65_018).len(), 1);
+    }
+
+    #[test]
+    fn what_left_before_a_time_is_forgotten_and_the_rest_stays() {
+        let mut room = Room::new();
+        room.send(3);
+        room.now = 500;
+        room.send(2);
+        room.resend.forget_before(room.start + Duration::from_millis(500));
+        let has = [65_000, 65_002, 65_003, 65_004, 65_005].map(|number| room.resend.has(number));
+        assert_eq!(has, [false, false, true, true, false]);
     }
 
     #[test]

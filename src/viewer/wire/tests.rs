@@ -18,7 +18,6 @@ use rtc::srtp::protection_profile::ProtectionProfile;
 
 use super::*;
 use crate::clock::Pts;
-use crate::media::unit::AudioUnit;
 
 const TRANSPORT_WIDE: u8 = 3;
 /// Sources of two pictures, each with retransmissions, and of the sound.
@@ -44,7 +43,7 @@ fn wire(start: Instant) -> Wire {
     wire.secure(&Master { profile, key, salt }, false, start).expect("keys");
     // A viewer that does not report single packets is assumed to have a link that carries all; its packets wait for
     // nothing from a moment after the start on.
-    wire.share(1e9, 30.0, start).expect("keys");
+    wire.share((1e9, 30.0), start).expect("keys");
     wire
 }
 

@@ -79,7 +79,7 @@ impl Estimator {
         // The estimate never exceeds its value from before the fall.
         self.set(target.min(self.fell_from));
         if self.estimate_bps < DEEP * before && queue_s > 0.1 {
-            self.deep = true;
+            self.useless = Some(now_s);
         }
         if self.rival.draining(queue_s, arrives, now_s) {
             let before = self.before.take().unwrap_or(before);

@@ -77,6 +77,7 @@ scenarios! {
     rise "rise"
     loss "loss"
     bursts "bursts"
+    outage "outage"
     slow "slow"
     jitter "jitter"
     cubic_beside_us "cubic"

@@ -108,6 +108,10 @@ pub(super) fn all() -> Vec<Scenario> {
     let steps = [10.0, 25.0, 40.0, 55.0].iter().flat_map(|at| [(*at, 0.2), (at + 2.0, 0.0)]);
     loss(&mut bursts, [(0.0, 0.0)].into_iter().chain(steps).collect());
     list.push(bursts);
+    // As when a viewer walks from one network to another.
+    let mut outage = Scenario { source_bps: 2e6, ..base("outage", 30.0, vec![(0.0, 4e6)], outage) };
+    loss(&mut outage, vec![(0.0, 0.0), (10.0, 1.0), (12.5, 0.0)]);
+    list.push(outage);
     list.push(base("slow", 40.0, vec![(0.0, 100e3)], slow));
     let mut jitter = Scenario { source_bps: 2e6, ..base("jitter", 40.0, vec![(0.0, 50e6)], jitter) };
     (jitter.down.jitter_s, jitter.up.jitter_s) = (0.030, 0.030);
@@ -353,6 +357,16 @@ fn bursts(w: &World) -> Vec<Bar> {
         least("used outside bursts", outside, 0.60),
         most("60 % used after", back, 2.0),
         most("longest gap", w.longest_gap(5.0, 64.0), 700.0),
+    ]
+}
+
+/// The picture is as before soon after the path is back.
+fn outage(w: &World) -> Vec<Bar> {
+    let of_source = 2e6 / w.capacity(0.0);
+    vec![
+        most("80 % of the source after", w.until_used(0.8 * of_source, 12.5), 1.0),
+        most("longest gap", w.longest_gap(9.0, 20.0) - 2_500.0, 500.0),
+        most("queue p95 afterwards", w.queue_p95(12.5, 20.0), 60.0),
     ]
 }
 

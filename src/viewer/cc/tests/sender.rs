@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::encoder::Encoder;
 use super::receiver::{Packet, Part, Says, What};
-use super::{Applied, Drive, Estimator, Figures, Kind, Next, Pacer, Place, Report, Said, Share};
+use super::{Applied, Drive, Estimator, Figures, Kind, Next, Pacer, Place, Report, Said, Share, State};
 
 /// A congestion controller of a sender.
 pub(super) trait Brain {
@@ -14,8 +14,8 @@ pub(super) trait Brain {
     fn unsent(&mut self, _bytes: usize) {}
     fn drive(&mut self, now: f64) -> Drive;
     fn estimate(&self) -> f64;
-    fn fell_deep(&mut self) -> bool {
-        false
+    fn useless_before_s(&mut self) -> Option<f64> {
+        None
     }
     fn figures(&self, _now: f64) -> Figures {
         Figures::default()
@@ -45,8 +45,8 @@ impl Brain for Estimator {
     fn estimate(&self) -> f64 {
         self.estimate_bps()
     }
-    fn fell_deep(&mut self) -> bool {
-        Estimator::fell_deep(self)
+    fn useless_before_s(&mut self) -> Option<f64> {
+        Estimator::useless_before_s(self)
     }
     fn figures(&self, now: f64) -> Figures {
         Estimator::figures(self, now)
@@ -233,8 +233,9 @@ impl Sender {
             return;
         }
         self.repeats *= 1.0 - 0.002;
-        if self.brain.fell_deep() {
-            self.pacer.drop_video();
+        if let Some(at) = self.brain.useless_before_s()
+            && self.pacer.drop_behind(at)
+        {
             self.pacer.drop_repeats();
             self.forget();
             self.coding.clear();
@@ -260,7 +261,8 @@ impl Sender {
             }
             self.rates.push((now, self.brain.estimate()));
             if !share.pause || self.wants_idr {
-                let idr = self.wants_idr && now >= self.idr_not_before;
+                let silent = self.brain.figures(now).state == State::Silent;
+                let idr = self.wants_idr && !silent && now >= self.idr_not_before;
                 let size = self.encoder.encode(share.video_bps, share.fps, idr, now);
                 if idr {
                     (self.wants_idr, self.last_idr) = (false, now);
