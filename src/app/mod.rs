@@ -141,6 +141,7 @@ pub async fn run(
     tokio::spawn(stop.clone().run_until_cancelled_owned(notify::follow(followed)));
     tokio::spawn(stop.clone().run_until_cancelled_owned(notify::feed(heartbeats)));
     notify::ready();
+    memory::freed(); // what only starting needed
     if let Some(introduced) = stop.run_until_cancelled(controls.introduce()).await {
         introduced.context("creating a pairing link")?;
     }

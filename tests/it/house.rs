@@ -51,6 +51,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "heartbeat",
             "hush",
             "media",
+            "memory",
             "pressure",
             "privacy",
             "status",

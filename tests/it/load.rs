@@ -214,6 +214,28 @@ fn three_hundred_viewers_come_and_go_and_nothing_of_them_stays() {
     assert_eq!((descriptors_end, tasks_end), (descriptors, tasks), "descriptors, tasks");
 }
 
+/// An encoder and the pictures of a stream of this size take 12 MB.
+#[test]
+fn the_memory_of_pictures_goes_back_when_the_camera_rests() {
+    let daemon = Daemon::start(&PATTERN.replace("640x480", "1280x720"));
+    let address = daemon.address();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let watched = runtime.block_on(async {
+        let mut client = Client::new(true).await;
+        let resource = client.join(address).await;
+        for _ in 0..100 {
+            client.next("video", |p| matches!(p, Packet::Rtp(_)).then_some(())).await;
+        }
+        let [watched, ..] = cost(&daemon.status());
+        assert_eq!(request(address, "DELETE", &resource, &[], "").expect("gone").code, 200);
+        client.close().await;
+        watched
+    });
+    let went = |s: &Value| cost(s)[0] + 9_000_000 < watched;
+    let (_, status) = daemon::until(address, "less memory", Duration::from_secs(60), went);
+    println!("resident bytes: {watched} while somebody watched, {} when the camera rests", cost(&status)[0]);
+}
+
 #[test]
 fn nothing_is_encoded_while_nobody_watches_and_a_snapshot_is_one_picture() {
     let daemon = Daemon::start(PATTERN);

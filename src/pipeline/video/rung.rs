@@ -20,6 +20,7 @@ use crate::media::i420::I420;
 use crate::media::packetize::{MAX_PAYLOAD, packetize};
 use crate::media::scale::scale;
 use crate::media::unit::VideoUnit;
+use crate::memory;
 use crate::pipeline::hub::{Capacity, Hub};
 use crate::pipeline::orders;
 use crate::pipeline::quality::Share;
@@ -100,7 +101,10 @@ impl<'a> Rung<'a> {
                 Some(job) => self.work(job)?,
                 None if wanted => {}
                 // Frees what nobody has used for as long as devices linger.
-                None => (self.encoder, self.scaled) = (None, I420::new(Size::new(0, 0))),
+                None => {
+                    (self.encoder, self.scaled) = (None, I420::new(Size::new(0, 0)));
+                    memory::freed();
+                }
             }
         }
         Ok(())
