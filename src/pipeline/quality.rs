@@ -69,18 +69,19 @@ impl fmt::Display for Share {
     }
 }
 
-/// The quality that a viewer requests.
+/// The quality that a viewer requests: the largest pictures that it wants. It gets smaller ones where its link carries
+/// no more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Quality {
     /// The best for this viewer.
     #[default]
     Auto,
-    /// Always [`Share::Full`].
+    /// At most [`Share::Full`].
     Full,
-    /// Always [`Share::Half`].
+    /// At most [`Share::Half`].
     Half,
-    /// Always [`Share::Quarter`].
+    /// At most [`Share::Quarter`].
     Quarter,
 }
 
@@ -98,8 +99,8 @@ impl Quality {
         }
     }
 
-    /// The requested share.
-    fn share(self) -> Share {
+    /// The largest share that it allows.
+    pub const fn largest(self) -> Share {
         match self {
             Self::Auto | Self::Full => Share::Full,
             Self::Half => Share::Half,
@@ -147,13 +148,8 @@ impl Offered {
         Share::ALL.into_iter().filter(move |share| *share == Share::Full || large(*share))
     }
 
-    /// The rung for a viewer with this request: the nearest one that is not smaller.
-    pub fn nearest(self, wish: Quality) -> Share {
-        self.nearest_to(wish.share())
-    }
-
-    /// The nearest rung that is not smaller than this one.
-    pub fn nearest_to(self, wish: Share) -> Share {
+    /// The rung for this share: the nearest one that is not smaller.
+    pub fn nearest(self, wish: Share) -> Share {
         self.shares().filter(|share| *share <= wish).last().unwrap_or(Share::Full)
     }
 }
@@ -189,7 +185,11 @@ mod tests {
             (Quality::Half, Share::Half, Share::Half),
             (Quality::Quarter, Share::Quarter, Share::Half),
         ] {
-            assert_eq!([all, two, one].map(|o| o.nearest(wish)), [of_all, of_two, Share::Full], "{wish:?}");
+            assert_eq!(
+                [all, two, one].map(|o| o.nearest(wish.largest())),
+                [of_all, of_two, Share::Full],
+                "{wish:?}"
+            );
         }
     }
 

@@ -1,4 +1,4 @@
-//! Chooses the rung for a viewer that leaves the choice to us. Pure policy; time is an argument.
+//! Chooses a viewer's rung among those that it requests. Pure policy; time is an argument.
 //!
 //! A rung is encoded at the bitrate that its strongest viewer carries. A viewer that carries less than the others
 //! on its rung would see few of its pictures, so it moves to a smaller rung soon; and back up only when it has
@@ -69,7 +69,7 @@ impl Default for Ladder {
 }
 
 impl Ladder {
-    /// The chosen rung; a larger one if it is not offered.
+    /// The chosen rung; a different one if that is not offered.
     pub(super) fn at(&self) -> Share {
         self.at
     }
@@ -77,8 +77,8 @@ impl Ladder {
     /// Chooses among these rungs, from large to small, for a viewer whose link carries this much. Call it about once
     /// a second.
     pub(super) fn choose(&mut self, steps: &[Step], carried_bps: f64, now: Instant) {
-        let Some(at) = steps.iter().rposition(|step| step.share <= self.at) else { return };
-        if !steps[at].fits(carried_bps) && at + 1 < steps.len() {
+        let at = steps.iter().rposition(|step| step.share <= self.at).unwrap_or(0);
+        if steps.get(at + 1).is_some() && !steps[at].fits(carried_bps) {
             self.room = None;
             if now.saturating_duration_since(*self.short.get_or_insert(now)) < SHORT {
                 return;
@@ -168,6 +168,15 @@ mod tests {
         let both = steps([2e6, 800e3, 0.0]);
         assert_eq!(run(&mut ladder, &both, 500e3, &mut now, 5), [Share::Half, Share::Quarter]);
         assert_eq!(run(&mut ladder, &others, 2e6, &mut now, 20), [Share::Quarter, Share::Half, Share::Full]);
+    }
+
+    #[test]
+    fn below_a_requested_size_it_chooses_as_well() {
+        let (mut ladder, mut now) = (Ladder::default(), Instant::now());
+        let half = &steps([2e6, 800e3, 0.0])[1..];
+        assert_eq!(run(&mut ladder, half, 900e3, &mut now, 9), [Share::Full], "it would not be in the way");
+        assert_eq!(run(&mut ladder, half, 400e3, &mut now, 9), [Share::Full, Share::Quarter]);
+        assert_eq!(run(&mut ladder, half, 900e3, &mut now, 9), [Share::Quarter, Share::Half]);
     }
 
     #[test]

@@ -42,7 +42,7 @@ const MOST_LATE: u32 = 3;
 #[derive(Default)]
 pub(super) struct Track {
     wish: Quality,
-    /// The choice of the rung, if the viewer leaves it to us.
+    /// The choice of the rung among those that the viewer wants.
     ladder: Ladder,
     /// The current or next camera and rung; `None`: nothing is sent.
     target: Option<Target>,
@@ -96,9 +96,7 @@ impl Rung {
 impl Track {
     /// Switches to that camera in this quality. Does nothing if that is already so.
     pub(super) fn show(&mut self, camera: &Arc<Camera>, wish: Quality) {
-        if self.wish != wish {
-            (self.wish, self.ladder) = (wish, Ladder::default());
-        }
+        self.wish = wish;
         if self.target.as_ref().is_none_or(|target| !target.source.is(camera)) {
             let still = self.at.as_ref().map(|at| &at.source).filter(|source| source.is(camera));
             let source = still.cloned().unwrap_or_else(|| {
@@ -142,14 +140,11 @@ impl Track {
         std::mem::take(&mut self.changed)
     }
 
-    /// Switches to the rung that fits the requested quality best among those offered now.
+    /// Switches to the largest rung among those offered now that is requested and that the link carries.
     pub(super) fn follow(&mut self) {
         let Some(Target { source, changes, offered }) = &mut self.target else { return };
         *offered = *changes.borrow_and_update();
-        let share = match self.wish {
-            Quality::Auto => offered.nearest_to(self.ladder.at()),
-            wish => offered.nearest(wish),
-        };
+        let share = offered.nearest(self.ladder.at().max(self.wish.largest())); // the smaller one
         if self.next.as_ref().or(self.at.as_ref()).is_some_and(|now| now.is(source, share)) {
             return;
         }
@@ -211,15 +206,15 @@ impl Track {
     /// is known. That is of the rung that the viewer requests, even while its link does not carry it.
     pub(super) fn most(&self) -> (f64, f64) {
         let Some(Target { offered, .. }) = &self.target else { return (0.0, 0.0) };
-        (offered.nearest(self.wish).bitrate_bps(offered.bitrate_bps).into(), offered.fps)
+        (offered.nearest(self.wish.largest()).bitrate_bps(offered.bitrate_bps).into(), offered.fps)
     }
 
-    /// Moves to the rung that the link carries, if the viewer leaves the choice to us.
+    /// Moves to the rung that the link carries, among those that are requested.
     pub(super) fn choose(&mut self, carried_bps: f64, now: Instant) {
-        let auto = self.target.as_ref().filter(|_| self.wish == Quality::Auto);
-        let Some(Target { source, offered, .. }) = auto else { return };
+        let Some(Target { source, offered, .. }) = &self.target else { return };
+        let largest = offered.nearest(self.wish.largest());
         let own = |share| self.at.iter().chain(&self.next).find(|rung| rung.is(source, share));
-        let steps = offered.shares().map(|share| {
+        let steps = offered.shares().filter(|share| *share >= largest).map(|share| {
             let others = match own(share) {
                 Some(rung) => rung.pictures.capacity_of_others(),
                 None => source.camera.video.hub(share).capacity(),

@@ -1,5 +1,7 @@
 //! Tests of what a viewer receives from several cameras.
 
+use std::time::Duration;
+
 use super::*;
 use crate::media::frame::Size;
 use crate::pipeline::camera::Cameras;
@@ -152,6 +154,26 @@ fn a_bad_link_gets_the_sound_with_few_bits_until_it_is_clearly_better() {
         assert_eq!(scene.there(), [(None, n as u32)]);
     }
     assert_eq!(scene.demand()[0].1, 1);
+}
+
+#[test]
+fn a_requested_size_is_the_largest_one() {
+    let mut scene = Scene::new(&["front"]);
+    let video = scene.cameras.find("front").expect("there").video.clone();
+    let size = Some(Size::new(1280, 720));
+    video.offer(Offered { size, fps: 30.0, bitrate_bps: 2_000_000, smaller: true });
+    scene.wishes.sections[0].quality = Quality::Half;
+    scene.tune();
+    let mut now = Instant::now();
+    for (carried_bps, seconds, expected) in [(2e6, 9, [0, 1, 0]), (50e3, 3, [0, 0, 1]), (2e6, 9, [0, 1, 0])] {
+        for _ in 0..seconds {
+            let carried = Carried { video_bps: carried_bps, fps: 30.0, payload: 1_180, pause: false };
+            let most = scene.media.most();
+            scene.media.set_capacity(&carried, most, Some(now));
+            now += Duration::from_secs(1);
+        }
+        assert_eq!(Share::ALL.map(|share| video.hub(share).subscribers()), expected, "{carried_bps}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
 pub(super) mod link;
 mod peer;
 mod scenes;
+mod sharing;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -40,6 +41,8 @@ const FPS: f64 = 30.0;
 /// Bits per second of pictures that all have the same size.
 const SAME_BPS: f64 = PARTS as f64 * 805.0 * 8.0 * FPS;
 const SOUND: Duration = Duration::from_millis(20);
+/// Payload type of Opus in the peer's offer.
+const OPUS: u8 = 111;
 
 /// A good link; tests change some of it.
 const GOOD: Properties = Properties {

@@ -8,9 +8,6 @@ use rtc::rtcp::sender_report::SenderReport;
 use super::*;
 use crate::pipeline::quality::Share;
 
-/// Payload types of H.264 and Opus in the peer's offer; any other RTP is a retransmission.
-const OPUS: u8 = 111;
-
 fn seconds(s: u64) -> Duration {
     Duration::from_secs(s)
 }

@@ -416,8 +416,8 @@ export const LANGUAGES = [
       'Details': 'Details',
       'Close details': 'Details schließen',
       'Quality': 'Qualität',
-      'The size of the picture that the device sends to this browser. A smaller picture needs less bandwidth.':
-        'Die Größe des Bildes, das das Gerät an diesen Browser sendet. Ein kleineres braucht weniger vom Netz.',
+      'The largest picture that the device sends to this browser. If the link carries less, the device sends a smaller one.':
+        'Das größte Bild, das das Gerät an diesen Browser sendet. Trägt die Verbindung weniger, sendet es ein kleineres.',
       'This size is for an enlarged camera. Cameras shown side by side are sent smaller.':
         'Sie gilt für eine vergrößerte Kamera. Nebeneinander kommen sie kleiner.',
       'Delay': 'Verzögerung',
@@ -1053,8 +1053,8 @@ export const LANGUAGES = [
       'Details': 'Détails',
       'Close details': 'Fermer les détails',
       'Quality': 'Qualité',
-      'The size of the picture that the device sends to this browser. A smaller picture needs less bandwidth.':
-        'La taille de l’image que l’appareil envoie à ce navigateur. Une plus petite demande moins au réseau.',
+      'The largest picture that the device sends to this browser. If the link carries less, the device sends a smaller one.':
+        'La plus grande image que l’appareil envoie à ce navigateur. Si la liaison en porte moins, il en envoie une plus petite.',
       'This size is for an enlarged camera. Cameras shown side by side are sent smaller.':
         'C’est celle d’une caméra agrandie. Côte à côte, elles arrivent plus petites.',
       'Delay': 'Délai',

@@ -1,0 +1,187 @@
+//! Several viewers of one camera, each over its own link, on virtual time. Sessions, tracks, ladders and hubs are real; the
+//! encoders are a model of their bitrates.
+
+use std::collections::HashSet;
+
+use rtc::interceptor::Packet;
+
+use super::*;
+use crate::media::frame::Size;
+use crate::pipeline::camera::Camera;
+use crate::pipeline::hub::Capacity;
+use crate::pipeline::quality::{Offered, Share};
+
+/// Bitrate of full pictures.
+const FULL_BPS: u32 = 2_500_000;
+/// How much larger an IDR is than other pictures.
+const IDR: f64 = 5.0;
+const PAYLOAD: usize = 1_100;
+const STEP: Duration = Duration::from_millis(1);
+
+/// A viewer with its link.
+struct Guest {
+    world: World,
+    media: Media,
+}
+
+/// What a guest received in some time.
+#[derive(Debug)]
+struct Received {
+    /// First transmissions of pictures and sounds, in bits per second with headers.
+    bps: f64,
+    /// Pictures a second.
+    fps: f64,
+    rung: Option<Share>,
+    /// Longest time between the ends of two pictures.
+    gap: Duration,
+}
+
+/// A camera, its encoders, and its viewers.
+struct House {
+    camera: Camera,
+    guests: Vec<Guest>,
+    /// Time since the start, and number of pictures.
+    elapsed: Duration,
+    pictures: u32,
+    /// When each rung's last picture was captured.
+    encoded: [Pts; 3],
+}
+
+impl House {
+    /// Viewers with these links, who have just connected.
+    fn new(links: &[Properties]) -> Self {
+        let camera = Camera::new("camera", "camera");
+        let size = Some(Size::new(1280, 720));
+        camera.video.offer(Offered { size, fps: FPS, bitrate_bps: FULL_BPS, smaller: true });
+        let section = Section {
+            mid: None,
+            camera: Some("camera".into()),
+            quality: Quality::Auto,
+            paused: false,
+            gets: None,
+        };
+        let wishes = Wishes { sections: vec![section], listen: "camera".into() };
+        let cameras = Cameras::new([camera.clone()]).all();
+        let guests = (0..).zip(links).map(|(seed, link)| {
+            let mut world = World::new(*link, seed);
+            world.picture += Duration::from_secs(100_000); // its own pictures never come
+            world.connect();
+            let mut media = Media::new(1, false);
+            media.tune(&wishes, &cameras);
+            Guest { world, media }
+        });
+        let guests = guests.collect();
+        Self { camera, guests, elapsed: Duration::ZERO, pictures: 0, encoded: [Pts::from_micros(0); 3] }
+    }
+
+    fn now(&self) -> Pts {
+        Pts::from_micros(1_000_000_000) + self.elapsed
+    }
+
+    /// Runs for some seconds; returns what each guest received.
+    fn run(&mut self, for_s: u64) -> Vec<Received> {
+        for guest in &mut self.guests {
+            guest.world.peer.arrived();
+        }
+        for _ in 0..for_s * 1000 {
+            self.elapsed += STEP;
+            if PICTURE * self.pictures <= self.elapsed {
+                self.pictures += 1;
+                self.encode();
+            }
+            let (now, chooses) = (self.now(), self.elapsed.as_millis().is_multiple_of(1000));
+            self.guests.iter_mut().for_each(|guest| guest.step(now, chooses));
+        }
+        self.guests.iter_mut().map(|guest| guest.received(for_s)).collect()
+    }
+
+    /// Encodes a picture in each rung that has viewers, as the rungs' threads do.
+    fn encode(&mut self) {
+        let pts = self.now();
+        for (share, last) in Share::ALL.into_iter().zip(&mut self.encoded) {
+            let hub = self.camera.video.hub(share);
+            let Some(Capacity { bitrate_bps, fps, pause }) = hub.capacity() else { continue };
+            let idr = hub.begin(pts, false, pts);
+            let interval = Duration::from_secs_f64(0.9 / f64::from(fps).min(FPS));
+            if !idr && (pause || pts.since(*last) < interval) {
+                continue;
+            }
+            let fps = f64::from(fps).min(FPS);
+            *last = pts;
+            let bps = bitrate_bps.min(share.bitrate_bps(FULL_BPS));
+            let bytes = f64::from(bps) / 8.0 / fps * if idr { IDR } else { 1.0 };
+            let parts = (bytes / PAYLOAD as f64).ceil().max(1.0);
+            let payload = Bytes::from(vec![if idr { 0x65 } else { 0x41 }; (bytes / parts) as usize]);
+            let (rtp_time, payloads) = (VIDEO.ticks(pts), vec![payload; parts as usize]);
+            hub.publish(&Arc::new(VideoUnit { pts, taken: pts, ready: pts, rtp_time, idr, payloads }));
+        }
+    }
+}
+
+impl Guest {
+    /// One turn of its task at `now`, and the time until the next.
+    fn step(&mut self, now: Pts, chooses: bool) {
+        let Self { world, media } = self;
+        let at = world.now;
+        while let Some(unit) = media.try_recv() {
+            world.session.send(&unit, false, at);
+        }
+        let most = media.most();
+        if let Some(share) = world.session.share(most, at) {
+            media.set_capacity(&share, most, chooses.then_some(at));
+        }
+        if world.session.is_broken(0) {
+            media.tracks[0].need_keyframe(now);
+        }
+        world.media();
+        world.run(STEP);
+    }
+
+    fn received(&mut self, for_s: u64) -> Received {
+        let rung = self.media.tracks[0].gets().map(|(_, rung)| rung);
+        let (mut bytes, mut ends, mut shown) = (0, vec![], HashSet::new());
+        let video = self.world.session.offer().video.payload_type;
+        for (at, packet) in self.world.peer.arrived() {
+            let Packet::Rtp(packet) = packet else { continue };
+            let kind = packet.header.payload_type;
+            if kind == video || kind == OPUS {
+                bytes += packet.payload.len() + 64;
+            }
+            if kind == video && packet.header.marker && shown.insert(packet.header.timestamp) {
+                ends.push(at);
+            }
+        }
+        let gap = ends.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
+        let for_s = for_s as f64;
+        Received { bps: bytes as f64 * 8.0 / for_s, fps: ends.len() as f64 / for_s, rung, gap }
+    }
+}
+
+/// A fast desktop, a capped DSL line, and a phone on a bad cell.
+fn links() -> [Properties; 3] {
+    let ms = Duration::from_millis;
+    [
+        GOOD,
+        Properties { rate: 1.2e6, delay: ms(20), ..GOOD },
+        Properties { rate: 400e3, delay: ms(40), jitter: ms(10), loss: Loss::Random(0.01) },
+    ]
+}
+
+#[test]
+fn three_viewers_get_what_their_links_carry_and_none_harms_another() {
+    let [fast, ..] = links();
+    let mut alone = House::new(&[fast]);
+    alone.run(10);
+    let alone = alone.run(20).remove(0);
+    let mut house = House::new(&links());
+    let begin = house.run(10);
+    let received = house.run(20);
+    println!("alone {alone:?}; at first {begin:?}, then {received:?}");
+    let [fast, dsl, phone] = &received[..] else { unreachable!("three viewers") };
+    assert_eq!([fast, dsl, phone].map(|of| of.rung), Share::ALL.map(Some));
+    assert!(fast.bps > 0.95 * alone.bps && fast.fps > 0.95 * alone.fps, "the others cost it nothing");
+    assert!(dsl.bps > 0.6 * 1.2e6 && phone.bps > 0.6 * 400e3);
+    assert!(received.iter().all(|of| of.fps >= 12.0));
+    assert!(begin[0].gap < Duration::from_millis(150), "also while the others find their rungs");
+    assert!(begin.iter().all(|of| of.gap < Duration::from_secs(2)), "that takes a moment");
+}
