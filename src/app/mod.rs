@@ -100,6 +100,7 @@ pub async fn run(
     let watched = watching::Watched { viewers: viewers.clone(), private: cameras.hidden() };
     let hooks = watching::start(config.watching.clone(), watched, reload::lit(&config, &cameras));
     let registry = Registry::new(cameras.clone(), status.clone(), port, config.web.max_viewers);
+    registry.set_max_upload(config.web.max_upload_bps);
 
     let address = listeners.address();
     let settings = Settings { web: config.web.clone(), ice: config.ice.clone(), tls: tls.clone(), address };

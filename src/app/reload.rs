@@ -119,6 +119,7 @@ impl Live {
             Media::Same(change) => self.registry.port().apply(change),
         }
         self.registry.set_max_viewers(new.web.max_viewers);
+        self.registry.set_max_upload(new.web.max_upload_bps);
         self.auth.state().hold_privacy(new.watching.privacy);
         sources::lock(&self.sources).configure(&new);
         if new.watching.privacy {

@@ -83,6 +83,7 @@ impl Config {
             hosts,
             origins,
             max_viewers,
+            max_upload_bps,
         } = web;
         let (tls, certificate, key) = match tls {
             Tls::Auto => ("auto", None, None),
@@ -103,6 +104,7 @@ impl Config {
             ("web.hosts", list(hosts.iter().cloned())),
             ("web.origins", list(origins.iter().cloned())),
             ("web.max_viewers", max_viewers.to_string()),
+            ("web.max_upload_kbps", or_empty(max_upload_bps.map(|bps| (bps / 1000).to_string()))),
         ]);
         let Ice { port, tcp, interfaces, exclude_interfaces, public_addresses, servers } = ice;
         let public = |p: &Public| match p.port {

@@ -252,6 +252,8 @@ pub struct Web {
     pub origins: Vec<String>,
     /// `max_viewers`
     pub max_viewers: usize,
+    /// `max_upload_kbps` for all viewers together, in bits per second; `None`: no limit.
+    pub max_upload_bps: Option<u32>,
 }
 
 impl Default for Web {
@@ -267,6 +269,7 @@ impl Default for Web {
             hosts: vec![],
             origins: vec![],
             max_viewers: 50,
+            max_upload_bps: None,
         }
     }
 }
@@ -357,6 +360,9 @@ const OPUS_KBPS: (i64, i64) = (6, 510);
 /// Upper limit of `max_viewers`; each viewer takes about half a megabyte.
 const MOST_VIEWERS: i64 = 1000;
 
+/// Lowest and highest `max_upload_kbps`: sound and a small picture for one viewer, and more than a board can send.
+const UPLOAD_KBPS: (i64, i64) = (100, 1_000_000);
+
 fn config(root: &mut Section<'_, '_>) -> Config {
     let alone = !root.has_sections("camera");
     let video = root.section("video", |section| cameras::video(section, alone)).unwrap_or_default();
@@ -412,6 +418,7 @@ fn web(section: &mut Section<'_, '_>) -> Web {
         max_viewers: section
             .get("max_viewers", integer(1, MOST_VIEWERS))
             .map_or(default.max_viewers, |n| n as usize),
+        max_upload_bps: section.get("max_upload_kbps", bps(UPLOAD_KBPS)),
     }
 }
 

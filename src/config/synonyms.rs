@@ -62,6 +62,10 @@ const SYNONYMS: &[(&str, &[Words])] = &[
             ("announce", &["mdns", "bonjour", "avahi", "zeroconf", "dnssd"]),
             ("hosts", &["host", "hostname", "hostnames", "servername", "domain", "domains", "name", "names"]),
             ("origins", &["cors", "allowedorigins", "alloworigin"]),
+            (
+                "max_upload_kbps",
+                &["upload", "maxupload", "bandwidth", "maxbandwidth", "uplink", "maxbitrate"],
+            ),
             ("max_viewers", &["maxclients", "clients", "viewers", "limit", "maxusers", "maxconnections"]),
         ],
     ),

@@ -68,6 +68,7 @@ fn every_key_is_understood() {
         hosts = ["Camera.Example.org", "192.0.2.7", "[2001:DB8::1]"]
         origins = ["HTTPS://Example.org:443", "http://[2001:db8::1]:8000"]
         max_viewers = 3
+        max_upload_kbps = 4000
         [ice]
         port = 9000
         tcp = false
@@ -135,6 +136,7 @@ fn every_key_is_understood() {
             hosts: ["camera.example.org", "192.0.2.7", "2001:db8::1"].map(String::from).into(),
             origins: ["https://example.org", "http://[2001:db8::1]:8000"].map(String::from).into(),
             max_viewers: 3,
+            max_upload_bps: Some(4_000_000),
         },
         ice: Ice {
             port: 9000,
@@ -192,7 +194,7 @@ fn all_problems_are_told_at_once_in_order() {
     assert_eq!(
         says(text),
         "device.toml:2: web.port: 70000 is out of range; allowed: 0 to 65535\n\
-         device.toml:3: web.prot: unknown key (did you mean `port`?); allowed in [web]: address, port, http_port, tls, certificate, key, trusted_proxies, proxy_header, announce, hosts, origins, max_viewers\n\
+         device.toml:3: web.prot: unknown key (did you mean `port`?); allowed in [web]: address, port, http_port, tls, certificate, key, trusted_proxies, proxy_header, announce, hosts, origins, max_viewers, max_upload_kbps\n\
          device.toml:5: video.size: 720 is an integer, expected a string in quotes; allowed: \"WIDTHxHEIGHT\" in even pixels, from 64x64 to 3840x2160"
     );
 }
@@ -258,6 +260,10 @@ fn what_is_refused_and_how() {
         ("[audio]\nbitrate_kbps = 5", "2: audio.bitrate_kbps: 5 is out of range; allowed: 6 to 510"),
         ("[audio]\nchannels = 6", "2: audio.channels: 6 is out of range; allowed: 1 to 2"),
         ("[audio]\ndtx = 1", "2: audio.dtx: 1 is an integer, expected a boolean; allowed: true or false"),
+        (
+            "[web]\nmax_upload_kbps = 50",
+            "2: web.max_upload_kbps: 50 is out of range; allowed: 100 to 1000000",
+        ),
         ("[web]\nmax_viewers = 0", "2: web.max_viewers: 0 is out of range; allowed: 1 to 1000"),
         // Choices.
         (

@@ -43,6 +43,7 @@ mod tests;
 mod track;
 mod turn;
 mod unconnected;
+mod uplink;
 mod wire;
 mod wishes;
 
@@ -297,12 +298,17 @@ pub struct Facts {
     pub link: Option<LinkFacts>,
 }
 
+/// In words: the link would carry more than the viewer's part of the upload.
+const LIMITED: &str = "limited by max_upload_kbps";
+
 /// The link to a viewer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LinkFacts {
     /// Estimate of what it carries, in bits per second including all headers. It does not rise much above
     /// what is used.
     pub estimate_bps: u64,
+    /// Its part of the device's upload, in bits per second; `None`: that is not limited.
+    pub most_bps: Option<u64>,
     /// Queueing delay in the network, in milliseconds.
     pub queue_ms: u64,
     /// Part of recent packets that was lost, in percent.
@@ -314,14 +320,17 @@ pub struct LinkFacts {
     pub state: &'static str,
 }
 
-impl From<cc::Figures> for LinkFacts {
-    fn from(figures: cc::Figures) -> Self {
+impl LinkFacts {
+    /// `most_bps` is the viewer's part of the device's upload; `None`: that is not limited.
+    fn of(figures: cc::Figures, most_bps: Option<f64>) -> Self {
+        let limited = most_bps.is_some_and(|most_bps| most_bps < figures.estimate_bps);
         Self {
             estimate_bps: figures.estimate_bps as u64,
+            most_bps: most_bps.map(|bps| bps as u64),
             queue_ms: figures.queue_ms.round() as u64,
             loss_percent: (figures.loss * 1000.0).round() / 10.0,
             rtt_ms: figures.rtt_ms.round() as u64,
-            state: figures.state.words(),
+            state: if limited { LIMITED } else { figures.state.words() },
         }
     }
 }

@@ -159,6 +159,7 @@ impl Registry {
             changes,
             expected,
             place,
+            upload: self.shared.uplink.part(),
         };
         tokio::spawn(task.run());
         Ok(Answer { id, sdp, events })
@@ -316,6 +317,11 @@ impl Registry {
     /// Changes the maximum number of viewers; present viewers stay.
     pub fn set_max_viewers(&self, most: usize) {
         self.places.set(most);
+    }
+
+    /// Limits what all viewers are sent together, in bits per second; `None`: no limit. It is divided anew within a second.
+    pub fn set_max_upload(&self, bps: Option<u32>) {
+        self.shared.uplink.set(bps);
     }
 
     /// Ends all viewers, and admits no more.

@@ -171,6 +171,16 @@ impl Session {
         self.wire.share(most, now)
     }
 
+    /// How much the viewer could use of the device's upload, in bits per second.
+    pub(super) fn useful_bps(&self) -> f64 {
+        self.wire.useful_bps()
+    }
+
+    /// Limits what is sent, in bits per second; `None`: only the link does.
+    pub(super) fn limit(&mut self, bps: Option<f64>) {
+        self.wire.limit(bps);
+    }
+
     /// Whether pictures of this video section were dropped because the link is too slow, so that only a keyframe
     /// can follow.
     pub(super) fn is_broken(&self, section: usize) -> bool {

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::port::Port;
+use super::uplink::Uplink;
 use super::wire::NtpClock;
 use super::wishes::Wishes;
 use super::{Credential, Error, Facts, Fragment, Holder, LinkFacts, Signaling, Stage, ViewerId, Wanted};
@@ -32,6 +33,8 @@ pub(super) struct Shared {
     pub ntp: NtpClock,
     /// The port for the media of new viewers.
     pub port: watch::Sender<Arc<Port>>,
+    /// What all viewers may upload together.
+    pub uplink: Arc<Uplink>,
     viewers: Mutex<HashMap<ViewerId, Arc<Viewer>>>,
     /// Limits log lines about viewers that come and go, by credential and event.
     visits: Mutex<Hush<(Credential, Visit)>>,
@@ -150,6 +153,7 @@ impl Shared {
             status,
             ntp: NtpClock::now(),
             port: watch::Sender::new(port),
+            uplink: Arc::default(),
             viewers: Mutex::default(),
             visits: Mutex::new(Hush::visits()),
         }

@@ -22,6 +22,7 @@ use super::session::{Change, Session};
 use super::shared::{Command, Entry, Shared, Viewer, Visit};
 use super::track::Track;
 use super::unconnected::{self, Attempt};
+use super::uplink::Part;
 use super::{Error, Event, Fragment, LinkFacts};
 use crate::clock::Pts;
 use crate::pipeline::camera::List;
@@ -78,6 +79,8 @@ pub(super) struct Task {
     pub expected: Vec<Claim>,
     /// Its place among `max_viewers`, until its line is closed.
     pub place: Place,
+    /// Its part of the device's upload.
+    pub upload: Part,
 }
 
 /// How a viewer ended.
@@ -117,6 +120,7 @@ impl Task {
         self.send_control();
         drop(self.line);
         drop(self.place);
+        drop(self.upload);
         drop(self.entry);
         let (End::Left(why) | End::Unconnected(why)) = &end;
         let _ = self.events.try_send(Event::Closed(why.clone()));
@@ -278,13 +282,18 @@ impl Task {
     fn look(&mut self, course: &mut Course, now: Instant) -> Option<End> {
         let rate = course.meter.bps(self.viewer.sent_bytes.load(Ordering::Relaxed), Pts::now());
         self.viewer.rate_bps.store(rate, Ordering::Relaxed);
+        let most_bps = self.upload.most(self.session.useful_bps());
+        self.session.limit(most_bps);
         let link = self.session.link(now);
-        *self.viewer.link.lock().unwrap_or_else(PoisonError::into_inner) = link.map(LinkFacts::from);
+        *self.viewer.link.lock().unwrap_or_else(PoisonError::into_inner) =
+            link.map(|link| LinkFacts::of(link, most_bps));
         // A viewer that may be gone is encoded nothing of its own.
         let known = link.filter(|link| link.state != State::Silent);
         if let Some(media) = &mut course.media {
             media.tracks.iter_mut().for_each(Track::follow);
-            known.iter().for_each(|link| media.hear_over(link.estimate_bps));
+            known
+                .iter()
+                .for_each(|link| media.hear_over(link.estimate_bps.min(most_bps.unwrap_or(f64::MAX))));
             self.steer(course, now, known.is_some());
             return None;
         }

@@ -237,6 +237,33 @@ fn the_memory_of_pictures_goes_back_when_the_camera_rests() {
 }
 
 #[test]
+fn viewers_share_the_upload_that_is_allowed() {
+    let daemon = Daemon::start(&format!("{PATTERN}[web]\nmax_upload_kbps = 240\n"));
+    let address = daemon.address();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let mut clients = vec![];
+    for count in 1..=2u32 {
+        clients.push(runtime.block_on(async {
+            let mut client = Client::new(true).await;
+            client.join(address).await;
+            client
+        }));
+        let share = 240e3 / f64::from(count);
+        let shared = |s: &Value| {
+            let viewers = s["viewers"]["list"].as_array().cloned().unwrap_or_default();
+            viewers.len() == clients.len()
+                && viewers.iter().all(|viewer| {
+                    let rate = viewer["rate_bps"].as_f64().expect("a rate");
+                    (0.5 * share..share).contains(&rate)
+                        && viewer["link"]["most_bps"] == share as u64
+                        && viewer["link"]["state"] == "limited by max_upload_kbps"
+                })
+        };
+        daemon::until(address, "an equal part for each", Duration::from_secs(20), shared);
+    }
+}
+
+#[test]
 fn nothing_is_encoded_while_nobody_watches_and_a_snapshot_is_one_picture() {
     let daemon = Daemon::start(PATTERN);
     std::thread::sleep(Duration::from_secs(1));

@@ -96,7 +96,7 @@ pub(crate) struct Limits {
 
 /// What the estimator is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum State {
+pub(crate) enum State {
     /// It waits for the first report.
     #[default]
     Starting,
@@ -114,7 +114,7 @@ pub enum State {
 
 impl State {
     /// A description for people.
-    pub fn words(self) -> &'static str {
+    pub(crate) fn words(self) -> &'static str {
         match self {
             Self::Starting => "waiting for the first report",
             Self::Rising => "looking for more",
@@ -128,7 +128,7 @@ impl State {
 
 /// Figures for the status and the page.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Figures {
+pub(crate) struct Figures {
     /// The estimate in bits per second, including all headers.
     pub estimate_bps: f64,
     /// Queueing delay in the network, in milliseconds.
@@ -160,6 +160,17 @@ pub(crate) struct Drive {
 }
 
 impl Drive {
+    /// The same for a sender that may use this many bits per second of the link.
+    pub(crate) fn within(self, most_bps: f64) -> Self {
+        Self {
+            estimate_bps: self.estimate_bps.min(most_bps),
+            pace_bps: self.pace_bps.min(PACE.0 * most_bps),
+            calm_bps: self.calm_bps.min(PACE.1 * most_bps),
+            probe: self.probe.filter(|probe| probe.rate_bps <= most_bps),
+            ..self
+        }
+    }
+
     /// The pace in bits per second while `waiting` bytes wait.
     pub(crate) fn pace(&self, waiting: f64) -> f64 {
         let probe = self.probe.map_or(0.0, |p| p.rate_bps);

@@ -175,6 +175,24 @@ fn pictures_follow_a_link_down_and_up_without_a_queue() {
 }
 
 #[test]
+fn what_is_sent_stays_within_the_upload_that_is_allowed() {
+    let mut world = World::new(Properties { rate: 20e6, ..GOOD }, 1);
+    world.follows = Some(3e6);
+    world.connect();
+    world.session.limit(Some(700e3));
+    world.run(seconds(3));
+    for second in 0..10 {
+        let (_, used) = watched(&mut world, 1);
+        assert!((0.75..1.03).contains(&(used / 700e3)), "{second}: {used}");
+    }
+    world.session.limit(None);
+    world.run(seconds(6));
+    let (_, used) = watched(&mut world, 5);
+    assert!(used > 0.85 * 3e6, "{used}");
+    assert!(world.session.useful_bps() > 3e6, "with headers and sound");
+}
+
+#[test]
 fn reports_count_what_was_sent() {
     let mut world = World::new(losing(0.03), 4);
     world.connect();

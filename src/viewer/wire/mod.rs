@@ -309,6 +309,16 @@ impl Wire {
         self.release.share(most, now)
     }
 
+    /// How much the viewer could use of the device's upload, in bits per second.
+    pub(super) fn useful_bps(&self) -> f64 {
+        self.release.useful_bps()
+    }
+
+    /// Limits what is sent, in bits per second; `None`: only the link does.
+    pub(super) fn limit(&mut self, bps: Option<f64>) {
+        self.release.limit(bps);
+    }
+
     /// The TCP connection to the viewer holds this many bytes that have not arrived; `None` over UDP.
     pub(super) fn unsent(&mut self, bytes: Option<usize>) {
         self.release.unsent(bytes);

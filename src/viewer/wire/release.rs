@@ -85,6 +85,10 @@ struct Link {
     sound: Rate,
     repeats: Rate,
     applied: Applied,
+    /// What sound and pictures could use, in bits per second with all headers.
+    wanted_bps: f64,
+    /// What may be sent, in bits per second; `None`: only the link is the limit.
+    most_bps: Option<f64>,
 }
 
 impl Release {
@@ -109,6 +113,8 @@ impl Release {
             sound: Rate::default(),
             repeats: Rate::default(),
             applied: Applied::default(),
+            wanted_bps: 0.0,
+            most_bps: None,
         });
         Ok(())
     }
@@ -147,8 +153,9 @@ impl Release {
 
     /// The instructions for the pacer, once a turn and after each copy; `None` before there are keys.
     pub(super) fn drive(&mut self, now: Instant) -> Option<Drive> {
-        let Link { timeline, estimator, .. } = self.link.as_mut()?;
-        Some(estimator.drive(timeline.seconds(now)))
+        let Link { timeline, estimator, most_bps, .. } = self.link.as_mut()?;
+        let drive = estimator.drive(timeline.seconds(now));
+        Some(most_bps.map_or(drive, |most_bps| drive.within(most_bps)))
     }
 
     /// What leaves now; call it until it returns `None`.
@@ -213,18 +220,33 @@ impl Release {
     /// What the pictures may use, if they could use this many bits, and come this many times, a second at most;
     /// `None` before there are keys.
     pub(super) fn share(&mut self, (most_bps, fps): (f64, f64), now: Instant) -> Option<Share> {
-        let Link { timeline, estimator, pacer, sound, repeats, applied } = self.link.as_mut()?;
+        let Link { timeline, estimator, pacer, sound, repeats, applied, wanted_bps, most_bps: limit_bps } =
+            self.link.as_mut()?;
         let now_s = timeline.seconds(now);
         let (sound_bps, repeats_bps) = (sound.bps(now_s), repeats.bps(now_s));
-        let wanted_bps = HEADERS * most_bps + sound_bps;
-        estimator.want(wanted_bps);
+        *wanted_bps = HEADERS * most_bps + sound_bps;
+        let limit_bps = limit_bps.unwrap_or(f64::MAX);
+        estimator.want(wanted_bps.min(limit_bps));
         if !self.reports {
             // From reports of loss alone it would take many seconds to learn that the link carries more.
-            estimator.assume(wanted_bps);
+            estimator.assume(wanted_bps.min(limit_bps));
         }
         let waiting = pacer.waiting() as f64;
-        let share = Share::of(estimator.estimate_bps(), sound_bps, repeats_bps, waiting, fps);
+        let carried_bps = estimator.estimate_bps().min(limit_bps);
+        let share = Share::of(carried_bps, sound_bps, repeats_bps, waiting, fps);
         Some(Share { video_bps: applied.follow(share.video_bps.min(most_bps), now_s), ..share })
+    }
+
+    /// How much the viewer could use of the device's upload, in bits per second.
+    pub(super) fn useful_bps(&self) -> f64 {
+        self.link.as_ref().map_or(0.0, |link| link.wanted_bps.min(link.estimator.estimate_bps()))
+    }
+
+    /// Limits what is sent, in bits per second; `None`: only the link does.
+    pub(super) fn limit(&mut self, bps: Option<f64>) {
+        if let Some(link) = &mut self.link {
+            link.most_bps = bps;
+        }
     }
 
     /// The next transport-wide number for a packet of `stream`, if its packets have them.

@@ -517,6 +517,7 @@ export const LANGUAGES = [
     told: {
       'waiting for the first report': 'der erste Bericht wird erwartet',
       'looking for more': 'es wird nach mehr gesucht',
+      'limited by max_upload_kbps': 'begrenzt durch max_upload_kbps',
       'enough for the picture': 'genug für das Bild',
       'slowed down by a queue': 'von einer Warteschlange gebremst',
       'sharing with another transfer': 'teilt sich die Verbindung mit einer anderen Übertragung',
@@ -1152,6 +1153,7 @@ export const LANGUAGES = [
     told: {
       'waiting for the first report': 'en attente du premier rapport',
       'looking for more': 'cherche davantage',
+      'limited by max_upload_kbps': 'limité par max_upload_kbps',
       'enough for the picture': 'assez pour l’image',
       'slowed down by a queue': 'ralenti par une file d’attente',
       'sharing with another transfer': 'partage la liaison avec un autre transfert',
