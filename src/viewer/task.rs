@@ -282,12 +282,13 @@ impl Task {
     fn look(&mut self, course: &mut Course, now: Instant) -> Option<End> {
         let rate = course.meter.bps(self.viewer.sent_bytes.load(Ordering::Relaxed), Pts::now());
         self.viewer.rate_bps.store(rate, Ordering::Relaxed);
-        let most_bps = self.upload.most(self.session.useful_bps());
+        let watches = course.media.as_ref().is_some_and(Media::is_watched);
+        let most_bps = self.upload.most(if watches { self.session.useful_bps() } else { 0.0 });
         self.session.limit(most_bps);
         let link = self.session.link(now);
         *self.viewer.link.lock().unwrap_or_else(PoisonError::into_inner) =
             link.map(|link| LinkFacts::of(link, most_bps));
-        // A viewer that may be gone is encoded nothing of its own.
+        // For a viewer that may be gone nothing is encoded that nobody else watches.
         let known = link.filter(|link| link.state != State::Silent);
         if let Some(media) = &mut course.media {
             media.tracks.iter_mut().for_each(Track::follow);

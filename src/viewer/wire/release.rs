@@ -88,7 +88,7 @@ struct Link {
     /// What sound and pictures could use, in bits per second with all headers.
     wanted_bps: f64,
     /// What may be sent, in bits per second; `None`: only the link is the limit.
-    most_bps: Option<f64>,
+    limit_bps: Option<f64>,
 }
 
 impl Release {
@@ -114,7 +114,7 @@ impl Release {
             repeats: Rate::default(),
             applied: Applied::default(),
             wanted_bps: 0.0,
-            most_bps: None,
+            limit_bps: None,
         });
         Ok(())
     }
@@ -153,9 +153,9 @@ impl Release {
 
     /// The instructions for the pacer, once a turn and after each copy; `None` before there are keys.
     pub(super) fn drive(&mut self, now: Instant) -> Option<Drive> {
-        let Link { timeline, estimator, most_bps, .. } = self.link.as_mut()?;
+        let Link { timeline, estimator, limit_bps, .. } = self.link.as_mut()?;
         let drive = estimator.drive(timeline.seconds(now));
-        Some(most_bps.map_or(drive, |most_bps| drive.within(most_bps)))
+        Some(limit_bps.map_or(drive, |bps| drive.within(bps)))
     }
 
     /// What leaves now; call it until it returns `None`.
@@ -220,7 +220,7 @@ impl Release {
     /// What the pictures may use, if they could use this many bits, and come this many times, a second at most;
     /// `None` before there are keys.
     pub(super) fn share(&mut self, (most_bps, fps): (f64, f64), now: Instant) -> Option<Share> {
-        let Link { timeline, estimator, pacer, sound, repeats, applied, wanted_bps, most_bps: limit_bps } =
+        let Link { timeline, estimator, pacer, sound, repeats, applied, wanted_bps, limit_bps } =
             self.link.as_mut()?;
         let now_s = timeline.seconds(now);
         let (sound_bps, repeats_bps) = (sound.bps(now_s), repeats.bps(now_s));
@@ -245,7 +245,7 @@ impl Release {
     /// Limits what is sent, in bits per second; `None`: only the link does.
     pub(super) fn limit(&mut self, bps: Option<f64>) {
         if let Some(link) = &mut self.link {
-            link.most_bps = bps;
+            link.limit_bps = bps;
         }
     }
 
