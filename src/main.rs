@@ -7,7 +7,7 @@ use peercam::app;
 use peercam::cli::{self, args::Args, args::Command, logging};
 use peercam::config::Config;
 
-/// From this size on, in bytes, memory is mapped; less than a half picture of 640x480 has.
+/// From this size on, in bytes, memory is mapped: for pictures of about 480x360 and more.
 #[cfg(target_env = "gnu")]
 const MAPPED: libc::c_int = 256 * 1024;
 

@@ -359,8 +359,7 @@ impl Config {
 const OPUS_KBPS: (i64, i64) = (6, 510);
 /// Upper limit of `max_viewers`; each viewer takes about half a megabyte.
 const MOST_VIEWERS: i64 = 1000;
-
-/// Lowest and highest `max_upload_kbps`: sound and a small picture for one viewer, and more than a board can send.
+/// Lowest and highest `max_upload_kbps`: one viewer gets sound and a small picture; no board sends more.
 const UPLOAD_KBPS: (i64, i64) = (100, 1_000_000);
 
 fn config(root: &mut Section<'_, '_>) -> Config {

@@ -102,11 +102,11 @@ impl House {
             let hub = self.camera.video.hub(share);
             let Some(Capacity { bitrate_bps, fps, pause }) = hub.capacity() else { continue };
             let idr = hub.begin(pts, false, pts);
-            let interval = Duration::from_secs_f64(0.9 / f64::from(fps).min(FPS));
+            let fps = f64::from(fps).min(FPS);
+            let interval = Duration::from_secs_f64(0.9 / fps);
             if !idr && (pause || pts.since(*last) < interval) {
                 continue;
             }
-            let fps = f64::from(fps).min(FPS);
             *last = pts;
             let bps = bitrate_bps.min(share.bitrate_bps(FULL_BPS));
             let bytes = f64::from(bps) / 8.0 / fps * if idr { IDR } else { 1.0 };

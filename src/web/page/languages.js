@@ -419,7 +419,7 @@ export const LANGUAGES = [
       'The largest picture that the device sends to this browser. If the link carries less, the device sends a smaller one.':
         'Das größte Bild, das das Gerät an diesen Browser sendet. Trägt die Verbindung weniger, sendet es ein kleineres.',
       'This size is for an enlarged camera. Cameras shown side by side are sent smaller.':
-        'Sie gilt für eine vergrößerte Kamera. Nebeneinander kommen sie kleiner.',
+        'Diese Größe gilt für eine vergrößerte Kamera. Nebeneinander kommen Kameras kleiner.',
       'Delay': 'Verzögerung',
       'From capture to shown': 'Von der Aufnahme bis zur Anzeige',
       'Slowest 5 %': 'Langsamstes Zwanzigstel',
