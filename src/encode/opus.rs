@@ -128,6 +128,17 @@ mod tests {
     }
 
     #[test]
+    fn it_keeps_the_bitrate() {
+        for bitrate_bps in [16_000, 48_000] {
+            let mut encoder = Encoder::new(1, bitrate_bps, false).expect("encoder");
+            let packets =
+                (0..200).map(|n| encoder.encode(&tone(n, 1)).expect("encodes").expect("no silence"));
+            let mean_bps = packets.map(|packet| packet.len() as u32 * 8).sum::<u32>() / 4;
+            assert!(mean_bps < bitrate_bps * 5 / 4, "{mean_bps} bit/s, not {bitrate_bps}");
+        }
+    }
+
+    #[test]
     fn silence_is_sent_unless_dtx() {
         let sent = |dtx| {
             let mut encoder = Encoder::new(1, 48_000, dtx).expect("encoder");
