@@ -66,10 +66,10 @@ fn unopened_too(listing: Result<Listing, (PathBuf, Error)>) -> Listing {
     })
 }
 
-/// Chooses the camera for `video` and the modes to try. [`config::CameraDevice::Pattern`] is an error here.
+/// Chooses the camera for `video` and the modes to try. The test picture is an error here.
 pub fn choose(video: &config::Video) -> Result<Choice, Error> {
     match &video.device {
-        config::CameraDevice::Pattern => {
+        config::CameraDevice::Pattern | config::CameraDevice::Noise => {
             Err(Error::None("the test picture is configured instead of a camera".into()))
         }
         config::CameraDevice::Auto => choose_auto(video),

@@ -7,6 +7,7 @@
 //! | 0.18 to 0.40 | text |
 //! | 0.43 to 0.53 | a box that crosses the picture every four seconds |
 //! | 0.55 to 0.70 | eight bars of 75 % colour: white, yellow, cyan, green, magenta, red, blue, black |
+//! | 0.72 to the stamp | noise, different in each picture, if that is configured: an encoder needs all of its bitrate |
 //! | the last W/8 rows | the stamp |
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,6 +36,8 @@ const BARS: [[u8; 3]; 8] = [
     [0, 0, 191],
     [0, 0, 0],
 ];
+/// Length of the noise, of which each row shows a part; longer than the widest row.
+const NOISE_BYTES: usize = 1 << 16;
 /// Number of pictures kept for reuse: one being drawn, one waiting, one being encoded.
 const POOL: usize = 3;
 
@@ -43,6 +46,8 @@ pub struct Pattern {
     mode: Mode,
     /// The parts that do not move.
     still: I420,
+    /// The noise; empty without any.
+    noise: Vec<u8>,
     pool: Arc<Pool>,
     last: Option<u64>,
 }
@@ -81,7 +86,21 @@ impl Pattern {
             format: Some(PixelFormat::Yu12),
             range: Some(Range::Limited),
         };
-        Self { mode, still, pool: Arc::default(), last: None }
+        Self { mode, still, noise: vec![], pool: Arc::default(), last: None }
+    }
+
+    /// The same with noise.
+    pub fn with_noise(mut self) -> Self {
+        let mut state = 1_u32;
+        let noise = std::iter::from_fn(|| {
+            // Marsaglia's xorshift.
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            Some(80 + (state >> 24) as u8 / 4)
+        });
+        self.noise = noise.take(NOISE_BYTES).collect();
+        self
     }
 
     fn draw(&self, number: u64, pts: Pts) -> I420 {
@@ -98,6 +117,15 @@ impl Pattern {
         write_line(luma, size, 1, &clock_text(unix));
         write_line(luma, size, 2, &format!("frame {number}"));
         Stamp::new(number, unix).draw(luma, size);
+        if !self.noise.is_empty() {
+            let width = size.width as usize;
+            let rows = (size.height * 72 / 100) as usize..stamp::top(size);
+            for row in rows.clone() {
+                // At places that no encoder can predict from the previous picture.
+                let from = (number as usize * 7_919 + (row - rows.start) * 104_729) % (NOISE_BYTES - width);
+                luma[row * width..][..width].copy_from_slice(&self.noise[from..][..width]);
+            }
+        }
         picture
     }
 }
@@ -222,6 +250,21 @@ mod tests {
         for (i, rgb) in BARS.into_iter().enumerate() {
             assert_eq!(at(&dark, (i as f64 + 0.5) / 8.0, 0.62), bt601(rgb)[0]);
         }
+    }
+
+    #[test]
+    fn noise_is_different_in_each_picture_and_covers_nothing_else() {
+        let size = Size::new(640, 480);
+        let (plain, noisy) = (Pattern::new(size, 30), Pattern::new(size, 30).with_noise());
+        let pts = Pts::from_micros(5 * SECOND_US);
+        let [plain, first, second] = [plain.draw(1, pts), noisy.draw(1, pts), noisy.draw(2, pts)];
+        let rows = |picture: &I420| picture.planes().0.chunks(640).map(<[u8]>::to_vec).collect::<Vec<_>>();
+        let [plain, first, second] = [plain, first, second].map(|picture| rows(&picture));
+        let different = |row: usize| first[row].iter().zip(&second[row]).filter(|(a, b)| a != b).count();
+        for row in 346..400 {
+            assert!(different(row) > 500, "row {row}: {}", different(row));
+        }
+        assert_eq!((&first[..345], &first[400..]), (&plain[..345], &plain[400..]));
     }
 
     #[test]

@@ -132,8 +132,9 @@ impl Chooser {
     fn choose(&mut self) -> Result<Chosen, Error> {
         self.stand_in = None;
         self.tried.clear();
-        if self.config.device == config::CameraDevice::Pattern {
-            return Ok(Chosen::Pattern("configured: device = \"pattern\"".into()));
+        if self.config.device.is_built_in() {
+            let name = if self.config.device == config::CameraDevice::Noise { "noise" } else { "pattern" };
+            return Ok(Chosen::Pattern(format!("configured: device = \"{name}\"")));
         }
         match cameras::choose(&self.config) {
             Err(Error::None(why))
@@ -160,7 +161,8 @@ impl Chooser {
     }
 
     fn pattern(&self) -> Pattern {
-        Pattern::new(self.config.size, self.config.frame_rate)
+        let pattern = Pattern::new(self.config.size, self.config.frame_rate);
+        if self.config.device == config::CameraDevice::Noise { pattern.with_noise() } else { pattern }
     }
 
     /// Whether the test picture replaces a camera that is now available. Looks for a camera now and then, or

@@ -140,7 +140,7 @@ fn picture(report: &mut Report, video: &config::Video, held: &[String]) -> Optio
     let mut node = None;
     let wanted =
         Mode { size: video.size, fps: f64::from(video.frame_rate), format: video.pixel_format, range: None };
-    let mode = if video.device == CameraDevice::Pattern {
+    let mode = if video.device.is_built_in() {
         report.line("camera", "the test picture: it is set in the configuration");
         wanted
     } else {

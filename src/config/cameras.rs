@@ -28,7 +28,7 @@ pub(super) fn cameras(root: &mut Section<'_, '_>, video: &Video) -> Vec<Camera> 
     }
     let named = |camera: &Camera| match &camera.video.device {
         CameraDevice::Device(name) => Some(name.clone()),
-        CameraDevice::Auto | CameraDevice::Pattern => None,
+        CameraDevice::Auto | CameraDevice::Pattern | CameraDevice::Noise => None,
     };
     let named: Vec<_> = cameras.iter().filter_map(named).collect();
     if let Some(auto) = cameras.iter_mut().find(|camera| camera.video.device == CameraDevice::Auto) {

@@ -157,6 +157,7 @@ fn video(section: &str, video: &Video) -> Written {
     let device = match device {
         CameraDevice::Auto => "auto",
         CameraDevice::Pattern => "pattern",
+        CameraDevice::Noise => "noise",
         CameraDevice::Device(name) => name.as_str(),
     };
     let effort = match effort {

@@ -90,8 +90,17 @@ pub enum CameraDevice {
     Auto,
     /// The built-in test picture.
     Pattern,
+    /// The same with noise in it, which needs all of the bitrate.
+    Noise,
     /// A node ("/dev/video0", "/dev/v4l/by-id/...") or a name below `/dev/v4l/by-id` or `/dev/v4l/by-path`.
     Device(String),
+}
+
+impl CameraDevice {
+    /// Whether it is the test picture, with noise or without.
+    pub fn is_built_in(&self) -> bool {
+        matches!(self, Self::Pattern | Self::Noise)
+    }
 }
 
 /// How much CPU time the encoder spends on quality.

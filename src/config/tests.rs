@@ -295,15 +295,15 @@ fn what_is_refused_and_how() {
         // Devices.
         (
             "[video]\ndevice = \"\"",
-            "2: video.device: \"\" is empty; allowed: \"auto\", \"pattern\", a path like \"/dev/video0\", or a name in /dev/v4l/by-id or /dev/v4l/by-path",
+            "2: video.device: \"\" is empty; allowed: \"auto\", \"pattern\", \"noise\", a path like \"/dev/video0\", or a name in /dev/v4l/by-id or /dev/v4l/by-path",
         ),
         (
             "[video]\ndevice = \"video0\"",
-            "2: video.device: \"video0\" is not a path (did you mean \"/dev/video0\"?); allowed: \"auto\", \"pattern\", a path like \"/dev/video0\", or a name in /dev/v4l/by-id or /dev/v4l/by-path",
+            "2: video.device: \"video0\" is not a path (did you mean \"/dev/video0\"?); allowed: \"auto\", \"pattern\", \"noise\", a path like \"/dev/video0\", or a name in /dev/v4l/by-id or /dev/v4l/by-path",
         ),
         (
             "[video]\ndevice = \"../x\"",
-            "2: video.device: \"../x\" is a relative path; allowed: \"auto\", \"pattern\", a path like \"/dev/video0\", or a name in /dev/v4l/by-id or /dev/v4l/by-path",
+            "2: video.device: \"../x\" is a relative path; allowed: \"auto\", \"pattern\", \"noise\", a path like \"/dev/video0\", or a name in /dev/v4l/by-id or /dev/v4l/by-path",
         ),
         (
             "[audio]\ndevice = false",

@@ -12,14 +12,14 @@ use crate::media::frame::Size;
 use crate::text::is_plain;
 
 /// Allowed values for [`camera`].
-pub(super) const CAMERA: &str =
-    "\"auto\", \"pattern\", a path like \"/dev/video0\", or a name in /dev/v4l/by-id or /dev/v4l/by-path";
+pub(super) const CAMERA: &str = "\"auto\", \"pattern\", \"noise\", a path like \"/dev/video0\", or a name in /dev/v4l/by-id or /dev/v4l/by-path";
 
 /// Parses a camera's `device`.
 pub(super) fn camera(s: &str) -> Result<CameraDevice, String> {
     match s {
         "auto" => Ok(CameraDevice::Auto),
         "pattern" => Ok(CameraDevice::Pattern),
+        "noise" => Ok(CameraDevice::Noise),
         "" => Err("is empty".into()),
         _ if s.starts_with('/') => Ok(CameraDevice::Device(s.into())),
         _ if s.starts_with("video") && s[5..].chars().all(|c| c.is_ascii_digit()) => {

@@ -316,7 +316,7 @@ impl RunningCamera {
     fn device(&self) -> Option<String> {
         match &self.config.video.device {
             CameraDevice::Auto => self.status.now().device,
-            CameraDevice::Pattern => None,
+            CameraDevice::Pattern | CameraDevice::Noise => None,
             CameraDevice::Device(name) => Some(name.clone()),
         }
     }

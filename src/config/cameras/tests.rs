@@ -188,7 +188,7 @@ fn what_is_refused_and_how() {
         // Reported once: a refused device is not also missing.
         (
             "[[camera]]\nname = \"a\"\n[[camera]]\nname = \"b\"\ndevice = \"\"",
-            "5: camera.device: \"\" is empty; allowed: \"auto\", \"pattern\", a path like \"/dev/video0\", or a name in /dev/v4l/by-id or /dev/v4l/by-path",
+            "5: camera.device: \"\" is empty; allowed: \"auto\", \"pattern\", \"noise\", a path like \"/dev/video0\", or a name in /dev/v4l/by-id or /dev/v4l/by-path",
         ),
         (
             "[video]\ndevice = \"/dev/video0\"\n[[camera]]\nname = \"a\"",

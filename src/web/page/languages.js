@@ -612,7 +612,7 @@ export const LANGUAGES = [
       '{device} is not plugged in': '{device} ist nicht angeschlossen',
       'switched off in the configuration': 'in der Konfiguration ausgeschaltet',
       'it is named in the configuration': 'die Konfiguration nennt es',
-      'configured: device = "pattern"': 'so eingestellt: device = "pattern"',
+      'configured: device = "{name}"': 'so eingestellt: device = "{name}"',
       'it is set in the configuration': 'so steht es in der Konfiguration',
       'it is the only camera': 'sie ist die einzige Kamera',
       'it is the first of {count} cameras, with USB and colour cameras first':
@@ -1248,7 +1248,7 @@ export const LANGUAGES = [
       '{device} is not plugged in': '{device} n’est pas branché',
       'switched off in the configuration': 'désactivé dans la configuration',
       'it is named in the configuration': 'la configuration le nomme',
-      'configured: device = "pattern"': 'réglé ainsi : device = "pattern"',
+      'configured: device = "{name}"': 'réglé ainsi : device = "{name}"',
       'it is set in the configuration': 'c’est ce que dit la configuration',
       'it is the only camera': 'c’est la seule caméra',
       'it is the first of {count} cameras, with USB and colour cameras first':
