@@ -53,7 +53,7 @@ impl Session {
         let sources = Sources::random()?;
         let (core, answer) = Core::answer(&playable, sources, families, now)?;
         let audio =
-            Extensions { transport_wide: playable.audio_extension(sdp::TRANSPORT_CC), playout_delay: None };
+            Extensions { transport_wide: playable.audio_extension(sdp::TRANSPORT_CC), ..Default::default() };
         let audio = playable.audio.as_ref().map(|a| Stream::new(sources.audio(), a.payload_type, audio));
         let reports = playable.video_extension(sdp::TRANSPORT_CC).is_some();
         let (wire, flight) = (Wire::new(audio, ntp, reports), Flight::default());
@@ -103,6 +103,7 @@ impl Session {
         let extensions = Extensions {
             transport_wide: self.playable.video_extension(sdp::TRANSPORT_CC),
             playout_delay: self.playable.video_extension(super::delay::URI),
+            send_time: self.playable.video_extension(sdp::SEND_TIME),
         };
         Picture {
             video: Stream::new(source.video, format.payload_type, extensions),

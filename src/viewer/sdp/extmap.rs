@@ -9,6 +9,9 @@ use super::parse::{Description, Section, values};
 
 /// Numbers all packets, for feedback about the arrival of each.
 pub const TRANSPORT_CC: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+/// When a packet was sent, for the estimates of viewers that get no such numbers (draft-alvestrand-rmcat-remb-03
+/// section 2.3).
+pub const SEND_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time";
 /// The extensions that we send for video: their names for people, and their URIs.
 const VIDEO: [(&str, &str); 2] = [("playout-delay", delay::URI), ("transport-cc", TRANSPORT_CC)];
 const AUDIO: [(&str, &str); 1] = [("transport-cc", TRANSPORT_CC)];
@@ -63,6 +66,10 @@ impl Chosen {
         let mut chosen = Self::default();
         for (name, uri) in VIDEO {
             let extension = chosen.take(offer, video, name, uri);
+            chosen.video.extend(extension);
+        }
+        if chosen.video.iter().all(|extension| extension.uri != TRANSPORT_CC) {
+            let extension = chosen.take(offer, video, "abs-send-time", SEND_TIME);
             chosen.video.extend(extension);
         }
         for (name, uri) in audio.iter().flat_map(|_| AUDIO) {

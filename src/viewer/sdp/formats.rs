@@ -4,11 +4,13 @@
 //! the offerer's format parameters, so the choice is made here.
 
 use super::parse::{Format, Section, values};
-use super::{Error, not_playable};
+use super::{Error, TRANSPORT_CC, not_playable};
 use crate::media::h264::ProfileLevelId;
 
 /// RTCP feedback that we handle.
 const VIDEO_FEEDBACK: [&str; 4] = ["ccm fir", "nack", "nack pli", "transport-cc"];
+/// The same where packets have no transport-wide numbers: the viewer's own estimate (draft-alvestrand-rmcat-remb-03).
+const VIDEO_FEEDBACK_REMB: [&str; 4] = ["ccm fir", "nack", "nack pli", "goog-remb"];
 const AUDIO_FEEDBACK: [&str; 1] = ["transport-cc"];
 
 /// An H.264 format of an offer.
@@ -66,7 +68,12 @@ impl Video {
         // The profile must be the offered one; the level may be ours (RFC 6184 section 8.2.2).
         let id = if rank(profile) == 0 { own } else { ProfileLevelId([profile[0], profile[1], own.0[2]]) };
         let fmtp = format!("level-asymmetry-allowed=1;packetization-mode=1;profile-level-id={id}");
-        Ok(Self { payload_type, rtx, fmtp, feedback: feedback(section, payload_type, &VIDEO_FEEDBACK) })
+        let numbered = values(&section.lines, "extmap").any(|extension| extension.contains(TRANSPORT_CC));
+        let feedback = match feedback(section, payload_type, &VIDEO_FEEDBACK) {
+            known if numbered && known.contains(&"transport-cc") => known,
+            _ => feedback(section, payload_type, &VIDEO_FEEDBACK_REMB),
+        };
+        Ok(Self { payload_type, rtx, fmtp, feedback })
     }
 
     /// Its payload types.

@@ -24,7 +24,7 @@ mod parse;
 mod pictures;
 mod transport;
 
-pub use extmap::TRANSPORT_CC;
+pub use extmap::{SEND_TIME, TRANSPORT_CC};
 pub use formats::{Audio, Video};
 pub use transport::{count_candidates, usable_candidate};
 

@@ -24,6 +24,19 @@ fn refused(sdp: &str) -> String {
     check(sdp, OWN).expect_err("refused").to_string()
 }
 
+/// Without numbers for all packets, the viewer's own estimate is the only one.
+#[test]
+fn a_viewer_estimates_itself_only_where_it_reports_no_single_packets() {
+    const AIORTC: &str = include_str!("../../../tests/data/offer-aiortc-1.16.0-two-way-sound.sdp");
+    let unnumbered: String =
+        CHROMIUM.lines().filter(|l| !l.contains(TRANSPORT_CC)).map(|l| format!("{l}\r\n")).collect();
+    for (offer, remb) in [(CHROMIUM, false), (FIREFOX, false), (AIORTC, true), (&unnumbered, true)] {
+        let feedback = check(offer, OWN).expect("playable").video.feedback;
+        assert_eq!([feedback.contains(&"goog-remb"), feedback.contains(&"transport-cc")], [remb, !remb]);
+        assert!(feedback.contains(&"nack pli"), "{feedback:?}");
+    }
+}
+
 #[test]
 fn browsers_get_constrained_baseline_with_rtx_and_opus() {
     for (offer, video, rtx, audio) in

@@ -40,8 +40,9 @@ use super::media::Unit;
 use crate::media::unit::{AudioUnit, VideoUnit};
 
 pub(super) use self::batch::{Batch, Run};
+pub(super) use self::packet::Extensions;
 pub(super) use self::report::NtpClock;
-pub(super) use self::stream::{Extensions, Stream};
+pub(super) use self::stream::Stream;
 
 /// Time between sender reports; browsers need two of each stream for lip sync.
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);

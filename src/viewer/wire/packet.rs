@@ -1,5 +1,16 @@
 //! An RTP packet with the header extensions that we use (RFC 3550 section 5.1, RFC 8285 section 4.2).
 
+/// Ids of the header extensions in a media section that we use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Extensions {
+    /// Id of the transport-wide number.
+    pub transport_wide: Option<u8>,
+    /// Id of the time of sending.
+    pub send_time: Option<u8>,
+    /// Id of the playout delay.
+    pub playout_delay: Option<u8>,
+}
+
 /// The parts of a packet that differ between packets of a stream.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Packet<'a> {
@@ -28,20 +39,22 @@ const PADDING: u8 = 0;
 
 impl Packet<'_> {
     /// Writes the packet, without its seal; returns the size of its header. An extension without an id is
-    /// left out.
+    /// left out. `now_s` is the time of sending on any clock of the sender, in seconds.
     pub(crate) fn write(
         &self,
         ssrc: u32,
         payload_type: u8,
-        transport_wide: Option<u8>,
-        playout_delay: Option<u8>,
+        extensions: Extensions,
+        now_s: f64,
         out: &mut Vec<u8>,
     ) -> usize {
         let begin = out.len();
         let number = self.transport_wide.map(u16::to_be_bytes);
-        let number = transport_wide.zip(number.as_ref().map(|n| &n[..]));
-        let delay = playout_delay.zip(self.playout_delay.map(|d| &d[..]));
-        let extended = number.is_some() || delay.is_some();
+        let number = extensions.transport_wide.zip(number.as_ref().map(|n| &n[..]));
+        let delay = extensions.playout_delay.zip(self.playout_delay.map(|d| &d[..]));
+        let time = send_time(now_s);
+        let time = extensions.send_time.map(|id| (id, &time[..]));
+        let extended = number.is_some() || delay.is_some() || time.is_some();
         out.extend_from_slice(&[0x80 | u8::from(extended) << 4, u8::from(self.marker) << 7 | payload_type]);
         out.extend_from_slice(&(self.number as u16).to_be_bytes());
         out.extend_from_slice(&self.timestamp.to_be_bytes());
@@ -50,7 +63,7 @@ impl Packet<'_> {
             let words = out.len() + 2;
             out.extend_from_slice(&ONE_BYTE.to_be_bytes());
             out.extend_from_slice(&[0, 0]);
-            for (id, content) in [delay, number].into_iter().flatten() {
+            for (id, content) in [delay, number, time].into_iter().flatten() {
                 out.push(id << 4 | (content.len() - 1) as u8);
                 out.extend_from_slice(content);
             }
@@ -67,6 +80,12 @@ impl Packet<'_> {
     }
 }
 
+/// Six bits of seconds and 18 of fraction.
+fn send_time(now_s: f64) -> [u8; 3] {
+    let [.., a, b, c] = ((now_s * f64::from(1 << 18)) as u64).to_be_bytes();
+    [a, b, c]
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
@@ -76,9 +95,14 @@ mod tests {
 
     #[test]
     fn rtc_reads_what_is_written() {
-        for (transport_wide, playout_delay) in
-            [(None, None), (Some(3), None), (None, Some(14)), (Some(1), Some(2))]
-        {
+        for (transport_wide, playout_delay, send_time) in [
+            (None, None, None),
+            (Some(3), None, None),
+            (None, Some(14), None),
+            (Some(1), Some(2), None),
+            (None, Some(2), Some(7)),
+        ] {
+            let extensions = Extensions { transport_wide, send_time, playout_delay };
             for told in [false, true] {
                 let packet = Packet {
                     marker: told,
@@ -90,7 +114,7 @@ mod tests {
                     payload: b"a picture",
                 };
                 let mut out = b"before".to_vec();
-                let header = packet.write(77, 96, transport_wide, playout_delay, &mut out);
+                let header = packet.write(77, 96, extensions, 65.5, &mut out);
                 assert_eq!(&out[6 + header..], b"a picture");
                 let read = rtc::rtp::Packet::unmarshal(&mut &out[6..]).expect("RTP");
                 let h = &read.header;
@@ -101,7 +125,10 @@ mod tests {
                 assert_eq!(number, transport_wide.map(|_| Bytes::from_static(&[0x77, 0x88])));
                 let delay = playout_delay.and_then(|id| h.get_extension(id));
                 assert_eq!(delay, playout_delay.filter(|_| told).map(|_| Bytes::from_static(&[1, 2, 3])));
-                assert_eq!(h.extension, number.is_some() || delay.is_some());
+                let time = send_time.and_then(|id| h.get_extension(id));
+                let of_a_minute = Bytes::from_static(&[0b0000_0110, 0, 0]); // 1.5 s
+                assert_eq!(time, send_time.map(|_| of_a_minute));
+                assert_eq!(h.extension, number.is_some() || delay.is_some() || time.is_some());
             }
         }
     }
@@ -110,7 +137,7 @@ mod tests {
     fn a_repetition_begins_with_the_number_that_it_repeats() {
         let packet = Packet { repeats: Some(0x0102), payload: b"x", ..Default::default() };
         let mut out = vec![];
-        assert_eq!(packet.write(1, 97, None, None, &mut out), HEADER);
+        assert_eq!(packet.write(1, 97, Extensions::default(), 0.0, &mut out), HEADER);
         assert_eq!(out[HEADER..], [1, 2, b'x']);
     }
 }

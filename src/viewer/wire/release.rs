@@ -268,21 +268,21 @@ impl Release {
         probe: Option<u32>,
         now: Instant,
     ) -> bool {
-        let Some(seal) = &mut self.seal else { return false };
-        let mut size = BELOW;
+        let (Some(seal), Some(link)) = (&mut self.seal, &mut self.link) else { return false };
+        let (now_s, mut size) = (link.timeline.seconds(now), BELOW);
         let written = self.batch.add(|out| {
             let begin = out.len();
-            let header = stream.write(packet, out);
+            let header = stream.write(packet, now_s, out);
             let sealed = seal.rtp(out, begin, header, stream.ssrc, packet.number);
             size += out.len() - begin;
             sealed
         });
         let written = said(written);
-        if let Some(Link { estimator, timeline, .. }) = self.link.as_mut().filter(|_| written) {
+        if written {
             // An identical packet has the number of the original, which says nothing about the copy.
             let is_identical = kind == Kind::Repeat && packet.repeats.is_none();
             let number = packet.transport_wide.filter(|_| !is_identical);
-            estimator.sent(number, size, kind, probe, timeline.seconds(now));
+            link.estimator.sent(number, size, kind, probe, now_s);
         }
         written
     }

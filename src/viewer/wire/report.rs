@@ -59,7 +59,7 @@ mod tests {
 
     use rtc::shared::marshal::Unmarshal;
 
-    use super::super::stream::Extensions;
+    use super::super::packet::Extensions;
     use super::*;
 
     #[test]

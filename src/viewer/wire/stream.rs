@@ -1,6 +1,6 @@
 //! An RTP stream to a viewer: its numbers and counts.
 
-use super::packet::Packet;
+use super::packet::{Extensions, Packet};
 use crate::clock::Pts;
 
 /// An RTP stream: what its packets have in common, and its counts.
@@ -9,10 +9,8 @@ pub(crate) struct Stream {
     /// Its source (RFC 3550 section 5.1).
     pub ssrc: u32,
     payload_type: u8,
-    /// The id of the header extension for transport-wide numbers, if negotiated.
-    transport_wide: Option<u8>,
-    /// The id of the header extension for the playout delay, if negotiated.
-    playout_delay: Option<u8>,
+    /// The header extensions that were negotiated.
+    extensions: Extensions,
     /// Number of the next packet, without wrapping.
     next: u64,
     /// Packets sent, and bytes of their payloads, modulo 2^32 as in reports (RFC 3550 section 6.4.1).
@@ -20,15 +18,6 @@ pub(crate) struct Stream {
     octets: u32,
     /// The newest timestamp that was sent, and its capture time.
     newest: Option<(u32, Pts)>,
-}
-
-/// Ids of the header extensions in a media section that we use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Extensions {
-    /// Id of the transport-wide number.
-    pub transport_wide: Option<u8>,
-    /// Id of the playout delay.
-    pub playout_delay: Option<u8>,
 }
 
 /// The counts for a sender report.
@@ -48,9 +37,8 @@ impl Stream {
     /// Creates a stream. The first number comes from `ssrc`, which is random: unpredictable enough, and far
     /// from wrapping (RFC 3711 section 3.3.1).
     pub(crate) fn new(ssrc: u32, payload_type: u8, extensions: Extensions) -> Self {
-        let Extensions { transport_wide, playout_delay } = extensions;
         let next = u64::from(ssrc & 0x7fff);
-        Self { ssrc, payload_type, transport_wide, playout_delay, next, packets: 0, octets: 0, newest: None }
+        Self { ssrc, payload_type, extensions, next, packets: 0, octets: 0, newest: None }
     }
 
     /// The number of a packet that is released for the first time.
@@ -67,12 +55,12 @@ impl Stream {
 
     /// Whether its packets have transport-wide numbers.
     pub(crate) fn has_transport_wide(&self) -> bool {
-        self.transport_wide.is_some()
+        self.extensions.transport_wide.is_some()
     }
 
-    /// Writes a packet of this stream, without its seal; returns the size of its header.
-    pub(crate) fn write(&self, packet: &Packet<'_>, out: &mut Vec<u8>) -> usize {
-        packet.write(self.ssrc, self.payload_type, self.transport_wide, self.playout_delay, out)
+    /// Writes a packet of this stream that is sent at `now_s`, without its seal; returns the size of its header.
+    pub(crate) fn write(&self, packet: &Packet<'_>, now_s: f64, out: &mut Vec<u8>) -> usize {
+        packet.write(self.ssrc, self.payload_type, self.extensions, now_s, out)
     }
 
     /// Counts a packet with this payload size, timestamp and capture time.

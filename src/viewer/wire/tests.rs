@@ -27,7 +27,7 @@ const PARTS: usize = 3;
 const MOMENT: Duration = Duration::from_millis(100);
 
 fn wire(start: Instant) -> Wire {
-    let extensions = Extensions { transport_wide: Some(TRANSPORT_WIDE), playout_delay: None };
+    let extensions = Extensions { transport_wide: Some(TRANSPORT_WIDE), ..Default::default() };
     let picture = |(video, rtx)| Picture {
         video: Stream::new(video, 96, extensions),
         rtx: Some(Stream::new(rtx, 97, extensions)),
