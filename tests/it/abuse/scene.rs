@@ -245,6 +245,10 @@ impl Scene {
             }
             (report, gap, acted)
         });
+        if flat == Flat::FromFirstRound {
+            // One whose goodbye was lost in the flood has left when the device notices, ten seconds later.
+            owner.until_alone();
+        }
         let after = before.wait_for_flat(what, now);
         println!(
             "{what}: {report}\n  memory {} MB before, {} at most, {} after; descriptors {} and {}, tasks {} and {}\n  \
