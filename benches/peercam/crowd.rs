@@ -369,6 +369,7 @@ fn publish(parts: usize, size: usize, over: &AtomicBool, mut hand_out: impl FnMu
                 ready: due,
                 rtp_time,
                 idr: false,
+                disposable: false,
                 payloads,
             }));
         }

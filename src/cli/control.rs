@@ -292,7 +292,9 @@ fn summary(facts: &Value) -> String {
         let several = cameras.len() > 1;
         let gets = |of: &Value| {
             let rung = of["rung"].as_str().filter(|_| of["paused"] != Value::Bool(true))?;
-            Some(if several { format!(", {} {rung}", string(&of["camera"])) } else { format!(", {rung}") })
+            let of_which = if several { format!("{} ", string(&of["camera"])) } else { String::new() };
+            let half = if of["base_only"] == Value::Bool(true) { " (every second picture)" } else { "" };
+            Some(format!(", {of_which}{rung}{half}"))
         };
         let gets: String = viewer["cameras"].as_array().into_iter().flatten().filter_map(gets).collect();
         line("", format!("{who}, {}{gets}{rate}", string(&viewer["address"])));
@@ -406,7 +408,7 @@ mod tests {
             json!({"name": name, "private": private, "video": {"state": state, "name": "C920", "encoder": "OpenH264"},
                    "audio": {"state": "off", "name": "", "source": "off"}})
         };
-        let gets = |camera: &str, rung: &str, paused: bool| json!({"camera": camera, "rung": rung, "paused": paused});
+        let gets = |camera: &str, rung: &str, paused: bool| json!({"camera": camera, "rung": rung, "base_only": rung == "half", "paused": paused});
         let facts = json!({
             "cameras": [camera("front", "live", false), camera("back-yard", "private", true)],
             "viewers": {"count": 1, "max": 50, "list": [{"who": "owner", "address": "::1", "cameras": [
@@ -419,7 +421,7 @@ mod tests {
             "camera back-yard      private: C920",
             "encoder               OpenH264",
             "privacy               on for back-yard",
-            "                      owner, ::1, front half",
+            "                      owner, ::1, front half (every second picture)",
         ] {
             assert!(text.lines().any(|l| l == line), "{line:?} in\n{text}");
         }

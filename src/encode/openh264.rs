@@ -1,4 +1,5 @@
-//! Software H.264 encoding with OpenH264: constrained baseline, one slice, IDRs only when requested.
+//! Software H.264 encoding with OpenH264: constrained baseline, one slice, two temporal layers, IDRs only when
+//! requested.
 
 use openh264::OpenH264API;
 use openh264::Timestamp;
@@ -8,14 +9,15 @@ use openh264::encoder::{
 };
 use openh264_sys2::{
     ENCODER_OPTION, ENCODER_OPTION_BITRATE, ENCODER_OPTION_FRAME_RATE, ENCODER_OPTION_MAX_BITRATE,
-    ENCODER_OPTION_TRACE_LEVEL, SBitrateInfo, SPATIAL_LAYER_0, WELS_LOG_QUIET,
+    ENCODER_OPTION_SVC_ENCODE_PARAM_EXT, ENCODER_OPTION_TRACE_LEVEL, SBitrateInfo, SEncParamExt,
+    SPATIAL_LAYER_0, WELS_LOG_QUIET,
 };
 
 use super::video::{AccessUnit, Error, Settings, VideoEncoder};
 use crate::clock::Pts;
 use crate::config::Effort;
 use crate::media::frame::Size;
-use crate::media::h264::{ProfileLevelId, max_bitrate_bps, nal, nal_type, strip_start_code};
+use crate::media::h264::{ProfileLevelId, is_reference, max_bitrate_bps, nal, nal_type, strip_start_code};
 use crate::media::i420::I420;
 
 /// Smallest picture that OpenH264 accepts.
@@ -79,11 +81,30 @@ impl OpenH264 {
         let first = this.encode(&I420::new(settings.size), Pts::from_micros(0), true)?;
         let profile = first.nals.iter().find_map(|n| ProfileLevelId::of_sps(n));
         this.profile = profile.ok_or_else(|| error("the first access unit has no SPS"))?;
+        // Now, because the crate configures the encoder at the first picture. It also makes the rate control forget
+        // the black picture, after which the next IDR would be far too large.
+        this.set_layers()?;
         let [_, _, level] = this.profile.0;
         // The crate sets the maximum to the initial bitrate, and a target above the maximum breaks the rate
         // control.
         this.set_bitrate(ENCODER_OPTION_MAX_BITRATE, max_bitrate_bps(level))?;
         Ok(this)
+    }
+
+    /// Sets the number of temporal layers to two, which the crate does not offer. The next picture is an IDR. It must
+    /// be set once only: OpenH264 may crash where it changes again (cisco/openh264 issue 2885).
+    fn set_layers(&mut self) -> Result<(), Error> {
+        let mut params = SEncParamExt::default();
+        let option = ENCODER_OPTION_SVC_ENCODE_PARAM_EXT;
+        // SAFETY: the encoder is initialised (it has encoded a picture), the option reads and writes such a struct
+        // through the pointer and keeps no pointer to it, and the crate does not rely on the number of layers.
+        let result = unsafe {
+            let api = self.encoder.raw_api();
+            let result = api.get_option(option, (&raw mut params).cast());
+            params.iTemporalLayerNum = 2;
+            if result == 0 { api.set_option(option, (&raw mut params).cast()) } else { result }
+        };
+        if result == 0 { Ok(()) } else { Err(error(format!("two temporal layers refused (error {result})"))) }
     }
 
     /// Sets the frame rate for the rate control.
@@ -134,7 +155,8 @@ impl VideoEncoder for OpenH264 {
         if nals.is_empty() || (idr && !(has(nal::SPS) && has(nal::PPS))) {
             return Err(error(format!("incomplete access unit ({} NAL units)", nals.len())));
         }
-        Ok(AccessUnit { idr, nals })
+        let disposable = !nals.iter().any(|nal| is_reference(nal));
+        Ok(AccessUnit { idr, disposable, nals })
     }
 
     fn set_rates(&mut self, bps: u32, fps: f32) -> Result<(), Error> {

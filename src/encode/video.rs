@@ -42,12 +42,15 @@ pub struct Settings {
 pub struct AccessUnit<'a> {
     /// Whether decoding can start here; if so, the SPS and PPS come first.
     pub idr: bool,
+    /// Whether no other picture refers to it.
+    pub disposable: bool,
     /// NAL units in order, without start codes; never empty.
     pub nals: Vec<&'a [u8]>,
 }
 
 /// An H.264 encoder: constrained baseline, one reference frame, BT.601 in its VUI for all sizes. It emits one
-/// access unit for each picture. The first one is an IDR, others only on request.
+/// access unit for each picture. The first one is an IDR, others only on request. It has two temporal layers: the
+/// IDR and every second picture after it are the base layer, the others are disposable.
 pub trait VideoEncoder: Send {
     /// Encodes a picture, as an IDR if `idr`. Its time must be later than that of the previous one.
     ///

@@ -21,6 +21,11 @@ pub fn nal_type(nal: &[u8]) -> u8 {
     nal.first().map_or(0, |b| b & 0x1f)
 }
 
+/// Whether other pictures may refer to this one (`nal_ref_idc`, section 7.4.1). The parameter sets count as referred to.
+pub fn is_reference(nal: &[u8]) -> bool {
+    nal.first().is_some_and(|b| b & 0x60 != 0)
+}
+
 /// The NAL unit without the Annex B start code that encoders put before it.
 pub fn strip_start_code(nal: &[u8]) -> &[u8] {
     nal.strip_prefix(&[0, 0, 0, 1]).or_else(|| nal.strip_prefix(&[0, 0, 1])).unwrap_or(nal)

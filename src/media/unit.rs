@@ -4,6 +4,9 @@ use bytes::Bytes;
 
 use crate::clock::Pts;
 
+/// The part of a rung's bits that is in its base layer, the pictures that are not [disposable](VideoUnit::disposable).
+pub const BASE_PART: f64 = 0.65;
+
 /// An access unit, packetized once for all viewers.
 #[derive(Debug)]
 pub struct VideoUnit {
@@ -17,6 +20,8 @@ pub struct VideoUnit {
     pub rtp_time: u32,
     /// Whether a viewer may start here (parameter sets and an IDR).
     pub idr: bool,
+    /// Whether no other picture refers to it: a viewer that is not sent it misses nothing else.
+    pub disposable: bool,
     /// RTP payloads in order; the last one gets the marker bit.
     pub payloads: Vec<Bytes>,
 }

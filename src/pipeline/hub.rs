@@ -367,7 +367,15 @@ mod tests {
 
     fn unit(n: u32, idr: bool) -> Arc<VideoUnit> {
         let pts = Pts::from_micros(u64::from(n));
-        Arc::new(VideoUnit { pts, taken: pts, ready: pts, rtp_time: n, idr, payloads: vec![] })
+        Arc::new(VideoUnit {
+            pts,
+            taken: pts,
+            ready: pts,
+            rtp_time: n,
+            idr,
+            disposable: false,
+            payloads: vec![],
+        })
     }
 
     fn sound(n: u32) -> Arc<AudioUnit> {
@@ -426,6 +434,7 @@ mod tests {
                 ready: pts,
                 rtp_time: encoded as u32,
                 idr,
+                disposable: false,
                 payloads: vec![],
             }));
             encoded += 1;

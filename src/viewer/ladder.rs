@@ -1,12 +1,14 @@
-//! Chooses a viewer's rung among those that it requests. Pure policy; time is an argument.
+//! Chooses a viewer's rung among those that it requests, and how many of its layers. Pure policy; time is an argument.
 //!
 //! A rung is encoded at the bitrate that its strongest viewer carries. A viewer that carries less than the others
-//! on its rung would see few of its pictures, so it moves to a smaller rung soon; and back up only when it has
-//! carried more than that rung needs for a while. A viewer that is alone on a rung stays there until its pictures
-//! would have too few bits for their size.
+//! on its rung would see few of its pictures, so it soon gets only the base layer, every second picture; if that is
+//! too much as well, it moves to a smaller rung. It moves back up only when it has carried more than it needs there
+//! for a while. A viewer that is alone on a rung gets all of its pictures, and stays there until they would have too
+//! few bits for their size.
 
 use std::time::{Duration, Instant};
 
+use crate::media::unit::BASE_PART;
 use crate::pipeline::quality::Share;
 
 /// A rung fits if the link carries this part of the bitrate at which it is encoded for others.
@@ -19,23 +21,62 @@ const ROOM: (f64, f64) = (1.15, 0.97);
 /// How long a rung must not fit before a move down: a viewer that has just joined does not know yet what its link
 /// carries.
 const SHORT: Duration = Duration::from_millis(1500);
+/// How long there must be room before the first move up from where a viewer began without knowing its link.
+const FIRST: Duration = Duration::from_secs(2);
 /// How long there must be room before a move up: at first, and the longest, to which each failure doubles it.
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 /// A move up failed if it is followed by one down within this time.
 const FAILED: Duration = Duration::from_secs(10);
 
-/// A rung that the viewer may have.
+/// Fewest pictures a second of a base layer that is preferred to a smaller rung.
+const LEAST_FPS: f64 = 12.0;
+
+/// What a viewer is sent of a camera; the most comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Layers {
+    /// The rung.
+    pub share: Share,
+    /// Whether only its base layer is sent: every second picture.
+    pub base_only: bool,
+}
+
+impl Layers {
+    /// All layers of this rung.
+    pub(super) fn all(share: Share) -> Self {
+        Self { share, base_only: false }
+    }
+}
+
+/// What the viewer may be sent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Step {
-    /// Which one.
-    pub share: Share,
-    /// The bitrate at which it is encoded for others, in bits per second; 0 if nobody else is on it.
+    /// The rung and its layers.
+    pub layers: Layers,
+    /// The bitrate of these layers as they are encoded for others, in bits per second; 0 if nobody else is on the
+    /// rung.
     pub others_bps: f64,
-    /// Its configured bitrate.
+    /// Their configured bitrate.
     pub most_bps: f64,
 }
 
 impl Step {
+    /// The steps of these rungs, from the most to the least. Each rung has its bitrate for others and its configured
+    /// one; `fps` is the number of pictures a second.
+    pub(super) fn of(rungs: &[(Share, f64, f64)], fps: f64) -> Vec<Self> {
+        let base_is_of_use = fps / 2.0 >= LEAST_FPS || rungs.len() == 1;
+        let steps = rungs.iter().flat_map(|&(share, others_bps, most_bps)| {
+            let all = Self { layers: Layers::all(share), others_bps, most_bps };
+            let base = Self {
+                layers: Layers { share, base_only: true },
+                others_bps: BASE_PART * others_bps,
+                most_bps: BASE_PART * most_bps,
+            };
+            // Where it is alone, the encoder adapts to it.
+            [Some(all), (base_is_of_use && others_bps > 0.0).then_some(base)]
+        });
+        steps.flatten().collect()
+    }
+
     /// Whether a viewer that carries this much can stay on it.
     fn fits(self, carried_bps: f64) -> bool {
         carried_bps >= FITS * self.others_bps && carried_bps >= LEAST.0 * self.most_bps
@@ -51,8 +92,8 @@ impl Step {
 /// The choice for one video section.
 #[derive(Debug)]
 pub(super) struct Ladder {
-    /// The chosen rung.
-    at: Share,
+    /// The chosen rung and layers.
+    at: Layers,
     /// Since when the link has not carried it.
     short: Option<Instant>,
     /// Since when there has been room for a move up.
@@ -64,20 +105,34 @@ pub(super) struct Ladder {
 
 impl Default for Ladder {
     fn default() -> Self {
-        Self { at: Share::Full, short: None, room: None, up: None, patience: PATIENCE.0 }
+        Self { at: Layers::all(Share::Full), short: None, room: None, up: None, patience: PATIENCE.0 }
     }
 }
 
 impl Ladder {
-    /// The chosen rung; a different one if that is not offered.
-    pub(super) fn at(&self) -> Share {
+    /// What is chosen; a different rung is sent if that one is not offered.
+    pub(super) fn at(&self) -> Layers {
         self.at
     }
 
-    /// Chooses among these rungs, from large to small, for a viewer whose link carries this much. Call it about once
-    /// a second.
+    /// Chooses where to begin on a link that probably carries this much: the largest rung whose keyframe, about five
+    /// pictures large, arrives within 150 ms.
+    pub(super) fn begin(&mut self, steps: &[Step], carried_bps: f64) {
+        let mut all = steps.iter().filter(|step| !step.layers.base_only);
+        if let Some(step) = all.clone().find(|step| step.fits(carried_bps)).or(all.next_back()) {
+            (self.at, self.patience) = (step.layers, FIRST);
+        }
+    }
+
+    /// Chooses among these steps, from the most to the least, for a viewer whose link carries this much. Call it about
+    /// once a second.
     pub(super) fn choose(&mut self, steps: &[Step], carried_bps: f64, now: Instant) {
-        let at = steps.iter().rposition(|step| step.share <= self.at).unwrap_or(0);
+        let at = steps.iter().rposition(|step| step.layers <= self.at).unwrap_or(0);
+        if let Some(Step { layers, .. }) = steps.get(at)
+            && layers.share == self.at.share
+        {
+            self.at = *layers; // all of them, if it is alone on the rung now
+        }
         if steps.get(at + 1).is_some() && !steps[at].fits(carried_bps) {
             self.room = None;
             if now.saturating_duration_since(*self.short.get_or_insert(now)) < SHORT {
@@ -89,7 +144,7 @@ impl Ladder {
             }
             let below = &steps[at + 1..];
             let next = below.iter().find(|step| step.fits(carried_bps)).or(below.last());
-            self.at = next.map_or(self.at, |step| step.share);
+            self.at = next.map_or(self.at, |step| step.layers);
             return;
         }
         self.short = None;
@@ -103,7 +158,7 @@ impl Ladder {
         if !above.has_room(carried_bps) {
             self.room = None;
         } else if now.saturating_duration_since(*self.room.get_or_insert(now)) >= self.patience {
-            (self.at, self.room, self.up) = (above.share, None, Some(now));
+            (self.at, self.room, self.up) = (above.layers, None, Some(now));
         }
     }
 }
@@ -112,26 +167,34 @@ impl Ladder {
 mod tests {
     use super::*;
 
-    /// The rungs of a stream with 2 Mbit/s, with these bitrates for others.
-    fn steps(others_bps: [f64; 3]) -> Vec<Step> {
-        let shares = Share::ALL.into_iter().zip(others_bps);
-        shares
-            .map(|(share, others_bps)| Step {
-                share,
-                others_bps,
-                most_bps: share.bitrate_bps(2_000_000).into(),
-            })
-            .collect()
+    const FULL: Layers = Layers { share: Share::Full, base_only: false };
+    const HALF: Layers = Layers { share: Share::Half, base_only: false };
+    const QUARTER: Layers = Layers { share: Share::Quarter, base_only: false };
+
+    /// Only the base layer.
+    fn base(all: Layers) -> Layers {
+        Layers { base_only: true, ..all }
     }
 
-    /// Chooses once a second while the link carries `carried_bps`; returns the rungs.
+    /// A stream of 2 Mbit/s, with these bitrates of its rungs for others.
+    fn steps(others_bps: [f64; 3]) -> Vec<Step> {
+        steps_at(30.0, others_bps)
+    }
+
+    fn steps_at(fps: f64, others_bps: [f64; 3]) -> Vec<Step> {
+        let rungs = Share::ALL.into_iter().zip(others_bps);
+        let rungs = rungs.map(|(share, others_bps)| (share, others_bps, share.bitrate_bps(2_000_000).into()));
+        Step::of(&rungs.collect::<Vec<_>>(), fps)
+    }
+
+    /// Chooses once a second while the link carries `carried_bps`; returns what is chosen.
     fn run(
         ladder: &mut Ladder,
         steps: &[Step],
         carried_bps: f64,
         from: &mut Instant,
         seconds: u64,
-    ) -> Vec<Share> {
+    ) -> Vec<Layers> {
         let mut chosen = vec![];
         for _ in 0..seconds {
             ladder.choose(steps, carried_bps, *from);
@@ -146,52 +209,84 @@ mod tests {
     fn alone_it_stays_while_its_pictures_have_enough_bits() {
         let (mut ladder, mut now) = (Ladder::default(), Instant::now());
         let alone = steps([0.0; 3]);
-        assert_eq!(run(&mut ladder, &alone, 400e3, &mut now, 20), [Share::Full]);
-        assert_eq!(run(&mut ladder, &alone, 200e3, &mut now, 20), [Share::Full, Share::Half]);
-        assert_eq!(run(&mut ladder, &alone, 100e3, &mut now, 20), [Share::Half, Share::Quarter]);
-        assert_eq!(
-            run(&mut ladder, &alone, 20e3, &mut now, 20),
-            [Share::Quarter],
-            "there is nothing smaller"
-        );
+        assert_eq!(run(&mut ladder, &alone, 400e3, &mut now, 20), [FULL]);
+        assert_eq!(run(&mut ladder, &alone, 200e3, &mut now, 20), [FULL, HALF]);
+        assert_eq!(run(&mut ladder, &alone, 100e3, &mut now, 20), [HALF, QUARTER]);
+        assert_eq!(run(&mut ladder, &alone, 20e3, &mut now, 20), [QUARTER], "there is nothing smaller");
         let up = run(&mut ladder, &alone, 700e3, &mut now, 20);
-        assert_eq!(up, [Share::Quarter, Share::Half, Share::Full]);
+        assert_eq!(up, [QUARTER, HALF, FULL]);
     }
 
     #[test]
-    fn among_stronger_ones_it_goes_where_it_sees_all_pictures() {
+    fn among_stronger_ones_it_gets_the_base_layer_and_below_that_a_smaller_rung() {
         let (mut ladder, mut now) = (Ladder::default(), Instant::now());
         let others = steps([2e6, 0.0, 0.0]);
-        assert_eq!(run(&mut ladder, &others, 1.2e6, &mut now, 3), [Share::Full, Share::Half]);
-        assert_eq!(run(&mut ladder, &others, 1.2e6, &mut now, 60), [Share::Half]);
+        assert_eq!(run(&mut ladder, &others, 1.4e6, &mut now, 60), [FULL, base(FULL)]);
+        assert_eq!(run(&mut ladder, &others, 1.2e6, &mut now, 60), [base(FULL), HALF]);
         // Another one holds the half rung up as well.
         let both = steps([2e6, 800e3, 0.0]);
-        assert_eq!(run(&mut ladder, &both, 500e3, &mut now, 5), [Share::Half, Share::Quarter]);
-        assert_eq!(run(&mut ladder, &others, 2e6, &mut now, 20), [Share::Quarter, Share::Half, Share::Full]);
+        assert_eq!(run(&mut ladder, &both, 600e3, &mut now, 60), [HALF, base(HALF)]);
+        assert_eq!(run(&mut ladder, &both, 400e3, &mut now, 60), [base(HALF), QUARTER]);
+        let up = run(&mut ladder, &both, 2e6, &mut now, 60);
+        assert_eq!(up, [QUARTER, base(HALF), HALF, base(FULL), FULL]);
+    }
+
+    #[test]
+    fn it_begins_where_a_keyframe_arrives_soon_and_soon_moves_up() {
+        let (mut ladder, mut now) = (Ladder::default(), Instant::now());
+        ladder.begin(&steps([0.0; 3]), 1e6);
+        assert_eq!(ladder.at(), FULL, "the encoder adapts to it");
+        let others = steps([2e6, 0.0, 0.0]);
+        ladder.begin(&others, 1e6);
+        assert_eq!(ladder.at(), HALF);
+        assert_eq!(run(&mut ladder, &others, 2e6, &mut now, 12), [HALF, base(FULL), FULL]);
+        ladder.begin(&steps([2e6, 800e3, 300e3]), 100e3);
+        assert_eq!(ladder.at(), QUARTER);
+        ladder.begin(&others, 10e6);
+        assert_eq!(ladder.at(), FULL);
+    }
+
+    #[test]
+    fn alone_again_it_gets_all_pictures_at_once() {
+        let (mut ladder, mut now) = (Ladder::default(), Instant::now());
+        run(&mut ladder, &steps([2e6, 0.0, 0.0]), 1.4e6, &mut now, 5);
+        assert_eq!(ladder.at(), base(FULL));
+        assert_eq!(run(&mut ladder, &steps([0.0; 3]), 1.4e6, &mut now, 1), [FULL]);
+    }
+
+    #[test]
+    fn a_base_layer_with_few_pictures_is_the_choice_only_where_there_is_no_other() {
+        let (mut ladder, mut now) = (Ladder::default(), Instant::now());
+        let slow = steps_at(15.0, [2e6, 0.0, 0.0]);
+        assert_eq!(run(&mut ladder, &slow, 1.4e6, &mut now, 9), [FULL, HALF]);
+        let mut ladder = Ladder::default();
+        let only = Step::of(&[(Share::Full, 2e6, 2e6)], 15.0);
+        assert_eq!(run(&mut ladder, &only, 1.4e6, &mut now, 9), [FULL, base(FULL)]);
+        assert_eq!(run(&mut ladder, &only, 0.4e6, &mut now, 9), [base(FULL)]);
     }
 
     #[test]
     fn below_a_requested_size_it_chooses_as_well() {
         let (mut ladder, mut now) = (Ladder::default(), Instant::now());
-        let half = &steps([2e6, 800e3, 0.0])[1..];
-        assert_eq!(run(&mut ladder, half, 900e3, &mut now, 9), [Share::Full], "it would not be in the way");
-        assert_eq!(run(&mut ladder, half, 400e3, &mut now, 9), [Share::Full, Share::Quarter]);
-        assert_eq!(run(&mut ladder, half, 900e3, &mut now, 9), [Share::Quarter, Share::Half]);
+        let half = steps([2e6, 800e3, 0.0]).split_off(2);
+        assert_eq!(run(&mut ladder, &half, 900e3, &mut now, 9), [FULL], "it would not be in the way");
+        assert_eq!(run(&mut ladder, &half, 400e3, &mut now, 9), [FULL, QUARTER]);
+        assert_eq!(run(&mut ladder, &half, 900e3, &mut now, 13), [QUARTER, base(HALF), HALF]);
     }
 
     #[test]
     fn each_move_up_that_fails_is_tried_more_seldom() {
         let (mut ladder, mut now) = (Ladder::default(), Instant::now());
         let others = steps([2e6, 0.0, 0.0]);
-        run(&mut ladder, &others, 1e6, &mut now, 3);
+        run(&mut ladder, &others, 1.4e6, &mut now, 3);
         let mut waits = vec![];
         for _ in 0..6 {
             let begin = now;
-            while ladder.at() == Share::Half {
+            while ladder.at() == base(FULL) {
                 run(&mut ladder, &others, 2e6, &mut now, 1);
             }
             waits.push((now - begin).as_secs());
-            run(&mut ladder, &others, 1e6, &mut now, 3);
+            run(&mut ladder, &others, 1.4e6, &mut now, 3);
         }
         assert_eq!(waits, [6, 11, 21, 41, 61, 61]);
         run(&mut ladder, &others, 2e6, &mut now, 120);
@@ -203,15 +298,15 @@ mod tests {
         let (mut ladder, mut now) = (Ladder::default(), Instant::now());
         let others = steps([2e6, 0.0, 0.0]);
         for _ in 0..10 {
-            assert_eq!(run(&mut ladder, &others, 0.5e6, &mut now, 2), [Share::Full], "as after joining");
-            assert_eq!(run(&mut ladder, &others, 2e6, &mut now, 1), [Share::Full]);
+            assert_eq!(run(&mut ladder, &others, 0.5e6, &mut now, 2), [FULL], "as after joining");
+            assert_eq!(run(&mut ladder, &others, 2e6, &mut now, 1), [FULL]);
         }
     }
 
     #[test]
     fn where_the_board_has_no_small_rungs_there_is_no_choice() {
         let (mut ladder, mut now) = (Ladder::default(), Instant::now());
-        let full = &steps([2e6, 0.0, 0.0])[..1];
-        assert_eq!(run(&mut ladder, full, 100e3, &mut now, 9), [Share::Full]);
+        let alone = Step::of(&[(Share::Full, 0.0, 2e6)], 30.0);
+        assert_eq!(run(&mut ladder, &alone, 100e3, &mut now, 9), [FULL]);
     }
 }

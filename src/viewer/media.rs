@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::cc::Share as Carried;
+use super::ladder::Layers;
 use super::track::Track;
 use super::wishes::Wishes;
 use crate::clock::Pts;
@@ -12,7 +13,6 @@ use crate::media::unit::{AudioUnit, VideoUnit};
 use crate::pipeline::camera::{Camera, List};
 use crate::pipeline::demand::Claim;
 use crate::pipeline::hub::{Capacity, Subscription};
-use crate::pipeline::quality::Share;
 use crate::pipeline::stream::AudioStream;
 
 /// Below the first estimate, in bits per second, the sound has few bits; above the second one, as many as configured.
@@ -58,6 +58,13 @@ impl Media {
     pub(super) fn new(sections: usize, sounds: bool) -> Self {
         let tracks = (0..sections).map(|_| Track::default()).collect();
         Self { tracks, sounds, sound: None, low: false, heard: None, heard_of: vec![], turn: 0 }
+    }
+
+    /// The viewer's link probably carries this much, in bits per second: each picture begins with a rung whose keyframe
+    /// arrives soon. Call it before [`Self::tune`].
+    pub(super) fn begin(&mut self, carried_bps: f64) {
+        let part_bps = carried_bps / self.tracks.len().max(1) as f64;
+        self.tracks.iter_mut().for_each(|track| track.begin(part_bps));
     }
 
     /// Changes the subscriptions and the demand to what the viewer wants of these cameras.
@@ -133,10 +140,12 @@ impl Media {
         Some(Unit::Video(section, unit))
     }
 
-    /// The sections whose camera or rung changed since the previous call, each with the new camera and rung.
-    pub(super) fn changed(&mut self) -> impl Iterator<Item = (usize, Option<(String, Share)>)> {
+    /// The sections whose camera, rung or layers changed since the previous call, each with the new ones.
+    pub(super) fn changed(&mut self) -> impl Iterator<Item = (usize, Option<(String, Layers)>)> {
         self.tracks.iter_mut().enumerate().filter_map(|(section, track)| {
-            track.changed().then(|| (section, track.gets().map(|(camera, rung)| (camera.to_owned(), rung))))
+            track
+                .changed()
+                .then(|| (section, track.gets().map(|(camera, layers)| (camera.to_owned(), layers))))
         })
     }
 

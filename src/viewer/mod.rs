@@ -35,6 +35,7 @@ pub mod sdp;
 mod session;
 mod shared;
 mod sources;
+mod starts;
 mod task;
 #[cfg(test)]
 mod testing;
@@ -344,6 +345,8 @@ pub struct TrackFacts {
     pub quality: Quality,
     /// The rung that it receives, once pictures arrive.
     pub rung: Option<Share>,
+    /// Whether it receives only the base layer of that rung, every second picture, because its link does not carry all.
+    pub base_only: bool,
     /// Whether the viewer has paused it.
     pub paused: bool,
 }

@@ -160,6 +160,8 @@ impl Registry {
             expected,
             place,
             upload: self.shared.uplink.part(),
+            path: None,
+            carried: None,
         };
         tokio::spawn(task.run());
         Ok(Answer { id, sdp, events })

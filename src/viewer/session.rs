@@ -16,6 +16,7 @@ use super::media::Unit;
 use super::port::{Alert, Flight, Mail, Mailbox, is_dtls};
 use super::sdp::Playable;
 use super::sources::Sources;
+use super::starts::GUESS_BPS;
 use super::wire::{Batch, Extensions, NtpClock, Picture, Sent, Stream, Wire};
 use super::{Error, sdp};
 
@@ -34,7 +35,8 @@ pub(super) struct Session {
     control: Vec<(SocketAddr, Bytes)>,
     /// For each video section, whether the viewer has requested a keyframe.
     wishes: Vec<bool>,
-    near: bool,
+    /// The first estimate of the link, in bits per second.
+    start_bps: f64,
 }
 
 impl Session {
@@ -57,10 +59,9 @@ impl Session {
         let audio = playable.audio.as_ref().map(|a| Stream::new(sources.audio(), a.payload_type, audio));
         let reports = playable.video_extension(sdp::TRANSPORT_CC).is_some();
         let (wire, flight) = (Wire::new(audio, ntp, reports), Flight::default());
-        let (control, wishes) = (vec![], vec![]);
-        let near = false;
+        let (control, wishes, start_bps) = (vec![], vec![], GUESS_BPS);
         let mut session =
-            Self { core, wire, flight, mailbox, playable, sources, answer, control, wishes, near };
+            Self { core, wire, flight, mailbox, playable, sources, answer, control, wishes, start_bps };
         session.begin_pictures(&[], sound);
         Ok(session)
     }
@@ -102,8 +103,8 @@ impl Session {
         let (format, source) = (&self.playable.video, self.sources.picture(picture.source));
         let extensions = Extensions {
             transport_wide: self.playable.video_extension(sdp::TRANSPORT_CC),
-            playout_delay: self.playable.video_extension(super::delay::URI),
             send_time: self.playable.video_extension(sdp::SEND_TIME),
+            playout_delay: self.playable.video_extension(super::delay::URI),
         };
         Picture {
             video: Stream::new(source.video, format.payload_type, extensions),
@@ -117,9 +118,9 @@ impl Session {
         &self.playable
     }
 
-    /// Sets whether the chosen path is probably fast; for a new connection, before the next pass.
-    pub(super) fn set_near(&mut self, near: bool) {
-        self.near = near;
+    /// Sets the first estimate of the link, in bits per second; for a new connection, before the next pass.
+    pub(super) fn start_with(&mut self, bps: f64) {
+        self.start_bps = bps;
     }
 
     /// Adds a usable candidate of the viewer.
@@ -195,7 +196,7 @@ impl Session {
 
     /// Processes everything that was passed in and the passing of time; returns what has happened.
     pub(super) fn pass(&mut self, now: Instant) -> Vec<Change> {
-        let Self { core, wire, flight, mailbox, control, near, .. } = self;
+        let Self { core, wire, flight, mailbox, control, start_bps, .. } = self;
         let changes = core.pass(now, |to, datagram| {
             if is_dtls(&datagram) {
                 flight.sent(now, to, &datagram);
@@ -209,7 +210,7 @@ impl Session {
         // after a second.
         control.sort_by_key(|(_, datagram)| is_dtls(datagram));
         if let Some(keys) = core.keys() {
-            if let Err(error) = wire.secure(&keys.ours, *near, now) {
+            if let Err(error) = wire.secure(&keys.ours, *start_bps, now) {
                 tracing::warn!(%error, "can't encrypt a viewer's packets");
             }
             mailbox.gate().secure(keys.theirs);

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::port::Port;
+use super::starts::Starts;
 use super::uplink::Uplink;
 use super::wire::NtpClock;
 use super::wishes::Wishes;
@@ -35,6 +36,8 @@ pub(super) struct Shared {
     pub port: watch::Sender<Arc<Port>>,
     /// What all viewers may upload together.
     pub uplink: Arc<Uplink>,
+    /// With which estimates viewers begin.
+    pub starts: Starts,
     viewers: Mutex<HashMap<ViewerId, Arc<Viewer>>>,
     /// Limits log lines about viewers that come and go, by credential and event.
     visits: Mutex<Hush<(Credential, Visit)>>,
@@ -154,6 +157,7 @@ impl Shared {
             ntp: NtpClock::now(),
             port: watch::Sender::new(port),
             uplink: Arc::default(),
+            starts: Starts::default(),
             viewers: Mutex::default(),
             visits: Mutex::new(Hush::visits()),
         }

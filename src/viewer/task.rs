@@ -3,6 +3,7 @@
 //! Each turn of its loop is one pass: it takes everything that has arrived, and sends everything that follows
 //! from it.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -20,6 +21,7 @@ use super::port::{Gathered, Line, Port, Progress, Route};
 use super::sdp::Playable;
 use super::session::{Change, Session};
 use super::shared::{Command, Entry, Shared, Viewer, Visit};
+use super::starts::Carried;
 use super::track::Track;
 use super::unconnected::{self, Attempt};
 use super::uplink::Part;
@@ -42,6 +44,8 @@ const GRACE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a DTLS handshake may still succeed after an alert that it has failed: the alert may be forged.
 const HANDSHAKE_FAILED: Duration = Duration::from_secs(3);
+/// How long after its offer a viewer's estimate says something about its link.
+const LEARNED: Duration = Duration::from_secs(8);
 /// A keyframe request that comes too soon after the last one is repeated after this time: a viewer that moves
 /// to a different network sends two in a row, and the second one counts.
 const WISH_AGAIN: Duration = Duration::from_millis(200);
@@ -81,6 +85,10 @@ pub(super) struct Task {
     pub place: Place,
     /// Its part of the device's upload.
     pub upload: Part,
+    /// The address at which its media arrives.
+    pub path: Option<IpAddr>,
+    /// What its link carried when that was last known.
+    pub carried: Option<Carried>,
 }
 
 /// How a viewer ended.
@@ -116,6 +124,9 @@ impl Task {
     /// Runs until the viewer is gone.
     pub(super) async fn run(mut self) {
         let end = self.watch().await;
+        if let (Some(path), Some(carried)) = (self.path, self.carried) {
+            self.shared.starts.left((self.viewer.holder.credential, path), carried, Instant::now());
+        }
         self.session.close();
         self.send_control();
         drop(self.line);
@@ -217,7 +228,10 @@ impl Task {
             match change {
                 Change::Selected(to) => {
                     self.line.select(to);
-                    self.session.set_near(self.port.is_near(to.ip()));
+                    let (ip, credential) = (to.ip(), self.viewer.holder.credential);
+                    let start_bps = self.shared.starts.of((credential, ip), self.port.is_near(ip), now);
+                    self.session.start_with(start_bps);
+                    self.path = Some(ip);
                 }
                 Change::Goodbye => return Some(End::Left("the viewer closed the connection".into())),
                 Change::State(state) => {
@@ -290,6 +304,10 @@ impl Task {
             link.map(|link| LinkFacts::of(link, most_bps));
         // For a viewer that may be gone nothing is encoded that nobody else watches.
         let known = link.filter(|link| link.state != State::Silent);
+        if let Some(link) = known.filter(|_| self.viewer.since.elapsed() > LEARNED) {
+            let is_all = self.session.useful_bps() < link.estimate_bps;
+            self.carried = Some(Carried { bps: link.estimate_bps, is_all });
+        }
         if let Some(media) = &mut course.media {
             media.tracks.iter_mut().for_each(Track::follow);
             known
@@ -371,7 +389,11 @@ impl Task {
             return;
         }
         let Playable { pictures, audio, .. } = self.session.offer();
-        course.media = Some(Media::new(pictures.len(), audio.is_some()));
+        let mut media = Media::new(pictures.len(), audio.is_some());
+        if let Some(link) = self.session.link(Instant::now()) {
+            media.begin(link.estimate_bps);
+        }
+        course.media = Some(media);
         self.tune(course);
         self.expected.clear(); // only now, so that there is demand all the time
         self.viewer.live.store(true, Ordering::Relaxed);
@@ -490,19 +512,23 @@ impl Task {
             let mut wishes = self.viewer.wishes();
             let Some(section) = wishes.sections.get_mut(section) else { continue };
             let before = std::mem::replace(&mut section.gets, gets);
-            let (Some((camera_before, rung_before)), Some((camera, rung))) = (before, &section.gets) else {
+            let (Some((camera_before, before)), Some((camera, now))) = (before, &section.gets) else {
                 continue;
             };
             let what = if camera_before != *camera {
                 "a different camera"
-            } else if rung_before != *rung {
+            } else if before.share != now.share {
                 "a different size"
+            } else if before.base_only && !now.base_only {
+                "all pictures"
+            } else if now.base_only && !before.base_only {
+                "every second picture"
             } else {
                 continue;
             };
             if let Some(left_out) = self.shared.may_say(&self.viewer, Visit::Switched) {
                 let (viewer, wish) = (&self.viewer.name, section.quality.name());
-                let rung = rung.name();
+                let rung = now.share.name();
                 tracing::info!(viewer, camera, rung, wish, "viewer switched to {what}{left_out}");
             }
         }

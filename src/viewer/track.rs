@@ -12,6 +12,9 @@
 //! to decide than the old one takes to deliver, and then pictures are sent that were captured after its IDR.
 //! Where that happens, the newest pictures of the old camera are held back before anything is agreed.
 //!
+//! A viewer whose link does not carry all pictures of its rung is not sent the disposable ones. Packets get their
+//! numbers later, so it misses nothing, and it may be sent all of them again from any picture on.
+//!
 //! A track on a camera, or about to be, has a claim on it from before its first picture is awaited until
 //! after its last.
 
@@ -22,7 +25,7 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-use super::ladder::{Ladder, Step};
+use super::ladder::{Ladder, Layers, Step};
 use crate::clock::Pts;
 use crate::media::unit::VideoUnit;
 use crate::pipeline::camera::Camera;
@@ -42,6 +45,8 @@ const MOST_LATE: u32 = 3;
 #[derive(Default)]
 pub(super) struct Track {
     wish: Quality,
+    /// What its link probably carries, in bits per second, until the first rung is chosen.
+    begins_with: Option<f64>,
     /// The choice of the rung among those that the viewer wants.
     ladder: Ladder,
     /// The current or next camera and rung; `None`: nothing is sent.
@@ -78,6 +83,8 @@ struct Target {
 struct Rung {
     source: Arc<Source>,
     share: Share,
+    /// Whether its disposable pictures are left out.
+    base_only: bool,
     pictures: Subscription<VideoUnit>,
 }
 
@@ -94,6 +101,11 @@ impl Rung {
 }
 
 impl Track {
+    /// The viewer's link probably carries this much of it, in bits per second. Call it before [`Self::show`].
+    pub(super) fn begin(&mut self, carried_bps: f64) {
+        self.begins_with = Some(carried_bps);
+    }
+
     /// Switches to that camera in this quality. Does nothing if that is already so.
     pub(super) fn show(&mut self, camera: &Arc<Camera>, wish: Quality) {
         self.wish = wish;
@@ -105,6 +117,10 @@ impl Track {
             let mut changes = camera.video.offered();
             let offered = *changes.borrow_and_update();
             self.target = Some(Target { source, changes, offered });
+        }
+        if let Some(carried_bps) = self.begins_with.take() {
+            let steps = self.steps();
+            self.ladder.begin(&steps, carried_bps);
         }
         self.follow();
     }
@@ -130,9 +146,10 @@ impl Track {
         self.target.is_some()
     }
 
-    /// The camera and rung that it is sending.
-    pub(super) fn gets(&self) -> Option<(&str, Share)> {
-        self.at.as_ref().map(|at| (&*at.source.camera.name, at.share))
+    /// The camera that it is sending, and what of it.
+    pub(super) fn gets(&self) -> Option<(&str, Layers)> {
+        let of = |at: &Rung| Layers { share: at.share, base_only: at.base_only };
+        self.at.as_ref().map(|at| (&*at.source.camera.name, of(at)))
     }
 
     /// Whether these changed since the previous call.
@@ -140,12 +157,19 @@ impl Track {
         std::mem::take(&mut self.changed)
     }
 
-    /// Switches to the largest rung among those offered now that is requested and that the link carries.
+    /// Switches to the largest rung among those offered now that is requested and that the link carries, and to as
+    /// many of its layers.
     pub(super) fn follow(&mut self) {
         let Some(Target { source, changes, offered }) = &mut self.target else { return };
         *offered = *changes.borrow_and_update();
-        let share = offered.nearest(self.ladder.at().max(self.wish.largest())); // the smaller one
-        if self.next.as_ref().or(self.at.as_ref()).is_some_and(|now| now.is(source, share)) {
+        let chosen = self.ladder.at();
+        let share = offered.nearest(chosen.share.max(self.wish.largest())); // the smaller one
+        let base_only = chosen.base_only && chosen.share == share;
+        if let Some(at) = self.at.as_mut().filter(|at| at.is(source, share)) {
+            self.changed |= std::mem::replace(&mut at.base_only, base_only) != base_only;
+        }
+        if let Some(now) = self.next.as_mut().or(self.at.as_mut()).filter(|now| now.is(source, share)) {
+            now.base_only = base_only;
             return;
         }
         self.switch.cancel(&mut self.ready);
@@ -156,7 +180,7 @@ impl Track {
             Some(_) => Some(hub.subscribe_next()),
             None => Some(hub.subscribe()),
         }
-        .map(|pictures| Rung { source: source.clone(), share, pictures });
+        .map(|pictures| Rung { source: source.clone(), share, base_only, pictures });
     }
 
     /// The next picture to send. The task is woken when there is one.
@@ -180,6 +204,9 @@ impl Track {
     ) -> Option<Arc<VideoUnit>> {
         loop {
             if let Some(unit) = self.ready.pop_front() {
+                if unit.disposable && self.at.as_ref().is_some_and(|at| at.base_only) {
+                    continue;
+                }
                 return Some(unit);
             }
             // If both are there, the one of the old rung is older.
@@ -209,23 +236,29 @@ impl Track {
         (offered.nearest(self.wish.largest()).bitrate_bps(offered.bitrate_bps).into(), offered.fps)
     }
 
-    /// Moves to the rung that the link carries, among those that are requested.
+    /// Moves to the rung and the layers that the link carries, among those that are requested.
     pub(super) fn choose(&mut self, carried_bps: f64, now: Instant) {
-        let Some(Target { source, offered, .. }) = &self.target else { return };
+        let steps = self.steps();
+        self.ladder.choose(&steps, carried_bps, now);
+        self.follow();
+    }
+
+    /// What it may be sent, from the most to the least.
+    fn steps(&self) -> Vec<Step> {
+        let Some(Target { source, offered, .. }) = &self.target else { return vec![] };
         let largest = offered.nearest(self.wish.largest());
         let own = |share| self.at.iter().chain(&self.next).find(|rung| rung.is(source, share));
-        let steps = offered.shares().filter(|share| *share >= largest).map(|share| {
+        let rungs = offered.shares().filter(|share| *share >= largest).map(|share| {
             let others = match own(share) {
                 Some(rung) => rung.pictures.capacity_of_others(),
                 None => source.camera.video.hub(share).capacity(),
             };
             let most = share.bitrate_bps(offered.bitrate_bps);
-            let others_bps = others.map_or(0, |others| others.bitrate_bps.min(most)).into();
-            Step { share, others_bps, most_bps: most.into() }
+            let others_bps = others.map_or(0, |others| others.bitrate_bps.min(most));
+            (share, others_bps.into(), most.into())
         });
-        let steps: Vec<_> = steps.collect();
-        self.ladder.choose(&steps, carried_bps, now);
-        self.follow();
+        let rungs: Vec<_> = rungs.collect();
+        Step::of(&rungs, offered.fps)
     }
 
     /// Reports what the viewer's link carries of its pictures.

@@ -1,8 +1,9 @@
 //! What a viewer wants, and what it receives: written on behalf of the viewer, read by its task and by lists.
 
+use super::ladder::Layers;
 use super::sdp::Picture;
 use super::{Error, TrackFacts, Wanted};
-use crate::pipeline::quality::{Quality, Share};
+use crate::pipeline::quality::Quality;
 
 /// What a viewer wants.
 #[derive(Clone, Debug)]
@@ -24,8 +25,8 @@ pub(super) struct Section {
     pub quality: Quality,
     /// Whether it is paused.
     pub paused: bool,
-    /// The camera and rung that it receives.
-    pub gets: Option<(String, Share)>,
+    /// The camera that it receives, and what of it.
+    pub gets: Option<(String, Layers)>,
 }
 
 impl Section {
@@ -84,8 +85,14 @@ impl Wishes {
     /// The facts of each section that has a picture, for lists.
     pub(super) fn facts(&self) -> Vec<TrackFacts> {
         let facts = |s: &Section| {
-            let rung = s.gets.as_ref().map(|(_, rung)| *rung);
-            Some(TrackFacts { camera: s.camera.clone()?, quality: s.quality, rung, paused: s.paused })
+            let layers = s.gets.as_ref().map(|(_, layers)| *layers);
+            Some(TrackFacts {
+                camera: s.camera.clone()?,
+                quality: s.quality,
+                rung: layers.map(|layers| layers.share),
+                base_only: layers.is_some_and(|layers| layers.base_only),
+                paused: s.paused,
+            })
         };
         self.sections.iter().filter_map(facts).collect()
     }
@@ -97,6 +104,7 @@ mod tests {
 
     use super::*;
     use crate::pipeline::camera::Camera;
+    use crate::pipeline::quality::Share;
 
     fn section(mid: Option<&str>, camera: &str) -> Section {
         Section {
@@ -157,8 +165,9 @@ mod tests {
         let sections = vec![section(Some("0"), "front"), section(Some("1"), "front")];
         let mut wishes = Wishes { sections, listen: "garage".into() };
         assert_eq!(wishes.cameras(), ["front", "garage"]);
-        wishes.sections[1].gets = Some(("back".into(), Share::Half));
+        wishes.sections[1].gets = Some(("back".into(), Layers { share: Share::Half, base_only: true }));
         assert_eq!(wishes.cameras(), ["back", "front", "garage"]);
-        assert_eq!(wishes.facts()[1].rung, Some(Share::Half));
+        let facts = &wishes.facts()[1];
+        assert_eq!((facts.rung, facts.base_only), (Some(Share::Half), true));
     }
 }

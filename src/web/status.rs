@@ -15,7 +15,8 @@
 //! `video.rungs` are the available sizes, from large to small:
 //! `{"name": "half", "width": 640, "height": 360, "fps": 30.0, "viewers": 1}`. In `list`, `id` is the beginning of the
 //! id in a viewer's `answer`, and `cameras` has the wanted quality and the current rung of each of its cameras:
-//! `{"camera": "front", "quality": ..., "rung": ..., "paused": false}`. `link` is what is known of the network to the
+//! `{"camera": "front", "quality": ..., "rung": ..., "base_only": false, "paused": false}`; `base_only` is whether it
+//! receives only every second picture, because its link does not carry all. `link` is what is known of the network to the
 //! viewer: `{"estimate_bps": 3400000, "queue_ms": 12, "loss_percent": 0.0, "rtt_ms": 64, "state": "looking for more"}`.
 //! `privacy`: whether all cameras and microphones are closed; `private`: whether that camera is.
 //!

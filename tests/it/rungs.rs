@@ -10,7 +10,7 @@ use bytes::Bytes;
 use openh264::decoder::Decoder;
 use openh264::formats::YUVSource;
 use peercam::board::addresses;
-use peercam::clock::{RtpClock, VIDEO_HZ};
+use peercam::clock::{Pts, RtpClock, VIDEO_HZ};
 use peercam::config;
 use peercam::media::frame::Size;
 use peercam::media::stamp::Stamp;
@@ -270,6 +270,36 @@ async fn a_rung_that_nobody_is_on_encodes_nothing() {
         rungs.iter().map(|r| (r.name, r.viewers)).collect::<Vec<_>>(),
         [(Share::Full, 0), (Share::Half, 1), (Share::Quarter, 0)]
     );
+}
+
+/// A viewer on a link that does not carry all of a rung is sent some of the disposable pictures, or none, as it changes.
+#[tokio::test(flavor = "multi_thread")]
+async fn any_decoder_takes_a_stream_without_some_of_its_disposable_pictures() {
+    let status = Status::default();
+    let camera = Camera::start("front", FULL, &status);
+    let video = &camera.camera.video;
+    let (_claim, mut pictures) = (video.demand.watch(), video.subscribe());
+    let (mut decoder, mut random) = (Decoder::new().expect("a decoder"), Random::new(SEED));
+    let (mut stream, mut sizes, mut left_out, mut leaves_out) = (vec![], vec![], 0, false);
+    while sizes.len() < 300 {
+        let unit = tokio::time::timeout(SOON, pictures.recv()).await.expect("it goes on");
+        leaves_out ^= random.below(8) == 0;
+        if unit.disposable && leaves_out {
+            left_out += 1;
+            continue;
+        }
+        if random.below(60) == 0 {
+            let _ = pictures.wish_keyframe(Pts::now()); // refused if it comes too soon
+        }
+        let unit = annex_b(&unit.payloads);
+        let (size, stamp) = shown(&mut decoder, &unit);
+        assert!(stamp.is_some(), "the picture as a whole");
+        sizes.push(size);
+        stream.extend(unit);
+    }
+    println!("{left_out} pictures left out of {}", sizes.len() + left_out);
+    assert!(left_out > 50 && status.counters.keyframes.get() > 1);
+    assert!(decoded_by_ffmpeg(&stream) == sizes, "FFmpeg decodes different pictures than OpenH264");
 }
 
 /// What a link carries is not known while its viewer reports nothing: one that is gone moves to no rung of its own,

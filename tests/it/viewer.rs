@@ -83,7 +83,7 @@ async fn feed(camera: Arc<Camera>, size: usize) {
                 let idr = pictures.begin(pts, false, ready);
                 let payloads = (0..PAYLOADS).map(|n| Bytes::from(vec![if idr { 0x65 } else { 0x41 }; size + n])).collect();
                 let rtp_time = CLOCKS.video.ticks(pts);
-                pictures.publish(&Arc::new(VideoUnit { pts, taken: pts, ready, rtp_time, idr, payloads }));
+                pictures.publish(&Arc::new(VideoUnit { pts, taken: pts, ready, rtp_time, idr, disposable: false, payloads }));
             }
             _ = audio.tick() => {
                 let pts = Pts::now() - Duration::from_millis(20);

@@ -1,5 +1,6 @@
 use super::*;
 use crate::media::h264::nal_type;
+use crate::media::unit::BASE_PART;
 use openh264::decoder::Decoder;
 use openh264::formats::YUVSource;
 
@@ -103,6 +104,42 @@ fn with_fewer_frames_a_second_each_may_be_larger_and_none_is_an_idr() {
     assert!(measured[1..].iter().all(|part| (0.85..1.15).contains(part)), "{measured:.3?}");
 }
 
+/// A decoder that is not sent some disposable pictures shows the others as one that is sent all.
+#[test]
+fn every_second_picture_may_be_left_out_at_any_time() {
+    let size = Size::new(640, 480);
+    let mut encoder =
+        OpenH264::new(Settings { size, bitrate_bps: 1_000_000, ..SETTINGS }).expect("an encoder");
+    let (mut moving, mut random) = (Moving::new(size), crate::testing::Random(1));
+    let mut decoders = [(); 2].map(|()| Decoder::new().expect("a decoder"));
+    let (mut all, mut base, mut since_idr, mut leaves_out, mut left_out) = (0, 0, 0, false, 0);
+    for n in 0..600 {
+        let idr = n % 151 == 0;
+        since_idr = if idr { 0 } else { since_idr + 1 };
+        leaves_out ^= random.part() < 0.1;
+        let unit = encoder.encode(moving.next(), at(n), idr).expect("encoded");
+        assert_eq!(unit.disposable, since_idr % 2 == 1, "picture {n}");
+        let bytes: Vec<u8> = unit.nals.iter().flat_map(|nal| [&[0, 0, 0, 1], *nal].concat()).collect();
+        if n >= 300 && !idr {
+            all += bytes.len();
+            base += if unit.disposable { 0 } else { bytes.len() };
+        }
+        let takes_all = !(unit.disposable && leaves_out);
+        left_out += u32::from(!takes_all);
+        let [complete, partial] = decoders.each_mut();
+        let shown = |decoder: &mut Decoder| {
+            let decoded = decoder.decode(&bytes).expect("decodable").expect("a picture");
+            let rows = decoded.y().chunks(decoded.strides().0).take(size.height as usize);
+            rows.flat_map(|row| &row[..size.width as usize]).copied().collect::<Vec<_>>()
+        };
+        let all_of_it = shown(complete);
+        assert!(!takes_all || shown(partial) == all_of_it, "picture {n}");
+    }
+    let part = base as f64 / all as f64;
+    assert!((part - BASE_PART).abs() < 0.06, "the base layer has {part:.2} of the bits");
+    assert!(left_out > 100, "{left_out}");
+}
+
 #[test]
 fn rates_that_the_level_does_not_allow_are_refused_and_the_former_kept() {
     let mut encoder = OpenH264::new(SETTINGS).expect("an encoder");
@@ -117,14 +154,19 @@ fn rates_that_the_level_does_not_allow_are_refused_and_the_former_kept() {
 #[test]
 fn idrs_come_by_wish_only_and_with_parameter_sets() {
     let mut encoder = OpenH264::new(SETTINGS).expect("an encoder");
-    let mut picture = I420::new(SETTINGS.size);
+    let (mut picture, mut profiles) = (I420::new(SETTINGS.size), vec![]);
     for n in 0u64..60 {
         // A scene change every ten frames must not cause an IDR.
         picture.planes_mut().y.fill(if n / 10 % 2 == 0 { 40 } else { 200 });
         let unit = encoder.encode(&picture, at(n), n == 30).expect("encoded");
-        assert_eq!(unit.idr, n == 30, "frame {n}");
-        assert_eq!(unit.nals.iter().any(|x| nal_type(x) == nal::SPS), n == 30);
+        let idr = n == 0 || n == 30;
+        assert_eq!(unit.idr, idr, "frame {n}");
+        let sps = unit.nals.iter().find(|x| nal_type(x) == nal::SPS);
+        assert_eq!(sps.is_some(), idr, "frame {n}");
+        let profile = sps.and_then(|sps| ProfileLevelId::of_sps(sps));
+        profiles.extend(profile);
     }
+    assert_eq!(profiles, [encoder.profile(); 2]);
 }
 
 #[test]

@@ -198,15 +198,16 @@ impl<'a> Rung<'a> {
             &self.scaled
         };
         let coded = encoder.encode(image, picture.pts, idr)?;
-        let (idr, payloads) = (coded.idr, packetize(&coded.nals, payload));
+        let (idr, disposable) = (coded.idr, coded.disposable);
+        let payloads = packetize(&coded.nals, payload);
         let counters = &status.counters;
         counters.encoded.count();
         counters.encoded_bytes.add(payloads.iter().map(|p| p.len() as u64).sum());
         counters.keyframes.add(idr.into());
         picture.encoded(self.share, work.waited());
         let (pts, taken) = (picture.pts, picture.taken);
-        let unit = VideoUnit { pts, taken, ready: Pts::now(), rtp_time: clock.ticks(pts), idr, payloads };
-        let unit = Arc::new(unit);
+        let (ready, rtp_time) = (Pts::now(), clock.ticks(pts));
+        let unit = Arc::new(VideoUnit { pts, taken, ready, rtp_time, idr, disposable, payloads });
         if picture.captured {
             self.hub.publish_captured(&unit, private);
         } else {

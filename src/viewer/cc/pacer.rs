@@ -5,8 +5,9 @@
 //! fast link a whole picture fits, and nothing waits. Sound is taken from the bucket as well, but does not
 //! wait for it.
 //!
-//! Pictures that are too late are dropped up to the next clean point (an IDR) instead of being sent late:
-//! what follows the gap could not be decoded. Packets get their sequence numbers when they are released, so
+//! Where pictures wait, the disposable ones are dropped first: nothing else refers to them. Pictures that are too late
+//! are dropped up to the next clean point (an IDR) instead of being sent late: what follows the gap could not be
+//! decoded. Packets get their sequence numbers when they are released, so
 //! receivers do not miss the dropped ones. Pictures of several streams share the queue; each stream has its own
 //! clean points.
 
@@ -15,6 +16,8 @@ use std::collections::VecDeque;
 use super::Kind;
 use super::estimator::Drive;
 
+/// While a picture waits for longer than this, in seconds, the disposable ones are dropped.
+const LONG_S: f64 = 0.20;
 /// Pictures older than this are dropped, in seconds: with a longer delay no conversation is possible.
 const LATE_S: f64 = 0.60;
 /// The same limit for an IDR, in seconds. It is higher because without the IDR there is no picture at all.
@@ -64,6 +67,8 @@ pub(crate) struct Place {
     pub idr: bool,
     /// Whether it is the first packet of its picture.
     pub first: bool,
+    /// Whether no other picture refers to its picture.
+    pub disposable: bool,
 }
 
 impl Place {
@@ -222,8 +227,27 @@ impl<T> Pacer<T> {
         self.repeat_bytes = 0;
     }
 
+    /// Drops the waiting disposable pictures, except those that have begun to leave.
+    fn drop_disposable(&mut self) {
+        let mut begun = u32::MAX;
+        let video_bytes = &mut self.video_bytes;
+        self.video.retain(|item| {
+            if item.place.first {
+                begun &= !item.place.bit();
+            }
+            let gone = item.place.disposable && begun & item.place.bit() == 0;
+            if gone {
+                *video_bytes -= item.size;
+            }
+            !gone
+        });
+    }
+
     /// Drops what is too late or would be. Returns whether an IDR is needed because of that.
     pub(crate) fn drop_late(&mut self, now_s: f64, drive: &Drive) -> bool {
+        if self.video.front().is_some_and(|item| now_s - item.queued_s > LONG_S) {
+            self.drop_disposable();
+        }
         if self.repeat_bytes as f64 * 8.0 > MOST_REPEATS_S * drive.estimate_bps {
             self.drop_repeats();
             return self.drop_video();
@@ -353,7 +377,7 @@ mod tests {
     fn a_keyframe_leaves_at_the_calm_pace() {
         let mut pacer = Pacer::default();
         for n in 0..50 {
-            pacer.push_video(1200, Place { stream: 0, idr: true, first: n == 0 }, n, 0.0);
+            pacer.push_video(1200, Place { idr: true, first: n == 0, ..Place::default() }, n, 0.0);
         }
         let out = run(&mut pacer, &SLOW, 0.0, 1.0);
         assert_eq!(out.len(), 50);
@@ -387,7 +411,7 @@ mod tests {
         assert!(run(&mut pacer, &held, 0.0, 0.5).is_empty());
         assert!(!pacer.drop_late(0.5, &SLOW));
         assert!(pacer.drop_late(0.7, &SLOW), "an IDR is needed");
-        let picture = |idr| Place { stream: 0, idr, first: true };
+        let picture = |idr| Place { idr, first: true, ..Place::default() };
         assert!(!pacer.push_video(1200, picture(false), 20, 0.7));
         assert!(pacer.push_video(1200, picture(true), 21, 0.8));
         assert!(pacer.push_video(1200, picture(false), 22, 0.8));
@@ -395,10 +419,27 @@ mod tests {
     }
 
     #[test]
+    fn where_pictures_wait_the_disposable_ones_are_dropped_unless_they_have_begun() {
+        let mut pacer = Pacer::default();
+        // Each picture has two packets; every second picture is disposable.
+        for n in 0..16 {
+            let place = Place { first: n % 2 == 0, disposable: n / 2 % 2 == 1, ..Place::default() };
+            assert!(pacer.push_video(1200, place, n, 0.0));
+        }
+        let sent = |out: Vec<(f64, Kind, u32)>| out.iter().map(|o| o.2).collect::<Vec<_>>();
+        assert!(!pacer.drop_late(0.0, &SLOW), "nothing waits yet");
+        let begun = sent(run(&mut pacer, &Drive { burst_s: 0.0, ..SLOW }, 0.0, 0.022));
+        assert_eq!(begun, [0, 1, 2], "a disposable one has begun");
+        assert!(!pacer.drop_late(0.3, &SLOW), "no IDR is needed");
+        assert_eq!(pacer.waiting(), 7 * 1200);
+        assert_eq!(sent(run(&mut pacer, &SLOW, 0.3, 0.5)), [3, 4, 5, 8, 9, 12, 13]);
+    }
+
+    #[test]
     fn each_stream_is_kept_from_its_own_clean_point_on() {
         let mut pacer = Pacer::default();
         let push = |pacer: &mut Pacer<u32>, stream, idr, what| {
-            pacer.push_video(1200, Place { stream, idr, first: true }, what, 0.0)
+            pacer.push_video(1200, Place { stream, idr, first: true, disposable: false }, what, 0.0)
         };
         for (stream, idr, what) in [(0, false, 1), (1, false, 2), (0, true, 3), (1, false, 4), (0, false, 5)]
         {
@@ -418,7 +459,7 @@ mod tests {
 
     #[test]
     fn an_idr_that_leaves_since_an_interruption_is_not_dropped() {
-        let picture = |stream, idr, first| Place { stream, idr, first };
+        let picture = |stream, idr, first| Place { stream, idr, first, disposable: false };
         let mut pacer = Pacer::default();
         for (what, stream) in [(1, 0), (2, 1)] {
             pacer.push_video(1200, picture(stream, true, true), what, 0.0);
@@ -442,7 +483,7 @@ mod tests {
         for n in 0..10_000 {
             pacer.push(Kind::Sound, 100, n, 0.0);
             pacer.push(Kind::Repeat, 100, n, 0.0);
-            pacer.push_video(100, Place { stream: 0, idr: true, first: true }, n, 0.0);
+            pacer.push_video(100, Place { idr: true, first: true, ..Place::default() }, n, 0.0);
         }
         assert!(pacer.sound.len() <= MOST.0 && pacer.repeats.len() <= MOST.1 && pacer.video.len() <= MOST.2);
         assert_eq!(pacer.waiting(), (pacer.repeats.len() + pacer.video.len()) * 100);

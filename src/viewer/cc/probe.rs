@@ -106,8 +106,9 @@ pub(super) struct Now {
     pub wanted_bps: f64,
     /// What was carried before the last fall, unless it has been reached again since.
     pub before_bps: Option<f64>,
-    /// Whether the whole estimate is used and there has been no queue for a long time.
-    pub stagnant: bool,
+    /// Whether only a probe shows if the link carries more: there has been no queue for a long time, or less is sent
+    /// than the estimate.
+    pub asks: bool,
     /// Whether the queue is empty and nothing else speaks against a probe.
     pub quiet: bool,
     /// The current time, in seconds.
@@ -117,7 +118,7 @@ pub(super) struct Now {
 impl Probes {
     /// Begins a probe if one is due.
     pub(super) fn plan(&mut self, at: Now) {
-        let Now { estimate_bps, wanted_bps, before_bps, stagnant, quiet, now_s } = at;
+        let Now { estimate_bps, wanted_bps, before_bps, asks, quiet, now_s } = at;
         if self.running.is_some() || self.sent.is_some() || !quiet {
             return;
         }
@@ -127,7 +128,7 @@ impl Probes {
         if self.wish.is_none() && now_s >= self.not_before_s {
             let back = before_bps.map(|before| (BACK * before).min(STEPS.0 * estimate_bps));
             self.wish = back.filter(|back| *back > 1.3 * estimate_bps);
-            self.wish = self.wish.or_else(|| stagnant.then_some(STEPS.1 * estimate_bps));
+            self.wish = self.wish.or_else(|| asks.then_some(STEPS.1 * estimate_bps));
         }
         let Some(wish) = self.wish.take() else { return };
         let rate_bps = wish.min(ENOUGH * wanted_bps);
@@ -230,14 +231,8 @@ impl Probes {
 mod tests {
     use super::*;
 
-    const QUIET: Now = Now {
-        estimate_bps: 1e6,
-        wanted_bps: 5e6,
-        before_bps: None,
-        stagnant: false,
-        quiet: true,
-        now_s: 0.0,
-    };
+    const QUIET: Now =
+        Now { estimate_bps: 1e6, wanted_bps: 5e6, before_bps: None, asks: false, quiet: true, now_s: 0.0 };
 
     /// Sends a probe that is due now over a link of this bitrate; returns its result and its size in bytes.
     fn probe(probes: &mut Probes, link: f64, now: f64) -> Option<(Shown, f64)> {

@@ -6,7 +6,7 @@ use super::*;
 use crate::media::frame::Size;
 use crate::pipeline::camera::Cameras;
 use crate::pipeline::demand::{Demand, Wants};
-use crate::pipeline::quality::{Offered, Quality};
+use crate::pipeline::quality::{Offered, Quality, Share};
 use crate::viewer::wishes::Section;
 
 fn at(n: u64) -> Pts {
@@ -15,7 +15,15 @@ fn at(n: u64) -> Pts {
 
 fn picture(n: u64, idr: bool) -> Arc<VideoUnit> {
     let pts = at(n);
-    Arc::new(VideoUnit { pts, taken: pts, ready: pts, rtp_time: n as u32, idr, payloads: vec![] })
+    Arc::new(VideoUnit {
+        pts,
+        taken: pts,
+        ready: pts,
+        rtp_time: n as u32,
+        idr,
+        disposable: false,
+        payloads: vec![],
+    })
 }
 
 fn sound(n: u64) -> Arc<AudioUnit> {
@@ -177,6 +185,60 @@ fn a_requested_size_is_the_largest_one() {
 }
 
 #[test]
+fn a_link_that_does_not_carry_all_pictures_gets_those_that_others_refer_to() {
+    let mut scene = Scene::new(&["front"]);
+    let video = scene.cameras.find("front").expect("there").video.clone();
+    let size = Some(Size::new(1280, 720));
+    video.offer(Offered { size, fps: 30.0, bitrate_bps: 2_000_000, smaller: true });
+    scene.tune();
+    let others = video.subscribe();
+    let carries = |scene: &mut Scene, video_bps, from: &mut Instant, seconds| {
+        for _ in 0..seconds {
+            let carried = Carried { video_bps, fps: 30.0, payload: 1_180, pause: false };
+            let most = scene.media.most();
+            scene.media.set_capacity(&carried, most, Some(*from));
+            *from += Duration::from_secs(1);
+        }
+    };
+    let publish = |from| {
+        for n in from..from + 6 {
+            let unit =
+                VideoUnit { disposable: n % 2 == 1, ..Arc::into_inner(picture(n, n == 0)).expect("own") };
+            video.hub(Share::Full).publish(&Arc::new(unit));
+        }
+    };
+    let base = |base_only| vec![(0, Some(("front".to_owned(), Layers { share: Share::Full, base_only })))];
+    let mut now = Instant::now();
+    publish(0);
+    assert_eq!(scene.there(), [0, 1, 2, 3, 4, 5].map(|n| (Some(0), n)));
+    assert_eq!(scene.media.changed().collect::<Vec<_>>(), base(false));
+    carries(&mut scene, 1.5e6, &mut now, 4);
+    publish(6);
+    assert_eq!(scene.there(), [6, 8, 10].map(|n| (Some(0), n)));
+    assert_eq!(scene.media.changed().collect::<Vec<_>>(), base(true));
+    drop(others);
+    carries(&mut scene, 1.5e6, &mut now, 1);
+    publish(12);
+    assert_eq!(scene.there(), [12, 13, 14, 15, 16, 17].map(|n| (Some(0), n)), "alone: the encoder adapts");
+    assert_eq!(scene.media.changed().collect::<Vec<_>>(), base(false));
+}
+
+#[test]
+fn a_viewer_begins_with_the_rung_whose_keyframe_its_link_carries_soon() {
+    for (carried_bps, expected) in [(10e6, [2, 0, 0]), (1e6, [1, 1, 0]), (100e3, [1, 0, 1])] {
+        let mut scene = Scene::new(&["front"]);
+        let video = scene.cameras.find("front").expect("there").video.clone();
+        let size = Some(Size::new(1280, 720));
+        video.offer(Offered { size, fps: 30.0, bitrate_bps: 2_000_000, smaller: true });
+        let _other = video.subscribe();
+        scene.media = Media::new(1, true);
+        scene.media.begin(carried_bps);
+        scene.tune();
+        assert_eq!(Share::ALL.map(|share| video.hub(share).subscribers()), expected, "{carried_bps}");
+    }
+}
+
+#[test]
 fn demand_is_for_what_is_shown_and_heard_and_for_nothing_else() {
     let mut scene = Scene::new(&["front", "back"]);
     assert_eq!(scene.demand(), [(1, 1), (1, 0), (0, 0)]);
@@ -220,13 +282,13 @@ fn another_camera_is_wanted_before_its_first_picture_and_the_old_one_until_then(
     // A camera without pictures does not replace the old one.
     (1..4).for_each(|n| scene.picture("front", n, false));
     assert_eq!(scene.there(), [(Some(0), 1), (Some(0), 2), (Some(0), 3)]);
-    assert_eq!(scene.media.tracks[0].gets(), Some(("front", Share::Full)));
+    assert_eq!(scene.media.tracks[0].gets(), Some(("front", Layers::all(Share::Full))));
     scene.picture("back", 5, true);
     scene.picture("front", 6, false);
     assert_eq!(scene.there(), [(Some(0), 5)]);
     assert_eq!(scene.demand(), [(0, 1), (1, 0), (0, 0)]);
     let changes: Vec<_> = scene.media.changed().collect();
-    assert_eq!(changes, [(0, Some(("back".to_owned(), Share::Full)))]);
+    assert_eq!(changes, [(0, Some(("back".to_owned(), Layers::all(Share::Full))))]);
     // There and back at once: it stays, and wants nothing of the other camera any more.
     scene.wishes.sections[0].camera = Some("front".into());
     scene.tune();

@@ -44,7 +44,7 @@ async fn each_section_is_told_of_and_changed_by_itself() {
     let facts = || registry.list().remove(0).cameras;
     let section = |camera: &str, quality| {
         let camera = camera.to_owned();
-        TrackFacts { camera, quality, rung: None::<Share>, paused: false }
+        TrackFacts { camera, quality, rung: None::<Share>, base_only: false, paused: false }
     };
     let both = |first, second| vec![section("back", first), section("front", second)];
     assert_eq!(facts(), both(Quality::Half, Quality::Half), "in the order of the offer");

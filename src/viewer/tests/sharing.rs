@@ -7,9 +7,12 @@ use rtc::interceptor::Packet;
 
 use super::*;
 use crate::media::frame::Size;
+use crate::media::unit::BASE_PART;
 use crate::pipeline::camera::Camera;
 use crate::pipeline::hub::Capacity;
 use crate::pipeline::quality::{Offered, Share};
+use crate::viewer::ladder::Layers;
+use crate::viewer::starts::GUESS_BPS;
 
 /// Bitrate of full pictures.
 const FULL_BPS: u32 = 2_500_000;
@@ -31,7 +34,7 @@ struct Received {
     bps: f64,
     /// Pictures a second.
     fps: f64,
-    rung: Option<Share>,
+    layers: Option<Layers>,
     /// Longest time between the ends of two pictures.
     gap: Duration,
 }
@@ -43,8 +46,8 @@ struct House {
     /// Time since the start, and number of pictures.
     elapsed: Duration,
     pictures: u32,
-    /// When each rung's last picture was captured.
-    encoded: [Pts; 3],
+    /// When each rung's last picture was captured, and the number of its pictures since the last IDR.
+    encoded: [(Pts, u32); 3],
 }
 
 impl House {
@@ -67,11 +70,12 @@ impl House {
             world.picture += Duration::from_secs(100_000); // its own pictures never come
             world.connect();
             let mut media = Media::new(1, false);
+            media.begin(GUESS_BPS);
             media.tune(&wishes, &cameras);
             Guest { world, media }
         });
         let guests = guests.collect();
-        Self { camera, guests, elapsed: Duration::ZERO, pictures: 0, encoded: [Pts::from_micros(0); 3] }
+        Self { camera, guests, elapsed: Duration::ZERO, pictures: 0, encoded: [(Pts::from_micros(0), 0); 3] }
     }
 
     fn now(&self) -> Pts {
@@ -98,7 +102,7 @@ impl House {
     /// Encodes a picture in each rung that has viewers, as the rungs' threads do.
     fn encode(&mut self) {
         let pts = self.now();
-        for (share, last) in Share::ALL.into_iter().zip(&mut self.encoded) {
+        for (share, (last, since_idr)) in Share::ALL.into_iter().zip(&mut self.encoded) {
             let hub = self.camera.video.hub(share);
             let Some(Capacity { bitrate_bps, fps, pause }) = hub.capacity() else { continue };
             let idr = hub.begin(pts, false, pts);
@@ -107,13 +111,20 @@ impl House {
             if !idr && (pause || pts.since(*last) < interval) {
                 continue;
             }
-            *last = pts;
+            (*last, *since_idr) = (pts, if idr { 0 } else { *since_idr + 1 });
+            let disposable = !since_idr.is_multiple_of(2);
             let bps = bitrate_bps.min(share.bitrate_bps(FULL_BPS));
-            let bytes = f64::from(bps) / 8.0 / fps * if idr { IDR } else { 1.0 };
+            let part = match (idr, disposable) {
+                (true, _) => IDR,
+                (false, false) => 2.0 * BASE_PART,
+                (false, true) => 2.0 * (1.0 - BASE_PART),
+            };
+            let bytes = f64::from(bps) / 8.0 / fps * part;
             let parts = (bytes / PAYLOAD as f64).ceil().max(1.0);
             let payload = Bytes::from(vec![if idr { 0x65 } else { 0x41 }; (bytes / parts) as usize]);
             let (rtp_time, payloads) = (VIDEO.ticks(pts), vec![payload; parts as usize]);
-            hub.publish(&Arc::new(VideoUnit { pts, taken: pts, ready: pts, rtp_time, idr, payloads }));
+            let unit = VideoUnit { pts, taken: pts, ready: pts, rtp_time, idr, disposable, payloads };
+            hub.publish(&Arc::new(unit));
         }
     }
 }
@@ -138,7 +149,7 @@ impl Guest {
     }
 
     fn received(&mut self, for_s: u64) -> Received {
-        let rung = self.media.tracks[0].gets().map(|(_, rung)| rung);
+        let layers = self.media.tracks[0].gets().map(|(_, layers)| layers);
         let (mut bytes, mut ends, mut shown) = (0, vec![], HashSet::new());
         let video = self.world.session.offer().video.payload_type;
         for (at, packet) in self.world.peer.arrived() {
@@ -153,7 +164,7 @@ impl Guest {
         }
         let gap = ends.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
         let for_s = for_s as f64;
-        Received { bps: bytes as f64 * 8.0 / for_s, fps: ends.len() as f64 / for_s, rung, gap }
+        Received { bps: bytes as f64 * 8.0 / for_s, fps: ends.len() as f64 / for_s, layers, gap }
     }
 }
 
@@ -178,10 +189,31 @@ fn three_viewers_get_what_their_links_carry_and_none_harms_another() {
     let received = house.run(20);
     println!("alone {alone:?}; at first {begin:?}, then {received:?}");
     let [fast, dsl, phone] = &received[..] else { unreachable!("three viewers") };
-    assert_eq!([fast, dsl, phone].map(|of| of.rung), Share::ALL.map(Some));
+    assert_eq!([fast, dsl, phone].map(|of| of.layers), Share::ALL.map(|share| Some(Layers::all(share))));
     assert!(fast.bps > 0.95 * alone.bps && fast.fps > 0.95 * alone.fps, "the others cost it nothing");
     assert!(dsl.bps > 0.6 * 1.2e6 && phone.bps > 0.6 * 400e3);
     assert!(received.iter().all(|of| of.fps >= 12.0));
     assert!(begin[0].gap < Duration::from_millis(150), "also while the others find their rungs");
     assert!(begin.iter().all(|of| of.gap < Duration::from_secs(2)), "that takes a moment");
+}
+
+#[test]
+fn a_link_that_carries_most_of_it_gets_every_second_picture_in_full_size() {
+    let ms = Duration::from_millis;
+    let [fast, ..] = links();
+    let mut house = House::new(&[fast, Properties { rate: 2.1e6, delay: ms(20), ..GOOD }]);
+    house.run(15);
+    let received = house.run(20);
+    println!("{received:?}");
+    let [fast, dsl] = &received[..] else { unreachable!("two viewers") };
+    assert_eq!(fast.layers, Some(Layers::all(Share::Full)));
+    assert_eq!(dsl.layers, Some(Layers { share: Share::Full, base_only: true }));
+    assert!(fast.fps > 0.95 * FPS && (dsl.fps - FPS / 2.0).abs() < 1.0);
+    assert!(dsl.bps > 0.6 * 2.1e6 && dsl.gap < ms(150));
+    // Alone it gets all of it, at the bitrate that its link carries.
+    house.guests.remove(0);
+    house.run(5);
+    let alone = house.run(10).remove(0);
+    assert_eq!(alone.layers, Some(Layers::all(Share::Full)));
+    assert!(alone.fps > 0.9 * FPS, "{alone:?}");
 }

@@ -15,7 +15,15 @@ fn at(n: u64) -> Pts {
 
 fn unit(n: u64, idr: bool) -> Arc<VideoUnit> {
     let pts = at(n);
-    Arc::new(VideoUnit { pts, taken: pts, ready: pts, rtp_time: n as u32, idr, payloads: vec![] })
+    Arc::new(VideoUnit {
+        pts,
+        taken: pts,
+        ready: pts,
+        rtp_time: n as u32,
+        idr,
+        disposable: false,
+        payloads: vec![],
+    })
 }
 
 /// A switch, and what it has sent.
@@ -291,6 +299,7 @@ fn a_random_walk_over_the_rungs_is_one_stream() {
         ready: pts,
         rtp_time: share.index() as u32,
         idr,
+        disposable: false,
         payloads: vec![],
     };
     for seed in 0..20u64 {
@@ -338,7 +347,7 @@ fn a_random_walk_over_the_rungs_is_one_stream() {
 fn a_random_walk_over_two_cameras_is_one_stream() {
     fn make<const CAMERA: u32>(pts: Pts, idr: bool, share: Share) -> VideoUnit {
         let rtp_time = CAMERA * 10 + share.index() as u32;
-        VideoUnit { pts, taken: pts, ready: pts, rtp_time, idr, payloads: vec![] }
+        VideoUnit { pts, taken: pts, ready: pts, rtp_time, idr, disposable: false, payloads: vec![] }
     }
     // Time from capture to the encoders: equal, one camera slower by more than a picture, and one so slow
     // that holding back does not help.

@@ -127,13 +127,13 @@ impl Wire {
         }
     }
 
-    /// The DTLS handshake is complete: packets are sealed with these keys. `near` is whether the path is probably
-    /// fast.
+    /// The DTLS handshake is complete: packets are sealed with these keys. `start_bps` is the first estimate of the
+    /// link, in bits per second.
     ///
     /// # Errors
     /// The cipher is not available.
-    pub(super) fn secure(&mut self, ours: &Master, near: bool, now: Instant) -> Result<(), CryptoError> {
-        self.release.secure(ours, near, now)?;
+    pub(super) fn secure(&mut self, ours: &Master, start_bps: f64, now: Instant) -> Result<(), CryptoError> {
+        self.release.secure(ours, start_bps, now)?;
         self.reports = Some(now);
         Ok(())
     }

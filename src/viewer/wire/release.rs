@@ -14,7 +14,7 @@ use super::rate::Rate;
 use super::resend::{Lost, Part};
 use super::seal::Seal;
 use super::stream::Stream;
-use crate::media::unit::AudioUnit;
+use crate::media::unit::{AudioUnit, VideoUnit};
 use crate::viewer::cc::{
     Applied, Drive, Estimator, Figures, Kind, Limits, Next, Pacer, Place, Report, Said, Share, State,
     Timeline,
@@ -27,12 +27,8 @@ const BELOW: usize = 28;
 /// Size of all headers and the tag of a packet, in bytes: those below, of RTP, of its extensions, and the tag
 /// of AES-GCM.
 const AROUND: usize = BELOW + HEADER + 8 + 16;
-/// Smallest and first estimate, in bits per second. The first one is that of libwebrtc's `goog_cc` times three:
-/// a link that does not carry it is rare, and one picture shows it.
+/// Smallest estimate, in bits per second.
 const LEAST_BPS: f64 = 60e3;
-const START_BPS: f64 = 1e6;
-/// The first estimate for a viewer in the same network, whose first picture should not wait, in bits per second.
-const NEAR_BPS: f64 = 10e6;
 /// What can be used, in bits per second, before that is known.
 const WANTED_BPS: f64 = 2.5e6;
 /// Shortest time until waiting packets are looked at again: the resolution of timers.
@@ -98,14 +94,14 @@ impl Release {
         Self { seal: None, transport_wide: 0, reports, link: None, batch: Batch::default() }
     }
 
-    /// Seals packets with these keys from now on. `near` is whether the path is probably fast.
+    /// Seals packets with these keys from now on. `start_bps` is the first estimate of the link, in bits per second.
     ///
     /// # Errors
     /// The cipher is not available.
-    pub(super) fn secure(&mut self, ours: &Master, near: bool, now: Instant) -> Result<(), CryptoError> {
+    pub(super) fn secure(&mut self, ours: &Master, start_bps: f64, now: Instant) -> Result<(), CryptoError> {
         self.seal = Some(Seal::new(ours)?);
-        let start_bps = if near { NEAR_BPS } else { START_BPS };
-        let limits = Limits { least_bps: LEAST_BPS, start_bps, wanted_bps: WANTED_BPS };
+        let limits =
+            Limits { least_bps: LEAST_BPS, start_bps: start_bps.max(LEAST_BPS), wanted_bps: WANTED_BPS };
         self.link = Some(Link {
             timeline: Timeline::new(now),
             estimator: Estimator::new(limits),
@@ -136,7 +132,8 @@ impl Release {
     /// IDR is needed first or there are no keys.
     pub(super) fn part(&mut self, section: usize, part: Part, now: Instant) -> bool {
         let Some(link) = &mut self.link else { return false };
-        let place = Place { stream: section, idr: part.unit.idr, first: part.part == 0 };
+        let VideoUnit { idr, disposable, .. } = *part.unit;
+        let place = Place { stream: section, idr, first: part.part == 0, disposable };
         let size = AROUND + part.payload().len();
         link.pacer.push_video(size, place, Waiting::Part(section, part), link.timeline.seconds(now))
     }

@@ -40,7 +40,7 @@ fn wire(start: Instant) -> Wire {
     }
     let profile = ProtectionProfile::AeadAes128Gcm;
     let [key, salt] = [profile.key_len(), profile.salt_len()].map(|length| SecretVec::new(vec![7; length]));
-    wire.secure(&Master { profile, key, salt }, false, start).expect("keys");
+    wire.secure(&Master { profile, key, salt }, 1e6, start).expect("keys");
     // A viewer that does not report single packets is assumed to have a link that carries all; its packets wait for
     // nothing from a moment after the start on.
     wire.share((1e9, 30.0), start).expect("keys");
@@ -54,7 +54,10 @@ fn picture(section: usize, n: u64) -> Unit {
 fn coded(section: usize, n: u64, idr: bool) -> Unit {
     let pts = Pts::from_micros(1_000_000 + n * 33_333);
     let (rtp_time, payloads) = (n as u32 * 3_000, vec![vec![n as u8; 900].into(); PARTS]);
-    Unit::Video(section, Arc::new(VideoUnit { pts, taken: pts, ready: pts, rtp_time, idr, payloads }))
+    Unit::Video(
+        section,
+        Arc::new(VideoUnit { pts, taken: pts, ready: pts, rtp_time, idr, disposable: false, payloads }),
+    )
 }
 
 fn sound(n: u64) -> Unit {

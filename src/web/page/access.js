@@ -122,10 +122,10 @@ export class Access {
   }
 }
 
-/** What somebody watches: which cameras, if there are several, and in which size, unless it is the full size. */
+/** What somebody watches: which cameras, if there are several, in which size, unless it is the full size, and whether all pictures. */
 function watched({ rung, cameras = [{ rung }] }, labels) {
   const now = cameras.filter(({ paused }) => !paused);
-  return now.map(({ camera, rung: size }) => inSize(labels.get(camera), size)).filter(Boolean);
+  return now.flatMap(({ camera, rung: size, base_only }) => [inSize(labels.get(camera), size), base_only && t('every second picture')]).filter(Boolean);
 }
 
 function inSize(label, size) {

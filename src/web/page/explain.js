@@ -11,7 +11,7 @@ export const MEANINGS = {
   'd-clock': "The largest possible difference between the device's clock and this browser's. The delay is no more exact than this.",
   'd-camera': 'The camera that these figures belong to.',
   'd-shown': 'Size of the picture as it arrives, and how many pictures are shown per second.',
-  'd-received': 'Which of the available sizes the device sends to this browser.',
+  'd-received': 'Which of the available sizes the device sends to this browser. It sends less than requested where the network does not carry all.',
   'd-source': 'Where the picture comes from.',
   'd-why': 'Why this camera was chosen, if there was a choice.',
   'd-reason': 'What the system reported about the device that is gone.',

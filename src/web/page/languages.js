@@ -22,6 +22,7 @@ export const LANGUAGES = [
       'half size': 'halbe Größe',
       '{label} in quarter size': '{label} in Viertelgröße',
       'quarter size': 'Viertelgröße',
+      'every second picture': 'jedes zweite Bild',
       // announce.js
       '{label}: {text}': '{label}: {text}',
       // diagnosis.js
@@ -177,6 +178,8 @@ export const LANGUAGES = [
       'Auto': 'Automatisch',
       'Full|size': 'Voll',
       'Half': 'Halb',
+      '{size}, every second picture': '{size}, jedes zweite Bild',
+      '{received}, because the network carries no more': '{received}, weil das Netz nicht mehr überträgt',
       'Quarter': 'Viertel',
       '{size} (not available now)': '{size} (jetzt nicht verfügbar)',
       // tile.js
@@ -305,7 +308,8 @@ export const LANGUAGES = [
       'The camera that these figures belong to.': 'Die Kamera, zu der diese Werte gehören.',
       'Size of the picture as it arrives, and how many pictures are shown per second.':
         'Größe des Bildes, wie es ankommt, und wie viele in einer Sekunde gezeigt werden.',
-      'Which of the available sizes the device sends to this browser.': 'Welche der Größen das Gerät an diesen Browser sendet.',
+      'Which of the available sizes the device sends to this browser. It sends less than requested where the network does not carry all.':
+        'Welche der Größen das Gerät an diesen Browser sendet. Es sendet weniger als gewünscht, wo das Netz nicht alles überträgt.',
       'Where the picture comes from.': 'Woher das Bild kommt.',
       'Why this camera was chosen, if there was a choice.': 'Warum diese Kamera genommen wurde, falls es eine Wahl gab.',
       'What the system reported about the device that is gone.': 'Was das System über das fehlende Gerät sagte.',
@@ -658,6 +662,7 @@ export const LANGUAGES = [
       'half size': 'demi-taille',
       '{label} in quarter size': '{label} en quart de taille',
       'quarter size': 'quart de taille',
+      'every second picture': 'une image sur deux',
       // announce.js
       '{label}: {text}': '{label} : {text}',
       // diagnosis.js
@@ -813,6 +818,8 @@ export const LANGUAGES = [
       'Auto': 'Automatique',
       'Full|size': 'Entière',
       'Half': 'Moitié',
+      '{size}, every second picture': '{size}, une image sur deux',
+      '{received}, because the network carries no more': '{received}, car le réseau ne transporte pas plus',
       'Quarter': 'Quart',
       '{size} (not available now)': '{size} (indisponible pour l’instant)',
       // tile.js
@@ -941,7 +948,8 @@ export const LANGUAGES = [
       'The camera that these figures belong to.': 'La caméra à laquelle se rapportent ces valeurs.',
       'Size of the picture as it arrives, and how many pictures are shown per second.':
         'Taille de l’image telle qu’elle arrive, et combien sont montrées par seconde.',
-      'Which of the available sizes the device sends to this browser.': 'Laquelle des tailles l’appareil envoie à ce navigateur.',
+      'Which of the available sizes the device sends to this browser. It sends less than requested where the network does not carry all.':
+        'Laquelle des tailles l’appareil envoie à ce navigateur. Il envoie moins que demandé là où le réseau ne transporte pas tout.',
       'Where the picture comes from.': 'D’où vient l’image.',
       'Why this camera was chosen, if there was a choice.': 'Pourquoi cette caméra a été prise, s’il y avait un choix.',
       'What the system reported about the device that is gone.': 'Ce que le système a dit du périphérique absent.',

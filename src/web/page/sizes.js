@@ -6,6 +6,9 @@ import { QUALITIES } from './quality.js';
 /** The words for the values in messages. */
 const WORDS = { auto: english('Auto'), full: english('Full|size'), half: english('Half'), quarter: english('Quarter') };
 
+/** The sizes from large to small. */
+const SIZES = ['full', 'half', 'quarter'];
+
 /**
  * The choices for the person: [{ value, text }], or none if the daemon has only one size. `offered` is what the daemon offers,
  * `rungs` the sizes if they are known. A choice that is not available now stays visible: it applies as soon as it is available.
@@ -20,10 +23,16 @@ export function qualityChoices(offered, rungs, wish) {
   });
 }
 
-/** The words for the size of a picture of `width` and `height`, or `null`. */
-export function receivedQuality(rungs, width, height) {
+/**
+ * The words for the size of a picture of `width` and `height`, or `null`. `track` is what the device reports of it: if it sends
+ * less than was requested, the words say so.
+ */
+export function receivedQuality(rungs, width, height, track) {
   const rung = width && rungs?.find((r) => r.width === width && r.height === height);
-  return rung ? word(rung.name) : null;
+  if (!rung) return null;
+  const received = track?.base_only ? t('{size}, every second picture', { size: word(rung.name) }) : word(rung.name);
+  const less = track?.base_only || SIZES.indexOf(track?.rung) > Math.max(0, SIZES.indexOf(track?.quality));
+  return less ? t('{received}, because the network carries no more', { received }) : received;
 }
 
 function word(name) {

@@ -251,7 +251,8 @@ export class View {
     this.#quality(qualityChoices(qualities, video?.rungs, facts.quality), facts.quality);
     this.#hide('quality-tiles', !several);
     const { reduced } = video ?? {};
-    const { count, max } = status?.viewers ?? {};
+    const { count, max, list } = status?.viewers ?? {};
+    const own = list?.find(({ id }) => facts.viewer?.startsWith(id));
     const percent = (share) => (share === null ? null : `${number(share * 100, 1)} %`);
     const join = (...parts) => parts.filter(Boolean).join(', ') || null;
     const rows = {
@@ -265,7 +266,7 @@ export class View {
       'd-reduced': reduced ? t('{label}: {text}', { label: mode(reduced), text: told(reduced.why) }) : null,
       'd-encoder': join(video?.encoder, video?.bitrate_bps && bitrate(video.bitrate_bps)),
       'd-shown': join(facts.width && `${facts.width}×${facts.height}`, fps(facts.fps)),
-      'd-received': receivedQuality(video?.rungs, facts.width, facts.height),
+      'd-received': receivedQuality(video?.rungs, facts.width, facts.height, own?.cameras?.find(({ camera: name }) => name === facts.camera)),
       'd-codec': join(measured?.codec, measured?.decoder),
       'd-dropped': measured?.dropped ? t('{count} frames', { count: measured.dropped }) : null,
       'd-video-rate': bitrate(measured?.video_bps),
@@ -276,7 +277,7 @@ export class View {
       'd-rtt': ms(measured?.rtt_ms),
       'd-ws-rtt': ms(clockRtt_ms),
       'd-lost': percent(measured?.lost_share ?? null),
-      'd-link': linkWords(status?.viewers?.list?.find(({ id }) => facts.viewer?.startsWith(id))?.link),
+      'd-link': linkWords(own?.link),
       'd-path': measured?.path,
       'd-audio': join(audio?.source === 'tone' ? t('built-in test tone') : audio?.source === 'off' ? t('off') : audio?.name, audio?.device),
       'd-audio-why': told(audio?.why),

@@ -58,3 +58,12 @@ test('the received quality is recognised by its size', () => {
   assert.equal(receivedQuality(rungs, null, null), null);
   assert.equal(receivedQuality(undefined, 640, 360), null);
 });
+
+test('what is sent is explained where it is less than was requested', () => {
+  const received = (quality, rung, base_only) => receivedQuality(rungs, 640, 360, { quality, rung, base_only });
+  assert.equal(received('half', 'half', false), 'Half');
+  assert.equal(received('auto', 'half', false), 'Half, because the network carries no more');
+  assert.equal(received('half', 'half', true), 'Half, every second picture, because the network carries no more');
+  assert.equal(received('quarter', 'half', false), 'Half', 'a larger size, because the requested one is not available');
+  assert.equal(received('auto', null, false), 'Half', 'not known yet');
+});

@@ -81,6 +81,15 @@ pub(super) enum Waits {
     Repeat(u64),
 }
 
+struct Picture {
+    size: usize,
+    /// Most bytes of a packet's payload.
+    payload: usize,
+    idr: bool,
+    disposable: bool,
+    captured: f64,
+}
+
 struct Kept {
     part: Part,
     size: usize,
@@ -95,7 +104,8 @@ pub(super) struct Sender {
     pacer: Pacer<Waits>,
     encoder: Encoder,
     applied: Applied,
-    coding: VecDeque<(f64, usize, bool, f64, usize)>,
+    /// The pictures that are being encoded, with the time when each is ready.
+    coding: VecDeque<(f64, Picture)>,
     pub begins: f64,
     pub ends: f64,
     next_picture: f64,
@@ -263,21 +273,23 @@ impl Sender {
             if !share.pause || self.wants_idr {
                 let silent = self.brain.figures(now).state == State::Silent;
                 let idr = self.wants_idr && !silent && now >= self.idr_not_before;
-                let size = self.encoder.encode(share.video_bps, share.fps, idr, now);
+                let (size, disposable) = self.encoder.encode(share.video_bps, share.fps, idr, now);
                 if idr {
                     (self.wants_idr, self.last_idr) = (false, now);
                     self.idrs += 1;
                 }
                 self.pictures.push(now);
-                self.coding.push_back((now + CODING_S, size, idr, now, share.payload));
+                let picture = Picture { size, payload: share.payload, idr, disposable, captured: now };
+                self.coding.push_back((now + CODING_S, picture));
             }
         }
         while self.coding.front().is_some_and(|(at, ..)| *at <= now) {
-            let Some((_, size, idr, captured, payload)) = self.coding.pop_front() else { break };
+            let Some((_, picture)) = self.coding.pop_front() else { break };
+            let Picture { size, payload, idr, disposable, captured } = picture;
             let count = size.div_ceil(payload);
             for index in 0..count {
                 let size = size / count + HEADERS;
-                let place = Place { stream: 0, idr, first: index == 0 };
+                let place = Place { stream: 0, idr, first: index == 0, disposable };
                 let part = Waits::Part {
                     index: index as u64,
                     count: count as u64,
