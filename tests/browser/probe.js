@@ -246,6 +246,8 @@
     return { flashes: flashes.length, beeps: onsets.length, pairs: differences, median: median(differences) };
   }
 
+  const received = (facts, names) => [facts?.video, facts?.audio].flatMap((of) => names.map((name) => of?.[name] ?? 0)).reduce((a, b) => a + b);
+
   const GAP = 200; // shortest reported time without a new picture, ms
 
   const TOLD = 60; // number of pictures in the delay that the page shows: its DELAYS
@@ -282,6 +284,9 @@
       width: collected.width ?? 0,
       height: collected.height ?? 0,
       presented: seen.length,
+      // Of sound and pictures, with RTP headers, and the number of packets.
+      bytes: received(after, ['bytesReceived', 'headerBytesReceived']) - received(before, ['bytesReceived', 'headerBytesReceived']),
+      packets: received(after, ['packetsReceived']) - received(before, ['packetsReceived']),
       decoded: count('framesDecoded'),
       keyframes: count('keyFramesDecoded'),
       pli: count('pliCount'),

@@ -72,6 +72,14 @@ impl Browser {
         Self::start_by(&mut command, "chromium")
     }
 
+    /// Starts Chromium so that its pages' offers name its addresses, instead of names that somebody has to resolve.
+    pub(crate) fn with_addresses() -> Self {
+        let mut command = Command::new("node");
+        command.arg(file("browser/watch.mjs")).arg("chromium");
+        command.env("CHROMIUM_FLAGS", "--disable-features=WebRtcHideLocalIpsWithMdns");
+        Self::start_by(&mut command, "chromium")
+    }
+
     fn start_by(command: &mut Command, name: &str) -> Self {
         let mut process = Process::start(name, command.envs(door::keys()));
         process.line(Duration::from_secs(60)); // it is ready
@@ -95,9 +103,14 @@ impl Browser {
         self.frames(5, 20);
     }
 
+    /// Loads any page.
+    pub(crate) fn visit(&mut self, url: &str) {
+        self.tell(&json!({"do": "visit", "url": url}));
+    }
+
     /// Opens a pairing link, and becomes the owner as a person would.
     pub(crate) fn pair(&mut self, link: &str) {
-        self.tell(&json!({"do": "visit", "url": link}));
+        self.visit(link);
         // The form is hidden until the code that sends it is there.
         self.wait("document.getElementById('pair')?.checkVisibility()", 50);
         self.eval(&format!(

@@ -124,11 +124,12 @@ impl Switch {
         host
     }
 
-    /// Connects a host to it.
-    pub(crate) fn plug(&self, end: End) {
+    /// Connects a host to it; returns the name of the interface on the switch.
+    pub(crate) fn plug(&self, end: End) -> String {
         let port = format!("port{}", self.ports.fetch_add(1, Ordering::Relaxed));
         cable(end, (&self.host, &port, ""));
         self.adopt(&port);
+        port
     }
 
     /// Makes an existing interface one of its ports.

@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::board;
 use crate::browser::Browser;
 use crate::daemon::{Daemon, PATTERN};
+use crate::links;
 use crate::ticker::Ticker;
 
 /// A run is valid if the machine was lost for at most this share of it.
@@ -13,6 +14,9 @@ const LOST: f64 = 0.02;
 /// Number of valid runs, and the most runs.
 const VALID: u32 = 3;
 const MOST: u32 = 6;
+
+/// How much later 95 % of our pictures may be shown than libwebrtc's: one picture.
+const LATER_MS: f64 = 34.0;
 
 /// Judges three valid runs; each returns what was wrong.
 fn three_valid_runs(what: &str, run: impl Fn() -> Result<String, String>) {
@@ -46,6 +50,18 @@ fn lip_sync(name: &str) {
             Ok(facts) => Ok(facts["lipSync"].to_string()),
             Err(facts) => Err(format!("sound and picture stay apart: {facts:#}")),
         }
+    });
+}
+
+/// The same picture over the same link, sent by the daemon and by Chromium itself, that is, by libwebrtc: what
+/// arrives, and how late. Each is measured while the other one rests.
+#[test]
+fn a_slow_link_is_used_as_well_as_by_libwebrtc() {
+    three_valid_runs("1.5 Mbit/s beside libwebrtc", || {
+        let [ours, theirs] = [links::from_the_daemon(1_500), links::from_chromium(1_500)];
+        let told = format!("ours {ours:.1?}, libwebrtc's {theirs:.1?}");
+        let as_good = ours.bps > 0.9 * theirs.bps && ours.delay_ms.1 < theirs.delay_ms.1 + LATER_MS;
+        if as_good { Ok(told) } else { Err(told) }
     });
 }
 

@@ -28,6 +28,7 @@ mod http;
 mod installed;
 mod jpeg;
 mod lab;
+mod links;
 mod live;
 mod load;
 mod lock;

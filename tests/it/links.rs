@@ -1,0 +1,243 @@
+//! Real browsers over links that carry little, made by the kernel: each gets what its link carries, soon, and costs the
+//! others nothing. The scenarios with their bars are on virtual time (`src/viewer/cc/tests`); this shows that browsers
+//! agree.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::browser::{Browser, number};
+use crate::daemon::{Daemon, status};
+use crate::file;
+use crate::lab::{Host, Switch, url};
+use crate::ticker::Ticker;
+
+/// A picture that needs all of its bitrate.
+const CAMERA: &str = "[video]\ndevice = \"noise\"\nsize = \"640x480\"\nbitrate_kbps = 2000\n\
+    [audio]\ndevice = \"tone\"\n[web]\naddress = \"0.0.0.0\"\n";
+const DEVICE: &str = "10.9.0.1";
+/// Headers below RTP of a packet on Ethernet, and the tag of SRTP, in bytes.
+const BELOW: f64 = 14. + 20. + 8. + 10.;
+/// How long a link and its queue take to settle: the estimate, and the way down or up the rungs.
+const SETTLED: Duration = Duration::from_secs(14);
+/// How long it may take until a viewer gets what its link carries: a larger rate is tried ever more seldom.
+const FOUND: Duration = Duration::from_secs(70);
+/// Time that may be added to the delay of a fast link: the queue of the slow one would hold more.
+const WAITS_MS: f64 = 250.;
+/// How long a link is measured.
+const LONG_S: u32 = 20;
+
+/// A device on a switch.
+struct Home {
+    switch: Switch,
+    camera: Host,
+    daemon: Daemon,
+}
+
+/// A browser on the switch, behind a link of its own.
+struct Viewer {
+    browser: Browser,
+    /// Its interface on the switch, and its address.
+    port: String,
+    address: String,
+}
+
+/// What a browser saw for a while.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// What arrived, with all headers.
+    pub bps: f64,
+    /// Pictures a second while the machine ran.
+    pub fps: f64,
+    /// From capture until the browser showed it; half and 95 % of the pictures took no longer.
+    pub delay_ms: (f64, f64),
+}
+
+impl Home {
+    fn new() -> Self {
+        let switch = Switch::new();
+        let camera = Host::new("camera");
+        switch.plug((&camera, "eth0", &format!("{DEVICE}/24")));
+        let daemon = camera.inside(|| Daemon::start(CAMERA));
+        Self { switch, camera, daemon }
+    }
+
+    /// Opens the page in a browser whose link carries this much; `None`: as much as the machine does.
+    fn join(&self, name: &'static str, browser: &str, number: u32, kbps: Option<u32>) -> Viewer {
+        let (host, address) = (Host::new(name), format!("10.9.0.{}", 10 + number));
+        let port = self.switch.plug((&host, "eth0", &format!("{address}/24")));
+        carries(&self.switch, &port, kbps);
+        let mut browser = host.inside(|| Browser::start(browser));
+        browser.open(&url(DEVICE, self.daemon.address().port()));
+        Viewer { browser, port, address }
+    }
+
+    /// What the device sends to a viewer: the rung, and whether only its base layer.
+    fn gets(&self, viewer: &Viewer) -> (String, bool) {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.daemon.address().port()));
+        let status = self.camera.inside(|| status(address));
+        let list = status["viewers"]["list"].as_array().expect("a list");
+        let of = list.iter().find(|of| of["address"] == *viewer.address).expect("it watches");
+        let of = &of["cameras"][0];
+        (of["rung"].as_str().expect("a rung").to_owned(), of["base_only"] == true)
+    }
+}
+
+/// Changes what a link carries towards the browser. Its queue holds what it carries in 0.3 s.
+fn carries(switch: &Switch, port: &str, kbps: Option<u32>) {
+    let rate = match kbps {
+        Some(kbps) => format!("tbf rate {kbps}kbit burst 4kb latency 300ms"),
+        None => "pfifo".to_owned(),
+    };
+    switch.host().sh(&format!("tc qdisc replace dev {port} root {rate}"));
+}
+
+impl Seen {
+    fn of(seen: &Value) -> Self {
+        let (seconds, ran) = (number(seen, "/seconds"), number(seen, "/ran"));
+        let bytes = number(seen, "/bytes") + BELOW * number(seen, "/packets");
+        Self {
+            bps: 8. * bytes / seconds,
+            fps: number(seen, "/decoded") / ran,
+            delay_ms: (number(seen, "/delay/p50"), number(seen, "/delay/p95")),
+        }
+    }
+}
+
+/// Watches with all of them at once.
+fn watch<const N: usize>(viewers: [&mut Viewer; N], seconds: u32) -> [Seen; N] {
+    thread::scope(|scope| {
+        let each = viewers.map(|viewer| scope.spawn(move || viewer.browser.watch(seconds)));
+        each.map(|watching| Seen::of(&watching.join().expect("watched")))
+    })
+}
+
+/// What Chromium sees of the daemon over a link that carries this much.
+pub(crate) fn from_the_daemon(kbps: u32) -> Seen {
+    let home = Home::new();
+    let mut viewer = home.join("viewer", "chromium", 0, Some(kbps));
+    thread::sleep(SETTLED);
+    let [seen] = watch([&mut viewer], LONG_S);
+    seen
+}
+
+/// What Chromium sees of another Chromium that sends the same over a link that carries this much.
+pub(crate) fn from_chromium(kbps: u32) -> Seen {
+    let switch = Switch::new();
+    let [sends, shows] = ["sender", "viewer"].map(Host::new);
+    switch.plug((&sends, "eth0", "10.9.0.1/24"));
+    let port = switch.plug((&shows, "eth0", "10.9.0.10/24"));
+    carries(&switch, &port, Some(kbps));
+    // A page that may not use a camera learns only the address that leads to the internet.
+    sends.gateway("10.9.0.10");
+    shows.gateway("10.9.0.1");
+    let script = std::fs::read_to_string(file("browser/canvas.js")).expect("there");
+    let [mut sender, mut viewer] = [&sends, &shows].map(|host| {
+        let mut browser = host.inside(Browser::with_addresses);
+        browser.visit("about:blank");
+        browser.eval(&script);
+        browser
+    });
+    let offer = sender.eval("canvas.offer()");
+    let answer = viewer.eval(&format!("canvas.answer({offer})"));
+    sender.eval(&format!("canvas.accept({answer})"));
+    viewer.frames(5, 20);
+    thread::sleep(SETTLED);
+    Seen::of(&viewer.watch(LONG_S))
+}
+
+/// A fast desktop, a capped DSL line and a phone on a bad cell.
+#[test]
+fn three_browsers_get_what_their_links_carry_and_none_harms_another() {
+    let home = Home::new();
+    let mut fast = home.join("desktop", "chromium", 0, None);
+    thread::sleep(Duration::from_secs(4));
+    let [alone] = watch([&mut fast], 8);
+    let mut dsl = home.join("dsl", "chromium", 1, Some(1_200));
+    let mut phone = home.join("phone", "firefox", 2, Some(400));
+    thread::sleep(SETTLED);
+    let [with_others, capped, bad] = watch([&mut fast, &mut dsl, &mut phone], 10);
+    println!("fast, alone: {alone:.1?}\nfast: {with_others:.1?}\nDSL: {capped:.1?}\nphone: {bad:.1?}");
+    let gets = [&fast, &dsl, &phone].map(|viewer| home.gets(viewer));
+    println!("{gets:?}");
+    let all = ("full".to_owned(), false);
+    assert!(gets[0] == all && gets[1] != all && gets[2] != all);
+    // Three browsers share the processors with the encoders, so a picture now and then comes late.
+    assert!(
+        with_others.bps > 0.9 * alone.bps && with_others.fps > 0.8 * alone.fps,
+        "the others cost it nothing"
+    );
+    for (seen, bps) in [(&capped, 1.2e6), (&bad, 400e3)] {
+        assert!(seen.bps > 0.6 * bps && seen.fps >= 12., "{seen:.1?} of {bps} bit/s");
+        assert!(seen.delay_ms.1 < with_others.delay_ms.1 + WAITS_MS, "{seen:.1?}");
+    }
+}
+
+/// Beside a fast viewer, a link that carries most of the full size: every second picture, and all of them as soon as
+/// it carries them. Nothing is missing for a decoder.
+#[test]
+fn browsers_are_sent_every_second_picture_and_all_of_them_again() {
+    let home = Home::new();
+    let mut fast = home.join("desktop", "chromium", 0, None);
+    let mut others = [home.join("dsl", "chromium", 1, None), home.join("cable", "firefox", 2, None)];
+    for (kbps, base_only) in [(Some(1_900), true), (None, false)] {
+        others.iter().for_each(|viewer| carries(&home.switch, &viewer.port, kbps));
+        let end = Instant::now() + FOUND;
+        let expected = ("full".to_owned(), base_only);
+        let start = Instant::now();
+        while others.iter().any(|viewer| home.gets(viewer) != expected) {
+            assert!(Instant::now() < end, "{kbps:?}: not every viewer gets {expected:?}");
+            thread::sleep(Duration::from_millis(500));
+        }
+        println!("{kbps:?}: after {:.1?}", start.elapsed());
+        let [chromium, firefox] = &mut others;
+        let looks = thread::scope(|scope| {
+            let each = [&mut fast, chromium, firefox];
+            let each = each.map(|viewer| scope.spawn(move || viewer.browser.watch(6)));
+            each.map(|watching| watching.join().expect("watched"))
+        });
+        let [alone, seen @ ..] = looks.each_ref().map(Seen::of);
+        println!("{kbps:?}: fast {alone:.1?}, the others {seen:.1?}");
+        for (look, seen) in looks[1..].iter().zip(&seen) {
+            let part = seen.fps / alone.fps;
+            assert!(
+                if base_only { (0.35..0.65).contains(&part) } else { part > 0.8 },
+                "{part:.2} of the pictures"
+            );
+            assert_eq!(number(look, "/pli"), 0., "{look:#}");
+        }
+    }
+}
+
+/// A link that falls and rises again, in steps as a phone sees them. The viewer is alone, so the encoder follows it.
+#[test]
+fn a_link_that_falls_and_rises_is_followed_at_low_delay() {
+    let home = Home::new();
+    let mut viewer = home.join("phone", "chromium", 0, None);
+    thread::sleep(Duration::from_secs(3));
+    let [free] = watch([&mut viewer], 5);
+    println!("free: {free:.1?}");
+    for (kbps, least) in [(1_500, 0.7), (600, 0.6), (1_500, 0.7)] {
+        let (ticker, start) = (Ticker::start(), Instant::now());
+        let port = viewer.port.clone();
+        let change = thread::scope(|scope| {
+            let watching = scope.spawn(|| viewer.browser.watch(6));
+            thread::sleep(Duration::from_secs(1));
+            carries(&home.switch, &port, Some(kbps));
+            watching.join().expect("watched")
+        });
+        let at = |unix_ms: &Value| ticker.at(unix_ms.as_f64().expect("a time"));
+        let gaps = change["gaps"].as_array().expect("gaps").iter().map(|gap| (at(&gap[0]), at(&gap[1])));
+        let gap = ticker.longest(gaps);
+        ticker.judge(start, Instant::now());
+        thread::sleep(Duration::from_secs(4));
+        let [seen] = watch([&mut viewer], 8);
+        home.gets(&viewer);
+        println!("{kbps} kbit/s: longest gap at the change {gap:.0?}; then {seen:.1?}");
+        assert!(gap < Duration::from_millis(1_000), "{kbps} kbit/s: no picture for {gap:.0?}");
+        assert!(seen.bps > least * 1e3 * f64::from(kbps), "{kbps} kbit/s: {seen:.1?}");
+        assert!(seen.delay_ms.1 < free.delay_ms.1 + WAITS_MS, "{kbps} kbit/s: {seen:.1?}");
+    }
+}
