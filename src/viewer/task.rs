@@ -341,14 +341,17 @@ impl Task {
     /// Sends a unit, and all others that are available by now.
     fn show(&mut self, unit: Unit, course: &mut Course) {
         let sound = self.viewer.sound.load(Ordering::Relaxed);
-        let (mut unit, now) = (Some(unit), Instant::now());
+        let (mut unit, now, mut pictures) = (Some(unit), Instant::now(), false);
         while let Some(next) = unit {
+            pictures |= matches!(next, Unit::Video(..));
             self.session.unsent(course.route.unsent());
             self.session.send(&next, sound, now);
             self.send_media(course);
             unit = course.media.as_mut().and_then(Media::try_recv);
         }
-        self.steer(course, now, false);
+        if pictures {
+            self.steer(course, now, false); // so much waits now
+        }
         if let Some(media) = &mut course.media {
             self.tell(media);
         }
@@ -528,8 +531,8 @@ impl Task {
             };
             if let Some(left_out) = self.shared.may_say(&self.viewer, Visit::Switched) {
                 let (viewer, wish) = (&self.viewer.name, section.quality.name());
-                let rung = now.share.name();
-                tracing::info!(viewer, camera, rung, wish, "viewer switched to {what}{left_out}");
+                let (rung, pictures) = (now.share.name(), if now.base_only { "every second" } else { "all" });
+                tracing::info!(viewer, camera, rung, pictures, wish, "viewer switched to {what}{left_out}");
             }
         }
     }

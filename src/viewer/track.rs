@@ -82,9 +82,8 @@ struct Target {
 /// A rung of a camera.
 struct Rung {
     source: Arc<Source>,
-    share: Share,
-    /// Whether its disposable pictures are left out.
-    base_only: bool,
+    /// Which rung, and whether its disposable pictures are left out.
+    layers: Layers,
     pictures: Subscription<VideoUnit>,
 }
 
@@ -96,7 +95,7 @@ impl Source {
 
 impl Rung {
     fn is(&self, source: &Arc<Source>, share: Share) -> bool {
-        self.share == share && Arc::ptr_eq(&self.source, source)
+        self.layers.share == share && Arc::ptr_eq(&self.source, source)
     }
 }
 
@@ -148,8 +147,7 @@ impl Track {
 
     /// The camera that it is sending, and what of it.
     pub(super) fn gets(&self) -> Option<(&str, Layers)> {
-        let of = |at: &Rung| Layers { share: at.share, base_only: at.base_only };
-        self.at.as_ref().map(|at| (&*at.source.camera.name, of(at)))
+        self.at.as_ref().map(|at| (&*at.source.camera.name, at.layers))
     }
 
     /// Whether these changed since the previous call.
@@ -164,12 +162,14 @@ impl Track {
         *offered = *changes.borrow_and_update();
         let chosen = self.ladder.at();
         let share = offered.nearest(chosen.share.max(self.wish.largest())); // the smaller one
-        let base_only = chosen.base_only && chosen.share == share;
+        let layers = Layers { share, base_only: chosen.base_only && chosen.share == share };
         if let Some(at) = self.at.as_mut().filter(|at| at.is(source, share)) {
-            self.changed |= std::mem::replace(&mut at.base_only, base_only) != base_only;
-        }
-        if let Some(now) = self.next.as_mut().or(self.at.as_mut()).filter(|now| now.is(source, share)) {
-            now.base_only = base_only;
+            self.changed |= std::mem::replace(&mut at.layers, layers) != layers;
+            if self.next.is_none() {
+                return;
+            }
+        } else if let Some(next) = self.next.as_mut().filter(|next| next.is(source, share)) {
+            next.layers = layers;
             return;
         }
         self.switch.cancel(&mut self.ready);
@@ -180,7 +180,7 @@ impl Track {
             Some(_) => Some(hub.subscribe_next()),
             None => Some(hub.subscribe()),
         }
-        .map(|pictures| Rung { source: source.clone(), share, base_only, pictures });
+        .map(|pictures| Rung { source: source.clone(), layers, pictures });
     }
 
     /// The next picture to send. The task is woken when there is one.
@@ -204,7 +204,7 @@ impl Track {
     ) -> Option<Arc<VideoUnit>> {
         loop {
             if let Some(unit) = self.ready.pop_front() {
-                if unit.disposable && self.at.as_ref().is_some_and(|at| at.base_only) {
+                if unit.disposable && self.at.as_ref().is_some_and(|at| at.layers.base_only) {
                     continue;
                 }
                 return Some(unit);

@@ -496,7 +496,7 @@ impl Estimator {
             State::Draining | State::Competing | State::Silent => (PACE.1, PACE.1),
             _ => PACE,
         };
-        let held = self.backlog_s(now_s) > HOLD_S && (draining || self.unsent.is_some());
+        let held = (draining || self.unsent.is_some()) && self.backlog_s(now_s) > HOLD_S;
         let fast = if draining { 0.0 } else { self.free_pace };
         let known = self.capacity.map_or(f64::MAX, |capacity| PACE_KNOWN * capacity);
         Drive {

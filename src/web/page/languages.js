@@ -420,8 +420,8 @@ export const LANGUAGES = [
       'Details': 'Details',
       'Close details': 'Details schließen',
       'Quality': 'Qualität',
-      'The largest picture that the device sends to this browser. If the link carries less, the device sends a smaller one.':
-        'Das größte Bild, das das Gerät an diesen Browser sendet. Trägt die Verbindung weniger, sendet es ein kleineres.',
+      'The largest picture that the device sends to this browser. If the link carries less, the device sends fewer pictures or smaller ones.':
+        'Das größte Bild, das das Gerät an diesen Browser sendet. Trägt die Verbindung weniger, sendet es weniger Bilder oder kleinere.',
       'This size is for an enlarged camera. Cameras shown side by side are sent smaller.':
         'Diese Größe gilt für eine vergrößerte Kamera. Nebeneinander kommen Kameras kleiner.',
       'Delay': 'Verzögerung',
@@ -1062,8 +1062,8 @@ export const LANGUAGES = [
       'Details': 'Détails',
       'Close details': 'Fermer les détails',
       'Quality': 'Qualité',
-      'The largest picture that the device sends to this browser. If the link carries less, the device sends a smaller one.':
-        'La plus grande image que l’appareil envoie à ce navigateur. Si la liaison en porte moins, il en envoie une plus petite.',
+      'The largest picture that the device sends to this browser. If the link carries less, the device sends fewer pictures or smaller ones.':
+        'La plus grande image que l’appareil envoie à ce navigateur. Si la liaison en porte moins, il envoie moins d’images ou de plus petites.',
       'This size is for an enlarged camera. Cameras shown side by side are sent smaller.':
         'C’est celle d’une caméra agrandie. Côte à côte, elles arrivent plus petites.',
       'Delay': 'Délai',
