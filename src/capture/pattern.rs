@@ -122,7 +122,8 @@ impl Pattern {
             let rows = (size.height * 72 / 100) as usize..stamp::top(size);
             for row in rows.clone() {
                 // At places that no encoder can predict from the previous picture.
-                let from = (number as usize * 7_919 + (row - rows.start) * 104_729) % (NOISE_BYTES - width);
+                let from = number * 7_919 + (row - rows.start) as u64 * 104_729;
+                let from = (from % (NOISE_BYTES - width) as u64) as usize;
                 luma[row * width..][..width].copy_from_slice(&self.noise[from..][..width]);
             }
         }
@@ -257,7 +258,9 @@ mod tests {
         let size = Size::new(640, 480);
         let (plain, noisy) = (Pattern::new(size, 30), Pattern::new(size, 30).with_noise());
         let pts = Pts::from_micros(5 * SECOND_US);
-        let [plain, first, second] = [plain.draw(1, pts), noisy.draw(1, pts), noisy.draw(2, pts)];
+        let many = 1 << 33; // after nine years; the processor may have 32 bits
+        let [plain, first, second] =
+            [plain.draw(many, pts), noisy.draw(many, pts), noisy.draw(many + 1, pts)];
         let rows = |picture: &I420| picture.planes().0.chunks(640).map(<[u8]>::to_vec).collect::<Vec<_>>();
         let [plain, first, second] = [plain, first, second].map(|picture| rows(&picture));
         let different = |row: usize| first[row].iter().zip(&second[row]).filter(|(a, b)| a != b).count();
