@@ -45,7 +45,7 @@ mod track;
 mod turn;
 mod unconnected;
 mod uplink;
-mod wire;
+pub mod wire;
 mod wishes;
 
 pub use places::share;

@@ -9,7 +9,7 @@
 # fixed, add a test with these bytes. New inputs are kept in target/fuzz/TARGET/corpus.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-targets=(offer signal whep join config camera door datagrams)
+targets=(offer signal whep join config camera door datagrams reports)
 usage() { sed -n '2,10s/^# \{0,1\}//p' tests/fuzz/run.sh >&2; exit 2; }
 [ $# -gt 0 ] || usage
 

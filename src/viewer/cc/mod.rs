@@ -80,7 +80,7 @@ pub(super) enum Kind {
 
 /// What a viewer reports about one packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Report {
+pub struct Report {
     /// Its transport-wide sequence number.
     pub number: u16,
     /// When it arrived, by the viewer's clock; `None`: it had not arrived.

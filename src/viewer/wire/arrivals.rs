@@ -4,14 +4,15 @@
 
 use std::time::Duration;
 
-use crate::viewer::cc::{REMEMBERED, Report};
+use crate::viewer::cc::REMEMBERED;
+pub use crate::viewer::cc::Report;
 use crate::viewer::port::reports::{TRANSPORT_FEEDBACK, TRANSPORT_WIDE};
 
 /// Bytes before the chunks: header and sources (12), base number and count (4), reference time and report
 /// number (4).
 const HEAD: usize = 20;
 /// Maximum number of packets in the reports of a compound packet. 24 bytes can claim that 8,191 packets are missing.
-const MOST: usize = REMEMBERED;
+pub const MOST: usize = REMEMBERED;
 /// Unit of the reference time.
 const REFERENCE: Duration = Duration::from_millis(64);
 /// Unit of the differences between two arrivals, in microseconds.
@@ -21,7 +22,7 @@ const WRAP: u32 = 1 << 24;
 
 /// Combines the reference times of all reports of a viewer into one clock.
 #[derive(Debug, Default)]
-pub(super) struct Clock {
+pub struct Clock {
     newest: Option<u64>,
 }
 
@@ -47,7 +48,7 @@ impl Clock {
 
 /// Adds the arrivals reported in a decrypted compound packet to `out`. An invalid report adds nothing. Returns
 /// whether there is anything else in it: other packets, or bytes that are not a whole packet.
-pub(super) fn read(compound: &[u8], clock: &mut Clock, out: &mut Vec<Report>) -> bool {
+pub fn read(compound: &[u8], clock: &mut Clock, out: &mut Vec<Report>) -> bool {
     let (mut rest, mut others) = (compound, false);
     while let [first, kind, high, low, ..] = *rest {
         let length = 4 * (usize::from(u16::from_be_bytes([high, low])) + 1);

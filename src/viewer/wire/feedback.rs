@@ -12,7 +12,7 @@ use rtc::rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
 
 /// A piece of feedback.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Feedback {
+pub enum Feedback {
     /// A keyframe of this source is requested (PLI, FIR; RFC 4585 section 6.3.1, RFC 5104 section 4.3.1).
     Keyframe(u32),
     /// These packets of this source are lost (NACK, RFC 4585 section 6.2.1). A number may be repeated.
@@ -34,7 +34,7 @@ pub(super) enum Feedback {
 }
 
 /// Parses a decrypted compound packet. An invalid one yields nothing.
-pub(super) fn read(mut compound: &[u8]) -> Vec<Feedback> {
+pub fn read(mut compound: &[u8]) -> Vec<Feedback> {
     let packets = rtcp::packet::unmarshal(&mut compound).unwrap_or_default();
     packets.iter().flat_map(|packet| of(packet.as_ref())).collect()
 }

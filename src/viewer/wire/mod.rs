@@ -7,14 +7,14 @@
 //!  time ─────► report ───────────────────────────┘
 //! ```
 //!
-//! What the viewer reports goes to the estimator (see [`super::cc`]), which sets the pace.
+//! What the viewer reports goes to the estimator (see `viewer::cc`), which sets the pace.
 //!
-//! Each picture is a [`Stream`] with its own [`Resend`]; all share the transport-wide numbers and the seal.
+//! Each picture is a `Stream` with its own `Resend`; all share the transport-wide numbers and the seal.
 
-mod arrivals;
+pub mod arrivals;
 mod batch;
 mod carried;
-mod feedback;
+pub mod feedback;
 mod packet;
 mod rate;
 mod release;

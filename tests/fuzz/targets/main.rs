@@ -5,6 +5,7 @@
 mod camera;
 mod door;
 mod join;
+mod reports;
 mod text;
 
 use std::sync::OnceLock;
@@ -12,7 +13,7 @@ use std::sync::OnceLock;
 /// Takes any bytes, and panics on a fault of ours.
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 8] = [
+const TARGETS: [(&str, Target); 9] = [
     ("offer", text::offer),
     ("signal", text::signal),
     ("whep", text::whep),
@@ -21,6 +22,7 @@ const TARGETS: [(&str, Target); 8] = [
     ("door", door::door),
     ("datagrams", door::datagrams),
     ("camera", camera::camera),
+    ("reports", reports::reports),
 ];
 
 static TARGET: OnceLock<Target> = OnceLock::new();
