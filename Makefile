@@ -14,7 +14,7 @@ MINUTES ?= 60
 PROSE := ':!tests/data' ':!tests/fuzz/seeds' ':!*.lock' ':!*package-lock.json' ':!LICENSE*' ':!*.png' ':!*.svg' \
   ':!src/web/page/languages.js' ':!tests/browser/unit/language.test.mjs'
 
-.PHONY: help run quick test test-device deb-boards test-installed test-long check cross test-cross deb test-deb soak fuzz bench bench-net test-fresh
+.PHONY: help run quick test test-device deb-boards test-installed test-long check cross test-cross deb test-deb soak fuzz bench bench-net plots test-fresh
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
@@ -83,7 +83,7 @@ soak: ## let viewers come and go on an emulated board for an hour and draw cost 
 	cargo test --locked --no-run --test it
 	env $$(tests/setup.sh places) PEERCAM_SOAK_MINUTES=$(MINUTES) PEERCAM_SOAK_TABLE=$(CURDIR)/target/soak.csv tests/net.sh \
 	  cargo test --locked --offline --test it soak:: -- --nocapture
-	tests/soak/plot.py target/soak.csv target/soak.svg
+	tests/plot.py soak target/soak.csv target/soak.svg
 
 fuzz: ## feed mutated input to everything that reads foreign bytes; EACH=3600 for an hour each, TESTS='offer whep' for some
 	@tests/setup.sh build
@@ -92,6 +92,12 @@ fuzz: ## feed mutated input to everything that reads foreign bytes; EACH=3600 fo
 bench-net: ## print what pacing and estimate do on each model of a link
 	@tests/setup.sh build
 	@cargo test --locked --quiet --lib -- --ignored --exact viewer::cc::tests::lines --nocapture | grep ^scenario=
+
+plots: ## draw docs/link-*.svg: estimate and queue over time, on models of a link
+	@tests/setup.sh build
+	@for link in fall rfc8867-5.1; do \
+	  CC=$$link cargo test --locked --quiet --lib -- --ignored --exact viewer::cc::tests::run --nocapture | tests/plot.py link docs/link-$$link.svg; \
+	done
 
 bench: ## measure the figures of docs/measured.md
 	@tests/setup.sh build net browser peers
