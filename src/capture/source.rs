@@ -133,7 +133,7 @@ impl Chooser {
         self.stand_in = None;
         self.tried.clear();
         if self.config.device.is_built_in() {
-            let name = if self.config.device == config::CameraDevice::Noise { "noise" } else { "pattern" };
+            let name = self.config.device.name();
             return Ok(Chosen::Pattern(format!("configured: device = \"{name}\"")));
         }
         match cameras::choose(&self.config) {

@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use super::{
-    Audio, Camera, CameraDevice, Config, Effort, Ice, Microphone, Public, Tls, Video, Watching, Web,
-};
+use super::{Audio, Camera, Config, Effort, Ice, Microphone, Public, Tls, Video, Watching, Web};
 
 /// A key whose value changed, or a camera that was added or removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,19 +152,13 @@ impl Camera {
 fn video(section: &str, video: &Video) -> Written {
     let Video { device, others: _, size, frame_rate, pixel_format, bitrate_bps, effort, keep_open, controls } =
         video;
-    let device = match device {
-        CameraDevice::Auto => "auto",
-        CameraDevice::Pattern => "pattern",
-        CameraDevice::Noise => "noise",
-        CameraDevice::Device(name) => name.as_str(),
-    };
     let effort = match effort {
         Effort::Low => "low",
         Effort::Medium => "medium",
         Effort::High => "high",
     };
     let all = vec![
-        ("device", device.to_owned()),
+        ("device", device.name().to_owned()),
         ("size", size.to_string()),
         ("frame_rate", frame_rate.to_string()),
         ("pixel_format", pixel_format.map_or("auto", |f| f.fourcc()).to_owned()),

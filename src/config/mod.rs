@@ -97,6 +97,16 @@ pub enum CameraDevice {
 }
 
 impl CameraDevice {
+    /// Its value in the configuration.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Auto => "auto",
+            Self::Pattern => "pattern",
+            Self::Noise => "noise",
+            Self::Device(name) => name,
+        }
+    }
+
     /// Whether it is the test picture, with noise or without.
     pub fn is_built_in(&self) -> bool {
         matches!(self, Self::Pattern | Self::Noise)

@@ -36,3 +36,11 @@ pub struct AudioUnit {
     /// RTP payload; never empty, because DTX sends no packet at all.
     pub payload: Bytes,
 }
+
+#[cfg(test)]
+impl VideoUnit {
+    /// A unit for tests that was ready when it was captured, without payloads.
+    pub(crate) fn bare(pts: Pts, rtp_time: u32, idr: bool) -> Self {
+        Self { pts, taken: pts, ready: pts, rtp_time, idr, disposable: false, payloads: vec![] }
+    }
+}

@@ -367,15 +367,7 @@ mod tests {
 
     fn unit(n: u32, idr: bool) -> Arc<VideoUnit> {
         let pts = Pts::from_micros(u64::from(n));
-        Arc::new(VideoUnit {
-            pts,
-            taken: pts,
-            ready: pts,
-            rtp_time: n,
-            idr,
-            disposable: false,
-            payloads: vec![],
-        })
+        Arc::new(VideoUnit::bare(pts, n, idr))
     }
 
     fn sound(n: u32) -> Arc<AudioUnit> {
@@ -428,15 +420,7 @@ mod tests {
         let mut encode = || {
             let pts = Pts::from_micros(encoded * 33_333);
             let idr = hub.begin(pts, false, pts);
-            hub.publish(&Arc::new(VideoUnit {
-                pts,
-                taken: pts,
-                ready: pts,
-                rtp_time: encoded as u32,
-                idr,
-                disposable: false,
-                payloads: vec![],
-            }));
+            hub.publish(&Arc::new(VideoUnit::bare(pts, encoded as u32, idr)));
             encoded += 1;
             keyframes += u32::from(idr);
             keyframes

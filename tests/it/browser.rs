@@ -66,17 +66,17 @@ impl Browser {
         let certificate = pem.parse_x509().expect("a certificate");
         let key = ring::digest::digest(&ring::digest::SHA256, certificate.public_key().raw);
         let pin = STANDARD.encode(key);
-        let mut command = Command::new("node");
-        command.arg(file("browser/watch.mjs")).arg("chromium");
-        command.env("CHROMIUM_FLAGS", format!("--ignore-certificate-errors-spki-list={pin}"));
-        Self::start_by(&mut command, "chromium")
+        Self::with_flags(&format!("--ignore-certificate-errors-spki-list={pin}"))
     }
 
     /// Starts Chromium so that its pages' offers name its addresses, instead of names that somebody has to resolve.
     pub(crate) fn with_addresses() -> Self {
+        Self::with_flags("--disable-features=WebRtcHideLocalIpsWithMdns")
+    }
+
+    fn with_flags(flags: &str) -> Self {
         let mut command = Command::new("node");
-        command.arg(file("browser/watch.mjs")).arg("chromium");
-        command.env("CHROMIUM_FLAGS", "--disable-features=WebRtcHideLocalIpsWithMdns");
+        command.arg(file("browser/watch.mjs")).arg("chromium").env("CHROMIUM_FLAGS", flags);
         Self::start_by(&mut command, "chromium")
     }
 
@@ -236,6 +236,13 @@ pub(crate) fn are_bars(seen: &Value) -> bool {
 /// Asserts that they are.
 pub(crate) fn assert_bars(seen: &Value, what: &str) {
     assert!(are_bars(seen), "{what}: {seen}, not {BARS:?}");
+}
+
+/// The longest time without a new picture among the facts of [`Browser::watch`], without time that the machine lost.
+pub(crate) fn longest_gap(facts: &Value, ticker: &Ticker) -> Duration {
+    let at = |unix_ms: &Value| ticker.at(unix_ms.as_f64().expect("a time"));
+    let gaps = facts["gaps"].as_array().expect("gaps").iter().map(|gap| (at(&gap[0]), at(&gap[1])));
+    ticker.longest(gaps)
 }
 
 /// A number in the facts.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::browser::{Browser, number};
+use crate::browser::{Browser, longest_gap, number};
 use crate::daemon::{Daemon, status};
 use crate::file;
 use crate::lab::{Host, Switch, url};
@@ -106,12 +106,16 @@ impl Seen {
     }
 }
 
-/// Watches with all of them at once.
-fn watch<const N: usize>(viewers: [&mut Viewer; N], seconds: u32) -> [Seen; N] {
+/// Watches with all of them at once; returns the facts of each.
+fn facts<const N: usize>(viewers: [&mut Viewer; N], seconds: u32) -> [Value; N] {
     thread::scope(|scope| {
         let each = viewers.map(|viewer| scope.spawn(move || viewer.browser.watch(seconds)));
-        each.map(|watching| Seen::of(&watching.join().expect("watched")))
+        each.map(|watching| watching.join().expect("watched"))
     })
+}
+
+fn watch<const N: usize>(viewers: [&mut Viewer; N], seconds: u32) -> [Seen; N] {
+    facts(viewers, seconds).each_ref().map(Seen::of)
 }
 
 /// What Chromium sees of the daemon over a link that carries this much.
@@ -185,20 +189,14 @@ fn browsers_are_sent_every_second_picture_and_all_of_them_again() {
     let mut others = [home.join("dsl", "chromium", 1, None), home.join("cable", "firefox", 2, None)];
     for (kbps, base_only) in [(Some(1_900), true), (None, false)] {
         others.iter().for_each(|viewer| carries(&home.switch, &viewer.port, kbps));
-        let end = Instant::now() + FOUND;
-        let expected = ("full".to_owned(), base_only);
-        let start = Instant::now();
+        let (start, expected) = (Instant::now(), ("full".to_owned(), base_only));
         while others.iter().any(|viewer| home.gets(viewer) != expected) {
-            assert!(Instant::now() < end, "{kbps:?}: not every viewer gets {expected:?}");
+            assert!(start.elapsed() < FOUND, "{kbps:?}: not every viewer gets {expected:?}");
             thread::sleep(Duration::from_millis(500));
         }
         println!("{kbps:?}: after {:.1?}", start.elapsed());
         let [chromium, firefox] = &mut others;
-        let looks = thread::scope(|scope| {
-            let each = [&mut fast, chromium, firefox];
-            let each = each.map(|viewer| scope.spawn(move || viewer.browser.watch(6)));
-            each.map(|watching| watching.join().expect("watched"))
-        });
+        let looks = facts([&mut fast, chromium, firefox], 6);
         let [alone, seen @ ..] = looks.each_ref().map(Seen::of);
         println!("{kbps:?}: fast {alone:.1?}, the others {seen:.1?}");
         for (look, seen) in looks[1..].iter().zip(&seen) {
@@ -229,13 +227,10 @@ fn a_link_that_falls_and_rises_is_followed_at_low_delay() {
             carries(&home.switch, &port, Some(kbps));
             watching.join().expect("watched")
         });
-        let at = |unix_ms: &Value| ticker.at(unix_ms.as_f64().expect("a time"));
-        let gaps = change["gaps"].as_array().expect("gaps").iter().map(|gap| (at(&gap[0]), at(&gap[1])));
-        let gap = ticker.longest(gaps);
+        let gap = longest_gap(&change, &ticker);
         ticker.judge(start, Instant::now());
         thread::sleep(Duration::from_secs(4));
         let [seen] = watch([&mut viewer], 8);
-        home.gets(&viewer);
         println!("{kbps} kbit/s: longest gap at the change {gap:.0?}; then {seen:.1?}");
         assert!(gap < Duration::from_millis(1_000), "{kbps} kbit/s: no picture for {gap:.0?}");
         assert!(seen.bps > least * 1e3 * f64::from(kbps), "{kbps} kbit/s: {seen:.1?}");

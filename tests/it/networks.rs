@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::board::{self, Board};
-use crate::browser::{Browser, assert_bars, number};
+use crate::browser::{Browser, assert_bars, longest_gap, number};
 use crate::daemon::{Daemon, status};
 use crate::lab::{Host, Switch, cable, url};
 use crate::place;
@@ -63,9 +63,7 @@ fn disturbed(browser: &mut Browser, act: impl FnOnce()) -> f64 {
     });
     assert!(number(&seen, "/presented") > 30., "{seen:#}");
     ticker.judge(start, Instant::now());
-    let at = |unix_ms: &Value| ticker.at(unix_ms.as_f64().expect("a time"));
-    let gaps = seen["gaps"].as_array().expect("gaps").iter().map(|gap| (at(&gap[0]), at(&gap[1])));
-    ticker.longest(gaps).as_secs_f64() * 1000.
+    longest_gap(&seen, &ticker).as_secs_f64() * 1000.
 }
 
 /// ```text

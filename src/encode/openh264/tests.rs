@@ -12,6 +12,11 @@ fn at(n: u64) -> Pts {
     Pts::from_micros(n * 1_000_000 / 30)
 }
 
+/// The access unit with start codes.
+fn annex_b(unit: &AccessUnit) -> Vec<u8> {
+    unit.nals.iter().flat_map(|nal| [&[0, 0, 0, 1], *nal].concat()).collect()
+}
+
 /// A picture that always changes: noise that moves sideways, below noise that is new in each picture. It can
 /// be coded at all of the bitrates that are tested here, and uses up the highest.
 struct Moving {
@@ -63,8 +68,7 @@ fn the_bitrate_follows_within_two_seconds_without_an_idr() {
             for _ in 0..30 {
                 let unit = encoder.encode(moving.next(), at(n), n == 0).expect("no frame is skipped");
                 assert_eq!(unit.idr, n == 0, "frame {n}");
-                let bytes: Vec<u8> =
-                    unit.nals.iter().flat_map(|nal| [&[0, 0, 0, 1], *nal].concat()).collect();
+                let bytes = annex_b(&unit);
                 *second += bytes.len();
                 let decoded = decoder.decode(&bytes).expect("decodable").expect("a picture");
                 assert_eq!(decoded.dimensions(), (640, 480), "frame {n}");
@@ -119,7 +123,7 @@ fn every_second_picture_may_be_left_out_at_any_time() {
         leaves_out ^= random.part() < 0.1;
         let unit = encoder.encode(moving.next(), at(n), idr).expect("encoded");
         assert_eq!(unit.disposable, since_idr % 2 == 1, "picture {n}");
-        let bytes: Vec<u8> = unit.nals.iter().flat_map(|nal| [&[0, 0, 0, 1], *nal].concat()).collect();
+        let bytes = annex_b(&unit);
         if n >= 300 && !idr {
             all += bytes.len();
             base += if unit.disposable { 0 } else { bytes.len() };

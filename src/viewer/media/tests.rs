@@ -15,15 +15,7 @@ fn at(n: u64) -> Pts {
 
 fn picture(n: u64, idr: bool) -> Arc<VideoUnit> {
     let pts = at(n);
-    Arc::new(VideoUnit {
-        pts,
-        taken: pts,
-        ready: pts,
-        rtp_time: n as u32,
-        idr,
-        disposable: false,
-        payloads: vec![],
-    })
+    Arc::new(VideoUnit::bare(pts, n as u32, idr))
 }
 
 fn sound(n: u64) -> Arc<AudioUnit> {
@@ -202,8 +194,7 @@ fn a_link_that_does_not_carry_all_pictures_gets_those_that_others_refer_to() {
     };
     let publish = |from| {
         for n in from..from + 6 {
-            let unit =
-                VideoUnit { disposable: n % 2 == 1, ..Arc::into_inner(picture(n, n == 0)).expect("own") };
+            let unit = VideoUnit { disposable: n % 2 == 1, ..VideoUnit::bare(at(n), n as u32, n == 0) };
             video.hub(Share::Full).publish(&Arc::new(unit));
         }
     };

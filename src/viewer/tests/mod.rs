@@ -321,10 +321,7 @@ impl World {
             Bytes::copy_from_slice(&[&[0x41][..], &self.pictures.to_be_bytes(), &[7; 800]].concat());
         let payloads = vec![payload; parts];
         let rtp_time = VIDEO.ticks(pts);
-        Some(Unit::Video(
-            0,
-            Arc::new(VideoUnit { pts, taken: pts, ready: pts, rtp_time, idr, disposable: false, payloads }),
-        ))
+        Some(Unit::Video(0, Arc::new(VideoUnit { payloads, ..VideoUnit::bare(pts, rtp_time, idr) })))
     }
 
     fn pts(&self, at: Instant) -> Pts {

@@ -233,15 +233,7 @@ fn reports_count_what_was_sent() {
 fn rung_picture(pts: Pts, idr: bool, share: Share) -> VideoUnit {
     let payload = [&[if idr { 0x65 } else { 0x41 }, share.index() as u8][..], &[7; 800]].concat();
     let rtp_time = VIDEO.ticks(pts);
-    VideoUnit {
-        pts,
-        taken: pts,
-        ready: pts,
-        rtp_time,
-        idr,
-        disposable: false,
-        payloads: vec![payload.into(); PARTS],
-    }
+    VideoUnit { payloads: vec![payload.into(); PARTS], ..VideoUnit::bare(pts, rtp_time, idr) }
 }
 
 #[test]

@@ -123,7 +123,7 @@ impl House {
             let parts = (bytes / PAYLOAD as f64).ceil().max(1.0);
             let payload = Bytes::from(vec![if idr { 0x65 } else { 0x41 }; (bytes / parts) as usize]);
             let (rtp_time, payloads) = (VIDEO.ticks(pts), vec![payload; parts as usize]);
-            let unit = VideoUnit { pts, taken: pts, ready: pts, rtp_time, idr, disposable, payloads };
+            let unit = VideoUnit { disposable, payloads, ..VideoUnit::bare(pts, rtp_time, idr) };
             hub.publish(&Arc::new(unit));
         }
     }

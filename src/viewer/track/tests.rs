@@ -15,15 +15,7 @@ fn at(n: u64) -> Pts {
 
 fn unit(n: u64, idr: bool) -> Arc<VideoUnit> {
     let pts = at(n);
-    Arc::new(VideoUnit {
-        pts,
-        taken: pts,
-        ready: pts,
-        rtp_time: n as u32,
-        idr,
-        disposable: false,
-        payloads: vec![],
-    })
+    Arc::new(VideoUnit::bare(pts, n as u32, idr))
 }
 
 /// A switch, and what it has sent.
@@ -293,15 +285,7 @@ impl Rungs {
 /// that any decoder accepts, without freezes.
 #[test]
 fn a_random_walk_over_the_rungs_is_one_stream() {
-    let make = |pts: Pts, idr, share: Share| VideoUnit {
-        pts,
-        taken: pts,
-        ready: pts,
-        rtp_time: share.index() as u32,
-        idr,
-        disposable: false,
-        payloads: vec![],
-    };
+    let make = |pts: Pts, idr, share: Share| VideoUnit::bare(pts, share.index() as u32, idr);
     for seed in 0..20u64 {
         let mut rungs = Rungs::new(seed, make, Some(60), Duration::from_millis(25));
         let (mut track, mut random) = (rungs.track(Quality::Full), Random(seed + 1_000));
@@ -347,7 +331,7 @@ fn a_random_walk_over_the_rungs_is_one_stream() {
 fn a_random_walk_over_two_cameras_is_one_stream() {
     fn make<const CAMERA: u32>(pts: Pts, idr: bool, share: Share) -> VideoUnit {
         let rtp_time = CAMERA * 10 + share.index() as u32;
-        VideoUnit { pts, taken: pts, ready: pts, rtp_time, idr, disposable: false, payloads: vec![] }
+        VideoUnit::bare(pts, rtp_time, idr)
     }
     // Time from capture to the encoders: equal, one camera slower by more than a picture, and one so slow
     // that holding back does not help.

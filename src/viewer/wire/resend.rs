@@ -254,15 +254,7 @@ mod tests {
             for _ in 0..packets {
                 let pts = Pts::from_micros(self.number.into());
                 let payloads = vec![vec![self.number as u8; PAYLOAD].into()];
-                let unit = VideoUnit {
-                    pts,
-                    taken: pts,
-                    ready: pts,
-                    rtp_time: 1,
-                    idr: false,
-                    disposable: false,
-                    payloads,
-                };
+                let unit = VideoUnit { payloads, ..VideoUnit::bare(pts, 1, false) };
                 let part = Part { unit: unit.into(), part: 0, transport_wide: None, playout_delay: None };
                 self.resend.sent(self.number, part, self.start + Duration::from_millis(self.now));
                 self.number = self.number.wrapping_add(1);

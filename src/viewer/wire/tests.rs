@@ -54,10 +54,7 @@ fn picture(section: usize, n: u64) -> Unit {
 fn coded(section: usize, n: u64, idr: bool) -> Unit {
     let pts = Pts::from_micros(1_000_000 + n * 33_333);
     let (rtp_time, payloads) = (n as u32 * 3_000, vec![vec![n as u8; 900].into(); PARTS]);
-    Unit::Video(
-        section,
-        Arc::new(VideoUnit { pts, taken: pts, ready: pts, rtp_time, idr, disposable: false, payloads }),
-    )
+    Unit::Video(section, Arc::new(VideoUnit { payloads, ..VideoUnit::bare(pts, rtp_time, idr) }))
 }
 
 fn sound(n: u64) -> Unit {
