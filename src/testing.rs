@@ -22,9 +22,4 @@ impl Random {
     pub(crate) fn part(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
-
-    /// A normally distributed number (approximated as by Irwin and Hall).
-    pub(crate) fn normal(&mut self) -> f64 {
-        (0..12).map(|_| self.part()).sum::<f64>() - 6.0
-    }
 }

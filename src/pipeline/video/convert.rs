@@ -134,11 +134,8 @@ impl<'a> Conversion<'a> {
                 Some(Input::Expected(mode)) => {
                     self.opened = Pts::now();
                     self.expect(mode);
-                    match &mut self.showing {
-                        // The reason does not apply any more.
-                        Showing::Slate { why: snapshot::Error::Private, .. } => self.show(Showing::Nothing),
-                        Showing::Slate { waits, .. } => *waits = true,
-                        _ => {}
+                    if let Showing::Slate { waits, .. } = &mut self.showing {
+                        *waits = true;
                     }
                     self.plan();
                     self.prepare(); // even if it was planned before: the encoder may be gone
@@ -316,6 +313,12 @@ impl<'a> Conversion<'a> {
     }
 
     fn slate(&mut self) {
+        // The capture thread says so only later, and it may first look for the camera.
+        if let Showing::Slate { why: snapshot::Error::Private, .. } = self.showing
+            && !self.context.private.is_on()
+        {
+            self.show(Showing::Nothing);
+        }
         let Showing::Slate { why, last, waits } = &mut self.showing else { return };
         let Context { stream, snapshots, .. } = self.context;
         if !*waits {
@@ -368,5 +371,39 @@ impl<'a> Conversion<'a> {
             let superseded = old.is_some_and(|old| old.picture.is_some());
             self.context.status.counters.superseded.add(superseded.into());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::poll;
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::pipeline::camera::Camera;
+    use crate::pipeline::video::tests::context;
+    use crate::privacy::Privacy;
+
+    /// Who requests a snapshot as soon as privacy is off gets a picture, though the camera is not open yet.
+    #[tokio::test]
+    async fn privacy_that_is_off_again_refuses_no_snapshot() {
+        let (camera, privacy) = (Camera::new("front", "Front"), watch::Sender::default());
+        let context = context(&camera, config::Video::default(), privacy.subscribe());
+        let link = Link::default();
+        let mut conversion = Conversion::new(&context, &link);
+        privacy.send_replace(Privacy { all: true, ..Privacy::default() });
+        conversion.no_picture(snapshot::Error::Private, false);
+        let ask = async |conversion: &mut Conversion| {
+            let mut taken = pin!(camera.snapshots.take());
+            assert!(poll!(&mut taken).is_pending());
+            conversion.slate();
+            camera.snapshots.serve(|| Ok("the camera's".into()));
+            taken.await
+        };
+        assert!(matches!(ask(&mut conversion).await, Err(snapshot::Error::Private)));
+        privacy.send_replace(Privacy::default());
+        assert_eq!(ask(&mut conversion).await.expect("a picture"), "the camera's");
     }
 }

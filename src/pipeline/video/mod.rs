@@ -169,28 +169,38 @@ mod tests {
     use crate::privacy::Privacy;
     use crate::status::Status;
 
-    /// A camera that is kept open, and that nobody watches, costs the other cameras nothing.
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_camera_that_nobody_watches_rests_even_if_it_is_kept_open() {
-        let (camera, budget) = (Camera::new("front", "Front"), Arc::<Budget>::default());
-        let size = Size::new(160, 90);
-        let device = config::CameraDevice::Pattern;
-        let config = config::Video { device, size, keep_open: true, ..Default::default() };
-        let _video = Video::spawn(Context {
+    /// What the threads of `camera` share.
+    pub(super) fn context(
+        camera: &Camera,
+        config: config::Video,
+        privacy: watch::Receiver<Privacy>,
+    ) -> Context {
+        Context {
             threads: Threads::Only,
             config: watch::channel(config).1,
             stream: camera.video.clone(),
             status: Status::default().source(),
             snapshots: camera.snapshots.clone(),
             clock: RtpClock { hz: VIDEO_HZ, offset: 0 },
-            private: Private::of(watch::channel(Privacy::default()).1, "front"),
+            private: Private::of(privacy, "front"),
             hotplug: watch::channel(0).1,
             pressure: watch::channel(None).1,
-            budget: budget.clone(),
+            budget: Arc::default(),
             heartbeats: Arc::default(),
             stop: CancellationToken::new(),
-        })
-        .expect("threads");
+        }
+    }
+
+    /// A camera that is kept open, and that nobody watches, costs the other cameras nothing.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_camera_that_nobody_watches_rests_even_if_it_is_kept_open() {
+        let camera = Camera::new("front", "Front");
+        let device = config::CameraDevice::Pattern;
+        let config =
+            config::Video { device, size: Size::new(160, 90), keep_open: true, ..Default::default() };
+        let context = context(&camera, config, watch::channel(Privacy::default()).1);
+        let budget = context.budget.clone();
+        let _video = Video::spawn(context).expect("threads");
         let other = budget.open();
         let until = async |counts: bool| {
             for _ in 0..1_000 {

@@ -43,15 +43,15 @@ impl Encoder {
         self.follows = if self.follows == 0.0 { bps } else { self.follows + lag * (bps - self.follows) };
         let part = 2.0 * if disposable { 1.0 - BASE_PART } else { BASE_PART };
         let target = part * self.follows / fps / 8.0;
-        self.motion = 0.9 * self.motion + 0.07 * self.random.normal();
-        let noise = (0.12 * self.random.normal() + self.motion).exp();
+        self.motion = 0.9 * self.motion + 0.07 * normal(&mut self.random);
+        let noise = (0.12 * normal(&mut self.random) + self.motion).exp();
         let spike = if self.random.part() < 0.01 { 2.0 } else { 1.0 };
         let corrected = (1.0 - self.debt / (10.0 * target)).clamp(0.4, 1.3);
         let limit = part * needs / fps / 8.0;
         let mut size = (target * noise * spike * corrected).min(limit * noise * spike);
         if idr {
             let usual = self.follows / 30.0 / 8.0;
-            size = (usual.min(2.0 * limit) * 5.0 * (0.1 * self.random.normal()).exp()).max(2_500.0);
+            size = (usual.min(2.0 * limit) * 5.0 * (0.1 * normal(&mut self.random)).exp()).max(2_500.0);
         } else if changed {
             size = target.max(limit.min(target)) * 4.0;
         }
@@ -69,4 +69,9 @@ fn the_encoder_follows_its_bitrate() {
         let part = bytes as f64 * 8.0 / 30.0 / bps;
         assert!((0.93..1.05).contains(&part), "{bps}: {part}");
     }
+}
+
+/// A normally distributed number (approximated as by Irwin and Hall).
+fn normal(random: &mut Random) -> f64 {
+    (0..12).map(|_| random.part()).sum::<f64>() - 6.0
 }
