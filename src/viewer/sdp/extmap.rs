@@ -12,9 +12,6 @@ pub const TRANSPORT_CC: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transp
 /// When a packet was sent, for the estimates of viewers that get no such numbers (draft-alvestrand-rmcat-remb-03
 /// section 2.3).
 pub const SEND_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time";
-/// The extensions that we send for video: their names for people, and their URIs.
-const VIDEO: [(&str, &str); 2] = [("playout-delay", delay::URI), ("transport-cc", TRANSPORT_CC)];
-const AUDIO: [(&str, &str); 1] = [("transport-cc", TRANSPORT_CC)];
 /// Ids of one-byte headers.
 const ONE_BYTE: std::ops::RangeInclusive<u32> = 1..=14;
 
@@ -61,23 +58,29 @@ impl Extension {
 }
 
 impl Chosen {
-    /// Chooses from the offer's video section and, if accepted, its audio section.
-    pub(super) fn of(offer: &Description, video: &Section, audio: Option<&Section>) -> Self {
+    /// Chooses from the offer's video section and, if accepted, its audio section; `reports` is whether the viewer can
+    /// report single packets.
+    pub(super) fn of(offer: &Description, video: &Section, audio: Option<&Section>, reports: bool) -> Self {
         let mut chosen = Self::default();
-        for (name, uri) in VIDEO {
-            let extension = chosen.take(offer, video, name, uri);
-            chosen.video.extend(extension);
+        let delay = chosen.take(offer, video, "playout-delay", delay::URI);
+        chosen.video.extend(delay);
+        if reports {
+            let numbers = chosen.take(offer, video, "transport-cc", TRANSPORT_CC);
+            chosen.video.extend(numbers);
         }
-        if chosen.video.iter().all(|extension| extension.uri != TRANSPORT_CC) {
-            let extension = chosen.take(offer, video, "abs-send-time", SEND_TIME);
-            chosen.video.extend(extension);
-        }
-        for (name, uri) in audio.iter().flat_map(|_| AUDIO) {
-            let Some(audio) = audio else { continue };
-            let extension = chosen.take(offer, audio, name, uri);
-            chosen.audio.extend(extension);
+        if !chosen.numbered() {
+            let times = chosen.take(offer, video, "abs-send-time", SEND_TIME);
+            chosen.video.extend(times);
+        } else if let Some(audio) = audio {
+            let numbers = chosen.take(offer, audio, "transport-cc", TRANSPORT_CC);
+            chosen.audio.extend(numbers);
         }
         chosen
+    }
+
+    /// Whether packets have transport-wide numbers.
+    pub(super) fn numbered(&self) -> bool {
+        self.video.iter().any(|extension| extension.uri == TRANSPORT_CC)
     }
 
     fn take(

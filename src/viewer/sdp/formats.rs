@@ -4,14 +4,16 @@
 //! the offerer's format parameters, so the choice is made here.
 
 use super::parse::{Format, Section, values};
-use super::{Error, TRANSPORT_CC, not_playable};
+use super::{Error, not_playable};
 use crate::media::h264::ProfileLevelId;
 
+/// Feedback about single packets, which needs transport-wide numbers.
+const SINGLE: &str = "transport-cc";
+/// The viewer's own estimate (draft-alvestrand-rmcat-remb-03).
+const ESTIMATE: &str = "goog-remb";
 /// RTCP feedback that we handle.
-const VIDEO_FEEDBACK: [&str; 4] = ["ccm fir", "nack", "nack pli", "transport-cc"];
-/// The same where packets have no transport-wide numbers: the viewer's own estimate (draft-alvestrand-rmcat-remb-03).
-const VIDEO_FEEDBACK_REMB: [&str; 4] = ["ccm fir", "nack", "nack pli", "goog-remb"];
-const AUDIO_FEEDBACK: [&str; 1] = ["transport-cc"];
+const VIDEO_FEEDBACK: [&str; 5] = ["ccm fir", "nack", "nack pli", SINGLE, ESTIMATE];
+const AUDIO_FEEDBACK: [&str; 1] = [SINGLE];
 
 /// An H.264 format of an offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,12 +70,20 @@ impl Video {
         // The profile must be the offered one; the level may be ours (RFC 6184 section 8.2.2).
         let id = if rank(profile) == 0 { own } else { ProfileLevelId([profile[0], profile[1], own.0[2]]) };
         let fmtp = format!("level-asymmetry-allowed=1;packetization-mode=1;profile-level-id={id}");
-        let numbered = values(&section.lines, "extmap").any(|extension| extension.contains(TRANSPORT_CC));
-        let feedback = match feedback(section, payload_type, &VIDEO_FEEDBACK) {
-            known if numbered && known.contains(&"transport-cc") => known,
-            _ => feedback(section, payload_type, &VIDEO_FEEDBACK_REMB),
-        };
+        let feedback = feedback(section, payload_type, &VIDEO_FEEDBACK);
         Ok(Self { payload_type, rtx, fmtp, feedback })
+    }
+
+    /// Whether the viewer can report single packets.
+    pub fn reports(&self) -> bool {
+        self.feedback.contains(&SINGLE)
+    }
+
+    /// Keeps one kind of feedback about the link: about single packets if they are `numbered`, else the viewer's own
+    /// estimate.
+    pub fn numbered(&mut self, numbered: bool) {
+        let other = if numbered { ESTIMATE } else { SINGLE };
+        self.feedback.retain(|feedback| *feedback != other);
     }
 
     /// Its payload types.

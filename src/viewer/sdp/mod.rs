@@ -121,16 +121,20 @@ fn read(
         return Err(bad("two media sections of the offer have the same name (a=mid)"));
     }
     let named = pictures::named(&offer, wanted)?;
-    let (v, video) = pictures::first(&offer, own, &named)?;
+    let (v, mut video) = pictures::first(&offer, own, &named)?;
     let group = offer.bundled_with(v);
     let mut left_out = vec![];
-    let sound = choose_audio(&offer, &video, group.as_deref(), &mut left_out);
+    let mut sound = choose_audio(&offer, &video, group.as_deref(), &mut left_out);
     let audio_section = sound.as_ref().map(|(a, _)| &offer.sections[*a]);
-    let extensions = Chosen::of(&offer, &offer.sections[v], audio_section);
-    left_out.extend(extensions.left_out);
+    let mut extensions = Chosen::of(&offer, &offer.sections[v], audio_section, video.reports());
+    left_out.append(&mut extensions.left_out);
     let bundled = group.clone().unwrap_or_else(|| vec![v]);
     let first = First { at: v, video: &video, extensions: &extensions.video, bundled: &bundled };
     let chosen = pictures::all(&offer, own, &named, &first, &mut left_out);
+    video.numbered(extensions.numbered());
+    if let Some((_, audio)) = sound.as_mut().filter(|_| extensions.audio.is_empty()) {
+        audio.feedback.clear();
+    }
     let (pictures, numbers) = pictures::numbered(&offer, &chosen, before);
     let part = |at: usize| match (&sound, numbers.iter().find(|(picture, _)| *picture == at)) {
         (_, Some((_, number))) => Part::Picture(*number),

@@ -24,16 +24,37 @@ fn refused(sdp: &str) -> String {
     check(sdp, OWN).expect_err("refused").to_string()
 }
 
-/// Without numbers for all packets, the viewer's own estimate is the only one.
+/// Without numbers that it can report, the viewer's own estimate is the only one.
 #[test]
 fn a_viewer_estimates_itself_only_where_it_reports_no_single_packets() {
     const AIORTC: &str = include_str!("../../../tests/data/offer-aiortc-1.16.0-two-way-sound.sdp");
-    let unnumbered: String =
-        CHROMIUM.lines().filter(|l| !l.contains(TRANSPORT_CC)).map(|l| format!("{l}\r\n")).collect();
-    for (offer, remb) in [(CHROMIUM, false), (FIREFOX, false), (AIORTC, true), (&unnumbered, true)] {
-        let feedback = check(offer, OWN).expect("playable").video.feedback;
+    let without = |what: &str| {
+        let lines = CHROMIUM.lines().filter(|line| !line.contains(what));
+        lines.map(|line| format!("{line}\r\n")).collect::<String>()
+    };
+    let (numbers, reports) = (without(TRANSPORT_CC), without(" transport-cc"));
+    let id =
+        lines(CHROMIUM, "a=extmap").into_iter().find(|line| line.ends_with(TRANSPORT_CC)).expect("offered");
+    let large = CHROMIUM.replace(&id, &format!("a=extmap:20 {TRANSPORT_CC}"));
+    for (offer, remb) in [
+        (CHROMIUM, false),
+        (FIREFOX, false),
+        (AIORTC, true),
+        (&numbers, true),
+        (&reports, true),
+        (&large, true),
+    ] {
+        let playable = check(offer, OWN).expect("playable");
+        let feedback = &playable.video.feedback;
         assert_eq!([feedback.contains(&"goog-remb"), feedback.contains(&"transport-cc")], [remb, !remb]);
         assert!(feedback.contains(&"nack pli"), "{feedback:?}");
+        assert_eq!(
+            [SEND_TIME, TRANSPORT_CC].map(|uri| playable.video_extension(uri).is_some()),
+            [remb, !remb],
+            "what it can use is sent"
+        );
+        let audio = playable.audio.as_ref().expect("sound");
+        assert!(!remb || audio.feedback.is_empty(), "{audio:?}");
     }
 }
 
