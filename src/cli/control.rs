@@ -291,10 +291,15 @@ fn summary(facts: &Value) -> String {
         let rate = viewer["rate_bps"].as_u64().map(|r| format!(", {} kbit/s", r / 1000)).unwrap_or_default();
         let several = cameras.len() > 1;
         let gets = |of: &Value| {
-            let rung = of["rung"].as_str().filter(|_| of["paused"] != Value::Bool(true))?;
+            let (rung, pictures) = (of["rung"].as_str(), of["pictures"].as_str());
+            let gets = match (rung, pictures) {
+                _ if of["paused"] == true => return None,
+                (_, Some("none")) => "no pictures (its link carries too little)",
+                (Some(rung), Some("base")) => &format!("{rung} (every second picture)"),
+                (rung, _) => rung?,
+            };
             let of_which = if several { format!("{} ", string(&of["camera"])) } else { String::new() };
-            let half = if of["base_only"] == Value::Bool(true) { " (every second picture)" } else { "" };
-            Some(format!(", {of_which}{rung}{half}"))
+            Some(format!(", {of_which}{gets}"))
         };
         let gets: String = viewer["cameras"].as_array().into_iter().flatten().filter_map(gets).collect();
         line("", format!("{who}, {}{gets}{rate}", string(&viewer["address"])));
@@ -408,11 +413,13 @@ mod tests {
             json!({"name": name, "private": private, "video": {"state": state, "name": "C920", "encoder": "OpenH264"},
                    "audio": {"state": "off", "name": "", "source": "off"}})
         };
-        let gets = |camera: &str, rung: &str, paused: bool| json!({"camera": camera, "rung": rung, "base_only": rung == "half", "paused": paused});
+        let gets = |camera: &str, rung: Option<&str>, pictures: &str, paused: bool| json!({"camera": camera, "rung": rung, "pictures": pictures, "paused": paused});
         let facts = json!({
             "cameras": [camera("front", "live", false), camera("back-yard", "private", true)],
-            "viewers": {"count": 1, "max": 50, "list": [{"who": "owner", "address": "::1", "cameras": [
-                gets("front", "half", false), gets("back-yard", "full", true)]}]},
+            "viewers": {"count": 2, "max": 50, "list": [
+                {"who": "owner", "address": "::1", "cameras": [
+                    gets("front", Some("half"), "base", false), gets("back-yard", Some("full"), "all", true)]},
+                {"who": "Ann", "address": "::2", "cameras": [gets("front", None, "none", false)]}]},
         });
         let text = summary(&facts);
         for line in [
@@ -422,6 +429,7 @@ mod tests {
             "encoder               OpenH264",
             "privacy               on for back-yard",
             "                      owner, ::1, front half (every second picture)",
+            "                      Ann, ::2, front no pictures (its link carries too little)",
         ] {
             assert!(text.lines().any(|l| l == line), "{line:?} in\n{text}");
         }

@@ -2,11 +2,13 @@
 //!
 //! A rung is encoded at the bitrate that its strongest viewer carries. A viewer that carries less than the others
 //! on its rung would see few of its pictures, so it soon gets only the base layer, every second picture; if that is
-//! too much as well, it moves to a smaller rung. It moves back up only when it has carried more than it needs there
-//! for a while. A viewer that is alone on a rung gets all of its pictures, and stays there until they would have too
-//! few bits for their size.
+//! too much as well, it moves to a smaller rung, and below the smallest one it gets no pictures. It moves back up only
+//! when it has carried more than it needs there for a while. A viewer that is alone on a rung gets all of its pictures,
+//! and stays there until they would have too few bits for their size.
 
 use std::time::{Duration, Instant};
+
+use serde::Serialize;
 
 use crate::media::unit::BASE_PART;
 use crate::pipeline::quality::Share;
@@ -31,19 +33,42 @@ const FAILED: Duration = Duration::from_secs(10);
 /// Fewest pictures a second of a base layer that is preferred to a smaller rung.
 const LEAST_FPS: f64 = 12.0;
 
+/// Which pictures of a rung a viewer is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pictures {
+    /// All of them.
+    All,
+    /// Those of the base layer: every second one.
+    Base,
+    /// None, because the link does not carry even the base layer of the smallest rung.
+    None,
+}
+
+impl Pictures {
+    /// The word for logs.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Base => "every second",
+            Self::None => "none",
+        }
+    }
+}
+
 /// What a viewer is sent of a camera; the most comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Layers {
     /// The rung.
     pub share: Share,
-    /// Whether only its base layer is sent: every second picture.
-    pub base_only: bool,
+    /// Which of its pictures.
+    pub pictures: Pictures,
 }
 
 impl Layers {
     /// All layers of this rung.
     pub(super) fn all(share: Share) -> Self {
-        Self { share, base_only: false }
+        Self { share, pictures: Pictures::All }
     }
 }
 
@@ -63,16 +88,21 @@ impl Step {
     /// The steps of these rungs, from the most to the least. Each rung has its bitrate for others and its configured
     /// one; `fps` is the number of pictures a second.
     pub(super) fn of(rungs: &[(Share, f64, f64)], fps: f64) -> Vec<Self> {
-        let base_is_of_use = fps / 2.0 >= LEAST_FPS || rungs.len() == 1;
-        let steps = rungs.iter().flat_map(|&(share, others_bps, most_bps)| {
-            let all = Self { layers: Layers::all(share), others_bps, most_bps };
-            let base = Self {
-                layers: Layers { share, base_only: true },
-                others_bps: BASE_PART * others_bps,
-                most_bps: BASE_PART * most_bps,
+        let steps = rungs.iter().enumerate().flat_map(|(at, &(share, others_bps, most_bps))| {
+            let smallest = at + 1 == rungs.len();
+            let base_is_of_use = smallest || fps / 2.0 >= LEAST_FPS;
+            let step = |pictures, part| Self {
+                layers: Layers { share, pictures },
+                others_bps: part * others_bps,
+                most_bps: part * most_bps,
             };
             // Where it is alone, the encoder adapts to it.
-            [Some(all), (base_is_of_use && others_bps > 0.0).then_some(base)]
+            let shared = others_bps > 0.0;
+            [
+                Some(step(Pictures::All, 1.0)),
+                (shared && base_is_of_use).then(|| step(Pictures::Base, BASE_PART)),
+                (shared && smallest).then(|| step(Pictures::None, 0.0)),
+            ]
         });
         steps.flatten().collect()
     }
@@ -118,7 +148,7 @@ impl Ladder {
     /// Chooses where to begin on a link that probably carries this much: the largest rung whose keyframe, about five
     /// pictures large, arrives within 150 ms.
     pub(super) fn begin(&mut self, steps: &[Step], carried_bps: f64) {
-        let mut all = steps.iter().filter(|step| !step.layers.base_only);
+        let mut all = steps.iter().filter(|step| step.layers.pictures == Pictures::All);
         if let Some(step) = all.clone().find(|step| step.fits(carried_bps)).or(all.next_back()) {
             (self.at, self.patience) = (step.layers, FIRST);
         }
@@ -155,7 +185,8 @@ impl Ladder {
             self.room = None;
             return;
         };
-        if !above.has_room(carried_bps) {
+        // Without pictures nothing shows that the link carries more, so they are tried.
+        if self.at.pictures != Pictures::None && !above.has_room(carried_bps) {
             self.room = None;
         } else if now.saturating_duration_since(*self.room.get_or_insert(now)) >= self.patience {
             (self.at, self.room, self.up) = (above.layers, None, Some(now));
@@ -167,13 +198,18 @@ impl Ladder {
 mod tests {
     use super::*;
 
-    const FULL: Layers = Layers { share: Share::Full, base_only: false };
-    const HALF: Layers = Layers { share: Share::Half, base_only: false };
-    const QUARTER: Layers = Layers { share: Share::Quarter, base_only: false };
+    const FULL: Layers = Layers { share: Share::Full, pictures: Pictures::All };
+    const HALF: Layers = Layers { share: Share::Half, pictures: Pictures::All };
+    const QUARTER: Layers = Layers { share: Share::Quarter, pictures: Pictures::All };
 
     /// Only the base layer.
     fn base(all: Layers) -> Layers {
-        Layers { base_only: true, ..all }
+        Layers { pictures: Pictures::Base, ..all }
+    }
+
+    /// Sound only.
+    fn none(all: Layers) -> Layers {
+        Layers { pictures: Pictures::None, ..all }
     }
 
     /// A stream of 2 Mbit/s, with these bitrates of its rungs for others.
@@ -262,7 +298,23 @@ mod tests {
         let mut ladder = Ladder::default();
         let only = Step::of(&[(Share::Full, 2e6, 2e6)], 15.0);
         assert_eq!(run(&mut ladder, &only, 1.4e6, &mut now, 9), [FULL, base(FULL)]);
-        assert_eq!(run(&mut ladder, &only, 0.4e6, &mut now, 9), [base(FULL)]);
+        assert_eq!(run(&mut ladder, &only, 0.4e6, &mut now, 6), [base(FULL), none(FULL)]);
+    }
+
+    #[test]
+    fn below_the_smallest_rung_of_others_it_gets_no_pictures_and_tries_them_again() {
+        let (mut ladder, mut now) = (Ladder::default(), Instant::now());
+        let all = steps([2e6, 800e3, 300e3]);
+        ladder.begin(&all, 100e3);
+        let tried = run(&mut ladder, &all, 100e3, &mut now, 60);
+        assert_eq!(tried[..2], [QUARTER, none(QUARTER)]);
+        assert!(tried[2..].chunks(2).all(|tries| tries[0] == base(QUARTER)), "{tried:?}");
+        assert!((6..=12).contains(&tried.len()), "ever more seldom: {tried:?}");
+        assert_eq!(run(&mut ladder, &all, 250e3, &mut now, 70), [none(QUARTER), base(QUARTER)]);
+        run(&mut ladder, &all, 100e3, &mut now, 3);
+        assert_eq!(ladder.at(), none(QUARTER));
+        let alone = steps([2e6, 800e3, 0.0]);
+        assert_eq!(run(&mut ladder, &alone, 100e3, &mut now, 1), [QUARTER], "the encoder adapts to it");
     }
 
     #[test]

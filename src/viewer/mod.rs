@@ -48,6 +48,7 @@ mod uplink;
 pub mod wire;
 mod wishes;
 
+pub use ladder::Pictures;
 pub use places::share;
 pub use port::{Change, Error as PortError, Port};
 pub use registry::Registry;
@@ -299,6 +300,17 @@ pub struct Facts {
     pub link: Option<LinkFacts>,
 }
 
+/// A viewer, for the person who watches with it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Own {
+    /// As in [`Facts`].
+    pub id: String,
+    /// What it sees, for each of its video sections.
+    pub cameras: Vec<TrackFacts>,
+    /// Its link; `None` before there are keys.
+    pub link: Option<LinkFacts>,
+}
+
 /// In words: the link would carry more than the viewer's part of the upload.
 const LIMITED: &str = "limited by max_upload_kbps";
 
@@ -345,8 +357,8 @@ pub struct TrackFacts {
     pub quality: Quality,
     /// The rung that it receives, once pictures arrive.
     pub rung: Option<Share>,
-    /// Whether it receives only the base layer of that rung, every second picture, because its link does not carry all.
-    pub base_only: bool,
+    /// Which of its pictures it receives.
+    pub pictures: Pictures,
     /// Whether the viewer has paused it.
     pub paused: bool,
 }

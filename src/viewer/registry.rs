@@ -14,7 +14,7 @@ use super::session::Session;
 use super::shared::{Command, Shared, Viewer, Visit};
 use super::task::{self, Task};
 use super::wishes::{Section, Wishes};
-use super::{Answer, Error, Facts, Fragment, Offer, Signaling, ViewerId, Wanted, sdp};
+use super::{Answer, Credential, Error, Facts, Fragment, Offer, Own, Signaling, ViewerId, Wanted, sdp};
 use crate::clock::Pts;
 use crate::hush::Hush;
 use crate::media::h264::ProfileLevelId;
@@ -299,6 +299,13 @@ impl Registry {
         let mut viewers = self.shared.all();
         viewers.sort_by_key(|v| v.since);
         viewers.iter().map(|v| v.facts()).collect()
+    }
+
+    /// The viewers that joined with this credential.
+    pub fn own(&self, credential: Credential) -> Vec<Own> {
+        let facts =
+            self.shared.all().into_iter().filter(|v| v.holder.credential == credential).map(|v| v.facts());
+        facts.map(|Facts { id, cameras, link, .. }| Own { id, cameras, link }).collect()
     }
 
     /// Number of viewers, including those that are connecting.

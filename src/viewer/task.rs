@@ -14,6 +14,7 @@ use tokio::time::Sleep;
 use webrtc::peer_connection::RTCPeerConnectionState;
 
 use super::cc::State;
+use super::ladder::Pictures;
 use super::media::{self, Media, Unit};
 use super::meter::Meter;
 use super::places::Place;
@@ -314,6 +315,9 @@ impl Task {
                 .iter()
                 .for_each(|link| media.hear_over(link.estimate_bps.min(most_bps.unwrap_or(f64::MAX))));
             self.steer(course, now, known.is_some());
+            if let Some(media) = &mut course.media {
+                self.tell(media);
+            }
             return None;
         }
         let failed = self.session.handshake_failure();
@@ -518,20 +522,18 @@ impl Task {
             let (Some((camera_before, before)), Some((camera, now))) = (before, &section.gets) else {
                 continue;
             };
-            let what = if camera_before != *camera {
-                "a different camera"
-            } else if before.share != now.share {
-                "a different size"
-            } else if before.base_only && !now.base_only {
-                "all pictures"
-            } else if now.base_only && !before.base_only {
-                "every second picture"
-            } else {
-                continue;
+            let what = match now.pictures {
+                _ if camera_before != *camera => "a different camera",
+                Pictures::None if before.pictures != Pictures::None => "sound only",
+                _ if before.pictures == Pictures::None => "pictures again",
+                _ if before.share != now.share => "a different size",
+                pictures if pictures == before.pictures => continue,
+                Pictures::All => "all pictures",
+                _ => "every second picture",
             };
             if let Some(left_out) = self.shared.may_say(&self.viewer, Visit::Switched) {
                 let (viewer, wish) = (&self.viewer.name, section.quality.name());
-                let (rung, pictures) = (now.share.name(), if now.base_only { "every second" } else { "all" });
+                let (rung, pictures) = (now.share.name(), now.pictures.name());
                 tracing::info!(viewer, camera, rung, pictures, wish, "viewer switched to {what}{left_out}");
             }
         }

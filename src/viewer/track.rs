@@ -13,7 +13,8 @@
 //! Where that happens, the newest pictures of the old camera are held back before anything is agreed.
 //!
 //! A viewer whose link does not carry all pictures of its rung is not sent the disposable ones. Packets get their
-//! numbers later, so it misses nothing, and it may be sent all of them again from any picture on.
+//! numbers later, so it misses nothing, and it may be sent all of them again from any picture on. A viewer whose link
+//! carries no pictures is on no rung; it still counts as watching.
 //!
 //! A track on a camera, or about to be, has a claim on it from before its first picture is awaited until
 //! after its last.
@@ -25,7 +26,7 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-use super::ladder::{Ladder, Layers, Step};
+use super::ladder::{Ladder, Layers, Pictures, Step};
 use crate::clock::Pts;
 use crate::media::unit::VideoUnit;
 use crate::pipeline::camera::Camera;
@@ -82,7 +83,7 @@ struct Target {
 /// A rung of a camera.
 struct Rung {
     source: Arc<Source>,
-    /// Which rung, and whether its disposable pictures are left out.
+    /// Which rung, and which of its pictures.
     layers: Layers,
     pictures: Subscription<VideoUnit>,
 }
@@ -132,12 +133,16 @@ impl Track {
 
     /// Stops sending the current rung; the target, if different, is still waited for.
     pub(super) fn leave(&mut self) {
+        self.end();
+        self.follow();
+    }
+
+    fn end(&mut self) {
         if let Some(at) = self.at.take() {
             self.lagged += at.pictures.lagged();
             self.changed = true;
         }
         self.drop_held();
-        self.follow();
     }
 
     /// Whether it wants anything of a camera.
@@ -147,7 +152,10 @@ impl Track {
 
     /// The camera that it is sending, and what of it.
     pub(super) fn gets(&self) -> Option<(&str, Layers)> {
-        self.at.as_ref().map(|at| (&*at.source.camera.name, at.layers))
+        let sent = self.at.as_ref().map(|at| (&at.source, at.layers));
+        let none = || Some((&self.target.as_ref()?.source, self.ladder.at()));
+        let none = || none().filter(|(_, layers)| layers.pictures == Pictures::None);
+        sent.or_else(none).map(|(source, layers)| (&*source.camera.name, layers))
     }
 
     /// Whether these changed since the previous call.
@@ -162,7 +170,12 @@ impl Track {
         *offered = *changes.borrow_and_update();
         let chosen = self.ladder.at();
         let share = offered.nearest(chosen.share.max(self.wish.largest())); // the smaller one
-        let layers = Layers { share, base_only: chosen.base_only && chosen.share == share };
+        let layers = if chosen.share == share { chosen } else { Layers::all(share) };
+        if layers.pictures == Pictures::None {
+            self.next = None;
+            self.end();
+            return;
+        }
         if let Some(at) = self.at.as_mut().filter(|at| at.is(source, share)) {
             self.changed |= std::mem::replace(&mut at.layers, layers) != layers;
             if self.next.is_none() {
@@ -204,7 +217,8 @@ impl Track {
     ) -> Option<Arc<VideoUnit>> {
         loop {
             if let Some(unit) = self.ready.pop_front() {
-                if unit.disposable && self.at.as_ref().is_some_and(|at| at.layers.base_only) {
+                if unit.disposable && self.at.as_ref().is_some_and(|at| at.layers.pictures == Pictures::Base)
+                {
                     continue;
                 }
                 return Some(unit);

@@ -1,6 +1,6 @@
 //! What a viewer wants, and what it receives: written on behalf of the viewer, read by its task and by lists.
 
-use super::ladder::Layers;
+use super::ladder::{Layers, Pictures};
 use super::sdp::Picture;
 use super::{Error, TrackFacts, Wanted};
 use crate::pipeline::quality::Quality;
@@ -89,8 +89,8 @@ impl Wishes {
             Some(TrackFacts {
                 camera: s.camera.clone()?,
                 quality: s.quality,
-                rung: layers.map(|layers| layers.share),
-                base_only: layers.is_some_and(|layers| layers.base_only),
+                rung: layers.filter(|layers| layers.pictures != Pictures::None).map(|layers| layers.share),
+                pictures: layers.map_or(Pictures::All, |layers| layers.pictures),
                 paused: s.paused,
             })
         };
@@ -165,9 +165,14 @@ mod tests {
         let sections = vec![section(Some("0"), "front"), section(Some("1"), "front")];
         let mut wishes = Wishes { sections, listen: "garage".into() };
         assert_eq!(wishes.cameras(), ["front", "garage"]);
-        wishes.sections[1].gets = Some(("back".into(), Layers { share: Share::Half, base_only: true }));
+        wishes.sections[1].gets =
+            Some(("back".into(), Layers { share: Share::Half, pictures: Pictures::Base }));
         assert_eq!(wishes.cameras(), ["back", "front", "garage"]);
         let facts = &wishes.facts()[1];
-        assert_eq!((facts.rung, facts.base_only), (Some(Share::Half), true));
+        assert_eq!((facts.rung, facts.pictures), (Some(Share::Half), Pictures::Base));
+        wishes.sections[1].gets =
+            Some(("back".into(), Layers { share: Share::Quarter, pictures: Pictures::None }));
+        let facts = &wishes.facts()[1];
+        assert_eq!((facts.rung, facts.pictures), (None, Pictures::None));
     }
 }

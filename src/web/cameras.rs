@@ -47,11 +47,16 @@ pub fn find(
 pub fn terms(context: &Context, principal: &Principal) -> Vec<CameraTerms> {
     let silent: Vec<_> =
         context.status.cameras().into_iter().filter(|c| c.audio.now().state == State::Off).collect();
-    let terms = |camera: Arc<Camera>| CameraTerms {
-        name: camera.name.clone(),
-        label: camera.label.clone(),
-        has_audio: !silent.iter().any(|c| c.name == camera.name),
-        qualities: camera.video.offered().borrow().shares().collect(),
+    let terms = |camera: Arc<Camera>| {
+        let offered = *camera.video.offered().borrow();
+        CameraTerms {
+            name: camera.name.clone(),
+            label: camera.label.clone(),
+            has_audio: !silent.iter().any(|c| c.name == camera.name),
+            qualities: offered.shares().collect(),
+            width: offered.size.map(|size| size.width),
+            height: offered.size.map(|size| size.height),
+        }
     };
     of(context, principal, Action::Watch).into_iter().map(terms).collect()
 }

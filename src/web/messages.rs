@@ -208,6 +208,10 @@ pub struct CameraTerms {
     pub has_audio: bool,
     /// The sizes of its rungs, from large to small.
     pub qualities: Vec<Share>,
+    /// Width of its full pictures in pixels, once it is known.
+    pub width: Option<u32>,
+    /// Their height.
+    pub height: Option<u32>,
 }
 
 impl<'a> Terms<'a> {
@@ -365,6 +369,8 @@ mod tests {
             label: "Front door".into(),
             has_audio: true,
             qualities: vec![Share::Full, Share::Half],
+            width: Some(1280),
+            height: None,
         }];
         assert_eq!(
             value(&ToPage::hello(Terms::new(&servers, (8189, true), &cameras), clocks)),
@@ -373,7 +379,7 @@ mod tests {
                    "video_clock": {"hz": 90000, "offset": 1}, "audio_clock": {"hz": 48000, "offset": 2},
                    "has_audio": true, "media_port": 8189, "tcp": true, "qualities": ["full", "half"],
                    "cameras": [{"name": "front", "label": "Front door", "has_audio": true,
-                                "qualities": ["full", "half"]}]})
+                                "qualities": ["full", "half"], "width": 1280, "height": null}]})
         );
         assert_eq!(
             value(&ToPage::Update(Terms::new(&[], (9000, false), &[]))),

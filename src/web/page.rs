@@ -73,6 +73,7 @@ const STYLES: &[(&str, &str)] = &[
 const SCRIPTS: &[Script] = &[
     Script(&[
         file!("backoff.js"),
+        file!("grid.js"),
         file!("cameras.js"),
         file!("clock.js"),
         file!("api.js"),
@@ -99,7 +100,6 @@ const SCRIPTS: &[Script] = &[
         file!("delay.js"),
         file!("figures.js"),
         file!("fullscreen.js"),
-        file!("grid.js"),
         file!("measure.js"),
         file!("panels.js"),
         file!("pausing.js"),

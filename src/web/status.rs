@@ -15,13 +15,14 @@
 //! `video.rungs` are the available sizes, from large to small:
 //! `{"name": "half", "width": 640, "height": 360, "fps": 30.0, "viewers": 1}`. In `list`, `id` is the beginning of the
 //! id in a viewer's `answer`, and `cameras` has the wanted quality and the current rung of each of its cameras:
-//! `{"camera": "front", "quality": ..., "rung": ..., "base_only": false, "paused": false}`; `base_only` is whether it
-//! receives only every second picture, because its link does not carry all. `link` is what is known of the network to the
-//! viewer: `{"estimate_bps": 3400000, "queue_ms": 12, "loss_percent": 0.0, "rtt_ms": 64, "state": "looking for more"}`.
+//! `{"camera": "front", "quality": ..., "rung": "full", "pictures": "all", "paused": false}`. Where its link does not
+//! carry all, `pictures` is `base` (every second one) or `none`. `link` is what is known of the network to the viewer:
+//! `{"estimate_bps": 3400000, "queue_ms": 12, "loss_percent": 0.0, "rtt_ms": 64, "state": "looking for more"}`.
 //! `privacy`: whether all cameras and microphones are closed; `private`: whether that camera is.
 //!
 //! `list`, `configuration` and `state_problem` (why the state can't be written, and the consequences) are for the owner
-//! only; `counters`, `process` and `media_port` (its current load) also for viewers; guests get the rest.
+//! only; others get `own` instead of `list`: `id`, `cameras` and `link` of their own viewers. `counters`, `process` and
+//! `media_port` (its current load) also for viewers; guests get the rest.
 //!
 //! `clock` relates the capture clock (microseconds of `CLOCK_MONOTONIC`) to Unix time. `/healthz` answers 200 while the
 //! daemon serves, even if a device is gone (it is retried, a restart would not help, and the text says so), and 503
@@ -78,6 +79,7 @@ pub fn public(context: &Context, principal: &Principal) -> Map<String, Value> {
         viewers["list"] = json!(context.registry.list());
         all.insert("state_problem".into(), json!(context.auth.unwritten()));
     } else {
+        viewers["own"] = json!(context.registry.own(principal.holder().credential));
         all.remove("configuration");
     }
     all.insert("viewers".into(), viewers);
@@ -140,6 +142,7 @@ mod tests {
                 assert_eq!(told["viewers"]["count"], 0);
                 assert_eq!(told["viewers"]["max"], context.settings().web.max_viewers);
                 assert_eq!(told["viewers"]["list"].is_array(), list, "{role:?}: {told:#}");
+                assert_eq!(told["viewers"]["own"].is_array(), !list, "{role:?}: {told:#}");
                 assert!(told["uptime_s"].is_u64());
                 assert_eq!(told["video"]["rungs"][1]["name"], "half", "{told:#}");
                 assert_eq!(told["video"]["rungs"][1]["width"], 640);

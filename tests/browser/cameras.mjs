@@ -13,6 +13,12 @@ async function reach(page, code, sentence) {
 }
 
 const ALL_LIVE = 'window.peercam.facts.cameras.length === 3 && window.peercam.facts.cameras.every((c) => c.state === "live" && c.frames > 5)';
+/** Whether each picture is in the smallest size that its tile needs: enlarged 1.5 times at most. */
+const AS_NEEDED = `window.peercam.facts.cameras.every(({ name, width }, n) => {
+  const tile = document.querySelector('[data-camera="' + name + '"] video').clientWidth * devicePixelRatio;
+  const [full, enough] = [[${FULL}][n], (pixels) => pixels * 1.5 >= tile];
+  return (width === full || enough(width)) && (width === full / 4 || !enough(width / 2));
+})`;
 /** What the daemon sends of each camera to the only viewer: { front: { rung, paused }, ... }. */
 const SENT = `fetch('api/status').then((r) => r.json()).then((s) =>
   Object.fromEntries(s.viewers.list[0].cameras.map(({ camera, rung, paused }) => [camera, { rung, paused }])))`;
@@ -87,8 +93,7 @@ export async function cameras(browser) {
   const page = await open(browser);
   await reach(page, ALL_LIVE, 'three cameras are live');
   const first = await facts(page);
-  const half = FULL.map((width) => width / 2);
-  await reach(page, `window.peercam.facts.cameras.map((c) => c.width).join() === '${half}'`, 'side by side they are in half size');
+  await reach(page, `window.peercam.facts.cameras[0].width === 640 && ${AS_NEEDED}`, 'side by side they are as large as their tiles need');
   await reach(page, 'document.querySelector(".tile-watchers").textContent === "1"', 'the number of viewers of each is shown');
   const said = await names(page);
   check(said.join('; ') === 'Front door, live, 1 watching; Back, live, 1 watching; Yard, live, 1 watching', `tiles are buttons with names: ${said.join('; ')}`);
@@ -97,6 +102,7 @@ export async function cameras(browser) {
     for (const scheme of SCHEMES) {
       await look(page, size, scheme);
       await apart(page, `${size} ${scheme}`);
+      await reach(page, AS_NEEDED, `${size} ${scheme}: the pictures are as large as their tiles need`);
       await inspect(page, `${size} ${scheme}`);
     }
   }

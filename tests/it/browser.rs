@@ -103,6 +103,12 @@ impl Browser {
         self.frames(5, 20);
     }
 
+    /// Makes the window so large that the page requests pictures of this size: more than its place needs is not sent.
+    pub(crate) fn room_for(&mut self, width: u32, height: u32) {
+        // Beside the picture may be a panel.
+        self.tell(&json!({"do": "emulate", "width": width + 500, "height": height + 200}));
+    }
+
     /// Loads any page.
     pub(crate) fn visit(&mut self, url: &str) {
         self.tell(&json!({"do": "visit", "url": url}));

@@ -223,6 +223,7 @@ fn two_hundred_changes_are_one_stream_that_browsers_show() {
     let names = ["chromium", "firefox"];
     let mut browsers = names.map(Browser::start);
     for browser in &mut browsers {
+        browser.room_for(704, 528);
         browser.open(&daemon.url("/"));
     }
     println!("seeds {SEEDS:#x?}");

@@ -7,6 +7,7 @@ use crate::media::frame::Size;
 use crate::pipeline::camera::Cameras;
 use crate::pipeline::demand::{Demand, Wants};
 use crate::pipeline::quality::{Offered, Quality, Share};
+use crate::viewer::ladder::Pictures;
 use crate::viewer::wishes::Section;
 
 fn at(n: u64) -> Pts {
@@ -198,20 +199,20 @@ fn a_link_that_does_not_carry_all_pictures_gets_those_that_others_refer_to() {
             video.hub(Share::Full).publish(&Arc::new(unit));
         }
     };
-    let base = |base_only| vec![(0, Some(("front".to_owned(), Layers { share: Share::Full, base_only })))];
+    let gets = |pictures| vec![(0, Some(("front".to_owned(), Layers { share: Share::Full, pictures })))];
     let mut now = Instant::now();
     publish(0);
     assert_eq!(scene.there(), [0, 1, 2, 3, 4, 5].map(|n| (Some(0), n)));
-    assert_eq!(scene.media.changed().collect::<Vec<_>>(), base(false));
+    assert_eq!(scene.media.changed().collect::<Vec<_>>(), gets(Pictures::All));
     carries(&mut scene, 1.5e6, &mut now, 4);
     publish(6);
     assert_eq!(scene.there(), [6, 8, 10].map(|n| (Some(0), n)));
-    assert_eq!(scene.media.changed().collect::<Vec<_>>(), base(true));
+    assert_eq!(scene.media.changed().collect::<Vec<_>>(), gets(Pictures::Base));
     drop(others);
     carries(&mut scene, 1.5e6, &mut now, 1);
     publish(12);
     assert_eq!(scene.there(), [12, 13, 14, 15, 16, 17].map(|n| (Some(0), n)), "alone: the encoder adapts");
-    assert_eq!(scene.media.changed().collect::<Vec<_>>(), base(false));
+    assert_eq!(scene.media.changed().collect::<Vec<_>>(), gets(Pictures::All));
 }
 
 #[test]

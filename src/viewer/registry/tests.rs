@@ -3,6 +3,7 @@
 use super::*;
 use crate::pipeline::quality::Share;
 use crate::viewer::TrackFacts;
+use crate::viewer::ladder::Pictures;
 use crate::viewer::testing::House;
 
 /// Sections: video 0, audio 1, video 2, audio 3, audio 4, video 5.
@@ -44,7 +45,7 @@ async fn each_section_is_told_of_and_changed_by_itself() {
     let facts = || registry.list().remove(0).cameras;
     let section = |camera: &str, quality| {
         let camera = camera.to_owned();
-        TrackFacts { camera, quality, rung: None::<Share>, base_only: false, paused: false }
+        TrackFacts { camera, quality, rung: None::<Share>, pictures: Pictures::All, paused: false }
     };
     let both = |first, second| vec![section("back", first), section("front", second)];
     assert_eq!(facts(), both(Quality::Half, Quality::Half), "in the order of the offer");

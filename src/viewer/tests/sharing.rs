@@ -11,7 +11,7 @@ use crate::media::unit::BASE_PART;
 use crate::pipeline::camera::Camera;
 use crate::pipeline::hub::Capacity;
 use crate::pipeline::quality::{Offered, Share};
-use crate::viewer::ladder::Layers;
+use crate::viewer::ladder::{Layers, Pictures};
 use crate::viewer::starts::GUESS_BPS;
 
 /// Bitrate of full pictures.
@@ -207,7 +207,7 @@ fn a_link_that_carries_most_of_it_gets_every_second_picture_in_full_size() {
     println!("{received:?}");
     let [fast, dsl] = &received[..] else { unreachable!("two viewers") };
     assert_eq!(fast.layers, Some(Layers::all(Share::Full)));
-    assert_eq!(dsl.layers, Some(Layers { share: Share::Full, base_only: true }));
+    assert_eq!(dsl.layers, Some(Layers { share: Share::Full, pictures: Pictures::Base }));
     assert!(fast.fps > 0.95 * FPS && (dsl.fps - FPS / 2.0).abs() < 1.0);
     assert!(dsl.bps > 0.6 * 2.1e6 && dsl.gap < ms(150));
     // Alone it gets all of it, at the bitrate that its link carries.
@@ -216,4 +216,26 @@ fn a_link_that_carries_most_of_it_gets_every_second_picture_in_full_size() {
     let alone = house.run(10).remove(0);
     assert_eq!(alone.layers, Some(Layers::all(Share::Full)));
     assert!(alone.fps > 0.9 * FPS, "{alone:?}");
+}
+
+/// A second phone, on a link that carries less than the pictures of the first one.
+#[test]
+fn a_link_that_carries_no_pictures_gets_sound_until_it_is_alone_on_the_smallest_rung() {
+    let [fast, dsl, phone] = links();
+    let worse = Properties { rate: 150e3, loss: Loss::Random(0.0), ..phone };
+    let mut house = House::new(&[fast, dsl, phone, worse]);
+    house.run(30);
+    let received = house.run(20);
+    println!("{received:?}");
+    let [fast, _, phone, worse] = &received[..] else { unreachable!("four viewers") };
+    assert_eq!(worse.layers.map(|layers| layers.pictures), Some(Pictures::None));
+    assert!(worse.fps < 3.0, "they are tried now and then");
+    assert!(fast.fps > 0.95 * FPS && phone.fps >= 12.0 && phone.bps > 0.5 * 400e3, "the others lose nothing");
+    house.guests.remove(2);
+    house.run(10);
+    let received = house.run(20);
+    println!("without the first phone: {received:?}");
+    let worse = &received[2];
+    assert_eq!(worse.layers, Some(Layers::all(Share::Quarter)));
+    assert!(worse.fps >= 12.0 && worse.bps > 0.6 * 150e3);
 }

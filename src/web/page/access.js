@@ -122,10 +122,11 @@ export class Access {
   }
 }
 
-/** What somebody watches: which cameras, if there are several, in which size, unless it is the full size, and whether all pictures. */
+/** What somebody watches: which cameras, if there are several, in which size, unless it is the full size, and whether not all pictures. */
 function watched({ rung, cameras = [{ rung }] }, labels) {
   const now = cameras.filter(({ paused }) => !paused);
-  return now.flatMap(({ camera, rung: size, base_only }) => [inSize(labels.get(camera), size), base_only && t('every second picture')]).filter(Boolean);
+  const less = { base: t('every second picture'), none: t('no pictures') };
+  return now.flatMap(({ camera, rung: size, pictures }) => [inSize(labels.get(camera), size), less[pictures]]).filter(Boolean);
 }
 
 function inSize(label, size) {

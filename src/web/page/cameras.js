@@ -1,9 +1,13 @@
 // The cameras of the device, and what the viewer wants of each. Pure.
 
-/** With this many tiles or more, each is so small that quarter size is enough. */
-const MANY = 5;
+import { boxOf } from './grid.js';
 
-/** The cameras in `hello`: [{ name, label, has_audio, qualities }]. An older daemon has one camera without a name. */
+/** The sizes from large to small, and their share of the full width and height. */
+const SHARES = { full: 1, half: 1 / 2, quarter: 1 / 4 };
+/** A picture may be enlarged this much: in motion, nobody sees that a larger one would be sharper. */
+const ENLARGED_MOST = 1.5;
+
+/** The cameras in `hello`: [{ name, label, has_audio, qualities, width, height }]. An older daemon has one camera without a name. */
 export function camerasOf(hello) {
   if (!hello) return [];
   const { cameras, has_audio, qualities } = hello;
@@ -21,26 +25,32 @@ export function mainOf(cameras, { enlarged, last }) {
   return find(enlarged) ?? find(last) ?? cameras[0] ?? null;
 }
 
-/** The size to request of a camera, if the person chose `wish` and `count` cameras are shown. */
-export function qualityOf(camera, count, enlarged, wish) {
-  if (count === 1 || enlarged) return wish;
-  const small = count >= MANY && camera.qualities?.includes('quarter');
-  return small || wish === 'quarter' ? 'quarter' : 'half';
+/**
+ * The size to request of a camera: the one that the person chose, `wish`, or a smaller one that is enough for `box`, which has the
+ * width and height of its picture's place in the window, in pixels of the screen.
+ */
+export function qualityOf({ width, height, qualities }, box, wish) {
+  if (!width || !box.width) return wish; // not known yet
+  const shown = Math.min(box.width, (box.height * width) / height);
+  const offered = Object.keys(SHARES).filter((name) => qualities.includes(name));
+  const enough = offered.findLast((name) => width * SHARES[name] * ENLARGED_MOST >= shown) ?? 'full';
+  // The largest one is no limit; the device may call it "auto".
+  return enough === 'full' || SHARES[wish] <= SHARES[enough] ? wish : enough;
 }
 
 /**
  * What the viewer wants: { sound, listen, sections: [{ mid, camera, quality, paused }] }. `mids` maps each camera's name to its
- * video section; `wishes` is { sound, quality, layout, paused }, where `paused` has the names of the cameras that nobody sees.
+ * video section; `wishes` is { sound, quality, layout, room, boxes, paused }, where `boxes` has the box of each camera's picture (see
+ * qualityOf) by name, `room` is the box of all of them, and `paused` has the names of the cameras that nobody sees.
  */
-export function wantedOf(hello, mids, { sound, quality, layout, paused }) {
+export function wantedOf(hello, mids, { sound, quality, layout, room, boxes, paused }) {
   if (!hello.cameras) return { sound, sections: [{ quality }] };
   const here = hello.cameras.filter(({ name }) => mids.has(name));
-  const section = (camera) => ({
-    mid: mids.get(camera.name),
-    camera: camera.name,
-    quality: qualityOf(camera, here.length, camera.name === layout.enlarged, quality),
-    paused: paused.has(camera.name),
-  });
+  const section = (camera) => {
+    const { name } = camera;
+    const box = boxes.get(name) ?? boxOf(name === layout.enlarged ? 1 : here.length, room);
+    return { mid: mids.get(name), camera: name, quality: qualityOf(camera, box, quality), paused: paused.has(name) };
+  };
   return { sound, listen: mainOf(here, layout)?.name, sections: here.map(section) };
 }
 
@@ -80,6 +90,12 @@ export function statusOf(status, cameras, name) {
   const own = status.cameras?.find((camera) => camera.name === name);
   const video = own?.private ? { ...own.video, state: 'private' } : own?.video;
   return { ...status, video, audio: own?.audio };
+}
+
+/** What the device says of this viewer: { cameras, link }, or undefined. */
+export function ownOf(status, viewer) {
+  const { list, own = list } = status?.viewers ?? {};
+  return viewer ? own?.find(({ id }) => viewer.startsWith(id)) : undefined;
 }
 
 /** Who watches a camera: the names (only the owner gets them, else `null`), and the number, or `undefined`. */

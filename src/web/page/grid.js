@@ -23,6 +23,13 @@ export function arrange(count, width, height) {
   return { columns: best.columns, width: Math.max(0, Math.floor(best.width)) };
 }
 
+/** The box of each of `count` pictures in `room`: { width, height }. */
+export function boxOf(count, room) {
+  if (count === 1) return room;
+  const { width } = arrange(count, room.width, room.height);
+  return { width, height: width / RATIO };
+}
+
 /** The tile that an arrow key leads to from the one at `index`; `null` for other keys, and if there is none. */
 export function neighbour(index, key, columns, count) {
   const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[key];

@@ -23,6 +23,7 @@ export const LANGUAGES = [
       '{label} in quarter size': '{label} in Viertelgröße',
       'quarter size': 'Viertelgröße',
       'every second picture': 'jedes zweite Bild',
+      'no pictures': 'keine Bilder',
       // announce.js
       '{label}: {text}': '{label}: {text}',
       // diagnosis.js
@@ -238,6 +239,9 @@ export const LANGUAGES = [
       'Live': 'Live',
       'The path is interrupted; looking for another one.': 'Der Weg ist unterbrochen; ein anderer wird gesucht.',
       'No new picture is arriving.': 'Es kommt kein neues Bild.',
+      'No picture': 'Kein Bild',
+      'The network carries too little for pictures. They come back by themselves.':
+        'Das Netzwerk überträgt zu wenig für Bilder. Sie kommen von selbst wieder.',
       'The picture is frozen': 'Das Bild ist eingefroren',
       'Try now': 'Jetzt versuchen',
       'Watch here instead': 'Lieber hier zusehen',
@@ -663,6 +667,7 @@ export const LANGUAGES = [
       '{label} in quarter size': '{label} en quart de taille',
       'quarter size': 'quart de taille',
       'every second picture': 'une image sur deux',
+      'no pictures': 'aucune image',
       // announce.js
       '{label}: {text}': '{label} : {text}',
       // diagnosis.js
@@ -878,6 +883,9 @@ export const LANGUAGES = [
       'Live': 'En direct',
       'The path is interrupted; looking for another one.': 'Le chemin est interrompu ; un autre est recherché.',
       'No new picture is arriving.': 'Aucune nouvelle image n’arrive.',
+      'No picture': 'Pas d’image',
+      'The network carries too little for pictures. They come back by themselves.':
+        'Le réseau transporte trop peu pour des images. Elles reviennent d’elles-mêmes.',
       'The picture is frozen': 'L’image est figée',
       'Try now': 'Réessayer maintenant',
       'Watch here instead': 'Regarder ici plutôt',

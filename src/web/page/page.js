@@ -2,7 +2,7 @@
 
 import { ask, sentence } from './api.js';
 import { Awake } from './awake.js';
-import { camerasOf, mainOf, statusOf, watchersOf } from './cameras.js';
+import { camerasOf, mainOf, ownOf, statusOf, watchersOf } from './cameras.js';
 import { Corner } from './corner.js';
 import { Door } from './door.js';
 import { videoOf } from './figures.js';
@@ -84,7 +84,7 @@ view.controls({
     draw();
   },
 });
-tiles.first.video.addEventListener('volumechange', () => session.setSound(sounding.sound));
+tiles.first.video.addEventListener('volumechange', () => session.wish({ sound: sounding.sound }));
 
 addEventListener('pagehide', end);
 addEventListener('pageshow', ({ persisted }) => persisted && door.open());
@@ -99,7 +99,7 @@ document.addEventListener('visibilitychange', () => {
 });
 
 /**
- * The facts that this page shows, for tests and for support; reading them changes nothing. Unknown numbers are `null`. `state` is one of: connecting, live, frozen, camera-gone, blocked, no-h264, unsupported,
+ * The facts that this page shows, for tests and for support; reading them changes nothing. Unknown numbers are `null`. `state` is one of: connecting, live, frozen, no-picture, camera-gone, blocked, no-h264, unsupported,
  * full, refused, ended, no-path, away, elsewhere, private; while the door is shown: pair, pair-ended, sign-in, unpaired,
  * link-ended.
  */
@@ -175,7 +175,7 @@ async function openPanel(panel) {
  */
 function follow() {
   tiles.take(camerasOf(session.hello));
-  tiles.enlarge(session.layout.enlarged);
+  tiles.enlarge(session.wishes.layout.enlarged);
   if (coming && (!everLive() || session.media === 'up')) {
     if (coming !== present) {
       measure.startOver();
@@ -194,7 +194,7 @@ function follow() {
 
 /** The tile of the main camera, which is heard and measured. */
 function main() {
-  return tiles.of(mainOf(camerasOf(session.hello), session.layout)?.name) ?? tiles.first;
+  return tiles.of(mainOf(camerasOf(session.hello), session.wishes.layout)?.name) ?? tiles.first;
 }
 
 function everLive() {
@@ -204,20 +204,22 @@ function everLive() {
 /** Enlarges a camera (`null`: none), and stores the choice for the next visit. */
 function enlargeCamera(name) {
   const before = main();
-  session.layout = enlarge(session.layout, name);
-  keepLayout(() => localStorage, session.layout);
+  const layout = enlarge(session.wishes.layout, name);
+  session.wish({ layout });
+  keepLayout(() => localStorage, layout);
   if (main() !== before) measure.startOver();
   tiles.enlarge(name);
   look();
   draw();
 }
 
-/** Determines which tiles are visible, and pauses the others. */
+/** Determines which tiles are visible and how large, and pauses the others. */
 function look() {
   const now_ms = performance.now();
   const paused = pausing.look(tiles.list.map((tile) => ({ name: tile.name, visible: tiles.shows(tile) })), now_ms);
   for (const tile of tiles.list) tile.look(tiles.shows(tile), paused.has(tile.name), now_ms);
-  session.paused = paused;
+  const boxes = new Map(tiles.list.filter(({ box }) => box).map(({ name, box }) => [name, box]));
+  session.wish({ boxes, paused });
 }
 
 /** Whether all cameras and microphones are switched off. */
@@ -268,7 +270,7 @@ async function setSound(on) {
 }
 
 function setQuality(quality) {
-  session.quality = quality;
+  session.wish({ quality });
   keepQuality(() => localStorage, quality);
   draw();
 }
@@ -328,9 +330,15 @@ function around() {
 function tick() {
   if (!watching) return;
   look();
-  const sent = tiles.list.filter((tile) => !tile.paused && tile.picture.track !== null);
+  const sent = tiles.list.filter((tile) => !tile.paused && !isUnsent(tile) && tile.picture.track !== null);
   session.tick(performance.now(), sent.map((tile) => tile.arrival));
   draw();
+}
+
+/** Whether the device sends no pictures of a tile's camera, because the network carries too little. */
+function isUnsent({ name }) {
+  const track = ownOf(session.status, session.viewer)?.cameras?.find(({ camera }) => camera === name);
+  return track?.pictures === 'none';
 }
 
 /** What is known about a tile's camera and the connection to it. */
@@ -344,6 +352,7 @@ function known(tile, now_ms) {
     retry_ms: session.retry_ms,
     status: statusOf(session.status, camerasOf(session.hello), tile.name),
     everLive: tile.everLive,
+    unsent: isUnsent(tile),
     since_ms,
     shown_ms: tile.came_ms(now_ms),
     newest_ms: Math.max(...came),
@@ -362,7 +371,7 @@ function facts() {
   const { width, height } = picture.size;
   const { sound } = sounding;
   const measured = measure.figures;
-  const { enlarged } = session.layout;
+  const { enlarged } = session.wishes.layout;
   return {
     state: outside() ? door.shown : said.state,
     /** The role of the person: owner, viewer or guest. */
@@ -391,7 +400,7 @@ function facts() {
     /** The zoom factor. */
     zoom: main().zoom.scale,
     /** The requested size: auto, full, half or quarter. */
-    quality: session.quality,
+    quality: session.wishes.quality,
     viewer: session.viewer,
     /** Sessions begun since the page was opened. */
     generation: session.generation,
@@ -428,7 +437,7 @@ function draw() {
   const all = list.map((tile) => ({ label: tile.label, said: words.get(tile) }));
   const whole = together(all, words.get(hers));
   // A message about one camera alone is shown in its tile, and covers no other.
-  const enlarged = several && session.layout.enlarged === hers.name;
+  const enlarged = several && session.wishes.layout.enlarged === hers.name;
   said = enlarged && whole !== words.get(hers) ? { ...words.get(hers), card: false } : whole;
   if (said.state === 'full' && before !== 'full') tabs.look();
   if (said.state !== 'connecting') since_ms = now_ms;
@@ -446,6 +455,7 @@ function draw() {
     said,
     told: list.map((tile) => ({ name: tile.name, label: tile.label, said: explained(words.get(tile), first) })),
     facts: facts(),
+    own: ownOf(freshStatus(), session.viewer),
     measured: measure.figures,
     measurable: measure.measurable,
     status: statusOf(freshStatus(), camerasOf(session.hello), hers.name),

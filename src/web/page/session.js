@@ -156,30 +156,15 @@ export class Session {
     return told;
   }
 
-  /** Whether the person listens. With sound, the daemon prefers lip sync to the smallest delay. */
-  setSound(on) {
-    this.#wish({ sound: on });
+  /** What the person wants (wishes.js). */
+  get wishes() {
+    return this.#wishes.now;
   }
 
-  /** The size of the picture that the person chose. */
-  get quality() {
-    return this.#wishes.now.quality;
-  }
-  set quality(quality) {
-    this.#wish({ quality });
-  }
-
-  /** Which camera is enlarged, and which was enlarged last (layout.js). */
-  get layout() {
-    return this.#wishes.now.layout;
-  }
-  set layout(layout) {
-    this.#wish({ layout });
-  }
-
-  /** The names of the cameras whose pictures nobody sees. */
-  set paused(names) {
-    this.#wish({ paused: names });
+  /** Changes what the person wants. */
+  wish(change) {
+    Object.assign(this.#wishes.now, change);
+    if (this.viewer) this.#tell();
   }
 
   /** Something has changed (waking up, visibility, network): check the connection now instead of waiting for a timeout. */
@@ -546,12 +531,6 @@ export class Session {
 
   #send(message) {
     this.#link?.send(message);
-  }
-
-  /** Changes what the person wants. */
-  #wish(change) {
-    Object.assign(this.#wishes.now, change);
-    if (this.viewer) this.#tell();
   }
 
   /** Sends what the daemon does not know yet. */

@@ -30,8 +30,9 @@ export function qualityChoices(offered, rungs, wish) {
 export function receivedQuality(rungs, width, height, track) {
   const rung = width && rungs?.find((r) => r.width === width && r.height === height);
   if (!rung) return null;
-  const received = track?.base_only ? t('{size}, every second picture', { size: word(rung.name) }) : word(rung.name);
-  const less = track?.base_only || SIZES.indexOf(track?.rung) > Math.max(0, SIZES.indexOf(track?.quality));
+  const half = track?.pictures === 'base';
+  const received = half ? t('{size}, every second picture', { size: word(rung.name) }) : word(rung.name);
+  const less = half || SIZES.indexOf(track?.rung) > Math.max(0, SIZES.indexOf(track?.quality));
   return less ? t('{received}, because the network carries no more', { received }) : received;
 }
 

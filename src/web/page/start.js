@@ -9,9 +9,12 @@ import { Session } from './session.js';
 export const session = new Session(document.baseURI);
 /** Whether connecting has begun (early.js). */
 export const { begun } = self.early;
-session.quality = keptQuality(() => localStorage);
-session.layout = keptLayout(() => localStorage);
 /** Whether the sound was on at the last visit. */
 export const loud = kept(() => localStorage, 'sound') === 'on';
-session.setSound(loud);
+session.wish({
+  sound: loud,
+  quality: keptQuality(() => localStorage),
+  layout: keptLayout(() => localStorage),
+  room: { width: innerWidth * devicePixelRatio, height: innerHeight * devicePixelRatio },
+});
 if (begun) session.start();

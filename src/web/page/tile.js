@@ -27,6 +27,8 @@ export class Tile {
   paused = false;
   /** Whether the window shows this part of the page. */
   inWindow = true;
+  /** The box that the whole picture would fill at the current zoom, in pixels of the screen; `null` until the tile was visible. */
+  box = null;
 
   /** `frame(tile, metadata, now_ms)` is called for each displayed frame; the rest as for Picture. */
   constructor(element, { frame, changed, loud }) {
@@ -72,6 +74,9 @@ export class Tile {
     if (visible && !this.visible) this.#back_ms = now_ms;
     this.visible = visible;
     this.paused = paused;
+    if (!visible) return;
+    const scale = this.zoom.scale * devicePixelRatio;
+    this.box = { width: this.video.clientWidth * scale, height: this.video.clientHeight * scale };
   }
 
   /** Reads the number of decoded pictures from the statistics. */

@@ -246,13 +246,12 @@ export class View {
     this.#text('delay', !live ? '' : delay ? t('delay {delay}', { delay }) : measurable === false ? t('delay not measurable here') : '');
   }
 
-  #details({ facts, measured, measurable, status, hello, qualities, several, camera, clockRtt_ms }) {
+  #details({ facts, own, measured, measurable, status, hello, qualities, several, camera, clockRtt_ms }) {
     const { video, audio } = status ?? {};
     this.#quality(qualityChoices(qualities, video?.rungs, facts.quality), facts.quality);
     this.#hide('quality-tiles', !several);
     const { reduced } = video ?? {};
-    const { count, max, list } = status?.viewers ?? {};
-    const own = list?.find(({ id }) => facts.viewer?.startsWith(id));
+    const { count, max } = status?.viewers ?? {};
     const percent = (share) => (share === null ? null : `${number(share * 100, 1)} %`);
     const join = (...parts) => parts.filter(Boolean).join(', ') || null;
     const rows = {

@@ -3,8 +3,18 @@
 import { changes, offerOf, toldBy, wantedOf } from './cameras.js';
 
 export class Wishes {
-  /** See cameras.js. */
-  now = { sound: false, quality: 'auto', layout: { enlarged: null, last: null }, paused: new Set() };
+  /**
+   * `sound`: whether the person listens; with sound, the daemon prefers lip sync to the smallest delay. `quality`: the chosen size.
+   * `layout`: which camera is enlarged (layout.js). `room`, `boxes`, `paused`: what is seen (cameras.js).
+   */
+  now = {
+    sound: false,
+    quality: 'auto',
+    layout: { enlarged: null, last: null },
+    room: { width: 0, height: 0 },
+    boxes: new Map(),
+    paused: new Set(),
+  };
   /** What the daemon knows; `null`: nothing. */
   #told = null;
 

@@ -12,6 +12,8 @@ const LOST_MS = 1000;
 const STARTING = english('The camera is starting; some take a few seconds.');
 /** States of a camera that somebody has just started to watch. */
 const OPENING = ['opening', 'idle'];
+/** States of a camera that say why there is no picture, whatever the network carries. */
+const STANDING = ['private', 'starting', 'gone'];
 const OPENED = english('The camera is being opened.');
 const LOST = english('The control connection is lost; the picture continues.');
 /** How to install H.264 in Firefox. */
@@ -29,10 +31,10 @@ const PRESSURE = {
 };
 
 /**
- * `known`: { socket, lost_ms, media, trouble, retry_ms, status, everLive, since_ms, shown_ms, blocked, offline } at `now_ms`.
+ * `known`: { socket, lost_ms, media, trouble, retry_ms, status, everLive, unsent, since_ms, shown_ms, blocked, offline } at `now_ms`.
  * `shown_ms`: when the last picture came (`null`: none in this session); `since_ms`: when connecting began; `lost_ms`: since when the
- * control connection is lost (`null`: it is not); `everLive`: whether a picture was ever shown; `blocked`: whether the browser refuses
- * to play; `offline`: whether the browser believes that it has no network; `newest_ms`: when the last picture of any camera came;
+ * control connection is lost (`null`: it is not); `everLive`: whether a picture was ever shown; `unsent`: whether the device sends no
+ * pictures, because the network carries too little; `blocked`: whether the browser refuses to play; `offline`: whether the browser believes that it has no network; `newest_ms`: when the last picture of any camera came;
  * `owner`: whether the person is the owner; `elsewhere`: whether another tab of this browser watches; `firefox`: whether it is Firefox.
  *
  * Returns { state, tone, head, text, again, spoken, mark, card, act, steps }. `state`: for programs; `tone`: ok, busy, warn or bad;
@@ -63,6 +65,10 @@ export function describe(known, now_ms) {
   const lost = known.lost_ms !== null;
   const stale = age_ms > frozenAfter(camera);
   const silent = now_ms - known.newest_ms > frozenAfter(camera);
+  if (known.unsent && media === 'up' && !lost && !STANDING.includes(camera?.state)) {
+    const mark = known.everLive ? t('Not live') : null;
+    return say('no-picture', 'warn', t('No picture'), t('The network carries too little for pictures. They come back by themselves.'), { mark });
+  }
   // If both are lost, the last status no longer counts.
   if (age_ms !== null && (media === 'up' || media === 'interrupted') && !(lost && silent)) {
     const mark = stale ? t('Frozen for {s} s', { s: Math.floor(age_ms / 1000) }) : null;

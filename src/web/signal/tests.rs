@@ -288,7 +288,7 @@ async fn who_loses_access_is_told_and_the_viewer_ends() {
     let token = auth.add_token("player", Role::Guest, Scope::ALL).unwrap();
     let mut page = Page::open_with(&server, &token).await;
     let Got::Text(status) = page.get().await else { panic!() };
-    assert_eq!(status["viewers"], json!({"count": 0, "max": 50}));
+    assert_eq!(status["viewers"], json!({"count": 0, "max": 50, "own": []}));
     let viewer = page.join().await;
     assert_eq!(server.context.registry.list()[0].who, "token: player");
     // Nobody else may take the viewer over.

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { camerasOf, changes, mainOf, offerOf, qualityOf, sameCameras, statusOf, toldBy, wantedOf, watchersOf } from '../../../src/web/page/cameras.js';
+import { camerasOf, changes, mainOf, offerOf, ownOf, qualityOf, sameCameras, statusOf, toldBy, wantedOf, watchersOf } from '../../../src/web/page/cameras.js';
 
 const all = ['full', 'half', 'quarter'];
-const camera = (name) => ({ name, label: name.toUpperCase(), has_audio: true, qualities: all });
+const camera = (name) => ({ name, label: name.toUpperCase(), has_audio: true, qualities: all, width: 1280, height: 720 });
 const hello = { has_audio: true, qualities: all, cameras: ['front', 'back', 'yard'].map(camera) };
 const mids = new Map([['front', '0'], ['back', '1'], ['yard', '2']]);
-const wishes = { sound: false, quality: 'auto', layout: { enlarged: null, last: null }, paused: new Set() };
+const wishes = { sound: false, quality: 'auto', layout: { enlarged: null, last: null }, room: { width: 1000, height: 700 }, boxes: new Map(), paused: new Set() };
 const wanted = (change) => wantedOf(hello, mids, { ...wishes, ...change });
 const qualities = ({ sections }) => sections.map(({ quality }) => quality);
 
@@ -31,18 +31,25 @@ test('the main camera is the enlarged one, else the last one, else the first', (
   assert.equal(mainOf([], { enlarged: null, last: null }), null);
 });
 
-test('a tile is smaller than an enlarged camera', () => {
+test('the tiles of a window need less than an enlarged camera', () => {
   assert.deepEqual(qualities(wanted({})), ['half', 'half', 'half']);
   assert.deepEqual(qualities(wanted({ layout: { enlarged: 'back', last: 'back' } })), ['half', 'auto', 'half']);
   assert.deepEqual(qualities(wanted({ quality: 'full', layout: { enlarged: 'back', last: 'back' } })), ['half', 'full', 'half']);
   assert.deepEqual(qualities(wanted({ quality: 'quarter' })), ['quarter', 'quarter', 'quarter'], 'no larger than was chosen');
+  const boxes = new Map([['front', { width: 300, height: 200 }], ['yard', { width: 1920, height: 1080 }]]);
+  assert.deepEqual(qualities(wanted({ boxes })), ['quarter', 'half', 'auto'], 'once it is known, what is really there counts');
 });
 
-test('many tiles are in quarter size, if available; a single camera in the chosen size', () => {
-  assert.equal(qualityOf(camera('a'), 4, false, 'auto'), 'half');
-  assert.equal(qualityOf(camera('a'), 5, false, 'auto'), 'quarter');
-  assert.equal(qualityOf({ qualities: ['full', 'half'] }, 5, false, 'auto'), 'half');
-  assert.equal(qualityOf(camera('a'), 1, false, 'auto'), 'auto');
+test('a picture is as large as its box needs', () => {
+  const of = (width, height = 1080, wish = 'auto', offered = all) => qualityOf({ ...camera('a'), qualities: offered }, { width, height }, wish);
+  assert.deepEqual([1280, 961, 960, 481, 480, 1].map((width) => of(width)), ['auto', 'auto', 'half', 'half', 'quarter', 'quarter']);
+  assert.equal(of(1920, 500), 'half', 'a low box shows a whole picture, with bars at its sides');
+  assert.deepEqual(['full', 'half', 'quarter'].map((wish) => of(1920, 1080, wish)), ['full', 'half', 'quarter'], 'a choice is a limit');
+  assert.deepEqual(['full', 'half', 'quarter'].map((wish) => of(900, 900, wish)), ['half', 'half', 'quarter'], 'and so is the box');
+  assert.equal(of(100, 100, 'auto', ['full', 'half']), 'half', 'no smaller one is available');
+  assert.equal(of(100, 100, 'auto', ['full']), 'auto');
+  assert.equal(of(0, 0), 'auto', 'the box is not known yet');
+  assert.equal(qualityOf({ qualities: all }, { width: 9, height: 9 }, 'auto'), 'auto', 'nor the camera, or the daemon is older');
 });
 
 test('an offer names the camera of each of its sections', () => {
@@ -132,4 +139,13 @@ test('who watches a camera', () => {
   assert.deepEqual(watchersOf({ cameras, viewers: { list } }, 'back'), { count: 1, names: ['Ann'] });
   assert.deepEqual(watchersOf({ cameras, viewers: { count: 2 } }, 'back'), { count: 1, names: null });
   assert.deepEqual(watchersOf(null, 'back'), { count: undefined, names: null });
+});
+
+test('the own viewer is in the list for the owner, or in that for everybody else', () => {
+  const all = [{ id: 'ab', link: 1 }, { id: 'cd', link: 2 }];
+  assert.equal(ownOf({ viewers: { list: all } }, 'cdef')?.link, 2);
+  assert.equal(ownOf({ viewers: { own: all } }, 'abcd')?.link, 1);
+  for (const [status, viewer] of [[null, 'ab'], [{ viewers: { own: all } }, null], [{ viewers: { own: [] } }, 'abcd'], [{ viewers: {} }, 'ab']]) {
+    assert.equal(ownOf(status, viewer), undefined);
+  }
 });

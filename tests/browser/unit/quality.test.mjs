@@ -60,10 +60,10 @@ test('the received quality is recognised by its size', () => {
 });
 
 test('what is sent is explained where it is less than was requested', () => {
-  const received = (quality, rung, base_only) => receivedQuality(rungs, 640, 360, { quality, rung, base_only });
-  assert.equal(received('half', 'half', false), 'Half');
-  assert.equal(received('auto', 'half', false), 'Half, because the network carries no more');
-  assert.equal(received('half', 'half', true), 'Half, every second picture, because the network carries no more');
-  assert.equal(received('quarter', 'half', false), 'Half', 'a larger size, because the requested one is not available');
-  assert.equal(received('auto', null, false), 'Half', 'not known yet');
+  const received = (quality, rung, pictures) => receivedQuality(rungs, 640, 360, { quality, rung, pictures });
+  assert.equal(received('half', 'half', 'all'), 'Half');
+  assert.equal(received('auto', 'half', 'all'), 'Half, because the network carries no more');
+  assert.equal(received('half', 'half', 'base'), 'Half, every second picture, because the network carries no more');
+  assert.equal(received('quarter', 'half', 'all'), 'Half', 'a larger size, because the requested one is not available');
+  assert.equal(received('auto', null, 'all'), 'Half', 'not known yet');
 });

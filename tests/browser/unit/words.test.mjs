@@ -31,6 +31,17 @@ test('live, with a camera and a microphone, needs no more words', () => {
   assert.equal(title(at({})), '● live — peercam');
 });
 
+test('a network that carries no pictures is not a frozen picture', () => {
+  const said = at({ unsent: true, shown_ms: NOW - 9_000 });
+  assert.deepEqual([said.state, said.head, said.mark, said.card], ['no-picture', 'No picture', 'Not live', false]);
+  assert.match(said.text, /network carries too little/);
+  assert.equal(at({ unsent: true, shown_ms: null, everLive: false }).mark, null, 'nor one that never came');
+  for (const state of ['private', 'starting', 'gone']) {
+    assert.notEqual(at({ unsent: true, status: { video: { state } } }).state, 'no-picture', 'the camera has its own reason');
+  }
+  assert.notEqual(at({ unsent: true, lost_ms: NOW - 9_000, shown_ms: NOW - 9_000 }).state, 'no-picture', 'that was long ago');
+});
+
 test('test picture and tone are said plainly', () => {
   const pattern = { video: { state: 'live', source: 'pattern' }, audio: { state: 'live', source: 'tone' } };
   assert.match(at({ status: pattern }).text, /Test picture and test tone/);
