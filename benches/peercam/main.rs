@@ -156,6 +156,7 @@ fn delay() {
         let (mut middles, mut highs) = (vec![], vec![]);
         for load in 1..=LOADS {
             let mut browser = Browser::start("chromium");
+            browser.room_for(1920, 1080);
             browser.open(&daemon.url("/"));
             browser.frames(90, 30);
             let seen = browser.watch(4);

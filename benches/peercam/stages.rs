@@ -7,12 +7,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use peercam::board::addresses;
+use peercam::capture::VideoSource as _;
+use peercam::capture::pattern::Pattern;
 use peercam::clock::{AUDIO_HZ, Clocks, Pts, RtpClock, VIDEO_HZ};
-use peercam::config;
+use peercam::config::{self, Effort};
+use peercam::encode::candidates::Candidates;
+use peercam::encode::video::Settings;
+use peercam::media::convert::Converter;
 use peercam::media::frame::Size;
 use peercam::media::i420::I420;
 use peercam::media::scale::scale;
 use peercam::pipeline::camera::{Camera, Cameras};
+use peercam::pipeline::quality::Share;
 use peercam::pipeline::video::{Context, Video};
 use peercam::pipeline::worker::Threads;
 use peercam::privacy::{Privacy, Private};
@@ -33,6 +39,7 @@ const FRAMES: usize = 300;
 /// Measures all sizes.
 pub(crate) fn measure() {
     scaling();
+    rungs();
     for size in [Size::new(640, 480), Size::new(1280, 720)] {
         tokio::runtime::Runtime::new().expect("a runtime").block_on(one(size));
     }
@@ -57,6 +64,51 @@ fn scaling() {
                 .collect();
             let (p50, p99) = (quantile(&mut times, 0.5), quantile(&mut times, 0.99));
             row(&format!("scaling {size} to {part}/{of}, p50 / p99"), &format!("{p50:.2} / {p99:.2} ms"));
+        }
+    }
+}
+
+/// Measures the encoding of each picture in one, two and three rungs, with scaling, in one thread: a test picture with
+/// noise, which needs all of its bitrate.
+fn rungs() {
+    for size in [Size::new(640, 480), Size::new(1280, 720)] {
+        let (mut pattern, mut converter) = (Pattern::new(size, 30).with_noise(), Converter::default());
+        let mut pictures: Vec<_> = (0..30).map(|_| I420::new(size)).collect();
+        for picture in &mut pictures {
+            let frame = pattern.next(Duration::from_secs(1)).expect("no error").expect("a frame");
+            converter.convert(&frame, picture).expect("converted");
+        }
+        let candidates = Candidates::default();
+        let full_bps = config::Video::default().bitrate_bps;
+        let mut one = 0.0;
+        for count in 1..=Share::ALL.len() {
+            let mut encoders: Vec<_> = Share::ALL[..count]
+                .iter()
+                .map(|share| {
+                    let bitrate_bps = share.bitrate_bps(full_bps);
+                    let (size, effort) = (share.of(size), Effort::default());
+                    let settings = Settings { size, fps: 30.0, bitrate_bps, effort, level: None };
+                    (I420::new(size), candidates.make(settings).expect("an encoder"))
+                })
+                .collect();
+            let start = Instant::now();
+            for n in 0..FRAMES {
+                let pts = Pts::from_micros(n as u64 * 33_333);
+                let picture = &pictures[n % pictures.len()];
+                for (scaled, encoder) in &mut encoders {
+                    if scaled.size() != picture.size() {
+                        scale(picture, scaled);
+                    }
+                    let picture = if scaled.size() == picture.size() { picture } else { scaled };
+                    black_box(encoder.encode(picture, pts, false).expect("encoded"));
+                }
+            }
+            let each = start.elapsed().as_secs_f64() * 1e3 / FRAMES as f64;
+            if count == 1 {
+                one = each;
+            }
+            let figure = format!("{each:.2} ms, {:.2} of one", each / one);
+            row(&format!("encoding {size} at {full_bps} bit/s in {count} rungs"), &figure);
         }
     }
 }

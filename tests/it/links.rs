@@ -6,12 +6,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::browser::{Browser, longest_gap, number};
 use crate::daemon::{Daemon, status};
 use crate::file;
 use crate::lab::{Host, Switch, url};
+use crate::random::Random;
+use crate::router::Router;
 use crate::ticker::Ticker;
 
 /// A picture that needs all of its bitrate.
@@ -28,6 +30,10 @@ const FOUND: Duration = Duration::from_secs(70);
 const WAITS_MS: f64 = 250.;
 /// How long a link is measured.
 const LONG_S: u32 = 20;
+/// Number of changes of the size in a walk, longer than they take, and the longest time without a picture meanwhile.
+const WALK: usize = 50;
+const WALKED: Duration = Duration::from_secs(250);
+const WALK_GAP: Duration = Duration::from_millis(300);
 
 /// A device on a switch.
 struct Home {
@@ -74,14 +80,14 @@ impl Home {
         Viewer { browser, port, address }
     }
 
-    /// What the device sends to a viewer: the rung, and whether only its base layer.
-    fn gets(&self, viewer: &Viewer) -> (String, bool) {
+    /// What the device sends to the viewer with this address: the rung, and whether only its base layer.
+    fn gets(&self, viewer: &str) -> (String, bool) {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.daemon.address().port()));
         let status = self.camera.inside(|| status(address));
         let list = status["viewers"]["list"].as_array().expect("a list");
-        let of = list.iter().find(|of| of["address"] == *viewer.address).expect("it watches");
+        let of = list.iter().find(|of| of["address"] == viewer).expect("it watches");
         let of = &of["cameras"][0];
-        (of["rung"].as_str().expect("a rung").to_owned(), of["base_only"] == true)
+        (of["rung"].as_str().expect("a rung").to_owned(), of["pictures"] == "base")
     }
 }
 
@@ -118,27 +124,33 @@ fn watch<const N: usize>(viewers: [&mut Viewer; N], seconds: u32) -> [Seen; N] {
     facts(viewers, seconds).each_ref().map(Seen::of)
 }
 
-/// What Chromium sees of the daemon over a link that carries this much.
-pub(crate) fn from_the_daemon(kbps: u32) -> Seen {
-    let home = Home::new();
-    let mut viewer = home.join("viewer", "chromium", 0, Some(kbps));
-    thread::sleep(SETTLED);
-    let [seen] = watch([&mut viewer], LONG_S);
-    seen
+/// Watches Chromium while something changes, which begins a second later.
+fn during(browser: &mut Browser, seconds: u32, change: impl FnOnce()) -> (Seen, Duration) {
+    let ticker = Ticker::start();
+    let facts = thread::scope(|scope| {
+        let watching = scope.spawn(|| browser.watch(seconds));
+        thread::sleep(Duration::from_secs(1));
+        change();
+        watching.join().expect("watched")
+    });
+    (Seen::of(&facts), longest_gap(&facts, &ticker))
 }
 
-/// What Chromium sees of another Chromium that sends the same over a link that carries this much.
-pub(crate) fn from_chromium(kbps: u32) -> Seen {
-    let switch = Switch::new();
-    let [sends, shows] = ["sender", "viewer"].map(Host::new);
-    switch.plug((&sends, "eth0", "10.9.0.1/24"));
-    let port = switch.plug((&shows, "eth0", "10.9.0.10/24"));
-    carries(&switch, &port, Some(kbps));
-    // A page that may not use a camera learns only the address that leads to the internet.
-    sends.gateway("10.9.0.10");
-    shows.gateway("10.9.0.1");
+/// What Chromium sees of the daemon over a bad link that becomes another one, and its longest time without a picture.
+pub(crate) fn from_the_daemon(router: &mut Router, [before, after]: [&str; 2]) -> (Seen, Duration) {
+    router.becomes(before);
+    let daemon = router.camera.inside(|| Daemon::start(CAMERA));
+    let mut viewer = router.viewer.inside(|| Browser::start("chromium"));
+    viewer.open(&url(Router::CAMERA, daemon.address().port()));
+    thread::sleep(SETTLED);
+    during(&mut viewer, LONG_S, || router.becomes(after))
+}
+
+/// The same of another Chromium that sends the same picture.
+pub(crate) fn from_chromium(router: &mut Router, [before, after]: [&str; 2]) -> (Seen, Duration) {
+    router.becomes(before);
     let script = std::fs::read_to_string(file("browser/canvas.js")).expect("there");
-    let [mut sender, mut viewer] = [&sends, &shows].map(|host| {
+    let [mut sender, mut viewer] = [&router.camera, &router.viewer].map(|host| {
         let mut browser = host.inside(Browser::with_addresses);
         browser.visit("about:blank");
         browser.eval(&script);
@@ -149,7 +161,71 @@ pub(crate) fn from_chromium(kbps: u32) -> Seen {
     sender.eval(&format!("canvas.accept({answer})"));
     viewer.frames(5, 20);
     thread::sleep(SETTLED);
-    Seen::of(&viewer.watch(LONG_S))
+    during(&mut viewer, LONG_S, || router.becomes(after))
+}
+
+/// Sizes in random order, on links that carry everything or nearly all of the full size: rungs and layers change in any
+/// order. Returns what the browsers saw, or what was wrong.
+pub(crate) fn a_walk(seed: u32) -> Result<String, String> {
+    let home = Home::new();
+    let _fast = home.join("desktop", "chromium", 0, None);
+    let mut viewers = [home.join("dsl", "chromium", 1, None), home.join("cable", "firefox", 2, None)];
+    let mut random = Random::new(seed);
+    for viewer in &mut viewers {
+        // It takes a moment in the full size until a link is known not to carry all of it.
+        let sizes = [("full", 4_000..7_000), ("half", 300..600), ("quarter", 300..600)];
+        let mut choice = || {
+            let (size, lasts) = &sizes[random.below(3) as usize];
+            ("camera", *size, lasts.start + random.below(lasts.end - lasts.start))
+        };
+        let choices: Vec<_> = (0..WALK).map(|_| choice()).collect();
+        // In the details, where the choice is.
+        viewer.browser.room_for(640, 480);
+        viewer.browser.tell(&json!({"do": "click", "selector": "#info"}));
+        viewer.browser.wait("document.querySelectorAll('#quality option').length === 4", 10);
+        viewer.browser.eval(&format!("window.probe.startToChoose({})", json!(choices)));
+    }
+    let links = viewers.each_ref().map(|viewer| (viewer.port.clone(), viewer.address.clone()));
+    let (ticker, mut base_only) = (Ticker::start(), [0; 2]);
+    let seen: [Value; 2] = thread::scope(|scope| {
+        let each = viewers.each_mut().map(|viewer| {
+            scope.spawn(|| {
+                let start = Instant::now();
+                loop {
+                    let seen = viewer.browser.eval("window.probe.chosen");
+                    if !seen.is_null() {
+                        return seen;
+                    }
+                    assert!(start.elapsed() < WALKED, "it still walks");
+                    thread::sleep(Duration::from_secs(1));
+                }
+            })
+        });
+        while each.iter().any(|watching| !watching.is_finished()) {
+            for ((port, address), base_only) in links.iter().zip(&mut base_only) {
+                if random.below(4) == 0 {
+                    carries(&home.switch, port, [None, Some(1_800)][random.below(2) as usize]);
+                }
+                *base_only += u32::from(home.gets(address).1);
+            }
+            thread::sleep(Duration::from_secs(1));
+        }
+        each.map(|watching| watching.join().expect("watched"))
+    });
+    let gap = |seen: &Value| {
+        let frames = seen["frames"].as_array().unwrap_or_else(|| panic!("{seen:#}"));
+        let at = |frame: &Value| ticker.at(number(frame, "/at"));
+        ticker.longest(frames.windows(2).map(|pair| (at(&pair[0]), at(&pair[1]))))
+    };
+    let gaps = seen.each_ref().map(gap);
+    let plis = seen.each_ref().map(|seen| number(seen, "/counts/pliCount"));
+    let shown = seen.each_ref().map(|seen| number(seen, "/counts/framesDecoded"));
+    let told = format!(
+        "seed {seed:#x}: longest gaps {gaps:.0?}, PLIs {plis:?}, {shown:?} pictures, base layer only when looked at \
+         {base_only:?} times"
+    );
+    let is_whole = gaps.iter().all(|gap| *gap < WALK_GAP) && plis == [0.; 2] && !base_only.contains(&0);
+    if is_whole { Ok(told) } else { Err(told) }
 }
 
 /// A fast desktop, a capped DSL line and a phone on a bad cell.
@@ -164,7 +240,7 @@ fn three_browsers_get_what_their_links_carry_and_none_harms_another() {
     thread::sleep(SETTLED);
     let [with_others, capped, bad] = watch([&mut fast, &mut dsl, &mut phone], 10);
     println!("fast, alone: {alone:.1?}\nfast: {with_others:.1?}\nDSL: {capped:.1?}\nphone: {bad:.1?}");
-    let gets = [&fast, &dsl, &phone].map(|viewer| home.gets(viewer));
+    let gets = [&fast, &dsl, &phone].map(|viewer| home.gets(&viewer.address));
     println!("{gets:?}");
     let all = ("full".to_owned(), false);
     assert!(gets[0] == all && gets[1] != all && gets[2] != all);
@@ -190,7 +266,7 @@ fn browsers_are_sent_every_second_picture_and_all_of_them_again() {
     for (kbps, base_only) in [(Some(1_900), true), (None, false)] {
         others.iter().for_each(|viewer| carries(&home.switch, &viewer.port, kbps));
         let (start, expected) = (Instant::now(), ("full".to_owned(), base_only));
-        while others.iter().any(|viewer| home.gets(viewer) != expected) {
+        while others.iter().any(|viewer| home.gets(&viewer.address) != expected) {
             assert!(start.elapsed() < FOUND, "{kbps:?}: not every viewer gets {expected:?}");
             thread::sleep(Duration::from_millis(500));
         }
@@ -219,16 +295,8 @@ fn a_link_that_falls_and_rises_is_followed_at_low_delay() {
     let [free] = watch([&mut viewer], 5);
     println!("free: {free:.1?}");
     for (kbps, least) in [(1_500, 0.7), (600, 0.6), (1_500, 0.7)] {
-        let (ticker, start) = (Ticker::start(), Instant::now());
-        let port = viewer.port.clone();
-        let change = thread::scope(|scope| {
-            let watching = scope.spawn(|| viewer.browser.watch(6));
-            thread::sleep(Duration::from_secs(1));
-            carries(&home.switch, &port, Some(kbps));
-            watching.join().expect("watched")
-        });
-        let gap = longest_gap(&change, &ticker);
-        ticker.judge(start, Instant::now());
+        let Viewer { browser, port, .. } = &mut viewer;
+        let (_, gap) = during(browser, 6, || carries(&home.switch, port, Some(kbps)));
         thread::sleep(Duration::from_secs(4));
         let [seen] = watch([&mut viewer], 8);
         println!("{kbps} kbit/s: longest gap at the change {gap:.0?}; then {seen:.1?}");

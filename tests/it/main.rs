@@ -41,6 +41,7 @@ mod port;
 mod process;
 mod random;
 mod reload;
+mod router;
 mod rungs;
 mod sections;
 mod soak;

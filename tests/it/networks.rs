@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::board::{self, Board};
 use crate::browser::{Browser, assert_bars, longest_gap, number};
 use crate::daemon::{Daemon, status};
 use crate::lab::{Host, Switch, cable, url};
 use crate::place;
 use crate::process::{Dir, Process};
+use crate::router::Router;
 use crate::ticker::Ticker;
 
 /// The test picture at a bitrate that every path here can carry.
@@ -303,31 +303,18 @@ fn back(what: &str, browser: &mut Browser, gap_ms: f64) {
     assert_eq!(browser.connections(), ["connected"], "{what}");
 }
 
-/// The virtual board between two networks delays, jitters, loses and throttles packets, like Wi-Fi at its
-/// edge.
+/// A path with a round trip and little room, and one that also loses packets.
 #[test]
 fn a_bad_link_made_by_a_board() {
-    let (camera, viewer, link) = (Host::new("camera"), Host::new("viewer"), Switch::new());
-    link.plug((&camera, "eth0", "10.1.0.2/24"));
-    link.plug((&viewer, "eth0", "10.2.0.2/24"));
-    camera.gateway("10.1.0.1");
-    viewer.gateway("10.2.0.1");
-    let mut board = link.host().inside(|| Board::boot("sch_netem"));
-    link.adopt(board::TAP);
-    // Both networks are on its only wire, so it must not send redirects.
-    board.run(
-        "ip addr flush dev eth0; ip addr add 10.1.0.1/24 dev eth0; ip addr add 10.2.0.1/24 dev eth0
-        for n in all eth0; do echo 0 > /proc/sys/net/ipv4/conf/$n/send_redirects; done
-        echo 1 > /proc/sys/net/ipv4/ip_forward
-        tc qdisc replace dev eth0 root netem delay 12500us rate 4mbit limit 100",
-    );
-    let daemon = start(&camera, "0.0.0.0", "");
-    let page = url("10.1.0.2", daemon.address().port());
-    let (mut browser, _) = watch("25 ms of round trip, 4 Mbit/s", &viewer, &page);
+    let mut router = Router::boot();
+    router.becomes("delay 12500us rate 4mbit limit 100");
+    let daemon = start(&router.camera, "0.0.0.0", "");
+    let page = url(Router::CAMERA, daemon.address().port());
+    let (mut browser, _) = watch("25 ms of round trip, 4 Mbit/s", &router.viewer, &page);
     for _ in 0..4 {
         again("25 ms of round trip, 4 Mbit/s, once more", &mut browser, &page);
     }
-    board.run("tc qdisc replace dev eth0 root netem delay 25ms 5ms loss 3% rate 4mbit limit 100");
+    router.becomes("delay 25ms 5ms loss 3% rate 4mbit limit 100");
     again("25±5 ms, 3 % loss, 4 Mbit/s", &mut browser, &page);
     let seen = browser.watch(10);
     println!("{seen}");
