@@ -80,35 +80,30 @@ fn rungs() {
         }
         let candidates = Candidates::default();
         let full_bps = config::Video::default().bitrate_bps;
-        let mut one = 0.0;
-        for count in 1..=Share::ALL.len() {
-            let mut encoders: Vec<_> = Share::ALL[..count]
-                .iter()
-                .map(|share| {
-                    let bitrate_bps = share.bitrate_bps(full_bps);
-                    let (size, effort) = (share.of(size), Effort::default());
-                    let settings = Settings { size, fps: 30.0, bitrate_bps, effort, level: None };
-                    (I420::new(size), candidates.make(settings).expect("an encoder"))
-                })
-                .collect();
-            let start = Instant::now();
-            for n in 0..FRAMES {
-                let pts = Pts::from_micros(n as u64 * 33_333);
-                let picture = &pictures[n % pictures.len()];
-                for (scaled, encoder) in &mut encoders {
-                    if scaled.size() != picture.size() {
-                        scale(picture, scaled);
-                    }
-                    let picture = if scaled.size() == picture.size() { picture } else { scaled };
-                    black_box(encoder.encode(picture, pts, false).expect("encoded"));
-                }
+        let mut rungs = Share::ALL.map(|share| {
+            let (size, bitrate_bps) = (share.of(size), share.bitrate_bps(full_bps));
+            let settings = Settings { size, fps: 30.0, bitrate_bps, effort: Effort::Low, level: None };
+            (I420::new(size), candidates.make(settings).expect("an encoder"), Duration::ZERO)
+        });
+        for n in 0..FRAMES {
+            let (pts, picture) = (Pts::from_micros(n as u64 * 33_333), &pictures[n % pictures.len()]);
+            for (scaled, encoder, spent) in &mut rungs {
+                let start = Instant::now();
+                let picture = if scaled.size() == size {
+                    picture
+                } else {
+                    scale(picture, scaled);
+                    scaled
+                };
+                black_box(encoder.encode(picture, pts, false).expect("encoded"));
+                *spent += start.elapsed();
             }
-            let each = start.elapsed().as_secs_f64() * 1e3 / FRAMES as f64;
-            if count == 1 {
-                one = each;
-            }
-            let figure = format!("{each:.2} ms, {:.2} of one", each / one);
-            row(&format!("encoding {size} at {full_bps} bit/s in {count} rungs"), &figure);
+        }
+        let spent = rungs.map(|(_, _, spent)| spent.as_secs_f64() * 1e3 / FRAMES as f64);
+        for count in 1..=spent.len() {
+            let all: f64 = spent[..count].iter().sum();
+            let figure = format!("{all:.2} ms, {:.2} of one", all / spent[0]);
+            row(&format!("encoding {size} at {full_bps} bit/s, rungs: {count}"), &figure);
         }
     }
 }

@@ -148,6 +148,10 @@ fn the_quick_ways_give_what_the_general_one_gives() {
     halve(samples, &mut quick, 36);
     average(samples, &mut slow, &Taps::new(72, 36), &Taps::new(40, 20));
     assert_eq!(quick, slow);
+    let (mut quick, mut slow) = (vec![0; 18 * 10], vec![0; 18 * 10]);
+    quarter(samples, &mut quick, 18);
+    average(samples, &mut slow, &Taps::new(72, 18), &Taps::new(40, 10));
+    assert_eq!(quick, slow);
 
     let sums: Vec<u16> = samples.iter().map(|s| u16::from(*s) * 256).collect();
     let (mut quick, mut slow) = (vec![0; 54], vec![0; 54]);
