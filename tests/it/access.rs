@@ -300,6 +300,14 @@ fn what_each_may_know() {
     }
     let listed = parsed(&ask(to, &bearer(&door::token()), "GET", "/api/guests", ""));
     assert_eq!((&listed[0]["label"], listed[0].get("secret")), (&json!("Ann"), None), "{listed:#}");
+    let own = &seen_by_ann["viewers"]["own"];
+    assert_eq!(
+        (own.as_array().map(Vec::len), &own[0]["cameras"][0]["camera"]),
+        (Some(1), &json!("camera")),
+        "{own:#}"
+    );
+    assert!(own[0]["id"].is_string() && own[0].get("address").is_none(), "{own:#}");
+    assert_eq!(viewer["viewers"]["own"], json!([]), "hers is nobody else's");
     // Another guest may not touch her viewer; other people's viewers do not exist for a guest.
     let ((_, bob), (_, namesake)) = (guest(to, "Bob"), guest(to, "Ann"));
     let name = whep(to, &ann);

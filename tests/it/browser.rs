@@ -143,6 +143,21 @@ impl Browser {
         self.look(json!({"do": "watch", "seconds": seconds}))
     }
 
+    /// Observes frames while `act` changes something, which begins a second later. Also returns the longest time without a
+    /// new picture, without time that the machine lost.
+    pub(crate) fn watch_while(&mut self, seconds: u32, act: impl FnOnce()) -> (Value, Duration) {
+        let (ticker, start) = (Ticker::start(), Instant::now());
+        let seen = std::thread::scope(|scope| {
+            let watching = scope.spawn(|| self.watch(seconds));
+            std::thread::sleep(Duration::from_secs(1));
+            act();
+            watching.join().expect("watched")
+        });
+        ticker.judge(start, Instant::now());
+        let gap = longest_gap(&seen, &ticker);
+        (seen, gap)
+    }
+
     /// Observes frames and sound; the page must be unmuted.
     pub(crate) fn listen(&mut self, seconds: u32) -> Value {
         self.look(json!({"do": "watch", "seconds": seconds, "sound": true}))

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::browser::{Browser, longest_gap, number};
+use crate::browser::{Browser, number};
 use crate::daemon::{Daemon, status};
 use crate::file;
 use crate::lab::{Host, Switch, url};
@@ -124,18 +124,6 @@ fn watch<const N: usize>(viewers: [&mut Viewer; N], seconds: u32) -> [Seen; N] {
     facts(viewers, seconds).each_ref().map(Seen::of)
 }
 
-/// Watches Chromium while something changes, which begins a second later.
-fn during(browser: &mut Browser, seconds: u32, change: impl FnOnce()) -> (Seen, Duration) {
-    let ticker = Ticker::start();
-    let facts = thread::scope(|scope| {
-        let watching = scope.spawn(|| browser.watch(seconds));
-        thread::sleep(Duration::from_secs(1));
-        change();
-        watching.join().expect("watched")
-    });
-    (Seen::of(&facts), longest_gap(&facts, &ticker))
-}
-
 /// What Chromium sees of the daemon over a bad link that becomes another one, and its longest time without a picture.
 pub(crate) fn from_the_daemon(router: &mut Router, [before, after]: [&str; 2]) -> (Seen, Duration) {
     router.becomes(before);
@@ -143,7 +131,8 @@ pub(crate) fn from_the_daemon(router: &mut Router, [before, after]: [&str; 2]) -
     let mut viewer = router.viewer.inside(|| Browser::start("chromium"));
     viewer.open(&url(Router::CAMERA, daemon.address().port()));
     thread::sleep(SETTLED);
-    during(&mut viewer, LONG_S, || router.becomes(after))
+    let (facts, gap) = viewer.watch_while(LONG_S, || router.becomes(after));
+    (Seen::of(&facts), gap)
 }
 
 /// The same of another Chromium that sends the same picture.
@@ -161,7 +150,8 @@ pub(crate) fn from_chromium(router: &mut Router, [before, after]: [&str; 2]) -> 
     sender.eval(&format!("canvas.accept({answer})"));
     viewer.frames(5, 20);
     thread::sleep(SETTLED);
-    during(&mut viewer, LONG_S, || router.becomes(after))
+    let (facts, gap) = viewer.watch_while(LONG_S, || router.becomes(after));
+    (Seen::of(&facts), gap)
 }
 
 /// Sizes in random order, on links that carry everything or nearly all of the full size: rungs and layers change in any
@@ -296,7 +286,7 @@ fn a_link_that_falls_and_rises_is_followed_at_low_delay() {
     println!("free: {free:.1?}");
     for (kbps, least) in [(1_500, 0.7), (600, 0.6), (1_500, 0.7)] {
         let Viewer { browser, port, .. } = &mut viewer;
-        let (_, gap) = during(browser, 6, || carries(&home.switch, port, Some(kbps)));
+        let (_, gap) = browser.watch_while(6, || carries(&home.switch, port, Some(kbps)));
         thread::sleep(Duration::from_secs(4));
         let [seen] = watch([&mut viewer], 8);
         println!("{kbps} kbit/s: longest gap at the change {gap:.0?}; then {seen:.1?}");

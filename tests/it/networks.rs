@@ -3,17 +3,16 @@
 
 use std::net::SocketAddr;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::browser::{Browser, assert_bars, longest_gap, number};
+use crate::browser::{Browser, assert_bars, number};
 use crate::daemon::{Daemon, status};
 use crate::lab::{Host, Switch, cable, url};
 use crate::place;
 use crate::process::{Dir, Process};
 use crate::router::Router;
-use crate::ticker::Ticker;
 
 /// The test picture at a bitrate that every path here can carry.
 const CAMERA: &str =
@@ -53,17 +52,10 @@ fn again(scenario: &str, browser: &mut Browser, page: &str) -> Value {
 /// milliseconds, without the time that this machine lost. A viewer may cause one keyframe in three seconds,
 /// so the one for joining must be over.
 fn disturbed(browser: &mut Browser, act: impl FnOnce()) -> f64 {
-    let (ticker, start) = (Ticker::start(), Instant::now());
-    let seen = std::thread::scope(|scope| {
-        std::thread::sleep(Duration::from_secs(2));
-        let watching = scope.spawn(|| browser.watch(9));
-        std::thread::sleep(Duration::from_secs(1));
-        act();
-        watching.join().expect("watched")
-    });
+    std::thread::sleep(Duration::from_secs(2));
+    let (seen, gap) = browser.watch_while(9, act);
     assert!(number(&seen, "/presented") > 30., "{seen:#}");
-    ticker.judge(start, Instant::now());
-    longest_gap(&seen, &ticker).as_secs_f64() * 1000.
+    gap.as_secs_f64() * 1000.
 }
 
 /// ```text

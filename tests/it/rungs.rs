@@ -13,6 +13,7 @@ use peercam::board::addresses;
 use peercam::clock::{Pts, RtpClock, VIDEO_HZ};
 use peercam::config;
 use peercam::media::frame::Size;
+use peercam::media::h264::is_reference;
 use peercam::media::stamp::Stamp;
 use peercam::pipeline::camera::{self, Cameras};
 use peercam::pipeline::quality::{Quality, Share};
@@ -127,8 +128,8 @@ impl Received {
             return None;
         }
         let payloads = std::mem::take(&mut self.payloads);
-        // nal_ref_idc (RFC 6184, section 5.3)
-        if self.leaves_out && payloads[0][0] & 0x60 == 0 {
+        // Packets of each kind have it as a NAL unit has it (RFC 6184, section 5.3).
+        if self.leaves_out && !is_reference(&payloads[0]) {
             self.left_out += 1;
             return None;
         }

@@ -122,7 +122,7 @@ export class Access {
   }
 }
 
-/** What somebody watches: which cameras, if there are several, in which size, unless it is the full size, and whether not all pictures. */
+/** What somebody watches: which cameras, if there are several, in which size, unless it is the full size, and whether pictures are left out. */
 function watched({ rung, cameras = [{ rung }] }, labels) {
   const now = cameras.filter(({ paused }) => !paused);
   const less = { base: t('every second picture'), none: t('no pictures') };
