@@ -16,9 +16,8 @@
 //! browser's first packet.
 //!
 //! `cc` estimates what each viewer's link carries, from the viewer's reports about the packets that `wire`
-//! releases. The figures are shown in the status and on the page; nothing else depends on them yet.
+//! releases. It sets the pace of the packets, the rung and layers of each track, and what the encoders are told.
 
-#[allow(dead_code, unused_imports, reason = "the pacer is not wired in yet")]
 mod cc;
 mod codecs;
 mod core;
@@ -223,6 +222,8 @@ pub enum Event {
     },
     /// Media is flowing.
     Connected,
+    /// A different camera, size or frame rate is sent to it: [`Own`] says which.
+    Gets,
     /// The viewer should restart ICE for this reason: our addresses, or its own, have changed.
     Restart(String),
     /// The connection ended, with the reason in one sentence.

@@ -515,7 +515,9 @@ impl Task {
         let lagged = media.lagged();
         let known = self.viewer.lagged.swap(lagged, Ordering::Relaxed);
         self.shared.status.counters.viewer_lags.add(lagged.saturating_sub(known));
+        let mut differs = false;
         for (section, gets) in media.changed() {
+            differs = true;
             let mut wishes = self.viewer.wishes();
             let Some(section) = wishes.sections.get_mut(section) else { continue };
             let before = std::mem::replace(&mut section.gets, gets);
@@ -536,6 +538,9 @@ impl Task {
                 let (rung, pictures) = (now.share.name(), now.pictures.name());
                 tracing::info!(viewer, camera, rung, pictures, wish, "viewer switched to {what}{left_out}");
             }
+        }
+        if differs {
+            let _ = self.events.try_send(Event::Gets);
         }
     }
 }

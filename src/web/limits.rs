@@ -26,6 +26,9 @@ pub struct Limits {
     pub stalled: Duration,
     /// Largest WebSocket message, bytes; a larger one closes the socket (1009).
     pub message_bytes: usize,
+    /// Longest time between status messages on a WebSocket: figures change, and the message shows that the daemon is
+    /// alive.
+    pub status: Duration,
     /// Time between pings on a WebSocket.
     pub ping: Duration,
     /// How long a WebSocket may be silent before it is closed: three pings.
@@ -49,6 +52,7 @@ impl Limits {
         body_bytes: 64 * 1024,
         stalled: Duration::from_secs(20),
         message_bytes: 64 * 1024,
+        status: Duration::from_secs(2),
         ping: Duration::from_secs(15),
         idle: Duration::from_secs(45),
         write: Duration::from_secs(10),

@@ -167,6 +167,12 @@ impl Server {
         Self { routes, state, seats, hush: Arc::new(Mutex::new(Hush::strangers())) }
     }
 
+    /// All viewers that joined through it.
+    #[cfg(test)]
+    pub(super) fn sessions(&self) -> &Sessions {
+        &self.state.sessions
+    }
+
     /// Accepts connections at `door`. Needs a tokio runtime.
     ///
     /// # Errors

@@ -98,15 +98,19 @@ impl Session {
         ear_end
     }
 
-    fn tell(&self, event: Event) {
+    /// Tells the attached socket, or the next one.
+    pub(super) fn tell(&self, event: Event) {
         let mut ear = lock(&self.ear);
         if let Some(Ok(place)) = ear.socket.as_ref().map(|s| s.try_reserve()) {
             place.send(Notice::Event(event));
             return;
         }
         // The socket is gone or stuck, and its queue is full. The queue is closed, and the socket that resumes gets
-        // this event.
+        // this event, unless its first status says the same.
         ear.socket = None;
+        if event == Event::Gets {
+            return;
+        }
         if ear.kept.len() == KEPT {
             ear.kept.pop_front();
         }

@@ -32,8 +32,6 @@ use crate::viewer::{self, Error, Event, Offer, Signaling, Wanted, ice_servers};
 
 /// Shortest time between status messages: at most five per second.
 const STATUS_MIN: Duration = Duration::from_millis(200);
-/// Longest time between status messages: figures change, and the message shows that the daemon is alive.
-const STATUS_MAX: Duration = Duration::from_secs(2);
 /// How often TURN credentials are renewed: half of their validity, so that a page that stays open for days always has
 /// valid ones.
 const CREDENTIALS_RENEWED: Duration = Duration::from_secs(12 * 3600);
@@ -98,8 +96,9 @@ fn open(
     let state = state.clone();
     // Twice the limit is read, so that a message over the limit gets its close code instead of a broken connection.
     Ok(opening.accept(state.limits.message_bytes * 2, move |ws| async move {
-        let pace = Pace::new(std::time::Instant::now());
-        Socket { ws, state, peer, principal, viewer: None, bad: 0, pace }.run().await;
+        let (pace, now) = (Pace::new(std::time::Instant::now()), Instant::now());
+        let status = StatusTimes { sent: now, due: now };
+        Socket { ws, state, peer, principal, viewer: None, bad: 0, pace, status }.run().await;
     }))
 }
 
@@ -175,6 +174,22 @@ struct Socket {
     viewer: Option<Attached>,
     bad: u32,
     pace: Pace,
+    status: StatusTimes,
+}
+
+/// The times of status messages.
+struct StatusTimes {
+    /// When the last one was sent.
+    sent: Instant,
+    /// When the next one is due.
+    due: Instant,
+}
+
+impl StatusTimes {
+    /// Something has changed.
+    fn soon(&mut self) {
+        self.due = self.due.min(self.sent + STATUS_MIN);
+    }
 }
 
 /// The viewer of a socket.
@@ -216,8 +231,6 @@ impl Socket {
         let mut lost = std::pin::pin!(context.auth.lost(&principal));
         let mut given = Given::now(&context, &principal);
         self.put_json(given.hello(context.clocks)).await?;
-        let mut status_at = Instant::now();
-        let mut status_sent = status_at;
         let mut heard = Instant::now();
         let mut ping_at = heard + limits.ping;
         loop {
@@ -233,17 +246,17 @@ impl Socket {
                     return Err(End::Close(code::SIGNED_OUT, reason));
                 }
                 told = next_notice(&mut self.viewer) => self.tell(told.ok_or(End::Gone)?).await?,
-                () = sleep_until(status_at) => {
+                () = sleep_until(self.status.due) => {
                     let now = Given::now(&context, &principal);
                     if given.is_outdated(&now) {
                         self.put_json(now.update()).await?;
                         given = now;
                     }
                     self.send(&ToPage::Status(status::public(&context, &principal))).await?;
-                    status_sent = Instant::now();
-                    status_at = status_sent + STATUS_MAX;
+                    let sent = Instant::now();
+                    self.status = StatusTimes { sent, due: sent + limits.status };
                 }
-                Ok(()) = changes.changed() => status_at = status_at.min(status_sent + STATUS_MIN),
+                Ok(()) = changes.changed() => self.status.soon(),
                 message = self.ws.next() => match message {
                     None => return Err(End::Gone),
                     Some(Err(e)) => {
@@ -448,6 +461,10 @@ impl Socket {
                 self.send(&ToPage::Candidate { candidate: &candidate, mid: &mid }).await
             }
             Notice::Event(Event::Restart(why)) => self.send(&ToPage::Restart { why: &why }).await,
+            Notice::Event(Event::Gets) => {
+                self.status.soon(); // it says which
+                Ok(())
+            }
             Notice::Event(Event::Connected) => self.send(&ToPage::Connected).await,
             Notice::Event(Event::Closed(reason)) => {
                 self.viewer = None;

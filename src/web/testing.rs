@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::auth::{Auth, Key, Principal, Role};
 use super::limits::Limits;
 use super::places;
-use super::server;
 use super::{Context, Listener, Settings, Speaks, bind};
+use super::{server, sessions};
 use crate::clock::{Clocks, RtpClock};
 use crate::config;
 use crate::net::Links;
@@ -154,6 +154,12 @@ impl Server {
     pub(super) async fn stop(self) {
         self.stop.cancel();
         self.server.ended().await;
+    }
+
+    /// A viewer that has joined.
+    pub(super) fn session(&self, viewer: &str) -> Arc<sessions::Session> {
+        let principal = self.context.auth.by_token(&self.context.token).expect("the test's token");
+        self.server.sessions().get(viewer, &principal).expect("it has joined")
     }
 
     /// Begins to stop the server.

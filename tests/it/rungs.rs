@@ -21,7 +21,7 @@ use peercam::pipeline::video::{Context, Video};
 use peercam::pipeline::worker::Threads;
 use peercam::privacy::{Privacy, Private};
 use peercam::status::Status;
-use peercam::viewer::{Port, Registry, Signaling};
+use peercam::viewer::{Event, Port, Registry, Signaling};
 use rtc::interceptor::Packet;
 use rtc::rtp;
 use tokio::sync::watch;
@@ -176,7 +176,7 @@ async fn three_hundred_changes_are_one_stream_that_any_decoder_takes() {
     let mut client = Client::new(false).await;
     let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
     let offer = client::offer(client.offer().await, from, Signaling::Whep, &cameras);
-    let answer = registry.join(offer).await.expect("an answer");
+    let mut answer = registry.join(offer).await.expect("an answer");
     client.accept(&answer.sdp).await;
     client.until(Connected).await;
 
@@ -253,6 +253,8 @@ async fn three_hundred_changes_are_one_stream_that_any_decoder_takes() {
         assert!(asked.elapsed() < SOON, "{:?}", told());
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    let mut events = std::iter::from_fn(|| answer.events.try_recv().ok());
+    assert!(events.any(|event| event == Event::Gets));
     registry.close_all("the test is over").await;
     assert!(decoded_by_ffmpeg(&received.stream) == sizes, "FFmpeg decodes different pictures than OpenH264");
 }

@@ -270,6 +270,27 @@ async fn what_happens_while_no_socket_listens_is_told_later() {
     assert_eq!(new.next("error").await["status"], 404);
 }
 
+/// Otherwise a page without pictures would say for two seconds that they are frozen.
+#[tokio::test]
+async fn what_a_viewer_gets_is_told_at_once_and_only_to_a_socket() {
+    // Each status after the first one has a reason.
+    let server = Server::start(Limits { status: PATIENCE * 2, ..Limits::STANDARD }, context());
+    let mut page = Page::open(&server).await;
+    page.next("status").await;
+    let viewer = page.join().await;
+    let session = server.session(&viewer);
+    for _ in 0..2 {
+        session.tell(Event::Gets);
+        page.next("status").await;
+    }
+    drop(session.attach()); // a socket that is gone
+    session.tell(Event::Restart("an address has changed".into()));
+    (0..100).for_each(|_| session.tell(Event::Gets));
+    let mut told = session.attach();
+    assert!(matches!(told.try_recv(), Ok(Notice::Event(Event::Restart(_)))));
+    assert!(told.try_recv().is_err());
+}
+
 #[tokio::test]
 async fn stopping_is_told() {
     let server = start();
