@@ -297,9 +297,15 @@ export async function sizes(browser) {
   const out = await page.$$eval('.buttons button', (buttons) => buttons.filter((b) => b.checkVisibility() && b.getBoundingClientRect().bottom > innerHeight).map((b) => b.id));
   check(out.length === 0, `on a small phone all controls are in sight, not ${out}`);
   const top = await page.$eval('.stage', (s) => s.getBoundingClientRect().top);
-  const lines = await page.$eval('.says', (s) => s.getBoundingClientRect().height / parseFloat(getComputedStyle(s).lineHeight));
+  const lines = await page.evaluate(() => {
+    const says = document.querySelector('.says');
+    // On a bad link they are longest; the page writes them again only after this.
+    document.querySelector('#delay').textContent = 'delay 1,234 ms';
+    document.querySelector('#size').textContent = '3840×2160';
+    return says.getBoundingClientRect().height / parseFloat(getComputedStyle(says).lineHeight);
+  });
   check(top === 0, `the picture is at the top: ${top}`);
-  check(lines <= 2.7, `what is said takes two lines: ${lines}`);
+  check(lines <= 2.1, `what is said takes two lines: ${lines}`);
   await page.keyboard.press('i');
   await fits(page, 'details');
   await page.keyboard.press('s');
