@@ -119,7 +119,8 @@ impl Track {
             self.target = Some(Target { source, changes, offered });
         }
         if let Some(carried_bps) = self.begins_with.take() {
-            let steps = self.steps();
+            // Of all sizes, because one that is larger than this may be requested at any time.
+            let steps = self.steps(Share::Full);
             self.ladder.begin(&steps, carried_bps);
         }
         self.follow();
@@ -252,15 +253,15 @@ impl Track {
 
     /// Moves to the rung and the layers that the link carries, among those that are requested.
     pub(super) fn choose(&mut self, carried_bps: f64, now: Instant) {
-        let steps = self.steps();
+        let steps = self.steps(self.wish.largest());
         self.ladder.choose(&steps, carried_bps, now);
         self.follow();
     }
 
-    /// What it may be sent, from the most to the least.
-    fn steps(&self) -> Vec<Step> {
+    /// What it could be sent in this size and the smaller ones, from the most to the least.
+    fn steps(&self, largest: Share) -> Vec<Step> {
         let Some(Target { source, offered, .. }) = &self.target else { return vec![] };
-        let largest = offered.nearest(self.wish.largest());
+        let largest = offered.nearest(largest);
         let own = |share| self.at.iter().chain(&self.next).find(|rung| rung.is(source, share));
         let rungs = offered.shares().filter(|share| *share >= largest).map(|share| {
             let others = match own(share) {

@@ -283,6 +283,24 @@ impl Rungs {
 
 /// A random walk over the rungs, with encoders of random speed that fail now and then: the result is a stream
 /// that any decoder accepts, without freezes.
+/// A tile that is enlarged is sharp at once, unless the link has shown that it carries less.
+#[test]
+fn a_larger_size_that_is_requested_later_comes_at_once() {
+    let camera = Arc::new(Camera::new("camera", "Camera"));
+    let size = Some(Size::new(1280, 720));
+    camera.video.offer(Offered { size, bitrate_bps: 2_000_000, fps: 30.0, ..Offered::default() });
+    for (carried_bps, expected) in [(10e6, Share::Full), (200e3, Share::Half)] {
+        let mut track = Track::default();
+        track.begin(carried_bps);
+        let rungs = [Quality::Quarter, Quality::Full].map(|wish| {
+            track.show(&camera, wish);
+            track.choose(carried_bps, Instant::now());
+            track.next.as_ref().map(|next| next.layers.share)
+        });
+        assert_eq!(rungs, [Some(Share::Quarter), Some(expected)]);
+    }
+}
+
 #[test]
 fn a_random_walk_over_the_rungs_is_one_stream() {
     let make = |pts: Pts, idr, share: Share| VideoUnit::bare(pts, share.index() as u32, idr);
