@@ -101,16 +101,20 @@ impl Session {
     /// Tells the attached socket, or the next one.
     pub(super) fn tell(&self, event: Event) {
         let mut ear = lock(&self.ear);
+        if event == Event::Gets {
+            // The next status says the same, so it is neither kept nor takes the room of other events.
+            if let Some(socket) = ear.socket.as_ref().filter(|socket| socket.capacity() > KEPT / 2) {
+                let _ = socket.try_send(Notice::Event(event)); // fails if it is gone
+            }
+            return;
+        }
         if let Some(Ok(place)) = ear.socket.as_ref().map(|s| s.try_reserve()) {
             place.send(Notice::Event(event));
             return;
         }
         // The socket is gone or stuck, and its queue is full. The queue is closed, and the socket that resumes gets
-        // this event, unless its first status says the same.
+        // this event.
         ear.socket = None;
-        if event == Event::Gets {
-            return;
-        }
         if ear.kept.len() == KEPT {
             ear.kept.pop_front();
         }
