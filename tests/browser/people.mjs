@@ -299,7 +299,7 @@ export async function sizes(browser) {
   const top = await page.$eval('.stage', (s) => s.getBoundingClientRect().top);
   const lines = await page.evaluate(() => {
     const says = document.querySelector('.says');
-    // On a bad link they are longest; the page writes them again only after this.
+    // As long as the figures get, on a bad link. The page writes them again only after they are measured.
     document.querySelector('#delay').textContent = 'delay 1,234 ms';
     document.querySelector('#size').textContent = '3840×2160';
     return says.getBoundingClientRect().height / parseFloat(getComputedStyle(says).lineHeight);

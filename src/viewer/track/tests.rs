@@ -281,8 +281,6 @@ impl Rungs {
     }
 }
 
-/// A random walk over the rungs, with encoders of random speed that fail now and then: the result is a stream
-/// that any decoder accepts, without freezes.
 /// A tile that is enlarged is sharp at once, unless the link has shown that it carries less.
 #[test]
 fn a_larger_size_that_is_requested_later_comes_at_once() {
@@ -301,6 +299,8 @@ fn a_larger_size_that_is_requested_later_comes_at_once() {
     }
 }
 
+/// A random walk over the rungs, with encoders of random speed that fail now and then: the result is a stream
+/// that any decoder accepts, without freezes.
 #[test]
 fn a_random_walk_over_the_rungs_is_one_stream() {
     let make = |pts: Pts, idr, share: Share| VideoUnit::bare(pts, share.index() as u32, idr);
