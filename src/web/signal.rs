@@ -98,7 +98,8 @@ fn open(
     Ok(opening.accept(state.limits.message_bytes * 2, move |ws| async move {
         let (pace, now) = (Pace::new(std::time::Instant::now()), Instant::now());
         let status = StatusTimes { sent: now, due: now };
-        Socket { ws, state, peer, principal, viewer: None, bad: 0, pace, status }.run().await;
+        let given = Given::now(&state.context, &principal);
+        Socket { ws, state, peer, principal, given, viewer: None, bad: 0, pace, status }.run().await;
     }))
 }
 
@@ -171,6 +172,8 @@ struct Socket {
     peer: Connection,
     /// The principal; the socket is closed when it loses access.
     principal: Principal,
+    /// What the page knows.
+    given: Given,
     viewer: Option<Attached>,
     bad: u32,
     pace: Pace,
@@ -229,8 +232,7 @@ impl Socket {
         let mut changes = context.status.changes();
         let principal = self.principal.clone();
         let mut lost = std::pin::pin!(context.auth.lost(&principal));
-        let mut given = Given::now(&context, &principal);
-        self.put_json(given.hello(context.clocks)).await?;
+        self.put_json(self.given.hello(context.clocks)).await?;
         let mut heard = Instant::now();
         let mut ping_at = heard + limits.ping;
         loop {
@@ -247,11 +249,7 @@ impl Socket {
                 }
                 told = next_notice(&mut self.viewer) => self.tell(told.ok_or(End::Gone)?).await?,
                 () = sleep_until(self.status.due) => {
-                    let now = Given::now(&context, &principal);
-                    if given.is_outdated(&now) {
-                        self.put_json(now.update()).await?;
-                        given = now;
-                    }
+                    self.inform().await?;
                     self.send(&ToPage::Status(status::public(&context, &principal))).await?;
                     let sent = Instant::now();
                     self.status = StatusTimes { sent, due: sent + limits.status };
@@ -485,8 +483,19 @@ impl Socket {
         if matches!(error, Error::Unknown) {
             self.viewer = None; // the next offer joins again
         }
+        self.inform().await?; // what has changed may be the reason
         let status = problem::status(&error).as_u16();
         self.send(&ToPage::Error { status, message: &error.to_string() }).await
+    }
+
+    /// Sends the facts that have changed.
+    async fn inform(&mut self) -> Result<(), End> {
+        let now = Given::now(&self.state.context, &self.principal);
+        if self.given.is_outdated(&now) {
+            self.put_json(now.update()).await?;
+            self.given = now;
+        }
+        Ok(())
     }
 
     async fn send(&mut self, message: &ToPage<'_>) -> Result<(), End> {

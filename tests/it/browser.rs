@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use x509_parser::pem::parse_x509_pem;
 
-use crate::daemon::{Daemon, PATTERN, status};
+use crate::daemon::{Daemon, PATTERN, status, until};
 use crate::door;
 use crate::file;
 use crate::process::{Process, run};
@@ -498,13 +498,15 @@ fn page_follows_cameras_that_come_and_go() {
     }
 }
 
+/// Waits until these cameras are live, over the page's first connection.
+fn shows(browser: &mut Browser, labels: &str) {
+    let all = "window.peercam.facts.cameras";
+    let live = format!("{all}.every((c) => c.state === 'live' && c.frames > 5)");
+    let told = format!("{all}.map((c) => c.label).join() === '{labels}' && {live}");
+    browser.wait(&format!("{told} && window.peercam.facts.generation === 1"), 20);
+}
+
 fn cameras_come_and_go(daemon: &Daemon, browser: &mut Browser) {
-    let shows = |browser: &mut Browser, labels: &str| {
-        let all = "window.peercam.facts.cameras";
-        let live = format!("{all}.every((c) => c.state === 'live' && c.frames > 5)");
-        let told = format!("{all}.map((c) => c.label).join() === '{labels}' && {live}");
-        browser.wait(&format!("{told} && window.peercam.facts.generation === 1"), 20);
-    };
     // A tile that stays is the same element with the same stream: it doesn't blink.
     let stays = |browser: &mut Browser, camera: &str| {
         let video = format!("document.querySelector('[data-camera={camera}] video')");
@@ -529,6 +531,15 @@ fn cameras_come_and_go(daemon: &Daemon, browser: &mut Browser) {
     // A new label does not make a new camera.
     daemon.reload(&THREE.replace("Front door", "Porch"));
     shows(browser, "Porch,Back,Yard");
+    // A new name does, and it gets the section of the one that goes.
+    daemon.reload(
+        &THREE.replace("name = \"front\"\nlabel = \"Front door\"", "name = \"gate\"\nlabel = \"Gate\""),
+    );
+    shows(browser, "Gate,Back,Yard");
+    stayed(browser, "yard");
+    daemon.reload(THREE);
+    shows(browser, "Front door,Back,Yard");
+    stays(browser, "front");
     daemon.reload(&THREE.replace(camera("back"), ""));
     shows(browser, "Front door,Yard");
     stayed(browser, "front");
@@ -557,6 +568,37 @@ fn cameras_come_and_go(daemon: &Daemon, browser: &mut Browser) {
     browser.wait("document.title === '● live — Front door — peercam'", 10);
     browser.wait("document.getElementById('figures-of').textContent === 'Front door'", 10);
     assert_eq!(browser.eval("document.querySelector('.tile-button').checkVisibility()"), false);
+}
+
+/// The offer names a camera that is gone when it arrives.
+#[test]
+fn page_follows_cameras_that_change_while_its_offer_is_on_its_way() {
+    for kind in ["chromium", "firefox"] {
+        let daemon = Daemon::start(THREE);
+        let mut browser = Browser::start(kind);
+        browser.open(&daemon.url("/"));
+        shows(&mut browser, "Front door,Back,Yard");
+        browser.eval(
+            "(() => {
+                const { send } = WebSocket.prototype;
+                WebSocket.prototype.send = function (text) {
+                    if (window.arrive || JSON.parse(text).type !== 'offer') return send.call(this, text);
+                    window.arrive = () => send.call(this, text);
+                };
+            })()",
+        );
+        let (two, _) = THREE.rsplit_once("[[camera]]").expect("cameras");
+        daemon.reload(&THREE.replace("name = \"front\"", "name = \"porch\""));
+        browser.wait("!!window.arrive", 20);
+        daemon.reload(two);
+        until(daemon.address(), "two cameras", Duration::from_secs(20), |s| {
+            s["cameras"].as_array().is_some_and(|all| all.len() == 2)
+        });
+        browser.eval("window.arrive()");
+        shows(&mut browser, "Front door,Back");
+        let joined = status(daemon.address())["counters"]["viewers_joined"].clone();
+        assert_eq!(joined, json!(1), "{kind}: one viewer all the time");
+    }
 }
 
 #[test]

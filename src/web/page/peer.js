@@ -9,6 +9,7 @@ export class Peer {
   #life = new AbortController();
   #send;
   #wishes;
+  #tracks;
   #offer;
   /** Remote candidates that came before the answer that they belong to; there are few (one per address). */
   #early = [];
@@ -23,9 +24,9 @@ export class Peer {
   /** The number of video sections it was made for, and once offered, the video section of each camera by name. */
   pictures;
   mids = new Map();
-  /** The transceivers of these sections by camera name; and the tracks that have come: the sound, and the pictures by camera name. */
+  /** The transceivers of these sections by camera name; and the tracks that come: the sound, and the pictures by camera name. */
   #cast = new Map();
-  #came = { sound: null, pictures: new Map() };
+  #coming = { sound: null, pictures: new Map() };
   /** The viewer's id, once the daemon has answered. */
   viewer = null;
   /** State of the media: connecting, up, interrupted or failed. */
@@ -38,23 +39,18 @@ export class Peer {
 
   /**
    * `send(message)` sends to the daemon, `wishes()` returns what goes with an offer, `tracks({ sound, pictures })` gets the media (the
-   * pictures by camera name), `changed()` is called when `media` changed. The first offer is made at once, while the socket is still
-   * opening (early.js), with this number of `pictures` if it is known.
+   * pictures by camera name) after each answer, always in the same object, `changed()` is called when `media` changed. The first offer
+   * is made at once, while the socket is still opening (early.js), with this number of `pictures` if it is known.
    */
   constructor({ send, wishes, tracks, changed }, pictures) {
     this.#send = send;
     this.#wishes = wishes;
+    this.#tracks = tracks;
     const early = self.early.peer(pictures);
     this.#pc = early.pc;
     this.#offer = early.offer;
     this.pictures = early.pictures;
     const on = (type, act) => this.#pc.addEventListener(type, act, { signal: this.#life.signal });
-    on('track', ({ track, transceiver }) => {
-      const [camera] = [...this.#cast].find(([, own]) => own === transceiver) ?? [];
-      if (track.kind === 'audio') this.#came.sound = track;
-      else if (camera) this.#came.pictures.set(camera, track);
-      tracks(this.#came);
-    });
     on('icecandidate', ({ candidate }) => {
       if (candidate?.candidate === '') return; // Firefox reports the end twice; null is the real one.
       const message = { type: 'candidate', candidate: candidate?.candidate ?? '', mid: candidate?.sdpMid ?? '0' };
@@ -95,7 +91,6 @@ export class Peer {
     this.#cast = new Map(names.map((name, n) => [name, kept[n] ?? free.shift() ?? self.early.another(this.#pc)]));
     for (const video of this.#cast.values()) video.direction = 'recvonly';
     for (const video of free) video.direction = 'inactive';
-    for (const name of this.#came.pictures.keys()) if (!names.includes(name)) this.#came.pictures.delete(name);
     this.pictures = names.length;
     await this.#describe(await this.#pc.createOffer());
   }
@@ -114,12 +109,16 @@ export class Peer {
     await this.#describe(await this.#pc.createOffer({ iceRestart: true }));
   }
 
-  /** The socket is gone, and with it the answer to a pending offer: rolls that offer back, so that another can be made. */
+  /** The socket is gone, and with it the answer to a pending offer: takes that offer back. */
   async offerLost() {
     this.#again = false;
-    if (this.#pc.signalingState !== 'have-local-offer') return;
-    this.unsettled = true;
-    await this.#pc.setLocalDescription({ type: 'rollback' });
+    this.unsettled ||= this.#pc.signalingState === 'have-local-offer';
+    await this.rollBack();
+  }
+
+  /** Takes a pending offer back, so that another can be made (RFC 8829 section 4.1.10.2). */
+  async rollBack() {
+    if (this.#pc.signalingState === 'have-local-offer') await this.#pc.setLocalDescription({ type: 'rollback' });
   }
 
   async #describe(offer) {
@@ -137,12 +136,24 @@ export class Peer {
   async answer(sdp) {
     this.#leftOut = leftOut(this.#pc.localDescription?.sdp ?? '', sdp);
     await this.#pc.setRemoteDescription({ type: 'answer', sdp });
+    if (this.#life.signal.aborted) return;
     this.unsettled = false;
+    this.#give();
     for (const early of this.#early.splice(0)) this.candidate(early.candidate, early.sdpMid);
     if (this.#again) {
       this.#again = false;
       await this.restart();
     }
+  }
+
+  /** Passes on the tracks that come after an answer. For a section that another camera uses from now on there is no `track` event. */
+  #give() {
+    const comes = ({ currentDirection }) => currentDirection?.includes('recv') ?? false;
+    const sound = this.#pc.getTransceivers().find(({ receiver }) => receiver.track.kind === 'audio');
+    this.#coming.sound = sound && comes(sound) ? sound.receiver.track : null;
+    this.#coming.pictures.clear();
+    for (const [name, own] of this.#cast) if (comes(own)) this.#coming.pictures.set(name, own.receiver.track);
+    this.#tracks(this.#coming);
   }
 
   /** Adds one of the daemon's candidates; one that the browser cannot use is ignored. */

@@ -400,13 +400,24 @@ export class Session {
     }
     if (step !== 'answer') return console.debug('refused:', status, message);
     this.#expect(null);
-    if (this.viewer) return this.#begin('path', null); // the daemon refused a restart
+    if (this.viewer) return this.#laterRefused(status);
     this.#closePeer();
     this.#say(status === 406 ? 'h264' : status === 503 ? 'full' : 'refused', message ?? null);
     // If all places are taken, wait until somebody leaves.
     const lately = status === 503 && performance.now() - this.#left_ms < LEFT_LATELY_MS;
     const pause_ms = lately ? KEPT_MS : (REFUSED_MS[status] ?? this.#backoff.down(performance.now()));
     this.#later(pause_ms, () => this.#join(), status === 503);
+  }
+
+  /**
+   * The daemon refused a restart, or an offer that names a camera that has just gone: `update` came before the refusal then, and another
+   * offer names the cameras that are there now.
+   */
+  async #laterRefused(status) {
+    const peer = this.#peer;
+    if (status !== 400 || sameCameras([...peer.mids.keys()], camerasOf(this.hello))) return this.#begin('path', null);
+    await peer.rollBack();
+    if (peer === this.#peer) this.#followCameras();
   }
 
   #newPeer() {

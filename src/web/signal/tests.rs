@@ -238,6 +238,19 @@ async fn refused_offers_are_told_and_leave_nothing_behind() {
     page.join().await;
 }
 
+/// A page whose offer names a camera that has just gone can only make a better one if it knows that.
+#[tokio::test]
+async fn what_has_changed_is_told_before_an_offer_is_refused() {
+    let server = start();
+    let mut page = Page::open(&server).await;
+    page.next("status").await;
+    server.context.cameras.set([Arc::new(Camera::new("attic", "Attic"))].into());
+    let section = json!([{"mid": "0", "camera": "camera"}]);
+    page.say(json!({"type": "offer", "sdp": OFFER, "cameras": section})).await;
+    assert_eq!(page.next("update").await["cameras"][0]["name"], "attic");
+    assert_eq!(page.next("error").await["status"], 400);
+}
+
 #[tokio::test]
 async fn another_socket_takes_a_viewer_over() {
     let server = start();
