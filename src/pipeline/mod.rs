@@ -13,5 +13,6 @@ pub mod slot;
 pub mod snapshot;
 pub mod sources;
 pub mod stream;
+pub mod thinning;
 pub mod video;
 pub mod worker;

@@ -27,6 +27,9 @@ const SHORT: Duration = Duration::from_millis(1500);
 const FIRST: Duration = Duration::from_secs(2);
 /// How long there must be room before a move up: at first, and the longest, to which each failure doubles it.
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+/// For how long after the viewer has requested a larger rung there is no such wait: the person looks at it, and probes
+/// show within that time what the link carries.
+const ASKED: Duration = Duration::from_secs(5);
 /// A move up failed if it is followed by one down within this time.
 const FAILED: Duration = Duration::from_secs(10);
 
@@ -126,16 +129,31 @@ pub(super) struct Ladder {
     at: Layers,
     /// Since when the link has not carried it.
     short: Option<Instant>,
-    /// Since when there has been room for a move up.
-    room: Option<Instant>,
+    /// Since when there has been room for a move up, and the most that there has been room for all this time.
+    room: Option<(Instant, Layers)>,
+    /// Since when it has been without pictures.
+    dark: Option<Instant>,
     /// When it last moved up.
     up: Option<Instant>,
     patience: Duration,
+    /// Whether a larger rung was requested since the last choice.
+    asked: bool,
+    /// Until when a move up is not waited for.
+    at_once_until: Option<Instant>,
 }
 
 impl Default for Ladder {
     fn default() -> Self {
-        Self { at: Layers::all(Share::Full), short: None, room: None, up: None, patience: PATIENCE.0 }
+        Self {
+            at: Layers::all(Share::Full),
+            short: None,
+            room: None,
+            dark: None,
+            up: None,
+            patience: PATIENCE.0,
+            asked: false,
+            at_once_until: None,
+        }
     }
 }
 
@@ -154,6 +172,11 @@ impl Ladder {
         }
     }
 
+    /// The viewer requests a larger rung from now on.
+    pub(super) fn ask(&mut self) {
+        self.asked = true;
+    }
+
     /// Chooses among these steps, from the most to the least, for a viewer whose link carries this much. Call it about
     /// once a second.
     pub(super) fn choose(&mut self, steps: &[Step], carried_bps: f64, now: Instant) {
@@ -163,8 +186,11 @@ impl Ladder {
         {
             self.at = *layers; // all of them, if it is alone on the rung now
         }
+        if std::mem::take(&mut self.asked) {
+            self.at_once_until = Some(now + ASKED);
+        }
         if steps.get(at + 1).is_some() && !steps[at].fits(carried_bps) {
-            self.room = None;
+            (self.room, self.dark) = (None, None);
             if now.saturating_duration_since(*self.short.get_or_insert(now)) < SHORT {
                 return;
             }
@@ -181,15 +207,32 @@ impl Ladder {
         if self.up.is_some_and(|up| now.saturating_duration_since(up) >= FAILED) {
             (self.up, self.patience) = (None, PATIENCE.0);
         }
-        let Some(above) = at.checked_sub(1).map(|above| steps[above]) else {
-            self.room = None;
-            return;
+        self.rise(&steps[..at], carried_bps, now);
+    }
+
+    /// Moves to one of the steps above if there has been room for long enough.
+    fn rise(&mut self, above: &[Step], carried_bps: f64, now: Instant) {
+        let largest = above.iter().find(|step| step.has_room(carried_bps)).map(|step| step.layers);
+        self.room = largest.map(|layers| match self.room {
+            Some((since, before)) => (since, before.max(layers)),
+            None => (now, layers),
+        });
+        self.dark = (self.at.pictures == Pictures::None).then(|| self.dark.unwrap_or(now));
+        let waited = |since: Instant, at_least| now.saturating_duration_since(since) >= at_least;
+        let patience = match self.at_once_until {
+            Some(until) if now < until => Duration::ZERO,
+            _ if self.dark.is_some() => FIRST,
+            _ => self.patience,
         };
-        // Without pictures nothing shows that the link carries more, so they are tried.
-        if self.at.pictures != Pictures::None && !above.has_room(carried_bps) {
-            self.room = None;
-        } else if now.saturating_duration_since(*self.room.get_or_insert(now)) >= self.patience {
-            (self.at, self.room, self.up) = (above.layers, None, Some(now));
+        let ready = self.room.filter(|(since, _)| waited(*since, patience)).map(|(_, layers)| layers);
+        // Without pictures it may be that nothing shows what the link carries, so they are tried.
+        let tries = self.dark.is_some_and(|since| waited(since, self.patience));
+        let tried = above.last().filter(|_| tries).map(|step| step.layers);
+        if self.dark.is_some() && ready.is_some() {
+            self.patience = FIRST; // the link is known now, and the tries that failed say nothing about it
+        }
+        if let Some(layers) = ready.or(tried) {
+            (self.at, self.room, self.dark, self.up) = (layers, None, None, Some(now));
         }
     }
 }
@@ -249,8 +292,8 @@ mod tests {
         assert_eq!(run(&mut ladder, &alone, 200e3, &mut now, 20), [FULL, HALF]);
         assert_eq!(run(&mut ladder, &alone, 100e3, &mut now, 20), [HALF, QUARTER]);
         assert_eq!(run(&mut ladder, &alone, 20e3, &mut now, 20), [QUARTER], "there is nothing smaller");
-        let up = run(&mut ladder, &alone, 700e3, &mut now, 20);
-        assert_eq!(up, [QUARTER, HALF, FULL]);
+        assert_eq!(run(&mut ladder, &alone, 300e3, &mut now, 20), [QUARTER, HALF]);
+        assert_eq!(run(&mut ladder, &alone, 700e3, &mut now, 20), [HALF, FULL]);
     }
 
     #[test]
@@ -263,8 +306,11 @@ mod tests {
         let both = steps([2e6, 800e3, 0.0]);
         assert_eq!(run(&mut ladder, &both, 600e3, &mut now, 60), [HALF, base(HALF)]);
         assert_eq!(run(&mut ladder, &both, 400e3, &mut now, 60), [base(HALF), QUARTER]);
-        let up = run(&mut ladder, &both, 2e6, &mut now, 60);
-        assert_eq!(up, [QUARTER, base(HALF), HALF, base(FULL), FULL]);
+        assert_eq!(run(&mut ladder, &both, 2e6, &mut now, 7), [QUARTER, FULL], "without steps between");
+        // Only to what there has been room for all the time.
+        run(&mut ladder, &both, 400e3, &mut now, 20);
+        run(&mut ladder, &both, 2e6, &mut now, 4);
+        assert_eq!(run(&mut ladder, &both, 900e3, &mut now, 20), [QUARTER, HALF]);
     }
 
     #[test]
@@ -275,11 +321,30 @@ mod tests {
         let others = steps([2e6, 0.0, 0.0]);
         ladder.begin(&others, 1e6);
         assert_eq!(ladder.at(), HALF);
-        assert_eq!(run(&mut ladder, &others, 2e6, &mut now, 12), [HALF, base(FULL), FULL]);
+        assert_eq!(run(&mut ladder, &others, 1.5e6, &mut now, 12), [HALF, base(FULL)]);
+        assert_eq!(run(&mut ladder, &others, 2e6, &mut now, 12), [base(FULL), FULL]);
         ladder.begin(&steps([2e6, 800e3, 300e3]), 100e3);
         assert_eq!(ladder.at(), QUARTER);
         ladder.begin(&others, 10e6);
         assert_eq!(ladder.at(), FULL);
+    }
+
+    #[test]
+    fn a_larger_rung_that_is_requested_comes_as_soon_as_the_link_is_known_to_carry_it() {
+        let (mut ladder, mut now) = (Ladder::default(), Instant::now());
+        let others = steps([2e6, 800e3, 300e3]);
+        ladder.begin(&others, 400e3);
+        ladder.ask();
+        assert_eq!(run(&mut ladder, &others, 400e3, &mut now, 2), [QUARTER]);
+        assert_eq!(run(&mut ladder, &others, 2.4e6, &mut now, 1), [FULL], "without steps between");
+        ladder.begin(&others, 400e3);
+        ladder.ask();
+        run(&mut ladder, &others, 400e3, &mut now, 6);
+        assert_eq!(run(&mut ladder, &others, 2.4e6, &mut now, 2), [QUARTER], "the request is long ago");
+        // To no more than the link carries.
+        ladder.begin(&others, 400e3);
+        ladder.ask();
+        assert_eq!(run(&mut ladder, &others, 1.5e6, &mut now, 4), [base(FULL)]);
     }
 
     #[test]
@@ -310,7 +375,11 @@ mod tests {
         assert_eq!(tried[..2], [QUARTER, none(QUARTER)]);
         assert!(tried[2..].chunks(2).all(|tries| tries[0] == base(QUARTER)), "{tried:?}");
         assert!((6..=12).contains(&tried.len()), "ever more seldom: {tried:?}");
-        assert_eq!(run(&mut ladder, &all, 250e3, &mut now, 70), [none(QUARTER), base(QUARTER)]);
+        assert_eq!(
+            run(&mut ladder, &all, 250e3, &mut now, 4),
+            [none(QUARTER), base(QUARTER)],
+            "there is room"
+        );
         run(&mut ladder, &all, 100e3, &mut now, 3);
         assert_eq!(ladder.at(), none(QUARTER));
         let alone = steps([2e6, 800e3, 0.0]);
@@ -323,7 +392,7 @@ mod tests {
         let half = steps([2e6, 800e3, 0.0]).split_off(2);
         assert_eq!(run(&mut ladder, &half, 900e3, &mut now, 9), [FULL], "it would not be in the way");
         assert_eq!(run(&mut ladder, &half, 400e3, &mut now, 9), [FULL, QUARTER]);
-        assert_eq!(run(&mut ladder, &half, 900e3, &mut now, 13), [QUARTER, base(HALF), HALF]);
+        assert_eq!(run(&mut ladder, &half, 900e3, &mut now, 13), [QUARTER, HALF]);
     }
 
     #[test]

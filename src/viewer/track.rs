@@ -108,7 +108,10 @@ impl Track {
 
     /// Switches to that camera in this quality. Does nothing if that is already so.
     pub(super) fn show(&mut self, camera: &Arc<Camera>, wish: Quality) {
-        self.wish = wish;
+        let before = std::mem::replace(&mut self.wish, wish);
+        if self.target.is_some() && wish.largest() < before.largest() {
+            self.ladder.ask();
+        }
         if self.target.as_ref().is_none_or(|target| !target.source.is(camera)) {
             let still = self.at.as_ref().map(|at| &at.source).filter(|source| source.is(camera));
             let source = still.cloned().unwrap_or_else(|| {

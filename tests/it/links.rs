@@ -26,6 +26,8 @@ const BELOW: f64 = 14. + 20. + 8. + 10.;
 const SETTLED: Duration = Duration::from_secs(14);
 /// How long it may take until a viewer gets what its link carries: a larger rate is tried ever more seldom.
 const FOUND: Duration = Duration::from_secs(70);
+/// The same where it uses much less than the link carries.
+const SOON: Duration = Duration::from_secs(30);
 /// Time that may be added to the delay of a fast link: the queue of the slow one would hold more.
 const WAITS_MS: f64 = 250.;
 /// How long a link is measured.
@@ -63,10 +65,14 @@ pub(crate) struct Seen {
 
 impl Home {
     fn new() -> Self {
+        Self::with(CAMERA)
+    }
+
+    fn with(config: &str) -> Self {
         let switch = Switch::new();
         let camera = Host::new("camera");
         switch.plug((&camera, "eth0", &format!("{DEVICE}/24")));
-        let daemon = camera.inside(|| Daemon::start(CAMERA));
+        let daemon = camera.inside(|| Daemon::start(config));
         Self { switch, camera, daemon }
     }
 
@@ -294,4 +300,23 @@ fn a_link_that_falls_and_rises_is_followed_at_low_delay() {
         assert!(seen.bps > least * 1e3 * f64::from(kbps), "{kbps} kbit/s: {seen:.1?}");
         assert!(seen.delay_ms.1 < free.delay_ms.1 + WAITS_MS, "{kbps} kbit/s: {seen:.1?}");
     }
+}
+
+/// Where little moves, little is sent, so that nothing but probes shows what the link carries.
+#[test]
+fn a_link_that_was_very_slow_is_used_soon_after_it_is_fast() {
+    let home = Home::with(&CAMERA.replace("noise", "pattern"));
+    let _fast = home.join("desktop", "chromium", 0, None);
+    let mut phone = home.join("phone", "chromium", 1, Some(150));
+    thread::sleep(SETTLED);
+    let (all, slow) = (("full".to_owned(), false), home.gets(&phone.address));
+    assert_ne!(slow, all);
+    carries(&home.switch, &phone.port, Some(8_000));
+    let start = Instant::now();
+    while home.gets(&phone.address) != all {
+        assert!(start.elapsed() < SOON, "still {:?}", home.gets(&phone.address));
+        thread::sleep(Duration::from_millis(500));
+    }
+    println!("{slow:?}, and everything after {:.1?}", start.elapsed());
+    phone.browser.frames(10, 10);
 }

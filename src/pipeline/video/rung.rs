@@ -2,7 +2,6 @@
 //! once for all its viewers.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +24,7 @@ use crate::pipeline::hub::{Capacity, Hub};
 use crate::pipeline::orders;
 use crate::pipeline::quality::Share;
 use crate::pipeline::slot::Slot;
+use crate::pipeline::thinning::Thinning;
 
 /// Below this bitrate, in bits per second, packets are small: a large one would hold up sound for 30 ms.
 const SLOW_BPS: u32 = 300_000;
@@ -53,8 +53,7 @@ pub(super) struct Rung<'a> {
     told: Option<(ProfileLevelId, u32)>,
     /// Memory for scaled pictures.
     scaled: I420,
-    /// When the next picture is due, where the links carry fewer than there are.
-    next: Pts,
+    thinning: Thinning,
 }
 
 impl<'a> Rung<'a> {
@@ -69,7 +68,7 @@ impl<'a> Rung<'a> {
             encoder: None,
             told: None,
             scaled: I420::new(Size::new(0, 0)),
-            next: Pts::from_micros(0),
+            thinning: Thinning::default(),
         }
     }
 
@@ -182,7 +181,7 @@ impl<'a> Rung<'a> {
     /// Encodes a picture and publishes it, unless no link carries it. Returns whether it became an IDR.
     fn encode(&mut self, picture: &Arc<Picture>, idr: bool, capacity: Capacity) -> Result<bool, Error> {
         let Context { status, clock, private, .. } = self.context;
-        if !idr && (capacity.pause || !self.is_due(picture.pts, capacity.fps)) {
+        if !idr && (capacity.pause || !self.thinning.is_due(picture.pts, capacity.fps)) {
             return Ok(false);
         }
         let Some(encoder) = &mut self.encoder else { return Ok(false) };
@@ -214,17 +213,6 @@ impl<'a> Rung<'a> {
             self.hub.publish(&unit);
         }
         Ok(idr)
-    }
-
-    /// Whether to encode this picture, where the links carry only this many a second.
-    fn is_due(&mut self, pts: Pts, fps: f32) -> bool {
-        let interval = Duration::from_secs_f32(1.0 / fps.max(1.0));
-        // A quarter of an interval early is in time: pictures do not come at exact times.
-        if pts + interval / 4 < self.next {
-            return false;
-        }
-        self.next = (self.next + interval).max(pts);
-        true
     }
 }
 

@@ -82,6 +82,8 @@ const INTERRUPTED_S: f64 = 0.4;
 const BACK_PART: f64 = 0.8;
 /// How long receiver reports and REMB are ignored after transport-wide feedback, in seconds.
 const SEES_S: f64 = 5.0;
+/// A source that could use this many times as much as before has grown.
+const GROWN: f64 = 1.3;
 
 /// The limits of the estimate.
 #[derive(Clone, Copy, Debug)]
@@ -290,7 +292,10 @@ impl Estimator {
 
     /// Changes the bitrate that can be used ([`Limits::wanted_bps`]).
     pub(crate) fn want(&mut self, bps: f64) {
-        self.limits.wanted_bps = bps;
+        let before = std::mem::replace(&mut self.limits.wanted_bps, bps);
+        if bps > GROWN * before {
+            self.probes.hurry();
+        }
     }
 
     /// Until the first report, the link is assumed to carry at least this.

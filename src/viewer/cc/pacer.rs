@@ -53,8 +53,7 @@ impl<T> Item<T> {
 pub(crate) enum Next<T> {
     /// This packet, as a part of this probe if one is running.
     Packet(Kind, T, Option<u32>),
-    /// A copy of a recent packet, at most this many bytes long, for this probe. If there is none, call
-    /// [`Pacer::no_copy`].
+    /// A copy of a recent packet, at most this many bytes long, for this probe. Call [`Pacer::copied`] then.
     Copy(usize, u32),
 }
 
@@ -299,10 +298,7 @@ impl<T> Pacer<T> {
             return Some(Next::Packet(Kind::Video, item.what, probe));
         }
         match probe {
-            Some(id) if !self.no_copies => {
-                self.bucket -= PROBE_BYTES as f64;
-                Some(Next::Copy(PROBE_BYTES, id))
-            }
+            Some(id) if !self.no_copies => Some(Next::Copy(PROBE_BYTES, id)),
             Some(_) => None,
             None => {
                 self.no_copies = false;
@@ -311,10 +307,12 @@ impl<T> Pacer<T> {
         }
     }
 
-    /// There is no packet to copy, so this probe consists of media alone.
-    pub(crate) fn no_copy(&mut self) {
-        self.no_copies = true;
-        self.bucket += PROBE_BYTES as f64;
+    /// A copy of this size was sent for the probe. `None`: there was no packet to copy, so it consists of media alone.
+    pub(crate) fn copied(&mut self, size: Option<usize>) {
+        match size {
+            Some(size) => self.bucket -= size as f64,
+            None => self.no_copies = true,
+        }
     }
 
     /// When something may be sent, if nothing is queued before.
@@ -337,6 +335,7 @@ impl<T> Pacer<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::viewer::cc::probe::Active;
 
     const SLOW: Drive = Drive {
         estimate_bps: 1e6,
@@ -399,6 +398,24 @@ mod tests {
         }
         waits.sort_by(f64::total_cmp);
         assert!(waits[waits.len() * 99 / 100] < 0.002, "{:?}", waits.last());
+    }
+
+    #[test]
+    fn a_probe_has_its_bitrate_whatever_the_size_of_the_copies() {
+        for size in [100, 300, 1_200] {
+            let (mut pacer, mut sent) = (Pacer::<u32>::default(), 0);
+            let probe = Active { id: 1, rate_bps: 2e6 };
+            let drive = Drive { probe: Some(probe), ..SLOW };
+            for ms in 0..500 {
+                while let Some(next) = pacer.next(f64::from(ms) / 1e3, &drive) {
+                    assert_eq!(next, Next::Copy(PROBE_BYTES, 1));
+                    pacer.copied(Some(size));
+                    sent += size;
+                }
+            }
+            let bps = sent as f64 * 8.0 / 0.5;
+            assert!((bps / 2e6 - 1.0).abs() < 0.05, "{size}: {bps}");
+        }
     }
 
     #[test]

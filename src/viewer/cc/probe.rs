@@ -25,9 +25,12 @@ const ARRIVED: f64 = 0.9;
 const USED: f64 = 0.90;
 /// Pause after a failed probe, in seconds: the first pause, and the maximum to which each failure doubles it.
 const AGAIN_S: (f64, f64) = (2.0, 60.0);
+/// The maximum where the source needs less than the estimate, so that nothing else shows that the link carries more.
+const LIMITED_S: f64 = 10.0;
 /// Part of the bitrate before a fall that is probed again.
 const BACK: f64 = 0.85;
-/// Below this estimate nothing is probed, in bits per second: a few packets would already cause a queue.
+/// Below this estimate, in bits per second, a few packets already cause a queue, so nothing is probed, unless the source
+/// needs so little that nothing else shows what the link carries.
 const LEAST_BPS: f64 = 300e3;
 
 /// A running probe.
@@ -79,21 +82,14 @@ pub(super) struct Probes {
     /// Bitrate of the next probe.
     wish: Option<f64>,
     begun: bool,
-    not_before_s: f64,
-    pause_s: f64,
+    /// How many probes in a row have failed, and when the last one did.
+    failures: i32,
+    failed_s: f64,
 }
 
 impl Default for Probes {
     fn default() -> Self {
-        Self {
-            running: None,
-            sent: None,
-            next_id: 1,
-            wish: None,
-            begun: false,
-            not_before_s: 0.0,
-            pause_s: AGAIN_S.0,
-        }
+        Self { running: None, sent: None, next_id: 1, wish: None, begun: false, failures: 0, failed_s: 0.0 }
     }
 }
 
@@ -106,9 +102,10 @@ pub(super) struct Now {
     pub wanted_bps: f64,
     /// What was carried before the last fall, unless it has been reached again since.
     pub before_bps: Option<f64>,
-    /// Whether only a probe shows if the link carries more: there has been no queue for a long time, or less is sent
-    /// than the estimate.
-    pub asks: bool,
+    /// Whether there has been no queue for a long time, so that the link probably carries more.
+    pub stagnant: bool,
+    /// Whether less is sent than the estimate, as to a viewer on a small rung, so that only a probe shows more.
+    pub limited: bool,
     /// Whether the queue is empty and nothing else speaks against a probe.
     pub quiet: bool,
     /// The current time, in seconds.
@@ -116,23 +113,28 @@ pub(super) struct Now {
 }
 
 impl Probes {
+    /// Much more can be used from now on, so the next probe does not wait because others have failed.
+    pub(super) fn hurry(&mut self) {
+        self.failures = 0;
+    }
+
     /// Begins a probe if one is due.
     pub(super) fn plan(&mut self, at: Now) {
-        let Now { estimate_bps, wanted_bps, before_bps, asks, quiet, now_s } = at;
+        let Now { estimate_bps, wanted_bps, before_bps, stagnant, limited, quiet, now_s } = at;
         if self.running.is_some() || self.sent.is_some() || !quiet {
             return;
         }
         if !self.begun {
             (self.begun, self.wish) = (true, Some(STEPS.0 * estimate_bps));
         }
-        if self.wish.is_none() && now_s >= self.not_before_s {
+        if self.wish.is_none() && (self.failures == 0 || now_s >= self.failed_s + self.pause_s(limited)) {
             let back = before_bps.map(|before| (BACK * before).min(STEPS.0 * estimate_bps));
             self.wish = back.filter(|back| *back > 1.3 * estimate_bps);
-            self.wish = self.wish.or_else(|| asks.then_some(STEPS.1 * estimate_bps));
+            self.wish = self.wish.or_else(|| (stagnant || limited).then_some(STEPS.1 * estimate_bps));
         }
         let Some(wish) = self.wish.take() else { return };
         let rate_bps = wish.min(ENOUGH * wanted_bps);
-        if rate_bps < 1.2 * estimate_bps || estimate_bps < LEAST_BPS {
+        if USED * rate_bps <= estimate_bps || (estimate_bps < LEAST_BPS && !limited) {
             return;
         }
         let active = Active { id: self.next_id, rate_bps };
@@ -195,8 +197,13 @@ impl Probes {
     }
 
     fn failed(&mut self, now_s: f64) {
-        self.not_before_s = now_s + self.pause_s;
-        self.pause_s = (2.0 * self.pause_s).min(AGAIN_S.1);
+        (self.failures, self.failed_s) = (self.failures + 1, now_s);
+    }
+
+    /// How long to wait after the last failure.
+    fn pause_s(&self, limited: bool) -> f64 {
+        let most = if limited { LIMITED_S } else { AGAIN_S.1 };
+        (AGAIN_S.0 * 2_f64.powi(self.failures - 1)).min(most)
     }
 
     /// The result of the last probe; returned once.
@@ -217,7 +224,7 @@ impl Probes {
         });
         match shown {
             Some(shown) if shown.all => {
-                self.pause_s = AGAIN_S.0;
+                self.failures = 0;
                 let more = STEPS.1 * sent.rate_bps;
                 self.wish = (sent.rate_bps < 0.99 * ENOUGH * wanted_bps).then_some(more);
             }
@@ -231,8 +238,15 @@ impl Probes {
 mod tests {
     use super::*;
 
-    const QUIET: Now =
-        Now { estimate_bps: 1e6, wanted_bps: 5e6, before_bps: None, asks: false, quiet: true, now_s: 0.0 };
+    const QUIET: Now = Now {
+        estimate_bps: 1e6,
+        wanted_bps: 5e6,
+        before_bps: None,
+        stagnant: false,
+        limited: false,
+        quiet: true,
+        now_s: 0.0,
+    };
 
     /// Sends a probe that is due now over a link of this bitrate; returns its result and its size in bytes.
     fn probe(probes: &mut Probes, link: f64, now: f64) -> Option<(Shown, f64)> {
@@ -274,8 +288,37 @@ mod tests {
                 probe(&mut probes, 0.9e6, now);
             }
         }
-        assert!(begun.len() <= 7, "{begun:?}");
-        assert!(begun.windows(3).all(|w| w[2] - w[1] > w[1] - w[0]), "{begun:?}");
+        let pauses: Vec<_> = begun.windows(2).map(|w| w[1] - w[0]).collect();
+        let longest = AGAIN_S.1 + 0.3;
+        assert!(begun.len() <= 7 && pauses.iter().all(|pause| *pause < longest), "{begun:?}");
+        assert!(pauses.windows(2).all(|w| w[1] > w[0] || w[0] > AGAIN_S.1), "{begun:?}");
+    }
+
+    #[test]
+    fn a_slow_link_is_probed_only_where_the_source_needs_less() {
+        for (limited, stagnant) in [(true, false), (false, true)] {
+            let mut probes = Probes { begun: true, ..Probes::default() };
+            probes.plan(Now { estimate_bps: 100e3, limited, stagnant, ..QUIET });
+            assert_eq!(probes.active(0.0).is_some(), limited);
+        }
+    }
+
+    #[test]
+    fn failures_do_not_delay_the_probe_for_a_source_that_has_grown() {
+        let mut probes = Probes { begun: true, ..Probes::default() };
+        let at = |now_s| Now { stagnant: true, now_s, ..QUIET };
+        for n in 0..600 {
+            let now = f64::from(n) * 0.1;
+            probes.plan(at(now));
+            if probes.active(now).is_some() {
+                probe(&mut probes, 0.9e6, now);
+            }
+        }
+        probes.plan(at(60.0));
+        assert!(probes.active(60.0).is_none(), "it waits");
+        probes.hurry();
+        probes.plan(at(60.1));
+        assert!(probes.active(60.1).is_some());
     }
 
     #[test]

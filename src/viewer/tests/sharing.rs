@@ -8,9 +8,11 @@ use rtc::interceptor::Packet;
 use super::*;
 use crate::media::frame::Size;
 use crate::media::unit::BASE_PART;
-use crate::pipeline::camera::Camera;
+use crate::pipeline::camera::{Camera, List};
 use crate::pipeline::hub::Capacity;
 use crate::pipeline::quality::{Offered, Share};
+use crate::pipeline::thinning::Thinning;
+use crate::testing::Random;
 use crate::viewer::ladder::{Layers, Pictures};
 use crate::viewer::starts::GUESS_BPS;
 
@@ -42,12 +44,15 @@ struct Received {
 /// A camera, its encoders, and its viewers.
 struct House {
     camera: Camera,
+    cameras: List,
+    /// The part of their bitrate that encoders use: little where nothing moves.
+    uses: f64,
     guests: Vec<Guest>,
     /// Time since the start, and number of pictures.
     elapsed: Duration,
     pictures: u32,
-    /// When each rung's last picture was captured, and the number of its pictures since the last IDR.
-    encoded: [(Pts, u32); 3],
+    /// For each rung, which pictures are encoded, and how many were since the last IDR.
+    encoded: [(Thinning, u32); 3],
 }
 
 impl House {
@@ -56,14 +61,7 @@ impl House {
         let camera = Camera::new("camera", "camera");
         let size = Some(Size::new(1280, 720));
         camera.video.offer(Offered { size, fps: FPS, bitrate_bps: FULL_BPS, smaller: true });
-        let section = Section {
-            mid: None,
-            camera: Some("camera".into()),
-            quality: Quality::Auto,
-            paused: false,
-            gets: None,
-        };
-        let wishes = Wishes { sections: vec![section], listen: "camera".into() };
+        let wishes = wishes(Quality::Auto);
         let cameras = Cameras::new([camera.clone()]).all();
         let guests = (0..).zip(links).map(|(seed, link)| {
             let mut world = World::new(*link, seed);
@@ -75,7 +73,13 @@ impl House {
             Guest { world, media }
         });
         let guests = guests.collect();
-        Self { camera, guests, elapsed: Duration::ZERO, pictures: 0, encoded: [(Pts::from_micros(0), 0); 3] }
+        let encoded = Default::default();
+        Self { camera, cameras, uses: 1.0, guests, elapsed: Duration::ZERO, pictures: 0, encoded }
+    }
+
+    /// A guest requests this quality.
+    fn wish(&mut self, guest: usize, quality: Quality) {
+        self.guests[guest].media.tune(&wishes(quality), &self.cameras);
     }
 
     fn now(&self) -> Pts {
@@ -102,24 +106,23 @@ impl House {
     /// Encodes a picture in each rung that has viewers, as the rungs' threads do.
     fn encode(&mut self) {
         let pts = self.now();
-        for (share, (last, since_idr)) in Share::ALL.into_iter().zip(&mut self.encoded) {
+        for (share, (thinning, since_idr)) in Share::ALL.into_iter().zip(&mut self.encoded) {
             let hub = self.camera.video.hub(share);
             let Some(Capacity { bitrate_bps, fps, pause }) = hub.capacity() else { continue };
             let idr = hub.begin(pts, false, pts);
             let fps = f64::from(fps).min(FPS);
-            let interval = Duration::from_secs_f64(0.9 / fps);
-            if !idr && (pause || pts.since(*last) < interval) {
+            if !idr && (pause || !thinning.is_due(pts, fps as f32)) {
                 continue;
             }
-            (*last, *since_idr) = (pts, if idr { 0 } else { *since_idr + 1 });
+            *since_idr = if idr { 0 } else { *since_idr + 1 };
             let disposable = !since_idr.is_multiple_of(2);
-            let bps = bitrate_bps.min(share.bitrate_bps(FULL_BPS));
+            let bps = self.uses * f64::from(bitrate_bps.min(share.bitrate_bps(FULL_BPS)));
             let part = match (idr, disposable) {
                 (true, _) => IDR,
                 (false, false) => 2.0 * BASE_PART,
                 (false, true) => 2.0 * (1.0 - BASE_PART),
             };
-            let bytes = f64::from(bps) / 8.0 / fps * part;
+            let bytes = bps / 8.0 / fps * part;
             let parts = (bytes / PAYLOAD as f64).ceil().max(1.0);
             let payload = Bytes::from(vec![if idr { 0x65 } else { 0x41 }; (bytes / parts) as usize]);
             let (rtp_time, payloads) = (VIDEO.ticks(pts), vec![payload; parts as usize]);
@@ -127,6 +130,11 @@ impl House {
             hub.publish(&Arc::new(unit));
         }
     }
+}
+
+fn wishes(quality: Quality) -> Wishes {
+    let section = Section { mid: None, camera: Some("camera".into()), quality, paused: false, gets: None };
+    Wishes { sections: vec![section], listen: "camera".into() }
 }
 
 impl Guest {
@@ -238,4 +246,113 @@ fn a_link_that_carries_no_pictures_gets_sound_until_it_is_alone_on_the_smallest_
     let worse = &received[2];
     assert_eq!(worse.layers, Some(Layers::all(Share::Quarter)));
     assert!(worse.fps >= 12.0 && worse.bps > 0.6 * 150e3);
+}
+
+/// While the picture was small, nothing showed that the link carries more than was assumed at first.
+#[test]
+fn who_enlarges_a_picture_soon_gets_its_full_size() {
+    for rate in [3.5e6, 4e6, 8e6, 50e6] {
+        let [fast, ..] = links();
+        let mut house = House::new(&[fast, Properties { rate, delay: Duration::from_millis(20), ..GOOD }]);
+        house.wish(1, Quality::Quarter);
+        house.run(20);
+        house.wish(1, Quality::Full);
+        let full = Some(Layers::all(Share::Full));
+        let seconds: Vec<_> = (0..8).map(|_| house.run(1).remove(1).layers).collect();
+        println!("{rate}: {seconds:?}");
+        assert!(seconds[2..].iter().all(|layers| *layers == full), "{rate}: {seconds:?}");
+    }
+}
+
+/// While a link was slow, probes have failed, so the next one would have to wait for up to a minute.
+#[test]
+fn a_link_that_was_slow_is_probed_again_when_more_is_requested() {
+    for (rate, for_s) in [(330e3, 100), (400e3, 150)] {
+        let [fast, ..] = links();
+        let mut house = House::new(&[fast, Properties { rate, delay: Duration::from_millis(20), ..GOOD }]);
+        house.wish(1, Quality::Quarter);
+        house.run(for_s);
+        house.guests[1].world.down.properties.rate = 8e6;
+        house.wish(1, Quality::Full);
+        let layers = house.run(5).remove(1).layers;
+        assert_eq!(layers, Some(Layers::all(Share::Full)), "{rate}, {for_s} s");
+    }
+}
+
+/// Where nothing moves, little is sent, so that nothing but probes shows what a link carries.
+#[test]
+fn who_had_a_slow_link_gets_all_pictures_in_full_size_soon_after_it_is_fast() {
+    for uses in [1.0, 0.1] {
+        for rate in [80e3, 250e3, 600e3] {
+            for for_s in [20, 50] {
+                let [fast, ..] = links();
+                let slow = Properties { rate, delay: Duration::from_millis(20), ..GOOD };
+                for links in [&[slow][..], &[fast, slow]] {
+                    let mut house = House::new(links);
+                    house.uses = uses;
+                    house.run(for_s);
+                    let last = links.len() - 1;
+                    house.guests[last].world.down.properties.rate = 8e6;
+                    let full = Some(Layers::all(Share::Full));
+                    let after = (1..60).find(|_| house.run(1).remove(last).layers == full);
+                    println!("uses {uses}, {last} others, {rate} for {for_s} s: {after:?}");
+                    assert!(after.is_some_and(|after| after <= 20));
+                }
+            }
+        }
+    }
+}
+
+/// The same after it carried only sound.
+#[test]
+fn who_heard_only_sound_gets_all_pictures_in_full_size_soon_after_the_link_is_fast() {
+    for uses in [1.0, 0.4] {
+        for for_s in [20, 60] {
+            let [fast, dsl, phone] = links();
+            let worse = Properties { rate: 150e3, loss: Loss::Random(0.0), ..phone };
+            let mut house = House::new(&[fast, dsl, phone, worse]);
+            house.uses = uses;
+            house.run(for_s);
+            house.guests[3].world.down.properties.rate = 8e6;
+            let full = Some(Layers::all(Share::Full));
+            let after = (1..60).find(|_| house.run(1).remove(3).layers == full);
+            println!("uses {uses}, for {for_s} s: {after:?}");
+            assert!(after.is_some_and(|after| after <= 40));
+        }
+    }
+}
+
+/// A good link, after anything: other rates, delays and losses, sizes that were requested, pictures in which much moves
+/// or nothing. Nothing of that may stay.
+#[test]
+fn whatever_has_been_a_good_link_gets_all_pictures_in_full_size() {
+    let ms = Duration::from_millis;
+    for seed in 1..=12 {
+        let mut random = Random(seed);
+        let mut one_of = |all: &[f64]| all[random.below(all.len() as u64) as usize];
+        let mut house = House::new(&[links()[0], GOOD]);
+        house.uses = one_of(&[1.0, 0.5, 0.2, 0.05]);
+        for _ in 0..one_of(&[2.0, 4.0, 8.0]) as usize {
+            let link = Properties {
+                rate: one_of(&[60e3, 100e3, 200e3, 400e3, 800e3, 1.5e6, 3e6, 8e6, 50e6]),
+                delay: ms(one_of(&[1.0, 10.0, 40.0, 100.0]) as u64),
+                jitter: ms(one_of(&[0.0, 5.0, 30.0]) as u64),
+                loss: Loss::Random(one_of(&[0.0, 0.0, 0.02, 0.1, 0.3])),
+            };
+            let world = &mut house.guests[1].world;
+            (world.down.properties, world.up.properties) = (link, link);
+            let size = one_of(&[0.0, 1.0, 2.0]) as usize;
+            house.wish(1, [Quality::Quarter, Quality::Half, Quality::Full][size]);
+            house.run(one_of(&[3.0, 10.0, 25.0]) as u64);
+        }
+        house.wish(1, Quality::Full);
+        let (world, good) = (&mut house.guests[1].world, Properties { rate: 8e6, delay: ms(20), ..GOOD });
+        (world.down.properties, world.up.properties) = (good, good);
+        let after = (1..=60).find(|_| {
+            let received = house.run(1).remove(1);
+            received.layers == Some(Layers::all(Share::Full)) && received.fps > 0.8 * FPS
+        });
+        println!("seed {seed}: after {after:?} s");
+        assert!(after.is_some(), "seed {seed}");
+    }
 }

@@ -32,7 +32,7 @@ use self::carried::Carried;
 use self::feedback::Feedback;
 use self::packet::{HEADER, Packet};
 use self::release::{Release, Waiting};
-use self::resend::{Part, Resend};
+use self::resend::{LONGER, Part, Resend};
 use super::cc::{Figures, Kind, Next, Report, Said, Share};
 use super::delay::PlayoutDelay;
 use super::keys::Master;
@@ -176,9 +176,9 @@ impl Wire {
                 Next::Packet(_, waiting, probe) => self.leave(waiting, probe, now),
                 Next::Copy(most, probe) => {
                     let Self { sections, release, .. } = self;
-                    if !sections.iter_mut().any(|section| section.copy(release, most, probe, now)) {
-                        release.no_copy();
-                    }
+                    let copied =
+                        sections.iter_mut().find_map(|section| section.copy(release, most, probe, now));
+                    release.copied(copied);
                     drive = release.drive(now).unwrap_or(drive); // the probe may be complete
                 }
             }
@@ -389,15 +389,14 @@ impl Section {
         }
     }
 
-    /// Sends a copy of a recent packet of at most this size for a probe. Returns false if there is none, or if
-    /// retransmissions have no stream of their own: without one the viewer could not tell copies apart.
-    fn copy(&mut self, release: &mut Release, most: usize, probe: u32, now: Instant) -> bool {
-        if self.rtx.is_none() {
-            return false;
-        }
-        let Some((number, part)) = self.resend.newest(Release::payload_of(most)) else { return false };
+    /// Sends a copy of a recent packet of at most this size for a probe; returns the size of its payload. `None`: there
+    /// is no such packet, or retransmissions have no stream of their own, and without one the viewer could not tell
+    /// copies apart.
+    fn copy(&mut self, release: &mut Release, most: usize, probe: u32, now: Instant) -> Option<usize> {
+        self.rtx.as_ref()?;
+        let (number, part) = self.resend.to_copy(Release::payload_of(most))?;
         self.again(release, number, &part, Kind::Probe, Some(probe), now);
-        true
+        Some(part.payload().len() + LONGER)
     }
 
     /// Sends a packet in the stream of retransmissions.

@@ -161,10 +161,10 @@ impl Release {
         pacer.next(timeline.seconds(now), drive)
     }
 
-    /// There is no packet to copy for the probe.
-    pub(super) fn no_copy(&mut self) {
+    /// A copy with this payload was sent for the probe; `None`: there was no packet to copy.
+    pub(super) fn copied(&mut self, payload: Option<usize>) {
         if let Some(link) = &mut self.link {
-            link.pacer.no_copy();
+            link.pacer.copied(payload.map(|payload| AROUND + payload));
         }
     }
 

@@ -11,6 +11,7 @@
 //! * Retransmissions, in bytes, are at most a quarter of the original packets, plus a burst of [`BURST`].
 //! * A number that is repeated in one report counts once, which follows from the first limit.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,7 +44,7 @@ const PART: usize = 4;
 /// ms.
 const REPORTS: usize = 8;
 /// How much longer a retransmission may be, in bytes: by the original sequence number (RFC 4588 section 4).
-const LONGER: usize = 2;
+pub(super) const LONGER: usize = 2;
 
 /// The packets of an RTP stream to a viewer that may be retransmitted.
 pub(super) struct Resend {
@@ -51,6 +52,8 @@ pub(super) struct Resend {
     kept: VecDeque<Kept>,
     /// Number of the newest packet.
     newest: u16,
+    /// The newest packet, if none is kept: it may still be copied.
+    last: Option<Part>,
     /// Bytes that may be retransmitted now.
     budget: usize,
     round_trip: Option<Duration>,
@@ -115,6 +118,7 @@ impl Resend {
         Self {
             kept: VecDeque::new(),
             newest: 0,
+            last: None,
             budget: BURST,
             round_trip: None,
             reports: [None; REPORTS],
@@ -129,19 +133,21 @@ impl Resend {
         while self.kept.len() == KEPT || self.kept.front().is_some_and(useless) {
             self.kept.pop_front();
         }
+        self.last = None;
         self.kept.push_back(Kept { part, sent: now, again: None, waits: false });
         self.newest = number;
     }
 
-    /// Nothing that was sent so far is retransmitted any more.
+    /// Nothing that was sent so far is sent again.
     pub(super) fn forget(&mut self) {
         self.kept.clear();
+        self.last = None;
     }
 
     /// What left before this time is not retransmitted any more.
     pub(super) fn forget_before(&mut self, sent: Instant) {
         while self.kept.front().is_some_and(|kept| kept.sent < sent) {
-            self.kept.pop_front();
+            self.last = self.kept.pop_front().map(|kept| kept.part);
         }
     }
 
@@ -204,12 +210,15 @@ impl Resend {
         Some(kept.part.clone())
     }
 
-    /// The newest of the recent packets whose retransmission has at most this much payload, and is worth it.
-    pub(super) fn newest(&self, most: usize) -> Option<(u16, Part)> {
-        let recent = (0..).zip(self.kept.iter().rev().take(RECENT));
-        let mut fit =
-            recent.filter(|(_, kept)| (most / 4..=most).contains(&(kept.part.payload().len() + LONGER)));
-        fit.next().map(|(back, kept)| (self.newest.wrapping_sub(back), kept.part.clone()))
+    /// The newest of the recent packets whose retransmission has at most this much payload and at least a quarter of
+    /// it; if there is none, the largest. Without recent packets it is the last one.
+    pub(super) fn to_copy(&self, most: usize) -> Option<(u16, Part)> {
+        let recent = self.kept.iter().rev().take(RECENT).map(|kept| &kept.part);
+        let last = self.last.iter().filter(|_| self.kept.is_empty());
+        let size = |part: &Part| part.payload().len() + LONGER;
+        let fit = (0..).zip(recent.chain(last)).filter(|(_, part)| size(part) <= most);
+        let (back, part) = fit.max_by_key(|(back, part)| (size(part).min(most / 4), Reverse(*back)))?;
+        Some((self.newest.wrapping_sub(back), part.clone()))
     }
 
     /// The index of the packet with this number among those that are kept.
@@ -251,14 +260,16 @@ mod tests {
         }
 
         fn send(&mut self, packets: usize) {
-            for _ in 0..packets {
-                let pts = Pts::from_micros(self.number.into());
-                let payloads = vec![vec![self.number as u8; PAYLOAD].into()];
-                let unit = VideoUnit { payloads, ..VideoUnit::bare(pts, 1, false) };
-                let part = Part { unit: unit.into(), part: 0, transport_wide: None, playout_delay: None };
-                self.resend.sent(self.number, part, self.start + Duration::from_millis(self.now));
-                self.number = self.number.wrapping_add(1);
-            }
+            (0..packets).for_each(|_| self.send_one(PAYLOAD));
+        }
+
+        fn send_one(&mut self, payload: usize) {
+            let pts = Pts::from_micros(self.number.into());
+            let payloads = vec![vec![self.number as u8; payload].into()];
+            let unit = VideoUnit { payloads, ..VideoUnit::bare(pts, 1, false) };
+            let part = Part { unit: unit.into(), part: 0, transport_wide: None, playout_delay: None };
+            self.resend.sent(self.number, part, self.start + Duration::from_millis(self.now));
+            self.number = self.number.wrapping_add(1);
         }
 
         /// The copies that leave at once where the viewer reports these numbers as lost.
@@ -372,13 +383,22 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_that_fits_is_copied() {
+    fn the_newest_that_is_worth_it_is_copied_or_else_the_largest() {
         let mut room = Room::new();
-        assert!(room.resend.newest(2_000).is_none());
-        room.send(3);
-        assert_eq!(room.resend.newest(2_000).map(|(number, _)| number), Some(65_002));
-        assert!(room.resend.newest(PAYLOAD).is_none(), "too large");
-        assert!(room.resend.newest(5 * PAYLOAD).is_none(), "too small to be worth it");
+        let copied = |room: &Room, most| room.resend.to_copy(most).map(|(number, _)| number);
+        assert_eq!(copied(&room, 1_200), None);
+        [40, 1_100, 300, 700, 90, 200].into_iter().for_each(|payload| room.send_one(payload));
+        assert_eq!(copied(&room, 1_200), Some(65_003), "the newest of those with at least 300 bytes");
+        assert_eq!(copied(&room, 4_800), Some(65_001), "the largest");
+        assert_eq!(copied(&room, 701), Some(65_005));
+        assert_eq!(copied(&room, 50), Some(65_000));
+        assert_eq!(copied(&room, 40), None);
+        (0..RECENT).for_each(|_| room.send_one(60));
+        assert_eq!(copied(&room, 1_200), Some(65_005 + RECENT as u16), "the others left long ago");
+        room.resend.forget_before(room.start + Duration::from_secs(1));
+        assert_eq!(copied(&room, 1_200), Some(65_005 + RECENT as u16), "of no use, but a copy all the same");
+        room.resend.forget();
+        assert_eq!(copied(&room, 1_200), None, "it may not be sent");
     }
 
     #[test]

@@ -204,7 +204,7 @@ fn reports_of_arrivals_show_the_queueing_delay() {
         let arrived = (33 * n + if n < 30 { 20 } else { 220 }) as i64;
         let deltas = (0..count).map(|part| RecvDelta {
             type_tcc_packet: SymbolTypeTcc::PacketReceivedLargeDelta,
-            delta: if part == 0 { arrived % 64 * 1_000 } else { 1_000 },
+            delta: if part == 0 { arrived % 64 * 1_000 } else { 0 },
         });
         let report = TransportLayerCc {
             sender_ssrc: 9,

@@ -71,8 +71,8 @@ impl Estimator {
             estimate_bps: estimate,
             wanted_bps: self.limits.wanted_bps,
             before_bps: self.before,
-            // Where little is sent, as to a viewer on a small rung, only a probe shows that more would be carried.
-            asks: stagnant || limited,
+            stagnant,
+            limited,
             quiet,
             now_s,
         });

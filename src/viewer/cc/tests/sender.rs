@@ -309,11 +309,11 @@ impl Sender {
             match next {
                 Next::Packet(kind, what, probe) => self.leave(kind, what, probe, now, &mut send),
                 Next::Copy(most, id) => {
-                    let copy = self.kept.iter().rev().take(60).find(|k| k.size + 2 <= most && k.size > 300);
-                    let Some(number) = copy.map(|k| k.part.number) else {
-                        self.pacer.no_copy();
-                        continue;
-                    };
+                    let recent = self.kept.iter().rev().take(60).filter(|k| k.size + 2 <= most);
+                    let copy = recent.max_by_key(|k| (k.size.min(300), k.part.number));
+                    let copy = copy.map(|k| (k.part.number, k.size + 2));
+                    self.pacer.copied(copy.map(|(_, size)| size));
+                    let Some((number, _)) = copy else { continue };
                     self.leave(Kind::Probe, Waits::Repeat(number), Some(id), now, &mut send);
                     drive = self.brain.drive(now);
                 }
