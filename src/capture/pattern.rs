@@ -44,8 +44,6 @@ const POOL: usize = 3;
 /// The test picture as a camera.
 pub struct Pattern {
     mode: Mode,
-    /// The parts that do not move.
-    still: I420,
     /// The noise; empty without any.
     noise: Vec<u8>,
     pool: Arc<Pool>,
@@ -79,14 +77,13 @@ impl Drop for Lent {
 impl Pattern {
     /// Creates a test picture of `size` (rounded to even) with `fps` frames per second.
     pub fn new(size: Size, fps: u32) -> Self {
-        let still = still(size);
         let mode = Mode {
-            size: still.size(),
+            size: size.even(),
             fps: f64::from(fps),
             format: Some(PixelFormat::Yu12),
             range: Some(Range::Limited),
         };
-        Self { mode, still, noise: vec![], pool: Arc::default(), last: None }
+        Self { mode, noise: vec![], pool: Arc::default(), last: None }
     }
 
     /// The same with noise.
@@ -105,13 +102,15 @@ impl Pattern {
 
     fn draw(&self, number: u64, pts: Pts) -> I420 {
         let pooled = self.pool.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut picture = pooled.unwrap_or_else(|| self.still.clone());
-        picture.clone_from(&self.still);
+        let mut picture = pooled.unwrap_or_else(|| coloured(self.mode.size));
         let (size, unix) = (picture.size(), pts.unix());
         let luma = picture.planes_mut().y;
-        if flashing(pts) {
-            fill(luma, size, (0.4, 0.05), (0.6, 0.15), WHITE);
+        luma.fill(BACKGROUND);
+        fill(luma, size, (0.4, 0.05), (0.6, 0.15), if flashing(pts) { WHITE } else { BLACK });
+        for (from, to, [y, ..]) in bars() {
+            fill(luma, size, from, to, y);
         }
+        write_line(luma, size, 0, "peercam test picture");
         let at = (pts.as_micros() % (4 * SECOND_US)) as f64 / (4 * SECOND_US) as f64 * 0.9;
         fill(luma, size, (at, 0.43), (at + 0.1, 0.53), WHITE);
         write_line(luma, size, 1, &clock_text(unix));
@@ -168,17 +167,12 @@ pub fn flashing(pts: Pts) -> bool {
     pts.as_micros() % SECOND_US < FLASH_US
 }
 
-fn still(size: Size) -> I420 {
+/// A picture with the colours, which stay as they are.
+fn coloured(size: Size) -> I420 {
     let mut picture = I420::new(size);
-    let size = picture.size();
-    let PlanesMut { y, u, v } = picture.planes_mut();
-    y.fill(BACKGROUND);
-    fill(y, size, (0.4, 0.05), (0.6, 0.15), BLACK);
+    let PlanesMut { u, v, .. } = picture.planes_mut();
     let half = Size::new(size.width / 2, size.height / 2);
-    for (i, rgb) in BARS.into_iter().enumerate() {
-        let (from, to) = ((i as f64 / 8.0, 0.55), ((i + 1) as f64 / 8.0, 0.70));
-        let [luma, cb, cr] = bt601(rgb);
-        fill(y, size, from, to, luma);
+    for (from, to, [_, cb, cr]) in bars() {
         fill(u, half, from, to, cb);
         fill(v, half, from, to, cr);
     }
@@ -186,8 +180,13 @@ fn still(size: Size) -> I420 {
     let covered = stamp::top(size) / 2 * half.width as usize;
     u[covered..].fill(128);
     v[covered..].fill(128);
-    write_line(y, size, 0, "peercam test picture");
     picture
+}
+
+/// The bars, each with its first and last corner in fractions of the picture, and its Y, Cb, Cr.
+fn bars() -> impl Iterator<Item = ((f64, f64), (f64, f64), [u8; 3])> {
+    let bar = |(i, rgb)| ((f64::from(i) / 8.0, 0.55), (f64::from(i + 1) / 8.0, 0.70), bt601(rgb));
+    (0_u8..).zip(BARS).map(bar)
 }
 
 /// Writes one of the three lines of text.
@@ -268,6 +267,20 @@ mod tests {
             assert!(different(row) > 500, "row {row}: {}", different(row));
         }
         assert_eq!((&first[..345], &first[400..]), (&plain[..345], &plain[400..]));
+    }
+
+    #[test]
+    fn nothing_stays_of_a_picture_that_was_drawn_in_the_same_memory() {
+        // In small pictures the text covers other parts.
+        for size in [Size::new(640, 480), Size::new(64, 36)] {
+            let (used, fresh) = (Pattern::new(size, 30), Pattern::new(size, 30));
+            for n in 0..40 {
+                let pts = Pts::from_micros(7 * SECOND_US + n * 97_531);
+                let picture = used.draw(n, pts);
+                assert_eq!(picture.planes(), fresh.draw(n, pts).planes(), "{size}, {n}");
+                used.pool.0.lock().expect("not poisoned").push(picture);
+            }
+        }
     }
 
     #[test]
