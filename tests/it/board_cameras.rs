@@ -50,6 +50,10 @@ fn gaps(browser: &mut Browser, seconds: u64) -> Value {
     )
 }
 
+/// How long a camera may be without a picture in any case: on a machine that does other work as well, 0.9 s were measured
+/// in undisturbed times, and a board that is not emulated takes a fifteenth of the time for everything.
+const UNDISTURBED_MS: f64 = 1_200.;
+
 /// The other cameras continued while one was disturbed, as in the undisturbed times: a busy machine disturbs
 /// them as well, now and then.
 fn assert_undisturbed(between: &[Value], during: &[Value], others: &[&str]) {
@@ -58,7 +62,7 @@ fn assert_undisturbed(between: &[Value], during: &[Value], others: &[&str]) {
         let longest = |gaps: &[Value]| gaps.iter().map(|g| number(g, &format!("/{name}"))).fold(0., f64::max);
         let (between, during) = (longest(between), longest(during));
         assert!(
-            during < 1.5 * between.max(400.),
+            during < UNDISTURBED_MS.max(1.5 * between),
             "{name}: {during} ms without a picture, {between} undisturbed"
         );
     }
