@@ -68,43 +68,48 @@ fn scaling() {
     }
 }
 
-/// Measures the encoding of each picture in one, two and three rungs, with scaling, in one thread: a test picture with
-/// noise, which needs all of its bitrate.
+/// Measures the encoding of each picture in one, two and three rungs, with scaling, in one thread: of the test picture,
+/// and of one with noise, which needs all of its bitrate.
 fn rungs() {
     for size in [Size::new(640, 480), Size::new(1280, 720)] {
-        let (mut pattern, mut converter) = (Pattern::new(size, 30).with_noise(), Converter::default());
-        let mut pictures: Vec<_> = (0..30).map(|_| I420::new(size)).collect();
-        for picture in &mut pictures {
-            let frame = pattern.next(Duration::from_secs(1)).expect("no error").expect("a frame");
-            converter.convert(&frame, picture).expect("converted");
+        rungs_of("the test picture", Pattern::new(size, 30));
+        rungs_of("noise", Pattern::new(size, 30).with_noise());
+    }
+}
+
+fn rungs_of(what: &str, mut pattern: Pattern) {
+    let (size, mut converter) = (pattern.mode().size, Converter::default());
+    let mut pictures: Vec<_> = (0..30).map(|_| I420::new(size)).collect();
+    for picture in &mut pictures {
+        let frame = pattern.next(Duration::from_secs(1)).expect("no error").expect("a frame");
+        converter.convert(&frame, picture).expect("converted");
+    }
+    let candidates = Candidates::default();
+    let full_bps = config::Video::default().bitrate_bps;
+    let mut rungs = Share::ALL.map(|share| {
+        let (size, bitrate_bps) = (share.of(size), share.bitrate_bps(full_bps));
+        let settings = Settings { size, fps: 30.0, bitrate_bps, effort: Effort::Low, level: None };
+        (I420::new(size), candidates.make(settings).expect("an encoder"), Duration::ZERO)
+    });
+    for n in 0..FRAMES {
+        let (pts, picture) = (Pts::from_micros(n as u64 * 33_333), &pictures[n % pictures.len()]);
+        for (scaled, encoder, spent) in &mut rungs {
+            let start = Instant::now();
+            let picture = if scaled.size() == size {
+                picture
+            } else {
+                scale(picture, scaled);
+                scaled
+            };
+            black_box(encoder.encode(picture, pts, false).expect("encoded"));
+            *spent += start.elapsed();
         }
-        let candidates = Candidates::default();
-        let full_bps = config::Video::default().bitrate_bps;
-        let mut rungs = Share::ALL.map(|share| {
-            let (size, bitrate_bps) = (share.of(size), share.bitrate_bps(full_bps));
-            let settings = Settings { size, fps: 30.0, bitrate_bps, effort: Effort::Low, level: None };
-            (I420::new(size), candidates.make(settings).expect("an encoder"), Duration::ZERO)
-        });
-        for n in 0..FRAMES {
-            let (pts, picture) = (Pts::from_micros(n as u64 * 33_333), &pictures[n % pictures.len()]);
-            for (scaled, encoder, spent) in &mut rungs {
-                let start = Instant::now();
-                let picture = if scaled.size() == size {
-                    picture
-                } else {
-                    scale(picture, scaled);
-                    scaled
-                };
-                black_box(encoder.encode(picture, pts, false).expect("encoded"));
-                *spent += start.elapsed();
-            }
-        }
-        let spent = rungs.map(|(_, _, spent)| spent.as_secs_f64() * 1e3 / FRAMES as f64);
-        for count in 1..=spent.len() {
-            let all: f64 = spent[..count].iter().sum();
-            let figure = format!("{all:.2} ms, {:.2} of one", all / spent[0]);
-            row(&format!("encoding {size} at {full_bps} bit/s, rungs: {count}"), &figure);
-        }
+    }
+    let spent = rungs.map(|(_, _, spent)| spent.as_secs_f64() * 1e3 / FRAMES as f64);
+    for count in 1..=spent.len() {
+        let all: f64 = spent[..count].iter().sum();
+        let figure = format!("{all:.2} ms, {:.2} of one", all / spent[0]);
+        row(&format!("encoding {what}, {size} at {full_bps} bit/s, rungs: {count}"), &figure);
     }
 }
 

@@ -84,7 +84,7 @@ pub fn passwd(args: &Passwd, options: &Options) -> anyhow::Result<ExitCode> {
     let cameras = (args.all_cameras || !args.cameras.is_empty()).then(|| args.cameras.clone());
     ask(options, &Request::SetPassword { role, password: Some(password), keep_links, cameras })?;
     let mut text =
-        format!("The {whose} password was set. Everyone who signed in with the old one was signed out.\n");
+        format!("The {whose} password was set. Whoever was signed in with an earlier one was signed out.\n");
     if ends {
         text += if keep_links { "These stay valid:\n" } else { "These have ended:\n" };
         text += &issued;
