@@ -4,7 +4,8 @@
 # The integration tests mostly wait, so they run in three lanes, each in its own network (tests/net.sh): those on a virtual
 # board, which have "board" in their names, those with browsers and other WebRTC stacks, and the rest. Tests that load the machine
 # on purpose run after them: a picture that needs more than one processor, the table of abuses, several browsers over slow
-# links, and a walk over all rungs of two cameras, which judges every gap. Fuzzing runs with the lowest priority.
+# links, a walk over all rungs of two cameras, which judges every gap, and viewers of which each picture is counted. Fuzzing
+# runs with the lowest priority.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/parts.sh
@@ -28,7 +29,7 @@ part 'unit tests' cargo test --locked --offline --no-fail-fast --lib --bins
 part 'tests of the page' node --test tests/browser/unit/*.test.mjs
 beside 'fuzzing' idle tests/fuzz/run.sh 20
 foreign=(browser:: changes:: networks:: nginx:: offers:: peers::)
-loads=(live::a_board_that_can_t_keep_up abuse:: links:: rungs::three_hundred_changes)
+loads=(live::a_board_that_can_t_keep_up abuse:: links:: rungs::three_hundred_changes load::a_stalled_viewer)
 skip=("${loads[@]/#/--skip=}")
 beside 'tests on virtual boards' integration board "${skip[@]}"
 beside 'tests with browsers and foreign stacks' integration "${foreign[@]}" --skip board "${skip[@]}"

@@ -43,7 +43,8 @@ impl Spine {
         let clocks = Clocks { video: clock(VIDEO_HZ), audio: clock(AUDIO_HZ) };
         let video = config::Video {
             device: config::CameraDevice::Pattern,
-            size: Size::new(320, 240),
+            // So small that there is one rung: each encoded frame is for all viewers.
+            size: Size::new(160, 120),
             ..Default::default()
         };
         let video = Video::spawn(video::Context {
@@ -87,7 +88,7 @@ impl Spine {
                 tokio::select! {
                     _ = pli.tick() => client.send_pli(ssrc).await,
                     packet = client.packets.recv() => match packet {
-                        Some(Packet::Rtp(p)) if p.header.marker => { count.fetch_add(1, Ordering::Relaxed); }
+                        Some(Packet::Rtp(p)) if p.header.ssrc == ssrc && p.header.marker => { count.fetch_add(1, Ordering::Relaxed); }
                         Some(_) => {}
                         None => break,
                     }
