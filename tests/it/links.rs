@@ -28,6 +28,9 @@ const SETTLED: Duration = Duration::from_secs(14);
 const FOUND: Duration = Duration::from_secs(70);
 /// The same where it uses much less than the link carries.
 const SOON: Duration = Duration::from_secs(30);
+/// How long what waits on a link that falls may need to drain, and how much may wait afterwards, half of the time.
+const DRAINED: Duration = Duration::from_secs(5);
+const QUEUE_MS: f64 = 100.;
 /// Time that may be added to the delay of a fast link: the queue of the slow one would hold more.
 const WAITS_MS: f64 = 250.;
 /// How long a link is measured.
@@ -86,13 +89,17 @@ impl Home {
         Viewer { browser, port, address }
     }
 
+    /// The status of the viewer with this address.
+    fn viewer(&self, address: &str) -> Value {
+        let device = SocketAddr::from((Ipv4Addr::LOCALHOST, self.daemon.address().port()));
+        let status = self.camera.inside(|| status(device));
+        let list = status["viewers"]["list"].as_array().expect("a list");
+        list.iter().find(|of| of["address"] == address).expect("it watches").clone()
+    }
+
     /// What the device sends to the viewer with this address: the rung, and whether only its base layer.
     fn gets(&self, viewer: &str) -> (String, bool) {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.daemon.address().port()));
-        let status = self.camera.inside(|| status(address));
-        let list = status["viewers"]["list"].as_array().expect("a list");
-        let of = list.iter().find(|of| of["address"] == viewer).expect("it watches");
-        let of = &of["cameras"][0];
+        let of = &self.viewer(viewer)["cameras"][0];
         (of["rung"].as_str().expect("a rung").to_owned(), of["pictures"] == "base")
     }
 }
@@ -299,6 +306,32 @@ fn a_link_that_falls_and_rises_is_followed_at_low_delay() {
         assert!(gap < Duration::from_millis(1_000), "{kbps} kbit/s: no picture for {gap:.0?}");
         assert!(seen.bps > least * 1e3 * f64::from(kbps), "{kbps} kbit/s: {seen:.1?}");
         assert!(seen.delay_ms.1 < free.delay_ms.1 + WAITS_MS, "{kbps} kbit/s: {seen:.1?}");
+    }
+}
+
+/// However deep a link falls, its viewer stays connected, and soon nothing waits in the network.
+#[test]
+fn a_link_that_falls_to_a_twentieth_keeps_its_viewer_and_its_short_queue() {
+    for picture in ["noise", "pattern"] {
+        let home = Home::with(&CAMERA.replace("noise", picture));
+        let mut phone = home.join("phone", "chromium", 1, Some(2_600));
+        thread::sleep(SETTLED);
+        carries(&home.switch, &phone.port, Some(110));
+        thread::sleep(DRAINED);
+        let queue_ms = || {
+            thread::sleep(Duration::from_millis(500));
+            number(&home.viewer(&phone.address), "/link/queue_ms")
+        };
+        let mut queues: Vec<_> = (0..20).map(|_| queue_ms()).collect();
+        queues.sort_by(f64::total_cmp);
+        println!("{picture}: {queues:?}");
+        assert!(queues[10] < QUEUE_MS, "{picture}: {queues:?}");
+        phone.browser.frames(10, 20);
+        assert_eq!(
+            phone.browser.eval("window.peercam.facts.generation"),
+            1,
+            "{picture}: it is still connected"
+        );
     }
 }
 

@@ -105,7 +105,8 @@ impl Estimator {
         let (part, packets) = self.loss.since(self.rival.last_cut_s().max(now_s - 1.0));
         let lost = part * packets >= 2.0 && part > 2.0 * self.loss.own().min(0.05) - 0.01;
         let longer = self.queue.is_longer_path();
-        match self.rival.rate(queue_s, lost, self.rtt_s, limited, now_s) {
+        let arrives = self.acked.rate(USUAL_S, 4).unwrap_or(self.estimate_bps);
+        match self.rival.rate(queue_s, arrives, lost, self.rtt_s, limited, now_s) {
             Some(rate) if !longer => self.set(rate),
             _ => {
                 self.rival.end();
