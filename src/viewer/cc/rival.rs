@@ -3,8 +3,8 @@
 //! al.; RFC 8698 section 5 for NADA's loss mode, and Copa's competitive mode, NSDI 2018). Here a rival is
 //! detected by arithmetic. While there is a queue, the link is never idle; so if the queue is ours alone, the
 //! arriving bitrate stays the same until the queue has drained, however much less we send. If less and less
-//! arrives while the queue remains as long as it was, a different flow takes what we give up. (At the end of a queue of
-//! our own less arrives as well, and the last known delay may be older than that.)
+//! arrives while the queue remains as long as it was, and for longer than a short burst takes, a different flow takes what
+//! we give up. (At the end of a queue of our own less arrives as well, and the last known delay may be older than that.)
 //!
 //! Then the bitrate reacts to loss like a single TCP flow's: it rises by one packet per round trip and falls
 //! by a part at each loss. This ends when the queue is gone, which never happens while a download competes,
@@ -40,7 +40,7 @@ const MOST_INCREASE: f64 = 0.15;
 const PACKET: f64 = 1_200.0 * 8.0;
 /// Interval and length of the trials that test whether the queue is ours alone, in seconds.
 const TRY: (f64, f64) = (7.0, 0.6);
-/// The bitrate during a trial as a part of what arrives.
+/// The bitrate during a trial as a part of what arrives, or of our bitrate if that is less.
 const TRIED: f64 = 0.7;
 
 /// Detects a rival, and controls the bitrate while there is one.
@@ -224,6 +224,21 @@ mod tests {
             let (queue, arrives) = if (20..26).contains(&n) { (0.3, 36e3) } else { (0.3 - 0.1 * now, 93e3) };
             assert!(!rival.draining(queue, arrives, now), "{now}");
         }
+    }
+
+    #[test]
+    fn what_takes_our_share_of_a_slow_link_for_longer_is_a_rival() {
+        let mut rival = Rival::default();
+        let arrives = |n: i32| if n < 20 { 93e3 } else { 45e3 };
+        let seen = (0..60).find(|n| rival.draining(0.25, arrives(*n), f64::from(*n) * 0.05));
+        assert!(seen.is_some_and(|n| (29..=31).contains(&n)), "0.5 s later: {seen:?}");
+    }
+
+    #[test]
+    fn after_a_loss_little_more_is_sent_than_arrives() {
+        let mut rival = Rival::default();
+        rival.begin(5e6, 90e3, 0.0);
+        assert_eq!(rival.rate(0.5, 110e3, true, 0.4, false, 0.5), Some(220e3));
     }
 
     #[test]
